@@ -1,0 +1,173 @@
+// Package rule holds what people declare: which series are watched, what
+// counts as abnormal, and who is told. It is pure: it knows no files, no
+// clocks and no network, so that the processor, the notifier and the dashboard
+// read a rule alike.
+package rule
+
+import (
+	"path"
+	"slices"
+	"time"
+)
+
+// Detector names the way in which a rule judges readings.
+type Detector string
+
+const (
+	// Limit judges each value against a fixed upper and lower bound.
+	Limit Detector = "limit"
+	// Rate judges how much the value rises or falls within a time.
+	Rate Detector = "rate"
+)
+
+// Detectors lists every detector, in the order in which they are documented.
+func Detectors() []Detector { return []Detector{Limit, Rate} }
+
+// Severity says how much an alert matters to people.
+type Severity string
+
+const (
+	// Info is worth knowing; nobody has to act.
+	Info Severity = "info"
+	// Warning wants somebody to look in working hours.
+	Warning Severity = "warning"
+	// Critical wants somebody to act now.
+	Critical Severity = "critical"
+)
+
+// Severities lists every severity, least first.
+func Severities() []Severity { return []Severity{Info, Warning, Critical} }
+
+// Match selects series by globs as path.Match reads them: `*` is any run of
+// characters, `?` one character, `[a-c]` a class. A glob covers the whole
+// token. An empty glob means `*`.
+type Match struct {
+	Site   string
+	Device string
+	Metric string
+}
+
+// Rule is one declaration. The zero value of an optional field means "not
+// given"; WithDefaults fills those in that have a default.
+//
+// A Rule is a plain value. Its slices and pointers are never changed after
+// Parse, so copies may be read by several goroutines.
+type Rule struct {
+	// Name is unique among the rules: 1 to 64 characters of [a-z0-9_-].
+	Name string
+	// Description is a sentence for people; at most MaxDescription bytes.
+	Description string
+	// Match selects the series.
+	Match Match
+	// Detector says which of the fields below count.
+	Detector Detector
+
+	// Above is the greatest value that is still normal; nil: no upper bound.
+	// In the unit of the metric. Limit only.
+	Above *float64
+	// Below is the least value that is still normal; nil: no lower bound.
+	// In the unit of the metric. Limit only.
+	Below *float64
+	// Hysteresis is by how much a value must come back inside the bound
+	// before the episode closes; 0 or more, in the unit of the metric. Limit
+	// only.
+	Hysteresis float64
+	// For is how long, in event time, the value must stay beyond the bound
+	// before the episode opens; 0 opens at once. Limit only.
+	For time.Duration
+
+	// Rise is the change upwards within Within that is abnormal; above 0, or
+	// 0 when rises do not count. In the unit of the metric. Rate only.
+	Rise float64
+	// Fall is the change downwards within Within that is abnormal, as a
+	// positive number; 0 when falls do not count. Rate only.
+	Fall float64
+	// Within is the span of event time in which Rise and Fall are measured.
+	// Rate only.
+	Within time.Duration
+	// Settle ends an episode whose level has not moved on in the abnormal
+	// direction for that long: it is the new normal. Event time. Rate only.
+	Settle time.Duration
+
+	// Silence ends an episode whose series has had no reading for that long,
+	// in event time and by the lane's clock.
+	Silence time.Duration
+	// Severity says how much it matters.
+	Severity Severity
+	// Notify lists the channels that are told. Nil means all channels; empty
+	// but not nil means none: the alert only shows on the dashboard.
+	Notify []string
+}
+
+// Defaults of the fields that have one.
+const (
+	DefaultSettle   = time.Hour
+	DefaultSilence  = time.Hour
+	DefaultSeverity = Warning
+)
+
+// WithDefaults returns the rule with every optional field filled in that has
+// a default. Settle is filled in for Rate only.
+func (r Rule) WithDefaults() Rule {
+	if r.Match.Site == "" {
+		r.Match.Site = "*"
+	}
+	if r.Match.Device == "" {
+		r.Match.Device = "*"
+	}
+	if r.Match.Metric == "" {
+		r.Match.Metric = "*"
+	}
+	if r.Detector == Rate && r.Settle == 0 {
+		r.Settle = DefaultSettle
+	}
+	if r.Silence == 0 {
+		r.Silence = DefaultSilence
+	}
+	if r.Severity == "" {
+		r.Severity = DefaultSeverity
+	}
+	return r
+}
+
+// Matches reports whether the rule watches the series. A malformed glob, which
+// Validate refuses, matches nothing.
+func (r Rule) Matches(site, device, metric string) bool {
+	return glob(r.Match.Metric, metric) && glob(r.Match.Device, device) && glob(r.Match.Site, site)
+}
+
+func glob(pattern, token string) bool {
+	if pattern == "" || pattern == "*" {
+		return true
+	}
+	ok, err := path.Match(pattern, token)
+	return ok && err == nil
+}
+
+// Equal reports whether both rules say the same in every field.
+func (r Rule) Equal(o Rule) bool {
+	return r.SameDetection(o) && r.Description == o.Description &&
+		(r.Notify == nil) == (o.Notify == nil) && slices.Equal(r.Notify, o.Notify)
+}
+
+// SameDetection reports whether both rules find the same episodes with the
+// same severity: they differ at most in what is said about them and to whom.
+// A detector may keep its state over such a change.
+func (r Rule) SameDetection(o Rule) bool {
+	return r.Name == o.Name && r.Match == o.Match && r.Detector == o.Detector &&
+		same(r.Above, o.Above) && same(r.Below, o.Below) && r.Hysteresis == o.Hysteresis && r.For == o.For &&
+		r.Rise == o.Rise && r.Fall == o.Fall && r.Within == o.Within && r.Settle == o.Settle &&
+		r.Silence == o.Silence && r.Severity == o.Severity
+}
+
+func same(a, b *float64) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+// Notifies reports whether the rule wants the channel to be told.
+func (r Rule) Notifies(channel string) bool {
+	return r.Notify == nil || slices.Contains(r.Notify, channel)
+}

@@ -1,0 +1,164 @@
+package rule_test
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"headwater/services/rule"
+)
+
+func number(v float64) *float64 { return &v }
+
+func tooWarm() rule.Rule {
+	return rule.Rule{
+		Name: "too-warm", Description: "It is too warm.", Match: rule.Match{Site: "hall-*", Device: "door-[0-9]?", Metric: "temperature"},
+		Detector: rule.Limit, Above: number(30), Below: number(-5), Hysteresis: 1, For: 2 * time.Minute, Notify: []string{"phone"},
+	}.WithDefaults()
+}
+
+func doorLeftOpen() rule.Rule {
+	return rule.Rule{Name: "door-left-open", Detector: rule.Rate, Rise: 3, Fall: 2, Within: 5 * time.Minute}.WithDefaults()
+}
+
+func TestMatches(t *testing.T) {
+	r := tooWarm()
+	for _, tc := range []struct {
+		site, device, metric string
+		want                 bool
+	}{
+		{"hall-a", "door-01", "temperature", true},
+		{"hall-", "door-9z", "temperature", true},
+		{"hall", "door-01", "temperature", false},
+		{"hall-a", "door-1", "temperature", false},
+		{"hall-a", "xdoor-01", "temperature", false},
+		{"hall-a", "door-01", "temperature2", false},
+		{"hall-a", "door-01", "Temperature", false},
+	} {
+		if got := r.Matches(tc.site, tc.device, tc.metric); got != tc.want {
+			t.Errorf("Matches(%q, %q, %q) = %v, want %v", tc.site, tc.device, tc.metric, got, tc.want)
+		}
+	}
+	if !doorLeftOpen().Matches("any", "any", "any") {
+		t.Error("a rule without match should match every series")
+	}
+	if (rule.Rule{Match: rule.Match{Site: "["}}).Matches("[", "d", "m") {
+		t.Error("a malformed glob should match nothing")
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	if got := doorLeftOpen(); got.Settle != time.Hour || got.Silence != time.Hour || got.Severity != rule.Warning || got.Match != (rule.Match{Site: "*", Device: "*", Metric: "*"}) {
+		t.Errorf("defaults of a rate rule: %+v", got)
+	}
+	if got := tooWarm(); got.Settle != 0 {
+		t.Errorf("a limit rule has no settle, got %v", got.Settle)
+	}
+}
+
+func TestEqual(t *testing.T) {
+	a, b := tooWarm(), tooWarm()
+	if !a.Equal(b) {
+		t.Error("two rules of the same text should be equal")
+	}
+	for name, change := range map[string]func(*rule.Rule){
+		"name":       func(r *rule.Rule) { r.Name = "x" },
+		"match":      func(r *rule.Rule) { r.Match.Site = "x" },
+		"detector":   func(r *rule.Rule) { r.Detector = rule.Rate },
+		"above":      func(r *rule.Rule) { r.Above = number(31) },
+		"no above":   func(r *rule.Rule) { r.Above = nil },
+		"below":      func(r *rule.Rule) { r.Below = number(0) },
+		"hysteresis": func(r *rule.Rule) { r.Hysteresis = 2 },
+		"for":        func(r *rule.Rule) { r.For = 0 },
+		"rise":       func(r *rule.Rule) { r.Rise = 1 },
+		"fall":       func(r *rule.Rule) { r.Fall = 1 },
+		"within":     func(r *rule.Rule) { r.Within = 1 },
+		"settle":     func(r *rule.Rule) { r.Settle = 1 },
+		"silence":    func(r *rule.Rule) { r.Silence = 1 },
+		"severity":   func(r *rule.Rule) { r.Severity = rule.Info },
+	} {
+		c := tooWarm()
+		change(&c)
+		if a.Equal(c) || a.SameDetection(c) {
+			t.Errorf("%s: the changed rule should differ", name)
+		}
+	}
+	for name, change := range map[string]func(*rule.Rule){
+		"description": func(r *rule.Rule) { r.Description = "" },
+		"notify":      func(r *rule.Rule) { r.Notify = []string{"mail"} },
+		"notify none": func(r *rule.Rule) { r.Notify = []string{} },
+		"notify all":  func(r *rule.Rule) { r.Notify = nil },
+	} {
+		c := tooWarm()
+		change(&c)
+		if a.Equal(c) || !a.SameDetection(c) {
+			t.Errorf("%s: should differ in words only", name)
+		}
+	}
+	none, all := tooWarm(), tooWarm()
+	none.Notify, all.Notify = []string{}, nil
+	if none.Equal(all) {
+		t.Error("notify nobody and notify all should differ")
+	}
+	if none.Notifies("phone") || !all.Notifies("phone") || !a.Notifies("phone") || a.Notifies("mail") {
+		t.Error("Notifies is wrong")
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for _, r := range []rule.Rule{tooWarm(), doorLeftOpen()} {
+		if err := r.Validate(); err != nil {
+			t.Errorf("%s: %v", r.Name, err)
+		}
+	}
+	for name, tc := range map[string]struct {
+		base   rule.Rule
+		change func(*rule.Rule)
+		want   string
+	}{
+		"no name":               {tooWarm(), func(r *rule.Rule) { r.Name = "" }, "name: is missing"},
+		"upper case":            {tooWarm(), func(r *rule.Rule) { r.Name = "Warm" }, `name: "Warm" is not a name`},
+		"long name":             {tooWarm(), func(r *rule.Rule) { r.Name = strings.Repeat("ä", 40) }, "is not a name"},
+		"long description":      {tooWarm(), func(r *rule.Rule) { r.Description = strings.Repeat("x", 501) }, "description: is 501 bytes long"},
+		"control characters":    {tooWarm(), func(r *rule.Rule) { r.Description = "a\x1b[2J" }, "description: holds control"},
+		"glob":                  {tooWarm(), func(r *rule.Rule) { r.Match.Device = "a[" }, "match.device: "},
+		"long glob":             {tooWarm(), func(r *rule.Rule) { r.Match.Metric = strings.Repeat("*", 129) }, "match.metric: is 129"},
+		"no detector":           {rule.Rule{Name: "a"}.WithDefaults(), func(*rule.Rule) {}, "detector: is missing"},
+		"other detector":        {tooWarm(), func(r *rule.Rule) { r.Detector = "magic" }, `detector: "magic" is not a detector`},
+		"no bound":              {tooWarm(), func(r *rule.Rule) { r.Above, r.Below = nil, nil }, "above: is missing"},
+		"nan":                   {tooWarm(), func(r *rule.Rule) { r.Above = number(math.NaN()) }, "above: is not a finite"},
+		"inf":                   {tooWarm(), func(r *rule.Rule) { r.Below = number(math.Inf(-1)) }, "below: is not a finite"},
+		"crossed":               {tooWarm(), func(r *rule.Rule) { r.Below = number(30) }, "below: 30 is not less than above"},
+		"hysteresis":            {tooWarm(), func(r *rule.Rule) { r.Hysteresis = -1 }, "hysteresis: -1 is negative"},
+		"hysteresis nan":        {tooWarm(), func(r *rule.Rule) { r.Hysteresis = math.NaN() }, "hysteresis: is not a finite"},
+		"hysteresis too wide":   {tooWarm(), func(r *rule.Rule) { r.Hysteresis = 18 }, "hysteresis: 18 leaves no value"},
+		"for":                   {tooWarm(), func(r *rule.Rule) { r.For = -1 }, "for: -1ns is out of range"},
+		"rise in a limit":       {tooWarm(), func(r *rule.Rule) { r.Rise = 1 }, "rise: belongs to detector rate"},
+		"above in a rate":       {doorLeftOpen(), func(r *rule.Rule) { r.Above = number(1) }, "above: belongs to detector limit"},
+		"no rise":               {doorLeftOpen(), func(r *rule.Rule) { r.Rise, r.Fall = 0, 0 }, "rise: is missing"},
+		"negative fall":         {doorLeftOpen(), func(r *rule.Rule) { r.Fall = -2 }, "fall: -2 is negative"},
+		"no within":             {doorLeftOpen(), func(r *rule.Rule) { r.Within = 0 }, "within: is missing"},
+		"within too long":       {doorLeftOpen(), func(r *rule.Rule) { r.Within = 48 * time.Hour }, "within: 48h0m0s is out of range"},
+		"settle":                {doorLeftOpen(), func(r *rule.Rule) { r.Settle = time.Millisecond }, "settle: 1ms is out of range"},
+		"silence":               {doorLeftOpen(), func(r *rule.Rule) { r.Silence = 8 * 24 * time.Hour }, "silence: 192h0m0s is out of range"},
+		"severity":              {doorLeftOpen(), func(r *rule.Rule) { r.Severity = "loud" }, `severity: "loud" is not a severity`},
+		"channel twice":         {doorLeftOpen(), func(r *rule.Rule) { r.Notify = []string{"a", "a"} }, `notify[1]: "a" is listed twice`},
+		"too many channels":     {doorLeftOpen(), func(r *rule.Rule) { r.Notify = make([]string, 101) }, "notify: lists 101 channels"},
+		"hysteresis in a rate":  {doorLeftOpen(), func(r *rule.Rule) { r.Hysteresis = 1 }, "hysteresis: belongs"},
+		"within of another one": {tooWarm(), func(r *rule.Rule) { r.Within = 1 }, "within: belongs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.change(&tc.base)
+			err := tc.base.Validate()
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("got %v, want %q", err, tc.want)
+			}
+			var field *rule.FieldError
+			if !errors.As(err, &field) {
+				t.Fatalf("%v is not a FieldError", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,222 @@
+package rule
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Bounds that Validate holds a rule to.
+const (
+	// MaxName is the greatest length of a name in bytes.
+	MaxName = 64
+	// MaxDescription is the greatest length of a description in bytes.
+	MaxDescription = 500
+	// MaxGlob is the greatest length of a glob in bytes.
+	MaxGlob = 128
+	// MaxNotify is the greatest number of channels that a rule may list.
+	MaxNotify = 100
+	// MaxWithin is the longest span in which a change is measured: a detector
+	// keeps the readings of that span.
+	MaxWithin = 24 * time.Hour
+	// MaxSpan is the longest For, Settle and Silence: readings older than that
+	// are refused at the door.
+	MaxSpan = 7 * 24 * time.Hour
+)
+
+// FieldError is one problem with one field of a rule.
+type FieldError struct {
+	// Field is the name of the field as people write it, for example
+	// "match.site" or "within".
+	Field string
+	// Problem says what is wrong with it, for people.
+	Problem string
+}
+
+// Error returns field and problem.
+func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
+
+// Validate returns every problem of the rule, joined, each a *FieldError, or
+// nil. It expects a rule whose defaults are filled in. Whether the channels in
+// Notify exist is for the caller to say.
+func (r Rule) Validate() error {
+	var errs []error
+	for _, p := range r.Problems() {
+		errs = append(errs, p)
+	}
+	return errors.Join(errs...)
+}
+
+// Problems returns what Validate joins, in the order of the fields.
+func (r Rule) Problems() []*FieldError {
+	var c check
+	c.name("name", r.Name)
+	c.description(r.Description)
+	c.glob("match.site", r.Match.Site)
+	c.glob("match.device", r.Match.Device)
+	c.glob("match.metric", r.Match.Metric)
+	switch r.Detector {
+	case Limit:
+		c.limit(r)
+		c.notRate(r)
+	case Rate:
+		c.rate(r)
+		c.notLimit(r)
+	case "":
+		c.add("detector", "is missing: one of limit, rate")
+	default:
+		c.add("detector", fmt.Sprintf("%q is not a detector: one of limit, rate", r.Detector))
+	}
+	c.span("silence", r.Silence, time.Second, MaxSpan)
+	if !slices.Contains(Severities(), r.Severity) {
+		c.add("severity", fmt.Sprintf("%q is not a severity: one of info, warning, critical", r.Severity))
+	}
+	c.notify(r.Notify)
+	return c.found
+}
+
+// check collects problems.
+type check struct{ found []*FieldError }
+
+func (c *check) add(field, problem string) {
+	c.found = append(c.found, &FieldError{Field: field, Problem: problem})
+}
+
+func (c *check) name(field, name string) {
+	switch {
+	case name == "":
+		c.add(field, "is missing")
+	case !ValidName(name):
+		c.add(field, fmt.Sprintf("%q is not a name: 1 to %d characters of a-z, 0-9, _ and -", clip(name), MaxName))
+	}
+}
+
+func (c *check) description(s string) {
+	if len(s) > MaxDescription {
+		c.add("description", fmt.Sprintf("is %d bytes long, at most %d", len(s), MaxDescription))
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) && r != '\n' }) {
+		c.add("description", "holds control characters")
+	}
+}
+
+func (c *check) glob(field, g string) {
+	if len(g) > MaxGlob {
+		c.add(field, fmt.Sprintf("is %d bytes long, at most %d", len(g), MaxGlob))
+		return
+	}
+	if _, err := path.Match(g, ""); err != nil {
+		c.add(field, fmt.Sprintf("%q is not a pattern: * is any run of characters, ? one, [a-c] a class", g))
+	}
+}
+
+func (c *check) limit(r Rule) {
+	if r.Above == nil && r.Below == nil {
+		c.add("above", "is missing: a limit needs above, below or both")
+	}
+	c.finite("above", r.Above)
+	c.finite("below", r.Below)
+	c.notNegative("hysteresis", r.Hysteresis)
+	if r.Above != nil && r.Below != nil {
+		switch {
+		case *r.Below >= *r.Above:
+			c.add("below", fmt.Sprintf("%v is not less than above, which is %v", *r.Below, *r.Above))
+		case *r.Below+r.Hysteresis > *r.Above-r.Hysteresis:
+			c.add("hysteresis", fmt.Sprintf("%v leaves no value at which an episode could close", r.Hysteresis))
+		}
+	}
+	c.span("for", r.For, 0, MaxSpan)
+}
+
+func (c *check) rate(r Rule) {
+	if r.Rise == 0 && r.Fall == 0 {
+		c.add("rise", "is missing: a rate needs rise, fall or both, above 0")
+	}
+	c.notNegative("rise", r.Rise)
+	c.notNegative("fall", r.Fall)
+	if r.Within == 0 {
+		c.add("within", "is missing: the time in which the change is measured, like 5m")
+	} else {
+		c.span("within", r.Within, time.Second, MaxWithin)
+	}
+	c.span("settle", r.Settle, time.Second, MaxSpan)
+}
+
+// notRate refuses the fields of Rate in a rule with another detector, where
+// they would be passed over in silence.
+func (c *check) notRate(r Rule) {
+	for _, f := range []struct {
+		field string
+		set   bool
+	}{{"rise", r.Rise != 0}, {"fall", r.Fall != 0}, {"within", r.Within != 0}, {"settle", r.Settle != 0}} {
+		if f.set {
+			c.add(f.field, "belongs to detector rate, not limit")
+		}
+	}
+}
+
+// notLimit is notRate the other way round.
+func (c *check) notLimit(r Rule) {
+	for _, f := range []struct {
+		field string
+		set   bool
+	}{{"above", r.Above != nil}, {"below", r.Below != nil}, {"hysteresis", r.Hysteresis != 0}, {"for", r.For != 0}} {
+		if f.set {
+			c.add(f.field, "belongs to detector limit, not rate")
+		}
+	}
+}
+
+func (c *check) notify(channels []string) {
+	if len(channels) > MaxNotify {
+		c.add("notify", fmt.Sprintf("lists %d channels, at most %d", len(channels), MaxNotify))
+		return
+	}
+	for i, ch := range channels {
+		if slices.Contains(channels[:i], ch) {
+			c.add(fmt.Sprintf("notify[%d]", i), fmt.Sprintf("%q is listed twice", clip(ch)))
+		}
+	}
+}
+
+func (c *check) finite(field string, v *float64) {
+	if v != nil && (math.IsNaN(*v) || math.IsInf(*v, 0)) {
+		c.add(field, "is not a finite number")
+	}
+}
+
+func (c *check) notNegative(field string, v float64) {
+	switch {
+	case math.IsNaN(v) || math.IsInf(v, 0):
+		c.add(field, "is not a finite number")
+	case v < 0:
+		c.add(field, fmt.Sprintf("%v is negative", v))
+	}
+}
+
+func (c *check) span(field string, d, least, most time.Duration) {
+	if d < least || d > most {
+		c.add(field, fmt.Sprintf("%v is out of range: %v to %v", d, least, most))
+	}
+}
+
+// ValidName reports whether s is a name of a rule: 1 to MaxName characters of
+// [a-z0-9_-].
+func ValidName(s string) bool {
+	return s != "" && len(s) <= MaxName && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '-'
+	})
+}
+
+// clip keeps a message readable when somebody wrote a novel into a name.
+func clip(s string) string {
+	if len(s) > MaxName {
+		return strings.ToValidUTF8(s[:MaxName], "") + "…"
+	}
+	return s
+}
