@@ -1,0 +1,134 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Topology is what services need to know of the streams as they are.
+type Topology struct {
+	// Lanes is N.
+	Lanes int
+	// Telemetry, Derived and Alerting are the incarnations of these streams:
+	// when each was created.
+	Telemetry, Derived, Alerting time.Time
+}
+
+// Ensure makes every stream, bucket and durable consumer of the services'
+// account that is missing, brings the limits of the others up to date, and
+// returns what is there. It may be called any number of times, by several
+// processes at once. ErrLanes means that the streams were made with another
+// number of lanes than o asks for.
+func Ensure(ctx context.Context, js jetstream.JetStream, o Options) (Topology, error) {
+	o = o.withDefaults()
+	existing, err := recordedLanes(ctx, js)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		if o.Lanes == 0 {
+			o.Lanes = DefaultLanes
+		}
+	case err != nil:
+		return Topology{}, err
+	case o.Lanes == 0 || o.Lanes == existing:
+		o.Lanes = existing
+	default:
+		return Topology{}, fmt.Errorf("%w: %d asked for, the streams were made with %d", ErrLanes, o.Lanes, existing)
+	}
+	if o.Lanes < 1 || o.Lanes > maxLanes {
+		return Topology{}, fmt.Errorf("%w: %d is not within 1 and %d", ErrLanes, o.Lanes, maxLanes)
+	}
+	for _, cfg := range streamConfigs(o) {
+		if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
+			return Topology{}, fmt.Errorf("make stream %s: %w", cfg.Name, err)
+		}
+	}
+	for _, cfg := range bucketConfigs(o) {
+		if _, err := js.CreateOrUpdateKeyValue(ctx, cfg); err != nil {
+			return Topology{}, fmt.Errorf("make bucket %s: %w", cfg.Bucket, err)
+		}
+	}
+	if _, err := js.CreateOrUpdateObjectStore(ctx, snapshotsConfig(o)); err != nil {
+		return Topology{}, fmt.Errorf("make object store %s: %w", BucketSnapshots, err)
+	}
+	for stream, durables := range writerConsumers(o.Lanes) {
+		for _, cfg := range durables {
+			if _, err := js.CreateOrUpdateConsumer(ctx, stream, cfg); err != nil {
+				return Topology{}, fmt.Errorf("make consumer %s of %s: %w", cfg.Durable, stream, err)
+			}
+		}
+	}
+	return Check(ctx, js)
+}
+
+// EnsureDevices makes the stream of what devices publish and the durable
+// consumer of the bridge, in the account of the devices. It must have been
+// called before a device may connect: a message with no interest in it is
+// acknowledged and dropped.
+func EnsureDevices(ctx context.Context, js jetstream.JetStream, o DeviceOptions) error {
+	stream, consumer := deviceConfigs(o)
+	if _, err := js.CreateOrUpdateStream(ctx, stream); err != nil {
+		return fmt.Errorf("make stream %s: %w", stream.Name, err)
+	}
+	if _, err := js.CreateOrUpdateConsumer(ctx, stream.Name, consumer); err != nil {
+		return fmt.Errorf("make consumer %s of %s: %w", consumer.Durable, stream.Name, err)
+	}
+	return nil
+}
+
+// Check reads what is there and returns it, or ErrNotReady with the name of
+// the first part that is missing.
+func Check(ctx context.Context, js jetstream.JetStream) (Topology, error) {
+	var t Topology
+	created := map[string]*time.Time{StreamTelemetry: &t.Telemetry, StreamDerived: &t.Derived, StreamAlerting: &t.Alerting}
+	for _, cfg := range streamConfigs(Options{}) {
+		stream, err := js.Stream(ctx, cfg.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return Topology{}, fmt.Errorf("%w: stream %s is missing", ErrNotReady, cfg.Name)
+		}
+		if err != nil {
+			return Topology{}, fmt.Errorf("look up stream %s: %w", cfg.Name, err)
+		}
+		info := stream.CachedInfo()
+		lanes, err := parseLanes(info)
+		if err != nil {
+			return Topology{}, err
+		}
+		if t.Lanes != 0 && t.Lanes != lanes {
+			return Topology{}, fmt.Errorf("%w: %s has %d, the others have %d", ErrLanes, cfg.Name, lanes, t.Lanes)
+		}
+		t.Lanes = lanes
+		if at := created[cfg.Name]; at != nil {
+			*at = info.Created
+		}
+	}
+	for _, cfg := range bucketConfigs(Options{}) {
+		if _, err := js.KeyValue(ctx, cfg.Bucket); errors.Is(err, jetstream.ErrBucketNotFound) {
+			return Topology{}, fmt.Errorf("%w: bucket %s is missing", ErrNotReady, cfg.Bucket)
+		} else if err != nil {
+			return Topology{}, fmt.Errorf("look up bucket %s: %w", cfg.Bucket, err)
+		}
+	}
+	return t, nil
+}
+
+func recordedLanes(ctx context.Context, js jetstream.JetStream) (int, error) {
+	stream, err := js.Stream(ctx, StreamTelemetry)
+	if err != nil {
+		return 0, fmt.Errorf("look up stream %s: %w", StreamTelemetry, err)
+	}
+	return parseLanes(stream.CachedInfo())
+}
+
+func parseLanes(info *jetstream.StreamInfo) (int, error) {
+	text := info.Config.Metadata[lanesMetadata]
+	lanes, err := strconv.Atoi(text)
+	if err != nil || lanes < 1 || lanes > maxLanes {
+		return 0, fmt.Errorf("%w: stream %s says %q in its metadata; it was not made by Headwater", ErrLanes, info.Config.Name, text)
+	}
+	return lanes, nil
+}

@@ -1,0 +1,103 @@
+// Package streamtest runs a real nats-server for tests: accounts, JetStream and
+// the MQTT listener as standalone has them, in a folder and on ports of its
+// own, gone with the test.
+package streamtest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/streams"
+	"headwater/streams/natsd"
+)
+
+// Server is a nats-server of one test.
+type Server struct {
+	*natsd.Server
+}
+
+// Run starts a server that stops with the test.
+func Run(tb testing.TB) *Server {
+	tb.Helper()
+	return RunIn(tb, tb.TempDir())
+}
+
+// RunIn starts a server on the streams in dir, which may stem from a server
+// that was stopped. It stops with the test, or earlier by Shutdown.
+func RunIn(tb testing.TB, dir string) *Server {
+	tb.Helper()
+	s, err := natsd.Start(natsd.Config{Dir: dir, Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0", NATS: "127.0.0.1:0"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(s.Shutdown)
+	return &Server{Server: s}
+}
+
+// Conn connects as the user; the connection closes with the test.
+func (s *Server) Conn(tb testing.TB, user natsd.User, options ...nats.Option) *nats.Conn {
+	tb.Helper()
+	nc, err := s.Connect(user, options...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(nc.Close)
+	return nc
+}
+
+// JS is JetStream in the account of the services.
+func (s *Server) JS(tb testing.TB) jetstream.JetStream {
+	tb.Helper()
+	return jetStream(tb, s.Conn(tb, natsd.UserCore))
+}
+
+// DevicesJS is JetStream in the account of the devices.
+func (s *Server) DevicesJS(tb testing.TB) jetstream.JetStream {
+	tb.Helper()
+	return jetStream(tb, s.Conn(tb, natsd.UserBridge))
+}
+
+func jetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
+	tb.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return js
+}
+
+// Ensure makes the streams of both accounts.
+func (s *Server) Ensure(tb testing.TB, lanes int) streams.Topology {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), 30*time.Second)
+	defer cancel()
+	topology, err := streams.Ensure(ctx, s.JS(tb), streams.Options{Lanes: lanes, MaxBytes: 1 << 30})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := streams.EnsureDevices(ctx, s.DevicesJS(tb), streams.DeviceOptions{MaxBytes: 64 << 20}); err != nil {
+		tb.Fatal(err)
+	}
+	return topology
+}
+
+// Eventually waits until cond holds, asking every 10 ms, and fails the test
+// when it does not hold within the time. What says what was awaited.
+func Eventually(tb testing.TB, within time.Duration, what string, cond func() bool) {
+	tb.Helper()
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-deadline.C:
+			tb.Fatalf("not within %s: %s", within, what)
+		case <-tick.C:
+		}
+	}
+}

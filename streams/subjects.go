@@ -1,0 +1,221 @@
+package streams
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// ErrSubject is returned for a subject or a topic that does not have the form
+// it should have.
+var ErrSubject = errors.New("unknown form of subject")
+
+// Source says which way a reading came in; it is a token of the subjects of
+// TELEMETRY.
+type Source string
+
+const (
+	// SourceMQTT is for readings published with QoS 1 or 2, and for the clock.
+	SourceMQTT Source = "mqtt"
+	// SourceMQTT0 is for readings published with QoS 0.
+	SourceMQTT0 Source = "mqtt0"
+	// SourceHTTP is for readings that the gateway took.
+	SourceHTTP Source = "http"
+)
+
+const (
+	telemetryPrefix  = "telemetry."
+	derivedPrefix    = "derived."
+	alertingPrefix   = "alerting."
+	deliveryPrefix   = "deliveries."
+	deadLetterPrefix = "deadletters."
+	mqttPrefix       = "$MQTT.msgs."
+	commandPrefix    = "commands."
+)
+
+// Filters that take in every subject of a kind.
+const (
+	TelemetryAll   = telemetryPrefix + ">"
+	DerivedAll     = derivedPrefix + ">"
+	AlertingAll    = alertingPrefix + ">"
+	DeliveriesAll  = deliveryPrefix + ">"
+	DeadLettersAll = deadLetterPrefix + ">"
+	// MQTTAll covers whatever devices publish with QoS 1 or 2.
+	MQTTAll = mqttPrefix + ">"
+)
+
+// maxLanes bounds the number of lanes, and so every lane number in a subject.
+const maxLanes = 4096
+
+// maxToken is the longest token that a name may have, in bytes.
+const maxToken = 64
+
+// ValidToken says whether s may name a site, a device or a metric: 1 to 64
+// letters and digits of ASCII, hyphens and underscores.
+func ValidToken(s string) bool {
+	if len(s) == 0 || len(s) > maxToken {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// Lane returns the lane of a device: FNV-1a 32 of "site/device" modulo lanes,
+// which must be positive.
+func Lane(site, device string, lanes int) int {
+	const offset, prime = 2166136261, 16777619
+	h := uint32(offset)
+	for i := range len(site) {
+		h = (h ^ uint32(site[i])) * prime
+	}
+	h = (h ^ '/') * prime
+	for i := range len(device) {
+		h = (h ^ uint32(device[i])) * prime
+	}
+	return int(h % uint32(lanes))
+}
+
+// TelemetrySubject is the subject of the batches of one lane and source.
+func TelemetrySubject(lane int, source Source) string {
+	return telemetryPrefix + strconv.Itoa(lane) + "." + string(source)
+}
+
+// TelemetryFilter takes in all that TELEMETRY holds of one lane.
+func TelemetryFilter(lane int) string {
+	return telemetryPrefix + strconv.Itoa(lane) + ".>"
+}
+
+// ParseTelemetry undoes TelemetrySubject.
+func ParseTelemetry(subject string) (lane int, source Source, err error) {
+	rest, ok := strings.CutPrefix(subject, telemetryPrefix)
+	number, name, found := strings.Cut(rest, ".")
+	if !ok || !found {
+		return 0, "", fmt.Errorf("%w: %q is not of telemetry", ErrSubject, subject)
+	}
+	if lane, err = parseLane(number); err != nil {
+		return 0, "", fmt.Errorf("%w: in %q", err, subject)
+	}
+	switch source = Source(name); source {
+	case SourceMQTT, SourceMQTT0, SourceHTTP:
+		return lane, source, nil
+	}
+	return 0, "", fmt.Errorf("%w: source of %q", ErrSubject, subject)
+}
+
+// DerivedSubject is the subject of the commits of one lane of the processor.
+func DerivedSubject(lane int) string { return derivedPrefix + strconv.Itoa(lane) }
+
+// ParseDerived undoes DerivedSubject.
+func ParseDerived(subject string) (lane int, err error) {
+	return parseLaneSubject(subject, derivedPrefix)
+}
+
+// AlertingSubject is the subject of the commits of one lane of the notifier.
+func AlertingSubject(lane int) string { return alertingPrefix + strconv.Itoa(lane) }
+
+// ParseAlerting undoes AlertingSubject.
+func ParseAlerting(subject string) (lane int, err error) {
+	return parseLaneSubject(subject, alertingPrefix)
+}
+
+// DeliverySubject is where the sender of a channel records what became of its
+// messages. The channel must be a valid token.
+func DeliverySubject(channel string) string { return deliveryPrefix + channel }
+
+// ParseDelivery undoes DeliverySubject.
+func ParseDelivery(subject string) (channel string, err error) {
+	channel, ok := strings.CutPrefix(subject, deliveryPrefix)
+	if !ok || !ValidToken(channel) {
+		return "", fmt.Errorf("%w: %q is not of a delivery", ErrSubject, subject)
+	}
+	return channel, nil
+}
+
+// DeadLetterSubject is where a service puts what it cannot process. Both must
+// be valid tokens.
+func DeadLetterSubject(service, reason string) string {
+	return deadLetterPrefix + service + "." + reason
+}
+
+// DeadLetterFilter takes in the dead letters of a service, a reason or both;
+// empty means any.
+func DeadLetterFilter(service, reason string) string {
+	if service == "" {
+		service = "*"
+	}
+	if reason == "" {
+		reason = "*"
+	}
+	return DeadLetterSubject(service, reason)
+}
+
+// ParseDeadLetter undoes DeadLetterSubject.
+func ParseDeadLetter(subject string) (service, reason string, err error) {
+	rest, ok := strings.CutPrefix(subject, deadLetterPrefix)
+	service, reason, found := strings.Cut(rest, ".")
+	if !ok || !found || !ValidToken(service) || !ValidToken(reason) {
+		return "", "", fmt.Errorf("%w: %q is not of a dead letter", ErrSubject, subject)
+	}
+	return service, reason, nil
+}
+
+// CommandSubjects are the subjects that a device may subscribe to: topics
+// commands/<device> and everything below. The device must be a valid token.
+func CommandSubjects(device string) []string {
+	return []string{commandPrefix + device, commandPrefix + device + ".>"}
+}
+
+// TopicFromMQTT returns the MQTT topic of a message that a device published,
+// from its subject in the account of the devices, with or without the prefix
+// under which nats-server stores it. It undoes nats-server's mapping of topics
+// to subjects: "." stands for "/", "//" for ".", and "/" for an empty level
+// beside a "." ("/." leads, "./" ends or separates).
+func TopicFromMQTT(subject string) string {
+	subject = strings.TrimPrefix(subject, mqttPrefix)
+	if !strings.Contains(subject, "/") {
+		return strings.ReplaceAll(subject, ".", "/")
+	}
+	var out strings.Builder
+	out.Grow(len(subject))
+	for i := 0; i < len(subject); i++ {
+		switch c := subject[i]; {
+		case c == '.':
+			out.WriteByte('/')
+		case c == '/' && i+1 < len(subject) && subject[i+1] == '/':
+			out.WriteByte('.')
+			i++
+		case c == '/':
+			// An empty level: the separator beside it has been or will be written.
+		default:
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
+}
+
+func parseLaneSubject(subject, prefix string) (int, error) {
+	number, ok := strings.CutPrefix(subject, prefix)
+	if !ok {
+		return 0, fmt.Errorf("%w: %q does not begin with %q", ErrSubject, subject, prefix)
+	}
+	lane, err := parseLane(number)
+	if err != nil {
+		return 0, fmt.Errorf("%w: in %q", err, subject)
+	}
+	return lane, nil
+}
+
+// parseLane takes the canonical form only, so that every lane has one subject.
+func parseLane(s string) (int, error) {
+	lane, err := strconv.Atoi(s)
+	if err != nil || lane < 0 || lane >= maxLanes || strconv.Itoa(lane) != s {
+		return 0, fmt.Errorf("%w: lane %q", ErrSubject, s)
+	}
+	return lane, nil
+}

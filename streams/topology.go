@@ -1,0 +1,244 @@
+package streams
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Names of the streams.
+const (
+	StreamTelemetry   = "TELEMETRY"
+	StreamDerived     = "DERIVED"
+	StreamAlerting    = "ALERTING"
+	StreamDeadLetters = "DEADLETTERS"
+	// StreamMQTT is nats-server's own store of what devices published with QoS
+	// 1 and 2, in the account of the devices.
+	StreamMQTT = "$MQTT_msgs"
+)
+
+// Names of the key-value buckets, and of the object store for snapshots.
+const (
+	BucketConfig    = "config"
+	BucketLeases    = "leases"
+	BucketManifests = "manifests"
+	BucketDevices   = "devices"
+	BucketAlerts    = "alerts"
+	BucketSnapshots = "snapshots"
+)
+
+// ConfigKey is the key in BucketConfig under which the rules and channels lie,
+// as the text that people wrote.
+const ConfigKey = "config"
+
+// Names of the durable consumers.
+const (
+	// ConsumerBridge reads StreamMQTT; it is the interest that keeps there what
+	// was acknowledged to a device.
+	ConsumerBridge = "bridge"
+	// ConsumerWriter reads TELEMETRY for any number of writers.
+	ConsumerWriter = "writer"
+)
+
+// WriterDerivedConsumer is the durable consumer by which a writer reads one
+// lane of DERIVED.
+func WriterDerivedConsumer(lane int) string { return "writer-" + strconv.Itoa(lane) }
+
+// SenderConsumer is the durable consumer of ALERTING by which the sender of a
+// channel reads what it has to send.
+func SenderConsumer(channel string) string { return "sender-" + channel }
+
+// ManifestKey is the key in BucketManifests of the newest snapshot of one lane
+// of a service.
+func ManifestKey(service string, lane int) string { return service + "." + strconv.Itoa(lane) }
+
+// ErrNotReady is returned by Check while something of the map is missing. The
+// caller waits and checks again; Ensure makes what is missing.
+var ErrNotReady = errors.New("streams are not set up")
+
+// ErrLanes is returned by Ensure and Check for a number of lanes other than
+// the one that the streams were made with. It can't be changed afterwards.
+var ErrLanes = errors.New("number of lanes does not match")
+
+// lanesMetadata is the key in a stream's metadata that records N.
+const lanesMetadata = "headwater-lanes"
+
+// Age is how long a stream keeps what has been processed.
+const (
+	AgeTelemetry   = 24 * time.Hour
+	AgeDerived     = 7 * 24 * time.Hour
+	AgeAlerting    = 90 * 24 * time.Hour
+	AgeDeadLetters = 30 * 24 * time.Hour
+)
+
+// MaxMessage bounds one message between services, in bytes. Nats-server's
+// max_payload must be at least that.
+const MaxMessage = 8 << 20
+
+// MaxDevicePayload bounds one message of a device, in bytes.
+const MaxDevicePayload = 256 << 10
+
+// Options say how the streams are made.
+type Options struct {
+	// Lanes is N. 0 takes what the streams were made with, or DefaultLanes.
+	Lanes int
+	// Replicas of each stream and bucket, 1 to 5. 0 means 1.
+	Replicas int
+	// MaxBytes is what all streams together may take on the disk. 0 means
+	// DefaultMaxBytes.
+	MaxBytes int64
+}
+
+// Defaults of Options.
+const (
+	DefaultLanes    = 8
+	DefaultMaxBytes = 8 << 30
+)
+
+func (o Options) withDefaults() Options {
+	if o.Replicas == 0 {
+		o.Replicas = 1
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	return o
+}
+
+// Shares of the disk, in per cent of Options.MaxBytes. The device stream is
+// bounded by DeviceOptions out of what is left here.
+const (
+	shareTelemetry   = 55
+	shareDerived     = 15
+	shareAlerting    = 5
+	shareDeadLetters = 5
+	shareSnapshots   = 5
+	shareDevices     = 15
+)
+
+func share(total int64, percent int64) int64 { return total / 100 * percent }
+
+func streamConfigs(o Options) []jetstream.StreamConfig {
+	metadata := map[string]string{lanesMetadata: strconv.Itoa(o.Lanes)}
+	lossless := func(name, description string, percent int64, subjects ...string) jetstream.StreamConfig {
+		return jetstream.StreamConfig{
+			Name: name, Description: description, Subjects: subjects,
+			MaxBytes: share(o.MaxBytes, percent), Discard: jetstream.DiscardNew, MaxMsgSize: MaxMessage,
+			Storage: jetstream.FileStorage, Replicas: o.Replicas, AllowDirect: true,
+			Metadata: metadata,
+		}
+	}
+	deadLetters := lossless(StreamDeadLetters, "What could not be processed, with the reason.", shareDeadLetters, DeadLettersAll)
+	deadLetters.Discard = jetstream.DiscardOld
+	deadLetters.MaxAge = AgeDeadLetters
+	return []jetstream.StreamConfig{
+		lossless(StreamTelemetry, "Readings of the devices, packed, and the clock.", shareTelemetry, TelemetryAll),
+		lossless(StreamDerived, "Window summaries and anomalies.", shareDerived, DerivedAll),
+		lossless(StreamAlerting, "Alerts, messages to send and what became of them.", shareAlerting, AlertingAll, DeliveriesAll),
+		deadLetters,
+	}
+}
+
+// leaseTTL is how long a lease lives that is not renewed.
+const leaseTTL = 3 * time.Second
+
+func bucketConfigs(o Options) []jetstream.KeyValueConfig {
+	bucket := func(name, description string, history uint8) jetstream.KeyValueConfig {
+		return jetstream.KeyValueConfig{
+			Bucket: name, Description: description, History: history,
+			Storage: jetstream.FileStorage, Replicas: o.Replicas,
+		}
+	}
+	leases := bucket(BucketLeases, "Who owns which lane.", 1)
+	leases.TTL = leaseTTL
+	leases.Storage = jetstream.MemoryStorage
+	return []jetstream.KeyValueConfig{
+		bucket(BucketConfig, "Rules and channels as people wrote them.", 20),
+		leases,
+		bucket(BucketManifests, "Newest snapshots of the lanes, and the ones before.", 2),
+		bucket(BucketDevices, "The devices that were seen.", 1),
+		bucket(BucketAlerts, "The alerts as of their last transition.", 1),
+	}
+}
+
+func snapshotsConfig(o Options) jetstream.ObjectStoreConfig {
+	return jetstream.ObjectStoreConfig{
+		Bucket: BucketSnapshots, Description: "States of the lanes.",
+		MaxBytes: share(o.MaxBytes, shareSnapshots),
+		Storage:  jetstream.FileStorage, Replicas: o.Replicas,
+	}
+}
+
+// ackWait is how long a consumer waits for an ack or a sign of progress before
+// it delivers a message again.
+const ackWait = 30 * time.Second
+
+// writerMaxAckPending bounds the messages that all writers together hold.
+const writerMaxAckPending = 4096
+
+func writerConsumers(lanes int) map[string][]jetstream.ConsumerConfig {
+	durables := map[string][]jetstream.ConsumerConfig{
+		StreamTelemetry: {{
+			Durable: ConsumerWriter, Description: "Readings on their way into InfluxDB.",
+			FilterSubject: TelemetryAll, AckPolicy: jetstream.AckExplicitPolicy,
+			AckWait: ackWait, MaxDeliver: -1, MaxAckPending: writerMaxAckPending,
+		}},
+	}
+	for lane := range lanes {
+		durables[StreamDerived] = append(durables[StreamDerived], jetstream.ConsumerConfig{
+			Durable: WriterDerivedConsumer(lane), Description: "Summaries on their way into InfluxDB, in order.",
+			FilterSubject: DerivedSubject(lane), AckPolicy: jetstream.AckExplicitPolicy,
+			AckWait: ackWait, MaxDeliver: -1, MaxAckPending: writerMaxAckPending,
+		})
+	}
+	return durables
+}
+
+// SenderConfig is the durable consumer of the sender of one channel. It
+// starts with what is committed after it was made: a new channel is not told
+// what happened before it was there.
+func SenderConfig(channel string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: SenderConsumer(channel), Description: "Messages for one channel, in order.",
+		FilterSubject: AlertingAll, AckPolicy: jetstream.AckExplicitPolicy,
+		DeliverPolicy: jetstream.DeliverNewPolicy,
+		AckWait:       ackWait, MaxDeliver: -1, MaxAckPending: 1,
+	}
+}
+
+// DeviceOptions say how the stream of the devices is made.
+type DeviceOptions struct {
+	// Replicas of the stream, 1 to 5. 0 means 1.
+	Replicas int
+	// MaxBytes bounds the stream. 0 takes its share of DefaultMaxBytes.
+	MaxBytes int64
+}
+
+// DeviceBytes is the share of the devices' stream in what all streams together
+// may take.
+func DeviceBytes(total int64) int64 { return share(total, shareDevices) }
+
+// bridgeMaxAckPending bounds what the bridge has been handed and not yet
+// acknowledged.
+const bridgeMaxAckPending = 50000
+
+func deviceConfigs(o DeviceOptions) (jetstream.StreamConfig, jetstream.ConsumerConfig) {
+	if o.Replicas == 0 {
+		o.Replicas = 1
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DeviceBytes(DefaultMaxBytes)
+	}
+	stream := jetstream.StreamConfig{
+		Name: StreamMQTT, Subjects: []string{MQTTAll}, Retention: jetstream.InterestPolicy,
+		MaxBytes: o.MaxBytes, MaxMsgSize: MaxDevicePayload, Discard: jetstream.DiscardNew,
+		Storage: jetstream.FileStorage, Replicas: o.Replicas,
+	}
+	consumer := jetstream.ConsumerConfig{
+		Durable: ConsumerBridge, FilterSubject: MQTTAll, AckPolicy: jetstream.AckAllPolicy,
+		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: bridgeMaxAckPending,
+	}
+	return stream, consumer
+}
