@@ -1,0 +1,170 @@
+// Package config reads the one file in which people say what to watch and whom
+// to tell. Every service that needs rules or channels parses the same text
+// with it, so that a text which one accepts no other refuses.
+//
+// Parsing is strict: an unknown field, a value of another type, a number
+// without its unit is an error, and every error names file, line and field.
+// Parse does no I/O; the secret that a channel's url_file names is read by the
+// service that sends.
+package config
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"headwater/services/rule"
+)
+
+// Bounds of a configuration.
+const (
+	// MaxBytes is the greatest size of the text.
+	MaxBytes = 1 << 20
+	// MaxRules is the greatest number of rules.
+	MaxRules = 10_000
+	// MaxChannels is the greatest number of channels.
+	MaxChannels = 100
+	// MaxLateness is the longest lateness: open windows are kept in memory for
+	// that long.
+	MaxLateness = time.Hour
+	// maxProblems bounds how many problems one answer holds.
+	maxProblems = 100
+)
+
+// Defaults of what the text leaves out.
+const (
+	DefaultWindow   = time.Minute
+	DefaultLateness = 5 * time.Minute
+)
+
+// Windows lists the widths of windows that there is a bucket for.
+func Windows() []time.Duration { return []time.Duration{10 * time.Second, time.Minute} }
+
+// Config is a configuration that is whole and valid. It is never changed after
+// Parse and may be read by several goroutines.
+type Config struct {
+	// Rules are in the order of the text; their names are unique and their
+	// defaults filled in.
+	Rules []rule.Rule
+	// Channels are in the order of the text; their names are unique.
+	Channels []Channel
+	// Windows are the widths of the tumbling windows, ascending.
+	Windows []time.Duration
+	// Lateness is how late, in event time behind the watermark, a reading may
+	// come and still change the summary of its window.
+	Lateness time.Duration
+}
+
+// Rule returns the rule of that name.
+func (c *Config) Rule(name string) (rule.Rule, bool) {
+	i := slices.IndexFunc(c.Rules, func(r rule.Rule) bool { return r.Name == name })
+	if i < 0 {
+		return rule.Rule{}, false
+	}
+	return c.Rules[i], true
+}
+
+// ChannelType says how a channel is spoken to.
+type ChannelType string
+
+const (
+	// Webhook posts the alerts as JSON.
+	Webhook ChannelType = "webhook"
+	// Ntfy publishes to a topic of an ntfy server.
+	Ntfy ChannelType = "ntfy"
+	// Shoutrrr takes any service URL of the shoutrrr library.
+	Shoutrrr ChannelType = "shoutrrr"
+)
+
+// ChannelTypes lists every type.
+func ChannelTypes() []ChannelType { return []ChannelType{Webhook, Ntfy, Shoutrrr} }
+
+// Channel is one way to reach people.
+type Channel struct {
+	// Name is unique among the channels: 1 to 64 characters of [a-z0-9-].
+	Name string
+	// Type says how the channel is spoken to.
+	Type ChannelType
+	// URL is where to; empty when URLFile is given.
+	URL Secret
+	// URLFile names a file whose first line is the URL, relative to the folder
+	// of the configuration; empty when URL is given.
+	URLFile string
+	// Resolved says whether the channel is also told when an alert is over.
+	Resolved bool
+}
+
+// Secret is a text that never shows in logs, errors or JSON.
+type Secret string
+
+var (
+	_ slog.LogValuer = Secret("")
+	_ fmt.Formatter  = Secret("")
+)
+
+const redacted = "[redacted]"
+
+// Reveal returns the text itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// String returns a stand-in.
+func (s Secret) String() string { return redacted }
+
+// Format writes a stand-in for every verb.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+
+// LogValue returns a stand-in.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns a stand-in.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Problem is one thing that is wrong with a configuration.
+type Problem struct {
+	// File is the name that Parse was given.
+	File string
+	// Line counts from 1.
+	Line int
+	// Field is the path to the field, for example "rules[2].within"; empty when
+	// the text as a whole is meant.
+	Field string
+	// Text says what is wrong, for people. It never quotes a URL.
+	Text string
+}
+
+// Error returns "file:line: field: text".
+func (p *Problem) Error() string {
+	if p.Field == "" {
+		return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text)
+	}
+	return fmt.Sprintf("%s:%d: %s: %s", p.File, p.Line, p.Field, p.Text)
+}
+
+// Problems returns the problems in an error of Parse, in the order of the
+// text, or nil when it is none of Parse's.
+func Problems(err error) []*Problem {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		var all []*Problem
+		for _, e := range joined.Unwrap() {
+			if p, ok := errors.AsType[*Problem](e); ok {
+				all = append(all, p)
+			}
+		}
+		return all
+	}
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return []*Problem{p}
+	}
+	return nil
+}
+
+//go:embed default.yaml
+var defaultText string
+
+// Default returns the text that is in force when nobody has given one: good
+// for the warehouse of the demo, telling no channel.
+func Default() []byte { return []byte(defaultText) }

@@ -1,0 +1,216 @@
+package config_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"headwater/services/internal/config"
+	"headwater/services/rule"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func number(v float64) *float64 { return &v }
+
+func TestParse(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("testdata", "whole.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := config.Parse("whole.yaml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &config.Config{
+		Rules: []rule.Rule{
+			{
+				Name: "door-left-open", Description: "A door seems to be open.",
+				Match: rule.Match{Site: "*", Device: "door-*", Metric: "temperature"}, Detector: rule.Rate,
+				Rise: 3, Fall: 2.5, Within: 5 * time.Minute, Settle: 90 * time.Minute, Silence: time.Hour,
+				Severity: rule.Critical, Notify: []string{"phone"},
+			},
+			{
+				Name: "too-warm", Match: rule.Match{Site: "*", Device: "*", Metric: "*"}, Detector: rule.Limit,
+				Above: number(30), Below: number(-5.5), Hysteresis: 1, For: 2 * time.Minute, Silence: 36 * time.Hour,
+				Severity: rule.Warning,
+			},
+			{
+				Name: "quiet", Match: rule.Match{Site: "*", Device: "*", Metric: "*"}, Detector: rule.Limit,
+				Above: number(10), Silence: time.Hour, Severity: rule.Info, Notify: []string{},
+			},
+		},
+		Channels: []config.Channel{
+			{Name: "phone", Type: config.Ntfy, URL: "https://ntfy.sh/my-topic", Resolved: true},
+			{Name: "mail", Type: config.Shoutrrr, URLFile: "secrets/mail", Resolved: false},
+		},
+		Windows:  []time.Duration{10 * time.Second, time.Minute},
+		Lateness: 2 * time.Minute,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if r, ok := got.Rule("too-warm"); !ok || r.Name != "too-warm" {
+		t.Error("Rule did not find too-warm")
+	}
+	if _, ok := got.Rule("absent"); ok {
+		t.Error("Rule found one that is absent")
+	}
+}
+
+func TestDefault(t *testing.T) {
+	c, err := config.Parse("default.yaml", config.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	door, ok := c.Rule("door-left-open")
+	if !ok || door.Detector != rule.Rate || !door.Matches("demo", "door-01", "temperature") {
+		t.Errorf("the default should watch the doors of the demo: %+v", door)
+	}
+	warm, ok := c.Rule("too-warm")
+	if !ok || warm.Above == nil || *warm.Above != 30 || !warm.Matches("demo", "door-20", "temperature") {
+		t.Errorf("the default should watch for warmth: %+v", warm)
+	}
+	if len(c.Channels) != 0 {
+		t.Error("the default should tell no channel")
+	}
+}
+
+// TestProblems holds every message to a golden file: testdata/bad/<case>.yaml
+// and what Parse says of it in <case>.txt.
+func TestProblems(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "bad", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := config.Parse(name+".yaml", text)
+			if err == nil {
+				t.Fatalf("accepted: %+v", c)
+			}
+			golden := strings.TrimSuffix(file, ".yaml") + ".txt"
+			if *update {
+				if err := os.WriteFile(golden, []byte(err.Error()+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, readErr := os.ReadFile(golden)
+			if readErr != nil {
+				t.Fatal(readErr)
+			}
+			if d := cmp.Diff(string(want), err.Error()+"\n"); d != "" {
+				t.Error(d)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Error("the message shows a secret")
+			}
+			for _, p := range config.Problems(err) {
+				if p.Line < 1 || p.Line > 1+strings.Count(string(text), "\n") {
+					t.Errorf("line %d is outside of the text", p.Line)
+				}
+			}
+		})
+	}
+}
+
+func TestHostileTexts(t *testing.T) {
+	var keys strings.Builder
+	for i := range 60_000 {
+		fmt.Fprintf(&keys, "k%d: 1\n", i)
+	}
+	rules := "rules:\n" + strings.Repeat("  - name: a\n    detector: limit\n    above: 1\n", config.MaxRules+1)
+	for name, tc := range map[string]struct{ text, want string }{
+		"empty":            {"", "hostile:1: is empty"},
+		"comments":         {"# nothing\n\n", "hostile:1: is empty"},
+		"too large":        {strings.Repeat("#", config.MaxBytes+1), "hostile:1: is 1048577 bytes long"},
+		"not utf-8":        {"rules: []\n# \xff\n", "hostile:2: is not UTF-8"},
+		"deep lists":       {strings.Repeat("[", 400_000), "nested deeper"},
+		"deep mappings":    {strings.Repeat("{a: ", 200_000), "nested deeper"},
+		"deep entries":     {strings.Repeat("- ", 400_000), "nested deeper"},
+		"many fields":      {keys.String(), "fields in a row"},
+		"many rules":       {rules, fmt.Sprintf("rules: lists %d, at most %d", config.MaxRules+1, config.MaxRules)},
+		"many problems":    {"rules:\n" + strings.Repeat("  - {}\n", 200), "problems more"},
+		"two documents":    {"rules: []\n---\nrules: []\n", "more than one document"},
+		"anchors":          {"rules: &a\n  - *a\n", "alias or anchor"},
+		"merge":            {"rules:\n  - <<: {name: a}\n", "plain text"},
+		"a tag":            {"rules: !!binary aaaa\n", "must be a list"},
+		"nul":              {"rules: \x00\n", "hostile:1"},
+		"only a dash":      {"-", "must be a mapping"},
+		"unclosed":         {"rules: [\n", "hostile:1: is not YAML"},
+		"tab":              {"rules:\n\t- name: a\n", "hostile:2: is not YAML"},
+		"byte order marks": {"\xef\xbb\xbf\xef\xbb\xbfrules: []", "hostile:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			_, err := config.Parse("hostile", []byte(tc.text))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %.300v, want %q", err, tc.want)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(string(config.Default()))
+	files, err := filepath.Glob(filepath.Join("testdata", "bad", "*.yaml"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := config.Parse("fuzz", []byte(text))
+		if (c == nil) == (err == nil) {
+			t.Fatalf("neither or both: %v, %v", c, err)
+		}
+		if err != nil {
+			return
+		}
+		for _, r := range c.Rules {
+			if err := r.Validate(); err != nil {
+				t.Errorf("accepted a rule that is not valid: %v", err)
+			}
+		}
+	})
+}
+
+func TestSecret(t *testing.T) {
+	c := config.Channel{Name: "a", URL: "https://user:hunter2@example.org/"}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "channel", c, "url", c.URL)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "channel", c, "url", c.URL)
+	body, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shown := range []string{log.String(), string(body), fmt.Sprintf("%v %+v %#v %s %q %x", c, c, c, c.URL, c.URL, c.URL), c.URL.String()} {
+		if strings.Contains(shown, "hunter2") {
+			t.Errorf("shows the secret: %s", shown)
+		}
+	}
+	if c.URL.Reveal() != "https://user:hunter2@example.org/" {
+		t.Error("Reveal should give the secret itself")
+	}
+}
