@@ -1,0 +1,109 @@
+package process
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/pprof"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Health answers whether a process lives and whether it does its work. It may
+// be used by several goroutines at once.
+type Health struct {
+	version string
+
+	mu       sync.Mutex
+	names    []string
+	parts    map[string]func() error
+	stopping bool
+}
+
+// NewHealth returns the health of a process of the version.
+func NewHealth(version string) *Health {
+	return &Health{version: version, parts: make(map[string]func() error)}
+}
+
+// Add has the readiness of a part count for the process. Ready returns nil or
+// the reason why the part does not do its work; it must answer at once.
+func (h *Health) Add(name string, ready func() error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, known := h.parts[name]; !known {
+		h.names = append(h.names, name)
+	}
+	h.parts[name] = ready
+}
+
+// Stopping makes the process unready for good.
+func (h *Health) Stopping() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopping = true
+}
+
+var errStopping = errors.New("stopping")
+
+
+// Status says whether all parts are ready, and what each has to say: "ready"
+// or the reason why not.
+func (h *Health) Status() (ready bool, parts []PartStatus) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ready = !h.stopping
+	if h.stopping {
+		parts = append(parts, PartStatus{Name: "process", Reason: errStopping.Error()})
+	}
+	for _, name := range h.names {
+		status := PartStatus{Name: name, Ready: true}
+		if err := h.parts[name](); err != nil {
+			status.Ready, status.Reason, ready = false, err.Error(), false
+		}
+		parts = append(parts, status)
+	}
+	return ready, parts
+}
+
+// PartStatus is what one part says of itself.
+type PartStatus struct {
+	Name   string `json:"name"`
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Mount adds /livez, /readyz and /metrics to the mux.
+func (h *Health) Mount(mux *http.ServeMux, metrics *prometheus.Registry) {
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]any{"status": "alive", "version": h.version})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		ready, parts := h.Status()
+		status, code := "ready", http.StatusOK
+		if !ready {
+			status, code = "not ready", http.StatusServiceUnavailable
+		}
+		answer(w, code, map[string]any{"status": status, "parts": parts})
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}))
+}
+
+// MountProfiles adds /debug/pprof to the mux. It belongs on a listener that
+// only this machine reaches.
+func MountProfiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+}
+
+func answer(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	// An error here means that the asker has gone.
+	_ = json.NewEncoder(w).Encode(body)
+}

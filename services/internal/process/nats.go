@@ -1,0 +1,119 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/streams"
+)
+
+// NATSConfig is how a service reaches nats-server.
+type NATSConfig struct {
+	NATS         string `name:"nats" help:"URLs of nats-server, separated by commas." default:"nats://127.0.0.1:4222" env:"HEADWATER_NATS"`
+	NATSUser     string `name:"nats-user" help:"User of the services' account." default:"core" env:"HEADWATER_NATS_USER"`
+	NATSPassword string `name:"nats-password-file" help:"File that holds the user's password." type:"existingfile" env:"HEADWATER_NATS_PASSWORD_FILE"`
+}
+
+// reconnectWait is the pause between attempts to reconnect, with jitter added.
+const reconnectWait = 500 * time.Millisecond
+
+// NATSOptions are the options that every connection of the process has: it
+// reconnects for ever and says what happens to it.
+func NATSOptions(name string, log *slog.Logger) []nats.Option {
+	return []nats.Option{
+		nats.Name(name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectWait/2, reconnectWait),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("lost the connection to NATS", "err", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("reconnected to NATS") }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			log.Warn("error on the connection to NATS", "subject", subject, "err", err)
+		}),
+	}
+}
+
+// maxPublishPending bounds the messages of one connection that are published
+// and not yet acknowledged.
+const maxPublishPending = 4096
+
+// JetStream wraps a connection.
+func JetStream(nc *nats.Conn) (jetstream.JetStream, error) {
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(maxPublishPending))
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	return js, nil
+}
+
+// checkWait is the pause between looks whether the streams are there.
+const checkWait = time.Second
+
+// WaitForStreams returns the topology as soon as somebody has made the streams.
+// Until then, ready tells what is missing.
+func (p *Process) WaitForStreams(ctx context.Context, js jetstream.JetStream) (streams.Topology, error) {
+	waiting := errors.New("waiting for the streams")
+	p.Health.Add("streams", func() error { return waiting })
+	defer p.Health.Add("streams", func() error { return nil })
+	said := ""
+	for {
+		topology, err := streams.Check(ctx, js)
+		if err == nil || errors.Is(err, streams.ErrLanes) {
+			return topology, err
+		}
+		if text := err.Error(); text != said {
+			p.Log.Warn("waiting for the streams: `provision` makes them", "err", err)
+			said = text
+		}
+		select {
+		case <-ctx.Done():
+			return streams.Topology{}, ctx.Err()
+		case <-time.After(checkWait):
+		}
+	}
+}
+
+// Connect opens the connection of a service and its JetStream. The caller
+// drains the connection.
+func (p *Process) Connect(cfg NATSConfig, options ...nats.Option) (*nats.Conn, jetstream.JetStream, error) {
+	options = append(NATSOptions("headwater-"+p.Name, p.Log), options...)
+	if cfg.NATSPassword != "" {
+		secret, err := ReadSecret(cfg.NATSPassword)
+		if err != nil {
+			return nil, nil, err
+		}
+		options = append(options, nats.UserInfo(cfg.NATSUser, secret))
+	}
+	options = append(options, nats.RetryOnFailedConnect(true))
+	nc, err := nats.Connect(strings.TrimSpace(cfg.NATS), options...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to NATS at %s: %w", cfg.NATS, err)
+	}
+	js, err := JetStream(nc)
+	if err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	p.Health.Add("nats", func() error {
+		if status := nc.Status(); status != nats.CONNECTED {
+			return fmt.Errorf("connection to NATS is %s", strings.ToLower(status.String()))
+		}
+		return nil
+	})
+	return nc, js, nil
+}
