@@ -1,0 +1,288 @@
+package influx
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxAnswer bounds how many bytes of an answer to a query are read: about half
+// a million points, far beyond what a chart can show.
+const maxAnswer = 32 << 20
+
+// ErrTooLarge is returned by Query for an answer beyond the bound. Ask for a
+// shorter time, wider buckets or fewer series.
+var ErrTooLarge = errors.New("the answer is too large; ask for a shorter time, wider buckets or fewer series")
+
+// Params are the values of the $names of a query. A value is a string, bool,
+// int, int64, float64, time.Time, time.Duration or Ident.
+type Params map[string]any
+
+// Ident is a value of Params that names a measurement, tag or field.
+type Ident string
+
+// Series is one series of an answer: one per statement, measurement and group
+// of tags. Row i is at Times[i]; Values[i] has one value for each of Columns,
+// which leaves the time out.
+type Series struct {
+	// Statement is the index of the statement that it answers.
+	Statement int
+	Name      string
+	Tags      map[string]string
+	// Times are nanoseconds since the Unix epoch; nil when the answer has no
+	// column of times.
+	Times   []int64
+	Columns []string
+	// Values are nil, float64, bool or string each.
+	Values [][]any
+}
+
+// Floats returns a numeric column, NaN where a row has none; nil when there is
+// no such column.
+func (s Series) Floats(column string) []float64 {
+	for i, c := range s.Columns {
+		if c != column {
+			continue
+		}
+		out := make([]float64, len(s.Values))
+		for r, row := range s.Values {
+			v, ok := row[i].(float64)
+			if !ok {
+				v = math.NaN()
+			}
+			out[r] = v
+		}
+		return out
+	}
+	return nil
+}
+
+// Query runs InfluxQL against a database and retention policy and returns the
+// series of all its statements. Each $name outside of quotes is replaced by
+// its parameter, quoted so that no value can change the meaning of the query.
+// Errors are an *Error, ErrTooLarge, or say which parameter is wrong. The time
+// limit is that of the context or Config.Timeout, whichever is sooner.
+func (c *Client) Query(ctx context.Context, database, policy, query string, params Params) ([]Series, error) {
+	return c.query(ctx, http.MethodGet, database, policy, query, params)
+}
+
+// Exec runs an InfluxQL statement that changes something.
+func (c *Client) Exec(ctx context.Context, statement string, params Params) error {
+	_, err := c.query(ctx, http.MethodPost, "", "", statement, params)
+	return err
+}
+
+func (c *Client) query(ctx context.Context, method, database, policy, query string, params Params) ([]Series, error) {
+	q, err := Bind(query, params)
+	if err != nil {
+		return nil, err
+	}
+	values := url.Values{"q": {q}, "epoch": {"ns"}}
+	if database != "" {
+		values.Set("db", database)
+	}
+	if policy != "" {
+		values.Set("rp", policy)
+	}
+	resp, err := c.do(ctx, method, "query", values, nil)
+	if err != nil {
+		return nil, c.wrap("query InfluxDB", err)
+	}
+	defer resp.Body.Close()
+	body := &io.LimitedReader{R: resp.Body, N: maxAnswer}
+	series, err := decode(body)
+	switch {
+	case body.N <= 0:
+		return nil, ErrTooLarge
+	case err != nil:
+		var e *Error
+		if errors.As(err, &e) {
+			return nil, e
+		}
+		return nil, c.wrap("read the answer to a query", err)
+	}
+	return series, nil
+}
+
+// decode reads an answer of /query.
+func decode(r io.Reader) ([]Series, error) {
+	var answer struct {
+		Error   string `json:"error"`
+		Results []struct {
+			Statement int    `json:"statement_id"`
+			Error     string `json:"error"`
+			Series    []struct {
+				Name    string            `json:"name"`
+				Tags    map[string]string `json:"tags"`
+				Columns []string          `json:"columns"`
+				Values  [][]any           `json:"values"`
+			} `json:"series"`
+		} `json:"results"`
+	}
+	d := json.NewDecoder(r)
+	// A float64 would round the times.
+	d.UseNumber()
+	if err := d.Decode(&answer); err != nil {
+		return nil, err
+	}
+	if answer.Error != "" {
+		return nil, &Error{Op: "query InfluxDB", Message: answer.Error}
+	}
+	var out []Series
+	for _, res := range answer.Results {
+		if res.Error != "" {
+			return nil, &Error{Op: "query InfluxDB", Message: res.Error, Hint: hint(res.Error)}
+		}
+		for _, s := range res.Series {
+			series := Series{Statement: res.Statement, Name: s.Name, Tags: s.Tags, Columns: s.Columns, Values: s.Values}
+			timed := len(s.Columns) > 0 && s.Columns[0] == "time"
+			if timed {
+				series.Columns = s.Columns[1:]
+				series.Times = make([]int64, len(s.Values))
+			}
+			for i, row := range s.Values {
+				if len(row) != len(s.Columns) {
+					return nil, fmt.Errorf("series %s: row %d has %d values for %d columns", s.Name, i, len(row), len(s.Columns))
+				}
+				if timed {
+					n, _ := row[0].(json.Number)
+					t, err := n.Int64()
+					if err != nil {
+						return nil, fmt.Errorf("series %s: row %d: %v is not a time in ns", s.Name, i, row[0])
+					}
+					series.Times[i] = t
+					row = row[1:]
+					series.Values[i] = row
+				}
+				for j, v := range row {
+					if n, ok := v.(json.Number); ok {
+						f, err := n.Float64()
+						if err != nil {
+							return nil, fmt.Errorf("series %s: row %d: %w", s.Name, i, err)
+						}
+						row[j] = f
+					}
+				}
+			}
+			out = append(out, series)
+		}
+	}
+	return out, nil
+}
+
+func hint(message string) string {
+	if strings.Contains(message, "not found") {
+		return "nothing was written there yet, or --influx-database or --influx-org is wrong"
+	}
+	return ""
+}
+
+// Bind replaces each $name of a query that is outside of quotes by its
+// parameter. A name without a parameter, a parameter without a name, and a
+// value that InfluxQL cannot write are errors.
+func Bind(query string, params Params) (string, error) {
+	var b strings.Builder
+	used := make(map[string]bool, len(params))
+	for i := 0; i < len(query); {
+		switch c := query[i]; {
+		case c == '\'' || c == '"':
+			end := quoted(query[i:])
+			b.WriteString(query[i : i+end])
+			i += end
+		case c == '$':
+			end := i + 1
+			for end < len(query) && isWord(query[end]) {
+				end++
+			}
+			name := query[i+1 : end]
+			if name == "" { // the end of a regular expression
+				b.WriteByte(c)
+				i++
+				continue
+			}
+			v, ok := params[name]
+			if !ok {
+				return "", fmt.Errorf("bind query: no value for $%s", name)
+			}
+			text, err := literal(v)
+			if err != nil {
+				return "", fmt.Errorf("bind query: $%s: %w", name, err)
+			}
+			b.WriteString(text)
+			used[name] = true
+			i = end
+		default:
+			b.WriteByte(c)
+			i++
+		}
+	}
+	for name := range params {
+		if !used[name] {
+			return "", fmt.Errorf("bind query: there is no $%s in it", name)
+		}
+	}
+	return b.String(), nil
+}
+
+// quoted returns the length of the quoted text that s begins with.
+func quoted(s string) int {
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case s[0]:
+			return i + 1
+		}
+	}
+	return len(s)
+}
+
+func isWord(c byte) bool {
+	return c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}
+
+func literal(v any) (string, error) {
+	switch v := v.(type) {
+	case string:
+		return QuoteString(v), nil
+	case Ident:
+		return QuoteIdent(string(v)), nil
+	case bool:
+		return strconv.FormatBool(v), nil
+	case int:
+		return strconv.Itoa(v), nil
+	case int64:
+		return strconv.FormatInt(v, 10), nil
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return "", fmt.Errorf("InfluxQL cannot write %v", v)
+		}
+		// InfluxQL knows no exponents.
+		return strconv.FormatFloat(v, 'f', -1, 64), nil
+	case time.Time:
+		return strconv.FormatInt(v.UnixNano(), 10), nil
+	case time.Duration:
+		return strconv.FormatInt(int64(v), 10) + "ns", nil
+	default:
+		return "", fmt.Errorf("InfluxQL cannot write a %T", v)
+	}
+}
+
+var (
+	identEscaper  = strings.NewReplacer("\n", `\n`, `\`, `\\`, `"`, `\"`)
+	stringEscaper = strings.NewReplacer("\n", `\n`, `\`, `\\`, `'`, `\'`)
+)
+
+// QuoteIdent quotes the name of a database, policy, measurement, tag or field.
+func QuoteIdent(name string) string { return `"` + identEscaper.Replace(name) + `"` }
+
+// QuoteString quotes a text.
+func QuoteString(text string) string { return `'` + stringEscaper.Replace(text) + `'` }
