@@ -1,0 +1,157 @@
+// Package decode turns what devices send into readings. It decides which
+// payloads are readings, what their event times are, and, for those it refuses,
+// the reason that a person reads on the dead letter. The bridge calls it for
+// each MQTT message and the gateway for each HTTP body.
+//
+// It is pure: no I/O, and the time of arrival is an argument. JSON is split
+// into tokens by the released form of encoding/json/jsontext, which refuses
+// invalid UTF-8 and a key that occurs twice by itself.
+package decode
+
+import (
+	"time"
+)
+
+// Kind is the type of a reading's value.
+type Kind uint8
+
+// The kinds of values. The zero Kind is none of them.
+const (
+	// Value is a finite float64, in Reading.Value.
+	Value Kind = iota + 1
+	// Flag is a bool, in Reading.Flag.
+	Flag
+	// Text is valid UTF-8 without control characters other than tab and line
+	// ends, in Reading.Text.
+	Text
+)
+
+// String returns the kind's name in words that people and the device registry
+// share: value, flag or text.
+func (k Kind) String() string {
+	switch k {
+	case Value:
+		return "value"
+	case Flag:
+		return "flag"
+	case Text:
+		return "text"
+	}
+	return "unknown"
+}
+
+// Reading is one value of one metric of the device that sent it.
+type Reading struct {
+	// Metric is a valid token: 1 to 64 characters of A-Z, a-z, 0-9, _ and -.
+	Metric string
+	// Unit is as the device wrote it, empty when it gave none.
+	Unit string
+	// Text holds the value of kind Text.
+	Text string
+	// Time is the event time in nanoseconds since the Unix epoch. It is the time
+	// of arrival when HasTime is false.
+	Time int64
+	// Value holds the value of kind Value. It is neither NaN nor infinite.
+	Value float64
+	// Kind says which field holds the value.
+	Kind Kind
+	// Flag holds the value of kind Flag.
+	Flag bool
+	// HasTime says that the payload gave the event time.
+	HasTime bool
+}
+
+// Limits bounds what a Decoder accepts. Everything beyond them is refused with
+// a reason; nothing is cut short.
+type Limits struct {
+	// Payload is the greatest size of a payload or body, in bytes.
+	Payload int
+	// Depth is how deeply the JSON may be nested, objects and arrays together.
+	Depth int
+	// Keys is how many keys the objects of one payload or item may have together.
+	Keys int
+	// Items is how many items one body may have.
+	Items int
+	// Text is the greatest length of a value of kind Text, in bytes of UTF-8.
+	Text int
+	// Unit is the greatest length of a unit, in bytes of UTF-8.
+	Unit int
+	// Past is how much older than its arrival a reading may be.
+	Past time.Duration
+	// Future is how far ahead of its arrival a reading may be.
+	Future time.Duration
+}
+
+// DefaultLimits returns the limits that hold unless people configure others.
+func DefaultLimits() Limits {
+	return Limits{
+		Payload: 256 << 10,
+		Depth:   8,
+		Keys:    256,
+		Items:   10_000,
+		Text:    1 << 10,
+		Unit:    64,
+		Past:    7 * 24 * time.Hour,
+		Future:  5 * time.Minute,
+	}
+}
+
+// Decoder decodes payloads. It reuses its memory from one payload to the next
+// and is for one goroutine at a time. What it returns stays valid.
+type Decoder struct {
+	limits Limits
+	json   tokens
+	names  names
+}
+
+// New returns a Decoder with the given limits. A limit that is zero or less
+// admits nothing, so start from DefaultLimits.
+func New(limits Limits) *Decoder {
+	return &Decoder{limits: limits}
+}
+
+// Append decodes the payload of one message of a device and appends its
+// readings to dst. Metric is the metric that the topic names, or empty for a
+// topic that names only the device.
+//
+// With a metric the payload is a bare number, true, false or text, a JSON
+// string, or an object {"value":21.5,"ts":1700000000,"unit":"°C"} of which ts
+// and unit may be left out. Without one it is a flat object of metrics, whose
+// values are bare or {"value":21.5,"unit":"°C"}, with an optional ts for all of
+// them; a metric that is null has no reading.
+//
+// A payload is taken whole or not at all, so that its dead letter can be
+// mended and sent again without storing a part of it twice. The error is
+// always an *Error, and dst is then returned as it was given. Arrival is in
+// nanoseconds since the Unix epoch. The readings do not refer to payload.
+func (d *Decoder) Append(dst []Reading, metric string, payload []byte, arrival int64) ([]Reading, error) {
+	if len(payload) > d.limits.Payload {
+		return dst, tooLarge("", "the payload has %d bytes, more than %d", len(payload), d.limits.Payload)
+	}
+	payload = trim(payload)
+	if len(payload) == 0 {
+		return dst, refuse("", "the payload is empty")
+	}
+	if metric == "" {
+		if payload[0] != '{' {
+			return dst, refuse("", "a topic that names only a device takes an object of metrics, such as {\"temperature\":21.5}, not %s", quote(payload))
+		}
+		return d.device(dst, payload, arrival)
+	}
+	r := Reading{Metric: metric, Time: arrival}
+	var err *Error
+	switch payload[0] {
+	case '{':
+		err = d.object(&r, payload, arrival)
+	case '"':
+		err = d.quoted(&r, payload)
+	case '[':
+		err = refuse("", "an array is not a reading")
+	default:
+		err = d.bare(&r, payload)
+	}
+	if err != nil {
+		return dst, err
+	}
+	return append(dst, r), nil
+}

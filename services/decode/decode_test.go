@@ -1,0 +1,335 @@
+package decode_test
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"headwater/services/decode"
+)
+
+// arrival is the time at which every payload of the tests arrives.
+var arrival = time.Date(2026, 3, 14, 15, 9, 26, 535897932, time.UTC)
+
+func at(t time.Time) int64 { return t.UnixNano() }
+
+func value(metric string, v float64) decode.Reading {
+	return decode.Reading{Metric: metric, Kind: decode.Value, Value: v, Time: at(arrival)}
+}
+
+func flag(metric string, v bool) decode.Reading {
+	return decode.Reading{Metric: metric, Kind: decode.Flag, Flag: v, Time: at(arrival)}
+}
+
+func text(metric, v string) decode.Reading {
+	return decode.Reading{Metric: metric, Kind: decode.Text, Text: v, Time: at(arrival)}
+}
+
+func unit(r decode.Reading, u string) decode.Reading {
+	r.Unit = u
+	return r
+}
+
+func timed(r decode.Reading, t time.Time) decode.Reading {
+	r.Time, r.HasTime = at(t), true
+	return r
+}
+
+func TestAppendMetric(t *testing.T) {
+	second := arrival.Truncate(time.Second)
+	milli := arrival.Truncate(time.Millisecond)
+	micro := arrival.Truncate(time.Microsecond)
+	for _, test := range []struct {
+		name, payload string
+		want          decode.Reading
+	}{
+		{"integer", "21", value("m", 21)},
+		{"fraction", "21.5", value("m", 21.5)},
+		{"negative", "-0.25", value("m", -0.25)},
+		{"plus sign", "+3", value("m", 3)},
+		{"exponent", "1.5e-3", value("m", 0.0015)},
+		{"leading zeros", "007", value("m", 7)},
+		{"leading point", ".5", value("m", 0.5)},
+		{"greatest", "1.7976931348623157e308", value("m", math.MaxFloat64)},
+		{"too small is zero", "1e-400", value("m", 0)},
+		{"line end", "21.5\r\n", value("m", 21.5)},
+		{"byte order mark", "\xef\xbb\xbf21.5", value("m", 21.5)},
+		{"C string", "21.5\x00", value("m", 21.5)},
+		{"true", "true", flag("m", true)},
+		{"false", " false\n", flag("m", false)},
+		{"upper case is text", "TRUE", text("m", "TRUE")},
+		{"text", "open", text("m", "open")},
+		{"text of many words", "door 3 is open", text("m", "door 3 is open")},
+		{"text of two lines", "one\ntwo", text("m", "one\ntwo")},
+		{"text beyond ASCII", "geöffnet 🚪", text("m", "geöffnet 🚪")},
+		{"version", "1.2.3", text("m", "1.2.3")},
+		{"date", "2026-03-14", text("m", "2026-03-14")},
+		{"hexadecimal", "0x1p4", text("m", "0x1p4")},
+		{"underscore", "1_000", text("m", "1_000")},
+		{"decimal comma", "21,5", text("m", "21,5")},
+		{"with unit", "21.5 C", text("m", "21.5 C")},
+		{"only a sign", "-", text("m", "-")},
+		{"word that begins like nan", "nano", text("m", "nano")},
+		{"longest text", strings.Repeat("x", 1024), text("m", strings.Repeat("x", 1024))},
+		{"JSON string", `"open"`, text("m", "open")},
+		{"JSON string of a number", `"21.5"`, text("m", "21.5")},
+		{"JSON string that is empty", `""`, text("m", "")},
+		{"JSON string with escapes", `"a\"b\u00e4\n"`, text("m", "a\"bä\n")},
+		{"object", `{"value":21.5}`, value("m", 21.5)},
+		{"object of a flag", `{"value":true}`, flag("m", true)},
+		{"object of a text", `{"value":"open"}`, text("m", "open")},
+		{"object with unit", `{"value":21.5,"unit":"°C"}`, unit(value("m", 21.5), "°C")},
+		{"object with unit first", `{"unit":"°C","value":21.5}`, unit(value("m", 21.5), "°C")},
+		{"object with null for unit and time", `{"value":21.5,"unit":null,"ts":null}`, value("m", 21.5)},
+		{"object with white space", "\n{ \"value\" : 21.5 }\t", value("m", 21.5)},
+		{"object with an escaped key", `{"v\u0061lue":21.5}`, value("m", 21.5)},
+		{"seconds", `{"value":1,"ts":1773500966}`, timed(value("m", 1), second)},
+		{"fractional seconds", `{"value":1,"ts":1773500966.535897932}`, timed(value("m", 1), arrival)},
+		{"more digits than nanoseconds", `{"value":1,"ts":1773500966.5358979329999}`, timed(value("m", 1), arrival)},
+		{"seconds with an exponent", `{"value":1,"ts":1.773500966e9}`, timed(value("m", 1), second)},
+		{"milliseconds", `{"value":1,"ts":1773500966535}`, timed(value("m", 1), milli)},
+		{"fractional milliseconds", `{"value":1,"ts":1773500966535.897932}`, timed(value("m", 1), arrival)},
+		{"microseconds", `{"ts":1773500966535897,"value":1}`, timed(value("m", 1), micro)},
+		{"nanoseconds", `{"value":1,"ts":1773500966535897932}`, timed(value("m", 1), arrival)},
+		{"RFC 3339", `{"value":1,"ts":"2026-03-14T15:09:26.535897932Z"}`, timed(value("m", 1), arrival)},
+		{"RFC 3339 with a zone", `{"value":1,"ts":"2026-03-14T16:09:26+01:00"}`, timed(value("m", 1), second)},
+		{"oldest", `{"value":1,"ts":1772896166535897932}`, timed(value("m", 1), arrival.Add(-7*24*time.Hour))},
+		{"furthest ahead", `{"value":1,"ts":1773501266535897932}`, timed(value("m", 1), arrival.Add(5*time.Minute))},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := decode.New(decode.DefaultLimits()).Append(nil, "m", []byte(test.payload), at(arrival))
+			if err != nil {
+				t.Fatalf("Append: %v", err)
+			}
+			if diff := cmp.Diff([]decode.Reading{test.want}, got); diff != "" {
+				t.Errorf("Append (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAppendDevice(t *testing.T) {
+	second := arrival.Truncate(time.Second)
+	for _, test := range []struct {
+		name, payload string
+		want          []decode.Reading
+	}{
+		{"one metric", `{"temperature":21.5}`, []decode.Reading{value("temperature", 21.5)}},
+		{
+			"several kinds", `{"temperature":21.5,"door":true,"state":"open"}`,
+			[]decode.Reading{value("temperature", 21.5), flag("door", true), text("state", "open")},
+		},
+		{
+			"time behind", `{"temperature":21.5,"humidity":40,"ts":1773500966}`,
+			[]decode.Reading{timed(value("temperature", 21.5), second), timed(value("humidity", 40), second)},
+		},
+		{
+			"time before", `{"ts":1773500966,"humidity":40}`,
+			[]decode.Reading{timed(value("humidity", 40), second)},
+		},
+		{
+			"units", `{"temperature":{"value":21.5,"unit":"°C"},"humidity":{"unit":"%","value":40},"door":{"value":false}}`,
+			[]decode.Reading{unit(value("temperature", 21.5), "°C"), unit(value("humidity", 40), "%"), flag("door", false)},
+		},
+		{"null has no reading", `{"a":null,"b":{"value":null},"c":1}`, []decode.Reading{value("c", 1)}},
+		{"names that an object of one metric has", `{"value":1,"unit":2}`, []decode.Reading{value("value", 1), value("unit", 2)}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := decode.New(decode.DefaultLimits()).Append(nil, "", []byte(test.payload), at(arrival))
+			if err != nil {
+				t.Fatalf("Append: %v", err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Append (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAppendRefuses(t *testing.T) {
+	keys := func(n int) string {
+		var b strings.Builder
+		b.WriteString(`{"k":1`)
+		for i := range n - 1 {
+			b.WriteString(`,"k`)
+			b.WriteString(strings.Repeat("x", i%60))
+			b.WriteByte(byte('a' + i/60))
+			b.WriteString(`":1`)
+		}
+		return b.String() + "}"
+	}
+	for _, test := range []struct {
+		name, metric, payload string
+		reason, field         string
+		detail                string
+	}{
+		{"empty", "m", "", decode.ReasonPayload, "", "empty"},
+		{"only white space", "m", " \n\x00", decode.ReasonPayload, "", "empty"},
+		{"only a byte order mark", "m", "\xef\xbb\xbf", decode.ReasonPayload, "", "empty"},
+		{"too large", "m", strings.Repeat("1", 256<<10+1), decode.ReasonTooLarge, "", "more than 262144"},
+		{"long text", "m", strings.Repeat("x", 1025), decode.ReasonTooLarge, "", "more than 1024"},
+		{"long JSON string", "m", `{"value":"` + strings.Repeat("x", 1025) + `"}`, decode.ReasonTooLarge, "value", "more than 1024"},
+		{"long unit", "m", `{"value":1,"unit":"` + strings.Repeat("x", 65) + `"}`, decode.ReasonTooLarge, "unit", "more than 64"},
+		{"too many keys", "", keys(257), decode.ReasonTooLarge, "", "more than 256 keys"},
+		{"binary", "m", "\x01\x02\x03", decode.ReasonPayload, "", "control characters"},
+		{"NUL inside", "m", "a\x00b", decode.ReasonPayload, "", "control characters"},
+		{"NUL in a JSON string", "m", `"a\u0000b"`, decode.ReasonPayload, "", "control characters"},
+		{"not UTF-8", "m", "caf\xe9", decode.ReasonPayload, "", "not UTF-8"},
+		{"UTF-16", "m", "\xff\xfe2\x001\x00", decode.ReasonPayload, "", "not UTF-8"},
+		{"not UTF-8 in JSON", "m", "{\"value\":\"caf\xe9\"}", decode.ReasonPayload, "", "invalid UTF-8"},
+		{"half a surrogate pair", "m", `"\ud800"`, decode.ReasonPayload, "", "not valid JSON"},
+		{"null", "m", "null", decode.ReasonPayload, "", "null"},
+		{"array", "m", "[1,2]", decode.ReasonPayload, "", "array"},
+		{"deep array", "m", strings.Repeat("[", 100_000), decode.ReasonPayload, "", "array"},
+		{"deep value", "m", `{"value":` + strings.Repeat("[", 100_000), decode.ReasonPayload, "value", "array is not a value"},
+		{"nested object", "m", `{"value":{"value":1}}`, decode.ReasonPayload, "value", "object is not a value"},
+		{"nested metrics", "", `{"a":{"b":{"c":1}}}`, decode.ReasonPayload, "a.b", "not known"},
+		{"array of a metric", "", `{"a":[1]}`, decode.ReasonPayload, "a", "array"},
+		{"array of a nested value", "", `{"a":{"value":[1]}}`, decode.ReasonPayload, "a.value", "array"},
+		{"nested value missing", "", `{"a":{"unit":"x"}}`, decode.ReasonPayload, "a.value", "missing"},
+		{"value missing", "m", `{"ts":1773500966}`, decode.ReasonPayload, "value", "missing"},
+		{"value null", "m", `{"value":null}`, decode.ReasonPayload, "value", "null"},
+		{"unknown key", "m", `{"temperature":21.5}`, decode.ReasonPayload, "temperature", "sensors/<site>/<device>"},
+		{"no metric", "", `{}`, decode.ReasonPayload, "", "no reading"},
+		{"only a time", "", `{"ts":1773500966}`, decode.ReasonPayload, "", "no reading"},
+		{"only null", "", `{"a":null}`, decode.ReasonPayload, "", "no reading"},
+		{"number for a device", "", `21.5`, decode.ReasonPayload, "", "object of metrics"},
+		{"odd metric", "", `{"a.b":1}`, decode.ReasonPayload, "a.b", "characters"},
+		{"empty metric", "", `{"":1}`, decode.ReasonPayload, "", "empty"},
+		{"long metric", "", `{"` + strings.Repeat("a", 65) + `":1}`, decode.ReasonPayload, "", "more than 64"},
+		{"unit is a number", "m", `{"value":1,"unit":1}`, decode.ReasonPayload, "unit", "not a text"},
+		{"unit is an object", "m", `{"value":1,"unit":{}}`, decode.ReasonPayload, "unit", "not a text"},
+		{"unit with a bell", "m", `{"value":1,"unit":"\u0007"}`, decode.ReasonPayload, "unit", "control characters"},
+
+		{"cut short", "m", `{"value":21.5`, decode.ReasonPayload, "", "too early"},
+		{"cut in a string", "m", `"open`, decode.ReasonPayload, "", "too early"},
+		{"key twice", "", `{"a":1,"a":2}`, decode.ReasonPayload, "", `"a" occurs twice`},
+		{"key twice by an escape", "", `{"a":1,"\u0061":2}`, decode.ReasonPayload, "", `"a" occurs twice`},
+		{"something behind", "m", `{"value":1}{"value":2}`, decode.ReasonPayload, "", "follows"},
+		{"garbage behind", "m", `{"value":1}x`, decode.ReasonPayload, "", "line 1, column 12"},
+		{"string and more", "m", `"a" "b"`, decode.ReasonPayload, "", "follows"},
+		{"trailing comma", "", "{\"a\":1,\n}", decode.ReasonPayload, "", "line 1, column 7"},
+		{"key without quotes", "", `{a:1}`, decode.ReasonPayload, "", "not valid JSON"},
+		{"number as key", "", `{1:1}`, decode.ReasonPayload, "", "not valid JSON"},
+		{"leading zero in JSON", "m", `{"value":01}`, decode.ReasonPayload, "", "not valid JSON"},
+
+		{"nan", "m", "nan", decode.ReasonValue, "", "nan is not a number"},
+		{"NaN", "m", "NaN", decode.ReasonValue, "", "NaN is not a number"},
+		{"inf", "m", "inf", decode.ReasonValue, "", "inf is not a number"},
+		{"-Inf", "m", "-Inf\n", decode.ReasonValue, "", "-Inf is not a number"},
+		{"Infinity", "m", "+Infinity", decode.ReasonValue, "", "+Infinity is not a number"},
+		{"too great", "m", "1e400", decode.ReasonValue, "", "64-bit float"},
+		{"too great below zero", "m", "-1e400", decode.ReasonValue, "", "64-bit float"},
+		{"too great in JSON", "m", `{"value":1e400}`, decode.ReasonValue, "value", "64-bit float"},
+		{"too great of a metric", "", `{"a":1e400}`, decode.ReasonValue, "a", "64-bit float"},
+		{"NaN in JSON", "m", `{"value":NaN}`, decode.ReasonValue, "value", "NaN is not a number"},
+		{"nan in JSON", "", `{"a":1,"b":nan}`, decode.ReasonValue, "b", "nan is not a number"},
+		{"-Infinity in JSON", "", `{"a":-Infinity}`, decode.ReasonValue, "a", "-Infinity is not a number"},
+		{"NaN in a JSON string", "m", `{"value":"NaN"}`, decode.ReasonValue, "value", "NaN is not a number"},
+
+		{"1970", "m", `{"value":1,"ts":0}`, decode.ReasonClock, "ts", "1970-01-01T00:00:00Z is more than 7 days before"},
+		{"before 1970", "m", `{"value":1,"ts":-5}`, decode.ReasonClock, "ts", "1969-12-31T23:59:55Z"},
+		{"seconds since the start", "", `{"a":1,"ts":3600}`, decode.ReasonClock, "ts", "1970-01-01T01:00:00Z"},
+		{"just too old", "m", `{"value":1,"ts":1772896166535897931}`, decode.ReasonClock, "ts", "7 days before"},
+		{"just too far ahead", "m", `{"value":1,"ts":1773501266535897933}`, decode.ReasonClock, "ts", "5 minutes ahead"},
+		{"beyond nanoseconds", "m", `{"value":1,"ts":99999999999999999999}`, decode.ReasonClock, "ts", "beyond every calendar"},
+		{"beyond floats", "m", `{"value":1,"ts":1e400}`, decode.ReasonClock, "ts", "beyond every calendar"},
+		{"text of 1970", "m", `{"value":1,"ts":"1970-01-01T00:00:00Z"}`, decode.ReasonClock, "ts", "7 days before"},
+		{"text of the year 9999", "m", `{"value":1,"ts":"9999-01-01T00:00:00Z"}`, decode.ReasonClock, "ts", "beyond every calendar"},
+		{"time without a zone", "m", `{"value":1,"ts":"2026-03-14T15:09:26"}`, decode.ReasonPayload, "ts", "is not a time"},
+		{"time is a word", "m", `{"value":1,"ts":"now"}`, decode.ReasonPayload, "ts", `"now" is not a time`},
+		{"time is a flag", "m", `{"value":1,"ts":true}`, decode.ReasonPayload, "ts", "RFC 3339"},
+		{"time is an object", "m", `{"value":1,"ts":{}}`, decode.ReasonPayload, "ts", "RFC 3339"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := decode.New(decode.DefaultLimits())
+			before := []decode.Reading{value("before", 1)}
+			payload := []byte(test.payload)
+			got, err := d.Append(before, test.metric, payload, at(arrival))
+			requireError(t, err, test.reason, test.field, test.detail)
+			if diff := cmp.Diff([]decode.Reading{value("before", 1)}, got); diff != "" {
+				t.Errorf("Append changed dst (-want +got):\n%s", diff)
+			}
+			if string(payload) != test.payload {
+				t.Error("Append changed the payload")
+			}
+			if _, err := d.Append(nil, "m", []byte(`{"value":1}`), at(arrival)); err != nil {
+				t.Errorf("the next payload is refused: %v", err)
+			}
+		})
+	}
+}
+
+// requireError checks each part of the *Error that err must be.
+func requireError(t *testing.T, err error, reason, field, detail string) {
+	t.Helper()
+	var e *decode.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("error is %v, want an *Error with %q", err, detail)
+	}
+	if e.Reason != reason || e.Field != field || !strings.Contains(e.Detail, detail) {
+		t.Errorf("error is %q, field %q: %q\nwant %q, field %q: ...%s...", e.Reason, e.Field, e.Detail, reason, field, detail)
+	}
+	if len(e.Error()) > 300 {
+		t.Errorf("error has %d bytes: %s", len(e.Error()), e)
+	}
+}
+
+func TestAppendKeepsNothingOfThePayload(t *testing.T) {
+	d := decode.New(decode.DefaultLimits())
+	payload := []byte(`{"state":{"value":"open","unit":"u"}}`)
+	got, err := d.Append(nil, "", payload, at(arrival))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range payload {
+		payload[i] = 'x'
+	}
+	if diff := cmp.Diff([]decode.Reading{unit(text("state", "open"), "u")}, got); diff != "" {
+		t.Errorf("the reading changed with the payload (-want +got):\n%s", diff)
+	}
+}
+
+func TestLimitsOfTheClockAreConfigurable(t *testing.T) {
+	limits := decode.DefaultLimits()
+	limits.Past, limits.Future = 90*time.Minute, time.Second
+	d := decode.New(limits)
+	_, err := d.Append(nil, "m", []byte(`{"value":1,"ts":"2026-03-14T13:00:00Z"}`), at(arrival))
+	requireError(t, err, decode.ReasonClock, "ts", "more than 90 minutes before")
+	_, err = d.Append(nil, "m", []byte(`{"value":1,"ts":"2026-03-14T15:09:28Z"}`), at(arrival))
+	requireError(t, err, decode.ReasonClock, "ts", "more than 1 second ahead")
+}
+
+// TestNamesAreBounded sends more metrics than a Decoder remembers.
+func TestNamesAreBounded(t *testing.T) {
+	d := decode.New(decode.DefaultLimits())
+	for i := range 10_000 {
+		name := "m" + strings.Repeat("x", i%50) + string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/676%26))
+		got, err := d.Append(nil, "", []byte(`{"`+name+`":1}`), at(arrival))
+		if err != nil || got[0].Metric != name {
+			t.Fatalf("Append: %v, %v", got, err)
+		}
+	}
+}
+
+func TestBareNumbersDoNotAllocate(t *testing.T) {
+	d := decode.New(decode.DefaultLimits())
+	dst := make([]decode.Reading, 0, 4)
+	for _, payload := range []string{"21.5", "true", `{"value":21.5,"ts":1773500966535,"unit":"°C"}`, `{"temperature":21.5,"humidity":40}`} {
+		b, metric := []byte(payload), "m"
+		if strings.Contains(payload, "humidity") {
+			metric = ""
+		}
+		if n := testing.AllocsPerRun(100, func() {
+			if _, err := d.Append(dst, metric, b, at(arrival)); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", payload, n)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package decode
+
+import (
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+)
+
+// Reasons of an Error. They are the same tokens as those of the dead letters.
+const (
+	// ReasonTopic is a topic that no pattern knows, or a site or device whose
+	// name has characters that are not allowed.
+	ReasonTopic = "topic"
+	// ReasonPayload is a payload that is not a reading.
+	ReasonPayload = "payload"
+	// ReasonValue is a number that is not finite.
+	ReasonValue = "value"
+	// ReasonClock is an event time too far from the arrival.
+	ReasonClock = "clock"
+	// ReasonTooLarge is a payload, text or unit over its limit, or too many
+	// keys or items.
+	ReasonTooLarge = "too-large"
+)
+
+// Error says why a payload, or one item of a body, holds no reading.
+type Error struct {
+	// Reason is one of the Reason constants.
+	Reason string
+	// Detail is a sentence for people, without a full stop. It quotes no more
+	// than a few words of what was sent.
+	Detail string
+	// Field names the part that was refused, such as ts or values.door; empty
+	// when it is the whole.
+	Field string
+	// Line and Column, both from 1, are where JSON ends to be valid; 0 for
+	// every other error. Columns count bytes.
+	Line, Column int
+
+	// whole says that nothing behind the error can be read.
+	whole bool
+}
+
+// Error returns the detail and, if known, the field.
+func (e *Error) Error() string {
+	if e.Field == "" {
+		return e.Detail
+	}
+	return e.Field + ": " + e.Detail
+}
+
+func refuse(field, format string, args ...any) *Error {
+	return &Error{Reason: ReasonPayload, Field: field, Detail: fmt.Sprintf(format, args...)}
+}
+
+func tooLarge(field, format string, args ...any) *Error {
+	return &Error{Reason: ReasonTooLarge, Field: field, Detail: fmt.Sprintf(format, args...)}
+}
+
+// quote returns the beginning of b, escaped so that it is safe to show.
+func quote[T []byte | string](b T) string {
+	const most = 40
+	if len(b) <= most {
+		return strconv.Quote(string(b))
+	}
+	cut := most
+	for cut > most-utf8.UTFMax && !utf8.RuneStart(b[cut]) {
+		cut--
+	}
+	return strconv.Quote(string(b[:cut])) + "..."
+}
