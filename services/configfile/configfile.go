@@ -1,0 +1,333 @@
+// Package configfile brings the file in which people write rules and channels
+// into force: it reads and checks the file, puts its text into the bucket of
+// the configuration, where every service finds it, and does so again whenever
+// the file changes.
+//
+// A file with an error in it changes nothing: each problem is logged with
+// file, line and field, and the configuration before stays in force. Without a
+// file the embedded default is put in force, once, when there is none yet.
+//
+// One process runs it. It does not change rules by itself and reads no secrets.
+package configfile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"headwater/services/internal/config"
+	"headwater/services/internal/process"
+	"headwater/streams"
+)
+
+// Config says where the file is.
+type Config struct {
+	Path string `name:"config" help:"File with rules and channels (YAML); changes take effect at once. Without it, what was in force before stays, or a default for door sensors." type:"path" placeholder:"FILE" env:"HEADWATER_CONFIG"`
+}
+
+// DefaultConfig returns a configuration without a file.
+func DefaultConfig() Config { return process.Defaults[Config]() }
+
+// Validate reports every problem of the configuration. Whether the file is
+// there and right is for Run to find out.
+func (c Config) Validate() error { return nil }
+
+// Folder is where relative paths in the file begin; empty without a file.
+func (c Config) Folder() string {
+	if c.Path == "" {
+		return ""
+	}
+	return filepath.Dir(c.Path)
+}
+
+// Deps are what the service works with.
+type Deps struct {
+	// JS is JetStream in the account of the services.
+	JS      jetstream.JetStream
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+const (
+	// settle is how long a file must have been left alone before it is read:
+	// an editor writes in several steps.
+	settle = 50 * time.Millisecond
+	// poll finds changes where the file system reports none, as network file
+	// systems and some container mounts do.
+	poll = 2 * time.Second
+	// storeTimeout bounds one attempt to read or write the bucket.
+	storeTimeout = 5 * time.Second
+)
+
+// Service keeps the configuration of the file in force.
+type Service struct {
+	cfg     Config
+	js      jetstream.JetStream
+	log     *slog.Logger
+	reloads *prometheus.CounterVec
+	valid   prometheus.Gauge
+
+	mu sync.Mutex
+	// reason is why the service is not ready; nil when it is. Guarded by mu.
+	reason error
+}
+
+// ErrInvalid is returned by Run when the file has errors and no configuration
+// is in force that could stay. It wraps the problems.
+var ErrInvalid = errors.New("no configuration to begin with")
+
+// New returns a service that has not begun. It does no I/O.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	factory := promauto.With(deps.Metrics)
+	s := &Service{
+		cfg: cfg, js: deps.JS, log: deps.Log.With("service", "configfile"),
+		reason: errors.New("no configuration is in force yet"),
+		reloads: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "headwater_configfile_reloads_total", Help: "Changes of the configuration file by what became of them.",
+		}, []string{"result"}),
+		valid: factory.NewGauge(prometheus.GaugeOpts{
+			Name: "headwater_configfile_valid", Help: "1 when the file as it is now is in force, 0 when it has errors.",
+		}),
+	}
+	return s, nil
+}
+
+// Ready returns nil once a configuration is in force. A bad edit does not
+// change that: the configuration before goes on doing its job.
+func (s *Service) Ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reason
+}
+
+func (s *Service) setReady(reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reason = reason
+}
+
+// Run brings the configuration into force and follows the file until ctx ends.
+// It returns ErrInvalid at the start when the file can't be used and there is
+// nothing else to go by.
+func (s *Service) Run(ctx context.Context) error {
+	kv, err := s.js.KeyValue(ctx, streams.BucketConfig)
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", streams.BucketConfig, err)
+	}
+	if s.cfg.Path == "" {
+		if err := s.putDefault(ctx, kv); err != nil {
+			return err
+		}
+		s.setReady(nil)
+		<-ctx.Done()
+		return nil
+	}
+	return s.follow(ctx, kv)
+}
+
+func (s *Service) putDefault(ctx context.Context, kv jetstream.KeyValue) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	revision, err := kv.Create(ctx, streams.ConfigKey, config.Default())
+	switch {
+	case errors.Is(err, jetstream.ErrKeyExists):
+		return nil
+	case err != nil:
+		return fmt.Errorf("put the default configuration in force: %w", err)
+	}
+	s.log.Info("default configuration in force", "revision", revision)
+	return nil
+}
+
+// follow reads the file now and after every change.
+func (s *Service) follow(ctx context.Context, kv jetstream.KeyValue) error {
+	f := &follower{Service: s, kv: kv}
+	var events <-chan fsnotify.Event
+	var failures <-chan error
+	if watcher, err := fsnotify.NewWatcher(); err == nil {
+		defer func() { _ = watcher.Close() }()
+		f.watcher, events, failures = watcher, watcher.Events, watcher.Errors
+	} else {
+		s.log.Warn("the configuration file is polled, for it can't be watched", "err", err)
+	}
+	f.watch()
+	if err := f.first(ctx); err != nil {
+		return err
+	}
+	quiet := time.NewTimer(settle)
+	defer quiet.Stop()
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-events:
+			quiet.Reset(settle)
+		case err := <-failures:
+			s.log.Warn("watch the configuration file", "err", err)
+		case <-quiet.C:
+			f.reload(ctx)
+		case <-tick.C:
+			f.reload(ctx)
+		}
+	}
+}
+
+// follower is what Run knows of the file. One goroutine only.
+type follower struct {
+	*Service
+	kv jetstream.KeyValue
+	// watcher is nil where the system has none to give.
+	watcher *fsnotify.Watcher
+	// judged is the text or the error that was dealt with last, so that the
+	// same is neither stored nor logged twice.
+	judged []byte
+	failed string
+}
+
+// first is reload at the start, when an error may leave nothing in force.
+func (f *follower) first(ctx context.Context) error {
+	text, err := f.read()
+	if err == nil {
+		_, err = config.Parse(f.cfg.Path, text)
+	}
+	if err != nil {
+		if _, missing := f.kv.Get(ctx, streams.ConfigKey); errors.Is(missing, jetstream.ErrKeyNotFound) {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		f.reload(ctx)
+		f.setReady(nil)
+		return nil
+	}
+	f.reload(ctx)
+	return nil
+}
+
+// reload puts the file in force if it has changed and is right.
+func (f *follower) reload(ctx context.Context) {
+	f.watch()
+	text, err := f.read()
+	if err != nil {
+		f.refuse(err)
+		return
+	}
+	if f.judged != nil && bytes.Equal(text, f.judged) {
+		return
+	}
+	c, err := config.Parse(f.cfg.Path, text)
+	if err != nil {
+		f.judged = text
+		f.refuse(err)
+		return
+	}
+	revision, changed, err := f.store(ctx, text)
+	if err != nil {
+		// The next tick tries again.
+		f.log.Warn("put the configuration in force", "err", err)
+		f.reloads.WithLabelValues("not_stored").Inc()
+		return
+	}
+	f.judged, f.failed = text, ""
+	f.valid.Set(1)
+	f.setReady(nil)
+	if changed {
+		f.reloads.WithLabelValues("in_force").Inc()
+	} else {
+		f.reloads.WithLabelValues("unchanged").Inc()
+	}
+	f.log.Info("configuration in force", "file", f.cfg.Path, "revision", revision, "rules", len(c.Rules), "channels", len(c.Channels))
+}
+
+// refuse logs why the file is not taken, once for each state of it.
+func (f *follower) refuse(err error) {
+	f.valid.Set(0)
+	if err.Error() == f.failed {
+		return
+	}
+	f.failed = err.Error()
+	f.reloads.WithLabelValues("refused").Inc()
+	problems := config.Problems(err)
+	for _, p := range problems {
+		f.log.Error("configuration refused", "file", p.File, "line", p.Line, "field", p.Field, "err", p.Text)
+	}
+	if len(problems) == 0 {
+		f.judged = nil
+		f.log.Error("configuration refused", "file", f.cfg.Path, "err", err)
+	}
+	f.log.Warn("the configuration before stays in force", "file", f.cfg.Path, "problems", max(len(problems), 1))
+}
+
+// store writes the text unless it is in force already, which keeps the
+// revision over a restart.
+func (f *follower) store(ctx context.Context, text []byte) (revision uint64, changed bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	entry, err := f.kv.Get(ctx, streams.ConfigKey)
+	if err == nil && bytes.Equal(entry.Value(), text) {
+		return entry.Revision(), false, nil
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, false, fmt.Errorf("read key %s of bucket %s: %w", streams.ConfigKey, streams.BucketConfig, err)
+	}
+	revision, err = f.kv.Put(ctx, streams.ConfigKey, text)
+	if err != nil {
+		return 0, false, fmt.Errorf("write key %s of bucket %s: %w", streams.ConfigKey, streams.BucketConfig, err)
+	}
+	return revision, true, nil
+}
+
+// read returns the text of the file, or as much of it as Parse needs to refuse
+// it as too large.
+func (f *follower) read() ([]byte, error) {
+	// Opening a pipe would wait for a writer.
+	info, err := os.Stat(f.cfg.Path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("read configuration: %s is not a file", f.cfg.Path)
+	}
+	file, err := os.Open(f.cfg.Path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	defer func() { _ = file.Close() }()
+	text, err := io.ReadAll(io.LimitReader(file, config.MaxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return text, nil
+}
+
+// watch watches the folders and not the file: an editor that saves by renaming
+// puts another file in its place, and Kubernetes swaps a symbolic link beside
+// it. Watching a folder again does nothing.
+func (f *follower) watch() {
+	if f.watcher == nil {
+		return
+	}
+	folders := []string{filepath.Dir(f.cfg.Path)}
+	if target, err := filepath.EvalSymlinks(f.cfg.Path); err == nil {
+		folders = append(folders, filepath.Dir(target))
+	}
+	for _, folder := range folders {
+		// A folder that can't be watched is polled.
+		_ = f.watcher.Add(folder)
+	}
+}
