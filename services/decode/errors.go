@@ -8,10 +8,8 @@ import (
 
 // Reasons of an Error. They are the same tokens as those of the dead letters.
 const (
-	// ReasonTopic is a topic that no pattern knows, or a site or device whose
-	// name has characters that are not allowed.
-	ReasonTopic = "topic"
-	// ReasonPayload is a payload that is not a reading.
+	// ReasonPayload is a payload that is not a reading, or a name in it that is
+	// not allowed.
 	ReasonPayload = "payload"
 	// ReasonValue is a number that is not finite.
 	ReasonValue = "value"

@@ -72,29 +72,6 @@ func FuzzItems(f *testing.F) {
 	})
 }
 
-func FuzzParseTopic(f *testing.F) {
-	for _, s := range []string{"sensors/a/b/c", "sensors/a/b", "sensors/a/b/c/d", "sensors//b", "$SYS/x", "sensors/a/*/>"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, topic string) {
-		got, err := decode.ParseTopic(topic)
-		if err != nil {
-			checkError(t, err)
-			return
-		}
-		checkToken(t, got.Site)
-		checkToken(t, got.Device)
-		again := "sensors/" + got.Site + "/" + got.Device
-		if got.Metric != "" {
-			checkToken(t, got.Metric)
-			again += "/" + got.Metric
-		}
-		if again != topic {
-			t.Fatalf("%q became %q", topic, again)
-		}
-	})
-}
-
 func checkError(t *testing.T, err error) {
 	t.Helper()
 	var e *decode.Error
@@ -102,7 +79,7 @@ func checkError(t *testing.T, err error) {
 		t.Fatalf("error %#v is not an *Error", err)
 	}
 	switch e.Reason {
-	case decode.ReasonTopic, decode.ReasonPayload, decode.ReasonValue, decode.ReasonClock, decode.ReasonTooLarge:
+	case decode.ReasonPayload, decode.ReasonValue, decode.ReasonClock, decode.ReasonTooLarge:
 	default:
 		t.Fatalf("error %v has reason %q", e, e.Reason)
 	}

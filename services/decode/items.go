@@ -216,7 +216,6 @@ func (b *items) name(field string) (string, *Error) {
 		return "", err
 	}
 	if err := checkToken(field, text); err != nil {
-		err.Reason = ReasonPayload
 		return "", err
 	}
 	return b.names.get(text), nil

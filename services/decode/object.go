@@ -99,8 +99,8 @@ func stamp(readings []Reading, when Reading) {
 // {"value":21.5,"unit":"°C"}, and appends its reading unless it is null. Path
 // goes before the key in errors.
 func (d *Decoder) metric(dst []Reading, name, path string, keys *int) ([]Reading, *Error) {
-	if err := checkToken(name, name); err != nil {
-		err.Reason, err.Field = ReasonPayload, path+name
+	if err := checkToken("", name); err != nil {
+		err.Field = path + name
 		return dst, err
 	}
 	r := Reading{Metric: name}

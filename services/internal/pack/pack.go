@@ -1,0 +1,78 @@
+// Package pack groups readings by lane and packs those of one lane into one
+// batch. The bridge and the gateway share it.
+package pack
+
+import (
+	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/decode"
+	"headwater/streams"
+)
+
+// Packer collects readings of any number of devices. It is for one goroutine.
+type Packer struct {
+	lanes   []lane
+	touched []int
+	out     []Batch
+	len     int
+}
+
+type lane struct {
+	builder telemetryv1.Builder
+	arrival int64
+}
+
+// Batch is what was added for one lane.
+type Batch struct {
+	Lane  int
+	Batch *telemetryv1.Batch
+}
+
+// New returns a Packer for that number of lanes, which must be positive.
+func New(lanes int) *Packer {
+	return &Packer{lanes: make([]lane, lanes)}
+}
+
+// Add adds readings of one device, which arrived at arrival, in nanoseconds
+// since the Unix epoch. It copies them.
+func (p *Packer) Add(site, device string, readings []decode.Reading, arrival int64) {
+	if len(readings) == 0 {
+		return
+	}
+	i := streams.Lane(site, device, len(p.lanes))
+	l := &p.lanes[i]
+	if l.builder.Len() == 0 {
+		p.touched = append(p.touched, i)
+		l.arrival = arrival
+	}
+	l.arrival = max(l.arrival, arrival)
+	for j := range readings {
+		r := &readings[j]
+		key := telemetryv1.Key{Site: site, Device: device, Metric: r.Metric, Unit: r.Unit}
+		switch r.Kind {
+		case decode.Value:
+			l.builder.Value(key, r.Time, r.Value)
+		case decode.Flag:
+			l.builder.Flag(key, r.Time, r.Flag)
+		case decode.Text:
+			l.builder.Text(key, r.Time, r.Text)
+		}
+	}
+	p.len += len(readings)
+}
+
+// Len returns how many readings were added since the last Take.
+func (p *Packer) Len() int { return p.len }
+
+// Take returns one batch for each lane that has readings and empties the
+// Packer. Arrival of a batch is when the last of its readings arrived. The
+// slice holds until the next Take; the batches are the caller's.
+func (p *Packer) Take() []Batch {
+	clear(p.out)
+	p.out = p.out[:0]
+	for _, i := range p.touched {
+		l := &p.lanes[i]
+		p.out = append(p.out, Batch{Lane: i, Batch: l.builder.Take(l.arrival)})
+	}
+	p.touched, p.len = p.touched[:0], 0
+	return p.out
+}
