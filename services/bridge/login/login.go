@@ -1,0 +1,207 @@
+// Package login answers nats-server's auth callout: it decides which devices
+// may connect, and what they may publish and subscribe to. Replicas share the
+// requests. As long as nobody answers, no device can connect, which is why the
+// bridge begins only when its durable consumer keeps what they send.
+package login
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Subject is where nats-server asks (server.AuthCalloutSubject, which is
+// spelled out here because importing nats-server for it would put the whole
+// server into every bridge).
+const Subject = "$SYS.REQ.USER.AUTH"
+
+// queue is the group in which replicas share the requests.
+const queue = "bridge"
+
+// account is where devices are placed.
+const account = "DEVICES"
+
+// logInterval is the pause between two lines about refusals for one reason.
+const logInterval = 10 * time.Second
+
+// Deps is what a Responder needs.
+type Deps struct {
+	// IssuerSeed is the seed of the account key that signs the answers; the
+	// server's configuration names its public half as the issuer.
+	IssuerSeed []byte
+	Log        *slog.Logger
+	Metrics    prometheus.Registerer
+}
+
+// Responder answers requests to log in.
+type Responder struct {
+	policy   Policy
+	key      nkeys.KeyPair
+	log      *slog.Logger
+	admitted prometheus.Counter
+	refused  *prometheus.CounterVec
+
+	mu     sync.Mutex
+	silent map[Refusal]*silence
+}
+
+// silence counts the refusals since the last line about their reason.
+type silence struct {
+	until time.Time
+	count int
+}
+
+// New returns a Responder that judges by the policy, which must be valid.
+func New(policy Policy, deps Deps) (*Responder, error) {
+	if err := policy.Validate(); err != nil {
+		return nil, err
+	}
+	key, err := nkeys.FromSeed(deps.IssuerSeed)
+	if err != nil {
+		return nil, fmt.Errorf("read the key that signs log-ins: %w", err)
+	}
+	if public, err := key.PublicKey(); err != nil || !nkeys.IsValidPublicAccountKey(public) {
+		return nil, fmt.Errorf("the key that signs log-ins is not the key of an account (its seed begins with SA)")
+	}
+	metrics := promauto.With(deps.Metrics)
+	r := &Responder{
+		policy: policy, key: key, log: deps.Log, silent: make(map[Refusal]*silence),
+		admitted: metrics.NewCounter(prometheus.CounterOpts{
+			Name: "headwater_bridge_logins_total", Help: "Connections of devices that were admitted.",
+		}),
+		refused: metrics.NewCounterVec(prometheus.CounterOpts{
+			Name: "headwater_bridge_refused_logins_total", Help: "Connections that were refused, by reason.",
+		}, []string{"reason"}),
+	}
+	for _, reason := range []Refusal{RefusalMalformed, RefusalProtocol, RefusalAnonymous, RefusalPassword} {
+		r.refused.WithLabelValues(string(reason))
+	}
+	return r, nil
+}
+
+// Run answers on nc, a connection to the account of the auth callout, until ctx
+// ends and the requests in hand are answered.
+func (r *Responder) Run(ctx context.Context, nc *nats.Conn) error {
+	sub, err := nc.QueueSubscribe(Subject, queue, r.answer)
+	if err != nil {
+		return fmt.Errorf("listen for log-ins: %w", err)
+	}
+	closed := make(chan struct{})
+	sub.SetClosedHandler(func(string) { close(closed) })
+	r.flush(ctx, nc)
+	<-ctx.Done()
+	if err := sub.Drain(); err != nil {
+		return nil // The connection is gone, and the subscription with it.
+	}
+	select {
+	case <-closed:
+	case <-time.After(patience):
+	}
+	return nil
+}
+
+// patience bounds the waits for the connection.
+const patience = 5 * time.Second
+
+// flush returns when the server knows of the subscription. While the
+// connection is down there is nothing to wait for: the client subscribes again
+// by itself.
+func (r *Responder) flush(ctx context.Context, nc *nats.Conn) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := nc.FlushWithContext(ctx); err != nil && ctx.Err() == nil {
+		r.log.Warn("devices cannot log in yet", "err", err)
+	}
+}
+
+// answer judges one request. One goroutine of the connection calls it.
+func (r *Responder) answer(m *nats.Msg) {
+	request, err := jwt.DecodeAuthorizationRequestClaims(string(m.Data))
+	if err != nil {
+		// Without a request there is nobody to answer.
+		r.refuse(RefusalMalformed, Device{})
+		return
+	}
+	d := Device{
+		Protocol: request.ClientInformation.Type, Host: request.ClientInformation.Host,
+		ClientID: request.ClientInformation.MQTT,
+		User:     request.ConnectOptions.Username, Password: request.ConnectOptions.Password,
+	}
+	response := jwt.NewAuthorizationResponseClaims(request.UserNkey)
+	response.Audience = request.Server.ID
+	if refusal := r.policy.Judge(d); refusal != "" {
+		r.refuse(refusal, d)
+		response.Error = refusal.String()
+	} else if response.Jwt, err = claims(request.UserNkey, d.ClientID).Encode(r.key); err != nil {
+		r.log.Error("cannot sign a log-in", "device", d.ClientID, "err", err)
+		return
+	} else {
+		r.admitted.Inc()
+	}
+	token, err := response.Encode(r.key)
+	if err == nil {
+		err = m.Respond([]byte(token))
+	}
+	if err != nil {
+		r.log.Error("cannot answer a log-in", "device", d.ClientID, "err", err)
+	}
+}
+
+// claims is what a device may do. Nats-server takes no limit of the payload
+// from here; what a device may send is bounded by the stream.
+func claims(user, clientID string) *jwt.UserClaims {
+	c := jwt.NewUserClaims(user)
+	c.Name = clientID
+	c.Audience = account
+	c.AllowedConnectionTypes.Add(jwt.ConnectionTypeMqtt, jwt.ConnectionTypeMqttWS)
+	c.Pub.Allow.Add(">")
+	c.Pub.Deny.Add(withheld()...)
+	// An empty list of what is allowed would allow all.
+	if allowed := commands(clientID); len(allowed) > 0 {
+		c.Sub.Allow.Add(allowed...)
+	} else {
+		c.Sub.Deny.Add(">")
+	}
+	return c
+}
+
+// refuse counts a refusal and logs the first of a reason, then no more than
+// one line in logInterval.
+func (r *Responder) refuse(reason Refusal, d Device) {
+	r.refused.WithLabelValues(string(reason)).Inc()
+	r.mu.Lock()
+	s := r.silent[reason]
+	if s == nil {
+		s = new(silence)
+		r.silent[reason] = s
+	}
+	now := time.Now()
+	if now.Before(s.until) {
+		s.count++
+		r.mu.Unlock()
+		return
+	}
+	unsaid := s.count
+	*s = silence{until: now.Add(logInterval)}
+	r.mu.Unlock()
+	r.log.Warn("refused a device", "reason", reason.String(), "device", cut(d.ClientID), "host", cut(d.Host), "more", unsaid)
+}
+
+// cut bounds what a stranger can write into the log; slog escapes the rest.
+func cut(s string) string {
+	const most = 128
+	runes := []rune(s)
+	if len(runes) <= most {
+		return s
+	}
+	return string(slices.Concat(runes[:most], []rune("...")))
+}

@@ -1,0 +1,305 @@
+package login_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"headwater/services/bridge/login"
+	"headwater/streams"
+	"headwater/streams/natsd"
+	"headwater/streams/streamtest"
+)
+
+const within = 10 * time.Second
+
+// respond answers log-ins of the server's devices until the test ends.
+func respond(t *testing.T, s *streamtest.Server, policy login.Policy) *prometheus.Registry {
+	t.Helper()
+	seed, err := s.IssuerSeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := prometheus.NewRegistry()
+	r, err := login.New(policy, login.Deps{IssuerSeed: seed, Log: slog.New(slog.DiscardHandler), Metrics: metrics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := s.Conn(t, natsd.UserAuth)
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		if err := r.Run(ctx, nc); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); done.Wait() })
+	streamtest.Eventually(t, within, "somebody answers log-ins", func() bool { return nc.NumSubscriptions() > 0 && nc.Flush() == nil })
+	return metrics
+}
+
+func client(s *streamtest.Server, id, user, password string) mqtt.Client {
+	return mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + s.MQTT()).SetClientID(id).
+		SetUsername(user).SetPassword(password).SetAutoReconnect(false).SetConnectRetry(false))
+}
+
+func connect(t *testing.T, c mqtt.Client) error {
+	t.Helper()
+	token := c.Connect()
+	if !token.WaitTimeout(within) {
+		return errors.New("no answer to CONNECT")
+	}
+	if token.Error() == nil {
+		t.Cleanup(func() { c.Disconnect(0) })
+	}
+	return token.Error()
+}
+
+func device(t *testing.T, s *streamtest.Server, id string) mqtt.Client {
+	t.Helper()
+	c := client(s, id, "", "")
+	if err := connect(t, c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func publish(t *testing.T, c mqtt.Client, topic, payload string) {
+	t.Helper()
+	token := c.Publish(topic, 1, false, payload)
+	if !token.WaitTimeout(within) || token.Error() != nil {
+		t.Fatalf("publish on %s: %v", topic, token.Error())
+	}
+}
+
+// granted subscribes and returns whether the server granted it.
+func granted(t *testing.T, c mqtt.Client, filter string, messages func(mqtt.Client, mqtt.Message)) bool {
+	t.Helper()
+	token := c.Subscribe(filter, 0, messages).(*mqtt.SubscribeToken)
+	if !token.WaitTimeout(within) {
+		t.Fatalf("no answer to the subscription to %s", filter)
+	}
+	const refused = 0x80
+	for _, code := range token.Result() { // One: its key is not always the filter as given.
+		return code != refused
+	}
+	t.Fatalf("the answer to the subscription to %s is empty", filter)
+	return false
+}
+
+func TestNoAnswerNoDevice(t *testing.T) {
+	s := streamtest.Run(t)
+	s.Ensure(t, 1)
+	if err := connect(t, client(s, "door-1", "", "")); err == nil {
+		t.Error("a device connected while nobody answers log-ins")
+	}
+}
+
+func TestPolicies(t *testing.T) {
+	s := streamtest.Run(t)
+	s.Ensure(t, 1)
+	metrics := respond(t, s, login.Policy{Anonymous: login.AnonymousNone, User: "devices", Password: "s3cret"})
+	if err := connect(t, client(s, "door-1", "devices", "s3cret")); err != nil {
+		t.Errorf("the right password: %v", err)
+	}
+	if err := connect(t, client(s, "door-2", "", "")); err == nil {
+		t.Error("an anonymous device connected")
+	}
+	if err := connect(t, client(s, "door-3", "devices", "wrong")); err == nil {
+		t.Error("a device with a wrong password connected")
+	}
+	if nc, err := nats.Connect(s.NATS("devices")); err == nil {
+		nc.Close()
+		t.Error("a NATS client connected as a device")
+	}
+	for reason, want := range map[login.Refusal]int{login.RefusalAnonymous: 1, login.RefusalPassword: 1, login.RefusalProtocol: 1} {
+		if got := counter(t, metrics, string(reason)); got < want {
+			t.Errorf("%d refusals counted for %s, want %d", got, reason, want)
+		}
+	}
+}
+
+func counter(t *testing.T, metrics *prometheus.Registry, reason string) int {
+	t.Helper()
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != "headwater_bridge_refused_logins_total" {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			if m.GetLabel()[0].GetValue() == reason {
+				return int(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return 0
+}
+
+func TestDeviceCannotReachBeyondItsAccount(t *testing.T) {
+	s := streamtest.Run(t)
+	s.Ensure(t, 1)
+	respond(t, s, login.Policy{Anonymous: login.AnonymousLoopback})
+	core, devices := s.JS(t), s.DevicesJS(t)
+	c := device(t, s, "intruder")
+	for _, stream := range []string{streams.StreamTelemetry, streams.StreamDeadLetters, streams.StreamMQTT} {
+		publish(t, c, "$JS/API/STREAM/DELETE/"+stream, "")
+		publish(t, c, "$JS/API/STREAM/PURGE/"+stream, "")
+	}
+	publish(t, c, "$JS/API/CONSUMER/DELETE/"+streams.StreamMQTT+"/"+streams.ConsumerBridge, "")
+	publish(t, c, "$MQTT/msgs/sensors/hall/door-1/temperature", "99")
+	publish(t, c, "$KV/config/config", "rules: []")
+	publish(t, c, "telemetry/0/mqtt", "forged")
+	publish(t, c, "$SYS/REQ/SERVER/PING", "")
+	publish(t, c, "sensors/hall/door-1/temperature", "21")
+
+	// Messages of one connection are stored in their order.
+	stream := streamOf(t, devices, streams.StreamMQTT)
+	streamtest.Eventually(t, within, "the last message is stored", func() bool {
+		info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(streams.MQTTAll))
+		return err == nil && info.State.Subjects["$MQTT.msgs.sensors.hall.door-1.temperature"] == 1
+	})
+	info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(streams.MQTTAll))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]uint64{"$MQTT.msgs.sensors.hall.door-1.temperature": 1, "$MQTT.msgs.telemetry.0.mqtt": 1}
+	if len(info.State.Subjects) != len(want) {
+		t.Errorf("stored: %v, want %v", info.State.Subjects, want)
+	}
+	for subject := range want {
+		if info.State.Subjects[subject] != 1 {
+			t.Errorf("stored: %v, want %v", info.State.Subjects, want)
+		}
+	}
+	if _, err := devices.Consumer(t.Context(), streams.StreamMQTT, streams.ConsumerBridge); err != nil {
+		t.Errorf("the durable consumer: %v", err)
+	}
+	for _, name := range []string{streams.StreamTelemetry, streams.StreamDeadLetters} {
+		if n := streamOf(t, core, name).CachedInfo().State.LastSeq; n != 0 {
+			t.Errorf("%d messages came into %s", n, name)
+		}
+	}
+	if _, err := streams.Check(t.Context(), core); err != nil {
+		t.Error(err)
+	}
+}
+
+func streamOf(t *testing.T, js jetstream.JetStream, name string) jetstream.Stream {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream
+}
+
+func TestDeviceHearsItsCommandsOnly(t *testing.T) {
+	s := streamtest.Run(t)
+	s.Ensure(t, 1)
+	respond(t, s, login.Policy{Anonymous: login.AnonymousLoopback})
+	c := device(t, s, "door-1")
+	for _, filter := range []string{
+		"sensors/#", "#", "+/+", "commands/#", "commands/+", "commands/door-2", "commands/+/set", "$SYS/#", "$JS/#", "$MQTT/#", "telemetry/#",
+		"$share/group/sensors/#",
+	} {
+		if granted(t, c, filter, nil) {
+			t.Errorf("a device may subscribe to %s", filter)
+		}
+	}
+	heard := make(chan string, 10)
+	if !granted(t, c, "commands/door-1/#", func(_ mqtt.Client, m mqtt.Message) { heard <- m.Topic() }) {
+		t.Fatal("a device may not subscribe to its commands")
+	}
+	if err := s.Conn(t, natsd.UserBridge).Publish("commands.door-1.set", []byte("open")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case topic := <-heard:
+		if topic != "commands/door-1/set" {
+			t.Errorf("heard %s", topic)
+		}
+	case <-time.After(within):
+		t.Error("the command did not come")
+	}
+}
+
+func TestOddClientIDHasNoCommands(t *testing.T) {
+	s := streamtest.Run(t)
+	s.Ensure(t, 1)
+	respond(t, s, login.Policy{Anonymous: login.AnonymousLoopback})
+	for _, id := range []string{"hall/door-1", "A4:CF:12:00", "+", "#", "$SYS", "door\u202e1"} {
+		c := client(s, id, "", "")
+		if err := connect(t, c); err != nil {
+			t.Errorf("%q cannot connect: %v", id, err)
+			continue
+		}
+		for _, filter := range []string{"commands/#", "commands/" + id, "commands/hall/door-1", "#"} {
+			if id == "+" || id == "#" || filter != "commands/"+id {
+				if granted(t, c, filter, nil) {
+					t.Errorf("%q may subscribe to %s", id, filter)
+				}
+			}
+		}
+	}
+}
+
+func TestReplicasShareAndSeedIsChecked(t *testing.T) {
+	s := streamtest.Run(t)
+	s.Ensure(t, 1)
+	first := respond(t, s, login.Policy{Anonymous: login.AnonymousLoopback})
+	second := respond(t, s, login.Policy{Anonymous: login.AnonymousLoopback})
+	const devices = 20
+	for i := range devices {
+		device(t, s, "door-"+string(rune('a'+i)))
+	}
+	total := 0.0
+	for _, metrics := range []*prometheus.Registry{first, second} {
+		n, err := testutil.GatherAndCount(metrics, "headwater_bridge_logins_total")
+		if err != nil || n != 1 {
+			t.Fatal(n, err)
+		}
+		families, err := metrics.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			if family.GetName() == "headwater_bridge_logins_total" {
+				total += family.GetMetric()[0].GetCounter().GetValue()
+			}
+		}
+	}
+	if total != devices {
+		t.Errorf("%v log-ins were answered, want %d: each by one replica", total, devices)
+	}
+	user, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := user.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := login.New(login.Policy{Anonymous: login.AnonymousNone}, login.Deps{IssuerSeed: seed, Metrics: prometheus.NewRegistry()}); err == nil {
+		t.Error("the key of a user was taken for the key of an account")
+	}
+}
+
+func TestSubjectIsTheServers(t *testing.T) {
+	if server.AuthCalloutSubject != login.Subject {
+		t.Errorf("nats-server asks on %s", server.AuthCalloutSubject)
+	}
+}
