@@ -1,0 +1,131 @@
+package pack
+
+import "math"
+
+// units are the steps in which devices give times, in nanoseconds.
+var units = [...]int64{1e9, 1e6, 1e3, 1}
+
+// Times appends n ascending or nearly ascending times. Regular times take about
+// a byte each whatever their unit: what is written is the change of the step.
+func Times(b []byte, n int, at func(int) int64) []byte {
+	b = Uint(b, uint64(n))
+	if n == 0 {
+		return b
+	}
+	unit := 0
+	for i := 0; i < n; i++ {
+		for at(i)%units[unit] != 0 {
+			unit++
+		}
+	}
+	b = append(b, byte(unit))
+	var last, step int64
+	for i := 0; i < n; i++ {
+		t := at(i) / units[unit]
+		b = Int(b, t-last-step)
+		// The first time is no step: it would only have to be taken back.
+		if i > 0 {
+			step = t - last
+		}
+		last = t
+	}
+	return b
+}
+
+// Times reads what Times wrote.
+func (r *Reader) Times() []int64 {
+	n := r.Count()
+	if n == 0 || r.err != nil {
+		return nil
+	}
+	unit := r.data[0]
+	if int(unit) >= len(units) {
+		r.Fail()
+		return nil
+	}
+	r.data = r.data[1:]
+	out := make([]int64, n)
+	var last, step int64
+	for i := range out {
+		t := r.Int() + last + step
+		if i > 0 {
+			step = t - last
+		}
+		last = t
+		out[i] = t * units[unit]
+	}
+	if r.err != nil {
+		return nil
+	}
+	return out
+}
+
+// raw says that values follow as they are, eight bytes each.
+const raw = 0xff
+
+// decimals are the scales at which most sensors give their values.
+var decimals = [...]float64{1, 10, 100, 1000, 10000}
+
+// Values appends n values. Values with up to four decimals, as nearly all
+// sensors give them, take one or two bytes each; every value comes back bit for
+// bit.
+func Values(b []byte, n int, at func(int) float64) []byte {
+	scale := 0
+	for i := 0; i < n && scale < len(decimals); i++ {
+		for scale < len(decimals) && !isDecimal(at(i), decimals[scale]) {
+			scale++
+		}
+	}
+	if scale == len(decimals) {
+		b = append(b, raw)
+		for i := 0; i < n; i++ {
+			b = Float(b, at(i))
+		}
+		return b
+	}
+	b = append(b, byte(scale))
+	var last int64
+	for i := 0; i < n; i++ {
+		v := int64(math.Round(at(i) * decimals[scale]))
+		b = Int(b, v-last)
+		last = v
+	}
+	return b
+}
+
+// isDecimal reports whether v comes back bit for bit from a whole number of
+// 1/scale. A value that does so at one scale need not at a larger one; Values
+// falls back to eight bytes then.
+func isDecimal(v, scale float64) bool {
+	n := math.Round(v * scale)
+	return math.Abs(n) < 1<<52 && math.Float64bits(float64(int64(n))/scale) == math.Float64bits(v)
+}
+
+// Values reads the n values that Values wrote.
+func (r *Reader) Values(n int) []float64 {
+	if n < 0 || n > len(r.data) || len(r.data) == 0 {
+		r.Fail()
+		return nil
+	}
+	scale := r.data[0]
+	r.data = r.data[1:]
+	out := make([]float64, n)
+	switch {
+	case scale == raw:
+		for i := range out {
+			out[i] = r.Float()
+		}
+	case int(scale) < len(decimals):
+		var last int64
+		for i := range out {
+			last += r.Int()
+			out[i] = float64(last) / decimals[scale]
+		}
+	default:
+		r.Fail()
+	}
+	if r.err != nil {
+		return nil
+	}
+	return out
+}

@@ -1,0 +1,495 @@
+// Package window makes summaries of what one series did in tumbling windows of
+// event time. It is pure: event times, the watermark of the device and the
+// clock of the lane are arguments.
+//
+// A Series keeps the readings that a late one could still be compared with, in
+// the order of their event times, and sums a window up when it closes. A
+// summary is therefore the same, bit for bit, whatever the order in which the
+// readings arrived within the lateness; a repeat is told apart from a
+// contradiction exactly; and a late reading costs no more than adding its
+// window up again.
+package window
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+const (
+	// MaxTime bounds event times to either side of the Unix epoch, in
+	// nanoseconds, so that no bound of a window overflows: 146 years.
+	MaxTime = 1 << 62
+	// Never is a time that does not come.
+	Never = math.MaxInt64
+
+	minTime = -MaxTime
+)
+
+// Spec says which windows there are. It is shared by all series and never
+// changes while it is in use.
+type Spec struct {
+	// Widths are the widths of the windows, ascending; each series has windows
+	// of every width.
+	Widths []time.Duration
+	// Delay is how long after its end a window waits before it closes.
+	Delay time.Duration
+	// Lateness is how far, beyond Delay, a reading may lie behind the watermark
+	// of its device and still change the summary of its window.
+	Lateness time.Duration
+	// MaxReadings bounds the readings that a series keeps. A series that has
+	// more of them within the lateness loses lateness, never a summary.
+	MaxReadings int
+}
+
+// Validate returns all that is wrong with the specification, joined.
+func (s *Spec) Validate() error {
+	var errs []error
+	for i, w := range s.Widths {
+		switch {
+		case w <= 0 || w > 366*24*time.Hour:
+			errs = append(errs, fmt.Errorf("window of %v: must be above 0 and at most a year", w))
+		case i > 0 && w <= s.Widths[i-1]:
+			errs = append(errs, fmt.Errorf("window of %v: widths must ascend", w))
+		}
+	}
+	if s.Delay < 0 || s.Lateness < 0 {
+		errs = append(errs, errors.New("delay and lateness must not be negative"))
+	}
+	if s.MaxReadings < 16 {
+		errs = append(errs, fmt.Errorf("at most %d readings a series: must be 16 or more", s.MaxReadings))
+	}
+	return errors.Join(errs...)
+}
+
+// Start returns the start of the window [start, start+width) that holds t.
+// Windows are aligned to the Unix epoch; t must lie within MaxTime.
+func Start(t int64, width time.Duration) int64 {
+	m := t % int64(width)
+	if m < 0 {
+		m += int64(width)
+	}
+	return t - m
+}
+
+// Progress says how far time has come, in nanoseconds since the Unix epoch.
+// Neither of its parts ever goes back.
+type Progress struct {
+	// Watermark is the greatest event time seen of the device that the series
+	// belongs to.
+	Watermark int64
+	// Lane is the clock of the lane: everything that had arrived by then has
+	// been seen.
+	Lane int64
+}
+
+// Now is the later of both: a window whose end and delay are not after it is
+// closed.
+func (p Progress) Now() int64 { return max(p.Watermark, p.Lane) }
+
+// Reading is one number at one event time, in nanoseconds since the Unix
+// epoch. The number must be finite.
+type Reading struct {
+	Time  int64
+	Value float64
+}
+
+// Summary is what the series did in [Start, Start+Width).
+type Summary struct {
+	Start int64
+	Width time.Duration
+	// Count is the number of readings; at least 1.
+	Count uint64
+	// First and Last are by event time.
+	Min, Max, Mean, First, Last float64
+	// Deviation is the standard deviation of the readings as a whole
+	// population.
+	Deviation float64
+	// Revision is 1 for the first summary of a window and rises by one with
+	// each that replaces it.
+	Revision uint32
+}
+
+// Result says what became of a reading.
+type Result uint8
+
+const (
+	// Counted readings are in time for all their windows.
+	Counted Result = iota
+	// Late readings count, but a window that they belong to has closed: its
+	// summary will be told again.
+	Late
+	// Duplicate readings repeat one that counts already.
+	Duplicate
+	// Conflict readings contradict one of the same event time, which stands.
+	Conflict
+	// TooLate readings came after the lateness and do not count.
+	TooLate
+)
+
+// String returns the name of the result.
+func (r Result) String() string {
+	names := [...]string{"counted", "late", "duplicate", "conflict", "too late"}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return fmt.Sprintf("result %d", uint8(r))
+}
+
+// Series is the state of one series: its readings of the last width, delay and
+// lateness, and what was told about closed windows. It must be made with New.
+// It is for one goroutine only.
+type Series struct {
+	// readings are in the order of their event times, without repeats.
+	readings []Reading
+	// due is when the first window that is open and has readings closes.
+	due int64
+	// closed is the time that the ends of all closed windows have reached.
+	closed int64
+	// floor is the latest event time that was folded into partials; nothing at
+	// or before it can still be told from a repeat.
+	floor int64
+	// revised are the closed windows that late readings have changed.
+	revised []revision
+	// partials are the windows that reach back to the floor or beyond.
+	partials []partial
+}
+
+// revision is what is known of a closed window that a late reading changed.
+type revision struct {
+	start int64
+	width time.Duration
+	// told is the revision of the summary that was told last, 0 for none.
+	told uint32
+	// dirty says that a reading has come since.
+	dirty bool
+	// hold is the time by the lane's clock before which a window that the
+	// device itself is still in is not told again.
+	hold int64
+}
+
+// partial is a window of which some readings are no longer kept.
+type partial struct {
+	start   int64
+	width   time.Duration
+	moments moments
+}
+
+// New returns the state of a series without readings.
+func New() Series { return Series{due: Never, closed: minTime, floor: minTime} }
+
+// Due is when Advance has something to do next: when the watermark of the
+// device or the clock of the lane reaches it. Never if nothing is open.
+func (s *Series) Due() int64 { return s.due }
+
+// Dirty reports whether Revise has, or will have, something to tell.
+func (s *Series) Dirty() bool {
+	return slices.ContainsFunc(s.revised, func(r revision) bool { return r.dirty })
+}
+
+// Add takes one reading. The watermark of p includes it. Summaries of windows
+// that close by p, or whose lateness is over, are appended to out, which is
+// returned; Add allocates only when it must keep more than ever before.
+func (s *Series) Add(spec *Spec, p Progress, r Reading, out []Summary) (Result, []Summary) {
+	out = s.Advance(spec, p, out)
+	oldest := s.oldest(spec, p)
+	if len(s.revised) > 0 {
+		out = s.settle(spec, oldest, out)
+	}
+	if r.Time < oldest || r.Time <= s.floor || r.Time > MaxTime {
+		return TooLate, out
+	}
+	n := len(s.readings)
+	at := n
+	if n > 0 && s.readings[n-1].Time >= r.Time {
+		at = s.search(r.Time)
+		if known := s.readings[at]; known.Time == r.Time {
+			if known.Value == r.Value {
+				return Duplicate, out
+			}
+			return Conflict, out
+		}
+	}
+	if n == cap(s.readings) {
+		out = s.makeRoom(spec, oldest, out)
+		if r.Time <= s.floor {
+			return TooLate, out
+		}
+		at -= n - len(s.readings)
+	}
+	s.readings = append(s.readings, r)
+	if at < len(s.readings)-1 {
+		copy(s.readings[at+1:], s.readings[at:])
+		s.readings[at] = r
+	}
+	return s.place(spec, p, at), out
+}
+
+// place opens or dirties the windows of the new reading at the index.
+func (s *Series) place(spec *Spec, p Progress, at int) Result {
+	t := s.readings[at].Time
+	s.closed = max(s.closed, p.Now()-int64(spec.Delay))
+	result := Counted
+	for _, width := range spec.Widths {
+		start := Start(t, width)
+		end := start + int64(width)
+		if end > s.closed {
+			s.due = min(s.due, end+int64(spec.Delay))
+			continue
+		}
+		result = Late
+		s.touch(p, at, start, width)
+	}
+	return result
+}
+
+// touch marks a closed window that the reading at the index has changed.
+func (s *Series) touch(p Progress, at int, start int64, width time.Duration) {
+	end := start + int64(width)
+	i := slices.IndexFunc(s.revised, func(r revision) bool { return r.start == start && r.width == width })
+	if i < 0 {
+		alone := (at == 0 || s.readings[at-1].Time < start) &&
+			(at == len(s.readings)-1 || s.readings[at+1].Time >= end) && s.partial(start, width) < 0
+		told := uint32(1)
+		if alone {
+			told = 0
+		}
+		i = len(s.revised)
+		s.revised = append(s.revised, revision{start: start, width: width, told: told})
+	}
+	r := &s.revised[i]
+	if r.dirty {
+		return
+	}
+	// A device whose clock is behind has every window closed by the lane's
+	// clock while it is still filling it. Telling such a window at every tick
+	// would multiply the output; once it was told, it waits.
+	r.dirty, r.hold = true, minTime
+	if r.told > 0 && p.Watermark < end {
+		r.hold = p.Lane + int64(width)
+	}
+}
+
+// Advance closes the windows whose end and delay p has passed and appends their
+// summaries to out, which is returned: ascending by width, then by time. It
+// must be called for all series of a device when the watermark or the clock
+// reaches Due.
+func (s *Series) Advance(spec *Spec, p Progress, out []Summary) []Summary {
+	if p.Now() < s.due {
+		return out
+	}
+	closed := p.Now() - int64(spec.Delay)
+	for _, width := range spec.Widths {
+		i := 0
+		if s.closed > minTime {
+			i = s.search(Start(s.closed, width))
+		}
+		until := Start(closed, width)
+		out = s.closePartials(width, until, out)
+		for i < len(s.readings) && s.readings[i].Time < until {
+			start := Start(s.readings[i].Time, width)
+			var m moments
+			m, i = s.sum(start, width, i)
+			if s.partial(start, width) < 0 {
+				out = append(out, m.summary(start, width, 1))
+			}
+		}
+	}
+	s.closed = max(s.closed, closed)
+	s.due = s.nextDue(spec)
+	return out
+}
+
+// closePartials tells the open windows that end by the time and of which some
+// readings were folded.
+func (s *Series) closePartials(width time.Duration, until int64, out []Summary) []Summary {
+	for i := range s.partials {
+		q := &s.partials[i]
+		if q.width == width && q.start < until && q.start+int64(width) > s.closed {
+			m, _ := s.sum(q.start, width, s.search(q.start))
+			out = append(out, m.summary(q.start, width, 1))
+		}
+	}
+	return out
+}
+
+// nextDue returns when the first window closes that is open and has readings.
+func (s *Series) nextDue(spec *Spec) int64 {
+	due := int64(Never)
+	for _, width := range spec.Widths {
+		for _, q := range s.partials {
+			if end := q.start + int64(q.width); q.width == width && end > s.closed {
+				due = min(due, end+int64(spec.Delay))
+			}
+		}
+		if i := s.search(Start(s.closed, width)); i < len(s.readings) {
+			due = min(due, Start(s.readings[i].Time, width)+int64(width+spec.Delay))
+		}
+	}
+	return due
+}
+
+// Revise tells the windows again that late readings have changed, with a higher
+// revision. It is called when the clock of the lane ticks. A window that was
+// told already and that the device has not left by its own watermark waits for
+// that, at most for its width by the lane's clock.
+func (s *Series) Revise(p Progress, out []Summary) []Summary {
+	for i := range s.revised {
+		r := &s.revised[i]
+		if r.dirty && (p.Watermark >= r.start+int64(r.width) || p.Lane >= r.hold) {
+			out = s.tell(r, out)
+		}
+	}
+	return out
+}
+
+func (s *Series) tell(r *revision, out []Summary) []Summary {
+	r.dirty = false
+	r.told++
+	m, _ := s.sum(r.start, r.width, s.search(r.start))
+	return append(out, m.summary(r.start, r.width, r.told))
+}
+
+// settle tells what is dirty in windows that no reading can change any more,
+// before their readings are dropped, and forgets about such windows.
+func (s *Series) settle(spec *Spec, oldest int64, out []Summary) []Summary {
+	kept := s.revised[:0]
+	for _, r := range s.revised {
+		over := r.start+int64(r.width) <= oldest
+		if over && r.dirty {
+			out = s.tell(&r, out)
+		}
+		if !over {
+			kept = append(kept, r)
+		}
+	}
+	s.revised = kept
+	if len(kept) == 0 {
+		s.revised = nil
+	}
+	return out
+}
+
+// oldest returns the least event time that is still within the lateness.
+func (s *Series) oldest(spec *Spec, p Progress) int64 {
+	return max(p.Watermark, minTime/2) - int64(spec.Delay+spec.Lateness)
+}
+
+// keepFrom returns the least event time whose readings are still needed, given
+// the least one that is within the lateness.
+func (s *Series) keepFrom(spec *Spec, oldest int64) int64 {
+	keep := oldest
+	for _, width := range spec.Widths {
+		keep = min(keep, Start(oldest, width))
+	}
+	for _, r := range s.revised {
+		if r.dirty {
+			keep = min(keep, r.start)
+		}
+	}
+	return keep
+}
+
+// makeRoom drops readings that are no longer needed, or else lets the series
+// grow by a quarter, or else, at the greatest size, folds its oldest quarter.
+func (s *Series) makeRoom(spec *Spec, oldest int64, out []Summary) []Summary {
+	n := len(s.readings)
+	drop := s.search(s.keepFrom(spec, oldest))
+	if len(s.partials) > 0 {
+		s.partials = slices.DeleteFunc(s.partials, func(q partial) bool {
+			end := q.start + int64(q.width)
+			return end <= oldest && end <= s.closed
+		})
+	}
+	switch {
+	case drop > 0 && drop >= n/8:
+		s.readings = s.readings[:copy(s.readings, s.readings[drop:])]
+	case n < spec.MaxReadings:
+		grown := make([]Reading, n-drop, min(n+n/4+4, max(spec.MaxReadings, n+1)))
+		copy(grown, s.readings[drop:])
+		s.readings = grown
+	default:
+		out = s.fold(n/4, out, spec)
+	}
+	return out
+}
+
+// fold gives up the n oldest readings. Windows that they belong to go on from
+// the sums so far; late readings of that age are too late from now on.
+func (s *Series) fold(n int, out []Summary, spec *Spec) []Summary {
+	floor := s.readings[n-1].Time
+	for i := range s.revised {
+		if r := &s.revised[i]; r.dirty && r.start <= floor {
+			out = s.tell(r, out)
+		}
+	}
+	var partials []partial
+	for _, width := range spec.Widths {
+		for _, q := range s.partials {
+			if q.width == width && q.start+int64(width) <= s.readings[0].Time && q.start+int64(width) > s.closed {
+				partials = append(partials, q)
+			}
+		}
+		for i := 0; i < n; {
+			start := Start(s.readings[i].Time, width)
+			end := start + int64(width)
+			m := s.before(start, width)
+			for ; i < n && s.readings[i].Time < end; i++ {
+				m.add(s.readings[i].Value)
+			}
+			if end > floor || end > s.closed {
+				partials = append(partials, partial{start: start, width: width, moments: m})
+			}
+		}
+	}
+	s.partials, s.floor = partials, floor
+	s.readings = s.readings[:copy(s.readings, s.readings[n:])]
+	return out
+}
+
+// sum adds up the window whose first kept reading has the index and returns the
+// index of the first reading after it.
+func (s *Series) sum(start int64, width time.Duration, i int) (moments, int) {
+	m := s.before(start, width)
+	end := start + int64(width)
+	for ; i < len(s.readings) && s.readings[i].Time < end; i++ {
+		m.add(s.readings[i].Value)
+	}
+	return m, i
+}
+
+// before returns the sums over the folded readings of the window.
+func (s *Series) before(start int64, width time.Duration) moments {
+	if i := s.partial(start, width); i >= 0 {
+		return s.partials[i].moments
+	}
+	return moments{}
+}
+
+func (s *Series) partial(start int64, width time.Duration) int {
+	if len(s.partials) == 0 {
+		return -1
+	}
+	return slices.IndexFunc(s.partials, func(q partial) bool { return q.start == start && q.width == width })
+}
+
+// search returns the index of the first reading at or after t. What is looked
+// for is nearly always close to the end.
+func (s *Series) search(t int64) int {
+	n := len(s.readings)
+	step := 1
+	for step <= n && s.readings[n-step].Time >= t {
+		step *= 2
+	}
+	low, high := max(0, n-step), n-step/2
+	for low < high {
+		if mid := int(uint(low+high) / 2); s.readings[mid].Time < t {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low
+}
