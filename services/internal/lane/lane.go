@@ -1,0 +1,594 @@
+package lane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/streams"
+)
+
+// Config says what one lane reads and writes.
+type Config struct {
+	// Service names the lane's owner in keys, logs and metrics; Lane is its number.
+	Service string
+	Lane    int
+	// InputStream is read in order, as far as its subjects match one of the
+	// filters. Incarnation is when it was created.
+	InputStream  string
+	InputFilters []string
+	Incarnation  time.Time
+	// OutputStream takes the commits, all on OutputSubject, which no other lane
+	// writes to.
+	OutputStream  string
+	OutputSubject string
+	// Format is the version of the machine's chunks. A snapshot of another
+	// format is not read; the state is built anew from the input.
+	Format int
+	// ReadCommit returns the position that a commit of this lane carries, and
+	// the configuration if it carries one.
+	ReadCommit func(body []byte) (Position, *ConfigChange, error)
+}
+
+// Deps are what lanes work with.
+type Deps struct {
+	JS jetstream.JetStream
+	// DeadLetter stores an input that the machine could not process. An error
+	// means that it is not stored; the lane then tries the input again.
+	DeadLetter func(ctx context.Context, in Input, reason error) error
+	// Committed is told each commit that was stored, in order, with its sequence;
+	// it must return at once. It may be nil.
+	Committed func(lane int, sequence uint64, body []byte)
+	Log       *slog.Logger
+	Metrics   *Metrics
+}
+
+const (
+	// maxStep bounds the input messages between two commits that have output.
+	maxStep = 256
+	// maxPending is the number of outputs at which a step ends early: the commit
+	// must stay below streams.MaxMessage.
+	maxPending = 4096
+	// positionEvery is how often a lane with input but without output commits its
+	// position, so that its progress can be seen.
+	positionEvery = 15 * time.Second
+	// snapshotReadings, snapshotMessages and snapshotEvery bound what would have
+	// to be replayed: about a second of work, or ten minutes of clock ticks.
+	snapshotReadings = 64 << 10
+	snapshotMessages = 4096
+	snapshotEvery    = 10 * time.Minute
+	// readAhead is how many messages a lane asks for at once.
+	readAhead = 512
+	// commitTimeout bounds how long a commit may take to be stored.
+	commitTimeout = 5 * time.Second
+	// stopTimeout bounds the last snapshot of a lane that is told to stop.
+	stopTimeout = 10 * time.Second
+)
+
+// Run owns the lane until ctx ends: the caller holds the lane for as long as
+// ctx lives. It returns nil when ctx has ended. After an error of any kind the
+// state is loaded anew, for a commit whose fate is unknown may have been stored.
+func Run(ctx context.Context, cfg Config, deps Deps, newMachine func() Machine, status *Status) error {
+	log := deps.Log.With("lane", cfg.Lane)
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, 10*time.Second
+	for {
+		r := &runner{Config: cfg, Deps: deps, log: log, status: status, machine: newMachine(), pause: pause}
+		err := r.run(ctx)
+		if ctx.Err() != nil {
+			status.set(errStopped)
+			if err != nil && !errors.Is(err, context.Canceled) {
+				log.Warn("lane stopped in the middle of a step; the next owner repeats it", "err", err)
+			}
+			return nil
+		}
+		status.set(err)
+		deps.Metrics.reloads.Inc()
+		wait := pause.NextBackOff()
+		log.Warn("lane loads its state anew", "err", err, "wait", wait)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+// runner is one life of a lane, from loading its state to the first error.
+type runner struct {
+	Config
+	Deps
+	log     *slog.Logger
+	status  *Status
+	machine Machine
+	pause   *backoff.ExponentialBackOff
+
+	store *store
+	// config is what is in force in the machine.
+	config ConfigChange
+	// applied is the sequence of the last input that went into the machine,
+	// committed that of the last whose outputs are stored, output the sequence of
+	// the commit that says so.
+	applied, committed, output uint64
+	lastCommit                 time.Time
+	sinceSnapshot              struct {
+		readings, messages int
+		at                 time.Time
+	}
+}
+
+func (r *runner) run(ctx context.Context) error {
+	r.status.set(errLoading)
+	changes, err := r.load(ctx)
+	if err != nil {
+		return err
+	}
+	input, err := r.open(ctx)
+	if err != nil {
+		return err
+	}
+	// The reader ends when the iterator is stopped; nobody reads on after that.
+	defer input.stop()
+	if err := r.replay(ctx, input, changes); err != nil {
+		return err
+	}
+	bucket, err := r.JS.KeyValue(ctx, streams.BucketConfig)
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", streams.BucketConfig, err)
+	}
+	watch, err := bucket.Watch(ctx, streams.ConfigKey)
+	if err != nil {
+		return fmt.Errorf("watch bucket %s: %w", streams.BucketConfig, err)
+	}
+	defer func() { _ = watch.Stop() }()
+	if err := r.live(ctx, input, watch); err != nil {
+		return err
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	return r.finish(stopCtx)
+}
+
+// load brings back the newest snapshot and returns the changes of the
+// configuration that were committed after it, with their positions.
+func (r *runner) load(ctx context.Context) ([]change, error) {
+	var err error
+	if r.store, err = openStore(ctx, r.JS, r.Service, r.Lane, r.Format); err != nil {
+		return nil, err
+	}
+	m, chunks, passedOver, err := r.store.load(ctx)
+	if passedOver != nil {
+		r.Metrics.badSnapshots.Inc()
+		r.log.Error("passed over a snapshot that is not whole; its input is replayed", "err", passedOver)
+	}
+	firstCommit := uint64(0)
+	switch {
+	case errors.Is(err, errNoSnapshot):
+	case err != nil:
+		return nil, err
+	default:
+		if err := r.restore(m, chunks); err != nil {
+			return nil, err
+		}
+		firstCommit = m.Output + 1
+	}
+	r.sinceSnapshot.at = time.Now()
+	return r.commits(ctx, firstCommit)
+}
+
+func (r *runner) restore(m *manifest, chunks []Chunk) error {
+	for i, chunk := range chunks {
+		if chunk.ID == configChunk {
+			r.config = ConfigChange{Revision: m.Revision, Content: chunk.Data}
+			chunks = append(chunks[:i:i], chunks[i+1:]...)
+			break
+		}
+	}
+	if err := r.machine.Restore(chunks); err != nil {
+		return fmt.Errorf("restore the snapshot of input %d: %w", m.Sequence, err)
+	}
+	if m.Incarnation == r.Incarnation.UnixNano() {
+		r.applied, r.committed = m.Sequence, m.Sequence
+	} else {
+		r.log.Error("the input stream was made anew: it is read from its beginning, with what was learned before")
+		r.Metrics.incarnations.Inc()
+	}
+	return nil
+}
+
+// change is a configuration that took effect behind the input of a sequence.
+type change struct {
+	ConfigChange
+	after uint64
+}
+
+// commits reads the lane's commits from the sequence first on: how far they
+// reach, and which configurations they carry.
+func (r *runner) commits(ctx context.Context, first uint64) ([]change, error) {
+	stream, err := r.JS.Stream(ctx, r.OutputStream)
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", r.OutputStream, err)
+	}
+	last, err := stream.GetLastMsgForSubject(ctx, r.OutputSubject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the last commit: %w", err)
+	}
+	r.output = last.Sequence
+	if last.Sequence < first {
+		return nil, nil
+	}
+	consumer, err := r.JS.OrderedConsumer(ctx, r.OutputStream, orderedFrom(first, r.OutputSubject))
+	if err != nil {
+		return nil, fmt.Errorf("read the commits: %w", err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(readAhead))
+	if err != nil {
+		return nil, fmt.Errorf("read the commits: %w", err)
+	}
+	defer messages.Stop()
+	var changes []change
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return nil, fmt.Errorf("read the commits: %w", err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return nil, fmt.Errorf("read the commits: %w", err)
+		}
+		pos, config, err := r.ReadCommit(msg.Data())
+		if err != nil {
+			return nil, fmt.Errorf("commit %d of %s: %w", meta.Sequence.Stream, r.OutputSubject, err)
+		}
+		same := pos.Incarnation.Equal(r.Incarnation)
+		if same {
+			r.committed = max(r.committed, pos.Sequence)
+		}
+		if config != nil {
+			at := change{ConfigChange: *config}
+			if same {
+				at.after = pos.Sequence
+			}
+			changes = append(changes, at)
+		}
+		if meta.Sequence.Stream >= last.Sequence {
+			return changes, nil
+		}
+	}
+}
+
+func orderedFrom(sequence uint64, filters ...string) jetstream.OrderedConsumerConfig {
+	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: filters, DeliverPolicy: jetstream.DeliverAllPolicy}
+	if sequence > 1 {
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, sequence
+	}
+	return cfg
+}
+
+// reader hands the input over, in order.
+type reader struct {
+	messages jetstream.MessagesContext
+	inputs   chan Input
+	errs     chan error
+	// waiting is how many messages lay in the stream when it was opened.
+	waiting uint64
+	quit    chan struct{}
+	done    chan struct{}
+}
+
+// open starts to read behind what was applied. Next is called without a time
+// limit in a goroutine of its own: with a short one the heartbeat, and so a lost
+// pull, would never be noticed.
+func (r *runner) open(ctx context.Context) (*reader, error) {
+	consumer, err := r.JS.OrderedConsumer(ctx, r.InputStream, orderedFrom(r.applied+1, r.InputFilters...))
+	if err != nil {
+		return nil, fmt.Errorf("open the input: %w", err)
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open the input: %w", err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(readAhead),
+		jetstream.PullHeartbeat(500*time.Millisecond), jetstream.PullExpiry(2*time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("open the input: %w", err)
+	}
+	in := &reader{
+		messages: messages, waiting: info.NumPending,
+		inputs: make(chan Input, readAhead), errs: make(chan error, 1),
+		quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	go in.read()
+	return in, nil
+}
+
+func (in *reader) read() {
+	defer close(in.done)
+	for {
+		msg, err := in.messages.Next()
+		if err != nil {
+			in.errs <- fmt.Errorf("read the input: %w", err)
+			return
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			in.errs <- fmt.Errorf("read the input: %w", err)
+			return
+		}
+		select {
+		case in.inputs <- Input{
+			Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp,
+			Header: msg.Headers(), Data: msg.Data(),
+		}:
+		case <-in.quit:
+			return
+		}
+	}
+}
+
+func (in *reader) stop() {
+	close(in.quit)
+	in.messages.Stop()
+	<-in.done
+}
+
+// replay applies what was committed before, drops the outputs, and applies the
+// changes of the configuration where they took effect.
+func (r *runner) replay(ctx context.Context, in *reader, changes []change) error {
+	if r.config.Content != nil {
+		if err := r.machine.Configure(r.config.Revision, r.config.Content); err != nil {
+			return fmt.Errorf("configuration %d of the snapshot: %w", r.config.Revision, err)
+		}
+	}
+	configureUpTo := func(sequence uint64) error {
+		for len(changes) > 0 && changes[0].after <= sequence {
+			if err := r.configure(changes[0].ConfigChange); err != nil {
+				return fmt.Errorf("configuration %d of a commit: %w", changes[0].Revision, err)
+			}
+			changes = changes[1:]
+		}
+		return nil
+	}
+	from, until := r.applied, r.committed
+	start := time.Now()
+	for waiting := in.waiting; waiting > 0 && r.applied < until; waiting-- {
+		next, err := in.next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := configureUpTo(next.Sequence - 1); err != nil {
+			return err
+		}
+		if next.Sequence > until {
+			// What was committed has left the stream; this one is the first new input.
+			if err := r.drop(); err != nil {
+				return err
+			}
+			return r.step(ctx, next)
+		}
+		if err := r.apply(ctx, next); err != nil {
+			return err
+		}
+		if r.machine.Pending() >= maxPending {
+			if err := r.drop(); err != nil {
+				return err
+			}
+		}
+	}
+	r.applied = max(r.applied, until)
+	if err := configureUpTo(r.applied); err != nil {
+		return err
+	}
+	if r.applied > from {
+		r.log.Info("lane replayed its input", "from", from, "to", r.applied, "took", time.Since(start).Round(time.Millisecond))
+	}
+	return r.drop()
+}
+
+// drop forgets outputs that were committed before.
+func (r *runner) drop() error {
+	_, err := r.machine.Take(Position{}, nil)
+	return err
+}
+
+func (in *reader) next(ctx context.Context) (Input, error) {
+	select {
+	case next := <-in.inputs:
+		return next, nil
+	case err := <-in.errs:
+		return Input{}, err
+	case <-ctx.Done():
+		return Input{}, ctx.Err()
+	}
+}
+
+// live works until ctx ends or something fails.
+func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatcher) error {
+	r.lastCommit = time.Now()
+	configured := r.config.Revision != 0
+	if r.machine.Pending() > 0 {
+		if err := r.commit(ctx, nil); err != nil {
+			return err
+		}
+	}
+	for {
+		// Without a configuration the first input must wait for one: it is part of
+		// what the outputs depend on.
+		inputs := in.inputs
+		if !configured {
+			inputs = nil
+			r.status.set(errUnconfigured)
+		} else {
+			r.status.set(nil)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-in.errs:
+			return err
+		case entry, open := <-watch.Updates():
+			if !open {
+				return errors.New("the watch of the configuration ended")
+			}
+			if entry == nil || entry.Operation() != jetstream.KeyValuePut || entry.Revision() <= r.config.Revision {
+				continue
+			}
+			if err := r.change(ctx, ConfigChange{Revision: entry.Revision(), Content: entry.Value()}); err != nil {
+				return err
+			}
+			configured = r.config.Revision != 0
+		case next := <-inputs:
+			if err := r.step(ctx, next); err != nil {
+				return err
+			}
+			for range maxStep {
+				if r.machine.Pending() >= maxPending || len(in.inputs) == 0 {
+					break
+				}
+				if err := r.step(ctx, <-in.inputs); err != nil {
+					return err
+				}
+			}
+			if r.machine.Pending() > 0 || time.Since(r.lastCommit) >= positionEvery {
+				if err := r.commit(ctx, nil); err != nil {
+					return err
+				}
+			}
+			if err := r.snapshotIfDue(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// step applies one input that is new.
+func (r *runner) step(ctx context.Context, next Input) error {
+	if err := r.apply(ctx, next); err != nil {
+		return err
+	}
+	r.pause.Reset()
+	return nil
+}
+
+func (r *runner) apply(ctx context.Context, next Input) error {
+	readings, err := r.machine.Apply(next)
+	if err != nil {
+		r.Metrics.rejected.Inc()
+		if next.Sequence > r.committed {
+			if err := r.DeadLetter(ctx, next, err); err != nil {
+				return fmt.Errorf("dead-letter input %d: %w", next.Sequence, err)
+			}
+		}
+	}
+	r.applied = next.Sequence
+	r.sinceSnapshot.readings += readings
+	r.sinceSnapshot.messages++
+	r.Metrics.readings.Add(float64(readings))
+	return nil
+}
+
+func (r *runner) configure(config ConfigChange) error {
+	if err := r.machine.Configure(config.Revision, config.Content); err != nil {
+		return err
+	}
+	r.config = config
+	return nil
+}
+
+// change puts a new configuration in force and commits it, with its position.
+func (r *runner) change(ctx context.Context, config ConfigChange) error {
+	if err := r.configure(config); err != nil {
+		r.log.Error("the configuration can't be used; the one before stays in force", "revision", config.Revision, "err", err)
+		return nil
+	}
+	r.log.Info("configuration is in force", "revision", config.Revision)
+	return r.commit(ctx, &config)
+}
+
+// commit stores all outputs and the position in one message.
+func (r *runner) commit(ctx context.Context, config *ConfigChange) error {
+	body, err := r.machine.Take(Position{Incarnation: r.Incarnation, Sequence: r.applied}, config)
+	if err != nil {
+		return fmt.Errorf("encode the commit of input %d: %w", r.applied, err)
+	}
+	// The fate of a publish that is cut short is unknown, so it is not cut short
+	// when the lane is told to stop.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	start := time.Now()
+	ack, err := r.JS.PublishMsg(ctx, &nats.Msg{Subject: r.OutputSubject, Data: body},
+		jetstream.WithExpectLastSequencePerSubject(r.output))
+	if err != nil {
+		return fmt.Errorf("commit input %d: %w", r.applied, err)
+	}
+	r.Metrics.commitSeconds.Observe(time.Since(start).Seconds())
+	r.Metrics.commits.Inc()
+	r.output, r.committed, r.lastCommit = ack.Sequence, r.applied, time.Now()
+	if r.Committed != nil {
+		r.Committed(r.Lane, ack.Sequence, body)
+	}
+	return nil
+}
+
+func (r *runner) snapshotIfDue(ctx context.Context) error {
+	since := &r.sinceSnapshot
+	if since.readings < snapshotReadings && since.messages < snapshotMessages && time.Since(since.at) < snapshotEvery {
+		return nil
+	}
+	return r.snapshot(ctx)
+}
+
+// finish commits what waits and stores the state, so that the next owner has
+// nothing to replay.
+func (r *runner) finish(ctx context.Context) error {
+	if r.config.Revision == 0 {
+		return nil
+	}
+	if r.machine.Pending() > 0 {
+		if err := r.commit(ctx, nil); err != nil {
+			return err
+		}
+	}
+	if r.sinceSnapshot.messages == 0 {
+		return nil
+	}
+	return r.snapshot(ctx)
+}
+
+// snapshot stores the state as of what was applied. No output may wait.
+func (r *runner) snapshot(ctx context.Context) error {
+	start := time.Now()
+	all := r.store.needsAll()
+	chunks, err := r.machine.Snapshot(all)
+	if err != nil {
+		return fmt.Errorf("snapshot at input %d: %w", r.applied, err)
+	}
+	if all || r.store.current.Revision != r.config.Revision {
+		chunks = append(chunks, Chunk{ID: configChunk, Data: r.config.Content})
+	}
+	size, err := r.store.write(ctx, manifest{
+		Incarnation: r.Incarnation.UnixNano(), Sequence: r.applied, Output: r.output,
+		Revision: r.config.Revision, Written: start,
+	}, chunks, all)
+	r.sinceSnapshot.readings, r.sinceSnapshot.messages, r.sinceSnapshot.at = 0, 0, start
+	if errors.Is(err, errLost) {
+		return fmt.Errorf("snapshot at input %d: %w", r.applied, err)
+	}
+	if err != nil {
+		// The lane goes on: the snapshot before and the input are still there.
+		r.Metrics.failedSnapshots.Inc()
+		r.log.Error("snapshot was not written whole; the next one is tried as usual", "err", err)
+		return nil
+	}
+	r.Metrics.snapshotSeconds.Observe(time.Since(start).Seconds())
+	r.Metrics.snapshotBytes.Add(float64(size))
+	return nil
+}

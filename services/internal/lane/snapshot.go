@@ -1,0 +1,234 @@
+package lane
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/streams"
+)
+
+// manifest says where the state of a lane lies. It is kept in the bucket of
+// manifests as JSON; the chunks lie in objects, several to one object.
+type manifest struct {
+	// Format is the machine's version of its chunks.
+	Format int `json:"format"`
+	// Incarnation and Sequence are the input position of the state; every output
+	// up to there is committed.
+	Incarnation int64  `json:"incarnation"`
+	Sequence    uint64 `json:"sequence"`
+	// Output is the sequence of the lane's last commit by then.
+	Output uint64 `json:"output"`
+	// Revision is that of the configuration in force.
+	Revision uint64              `json:"revision"`
+	Chunks   map[string]chunkRef `json:"chunks"`
+	Written  time.Time           `json:"written"`
+}
+
+// chunkRef is where a chunk lies in an object.
+type chunkRef struct {
+	Object string `json:"object"`
+	Offset int    `json:"offset"`
+	Length int    `json:"length"`
+	// Hash is SHA-256 of the chunk, in hexadecimal.
+	Hash string `json:"hash"`
+}
+
+// configChunk holds the content of the configuration in force. Machines don't
+// use IDs that begin with a dot.
+const configChunk = ".config"
+
+// maxObjects is how many objects a manifest refers to before all chunks are
+// written anew, so that old objects do not pile up for a few old chunks.
+const maxObjects = 8
+
+// errNoSnapshot is returned by store.load when there is none, or none whole.
+var errNoSnapshot = errors.New("no snapshot")
+
+// errLost is returned by store.write when the lane has another owner.
+var errLost = errors.New("the lane has another owner")
+
+// store keeps the snapshots of one lane.
+type store struct {
+	key       string
+	manifests jetstream.KeyValue
+	objects   jetstream.ObjectStore
+	format    int
+
+	// current is the manifest last loaded or written, revision its place in the
+	// bucket: writing it is fenced by that.
+	current  *manifest
+	previous *manifest
+	revision uint64
+	// damaged is set when a snapshot could not be written: which chunks have
+	// changed since the one before is then not known any more.
+	damaged bool
+}
+
+func openStore(ctx context.Context, js jetstream.JetStream, service string, lane, format int) (*store, error) {
+	manifests, err := js.KeyValue(ctx, streams.BucketManifests)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", streams.BucketManifests, err)
+	}
+	objects, err := js.ObjectStore(ctx, streams.BucketSnapshots)
+	if err != nil {
+		return nil, fmt.Errorf("open object store %s: %w", streams.BucketSnapshots, err)
+	}
+	return &store{key: streams.ManifestKey(service, lane), manifests: manifests, objects: objects, format: format}, nil
+}
+
+// load returns the newest snapshot that is whole, with the reasons why newer
+// ones were passed over. The error is errNoSnapshot when none is whole.
+func (s *store) load(ctx context.Context) (m *manifest, chunks []Chunk, passedOver error, err error) {
+	entries, err := s.manifests.History(ctx, s.key)
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil, nil, fmt.Errorf("read manifests of %s: %w", s.key, err)
+	}
+	s.current, s.previous, s.revision = nil, nil, 0
+	if len(entries) > 0 {
+		s.revision = entries[len(entries)-1].Revision()
+	}
+	for _, entry := range slices.Backward(entries) {
+		if entry.Operation() != jetstream.KeyValuePut {
+			continue
+		}
+		m := new(manifest)
+		if err := json.Unmarshal(entry.Value(), m); err != nil {
+			passedOver = errors.Join(passedOver, fmt.Errorf("manifest %d of %s: %w", entry.Revision(), s.key, err))
+			continue
+		}
+		if s.current != nil {
+			s.previous = m
+			break
+		}
+		restored, err := s.chunks(ctx, m)
+		if err != nil {
+			passedOver = errors.Join(passedOver, fmt.Errorf("snapshot %d of %s: %w", entry.Revision(), s.key, err))
+			continue
+		}
+		s.current, chunks = m, restored
+	}
+	if s.current == nil {
+		return nil, nil, passedOver, errNoSnapshot
+	}
+	return s.current, chunks, passedOver, nil
+}
+
+func (s *store) chunks(ctx context.Context, m *manifest) ([]Chunk, error) {
+	if m.Format != s.format {
+		return nil, fmt.Errorf("format %d, this program reads %d", m.Format, s.format)
+	}
+	objects := make(map[string][]byte)
+	var chunks []Chunk
+	for _, id := range slices.Sorted(maps.Keys(m.Chunks)) {
+		ref := m.Chunks[id]
+		object, ok := objects[ref.Object]
+		if !ok {
+			var err error
+			if object, err = s.objects.GetBytes(ctx, ref.Object); err != nil {
+				return nil, fmt.Errorf("read object %s: %w", ref.Object, err)
+			}
+			objects[ref.Object] = object
+		}
+		if ref.Offset < 0 || ref.Length < 0 || ref.Offset+ref.Length > len(object) {
+			return nil, fmt.Errorf("chunk %s lies outside of object %s", id, ref.Object)
+		}
+		data := object[ref.Offset : ref.Offset+ref.Length]
+		if hash(data) != ref.Hash {
+			return nil, fmt.Errorf("chunk %s in object %s is damaged", id, ref.Object)
+		}
+		chunks = append(chunks, Chunk{ID: id, Data: data})
+	}
+	return chunks, nil
+}
+
+// needsAll says whether the next snapshot must hold every chunk.
+func (s *store) needsAll() bool {
+	return s.current == nil || s.damaged || len(objectsOf(s.current)) >= maxObjects
+}
+
+// write stores the changed chunks and the manifest that refers to them and, for
+// the rest, to what lies there already. All says that changed is everything.
+// The error is errLost when another owner of the lane has written since; any
+// other error leaves the snapshot before in force.
+func (s *store) write(ctx context.Context, m manifest, changed []Chunk, all bool) (size int, err error) {
+	s.damaged = true
+	m.Format = s.format
+	m.Chunks = make(map[string]chunkRef)
+	if !all {
+		maps.Copy(m.Chunks, s.current.Chunks)
+	}
+	object := fmt.Sprintf("%s/%d-%d", s.key, m.Written.UnixNano(), m.Sequence)
+	var data []byte
+	for _, chunk := range changed {
+		m.Chunks[chunk.ID] = chunkRef{Object: object, Offset: len(data), Length: len(chunk.Data), Hash: hash(chunk.Data)}
+		data = append(data, chunk.Data...)
+	}
+	if len(changed) > 0 {
+		if _, err := s.objects.PutBytes(ctx, object, data); err != nil {
+			return 0, fmt.Errorf("write object %s: %w", object, err)
+		}
+	}
+	value, err := json.Marshal(m)
+	if err != nil {
+		return 0, err
+	}
+	var revision uint64
+	if s.revision == 0 {
+		revision, err = s.manifests.Create(ctx, s.key, value)
+	} else {
+		revision, err = s.manifests.Update(ctx, s.key, value, s.revision)
+	}
+	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return 0, fmt.Errorf("%w: manifest of %s: %w", errLost, s.key, err)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write manifest of %s: %w", s.key, err)
+	}
+	dropped := s.previous
+	s.previous, s.current, s.revision, s.damaged = s.current, &m, revision, false
+	return len(data), s.deleteUnused(ctx, dropped)
+}
+
+// deleteUnused removes the objects of a manifest that has left the bucket's
+// history, as far as the two that are left do not refer to them.
+func (s *store) deleteUnused(ctx context.Context, dropped *manifest) error {
+	if dropped == nil {
+		return nil
+	}
+	used := objectsOf(s.current)
+	maps.Copy(used, objectsOf(s.previous))
+	var errs []error
+	for object := range objectsOf(dropped) {
+		if used[object] {
+			continue
+		}
+		if err := s.objects.Delete(ctx, object); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
+			errs = append(errs, fmt.Errorf("delete object %s: %w", object, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func objectsOf(m *manifest) map[string]bool {
+	objects := make(map[string]bool)
+	if m != nil {
+		for _, ref := range m.Chunks {
+			objects[ref.Object] = true
+		}
+	}
+	return objects
+}
+
+func hash(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
