@@ -1,0 +1,257 @@
+package policy_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"headwater/services/notifier/policy"
+	"headwater/services/rule"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestDecide(t *testing.T) {
+	phone, mail, log := policy.Channel{Name: "phone", Resolved: true}, policy.Channel{Name: "mail"}, policy.Channel{Name: "log", Resolved: true}
+	all := policy.Audience{Channels: []policy.Channel{phone, mail, log}}
+	named := policy.Audience{Notify: []string{"phone", "mail"}, Channels: []policy.Channel{phone, mail, log}}
+	nobody := policy.Audience{Notify: []string{}, Channels: []policy.Channel{phone, mail, log}}
+	firing := policy.Entry{State: policy.Firing, Episode: 100, Told: []string{"phone", "mail"}}
+	resolved := policy.Entry{State: policy.Resolved, Episode: 100, Told: []string{"phone", "mail"}, Ended: true}
+	reopened := policy.Entry{State: policy.Firing, Episode: 100, Told: []string{"phone", "mail"}, Ended: true}
+	for name, tc := range map[string]struct {
+		last policy.Entry
+		t    policy.Transition
+		to   policy.Audience
+		want policy.Decision
+	}{
+		"the first episode is told to all": {
+			policy.Entry{}, policy.Transition{Phase: policy.Open, Start: 100}, all,
+			policy.Decision{
+				Reason: policy.ReasonOpened, Changed: true, Tell: []string{"phone", "mail", "log"},
+				Entry: policy.Entry{State: policy.Firing, Episode: 100, Told: []string{"phone", "mail", "log"}},
+			},
+		},
+		"a rule tells the channels that it names": {
+			policy.Entry{}, policy.Transition{Phase: policy.Open, Start: 100}, named,
+			policy.Decision{
+				Reason: policy.ReasonOpened, Changed: true, Tell: []string{"phone", "mail"}, Entry: firing,
+				Held: map[string]policy.Hold{"log": policy.HoldNotListed},
+			},
+		},
+		"a rule may tell nobody": {
+			policy.Entry{}, policy.Transition{Phase: policy.Open, Start: 100}, nobody,
+			policy.Decision{
+				Reason: policy.ReasonOpened, Changed: true, Entry: policy.Entry{State: policy.Firing, Episode: 100},
+				Held: map[string]policy.Hold{"phone": policy.HoldNotListed, "mail": policy.HoldNotListed, "log": policy.HoldNotListed},
+			},
+		},
+		"an episode before the epoch": {
+			policy.Entry{}, policy.Transition{Phase: policy.Open, Start: -5}, policy.Audience{},
+			policy.Decision{Reason: policy.ReasonOpened, Changed: true, Entry: policy.Entry{State: policy.Firing, Episode: -5}},
+		},
+		"a new episode after the last is told": {
+			resolved, policy.Transition{Phase: policy.Open, Start: 200}, policy.Audience{Channels: []policy.Channel{log}},
+			policy.Decision{
+				Reason: policy.ReasonOpened, Changed: true, Tell: []string{"log"},
+				Entry: policy.Entry{State: policy.Firing, Episode: 200, Told: []string{"log"}},
+			},
+		},
+		"a new episode takes the place of an open one": {
+			firing, policy.Transition{Phase: policy.Open, Start: 200}, policy.Audience{Channels: []policy.Channel{log}},
+			policy.Decision{
+				Reason: policy.ReasonReplaced, Changed: true, Tell: []string{"log"},
+				Entry: policy.Entry{State: policy.Firing, Episode: 200, Told: []string{"log"}},
+			},
+		},
+		"an update of an episode that was missed is told": {
+			policy.Entry{}, policy.Transition{Phase: policy.Update, Start: 100}, policy.Audience{Channels: []policy.Channel{log}},
+			policy.Decision{
+				Reason: policy.ReasonMissed, Changed: true, Tell: []string{"log"},
+				Entry: policy.Entry{State: policy.Firing, Episode: 100, Told: []string{"log"}},
+			},
+		},
+		"the end of an episode that was missed is not": {
+			resolved, policy.Transition{Phase: policy.Close, Start: 200}, all,
+			policy.Decision{Reason: policy.ReasonUnseen, Changed: true, Entry: policy.Entry{State: policy.Resolved, Episode: 200}},
+		},
+		"an update changes the evidence only": {
+			firing, policy.Transition{Phase: policy.Update, Start: 100}, all,
+			policy.Decision{Reason: policy.ReasonUpdated, Changed: true, Entry: firing},
+		},
+		"an update after the end is nothing": {
+			resolved, policy.Transition{Phase: policy.Update, Start: 100}, all,
+			policy.Decision{Reason: policy.ReasonRepeated, Entry: resolved},
+		},
+		"a repeat says nothing": {
+			firing, policy.Transition{Phase: policy.Open, Start: 100}, all,
+			policy.Decision{Reason: policy.ReasonRepeated, Entry: firing},
+		},
+		"the end is told to who was told, and wants to hear": {
+			firing, policy.Transition{Phase: policy.Close, Start: 100}, all,
+			policy.Decision{
+				Reason: policy.ReasonResolved, Changed: true, Entry: resolved, Tell: []string{"phone"},
+				Held: map[string]policy.Hold{"mail": policy.HoldResolvedOff, "log": policy.HoldNotTold},
+			},
+		},
+		"the end is told though the rule names nobody any more": {
+			firing, policy.Transition{Phase: policy.Close, Start: 100}, policy.Audience{Notify: []string{}, Channels: []policy.Channel{phone}},
+			policy.Decision{Reason: policy.ReasonResolved, Changed: true, Entry: resolved, Tell: []string{"phone"}},
+		},
+		"a channel that is gone hears no end": {
+			firing, policy.Transition{Phase: policy.Close, Start: 100}, policy.Audience{},
+			policy.Decision{Reason: policy.ReasonResolved, Changed: true, Entry: resolved},
+		},
+		"the end twice says nothing": {
+			resolved, policy.Transition{Phase: policy.Close, Start: 100}, all,
+			policy.Decision{Reason: policy.ReasonRepeated, Entry: resolved},
+		},
+		"the same episode again says nothing twice": {
+			resolved, policy.Transition{Phase: policy.Open, Start: 100}, all,
+			policy.Decision{Reason: policy.ReasonReopened, Changed: true, Entry: reopened},
+		},
+		"nor its end": {
+			reopened, policy.Transition{Phase: policy.Close, Start: 100}, all,
+			policy.Decision{Reason: policy.ReasonResolvedAgain, Changed: true, Entry: resolved},
+		},
+		"an episode before the newest is old news": {
+			firing, policy.Transition{Phase: policy.Open, Start: 99}, all,
+			policy.Decision{Reason: policy.ReasonOld, Entry: firing},
+		},
+		"so is its end": {
+			firing, policy.Transition{Phase: policy.Close, Start: 99}, all,
+			policy.Decision{Reason: policy.ReasonOld, Entry: firing},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := policy.Entry{State: tc.last.State, Episode: tc.last.Episode, Told: slices.Clone(tc.last.Told), Ended: tc.last.Ended}
+			got := policy.Decide(tc.last, tc.t, tc.to)
+			if d := cmp.Diff(tc.want, got, cmpopts.EquateEmpty()); d != "" {
+				t.Error(d)
+			}
+			if d := cmp.Diff(before, tc.last, cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("the entry before was changed: %s", d)
+			}
+			if !slices.Contains(policy.Reasons(), got.Reason) {
+				t.Errorf("%q is not listed", got.Reason)
+			}
+		})
+	}
+}
+
+// TestOnce runs every order of up to six transitions of two episodes and holds
+// the policy to its promise: of an episode, a channel hears the beginning at
+// most once and the end at most once, and never the end without the beginning.
+func TestOnce(t *testing.T) {
+	steps := []policy.Transition{
+		{Phase: policy.Open, Start: 1}, {Phase: policy.Update, Start: 1}, {Phase: policy.Close, Start: 1},
+		{Phase: policy.Open, Start: 2}, {Phase: policy.Update, Start: 2}, {Phase: policy.Close, Start: 2},
+	}
+	to := policy.Audience{Channels: []policy.Channel{{Name: "phone", Resolved: true}}}
+	var walk func(entry policy.Entry, said map[string]int, path []policy.Transition)
+	walk = func(entry policy.Entry, said map[string]int, path []policy.Transition) {
+		if len(path) == 6 {
+			return
+		}
+		for _, step := range steps {
+			d := policy.Decide(entry, step, to)
+			here := append(slices.Clone(path), step)
+			now := map[string]int{}
+			for k, v := range said {
+				now[k] = v
+			}
+			if len(d.Tell) > 0 {
+				kind := "begin"
+				if d.Entry.State == policy.Resolved {
+					kind = "end"
+				}
+				episode := string(rune('0' + step.Start))
+				now[kind+episode]++
+				if now[kind+episode] > 1 || kind == "end" && now["begin"+episode] == 0 {
+					t.Fatalf("%s of episode %s after %v", kind, episode, here)
+				}
+			}
+			walk(d.Entry, now, here)
+		}
+	}
+	walk(policy.Entry{}, map[string]int{}, nil)
+}
+
+func number(v float64) *float64 { return &v }
+
+func TestTexts(t *testing.T) {
+	at := func(s string) int64 {
+		m, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.UnixNano()
+	}
+	door := policy.Notice{
+		Rule: "door-left-open", Description: "A door seems to be open.", Severity: rule.Critical,
+		Site: "demo", Device: "door-07", Metric: "temperature", Unit: "°C",
+		Started: at("2026-11-22T14:03:12Z"), Happened: at("2026-11-22T14:03:12Z"), Learned: at("2026-11-22T14:03:13Z"),
+		Value: number(9.25), High: number(7.9), Sentence: "Rose by 4.35 °C within 5 min; 3 °C is allowed.",
+	}
+	over := door
+	over.Over, over.Ended, over.Happened, over.Learned = true, at("2026-11-22T14:41:00Z"), at("2026-11-22T14:41:00Z"), at("2026-11-22T14:41:01Z")
+	over.Value, over.Sentence = number(5), "Back to 5 °C."
+	late := door
+	late.Learned = at("2026-11-22T17:10:00Z")
+	plain := policy.Notice{
+		Rule: "too-cold", Severity: rule.Warning, Site: "hall_1", Device: "a", Metric: "t", Low: number(-0.5),
+		Value: number(-1.23456), Started: at("2026-11-22T00:00:00Z"), Happened: 0, Learned: 0,
+	}
+	band := plain
+	band.Severity, band.Low, band.High, band.Unit, band.Value = rule.Info, number(2), number(8), "bar", number(1e12)
+	hostile := door
+	hostile.Unit = "\u202e\x1b[31m@everyone\r\nBcc: eve@example.org" + strings.Repeat("x", 1000)
+	hostile.Description = "line one\nline two\n" + strings.Repeat("ä", 2000)
+	hostile.Sentence = "evil\x00\x07 \u2066sentence\u2028second " + strings.Repeat("ß", 3000)
+	cut := door
+	cut.Description = strings.Repeat("ä", 2000)
+	bare := policy.Notice{Rule: "r", Device: "d", Over: true, Started: 10, Ended: 5}
+
+	for name, n := range map[string]policy.Notice{
+		"firing": door, "resolved": over, "late": late, "plain": plain, "band": band, "hostile": hostile, "cut": cut, "bare": bare,
+	} {
+		t.Run(name, func(t *testing.T) {
+			title, body := n.Title(), n.Body()
+			golden := filepath.Join("testdata", name+".txt")
+			got := title + "\n---\n" + body + "\n"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), got); d != "" {
+				t.Error(d)
+			}
+			if len(title) > policy.MaxTitle || len(body) > policy.MaxBody || strings.ContainsAny(title, "\r\n") {
+				t.Errorf("out of bounds: title of %d bytes, body of %d", len(title), len(body))
+			}
+		})
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0 s", 0: "0 s", 45 * time.Second: "45 s", 2 * time.Minute: "2 min", 89 * time.Minute: "89 min",
+		3*time.Hour + 20*time.Minute: "3 h", 47 * time.Hour: "47 h", 72 * time.Hour: "3 days",
+	} {
+		if got := policy.Span(d); got != want {
+			t.Errorf("Span(%v) = %q, want %q", d, got, want)
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"headwater/services/rule"
+)
+
+// Bounds of what is sent, in bytes; ntfy cuts a message at 4096.
+const (
+	// MaxTitle bounds a title.
+	MaxTitle = 200
+	// MaxBody bounds a body.
+	MaxBody = 3000
+	// maxWhat bounds the description in a title, to leave room for the device.
+	maxWhat = 100
+	// maxUnit bounds a unit, which a device chose.
+	maxUnit = 24
+	// maxSentence bounds the words of the evidence.
+	maxSentence = 1000
+)
+
+// Late is the least time between what happened and when it was learned that a
+// message mentions.
+const Late = 2 * time.Minute
+
+// Notice is what a message tells of one alert. Times are nanoseconds since the
+// Unix epoch.
+type Notice struct {
+	// Over says that the episode has ended.
+	Over bool
+	// Rule and Description are those of the rule; Description may be empty.
+	Rule, Description    string
+	Severity             rule.Severity
+	Site, Device, Metric string
+	// Unit may be empty. A device chose it, so it may hold anything.
+	Unit string
+	// Started and Ended are in event time; Ended counts when Over is set.
+	Started, Ended int64
+	// Happened is the event time of what the message tells of, and Learned when
+	// Headwater came to know it.
+	Happened, Learned int64
+	// Value is the value that was judged; nil when there is none.
+	Value *float64
+	// Low and High bound what is normal; nil when that side is open.
+	Low, High *float64
+	// Sentence says why, in words.
+	Sentence string
+}
+
+// Title returns one line for a lock screen.
+func (n Notice) Title() string {
+	what := strings.TrimRight(firstLine(n.Description), " .")
+	if what == "" {
+		what = n.Rule
+	}
+	return clip(fmt.Sprintf("%s: %s (%s)", n.headline(), clip(clean(what), maxWhat), clean(n.Device)), MaxTitle)
+}
+
+func (n Notice) headline() string {
+	if n.Over {
+		return "Resolved"
+	}
+	switch n.Severity {
+	case rule.Critical:
+		return "Critical"
+	case rule.Info:
+		return "Info"
+	default:
+		return "Warning"
+	}
+}
+
+// Body returns a few lines that say what, where and when.
+func (n Notice) Body() string {
+	var lines []string
+	if s := clip(clean(n.Sentence), maxSentence); s != "" {
+		lines = append(lines, s)
+	}
+	lines = append(lines, n.where(), n.when())
+	if lag := time.Duration(n.Learned - n.Happened); lag >= Late {
+		lines = append(lines, fmt.Sprintf("Happened %s ago, learned now.", Span(lag)))
+	}
+	lines = append(lines, "Rule "+clean(n.Rule))
+	return clip(strings.Join(lines, "\n"), MaxBody)
+}
+
+func (n Notice) where() string {
+	s := fmt.Sprintf("%s of %s at %s", clean(n.Metric), clean(n.Device), clean(n.Site))
+	if n.Value != nil {
+		s += ": " + n.quantity(*n.Value)
+	}
+	switch {
+	case n.Low != nil && n.High != nil:
+		s += fmt.Sprintf(" (normal: %s to %s)", number(*n.Low), n.quantity(*n.High))
+	case n.High != nil:
+		s += fmt.Sprintf(" (normal: at most %s)", n.quantity(*n.High))
+	case n.Low != nil:
+		s += fmt.Sprintf(" (normal: at least %s)", n.quantity(*n.Low))
+	}
+	return s
+}
+
+func (n Notice) when() string {
+	if !n.Over {
+		return "Since " + moment(n.Started)
+	}
+	return fmt.Sprintf("From %s to %s, %s", moment(n.Started), moment(n.Ended), Span(time.Duration(n.Ended-n.Started)))
+}
+
+func moment(nanos int64) string {
+	return time.Unix(0, nanos).UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+// Span says a length of time as people do, in one unit and rounded to it.
+func Span(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0 s"
+	case d < 90*time.Second:
+		return fmt.Sprintf("%d s", int64(d.Round(time.Second)/time.Second))
+	case d < 90*time.Minute:
+		return fmt.Sprintf("%d min", int64(d.Round(time.Minute)/time.Minute))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int64(d.Round(time.Hour)/time.Hour))
+	default:
+		return fmt.Sprintf("%d days", int64(d.Round(24*time.Hour)/(24*time.Hour)))
+	}
+}
+
+func (n Notice) quantity(v float64) string {
+	s := number(v)
+	if unit := clip(clean(n.Unit), maxUnit); unit != "" {
+		s += " " + unit
+	}
+	return s
+}
+
+// number writes as many digits as people read, without an exponent where they
+// would stumble over it.
+func number(v float64) string {
+	if a := math.Abs(v); v != 0 && (a < 1e-3 || a >= 1e9) {
+		return strconv.FormatFloat(v, 'g', 4, 64)
+	}
+	s := strconv.FormatFloat(v, 'f', 3, 64)
+	s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	if s == "-0" {
+		return "0"
+	}
+	return s
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
+}
+
+// clean makes one line of any text, without characters that show nothing or
+// turn the direction of the rest: what devices send ends up here.
+func clean(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n', r == '\r', r == '\t', r == '\u2028', r == '\u2029':
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), r == unicode.ReplacementChar:
+			return -1
+		default:
+			return r
+		}
+	}, strings.ToValidUTF8(s, "")))
+}
+
+// clip shortens a text to at most n bytes, between characters.
+func clip(s string, n int) string {
+	const mark = "…"
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-len(mark)], "") + mark
+}
