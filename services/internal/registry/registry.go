@@ -1,0 +1,72 @@
+// Package registry keeps the list of the devices that were seen: a projection
+// of the telemetry in a key-value bucket, for people to look at. Whoever writes
+// telemetry tells it what has been stored. It decides nothing, and what it
+// misses the next reading makes good.
+package registry
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	telemetryv1 "headwater/proto/telemetry/v1"
+)
+
+// Device is what the registry knows of one device. It is stored as JSON under
+// the key that Key returns.
+type Device struct {
+	Site   string `json:"site"`
+	Device string `json:"device"`
+	// Metrics are sorted by name. A metric that changed its kind is there once
+	// for each.
+	Metrics []Metric `json:"metrics"`
+	// FirstSeen is when the first reading of the device arrived.
+	FirstSeen time.Time `json:"first_seen"`
+}
+
+// Metric is one metric of a device.
+type Metric struct {
+	Name string `json:"name"`
+	// Unit is as the device wrote it last, empty when it never gave one.
+	Unit string `json:"unit,omitempty"`
+	// Kind is value, flag or text.
+	Kind string `json:"kind"`
+}
+
+// Key is the key of a device in the bucket. Both parts must be valid tokens.
+func Key(site, device string) string { return site + "." + device }
+
+// maxMetrics bounds the metrics of one device in the registry.
+const maxMetrics = 256
+
+// merge returns d with the news in it, and whether that changes it.
+func (d Device) merge(n news) (Device, bool) {
+	changed := false
+	if d.FirstSeen.IsZero() || n.first.Before(d.FirstSeen) {
+		d.FirstSeen, changed = n.first, true
+	}
+	d.Metrics = slices.Clone(d.Metrics)
+	for _, m := range n.metrics {
+		at, found := slices.BinarySearchFunc(d.Metrics, m, compare)
+		switch {
+		case !found && len(d.Metrics) < maxMetrics:
+			d.Metrics, changed = slices.Insert(d.Metrics, at, m), true
+		case found && m.Unit != "" && m.Unit != d.Metrics[at].Unit:
+			d.Metrics[at].Unit, changed = m.Unit, true
+		}
+	}
+	return d, changed
+}
+
+// compare orders metrics by what makes them one.
+func compare(a, b Metric) int {
+	return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Kind, b.Kind))
+}
+
+// kindNames are the words for the kinds of values.
+var kindNames = map[telemetryv1.Kind]string{
+	telemetryv1.Kind_KIND_VALUE: "value",
+	telemetryv1.Kind_KIND_FLAG:  "flag",
+	telemetryv1.Kind_KIND_TEXT:  "text",
+}
