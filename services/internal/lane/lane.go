@@ -175,7 +175,7 @@ func (r *runner) load(ctx context.Context) ([]change, error) {
 		if err := r.restore(m, chunks); err != nil {
 			return nil, err
 		}
-		firstCommit = m.Output + 1
+		firstCommit = m.OutputSequence + 1
 	}
 	r.sinceSnapshot.at = time.Now()
 	return r.commits(ctx, firstCommit)
@@ -190,10 +190,10 @@ func (r *runner) restore(m *manifest, chunks []Chunk) error {
 		}
 	}
 	if err := r.machine.Restore(chunks); err != nil {
-		return fmt.Errorf("restore the snapshot of input %d: %w", m.Sequence, err)
+		return fmt.Errorf("restore the snapshot of input %d: %w", m.InputSequence, err)
 	}
 	if m.Incarnation == r.Incarnation.UnixNano() {
-		r.applied, r.committed = m.Sequence, m.Sequence
+		r.applied, r.committed = m.InputSequence, m.InputSequence
 	} else {
 		r.log.Error("the input stream was made anew: it is read from its beginning, with what was learned before")
 		r.Metrics.incarnations.Inc()
@@ -575,8 +575,11 @@ func (r *runner) snapshot(ctx context.Context) error {
 		chunks = append(chunks, Chunk{ID: configChunk, Data: r.config.Content})
 	}
 	size, err := r.store.write(ctx, manifest{
-		Incarnation: r.Incarnation.UnixNano(), Sequence: r.applied, Output: r.output,
-		Revision: r.config.Revision, Written: start,
+		Incarnation: r.Incarnation.UnixNano(), Revision: r.config.Revision, Written: start,
+		Holding: streams.Holding{
+			InputStream: r.InputStream, InputSequence: r.applied,
+			OutputStream: r.OutputStream, OutputSequence: r.output,
+		},
 	}, chunks, all)
 	r.sinceSnapshot.readings, r.sinceSnapshot.messages, r.sinceSnapshot.at = 0, 0, start
 	if errors.Is(err, errLost) {

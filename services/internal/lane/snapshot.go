@@ -21,12 +21,11 @@ import (
 type manifest struct {
 	// Format is the machine's version of its chunks.
 	Format int `json:"format"`
-	// Incarnation and Sequence are the input position of the state; every output
-	// up to there is committed.
-	Incarnation int64  `json:"incarnation"`
-	Sequence    uint64 `json:"sequence"`
-	// Output is the sequence of the lane's last commit by then.
-	Output uint64 `json:"output"`
+	// Incarnation of the input stream; Holding has the input position of the
+	// state and the sequence of the lane's last commit by then. Every output up to
+	// there is committed.
+	Incarnation int64 `json:"incarnation"`
+	streams.Holding
 	// Revision is that of the configuration in force.
 	Revision uint64              `json:"revision"`
 	Chunks   map[string]chunkRef `json:"chunks"`
@@ -166,7 +165,7 @@ func (s *store) write(ctx context.Context, m manifest, changed []Chunk, all bool
 	if !all {
 		maps.Copy(m.Chunks, s.current.Chunks)
 	}
-	object := fmt.Sprintf("%s/%d-%d", s.key, m.Written.UnixNano(), m.Sequence)
+	object := fmt.Sprintf("%s/%d-%d", s.key, m.Written.UnixNano(), m.InputSequence)
 	var data []byte
 	for _, chunk := range changed {
 		m.Chunks[chunk.ID] = chunkRef{Object: object, Offset: len(data), Length: len(chunk.Data), Hash: hash(chunk.Data)}

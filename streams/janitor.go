@@ -1,0 +1,225 @@
+package streams
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Names of the services whose lanes keep snapshots.
+const (
+	ServiceProcessor = "processor"
+	ServiceNotifier  = "notifier"
+)
+
+// Holding is the part of a lane's manifest that tells what the lane still needs
+// if it has to start from that snapshot: its input behind InputSequence, and its
+// own commits from OutputSequence on.
+type Holding struct {
+	InputStream    string `json:"input_stream"`
+	InputSequence  uint64 `json:"input_sequence"`
+	OutputStream   string `json:"output_stream"`
+	OutputSequence uint64 `json:"output_sequence"`
+}
+
+// Janitor removes from TELEMETRY, DERIVED and ALERTING what is older than its
+// time or fills the stream above its mark, but nothing that a lane, a writer, a
+// sender or the notifier still needs. Any number of janitors may run; a lease
+// lets one of them work at a time.
+type Janitor struct {
+	JS  jetstream.JetStream
+	Log *slog.Logger
+	// Every is the pause between two rounds; 0 means one minute.
+	Every time.Duration
+}
+
+const (
+	// janitorLease is the key of the janitor's lease.
+	janitorLease = "janitor"
+	// highMark and lowMark are the parts of a stream's MaxBytes above which it is
+	// purged, and down to which.
+	highMark, lowMark = 0.80, 0.75
+)
+
+// Run cleans up until ctx ends.
+func (j Janitor) Run(ctx context.Context) error {
+	every := j.Every
+	if every == 0 {
+		every = time.Minute
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := j.Clean(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			j.Log.Warn("streams could not be cleaned up; the next round tries again", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// Clean does one round as of now, or nothing when another janitor is at it.
+func (j Janitor) Clean(ctx context.Context, now time.Time) error {
+	leases, err := j.JS.KeyValue(ctx, BucketLeases)
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", BucketLeases, err)
+	}
+	if _, err := leases.Create(ctx, janitorLease, nil); errors.Is(err, jetstream.ErrKeyExists) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("take the lease of the janitor: %w", err)
+	}
+	// A lease that is not given back runs out by itself.
+	defer func() { _ = leases.Delete(context.WithoutCancel(ctx), janitorLease) }()
+	topology, err := Check(ctx, j.JS)
+	if err != nil {
+		return err
+	}
+	needs, err := j.lanesNeed(ctx, topology.Lanes)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for name, age := range map[string]time.Duration{
+		StreamTelemetry: AgeTelemetry, StreamDerived: AgeDerived, StreamAlerting: AgeAlerting,
+	} {
+		if err := j.clean(ctx, name, now.Add(-age), needs[name]); err != nil {
+			errs = append(errs, fmt.Errorf("clean up stream %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// need is the first sequence that somebody still needs.
+type need struct {
+	sequence uint64
+	who      string
+}
+
+func (n *need) add(sequence uint64, who string) {
+	if n.who == "" || sequence < n.sequence {
+		n.sequence, n.who = sequence, who
+	}
+}
+
+// lanesNeed returns what the two snapshots of each lane need of each stream. A
+// lane without a snapshot needs everything.
+func (j Janitor) lanesNeed(ctx context.Context, lanes int) (map[string]*need, error) {
+	bucket, err := j.JS.KeyValue(ctx, BucketManifests)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", BucketManifests, err)
+	}
+	needs := map[string]*need{StreamTelemetry: {}, StreamDerived: {}, StreamAlerting: {}}
+	add := func(service string, lane int, input, output string) error {
+		key := ManifestKey(service, lane)
+		who := "lane " + key
+		history, err := bucket.History(ctx, key)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			needs[input].add(0, who)
+			needs[output].add(0, who)
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read manifests of %s: %w", key, err)
+		}
+		for _, entry := range history {
+			var h Holding
+			if err := json.Unmarshal(entry.Value(), &h); err != nil || h.InputStream != input || h.OutputStream != output {
+				continue
+			}
+			needs[input].add(h.InputSequence+1, who)
+			needs[output].add(h.OutputSequence, who)
+		}
+		return nil
+	}
+	for lane := range lanes {
+		if err := add(ServiceProcessor, lane, StreamTelemetry, StreamDerived); err != nil {
+			return nil, err
+		}
+	}
+	return needs, add(ServiceNotifier, 0, StreamDerived, StreamAlerting)
+}
+
+func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes *need) error {
+	stream, err := j.JS.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	info := stream.CachedInfo()
+	state := info.State
+	if state.Msgs == 0 {
+		return nil
+	}
+	first := *lanes
+	consumers := stream.ListConsumers(ctx)
+	for consumer := range consumers.Info() {
+		if consumer.Config.Durable == "" {
+			continue
+		}
+		if consumer.NumPending == 0 && consumer.NumAckPending == 0 {
+			first.add(state.LastSeq+1, "consumer "+consumer.Name)
+			continue
+		}
+		first.add(consumer.AckFloor.Stream+1, "consumer "+consumer.Name)
+	}
+	if err := consumers.Err(); err != nil {
+		return fmt.Errorf("list consumers: %w", err)
+	}
+	until, err := firstSince(ctx, stream, state, oldest)
+	if err != nil {
+		return err
+	}
+	full := float64(state.Bytes) / float64(info.Config.MaxBytes)
+	if full > highMark {
+		excess := float64(state.Bytes) - lowMark*float64(info.Config.MaxBytes)
+		perMessage := float64(state.Bytes) / float64(state.Msgs)
+		until = max(until, state.FirstSeq+uint64(math.Ceil(excess/perMessage)))
+	}
+	if full > highMark && first.sequence < until {
+		j.Log.Error("stream fills up with what has not been processed; it will refuse new messages when it is full",
+			"stream", name, "full", fmt.Sprintf("%.0f%%", full*100), "waits_for", first.who, "from_seq", first.sequence)
+	}
+	until = min(until, first.sequence)
+	if until <= state.FirstSeq {
+		return nil
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(until)); err != nil {
+		return fmt.Errorf("purge up to sequence %d: %w", until, err)
+	}
+	j.Log.Debug("stream was cleaned up", "stream", name, "seq", until)
+	return nil
+}
+
+// firstSince returns the sequence of the first message stored at t or later, or
+// the one behind the last.
+func firstSince(ctx context.Context, stream jetstream.Stream, state jetstream.StreamState, t time.Time) (uint64, error) {
+	if !state.FirstTime.Before(t) {
+		return state.FirstSeq, nil
+	}
+	low, high := state.FirstSeq, state.LastSeq+1
+	for low < high {
+		middle := low + (high-low)/2
+		msg, err := stream.GetMsg(ctx, middle)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			// Removed in the meantime, so older than what is kept.
+			low = middle + 1
+		case err != nil:
+			return 0, fmt.Errorf("read message %d: %w", middle, err)
+		case msg.Time.Before(t):
+			low = middle + 1
+		default:
+			high = middle
+		}
+	}
+	return low, nil
+}

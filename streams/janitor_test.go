@@ -1,0 +1,151 @@
+package streams_test
+
+import (
+	"encoding/json"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/streams"
+	"headwater/streams/streamtest"
+)
+
+// TestJanitor fills TELEMETRY and checks after each step how far it was purged.
+func TestJanitor(t *testing.T) {
+	s := streamtest.Run(t)
+	js := s.JS(t)
+	s.Ensure(t, 2)
+	const n = 100
+	subject := streams.TelemetrySubject(0, streams.SourceMQTT)
+	for range n {
+		if _, err := js.Publish(t.Context(), subject, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	janitor := streams.Janitor{JS: js, Log: slog.New(slog.DiscardHandler)}
+	firstAfterCleaning := func(now time.Time) uint64 {
+		t.Helper()
+		if err := janitor.Clean(t.Context(), now); err != nil {
+			t.Fatal(err)
+		}
+		stream, err := js.Stream(t.Context(), streams.StreamTelemetry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stream.CachedInfo().State.FirstSeq
+	}
+	manifest := func(key string, h streams.Holding) {
+		t.Helper()
+		bucket, err := js.KeyValue(t.Context(), streams.BucketManifests)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, err := json.Marshal(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bucket.Put(t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ack := func(count int) {
+		t.Helper()
+		consumer, err := js.Consumer(t.Context(), streams.StreamTelemetry, streams.ConsumerWriter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch, err := consumer.Fetch(count)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for msg := range batch.Messages() {
+			if err := msg.DoubleAck(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	later := time.Now().Add(streams.AgeTelemetry + time.Hour)
+	if first := firstAfterCleaning(later); first != 1 {
+		t.Fatalf("no lane has a snapshot, but the first message is %d", first)
+	}
+	for lane, sequence := range []uint64{60, 80} {
+		manifest(streams.ManifestKey(streams.ServiceProcessor, lane), streams.Holding{
+			InputStream: streams.StreamTelemetry, InputSequence: sequence, OutputStream: streams.StreamDerived,
+		})
+	}
+	if first := firstAfterCleaning(later); first != 1 {
+		t.Fatalf("the writer has read nothing, but the first message is %d", first)
+	}
+	ack(40)
+	if first := firstAfterCleaning(later); first != 41 {
+		t.Errorf("the writer has 40, but the first message is %d", first)
+	}
+	ack(60)
+	if first := firstAfterCleaning(time.Now()); first != 41 {
+		t.Errorf("nothing is old, but the first message is %d", first)
+	}
+	if first := firstAfterCleaning(later); first != 61 {
+		t.Errorf("lane 0 needs 61, but the first message is %d", first)
+	}
+	manifest(streams.ManifestKey(streams.ServiceProcessor, 0), streams.Holding{
+		InputStream: streams.StreamTelemetry, InputSequence: 100, OutputStream: streams.StreamDerived,
+	})
+	if first := firstAfterCleaning(later); first != 61 {
+		t.Errorf("the snapshot before of lane 0 needs 61, but the first message is %d", first)
+	}
+}
+
+// TestJanitorMakesRoom fills a stream above its mark.
+func TestJanitorMakesRoom(t *testing.T) {
+	s := streamtest.Run(t)
+	js := s.JS(t)
+	if _, err := streams.Ensure(t.Context(), js, streams.Options{Lanes: 1, MaxBytes: 4 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), streams.StreamTelemetry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := stream.CachedInfo().Config.MaxBytes
+	subject := streams.TelemetrySubject(0, streams.SourceMQTT)
+	payload := make([]byte, limit/20)
+	for range 19 {
+		if _, err := js.Publish(t.Context(), subject, payload); err != nil {
+			t.Fatal(err)
+		}
+	}
+	janitor := streams.Janitor{JS: js, Log: slog.New(slog.DiscardHandler)}
+	clean := func() jetstream.StreamState {
+		t.Helper()
+		if err := janitor.Clean(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		info, err := stream.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.State
+	}
+	if state := clean(); state.Msgs != 19 {
+		t.Fatalf("%d messages left of 19 that nobody has processed", state.Msgs)
+	}
+	bucket, err := js.KeyValue(t.Context(), streams.BucketManifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := json.Marshal(streams.Holding{InputStream: streams.StreamTelemetry, InputSequence: 19, OutputStream: streams.StreamDerived})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bucket.Put(t.Context(), streams.ManifestKey(streams.ServiceProcessor, 0), value); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteConsumer(t.Context(), streams.StreamTelemetry, streams.ConsumerWriter); err != nil {
+		t.Fatal(err)
+	}
+	if state := clean(); float64(state.Bytes) > 0.80*float64(limit) || state.Msgs < 13 {
+		t.Errorf("%d messages with %d of %d bytes are left", state.Msgs, state.Bytes, limit)
+	}
+}
