@@ -1,0 +1,141 @@
+package simulator
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"headwater/services/internal/process"
+	"headwater/services/simulator/warehouse"
+	"headwater/streams"
+)
+
+// Config says what the fleet is like and where it reports.
+type Config struct {
+	MQTT         string `name:"mqtt" help:"Where the devices report: tcp://host:port, or ssl:// for TLS." default:"tcp://127.0.0.1:1883" env:"HEADWATER_SIMULATOR_MQTT"`
+	User         string `help:"User name with which the devices log in; empty for none." env:"HEADWATER_SIMULATOR_USER"`
+	PasswordFile string `help:"File that holds the password." type:"path" env:"HEADWATER_SIMULATOR_PASSWORD_FILE"`
+	Site         string `help:"Site of all the devices." default:"warehouse" env:"HEADWATER_SIMULATOR_SITE"`
+	Devices      int    `help:"Number of devices." default:"20" env:"HEADWATER_SIMULATOR_DEVICES"`
+	Connections  int    `help:"MQTT connections that the devices share; more than there are devices is the same as one each." default:"10" env:"HEADWATER_SIMULATOR_CONNECTIONS"`
+	QoS          int    `name:"qos" help:"MQTT quality of service: 0 (best effort) or 1 (acknowledged)." default:"1" env:"HEADWATER_SIMULATOR_QOS"`
+	InFlight     int    `help:"Readings of one connection that may wait for their acknowledgement." default:"20" env:"HEADWATER_SIMULATOR_IN_FLIGHT"`
+	Payload      string `help:"Form of a reading: object (value, time and unit) or number (which takes the time of its arrival)." default:"object" enum:"object,number" env:"HEADWATER_SIMULATOR_PAYLOAD"`
+
+	Interval time.Duration `help:"How often each device reports; 0 leaves it to the device: every second, 30 seconds, minute or 5 minutes." default:"0s" env:"HEADWATER_SIMULATOR_INTERVAL"`
+	Rate     float64       `help:"Readings a second of all devices together, instead of an interval." default:"0" env:"HEADWATER_SIMULATOR_RATE"`
+	Unpaced  bool          `help:"As many readings as the acknowledgements allow." env:"HEADWATER_SIMULATOR_UNPACED"`
+	Duration time.Duration `help:"Stop after so long; 0 for never." default:"0s" env:"HEADWATER_SIMULATOR_DURATION"`
+	Count    int64         `help:"Stop after so many readings; 0 for never." default:"0" env:"HEADWATER_SIMULATOR_COUNT"`
+
+	Warehouse     bool          `help:"Model temperatures at the doors of a warehouse; otherwise each device reports a plain wave, which costs less." default:"true" negatable:"" env:"HEADWATER_SIMULATOR_WAREHOUSE"`
+	Seed          uint64        `help:"Selects one of many alike warehouses." default:"1" env:"HEADWATER_SIMULATOR_SEED"`
+	LeftOpenAfter time.Duration `help:"Leave one door open so long after the start; 0 for not." default:"0s" env:"HEADWATER_SIMULATOR_LEFT_OPEN_AFTER"`
+	LeftOpenEvery time.Duration `help:"Mean time between two doors left open; 0 for never." default:"12h" env:"HEADWATER_SIMULATOR_LEFT_OPEN_EVERY"`
+	LeftOpenFor   time.Duration `help:"How long such a door stands open on average." default:"90m" env:"HEADWATER_SIMULATOR_LEFT_OPEN_FOR"`
+}
+
+// Forms of a payload.
+const (
+	PayloadObject = "object"
+	PayloadNumber = "number"
+)
+
+// DemoSite is the site of the demo's devices. Nobody else should use it, for
+// the demo's data goes in one action.
+const DemoSite = "demo"
+
+// DefaultConfig is the warehouse of 20 devices at their own intervals, reporting
+// to the port of MQTT on this machine.
+func DefaultConfig() Config { return process.Defaults[Config]() }
+
+// Demo is the warehouse as a newcomer should see it: every device reports every
+// 2 seconds over a connection of its own, a door is left open 20 seconds after
+// the start, and then one every 10 minutes or so, for a few minutes.
+func Demo(broker string) Config {
+	cfg := DefaultConfig()
+	cfg.MQTT = broker
+	cfg.Site = DemoSite
+	cfg.Connections = cfg.Devices
+	cfg.Interval = 2 * time.Second
+	cfg.LeftOpenAfter = 20 * time.Second
+	cfg.LeftOpenEvery = 10 * time.Minute
+	cfg.LeftOpenFor = 4 * time.Minute
+	return cfg
+}
+
+// Bounds of a fleet: what one process can still hold, and what MQTT's message
+// ids can tell apart.
+const (
+	maxDevices     = 1_000_000
+	maxConnections = 10_000
+	maxInFlight    = 60_000
+)
+
+// Validate says all that is wrong with the configuration.
+func (c Config) Validate() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	between := func(flag string, n, low, high int) {
+		if n < low || n > high {
+			wrong("--%s: %d: must be %d to %d", flag, n, low, high)
+		}
+	}
+	if broker, err := url.Parse(c.MQTT); err != nil || broker.Host == "" {
+		wrong("--mqtt: %q: must be like tcp://127.0.0.1:1883", c.MQTT)
+	}
+	if !streams.ValidToken(c.Site) {
+		wrong("--site: %q: must be 1 to 64 letters, digits, - or _", c.Site)
+	}
+	between("devices", c.Devices, 1, maxDevices)
+	between("connections", c.Connections, 1, maxConnections)
+	between("qos", c.QoS, 0, 1)
+	between("in-flight", c.InFlight, 1, maxInFlight)
+	if c.Payload != PayloadObject && c.Payload != PayloadNumber {
+		wrong("--payload: %q: must be %s or %s", c.Payload, PayloadObject, PayloadNumber)
+	}
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+	}{
+		{"interval", c.Interval}, {"duration", c.Duration}, {"left-open-after", c.LeftOpenAfter},
+		{"left-open-every", c.LeftOpenEvery}, {"left-open-for", c.LeftOpenFor},
+	} {
+		if d.value < 0 {
+			wrong("--%s: %v: must not be negative", d.flag, d.value)
+		}
+	}
+	errs = append(errs, c.validatePace()...)
+	if c.LeftOpenEvery > 0 && c.LeftOpenEvery < warehouse.MinLeftOpenEvery {
+		wrong("--left-open-every: %v: must be %v at least, or 0 for never", c.LeftOpenEvery, warehouse.MinLeftOpenEvery)
+	}
+	if (c.LeftOpenEvery > 0 || c.LeftOpenAfter > 0) && c.LeftOpenFor == 0 {
+		wrong("--left-open-for: must be above 0")
+	}
+	return errors.Join(errs...)
+}
+
+// validatePace says what is wrong with how often the devices report.
+func (c Config) validatePace() []error {
+	var errs []error
+	chosen := 0
+	for _, given := range []bool{c.Interval > 0, c.Rate != 0, c.Unpaced} {
+		if given {
+			chosen++
+		}
+	}
+	if chosen > 1 {
+		errs = append(errs, errors.New("--interval, --rate and --unpaced exclude one another"))
+	}
+	if c.Rate < 0 || c.Devices > 0 && c.Rate/float64(c.Devices) > 10_000 {
+		errs = append(errs, fmt.Errorf("--rate: %v: must be 0 to 10000 a device", c.Rate))
+	}
+	if c.Interval > 0 && c.Interval < 100*time.Microsecond {
+		errs = append(errs, fmt.Errorf("--interval: %v: must be 100µs at least", c.Interval))
+	}
+	if c.Count < 0 {
+		errs = append(errs, fmt.Errorf("--count: %d: must not be negative", c.Count))
+	}
+	return errs
+}

@@ -1,0 +1,299 @@
+package simulator
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+)
+
+const (
+	// Waiting between two attempts to connect doubles from the first to the
+	// second of these; each link waits a random part of it, half at least, so
+	// that a fleet does not come back all at once.
+	firstBackoff = 250 * time.Millisecond
+	lastBackoff  = 10 * time.Second
+	// connectTimeout bounds one attempt to connect, with TLS and MQTT's own
+	// greeting.
+	connectTimeout = 10 * time.Second
+	// ackTimeout is after how long without an acknowledgement a link takes its
+	// connection for dead, and sends again on a new one.
+	ackTimeout = 30 * time.Second
+	// writeTimeout bounds how long the server may leave a reading unread before
+	// the connection counts as dead.
+	writeTimeout = 5 * time.Second
+	// drainTimeout bounds how long a link that stops waits for the
+	// acknowledgements of what it has sent.
+	drainTimeout = 5 * time.Second
+	// patience is how long ago a reading may have been due and still be sent.
+	patience = 10 * time.Second
+	// quiesce is how long, in milliseconds, the farewell may take.
+	quiesce = 100
+)
+
+// link is one MQTT connection and the devices that share it. Readings of a
+// device go out in the order of their event times, and are sent again in that
+// order when a connection breaks before they were acknowledged.
+type link struct {
+	service  *Service
+	client   string // MQTT client id
+	password string
+
+	devices timetable
+	start   int64 // of the timetable, ns since the epoch
+	order   uint64
+
+	// unacked are readings sent at QoS 1 on a connection that has ended.
+	unacked []message
+}
+
+// message is one reading on its way.
+type message struct {
+	topic   string
+	payload []byte
+	token   mqtt.Token
+}
+
+// begin lets the devices of the link report from the start on, in ns since the
+// epoch.
+func (l *link) begin(devices []*device, start int64) {
+	l.devices, l.start = devices, start
+	heap.Init(&l.devices)
+}
+
+// run reports until ctx ends or the service has published all it should.
+// The first connection is the caller's.
+func (l *link) run(ctx context.Context, c *connection) {
+	for {
+		done := l.session(ctx, c)
+		l.service.connected.Add(-1)
+		if done {
+			break
+		}
+		var err error
+		if c, err = l.connect(ctx); err != nil {
+			break
+		}
+	}
+	l.service.counters.lost.Add(int64(len(l.unacked)))
+	l.unacked = nil
+}
+
+// connection is one MQTT session that was opened.
+type connection struct {
+	client mqtt.Client
+	// broken ends when the connection does, with the reason as its cause.
+	broken context.Context
+	fail   context.CancelCauseFunc
+}
+
+// connect tries until it has a connection, or ctx ends.
+func (l *link) connect(ctx context.Context) (*connection, error) {
+	for backoff := firstBackoff; ; backoff = min(2*backoff, lastBackoff) {
+		c, err := l.dial(ctx)
+		if err == nil {
+			l.service.counters.connects.Add(1)
+			l.service.connected.Add(1)
+			return c, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		l.service.counters.errors.Add(1)
+		l.service.complain("could not connect", err)
+		if !wait(ctx, backoff/2+rand.N(backoff/2)) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// dial makes one attempt. It lets the client neither reconnect nor resend by
+// itself: here both keep the order of readings and end with ctx.
+func (l *link) dial(ctx context.Context) (*connection, error) {
+	cfg := &l.service.cfg
+	c := new(connection)
+	c.broken, c.fail = context.WithCancelCause(context.Background())
+	options := mqtt.NewClientOptions().AddBroker(cfg.MQTT).SetClientID(l.client).
+		SetUsername(cfg.User).SetPassword(l.password).
+		SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).
+		SetConnectTimeout(connectTimeout).SetWriteTimeout(writeTimeout).
+		SetProtocolVersion(4).SetOrderMatters(false).
+		SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.fail(err) })
+	c.client = mqtt.NewClient(options)
+	token := c.client.Connect()
+	select {
+	case <-token.Done():
+		return c, token.Error()
+	case <-ctx.Done():
+		c.client.Disconnect(quiesce)
+		return nil, ctx.Err()
+	}
+}
+
+// session uses one connection: first it sends again what the one before left
+// unacknowledged, then the readings as they come due. It says whether the link
+// has done all it should.
+func (l *link) session(ctx context.Context, c *connection) (done bool) {
+	cfg := &l.service.cfg
+	slots := make(chan struct{}, cfg.InFlight)
+	sent := make(chan message, cfg.InFlight)
+	again := l.unacked
+	l.unacked = nil
+	acked := make(chan []message)
+	go func() { acked <- l.collect(ctx, c, sent, slots) }()
+
+	send := func(m message) {
+		m.token = c.client.Publish(m.topic, byte(cfg.QoS), false, m.payload)
+		sent <- m
+	}
+	for len(again) > 0 && take(ctx, c, slots) {
+		l.service.counters.resent.Add(1)
+		send(again[0])
+		again = again[1:]
+	}
+	for len(again) == 0 {
+		m, ok := l.await(ctx, c, slots)
+		if !ok {
+			break
+		}
+		l.service.counters.published.Add(1)
+		send(m)
+	}
+	close(sent)
+	l.unacked = append(<-acked, again...)
+	c.client.Disconnect(quiesce)
+	c.fail(nil)
+	if cause := context.Cause(c.broken); cause != nil && !errors.Is(cause, context.Canceled) {
+		l.service.counters.errors.Add(1)
+		l.service.complain("connection lost", cause)
+		return ctx.Err() != nil || len(l.unacked) == 0 && l.service.spent()
+	}
+	return true
+}
+
+// take waits for room for one more reading in flight. It returns false when ctx
+// or the connection ends first.
+func take(ctx context.Context, c *connection, slots chan<- struct{}) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-c.broken.Done():
+		return false
+	default:
+	}
+	select {
+	case slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-c.broken.Done():
+		return false
+	}
+}
+
+// await returns the next reading when it is due and there is room for it, or
+// false when ctx, the connection or the number of readings has come to its end.
+func (l *link) await(ctx context.Context, c *connection, slots chan<- struct{}) (message, bool) {
+	d := l.devices[0]
+	if d.interval > 0 {
+		if early := time.Until(time.Unix(0, d.due)); early > 0 && !waitAny(ctx, c, early) {
+			return message{}, false
+		}
+	}
+	if !take(ctx, c, slots) || !l.service.claim() {
+		return message{}, false
+	}
+	now := time.Now().UnixNano()
+	l.service.counters.skipped.Add(d.skip(now, patience))
+	t := d.next(now, l.start)
+	l.order++
+	d.order = l.order
+	l.devices.moved()
+	return message{topic: d.topic, payload: encode(l.service.cfg.Payload, d.value(t), t)}, true
+}
+
+// collect waits for the acknowledgement of each reading sent, in order, frees
+// its slot, and returns those that were not acknowledged. Once ctx has ended it
+// waits no longer than drainTimeout for all of them together.
+func (l *link) collect(ctx context.Context, c *connection, sent <-chan message, slots <-chan struct{}) []message {
+	// The deadline of the drain begins when ctx ends.
+	drained, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		wait(drained, drainTimeout)
+		cancel()
+	})()
+	late := time.NewTimer(ackTimeout)
+	defer late.Stop()
+	var unacked []message
+	for m := range sent {
+		late.Reset(ackTimeout)
+		if err := settle(drained, c, m.token, late.C); err == nil {
+			l.service.counters.acknowledged.Add(1)
+		} else {
+			if !errors.Is(err, errStopped) {
+				c.fail(err)
+			}
+			if l.service.cfg.QoS == 0 {
+				l.service.counters.lost.Add(1)
+			} else {
+				unacked = append(unacked, m)
+			}
+		}
+		<-slots
+	}
+	return unacked
+}
+
+var (
+	errNotAcknowledged = errors.New("no acknowledgement came in time")
+	errStopped         = errors.New("the fleet has stopped")
+)
+
+// settle waits for one acknowledgement.
+func settle(drained context.Context, c *connection, token mqtt.Token, late <-chan time.Time) error {
+	select {
+	case <-token.Done():
+		return token.Error()
+	default:
+	}
+	select {
+	case <-token.Done():
+		return token.Error()
+	case <-c.broken.Done():
+		return context.Cause(c.broken)
+	case <-late:
+		return errNotAcknowledged
+	case <-drained.Done():
+		return errStopped
+	}
+}
+
+// wait returns true after d, false when ctx ends first.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// waitAny is wait that ends with the connection too.
+func waitAny(ctx context.Context, c *connection, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-c.broken.Done():
+		return false
+	}
+}

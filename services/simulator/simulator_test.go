@@ -1,0 +1,425 @@
+package simulator_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"headwater/services/simulator"
+	"headwater/streams"
+	"headwater/streams/natsd"
+	"headwater/streams/streamtest"
+)
+
+// broker starts nats-server with the stream of the devices and lets every
+// device in whose password is the one given.
+func broker(t *testing.T, password string) *streamtest.Server {
+	t.Helper()
+	s := streamtest.Run(t)
+	if err := streams.EnsureDevices(t.Context(), s.DevicesJS(t), streams.DeviceOptions{MaxBytes: 64 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	seed, err := s.IssuerSeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := nkeys.FromSeed(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := s.Conn(t, natsd.UserAuth)
+	if _, err := nc.Subscribe(server.AuthCalloutSubject, func(m *nats.Msg) {
+		request, err := jwt.DecodeAuthorizationRequestClaims(string(m.Data))
+		if err != nil {
+			t.Errorf("read a request to log in: %v", err)
+			return
+		}
+		response := jwt.NewAuthorizationResponseClaims(request.UserNkey)
+		response.Audience = request.Server.ID
+		if request.ConnectOptions.Password == password {
+			user := jwt.NewUserClaims(request.UserNkey)
+			user.Audience = natsd.AccountDevices
+			response.Jwt, err = user.Encode(key)
+		} else {
+			response.Error = "wrong password"
+		}
+		var token string
+		if err == nil {
+			token, err = response.Encode(key)
+		}
+		if err == nil {
+			err = m.Respond([]byte(token))
+		}
+		if err != nil {
+			t.Errorf("answer a request to log in: %v", err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// reading is what nats-server kept of one publish.
+type reading struct {
+	topic, payload string
+}
+
+// kept reads all that devices published with QoS 1, in the order of arrival.
+func kept(t *testing.T, s *streamtest.Server) []reading {
+	t.Helper()
+	consumer, err := s.DevicesJS(t).Consumer(t.Context(), streams.StreamMQTT, streams.ConsumerBridge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := consumer.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []reading
+	for len(found) < int(info.NumPending)+info.NumAckPending {
+		batch, err := consumer.Fetch(1000, jetstream.FetchMaxWait(5*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := len(found)
+		for m := range batch.Messages() {
+			found = append(found, reading{streams.TopicFromMQTT(m.Subject()), string(m.Data())})
+		}
+		if len(found) == before {
+			t.Fatalf("the stream holds %d readings, but gives %d: %v", info.NumPending, before, batch.Error())
+		}
+	}
+	return found
+}
+
+func fleetOf(t *testing.T, address string, deps simulator.Deps, change func(*simulator.Config)) *simulator.Service {
+	t.Helper()
+	cfg := simulator.DefaultConfig()
+	cfg.MQTT = "tcp://" + address
+	cfg.Warehouse = false
+	change(&cfg)
+	s, err := simulator.New(cfg, deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// run waits for the end of a fleet, a minute at most.
+func run(t *testing.T, s *simulator.Service) simulator.Counts {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := s.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if ctx.Err() != nil {
+		t.Fatalf("the fleet did not come to its end: %+v", s.Counts())
+	}
+	return s.Counts()
+}
+
+func TestEveryReadingIsPublishedOnceAndAcknowledged(t *testing.T) {
+	s := broker(t, "")
+	const count = 3000
+	var summary bytes.Buffer
+	metrics := prometheus.NewRegistry()
+	f := fleetOf(t, s.MQTT(), simulator.Deps{Summary: &summary, Metrics: metrics}, func(c *simulator.Config) {
+		c.Devices, c.Connections, c.Unpaced, c.Count = 7, 3, true, count
+	})
+	got := run(t, f)
+	if want := (simulator.Counts{Published: count, Acknowledged: count, Connects: 3}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	found := kept(t, s)
+	different := make(map[reading]bool)
+	topics := make(map[string]int64)
+	for _, r := range found {
+		different[r] = true
+		var body struct {
+			Value float64
+			TS    int64
+			Unit  string
+		}
+		if err := json.Unmarshal([]byte(r.payload), &body); err != nil || body.Unit != "°C" {
+			t.Fatalf("%s: %v", r.payload, err)
+		}
+		if body.TS < 1e15 { // in milliseconds
+			body.TS *= 1000
+		}
+		if body.TS <= topics[r.topic] {
+			t.Fatalf("%s: the reading at %d came after that at %d", r.topic, body.TS, topics[r.topic])
+		}
+		topics[r.topic] = body.TS
+	}
+	if len(found) != count || len(different) != count || len(topics) != 7 {
+		t.Errorf("%d readings were kept, %d different, of %d devices; want %d of 7", len(found), len(different), len(topics), count)
+	}
+	if !strings.Contains(summary.String(), "3000 readings published, 3000 acknowledged") {
+		t.Errorf("summary: %q", summary.String())
+	}
+	if families, err := metrics.Gather(); err != nil || len(families) != 7 {
+		t.Errorf("%d metrics: %v", len(families), err)
+	}
+}
+
+func TestReadingsOutliveBrokenConnections(t *testing.T) {
+	s := broker(t, "")
+	p := newProxy(t, s.MQTT())
+	const count = 4000
+	f := fleetOf(t, p.address(), simulator.Deps{}, func(c *simulator.Config) {
+		c.Devices, c.Connections, c.Unpaced, c.Count = 8, 4, true, count
+	})
+	var got simulator.Counts
+	var ended sync.WaitGroup
+	ended.Go(func() { got = run(t, f) })
+	for _, at := range []int64{500, 1500, 2500} {
+		streamtest.Eventually(t, 30*time.Second, "readings are published", func() bool { return f.Counts().Published >= at })
+		// Nothing comes back any more, so that readings are on their way when the
+		// connections break.
+		p.mute()
+		streamtest.Eventually(t, 10*time.Second, "readings wait for their acknowledgement", func() bool { return f.Counts().InFlight() >= 20 })
+		p.cut()
+	}
+	ended.Wait()
+	if got.Published != count || got.Acknowledged != count || got.Lost != 0 {
+		t.Errorf("%+v, want %d published and acknowledged, none lost", got, count)
+	}
+	if got.Resent < 60 || got.Connects < 7 || got.Errors < 3 {
+		t.Errorf("%+v, want 60 resent, 7 connections and 3 errors at least", got)
+	}
+	different := make(map[reading]bool)
+	for _, r := range kept(t, s) {
+		different[r] = true
+	}
+	if len(different) != count {
+		t.Errorf("%d different readings were kept, want %d: a reading sent again must be the same", len(different), count)
+	}
+}
+
+func TestQoS0IsWritten(t *testing.T) {
+	s := broker(t, "")
+	var mu sync.Mutex
+	arrived := make(map[string]int)
+	nc := s.Conn(t, natsd.UserBridge0)
+	if _, err := nc.Subscribe("*.>", func(m *nats.Msg) {
+		mu.Lock()
+		defer mu.Unlock()
+		arrived[streams.TopicFromMQTT(m.Subject)]++
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	f := fleetOf(t, s.MQTT(), simulator.Deps{}, func(c *simulator.Config) {
+		c.Devices, c.Connections, c.Interval, c.QoS, c.Count = 5, 2, 5*time.Millisecond, 0, 200
+		c.Payload, c.Warehouse = simulator.PayloadNumber, true
+	})
+	if got := run(t, f); got.Published != 200 || got.Acknowledged != 200 {
+		t.Errorf("%+v, want 200 published and written", got)
+	}
+	streamtest.Eventually(t, 10*time.Second, "200 readings of 5 doors arrive", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		sum := 0
+		for _, n := range arrived {
+			sum += n
+		}
+		return len(arrived) == 5 && sum == 200
+	})
+}
+
+func TestRateAndDuration(t *testing.T) {
+	s := broker(t, "")
+	progress := new(lockedBuffer)
+	f := fleetOf(t, s.MQTT(), simulator.Deps{Progress: progress}, func(c *simulator.Config) {
+		c.Devices, c.Connections, c.Rate, c.Duration = 40, 4, 400, 1500*time.Millisecond
+	})
+	got := run(t, f)
+	if got.Published < 500 || got.Published > 640 {
+		t.Errorf("%d readings in 1.5 s, want about 600", got.Published)
+	}
+	if got.InFlight() != 0 || got.Lost != 0 {
+		t.Errorf("%+v: readings were left in flight", got)
+	}
+	if lines := strings.Count(progress.String(), "\n"); lines != 1 {
+		t.Errorf("%d lines of progress in 1.5 s, want 1:\n%s", lines, progress.String())
+	}
+}
+
+func TestPasswordComesFromAFile(t *testing.T) {
+	s := broker(t, "open sesame")
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("open sesame\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	change := func(c *simulator.Config) { c.Count, c.Unpaced, c.User, c.PasswordFile = 10, true, "fleet", file }
+	if got := run(t, fleetOf(t, s.MQTT(), simulator.Deps{}, change)); got.Acknowledged != 10 {
+		t.Errorf("%+v, want 10 acknowledged", got)
+	}
+	missing := fleetOf(t, s.MQTT(), simulator.Deps{}, func(c *simulator.Config) { c.PasswordFile = file + ".not" })
+	if err := missing.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "password.not") {
+		t.Errorf("a missing password file: %v", err)
+	}
+}
+
+func TestFleetWaitsForItsServerAndStopsWhenTold(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f := fleetOf(t, nobody, simulator.Deps{}, func(c *simulator.Config) { c.Devices, c.Connections = 3, 3 })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	streamtest.Eventually(t, 10*time.Second, "the fleet tries to connect", func() bool { return f.Counts().Errors >= 6 })
+	if err := f.Ready(); err == nil || !strings.Contains(err.Error(), "0 of 3 connections") {
+		t.Errorf("ready without a server: %v", err)
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the fleet did not stop")
+	}
+}
+
+// lockedBuffer is a buffer for several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// proxy passes connections on to a server, until it is told to swallow what
+// the server says, or to break them.
+type proxy struct {
+	listener net.Listener
+	target   string
+
+	mu    sync.Mutex
+	muted bool
+	conns []net.Conn
+}
+
+func newProxy(t *testing.T, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{listener: l, target: target}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			device, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { p.pass(device) })
+		}
+	})
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		p.cut()
+		serving.Wait()
+	})
+	return p
+}
+
+func (p *proxy) address() string { return p.listener.Addr().String() }
+
+// pass carries bytes both ways until either side ends.
+func (p *proxy) pass(device net.Conn) {
+	back, err := net.Dial("tcp", p.target)
+	if err != nil {
+		device.Close()
+		return
+	}
+	p.mu.Lock()
+	p.conns = append(p.conns, device, back)
+	p.mu.Unlock()
+	var both sync.WaitGroup
+	both.Go(func() {
+		defer back.Close()
+		_, _ = io.Copy(back, device) // Either end may go at any time.
+	})
+	both.Go(func() {
+		defer device.Close()
+		buffer := make([]byte, 4096)
+		for {
+			n, err := back.Read(buffer)
+			if err != nil {
+				return
+			}
+			p.mu.Lock()
+			muted := p.muted
+			p.mu.Unlock()
+			if muted {
+				continue
+			}
+			if _, err := device.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+	})
+	both.Wait()
+}
+
+// mute swallows what the server says on the connections there are.
+func (p *proxy) mute() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.muted = true
+}
+
+// cut breaks every connection; new ones work.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.muted = false
+	for _, c := range p.conns {
+		c.Close()
+	}
+	p.conns = nil
+}
