@@ -1,0 +1,545 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/a-h/templ"
+
+	"headwater/web/view"
+)
+
+// How the live streams behave.
+const (
+	// frameEvery bounds a stream to four frames a second, whatever the rate of
+	// the devices.
+	frameEvery = 250 * time.Millisecond
+	// renderEvery is when a page is rendered anew although nothing was reported:
+	// a device may have fallen silent.
+	renderEvery = time.Second
+	// heartbeatEvery keeps a quiet stream from being taken for a dead one.
+	heartbeatEvery = 15 * time.Second
+	// writeWithin is how long a browser may take to read a frame.
+	writeWithin = 10 * time.Second
+	// framesWaiting is how many frames may wait for a browser before its stream
+	// is ended. It then comes back and gets the whole state.
+	framesWaiting = 16
+	// maxClients bounds the streams of one server.
+	maxClients = 1000
+)
+
+// errClosing is returned by subscribe when the hub has ended, errCrowded when
+// it has maxClients streams.
+var (
+	errClosing = errors.New("the server is shutting down")
+	errCrowded = errors.New("too many live streams are open")
+)
+
+// part is a piece of a page that is replaced by itself when it changed. Its
+// component renders an element with the same id.
+type part struct {
+	id   string
+	body templ.Component
+	// shape is set for a piece that is sent whole only when its shape changed;
+	// in between its own parts are sent.
+	shape string
+	parts []part
+}
+
+// event is a message for the page's script: one line of JSON.
+type event struct {
+	name string
+	data []byte
+}
+
+// content is what the streams of one page address show. The hub alone calls
+// it, from one goroutine at a time.
+type content interface {
+	parts() []part
+	// recent returns what a new client needs besides the parts, fresh what came
+	// since the last call of fresh.
+	recent() []event
+	fresh() []event
+	close()
+}
+
+// hub renders each watched page at most four times a second and gives the
+// changes to all clients that watch it. A client that joins gets the whole
+// state in its first frame and changes from then on. One that does not keep up
+// is dropped rather than waited for.
+type hub struct {
+	version func() uint64
+	log     *slog.Logger
+	clients atomic.Int64
+	dropped atomic.Uint64
+
+	mu     sync.Mutex // guards what follows and all views
+	views  map[string]*liveView
+	closed bool
+}
+
+// liveView is one watched page address.
+type liveView struct {
+	content  content
+	known    map[string]string // part id -> what all settled clients have
+	clients  map[*client]bool  // the value says whether it has its first frame
+	version  uint64
+	rendered time.Time
+}
+
+// client is one open stream. Only the hub sends on and closes frames.
+type client struct {
+	key    string
+	frames chan []byte
+}
+
+func newHub(version func() uint64, log *slog.Logger) *hub {
+	return &hub{version: version, log: log, views: make(map[string]*liveView)}
+}
+
+// run makes frames until the context ends, and then ends all streams.
+func (h *hub) run(ctx context.Context) {
+	ticker := time.NewTicker(frameEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			h.close()
+			return
+		case now := <-ticker.C:
+			h.tick(ctx, now)
+		}
+	}
+}
+
+func (h *hub) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	for key, v := range h.views {
+		for c := range v.clients {
+			close(c.frames)
+			h.clients.Add(-1)
+		}
+		v.content.close()
+		delete(h.views, key)
+	}
+}
+
+// subscribe opens a stream of the page with that key. Open is called when
+// nobody watches that page yet.
+func (h *hub) subscribe(key string, open func() content) (*client, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.closed:
+		return nil, errClosing
+	case h.clients.Load() >= maxClients:
+		return nil, errCrowded
+	}
+	v := h.views[key]
+	if v == nil {
+		v = &liveView{content: open(), known: make(map[string]string), clients: make(map[*client]bool)}
+		h.views[key] = v
+	}
+	c := &client{key: key, frames: make(chan []byte, framesWaiting)}
+	v.clients[c] = false
+	h.clients.Add(1)
+	return c, nil
+}
+
+func (h *hub) unsubscribe(c *client) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.remove(c)
+}
+
+// remove forgets a client, and its page when it was the last. It does nothing
+// for a client that was removed before.
+func (h *hub) remove(c *client) {
+	v := h.views[c.key]
+	if v == nil {
+		return
+	}
+	if _, ok := v.clients[c]; !ok {
+		return
+	}
+	delete(v.clients, c)
+	close(c.frames)
+	h.clients.Add(-1)
+	if len(v.clients) == 0 {
+		v.content.close()
+		delete(h.views, c.key)
+	}
+}
+
+// tick renders the pages in which something may have changed.
+func (h *hub) tick(ctx context.Context, now time.Time) {
+	version := h.version()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, v := range h.views {
+		fresh := false
+		for _, settled := range v.clients {
+			fresh = fresh || !settled
+		}
+		if !fresh && version == v.version && now.Sub(v.rendered) < renderEvery {
+			continue
+		}
+		v.version, v.rendered = version, now
+		h.send(ctx, v, fresh)
+	}
+}
+
+// send gives the clients of a page what they lack.
+func (h *hub) send(ctx context.Context, v *liveView, newcomers bool) {
+	var delta, whole frame
+	for _, p := range v.content.parts() {
+		if err := v.update(ctx, p, &delta, &whole, newcomers); err != nil {
+			h.log.Error("a part of a page was not rendered", "part", p.id, "err", err)
+		}
+	}
+	changes := delta.message()
+	for _, e := range v.content.fresh() {
+		changes = appendEvent(changes, e)
+	}
+	var all []byte
+	if newcomers {
+		all = whole.message()
+		for _, e := range v.content.recent() {
+			all = appendEvent(all, e)
+		}
+	}
+	for c, settled := range v.clients {
+		message := changes
+		if !settled {
+			message = all
+			v.clients[c] = true
+		}
+		if len(message) == 0 {
+			continue
+		}
+		select {
+		case c.frames <- message:
+		default:
+			h.dropped.Add(1)
+			h.remove(c)
+		}
+	}
+}
+
+// update adds a part to the delta if it changed, and to the whole.
+func (v *liveView) update(ctx context.Context, p part, delta, whole *frame, newcomers bool) error {
+	if p.shape == "" {
+		html, err := render(ctx, p.body)
+		if err != nil {
+			return err
+		}
+		if v.known[p.id] != html {
+			v.known[p.id] = html
+			delta.add(p.id, html)
+		}
+		if newcomers {
+			whole.add(p.id, html)
+		}
+		return nil
+	}
+	reshaped := v.known[p.id] != p.shape
+	v.known[p.id] = p.shape
+	if reshaped || newcomers {
+		html, err := render(ctx, p.body)
+		if err != nil {
+			return err
+		}
+		if reshaped {
+			delta.add(p.id, html)
+		}
+		if newcomers {
+			whole.add(p.id, html)
+		}
+	}
+	inner := delta
+	if reshaped {
+		inner = new(frame) // the whole piece holds its parts
+	}
+	for _, child := range p.parts {
+		if err := v.update(ctx, child, inner, nil, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func render(ctx context.Context, c templ.Component) (string, error) {
+	var b strings.Builder
+	err := c.Render(ctx, &b)
+	return b.String(), err
+}
+
+// frame collects parts for one message.
+type frame struct{ html bytes.Buffer }
+
+func (f *frame) add(id, html string) {
+	f.html.WriteString(`<hx-partial id="`)
+	f.html.WriteString(templ.EscapeString(id))
+	f.html.WriteString(`" hx-swap="outerMorph">`)
+	f.html.WriteString(html)
+	f.html.WriteString("</hx-partial>\n")
+}
+
+// message returns the parts as one message of the stream, nil when there are
+// none.
+func (f *frame) message() []byte {
+	if f.html.Len() == 0 {
+		return nil
+	}
+	return appendEvent(nil, event{data: bytes.TrimSuffix(f.html.Bytes(), []byte("\n"))})
+}
+
+// appendEvent writes one message of the stream. Each line of the data, however
+// it ends, stands behind its own "data:", so that no content can begin a field.
+func appendEvent(b []byte, e event) []byte {
+	if e.name != "" {
+		b = append(append(append(b, "event: "...), e.name...), '\n')
+	}
+	data := e.data
+	for {
+		end := bytes.IndexAny(data, "\r\n")
+		line := data
+		if end >= 0 {
+			line = data[:end]
+		}
+		b = append(append(append(b, "data: "...), line...), '\n')
+		if end < 0 {
+			return append(b, '\n')
+		}
+		if data[end] == '\r' && end+1 < len(data) && data[end+1] == '\n' {
+			end++
+		}
+		data = data[end+1:]
+	}
+}
+
+// stream serves one live stream until the browser goes, falls behind, or the
+// server shuts down.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, key string, open func() content) {
+	c, err := s.hub.subscribe(key, open)
+	if err != nil {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	defer s.hub.unsubscribe(c)
+	control := http.NewResponseController(w)
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // a proxy would hold frames back
+	w.WriteHeader(http.StatusOK)
+	if !s.write(w, control, []byte(": headwater\n\n")) {
+		return
+	}
+	heartbeat := time.NewTicker(heartbeatEvery)
+	defer heartbeat.Stop()
+	for {
+		message := []byte(": beat\n\n")
+		select {
+		case <-r.Context().Done():
+			return
+		case <-heartbeat.C:
+		case frame, ok := <-c.frames:
+			if !ok {
+				return
+			}
+			message = frame
+		}
+		if !s.write(w, control, message) {
+			return
+		}
+	}
+}
+
+// write sends a message and says whether the browser took it in time.
+func (s *Server) write(w http.ResponseWriter, control *http.ResponseController, message []byte) bool {
+	// A writer without deadlines is bounded by its client alone.
+	if err := control.SetWriteDeadline(s.now().Add(writeWithin)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return false
+	}
+	if _, err := w.Write(message); err != nil {
+		return false
+	}
+	return control.Flush() == nil
+}
+
+// static content: parts without events.
+type partsOf func() []part
+
+func (f partsOf) parts() []part   { return f() }
+func (f partsOf) recent() []event { return nil }
+func (f partsOf) fresh() []event  { return nil }
+func (f partsOf) close()          {}
+
+// shell returns the parts that every page has.
+func (s *Server) shell() []part {
+	status := s.sources.Pipeline.Status()
+	return []part{
+		{id: "banner", body: view.Banner(status)},
+		{id: "nav-alerts", body: view.NavAlerts(status)},
+		{id: "nav-deadletters", body: view.NavDeadLetters(status)},
+	}
+}
+
+func (s *Server) overviewLive(w http.ResponseWriter, r *http.Request) {
+	q, err := overviewQuery(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	start := s.start(r)
+	// The address is the key, and so are the commands that an empty list shows.
+	s.stream(w, r, view.OverviewFacts{Query: q}.LiveURL()+" "+start.HTTP, func() content {
+		return partsOf(func() []part {
+			f := s.overview(q, start)
+			list := part{id: "devices", body: view.DeviceList(f), shape: listShape(f)}
+			for _, d := range f.Devices.Items {
+				list.parts = append(list.parts, part{id: view.RowID(d), body: view.DeviceRow(d)})
+			}
+			return append(s.shell(), part{id: "tiles", body: view.OverviewTiles(f)}, part{id: "firing", body: view.OverviewAlerts(f)}, list)
+		})
+	})
+}
+
+// listShape is what, when it changes, changes more than rows of the list.
+func listShape(f view.OverviewFacts) string {
+	var b strings.Builder
+	b.WriteString(view.FormatCount(uint64(f.Devices.Matching)))
+	if f.Devices.Total == 0 || f.Devices.Matching == 0 {
+		b.WriteString(" none of " + view.FormatCount(uint64(f.Devices.Total)))
+	}
+	for _, d := range f.Devices.Items {
+		b.WriteString(" " + view.RowID(d))
+	}
+	return b.String()
+}
+
+func (s *Server) deviceLive(w http.ResponseWriter, r *http.Request) {
+	site, device := r.PathValue("site"), r.PathValue("device")
+	rng, ok := view.RangeNamed(r.FormValue("range"))
+	if !ok {
+		http.Error(w, "unknown range", http.StatusBadRequest)
+		return
+	}
+	if _, ok := s.device(site, device, rng); !ok {
+		http.Error(w, "unknown device", http.StatusNotFound)
+		return
+	}
+	s.stream(w, r, r.URL.Path+" "+rng.Name, func() content {
+		return &deviceContent{server: s, site: site, device: device, rng: rng, feed: s.sources.Devices.Follow(site, device)}
+	})
+}
+
+// deviceContent is the page of a device with the points of its charts.
+type deviceContent struct {
+	server       *Server
+	site, device string
+	rng          view.Range
+	feed         Feed
+	facts        view.DeviceFacts
+	marks        []byte
+}
+
+func (d *deviceContent) close() { d.feed.Close() }
+
+func (d *deviceContent) parts() []part {
+	if facts, ok := d.server.device(d.site, d.device, d.rng); ok {
+		d.facts = facts
+	}
+	var shape strings.Builder
+	for _, m := range d.facts.Device.Metrics {
+		shape.WriteString(m.Name + "\x00" + m.Unit + "\x00" + string(m.Kind) + "\x00")
+	}
+	return append(d.server.shell(),
+		part{id: "device-state", body: view.DeviceState(d.facts)},
+		part{id: "latest", body: view.Latest(d.facts)},
+		part{id: "charts", body: view.Charts(d.facts), shape: shape.String() + "."},
+		part{id: "episodes", body: view.Episodes(d.facts)},
+		part{id: "summaries", body: view.Summaries(d.facts)},
+	)
+}
+
+func (d *deviceContent) recent() []event {
+	return append(points(d.feed.Recent()), event{name: "episodes", data: d.episodes()})
+}
+
+func (d *deviceContent) fresh() []event {
+	events := points(d.feed.Take())
+	if marks := d.episodes(); !bytes.Equal(marks, d.marks) {
+		d.marks = marks
+		events = append(events, event{name: "episodes", data: marks})
+	}
+	return events
+}
+
+func (d *deviceContent) episodes() []byte {
+	if d.facts.Episodes == nil {
+		return []byte("[]")
+	}
+	b, err := json.Marshal(d.facts.Episodes)
+	if err != nil { // a bound that JSON cannot express
+		return []byte("[]")
+	}
+	return b
+}
+
+// points returns readings as one event: metric -> [[ms, value], ...].
+func points(all []view.Point) []event {
+	if len(all) == 0 {
+		return nil
+	}
+	byMetric := make(map[string][][2]float64)
+	for _, p := range all {
+		byMetric[p.Metric] = append(byMetric[p.Metric], [2]float64{float64(p.TimeMS), p.Value})
+	}
+	b, err := json.Marshal(byMetric)
+	if err != nil { // not finite; the bridge dead-letters such values
+		return nil
+	}
+	return []event{{name: "points", data: b}}
+}
+
+func (s *Server) alertsLive(w http.ResponseWriter, r *http.Request) {
+	s.stream(w, r, r.URL.Path, func() content {
+		return partsOf(func() []part {
+			a := s.sources.Alerts.Alerts(resolvedShown)
+			return append(s.shell(), part{id: "active", body: view.ActiveAlerts(a)}, part{id: "resolved", body: view.ResolvedAlerts(a)})
+		})
+	})
+}
+
+func (s *Server) pipelineLive(w http.ResponseWriter, r *http.Request) {
+	s.stream(w, r, r.URL.Path, func() content {
+		return partsOf(func() []part {
+			p := s.sources.Pipeline.Pipeline()
+			return append(s.shell(),
+				part{id: "problems", body: view.PipelineProblems(p)},
+				part{id: "pipeline-tiles", body: view.PipelineTiles(p)},
+				part{id: "streams", body: view.PipelineStreams(p)},
+				part{id: "consumers", body: view.PipelineConsumers(p)},
+				part{id: "lanes", body: view.PipelineLanes(p)},
+				part{id: "channels", body: view.PipelineChannels(p)},
+			)
+		})
+	})
+}
+
+func (s *Server) deadLettersLive(w http.ResponseWriter, r *http.Request) {
+	s.stream(w, r, r.URL.Path, func() content { return partsOf(s.shell) })
+}

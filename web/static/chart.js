@@ -1,0 +1,344 @@
+// Draws the charts of a device: the history in buckets that keep the extremes,
+// new readings appended as they come, anomalies as bands with their sentence.
+(() => {
+  'use strict';
+  const charts = new Map(); // metric -> Chart
+  const reduced = matchMedia('(prefers-reduced-motion: reduce)');
+
+  const number = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 5 });
+  const part = (options) => new Intl.DateTimeFormat(undefined, { hourCycle: 'h23', ...options });
+  const seconds = part({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
+  const minutes = part({ hour: '2-digit', minute: '2-digit' });
+  const days = part({ month: 'short', day: 'numeric' });
+  const moment = part({ month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit' });
+
+  // A custom property holds light-dark(...), which only an element resolves.
+  function colours(figure) {
+    const probe = document.createElement('i');
+    figure.append(probe);
+    const read = (name) => {
+      probe.style.color = `var(${name})`;
+      return getComputedStyle(probe).color;
+    };
+    const out = {
+      line: read('--accent'), text: read('--text-2'), grid: read('--line'), surface: read('--surface'),
+      info: read('--info'), warning: read('--warn'), critical: read('--bad'),
+    };
+    probe.remove();
+    return out;
+  }
+
+  const alpha = (colour, share) => `color-mix(in srgb, ${colour} ${share}%, transparent)`;
+
+  class Chart {
+    constructor(figure) {
+      this.figure = figure;
+      this.plot = figure.querySelector('.plot');
+      this.note = figure.querySelector('p.chart-note');
+      this.read = figure.querySelector('.chart-read');
+      this.span = Number(figure.dataset.span);
+      this.flag = figure.dataset.kind === 'flag';
+      this.unit = figure.dataset.unit;
+      this.data = [[], [], [], []]; // seconds, max, min, mean
+      this.episodes = [];
+      this.waiting = [];
+      this.bucket = 0;
+      this.loaded = false;
+      this.u = null;
+      this.dirty = false;
+      this.plot.tabIndex = 0;
+      this.plot.addEventListener('keydown', (event) => this.key(event));
+      new ResizeObserver(() => this.resize()).observe(this.plot);
+    }
+
+    size() {
+      return { width: Math.max(200, this.plot.clientWidth), height: this.flag ? 120 : window.innerWidth < 600 ? 200 : 240 };
+    }
+
+    async load() {
+      const { site, device, metric } = this.figure.dataset;
+      const points = Math.min(2000, Math.max(120, Math.round(this.plot.clientWidth * Math.min(2, devicePixelRatio))));
+      const query = new URLSearchParams({ site, device, metric, from: `-${this.span}ms`, points });
+      let answer;
+      try {
+        const response = await fetch(`/api/v1/series?${query}`, { headers: { Accept: 'application/json' } });
+        if (!response.ok) {
+          const problem = await response.json().catch(() => ({}));
+          throw new Error(problem.detail ?? `the server answered ${response.status}`);
+        }
+        answer = await response.json();
+      } catch (error) {
+        this.loaded = true; // live points go on without the history
+        this.say(`The history could not be loaded: ${error.message}.`);
+        this.take(this.waiting.splice(0));
+        return;
+      }
+      this.bucket = answer.bucket_ms / 1000;
+      const shift = this.bucket / 2;
+      this.data = [answer.time_ms.map((t) => t / 1000 + shift), answer.max, answer.min, answer.mean];
+      this.episodes = answer.episodes;
+      this.until = answer.time_ms.length ? answer.time_ms.at(-1) / 1000 + this.bucket : 0;
+      this.first = this.data[0].length;
+      this.loaded = true;
+      this.say(answer.source === 'memory' ? 'InfluxDB does not answer: this is what is remembered of the last 15 minutes.' : '');
+      this.take(this.waiting.splice(0));
+      this.build();
+    }
+
+    say(text) {
+      this.note.textContent = text;
+      this.note.hidden = !text;
+    }
+
+    // take appends readings [ms, value], whatever their order.
+    take(points) {
+      if (!this.loaded) {
+        this.waiting.push(...points);
+        if (this.waiting.length > 5000) this.waiting.splice(0, this.waiting.length - 5000);
+        return;
+      }
+      const [x, max, min, mean] = this.data;
+      for (const [ms, value] of points) {
+        const t = ms / 1000;
+        if (this.bucket > 0 && t < this.until) continue; // in the history already
+        let i = x.length;
+        while (i > 0 && x[i - 1] > t) i--;
+        if (i > 0 && x[i - 1] === t) {
+          max[i - 1] = min[i - 1] = mean[i - 1] = value;
+          continue;
+        }
+        x.splice(i, 0, t);
+        max.splice(i, 0, value);
+        min.splice(i, 0, value);
+        mean.splice(i, 0, value);
+      }
+      const begin = Date.now() / 1000 - this.span / 1000;
+      let old = 0;
+      while (old < x.length - 1 && x[old + 1] < begin) old++;
+      if (old > 0) this.data.forEach((column) => column.splice(0, old));
+      this.dirty = true;
+      if (x.length > (this.first ?? 0) + 6000) { this.loaded = false; this.load(); }
+    }
+
+    // gaps returns the data with a hole wherever the series paused.
+    gaps() {
+      const [x] = this.data;
+      if (x.length < 4) return this.data;
+      const steps = [];
+      for (let i = Math.max(1, x.length - 400); i < x.length; i++) steps.push(x[i] - x[i - 1]);
+      steps.sort((a, b) => a - b);
+      const limit = Math.max(6 * steps[steps.length >> 1], 3 * this.bucket, 10);
+      if (!(steps.at(-1) > limit) && x.length <= 400) return this.data;
+      const out = [[], [], [], []];
+      for (let i = 0; i < x.length; i++) {
+        if (i > 0 && x[i] - x[i - 1] > limit) {
+          out[0].push((x[i] + x[i - 1]) / 2);
+          for (let c = 1; c < 4; c++) out[c].push(null);
+        }
+        for (let c = 0; c < 4; c++) out[c].push(this.data[c][i]);
+      }
+      return out;
+    }
+
+    window() {
+      const now = Date.now() / 1000;
+      return [now - this.span / 1000, now];
+    }
+
+    build() {
+      this.u?.destroy();
+      const c = this.colours = colours(this.figure);
+      const font = '12px system-ui, sans-serif';
+      const axis = { stroke: c.text, font, grid: { stroke: c.grid, width: 1 }, ticks: { show: false } };
+      const steps = this.flag ? uPlot.paths.stepped({ align: 1 }) : undefined;
+      this.u = new uPlot({
+        ...this.size(),
+        padding: [10, 12, 0, 4],
+        legend: { show: false },
+        cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
+        scales: {
+          x: { time: true, range: () => this.window() },
+          y: {
+            range: (u, low, high) => {
+              if (this.flag) return [-0.15, 1.15];
+              if (low === null || high === null) return [0, 1];
+              for (const e of this.episodes) {
+                for (const bound of [e.low, e.high]) {
+                  if (bound !== undefined && Math.abs(bound - (low + high) / 2) < 2 * (high - low)) {
+                    low = Math.min(low, bound);
+                    high = Math.max(high, bound);
+                  }
+                }
+              }
+              const pad = (high - low) * 0.08 || Math.abs(high) * 0.02 || 1;
+              return [low - pad, high + pad];
+            },
+          },
+        },
+        series: [
+          {},
+          { stroke: 'transparent', points: { show: false }, paths: steps },
+          { stroke: 'transparent', points: { show: false }, paths: steps },
+          { stroke: c.line, width: 1.75, paths: steps, points: { size: 5, fill: c.line, stroke: c.line } },
+        ],
+        bands: [{ series: [1, 2], fill: alpha(c.line, 22) }],
+        axes: [
+          { ...axis, space: 80, values: (u, splits, i, space, step) => this.times(splits, step) },
+          {
+            ...axis,
+            space: 36,
+            size: (u, values) => Math.max(34, 14 + 7.2 * Math.max(0, ...(values ?? []).map((v) => v.length))),
+            splits: this.flag ? () => [0, 1] : undefined,
+            values: (u, splits) => splits.map((v) => (this.flag ? (v ? 'on' : 'off') : number.format(v))),
+          },
+        ],
+        hooks: {
+          drawClear: [(u) => this.marks(u)],
+          setCursor: [(u) => this.tell(u.cursor.idx)],
+        },
+      }, this.gaps(), this.plot);
+      this.tell(null);
+    }
+
+    times(splits, step) {
+      let day = '';
+      return splits.map((t) => {
+        const date = new Date(t * 1000);
+        if (step >= 86400) return days.format(date);
+        const today = days.format(date);
+        const text = (step < 60 ? seconds : minutes).format(date);
+        const fresh = day !== '' && day !== today;
+        day = today;
+        return fresh ? `${text}\n${today}` : text;
+      });
+    }
+
+    // marks draws the anomalies behind the line.
+    marks(u) {
+      const { ctx, bbox } = u;
+      const ratio = devicePixelRatio;
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(bbox.left, bbox.top - 10 * ratio, bbox.width, bbox.height + 10 * ratio);
+      ctx.clip();
+      for (const e of this.episodes) {
+        const colour = this.colours[e.severity] ?? this.colours.info;
+        const start = u.valToPos(Date.parse(e.start) / 1000, 'x', true);
+        const end = u.valToPos(e.end ? Date.parse(e.end) / 1000 : Date.now() / 1000, 'x', true);
+        const width = Math.max(2 * ratio, end - start);
+        ctx.fillStyle = alpha(colour, 14);
+        ctx.fillRect(start, bbox.top, width, bbox.height);
+        ctx.fillStyle = colour;
+        ctx.fillRect(start, bbox.top, Math.max(1.5, 1.5 * ratio), bbox.height);
+        ctx.beginPath(); // a flag at the start: colour is not the only sign
+        ctx.moveTo(start, bbox.top - 8 * ratio);
+        ctx.lineTo(start + 9 * ratio, bbox.top - 3.5 * ratio);
+        ctx.lineTo(start, bbox.top + 1 * ratio);
+        ctx.fill();
+        ctx.strokeStyle = colour;
+        ctx.lineWidth = ratio;
+        ctx.setLineDash([4 * ratio, 4 * ratio]);
+        for (const bound of [e.low, e.high]) {
+          if (bound === undefined) continue;
+          const y = u.valToPos(bound, 'y', true);
+          if (y < bbox.top || y > bbox.top + bbox.height) continue;
+          ctx.beginPath();
+          ctx.moveTo(start, y);
+          ctx.lineTo(start + width, y);
+          ctx.stroke();
+        }
+        ctx.setLineDash([]);
+      }
+      ctx.restore();
+    }
+
+    // tell says the value under the cursor, or the latest, and the anomaly there.
+    tell(index) {
+      const data = this.u.data;
+      let i = index;
+      if (i === null || i === undefined) {
+        i = data[0].length - 1;
+        while (i >= 0 && data[3][i] === null) i--;
+      }
+      if (i < 0 || data[3][i] === null || data[3][i] === undefined) {
+        this.read.textContent = data[0].length ? '' : 'no readings in this range';
+        return;
+      }
+      const unit = this.unit && !this.flag ? ` ${this.unit}` : '';
+      const say = (v) => (this.flag ? (v >= 0.5 ? 'on' : 'off') : number.format(v));
+      let text = `${say(data[3][i])}${unit}`;
+      if (data[1][i] !== data[2][i]) text += ` (${say(data[2][i])} to ${say(data[1][i])})`;
+      text += ` · ${moment.format(new Date(data[0][i] * 1000))}`;
+      const at = data[0][i] * 1000;
+      const e = this.episodes.find((x) => Date.parse(x.start) <= at && (!x.end || at <= Date.parse(x.end)));
+      if (e && index !== null && index !== undefined) text += ` · ${e.sentence}`;
+      this.read.textContent = text;
+    }
+
+    key(event) {
+      if (!this.u || !['ArrowLeft', 'ArrowRight', 'Home', 'End', 'Escape'].includes(event.key)) return;
+      event.preventDefault();
+      const x = this.u.data[0];
+      if (!x.length) return;
+      if (event.key === 'Escape') { this.u.setCursor({ left: -10, top: -10 }); return; }
+      const now = this.u.cursor.idx ?? x.length - 1;
+      const next = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: x.length - 1 }[event.key];
+      const i = Math.min(x.length - 1, Math.max(0, next));
+      this.u.setCursor({ left: this.u.valToPos(x[i], 'x'), top: 10 });
+    }
+
+    resize() {
+      if (this.u) this.u.setSize(this.size());
+    }
+
+    // frame draws what came since the last frame and moves the window on.
+    frame(force) {
+      if (!this.u || document.hidden) return;
+      if (this.dirty || force) {
+        this.dirty = false;
+        this.u.setData(this.gaps());
+        if (this.u.cursor.idx === null || this.u.cursor.idx === undefined || this.u.cursor.left < 0) this.tell(null);
+      }
+    }
+  }
+
+  function find() {
+    if (typeof uPlot === 'undefined') return;
+    document.querySelectorAll('figure.chart').forEach((figure) => {
+      if (charts.has(figure.dataset.metric)) return;
+      const chart = new Chart(figure);
+      charts.set(figure.dataset.metric, chart);
+      chart.load();
+    });
+  }
+
+  find();
+  document.addEventListener('htmx:after:swap', find);
+  document.addEventListener('points', (event) => {
+    for (const [metric, points] of Object.entries(JSON.parse(event.detail.data))) charts.get(metric)?.take(points);
+  });
+  document.addEventListener('episodes', (event) => {
+    const all = JSON.parse(event.detail.data);
+    for (const [metric, chart] of charts) {
+      chart.episodes = all.filter((e) => e.metric === metric);
+      chart.dirty = true;
+    }
+  });
+  // A stream that came back may have missed readings: ask for the history anew.
+  let connected = false;
+  document.addEventListener('htmx:sse:after:connection', (event) => {
+    if (event.target?.id !== 'feed') return;
+    if (connected) charts.forEach((chart) => { chart.loaded = false; chart.load(); });
+    connected = true;
+  });
+  document.addEventListener('headwater:theme', () => charts.forEach((chart) => chart.u && chart.build()));
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => charts.forEach((chart) => chart.u && chart.build()));
+
+  let last = 0;
+  const slide = reduced.matches ? 5000 : 1000;
+  setInterval(() => {
+    const force = Date.now() - last >= slide;
+    if (force) last = Date.now();
+    charts.forEach((chart) => chart.frame(force));
+  }, 250);
+})();

@@ -1,0 +1,61 @@
+// Says moments in the time zone and the words of the browser. The server writes
+// UTC, which stands where no script runs.
+(() => {
+  'use strict';
+  const clock = new Intl.DateTimeFormat(undefined, {
+    month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23',
+  });
+  const today = new Intl.DateTimeFormat(undefined, {
+    hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23',
+  });
+
+  function span(ms) {
+    const s = Math.max(0, Math.round(ms / 1000));
+    if (s < 60) return `${s} s`;
+    const m = Math.floor(s / 60);
+    if (m < 60) return `${m} min`;
+    const h = Math.floor(m / 60);
+    if (h < 24) return m % 60 && h < 6 ? `${h} h ${m % 60} min` : `${h} h`;
+    const d = Math.floor(h / 24);
+    return h % 24 && d < 4 ? `${d} d ${h % 24} h` : `${d} d`;
+  }
+
+  function words(element) {
+    const t = new Date(element.dateTime);
+    if (Number.isNaN(t.getTime())) return null;
+    const past = Date.now() - t.getTime();
+    switch (element.dataset.as) {
+      case 'ago':
+        if (past < -5000) return `in ${span(-past)}`;
+        return past < 3000 ? 'just now' : `${span(past)} ago`;
+      case 'for':
+        return span(past);
+      default:
+        return t.toDateString() === new Date().toDateString() ? today.format(t) : clock.format(t);
+    }
+  }
+
+  function say(element) {
+    const text = words(element);
+    if (text !== null && element.textContent !== text) element.textContent = text;
+  }
+
+  const all = (root) => root.querySelectorAll('time[data-as]').forEach(say);
+
+  // An update writes UTC again: put it right before it is painted.
+  new MutationObserver((changes) => {
+    for (const change of changes) {
+      const at = change.target.nodeType === Node.TEXT_NODE ? change.target.parentElement : change.target;
+      const time = at?.closest?.('time[data-as]');
+      if (time) { say(time); continue; }
+      for (const node of change.addedNodes) {
+        if (node.nodeType !== Node.ELEMENT_NODE) continue;
+        if (node.matches('time[data-as]')) say(node); else all(node);
+      }
+    }
+  }).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ['datetime'] });
+
+  all(document);
+  setInterval(() => { if (!document.hidden) all(document); }, 1000);
+  document.addEventListener('visibilitychange', () => { if (!document.hidden) all(document); });
+})();

@@ -1,0 +1,62 @@
+package view
+
+import (
+	"net/url"
+	"time"
+)
+
+// Range is a span of time up to now that the charts can show.
+type Range struct {
+	// Name is what a link says and carries, Words the same in a sentence.
+	Name, Words string
+	Span        time.Duration
+}
+
+// Ranges are the spans to choose from; the second is the default.
+var Ranges = [...]Range{
+	{"15m", "15 minutes", 15 * time.Minute},
+	{"1h", "hour", time.Hour},
+	{"6h", "6 hours", 6 * time.Hour},
+	{"24h", "24 hours", 24 * time.Hour},
+	{"7d", "7 days", 7 * 24 * time.Hour},
+}
+
+// RangeNamed returns the range of that name, or the default for an empty name.
+func RangeNamed(name string) (Range, bool) {
+	if name == "" {
+		return Ranges[1], true
+	}
+	for _, r := range Ranges {
+		if r.Name == name {
+			return r, true
+		}
+	}
+	return Range{}, false
+}
+
+// DeviceFacts are what the page of a device shows.
+type DeviceFacts struct {
+	Device Device
+	Range  Range
+	// Episodes are the anomalies that touch the range, the newest first.
+	Episodes []Episode
+	// Summaries are the newest first.
+	Summaries []Summary
+}
+
+func isFiring(d Device, metric string) bool {
+	for _, a := range d.Firing {
+		if a.Metric == metric {
+			return true
+		}
+	}
+	return false
+}
+
+func queryEscape(s string) string { return url.QueryEscape(s) }
+
+func seriesURL(f DeviceFacts, m Metric) string {
+	return "/api/v1/series?" + url.Values{
+		"site": {f.Device.Site}, "device": {f.Device.Device}, "metric": {m.Name},
+	}.Encode()
+}

@@ -1,0 +1,6 @@
+// Package view holds the facts that the dashboard shows, as plain values, and
+// the components that render them as HTML. A component is a pure function of
+// its arguments: the pages and the live updates of a page are made of the same
+// ones. Whatever devices and people wrote is escaped by templ; nothing here
+// emits raw HTML, an inline script or an inline style.
+package view

@@ -1,0 +1,558 @@
+package view
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// State says how a device does.
+type State string
+
+const (
+	// StateOK is a device that reports and has no firing alert.
+	StateOK State = "ok"
+	// StateFiring is a device with at least one firing alert.
+	StateFiring State = "firing"
+	// StateSilent is a device that has not reported for longer than it used to.
+	StateSilent State = "silent"
+)
+
+// Severity is how much an alert matters.
+type Severity string
+
+// The severities, in rising order.
+const (
+	SeverityInfo     Severity = "info"
+	SeverityWarning  Severity = "warning"
+	SeverityCritical Severity = "critical"
+)
+
+// Kind is the type of a metric's values.
+type Kind string
+
+// The kinds of values.
+const (
+	KindNumber Kind = "value"
+	KindFlag   Kind = "flag"
+	KindText   Kind = "text"
+)
+
+// Value is the value of one reading. The zero Value means that there is none.
+type Value struct {
+	Kind   Kind
+	Number float64
+	Flag   bool
+	Text   string
+}
+
+// Number returns a numeric value.
+func Number(v float64) Value { return Value{Kind: KindNumber, Number: v} }
+
+// Flag returns a value that is true or false.
+func Flag(v bool) Value { return Value{Kind: KindFlag, Flag: v} }
+
+// Text returns a value that is a text.
+func Text(v string) Value { return Value{Kind: KindText, Text: v} }
+
+// String returns the value for people, without its unit.
+func (v Value) String() string {
+	switch v.Kind {
+	case KindNumber:
+		return FormatNumber(v.Number)
+	case KindFlag:
+		if v.Flag {
+			return "on"
+		}
+		return "off"
+	case KindText:
+		return v.Text
+	}
+	return "–"
+}
+
+// MarshalJSON writes the value as a number, a bool or a string, and no value or
+// one that JSON cannot express as null.
+func (v Value) MarshalJSON() ([]byte, error) {
+	switch v.Kind {
+	case KindNumber:
+		if math.IsNaN(v.Number) || math.IsInf(v.Number, 0) {
+			return []byte("null"), nil
+		}
+		return json.Marshal(v.Number)
+	case KindFlag:
+		return json.Marshal(v.Flag)
+	case KindText:
+		return json.Marshal(v.Text)
+	}
+	return []byte("null"), nil
+}
+
+// Device is what is known of one device now.
+type Device struct {
+	Site   string `json:"site"`
+	Device string `json:"device"`
+	State  State  `json:"state"`
+	// LastSeen is when the latest reading arrived; zero when none has come since
+	// before the memory of the dashboard begins.
+	LastSeen  time.Time `json:"last_seen,omitzero"`
+	FirstSeen time.Time `json:"first_seen,omitzero"`
+	// Metrics are in the order of their names.
+	Metrics []Metric `json:"metrics"`
+	// Firing holds the sentences of the firing alerts, the worst first.
+	Firing []Alert `json:"firing,omitempty"`
+}
+
+// Metric is one series with its latest value.
+type Metric struct {
+	Name string `json:"name"`
+	Unit string `json:"unit,omitempty"`
+	Kind Kind   `json:"kind"`
+	// Value is that of the latest reading by event time.
+	Value Value `json:"value"`
+	// Time is the event time of that reading; zero when there is none.
+	Time time.Time `json:"time,omitzero"`
+	// Spark is the recent past in slots of equal width, oldest first, without
+	// the empty ones.
+	Spark []Slot `json:"-"`
+}
+
+// Slot is what a series did in one slot of a sparkline.
+type Slot struct {
+	// Start is the start of the slot, which is SlotWidth wide.
+	Start          time.Time
+	Min, Max, Last float64
+}
+
+// SlotWidth and SlotCount say what a sparkline covers: a quarter of an hour.
+const (
+	SlotWidth = 15 * time.Second
+	SlotCount = 60
+)
+
+// DeviceQuery selects devices.
+type DeviceQuery struct {
+	// Text must be part of "site/device" or of a metric's name, in any case.
+	Text string
+	// State selects devices of one state; empty means all.
+	State State
+	// Page counts from 1.
+	Page int
+	// Size is the number of devices on a page.
+	Size int
+}
+
+// Devices is one page of devices with the counts of all.
+type Devices struct {
+	// Items are in the order of state (firing, silent, ok) and then of name.
+	Items []Device `json:"devices"`
+	// Matching counts the devices that the query selects, over all pages.
+	Matching int `json:"matching"`
+	// Total, Firing and Silent count over all devices, whatever the query.
+	Total  int `json:"total"`
+	Firing int `json:"firing"`
+	Silent int `json:"silent"`
+}
+
+// Alert is the life of one rule on one series.
+type Alert struct {
+	ID          string   `json:"id"`
+	Rule        string   `json:"rule"`
+	Description string   `json:"description,omitempty"`
+	Site        string   `json:"site"`
+	Device      string   `json:"device"`
+	Metric      string   `json:"metric"`
+	Unit        string   `json:"unit,omitempty"`
+	State       string   `json:"state"`
+	Severity    Severity `json:"severity"`
+	// Started and Ended are event times; Ended is zero while the alert lasts.
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"`
+	// Updated is the event time of the last transition, Learned when Headwater
+	// came to know of it.
+	Updated time.Time `json:"updated,omitzero"`
+	Learned time.Time `json:"learned,omitzero"`
+	// Sentence says why, in words.
+	Sentence string `json:"sentence"`
+}
+
+// Late says by how much the last transition was learned of late, and whether
+// that is worth telling people.
+func (a Alert) Late() (time.Duration, bool) {
+	if a.Learned.IsZero() || a.Updated.IsZero() {
+		return 0, false
+	}
+	d := a.Learned.Sub(a.Updated)
+	return d, d >= 2*time.Minute
+}
+
+// Active says whether the alert has not been resolved.
+func (a Alert) Active() bool { return a.State != AlertResolved }
+
+// The states of an alert.
+const (
+	AlertPending      = "pending"
+	AlertFiring       = "firing"
+	AlertAcknowledged = "acknowledged"
+	AlertResolved     = "resolved"
+)
+
+// Alerts are the alerts that last, and the latest of those that are over.
+type Alerts struct {
+	// Active are the worst first, then the newest.
+	Active []Alert `json:"active"`
+	// Resolved are the newest first.
+	Resolved []Alert `json:"resolved"`
+	// ResolvedTotal counts all resolved alerts that are remembered.
+	ResolvedTotal int `json:"resolved_total"`
+}
+
+// Episode is one anomaly on a series, as a chart marks it.
+type Episode struct {
+	Rule     string   `json:"rule"`
+	Metric   string   `json:"metric"`
+	Severity Severity `json:"severity"`
+	// Start and End are event times; End is zero while the episode lasts.
+	Start    time.Time `json:"start"`
+	End      time.Time `json:"end,omitzero"`
+	Sentence string    `json:"sentence"`
+	// Low and High bound what is not abnormal; nil is open.
+	Low  *float64 `json:"low,omitempty"`
+	High *float64 `json:"high,omitempty"`
+}
+
+// Summary is what a series did in one window.
+type Summary struct {
+	Metric    string        `json:"metric"`
+	Unit      string        `json:"unit,omitempty"`
+	Start     time.Time     `json:"start"`
+	Width     time.Duration `json:"-"`
+	Count     uint64        `json:"count"`
+	Min       float64       `json:"min"`
+	Max       float64       `json:"max"`
+	Mean      float64       `json:"mean"`
+	First     float64       `json:"first"`
+	Last      float64       `json:"last"`
+	Deviation float64       `json:"deviation"`
+	Revision  uint32        `json:"revision"`
+}
+
+// SeriesQuery asks for the history of one series in [From, To).
+type SeriesQuery struct {
+	Site, Device, Metric string
+	From, To             time.Time
+	// Points is the largest number of buckets to return.
+	Points int
+}
+
+// Series is the history of one series in columns of equal length, in the order
+// of time. A bucket keeps the extremes of the readings in it; a bucket of one
+// reading has that reading's value in all columns.
+type Series struct {
+	Site   string `json:"site"`
+	Device string `json:"device"`
+	Metric string `json:"metric"`
+	Unit   string `json:"unit,omitempty"`
+	Kind   Kind   `json:"kind"`
+	// From and To bound the half-open range that was asked for.
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	// BucketMS is the width of a bucket in milliseconds; 0 when every reading
+	// is told by itself.
+	BucketMS int64 `json:"bucket_ms"`
+	// Source is "history" or, while that cannot be reached, "memory": the last
+	// quarter of an hour as the dashboard remembers it.
+	Source string `json:"source"`
+	// TimeMS is in milliseconds since the Unix epoch.
+	TimeMS []int64   `json:"time_ms"`
+	Min    []float64 `json:"min"`
+	Max    []float64 `json:"max"`
+	Mean   []float64 `json:"mean"`
+	// Episodes are the anomalies of the series that touch the range.
+	Episodes []Episode `json:"episodes"`
+}
+
+// Point is one new reading for a chart. A flag is 0 or 1.
+type Point struct {
+	Metric string
+	// TimeMS is the event time in milliseconds since the Unix epoch.
+	TimeMS int64
+	Value  float64
+}
+
+// Pipeline says what the parts of Headwater do.
+type Pipeline struct {
+	// At is when the streams were last asked; zero when that never worked.
+	At time.Time `json:"at,omitzero"`
+	// Rate is the number of readings a second over the last ten seconds.
+	Rate float64 `json:"readings_per_second"`
+	// Rates are the readings of each of the last 60 seconds, oldest first.
+	Rates []float64 `json:"-"`
+	// Problems say what is wrong, in words; empty when nothing is.
+	Problems  []Problem  `json:"problems"`
+	Streams   []Stream   `json:"streams"`
+	Consumers []Consumer `json:"consumers"`
+	Lanes     []Lane     `json:"lanes"`
+	Influx    Influx     `json:"influxdb"`
+	Channels  []Channel  `json:"channels"`
+}
+
+// Problem is one thing that is wrong, for people.
+type Problem struct {
+	// Part names what has the problem: a stream, a service, "InfluxDB".
+	Part string `json:"part"`
+	Text string `json:"text"`
+	// Since is when it began; zero when unknown.
+	Since time.Time `json:"since,omitzero"`
+}
+
+// Stream is the state of one stream.
+type Stream struct {
+	Name string `json:"name"`
+	// Purpose says in a few words what it holds.
+	Purpose  string `json:"purpose"`
+	Messages uint64 `json:"messages"`
+	Bytes    uint64 `json:"bytes"`
+	// MaxBytes is the limit, 0 when there is none.
+	MaxBytes  uint64    `json:"max_bytes"`
+	First     time.Time `json:"first,omitzero"`
+	Last      time.Time `json:"last,omitzero"`
+	Consumers int       `json:"consumers"`
+}
+
+// Full returns how full the stream is, between 0 and 1; 0 without a limit.
+func (s Stream) Full() float64 {
+	if s.MaxBytes == 0 {
+		return 0
+	}
+	return min(1, float64(s.Bytes)/float64(s.MaxBytes))
+}
+
+// Consumer is the state of one durable consumer.
+type Consumer struct {
+	Stream  string `json:"stream"`
+	Name    string `json:"name"`
+	Purpose string `json:"purpose"`
+	// Pending counts messages that were not delivered yet, Unacked those that
+	// were delivered and not acknowledged, Redelivered those delivered again.
+	Pending     uint64    `json:"pending"`
+	Unacked     int       `json:"unacked"`
+	Redelivered int       `json:"redelivered"`
+	Active      time.Time `json:"active,omitzero"`
+}
+
+// Lane is the state of one lane.
+type Lane struct {
+	Lane int `json:"lane"`
+	// Readings counts those that the dashboard has seen in the lane, Sequence
+	// is the last message of it and Arrived when its last reading arrived.
+	Readings uint64    `json:"readings"`
+	Sequence uint64    `json:"sequence"`
+	Arrived  time.Time `json:"arrived,omitzero"`
+	// CaughtUp is up to when the bridge has filled the lane.
+	CaughtUp time.Time `json:"caught_up,omitzero"`
+	// Processed is the position of the processor's last commit, and
+	// ProcessedAt when that was stored.
+	Processed   uint64    `json:"processed"`
+	ProcessedAt time.Time `json:"processed_at,omitzero"`
+}
+
+// Influx is the state of InfluxDB.
+type Influx struct {
+	URL string `json:"url"`
+	// Problem is empty when InfluxDB answers.
+	Problem string `json:"problem,omitempty"`
+	Version string `json:"version,omitempty"`
+	// CheckedAt is when it was last asked, AnsweredAt when it last answered.
+	CheckedAt  time.Time     `json:"checked_at,omitzero"`
+	AnsweredAt time.Time     `json:"answered_at,omitzero"`
+	Latency    time.Duration `json:"-"`
+}
+
+// Channel is what became of the notifications of one channel.
+type Channel struct {
+	Name   string `json:"name"`
+	Sent   uint64 `json:"sent"`
+	Failed uint64 `json:"failed"`
+	// The last one: when its outcome was known, whether it was sent, what it
+	// said and why it failed.
+	Last      time.Time `json:"last,omitzero"`
+	LastSent  bool      `json:"last_sent"`
+	LastTitle string    `json:"last_title,omitempty"`
+	LastError string    `json:"last_error,omitempty"`
+}
+
+// DeadLetterQuery selects dead letters, the newest first.
+type DeadLetterQuery struct {
+	// Service and Reason select; empty means all.
+	Service, Reason string
+	// Before is the sequence below which the page begins; 0 means the newest.
+	Before uint64
+	// Size is the number of letters on a page.
+	Size int
+}
+
+// DeadLetters is one page of dead letters.
+type DeadLetters struct {
+	Items []DeadLetter `json:"dead_letters"`
+	// Next is the Before of the next page, 0 when there is none.
+	Next uint64 `json:"next,omitempty"`
+	// Counts are over all dead letters, by service and reason.
+	Counts []DeadLetterCount `json:"counts"`
+	Total  uint64            `json:"total"`
+}
+
+// DeadLetterCount is the number of dead letters of one service and reason.
+type DeadLetterCount struct {
+	Service string `json:"service"`
+	Reason  string `json:"reason"`
+	Count   uint64 `json:"count"`
+}
+
+// DeadLetter is one message that could not be processed.
+type DeadLetter struct {
+	Sequence uint64 `json:"sequence"`
+	Service  string `json:"service"`
+	Reason   string `json:"reason"`
+	Detail   string `json:"detail"`
+	// From is where the message came from: a topic, a path, a subject.
+	From    string    `json:"from"`
+	Site    string    `json:"site,omitempty"`
+	Device  string    `json:"device,omitempty"`
+	Arrived time.Time `json:"arrived,omitzero"`
+	// Payload begins with the original bytes; Size is the length of them all.
+	Payload []byte `json:"payload"`
+	Size    int    `json:"size"`
+}
+
+// Status is what every page shows besides its own content.
+type Status struct {
+	// Firing counts the firing alerts.
+	Firing int
+	// DeadLetters counts the dead letters.
+	DeadLetters uint64
+	// Notices say what is down and how old the data is.
+	Notices []Problem
+	// Demo is set while devices of the demo report.
+	Demo bool
+}
+
+// FormatNumber returns a number with about four digits for people, such as
+// 21.5, 1013.2 or 2.1e-05.
+func FormatNumber(v float64) string {
+	a := math.Abs(v)
+	switch {
+	case math.IsNaN(v) || math.IsInf(v, 0):
+		return strconv.FormatFloat(v, 'g', -1, 64)
+	case a == 0:
+		return "0"
+	case a < 1e-3 || a >= 1e9:
+		return strings.Replace(strconv.FormatFloat(v, 'g', 4, 64), "-", "−", 1)
+	}
+	decimals := 3
+	switch {
+	case a >= 10000:
+		decimals = 0
+	case a >= 1000:
+		decimals = 1
+	case a >= 10:
+		decimals = 2
+	}
+	s := strconv.FormatFloat(a, 'f', decimals, 64)
+	if strings.Contains(s, ".") {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	whole, rest, _ := strings.Cut(s, ".")
+	s = group(whole)
+	if rest != "" {
+		s += "." + rest
+	}
+	if v < 0 && s != "0" {
+		s = "−" + s
+	}
+	return s
+}
+
+// group puts thin spaces between groups of three digits, from five digits on.
+func group(digits string) string {
+	if len(digits) < 5 {
+		return digits
+	}
+	var b strings.Builder
+	for i, c := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			b.WriteString("\u202f")
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// FormatCount returns a count with its digits grouped.
+func FormatCount(n uint64) string { return group(strconv.FormatUint(n, 10)) }
+
+// FormatBytes returns a size in binary units.
+func FormatBytes(n uint64) string {
+	if n < 1024 {
+		return strconv.FormatUint(n, 10) + " B"
+	}
+	v, units := float64(n), "KMGTPE"
+	i := -1
+	for v >= 1024 && i < len(units)-1 {
+		v /= 1024
+		i++
+	}
+	decimals := 1
+	if v >= 100 {
+		decimals = 0
+	}
+	return strconv.FormatFloat(v, 'f', decimals, 64) + " " + units[i:i+1] + "iB"
+}
+
+// FormatRate returns a number of readings a second.
+func FormatRate(v float64) string {
+	if v >= 100 {
+		return FormatCount(uint64(math.Round(v)))
+	}
+	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0")
+}
+
+// FormatDuration returns a duration in its largest one or two units, such as
+// "3 min" or "2 h 5 min".
+func FormatDuration(d time.Duration) string {
+	if d < 0 {
+		d = 0
+	}
+	two := func(n int64, unit string, rest int64, small string) string {
+		s := strconv.FormatInt(n, 10) + " " + unit
+		if rest > 0 {
+			s += " " + strconv.FormatInt(rest, 10) + " " + small
+		}
+		return s
+	}
+	seconds := int64(d.Round(time.Second) / time.Second)
+	minutes, hours := seconds/60, seconds/3600
+	switch {
+	case d < time.Second:
+		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
+	case seconds < 60:
+		return strconv.FormatInt(seconds, 10) + " s"
+	case minutes < 10:
+		return two(minutes, "min", seconds%60, "s")
+	case hours < 1:
+		return two(minutes, "min", 0, "")
+	case hours < 24:
+		return two(hours, "h", minutes%60, "min")
+	}
+	return two(hours/24, "d", hours%24, "h")
+}
+
+// ISO returns a time as RFC 3339 in UTC with milliseconds, as a time element
+// carries it.
+func ISO(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// utc returns a time as the server writes it; the browser then says it in its
+// own time zone.
+func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
