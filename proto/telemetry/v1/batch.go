@@ -12,16 +12,20 @@ type Key struct {
 	Site, Device, Metric, Unit string
 }
 
+// Series is one entry of a batch's dictionary. A metric that changes its type
+// has one entry for each kind.
+type Series struct {
+	Key
+	Kind Kind
+}
+
 // Builder packs readings into a Batch. The zero value is ready to use. It is
 // for one goroutine only.
 type Builder struct {
-	batch *Batch
-	index map[dictionaryKey]uint32
-}
-
-type dictionaryKey struct {
-	Key
-	kind Kind
+	batch   *Batch
+	index   map[Series]uint32
+	symbols map[string]uint32
+	text    []byte
 }
 
 // Value adds a numeric reading at the event time t, in nanoseconds since the
@@ -62,28 +66,43 @@ func (b *Builder) Take(arrival int64) *Batch {
 		out = new(Batch)
 	}
 	out.Arrival = arrival
-	b.batch = nil
+	out.Symbols = string(b.text)
+	b.batch, b.text = nil, b.text[:0]
 	clear(b.index)
+	clear(b.symbols)
 	return out
 }
 
 func (b *Builder) add(k Key, kind Kind, t int64) {
 	if b.batch == nil {
 		b.batch = new(Batch)
+		if b.index == nil {
+			b.index, b.symbols = make(map[Series]uint32), make(map[string]uint32)
+		}
 	}
-	if b.index == nil {
-		b.index = make(map[dictionaryKey]uint32)
-	}
-	i, ok := b.index[dictionaryKey{k, kind}]
+	i, ok := b.index[Series{k, kind}]
 	if !ok {
-		i = uint32(len(b.batch.Dictionary))
-		b.index[dictionaryKey{k, kind}] = i
-		b.batch.Dictionary = append(b.batch.Dictionary, &Series{
-			Site: k.Site, Device: k.Device, Metric: k.Metric, Unit: k.Unit, Kind: kind,
-		})
+		i = uint32(len(b.batch.DictionaryKind))
+		b.index[Series{k, kind}] = i
+		b.batch.DictionarySite = append(b.batch.DictionarySite, b.symbol(k.Site))
+		b.batch.DictionaryDevice = append(b.batch.DictionaryDevice, b.symbol(k.Device))
+		b.batch.DictionaryMetric = append(b.batch.DictionaryMetric, b.symbol(k.Metric))
+		b.batch.DictionaryUnit = append(b.batch.DictionaryUnit, b.symbol(k.Unit))
+		b.batch.DictionaryKind = append(b.batch.DictionaryKind, kind)
 	}
 	b.batch.Series = append(b.batch.Series, i)
 	b.batch.Time = append(b.batch.Time, t)
+}
+
+func (b *Builder) symbol(s string) uint32 {
+	i, ok := b.symbols[s]
+	if !ok {
+		i = uint32(len(b.batch.SymbolEnd))
+		b.symbols[s] = i
+		b.text = append(b.text, s...)
+		b.batch.SymbolEnd = append(b.batch.SymbolEnd, uint32(len(b.text)))
+	}
+	return i
 }
 
 // Reading is one reading of a Batch.
@@ -103,22 +122,43 @@ type Reading struct {
 // other. Such a batch was not made by a Builder; it belongs to the dead letters.
 var ErrMalformed = errors.New("malformed batch")
 
-// Check verifies that every reading has a series, a time and a value, and that
-// no value is left over. Readings may be called on a batch that passed it.
+// Check verifies that every series has its names, every reading its series, time
+// and value, and that no value is left over. Dictionary and Readings may be
+// called on a batch that passed it.
 func (b *Batch) Check() error {
+	last := uint32(0)
+	for i, end := range b.SymbolEnd {
+		if end < last || int(end) > len(b.Symbols) {
+			return fmt.Errorf("%w: symbol %d ends at byte %d of %d", ErrMalformed, i, end, len(b.Symbols))
+		}
+		last = end
+	}
+	for name, column := range map[string][]uint32{
+		"site": b.DictionarySite, "device": b.DictionaryDevice, "metric": b.DictionaryMetric, "unit": b.DictionaryUnit,
+	} {
+		if len(column) != len(b.DictionaryKind) {
+			return fmt.Errorf("%w: %d of %d series have a %s", ErrMalformed, len(column), len(b.DictionaryKind), name)
+		}
+		for k, symbol := range column {
+			if int(symbol) >= len(b.SymbolEnd) {
+				return fmt.Errorf("%w: %s of series %d is symbol %d of %d", ErrMalformed, name, k, symbol, len(b.SymbolEnd))
+			}
+		}
+	}
+	for k, kind := range b.DictionaryKind {
+		if kind < Kind_KIND_VALUE || kind > Kind_KIND_TEXT {
+			return fmt.Errorf("%w: series %d has kind %d", ErrMalformed, k, kind)
+		}
+	}
 	if len(b.Series) != len(b.Time) {
 		return fmt.Errorf("%w: %d readings with %d times", ErrMalformed, len(b.Series), len(b.Time))
 	}
 	var want [Kind_KIND_TEXT + 1]int
 	for i, s := range b.Series {
-		if int(s) >= len(b.Dictionary) {
-			return fmt.Errorf("%w: reading %d is of series %d of %d", ErrMalformed, i, s, len(b.Dictionary))
+		if int(s) >= len(b.DictionaryKind) {
+			return fmt.Errorf("%w: reading %d is of series %d of %d", ErrMalformed, i, s, len(b.DictionaryKind))
 		}
-		kind := b.Dictionary[s].GetKind()
-		if kind < Kind_KIND_VALUE || kind > Kind_KIND_TEXT {
-			return fmt.Errorf("%w: series %d has kind %d", ErrMalformed, s, kind)
-		}
-		want[kind]++
+		want[b.DictionaryKind[s]]++
 	}
 	if want[Kind_KIND_VALUE] != len(b.Value) || want[Kind_KIND_FLAG] != len(b.Flag) || want[Kind_KIND_TEXT] != len(b.Text) {
 		return fmt.Errorf("%w: %v values, flags and texts for %v readings of these kinds", ErrMalformed,
@@ -127,13 +167,37 @@ func (b *Batch) Check() error {
 	return nil
 }
 
+// Dictionary returns the series that the readings are of. The batch must have
+// passed Check. Call it once a batch: the slice is made anew each time.
+func (b *Batch) Dictionary() []Series {
+	out := make([]Series, len(b.DictionaryKind))
+	for k := range out {
+		out[k] = Series{
+			Key: Key{
+				Site: b.symbol(b.DictionarySite[k]), Device: b.symbol(b.DictionaryDevice[k]),
+				Metric: b.symbol(b.DictionaryMetric[k]), Unit: b.symbol(b.DictionaryUnit[k]),
+			},
+			Kind: b.DictionaryKind[k],
+		}
+	}
+	return out
+}
+
+func (b *Batch) symbol(i uint32) string {
+	start := uint32(0)
+	if i > 0 {
+		start = b.SymbolEnd[i-1]
+	}
+	return b.Symbols[start:b.SymbolEnd[i]]
+}
+
 // Readings yields the readings in the order of their arrival. The batch must
 // have passed Check.
 func (b *Batch) Readings() iter.Seq[Reading] {
 	return func(yield func(Reading) bool) {
 		var values, flags, texts int
 		for i, s := range b.Series {
-			r := Reading{Series: int(s), Time: b.Time[i], Kind: b.Dictionary[s].Kind}
+			r := Reading{Series: int(s), Time: b.Time[i], Kind: b.DictionaryKind[s]}
 			switch r.Kind {
 			case Kind_KIND_VALUE:
 				r.Value = b.Value[values]

@@ -55,14 +55,25 @@ func TestBatchKeepsOrderAndTypes(t *testing.T) {
 }
 
 func TestCheckFindsContradictions(t *testing.T) {
-	series := []*telemetryv1.Series{{Kind: telemetryv1.Kind_KIND_VALUE}}
+	valid := func(change func(*telemetryv1.Batch)) *telemetryv1.Batch {
+		b := sample(2)
+		change(b)
+		return b
+	}
+	if err := sample(2).Check(); err != nil {
+		t.Fatal(err)
+	}
 	for name, batch := range map[string]*telemetryv1.Batch{
-		"a reading without a time":  {Dictionary: series, Series: []uint32{0}, Value: []float64{1}},
-		"a reading without a value": {Dictionary: series, Series: []uint32{0}, Time: []int64{1}},
-		"a value without a reading": {Dictionary: series, Value: []float64{1}},
-		"an unknown series":         {Dictionary: series, Series: []uint32{1}, Time: []int64{1}, Value: []float64{1}},
-		"an unknown kind":           {Dictionary: []*telemetryv1.Series{{Kind: 9}}, Series: []uint32{0}, Time: []int64{1}},
-		"no kind":                   {Dictionary: []*telemetryv1.Series{nil}, Series: []uint32{0}, Time: []int64{1}},
+		"a reading without a time":     valid(func(b *telemetryv1.Batch) { b.Time = b.Time[:1] }),
+		"a reading without a value":    valid(func(b *telemetryv1.Batch) { b.Value = b.Value[:1] }),
+		"a value without a reading":    valid(func(b *telemetryv1.Batch) { b.Value = append(b.Value, 1) }),
+		"an unknown series":            valid(func(b *telemetryv1.Batch) { b.Series[1] = 7 }),
+		"an unknown kind":              valid(func(b *telemetryv1.Batch) { b.DictionaryKind[0] = 9 }),
+		"no kind":                      valid(func(b *telemetryv1.Batch) { b.DictionaryKind[0] = 0 }),
+		"an unknown symbol":            valid(func(b *telemetryv1.Batch) { b.DictionaryUnit[0] = 99 }),
+		"a series without a site":      valid(func(b *telemetryv1.Batch) { b.DictionarySite = b.DictionarySite[:1] }),
+		"a symbol beyond the text":     valid(func(b *telemetryv1.Batch) { b.SymbolEnd[1] = 1000 }),
+		"symbols that end out of turn": valid(func(b *telemetryv1.Batch) { b.SymbolEnd[0], b.SymbolEnd[1] = b.SymbolEnd[1], b.SymbolEnd[0] }),
 	} {
 		if err := batch.Check(); !errors.Is(err, telemetryv1.ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
@@ -83,7 +94,9 @@ func FuzzUnmarshal(f *testing.F) {
 			return
 		}
 		n := 0
-		for range b.Readings() {
+		dictionary := b.Dictionary()
+		for r := range b.Readings() {
+			_ = dictionary[r.Series]
 			n++
 		}
 		if n != len(b.Series) {
@@ -137,8 +150,11 @@ func BenchmarkDecode(b *testing.B) {
 				if err := batch.Check(); err != nil {
 					b.Fatal(err)
 				}
+				dictionary := batch.Dictionary()
 				for r := range batch.Readings() {
-					sum += r.Value
+					if dictionary[r.Series].Kind == telemetryv1.Kind_KIND_VALUE {
+						sum += r.Value
+					}
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/reading")

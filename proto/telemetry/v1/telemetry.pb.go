@@ -81,97 +81,30 @@ func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{0}
 }
 
-// Series is one entry of a batch's dictionary.
-type Series struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Site   string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
-	Device string                 `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
-	Metric string                 `protobuf:"bytes,3,opt,name=metric,proto3" json:"metric,omitempty"`
-	// The unit of the readings, as the device wrote it; empty when unknown.
-	Unit          string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`
-	Kind          Kind   `protobuf:"varint,5,opt,name=kind,proto3,enum=telemetry.v1.Kind" json:"kind,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Series) Reset() {
-	*x = Series{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[0]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Series) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Series) ProtoMessage() {}
-
-func (x *Series) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[0]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Series.ProtoReflect.Descriptor instead.
-func (*Series) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{0}
-}
-
-func (x *Series) GetSite() string {
-	if x != nil {
-		return x.Site
-	}
-	return ""
-}
-
-func (x *Series) GetDevice() string {
-	if x != nil {
-		return x.Device
-	}
-	return ""
-}
-
-func (x *Series) GetMetric() string {
-	if x != nil {
-		return x.Metric
-	}
-	return ""
-}
-
-func (x *Series) GetUnit() string {
-	if x != nil {
-		return x.Unit
-	}
-	return ""
-}
-
-func (x *Series) GetKind() Kind {
-	if x != nil {
-		return x.Kind
-	}
-	return Kind_KIND_UNSPECIFIED
-}
-
 // Batch holds readings of one lane in the order of their arrival. Reading i is
-// of series dictionary[series[i]] at time[i]; its value is the next one that
-// has not been taken from the column of that series' kind.
+// of series[i] of the dictionary, at time[i]; its value is the next one that has
+// not been taken from the column of that series' kind.
 type Batch struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Dictionary []*Series              `protobuf:"bytes,1,rep,name=dictionary,proto3" json:"dictionary,omitempty"`
-	// Index into dictionary, one a reading.
-	Series []uint32 `protobuf:"varint,2,rep,packed,name=series,proto3" json:"series,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The dictionary's texts, each once, one behind the other: symbol i ends
+	// before byte symbol_end[i]. A thousand names are one text this way.
+	Symbols   string   `protobuf:"bytes,1,opt,name=symbols,proto3" json:"symbols,omitempty"`
+	SymbolEnd []uint32 `protobuf:"varint,2,rep,packed,name=symbol_end,json=symbolEnd,proto3" json:"symbol_end,omitempty"`
+	// Series k is metric dictionary_metric[k] of device dictionary_device[k] of
+	// site dictionary_site[k], in the unit dictionary_unit[k]; all are symbols.
+	DictionarySite   []uint32 `protobuf:"varint,10,rep,packed,name=dictionary_site,json=dictionarySite,proto3" json:"dictionary_site,omitempty"`
+	DictionaryDevice []uint32 `protobuf:"varint,11,rep,packed,name=dictionary_device,json=dictionaryDevice,proto3" json:"dictionary_device,omitempty"`
+	DictionaryMetric []uint32 `protobuf:"varint,12,rep,packed,name=dictionary_metric,json=dictionaryMetric,proto3" json:"dictionary_metric,omitempty"`
+	// As the device wrote it; an empty symbol when it is not known.
+	DictionaryUnit []uint32 `protobuf:"varint,13,rep,packed,name=dictionary_unit,json=dictionaryUnit,proto3" json:"dictionary_unit,omitempty"`
+	DictionaryKind []Kind   `protobuf:"varint,14,rep,packed,name=dictionary_kind,json=dictionaryKind,proto3,enum=telemetry.v1.Kind" json:"dictionary_kind,omitempty"`
+	// Index into the dictionary, one a reading.
+	Series []uint32 `protobuf:"varint,3,rep,packed,name=series,proto3" json:"series,omitempty"`
 	// Event time in nanoseconds since the Unix epoch, one a reading.
-	Time  []int64   `protobuf:"fixed64,3,rep,packed,name=time,proto3" json:"time,omitempty"`
-	Value []float64 `protobuf:"fixed64,4,rep,packed,name=value,proto3" json:"value,omitempty"`
-	Flag  []bool    `protobuf:"varint,5,rep,packed,name=flag,proto3" json:"flag,omitempty"`
-	Text  []string  `protobuf:"bytes,6,rep,name=text,proto3" json:"text,omitempty"`
+	Time  []int64   `protobuf:"fixed64,4,rep,packed,name=time,proto3" json:"time,omitempty"`
+	Value []float64 `protobuf:"fixed64,5,rep,packed,name=value,proto3" json:"value,omitempty"`
+	Flag  []bool    `protobuf:"varint,6,rep,packed,name=flag,proto3" json:"flag,omitempty"`
+	Text  []string  `protobuf:"bytes,15,rep,name=text,proto3" json:"text,omitempty"`
 	// When the last of the readings reached Headwater, in nanoseconds since the
 	// Unix epoch.
 	Arrival int64 `protobuf:"fixed64,7,opt,name=arrival,proto3" json:"arrival,omitempty"`
@@ -187,7 +120,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[1]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -199,7 +132,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[1]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -212,12 +145,54 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{1}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *Batch) GetDictionary() []*Series {
+func (x *Batch) GetSymbols() string {
 	if x != nil {
-		return x.Dictionary
+		return x.Symbols
+	}
+	return ""
+}
+
+func (x *Batch) GetSymbolEnd() []uint32 {
+	if x != nil {
+		return x.SymbolEnd
+	}
+	return nil
+}
+
+func (x *Batch) GetDictionarySite() []uint32 {
+	if x != nil {
+		return x.DictionarySite
+	}
+	return nil
+}
+
+func (x *Batch) GetDictionaryDevice() []uint32 {
+	if x != nil {
+		return x.DictionaryDevice
+	}
+	return nil
+}
+
+func (x *Batch) GetDictionaryMetric() []uint32 {
+	if x != nil {
+		return x.DictionaryMetric
+	}
+	return nil
+}
+
+func (x *Batch) GetDictionaryUnit() []uint32 {
+	if x != nil {
+		return x.DictionaryUnit
+	}
+	return nil
+}
+
+func (x *Batch) GetDictionaryKind() []Kind {
+	if x != nil {
+		return x.DictionaryKind
 	}
 	return nil
 }
@@ -292,7 +267,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[2]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +279,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[2]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +292,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{2}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Origin) GetIncarnation() int64 {
@@ -346,7 +321,7 @@ type Clock struct {
 
 func (x *Clock) Reset() {
 	*x = Clock{}
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[3]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -358,7 +333,7 @@ func (x *Clock) String() string {
 func (*Clock) ProtoMessage() {}
 
 func (x *Clock) ProtoReflect() protoreflect.Message {
-	mi := &file_telemetry_v1_telemetry_proto_msgTypes[3]
+	mi := &file_telemetry_v1_telemetry_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -371,7 +346,7 @@ func (x *Clock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clock.ProtoReflect.Descriptor instead.
 func (*Clock) Descriptor() ([]byte, []int) {
-	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{3}
+	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Clock) GetCaughtUp() int64 {
@@ -385,22 +360,22 @@ var File_telemetry_v1_telemetry_proto protoreflect.FileDescriptor
 
 const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctelemetry/v1/telemetry.proto\x12\ftelemetry.v1\"\x88\x01\n" +
-	"\x06Series\x12\x12\n" +
-	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
-	"\x06device\x18\x02 \x01(\tR\x06device\x12\x16\n" +
-	"\x06metric\x18\x03 \x01(\tR\x06metric\x12\x12\n" +
-	"\x04unit\x18\x04 \x01(\tR\x04unit\x12&\n" +
-	"\x04kind\x18\x05 \x01(\x0e2\x12.telemetry.v1.KindR\x04kind\"\x9a\x02\n" +
-	"\x05Batch\x124\n" +
+	"\x1ctelemetry/v1/telemetry.proto\x12\ftelemetry.v1\"\x86\x04\n" +
+	"\x05Batch\x12\x18\n" +
+	"\asymbols\x18\x01 \x01(\tR\asymbols\x12\x1d\n" +
 	"\n" +
-	"dictionary\x18\x01 \x03(\v2\x14.telemetry.v1.SeriesR\n" +
-	"dictionary\x12\x16\n" +
-	"\x06series\x18\x02 \x03(\rR\x06series\x12\x12\n" +
-	"\x04time\x18\x03 \x03(\x10R\x04time\x12\x14\n" +
-	"\x05value\x18\x04 \x03(\x01R\x05value\x12\x12\n" +
-	"\x04flag\x18\x05 \x03(\bR\x04flag\x12\x12\n" +
-	"\x04text\x18\x06 \x03(\tR\x04text\x12\x18\n" +
+	"symbol_end\x18\x02 \x03(\rR\tsymbolEnd\x12'\n" +
+	"\x0fdictionary_site\x18\n" +
+	" \x03(\rR\x0edictionarySite\x12+\n" +
+	"\x11dictionary_device\x18\v \x03(\rR\x10dictionaryDevice\x12+\n" +
+	"\x11dictionary_metric\x18\f \x03(\rR\x10dictionaryMetric\x12'\n" +
+	"\x0fdictionary_unit\x18\r \x03(\rR\x0edictionaryUnit\x12;\n" +
+	"\x0fdictionary_kind\x18\x0e \x03(\x0e2\x12.telemetry.v1.KindR\x0edictionaryKind\x12\x16\n" +
+	"\x06series\x18\x03 \x03(\rR\x06series\x12\x12\n" +
+	"\x04time\x18\x04 \x03(\x10R\x04time\x12\x14\n" +
+	"\x05value\x18\x05 \x03(\x01R\x05value\x12\x12\n" +
+	"\x04flag\x18\x06 \x03(\bR\x04flag\x12\x12\n" +
+	"\x04text\x18\x0f \x03(\tR\x04text\x12\x18\n" +
 	"\aarrival\x18\a \x01(\x10R\aarrival\x12,\n" +
 	"\x06origin\x18\b \x01(\v2\x14.telemetry.v1.OriginR\x06origin\x12)\n" +
 	"\x05clock\x18\t \x01(\v2\x13.telemetry.v1.ClockR\x05clock\"F\n" +
@@ -429,24 +404,22 @@ func file_telemetry_v1_telemetry_proto_rawDescGZIP() []byte {
 }
 
 var file_telemetry_v1_telemetry_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_telemetry_v1_telemetry_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_telemetry_v1_telemetry_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_telemetry_v1_telemetry_proto_goTypes = []any{
 	(Kind)(0),      // 0: telemetry.v1.Kind
-	(*Series)(nil), // 1: telemetry.v1.Series
-	(*Batch)(nil),  // 2: telemetry.v1.Batch
-	(*Origin)(nil), // 3: telemetry.v1.Origin
-	(*Clock)(nil),  // 4: telemetry.v1.Clock
+	(*Batch)(nil),  // 1: telemetry.v1.Batch
+	(*Origin)(nil), // 2: telemetry.v1.Origin
+	(*Clock)(nil),  // 3: telemetry.v1.Clock
 }
 var file_telemetry_v1_telemetry_proto_depIdxs = []int32{
-	0, // 0: telemetry.v1.Series.kind:type_name -> telemetry.v1.Kind
-	1, // 1: telemetry.v1.Batch.dictionary:type_name -> telemetry.v1.Series
-	3, // 2: telemetry.v1.Batch.origin:type_name -> telemetry.v1.Origin
-	4, // 3: telemetry.v1.Batch.clock:type_name -> telemetry.v1.Clock
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	0, // 0: telemetry.v1.Batch.dictionary_kind:type_name -> telemetry.v1.Kind
+	2, // 1: telemetry.v1.Batch.origin:type_name -> telemetry.v1.Origin
+	3, // 2: telemetry.v1.Batch.clock:type_name -> telemetry.v1.Clock
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_telemetry_v1_telemetry_proto_init() }
@@ -460,7 +433,7 @@ func file_telemetry_v1_telemetry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_telemetry_v1_telemetry_proto_rawDesc), len(file_telemetry_v1_telemetry_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   4,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
