@@ -18,8 +18,9 @@ const lanes = 8
 // lines writes each reading of a batch as one line.
 func lines(b *telemetryv1.Batch) []string {
 	var out []string
+	dictionary := b.Dictionary()
 	for r := range b.Readings() {
-		s := b.Dictionary[r.Series]
+		s := dictionary[r.Series]
 		out = append(out, fmt.Sprintf("%s/%s/%s[%s]@%d %v %v %v %q", s.Site, s.Device, s.Metric, s.Unit, r.Time, r.Kind, r.Value, r.Flag, r.Text))
 	}
 	return out

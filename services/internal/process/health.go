@@ -47,7 +47,6 @@ func (h *Health) Stopping() {
 
 var errStopping = errors.New("stopping")
 
-
 // Status says whether all parts are ready, and what each has to say: "ready"
 // or the reason why not.
 func (h *Health) Status() (ready bool, parts []PartStatus) {

@@ -67,9 +67,9 @@ func (r *Registry) See(batch *telemetryv1.Batch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	found := false
-	for _, s := range batch.GetDictionary() {
-		d := device{s.GetSite(), s.GetDevice()}
-		m := Metric{Name: s.GetMetric(), Unit: s.GetUnit(), Kind: kindNames[s.GetKind()]}
+	for _, s := range batch.Dictionary() {
+		d := device{s.Site, s.Device}
+		m := Metric{Name: s.Metric, Unit: s.Unit, Kind: kindNames[s.Kind]}
 		metrics, ok := r.known[d]
 		if _, seen := metrics[m]; seen {
 			continue
