@@ -8,9 +8,7 @@
 // invalid UTF-8 and a key that occurs twice by itself.
 package decode
 
-import (
-	"time"
-)
+import "time"
 
 // Kind is the type of a reading's value.
 type Kind uint8
@@ -70,8 +68,9 @@ type Limits struct {
 	Depth int
 	// Keys is how many keys the objects of one payload or item may have together.
 	Keys int
-	// Items is how many items one body may have.
-	Items int
+	// Readings is how many items one body may have, and how many readings all of
+	// them together.
+	Readings int
 	// Text is the greatest length of a value of kind Text, in bytes of UTF-8.
 	Text int
 	// Unit is the greatest length of a unit, in bytes of UTF-8.
@@ -85,14 +84,14 @@ type Limits struct {
 // DefaultLimits returns the limits that hold unless people configure others.
 func DefaultLimits() Limits {
 	return Limits{
-		Payload: 256 << 10,
-		Depth:   8,
-		Keys:    256,
-		Items:   10_000,
-		Text:    1 << 10,
-		Unit:    64,
-		Past:    7 * 24 * time.Hour,
-		Future:  5 * time.Minute,
+		Payload:  256 << 10,
+		Depth:    8,
+		Keys:     256,
+		Readings: 10_000,
+		Text:     1 << 10,
+		Unit:     64,
+		Past:     7 * 24 * time.Hour,
+		Future:   5 * time.Minute,
 	}
 }
 

@@ -70,8 +70,8 @@ func (b *items) read() *Error {
 
 // add reads the next item. The error means that the body cannot be read on.
 func (b *items) add() *Error {
-	if len(b.items) >= b.limits.Items {
-		return tooLarge("", "the body has more than %d items", b.limits.Items)
+	if len(b.items) >= b.limits.Readings {
+		return tooLarge("", "the body has more than %d items", b.limits.Readings)
 	}
 	item, first, outside := Item{Index: len(b.items)}, len(b.readings), b.json.depth()
 	token, err := b.json.next()
@@ -91,6 +91,9 @@ func (b *items) add() *Error {
 		if err := b.leave(outside); err != nil {
 			return err
 		}
+	}
+	if len(b.readings) > b.limits.Readings {
+		return tooLarge("", "the body has more than %d readings", b.limits.Readings)
 	}
 	// Without its bound, an append to one item's readings would overwrite the next.
 	item.Readings = b.readings[first:len(b.readings):len(b.readings)]

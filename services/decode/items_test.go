@@ -110,6 +110,11 @@ func TestItemRefused(t *testing.T) {
 }
 
 func TestBodyRefused(t *testing.T) {
+	metrics := ""
+	for i := range 250 {
+		metrics += fmt.Sprintf(`,"m%d":1`, i)
+	}
+	readings := "[" + strings.Repeat(`{"site":"s","device":"d","values":{`+metrics[1:]+"}},", 40) + `{"site":"s","device":"d","metric":"m","value":1}]`
 	many := "[" + strings.Repeat("0,", 10_000) + "0]"
 	for _, test := range []struct {
 		name, body, reason string
@@ -127,6 +132,7 @@ func TestBodyRefused(t *testing.T) {
 		{"nested much too deep", strings.Repeat(`[`, 1_000_00), decode.ReasonPayload, 1, 10, "nested more than 8 deep"},
 		{"something behind", `[] []`, decode.ReasonPayload, 1, 5, "follows"},
 		{"too many items", many, decode.ReasonTooLarge, 0, 0, "more than 10000 items"},
+		{"too many readings", readings, decode.ReasonTooLarge, 0, 0, "more than 10000 readings"},
 		{"too large", strings.Repeat(" ", 256<<10+1), decode.ReasonTooLarge, 0, 0, "more than 262144"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

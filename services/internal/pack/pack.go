@@ -33,12 +33,12 @@ func New(lanes int) *Packer {
 }
 
 // Add adds readings of one device, which arrived at arrival, in nanoseconds
-// since the Unix epoch. It copies them.
-func (p *Packer) Add(site, device string, readings []decode.Reading, arrival int64) {
-	if len(readings) == 0 {
-		return
-	}
+// since the Unix epoch. It copies them and returns the lane that they are in.
+func (p *Packer) Add(site, device string, readings []decode.Reading, arrival int64) int {
 	i := streams.Lane(site, device, len(p.lanes))
+	if len(readings) == 0 {
+		return i
+	}
 	l := &p.lanes[i]
 	if l.builder.Len() == 0 {
 		p.touched = append(p.touched, i)
@@ -58,6 +58,7 @@ func (p *Packer) Add(site, device string, readings []decode.Reading, arrival int
 		}
 	}
 	p.len += len(readings)
+	return i
 }
 
 // Len returns how many readings were added since the last Take.
