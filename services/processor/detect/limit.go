@@ -1,0 +1,273 @@
+package detect
+
+import (
+	"errors"
+	"math"
+	"reflect"
+	"time"
+
+	"headwater/services/processor/pack"
+)
+
+// Limit finds values beyond a person's hard limits.
+//
+// An episode opens when the value has been beyond a limit for For and closes
+// when it has come back by Hysteresis. Between two readings the earlier one is
+// taken to hold, for Silence at most.
+type Limit struct {
+	// Above and Below are the limits; a value equal to a limit is normal. An
+	// infinite one is no limit: set +Inf for none above, -Inf for none below.
+	Above, Below float64
+	// Hysteresis is by how much the value must come back inside the limit before
+	// the episode closes; 0 or more.
+	Hysteresis float64
+	// For is how long the value must be beyond the limit before the episode
+	// opens; 0 opens with the first reading.
+	For time.Duration
+	// Silence closes an episode whose series has no reading for that long.
+	Silence time.Duration
+}
+
+var _ Detector = (*Limit)(nil)
+
+// Validate returns all that is wrong with the parameters, joined.
+func (l *Limit) Validate() error {
+	var errs []error
+	if math.IsNaN(l.Above) || math.IsNaN(l.Below) || l.Above == math.Inf(-1) || l.Below == math.Inf(1) ||
+		math.IsInf(l.Above, 1) && math.IsInf(l.Below, -1) {
+		errs = append(errs, errors.New("limit: above or below must be a number"))
+	}
+	if l.Below >= l.Above {
+		errs = append(errs, errors.New("limit: below must be less than above"))
+	}
+	if !(l.Hysteresis >= 0) || math.IsInf(l.Hysteresis, 1) {
+		errs = append(errs, errors.New("limit: hysteresis must be 0 or more"))
+	}
+	if l.For < 0 {
+		errs = append(errs, errors.New("limit: for must be 0 or more"))
+	}
+	if l.Silence <= 0 {
+		errs = append(errs, errors.New("limit: silence must be above 0"))
+	}
+	return errors.Join(errs...)
+}
+
+// Bytes is the memory of the state of one series.
+func (l *Limit) Bytes() int { return int(reflect.TypeFor[limitState]().Size()) }
+
+// Start returns the state of a series that has no readings yet.
+func (l *Limit) Start() State { return &limitState{limit: l, last: Sample{Time: before}} }
+
+// Read returns the state that Append wrote.
+func (l *Limit) Read(r *pack.Reader) State {
+	s := &limitState{limit: l, last: readSample(r), side: int8(r.Int())}
+	if s.side != 0 {
+		s.first, s.peak, s.told = readSample(r), r.Float(), r.Float()
+	}
+	if s.side < -1 || s.side > 1 {
+		r.Fail()
+	}
+	return s
+}
+
+// limitState is what Limit knows of one series.
+type limitState struct {
+	limit *Limit
+	last  Sample
+	// first is the first reading beyond the limit, peak the farthest value
+	// since; both only if side is not 0.
+	first Sample
+	peak  float64
+	// told is the score that was told last; 0 while the episode is not open.
+	told float64
+	// side is 1 while the value is above the upper limit, -1 while it is below
+	// the lower, 0 while all is well.
+	side int8
+}
+
+// Append appends the state to b.
+func (s *limitState) Append(b []byte) []byte {
+	b = pack.Int(appendSample(b, s.last), int64(s.side))
+	if s.side != 0 {
+		b = pack.Float(pack.Float(appendSample(b, s.first), s.peak), s.told)
+	}
+	return b
+}
+
+// Open returns the score that was told last of the open episode, or 0.
+func (s *limitState) Open() float64 { return s.told }
+
+// Due is when `for` or the silence is over.
+func (s *limitState) Due() int64 {
+	if s.side == 0 {
+		return Never
+	}
+	due := s.last.Time + int64(s.limit.Silence)
+	if s.told == 0 {
+		// At the very end a reading may still say that it did not last.
+		due = min(due, s.first.Time+int64(s.limit.For)+1)
+	}
+	return due
+}
+
+// Observe judges the next reading.
+func (s *limitState) Observe(r Sample, unit string, out []Verdict) []Verdict {
+	side := s.limit.side(r.Value)
+	if s.side == 0 && side == 0 {
+		s.last = r
+		return out
+	}
+	out = s.Tick(r.Time, unit, out)
+	s.last = r
+	switch {
+	case s.told > 0 && s.back(r.Value):
+		out = append(out, s.closed(r.Time, s.limit.sentenceBack(s, unit)))
+		s.clear()
+	case s.told > 0:
+		s.track(r.Value)
+		if score := s.score(r.Value); score >= s.told*telling {
+			out = append(out, s.beyond(Update, r.Time, unit))
+		}
+		return out
+	case s.side != 0 && side != s.side:
+		s.clear()
+	}
+	if side == 0 {
+		return out
+	}
+	if s.side == 0 {
+		s.side, s.first, s.peak = side, r, r.Value
+	}
+	s.track(r.Value)
+	if r.Time-s.first.Time >= int64(s.limit.For) {
+		out = append(out, s.beyond(Open, r.Time, unit))
+	}
+	return out
+}
+
+// Tick opens an episode that has lasted for long enough and closes one whose
+// series is silent.
+func (s *limitState) Tick(now int64, unit string, out []Verdict) []Verdict {
+	if s.side == 0 {
+		return out
+	}
+	quiet := s.last.Time + int64(s.limit.Silence)
+	if opens := s.first.Time + int64(s.limit.For); s.told == 0 && opens < now && opens < quiet {
+		out = append(out, s.beyond(Open, opens, unit))
+	}
+	if quiet > now {
+		return out
+	}
+	if s.told > 0 {
+		out = append(out, s.closed(quiet, silent(s.limit.Silence, s.last, unit)))
+	}
+	s.clear()
+	return out
+}
+
+// Stop closes the open episode for a reason of the caller's.
+func (s *limitState) Stop(now int64, reason string, out []Verdict) []Verdict {
+	if s.told > 0 {
+		out = append(out, s.closed(max(now, s.last.Time), reason))
+	}
+	s.clear()
+	return out
+}
+
+func (s *limitState) clear() { s.side, s.told, s.first, s.peak = 0, 0, Sample{}, 0 }
+
+// track remembers the farthest value.
+func (s *limitState) track(v float64) {
+	if s.side > 0 {
+		s.peak = max(s.peak, v)
+	} else {
+		s.peak = min(s.peak, v)
+	}
+}
+
+// back reports whether the value has come back far enough.
+func (s *limitState) back(v float64) bool {
+	if s.side > 0 {
+		return v <= s.limit.Above-s.limit.Hysteresis
+	}
+	return v >= s.limit.Below+s.limit.Hysteresis
+}
+
+// score is 1 at the limit and rises with the distance: by one for half the
+// width of the band between two limits, or for as much as a single limit is
+// away from zero.
+func (s *limitState) score(v float64) float64 {
+	l := s.limit
+	bound := s.bound()
+	scale := math.Abs(bound)
+	switch {
+	case !math.IsInf(l.Above, 0) && !math.IsInf(l.Below, 0):
+		scale = l.Above/2 - l.Below/2
+	case scale == 0 && l.Hysteresis > 0:
+		scale = l.Hysteresis
+	case scale == 0:
+		scale = 1
+	}
+	return ratio(scale+(v-bound)*float64(s.side), scale)
+}
+
+func (s *limitState) bound() float64 {
+	if s.side > 0 {
+		return s.limit.Above
+	}
+	return s.limit.Below
+}
+
+// beyond makes the verdict of an episode that opens or gets worse.
+func (s *limitState) beyond(phase Phase, at int64, unit string) Verdict {
+	s.told = s.score(s.last.Value)
+	v := s.verdict(phase, at)
+	v.Evidence.Score = s.told
+	v.Evidence.Sentence = quantity(s.last.Value, unit) + ": " + s.where() + " the limit of " + quantity(s.bound(), unit)
+	if lasted := time.Duration(at - s.first.Time); lasted > 0 {
+		v.Evidence.Sentence += " for " + span(lasted)
+	}
+	return v
+}
+
+func (s *limitState) closed(at int64, sentence string) Verdict {
+	v := s.verdict(Close, at)
+	v.Evidence.Sentence = sentence
+	return v
+}
+
+func (s *limitState) verdict(phase Phase, at int64) Verdict {
+	return Verdict{Phase: phase, Start: s.first.Time, Time: at, Evidence: Evidence{
+		Value: s.last.Value, Baseline: s.bound(), Low: s.limit.Below, High: s.limit.Above,
+		Samples: distinct(s.first, s.last),
+	}}
+}
+
+func (s *limitState) where() string {
+	if s.side > 0 {
+		return "above"
+	}
+	return "below"
+}
+
+// side returns on which side of the limits the value lies.
+func (l *Limit) side(v float64) int8 {
+	switch {
+	case v > l.Above:
+		return 1
+	case v < l.Below:
+		return -1
+	default:
+		return 0
+	}
+}
+
+// sentenceBack says that the value came back inside the limit.
+func (l *Limit) sentenceBack(s *limitState, unit string) string {
+	extreme := "highest"
+	if s.side < 0 {
+		extreme = "lowest"
+	}
+	return quantity(s.last.Value, unit) + ": no longer " + s.where() + " the limit of " + quantity(s.bound(), unit) +
+		" after " + span(time.Duration(s.last.Time-s.first.Time)) + ", " + extreme + " " + quantity(s.peak, unit)
+}

@@ -1,0 +1,350 @@
+package detect
+
+import (
+	"errors"
+	"math"
+	"reflect"
+	"time"
+
+	"headwater/services/processor/pack"
+)
+
+// Rate finds values that rise or fall by a fixed amount within a time: the door
+// of the warehouse that was left open.
+//
+// A reading is compared with the lowest (for a fall the highest) of the
+// readings within Within before it. A series that reports more seldom than that
+// is compared with its last reading, the change taken in proportion to the
+// time: what rose by twice the amount in twice the time has risen by the amount
+// within some part of it. Across Silence nothing is compared.
+//
+// An episode remembers the baseline that it rose from. It closes when half of
+// the rise is undone, or when the value has not risen further for Settle: that
+// is the new normal then.
+type Rate struct {
+	// Rise and Fall are the changes that are abnormal, both positive; 0 for
+	// none.
+	Rise, Fall float64
+	// Within is the time in which the change happens.
+	Within time.Duration
+	// Settle is how long an episode lasts without a further change of at least a
+	// tenth of Rise or Fall in its direction.
+	Settle time.Duration
+	// Silence closes an episode whose series has no reading for that long.
+	Silence time.Duration
+}
+
+var _ Detector = (*Rate)(nil)
+
+const (
+	// slots is how many candidates for a baseline are kept in each direction.
+	// Readings that come faster than Within/slots are thinned out: the time in
+	// which a change is seen may then be shorter than Within by one part in
+	// slots-1, never longer.
+	slots = 32
+	// further is the part of Rise or Fall that counts as a further change.
+	further = 0.1
+)
+
+// Validate returns all that is wrong with the parameters, joined.
+func (p *Rate) Validate() error {
+	var errs []error
+	for _, change := range []float64{p.Rise, p.Fall} {
+		if !(change >= 0) || math.IsInf(change, 1) {
+			errs = append(errs, errors.New("rate: rise and fall must be 0 or more"))
+		}
+	}
+	if p.Rise == 0 && p.Fall == 0 {
+		errs = append(errs, errors.New("rate: rise or fall must be above 0"))
+	}
+	if p.Within <= 0 || p.Settle <= 0 || p.Silence <= 0 {
+		errs = append(errs, errors.New("rate: within, settle and silence must be above 0"))
+	}
+	return errors.Join(errs...)
+}
+
+// Bytes is the most memory that the state of one series takes; most series take
+// a quarter of it.
+func (p *Rate) Bytes() int {
+	n := int(reflect.TypeFor[rateState]().Size())
+	for _, change := range []float64{p.Rise, p.Fall} {
+		if change > 0 {
+			n += slots * int(reflect.TypeFor[Sample]().Size())
+		}
+	}
+	return n
+}
+
+// Start returns the state of a series that has no readings yet.
+func (p *Rate) Start() State { return &rateState{rate: p, last: Sample{Time: before}} }
+
+// rateState is what Rate knows of one series.
+type rateState struct {
+	rate *Rate
+	last Sample
+	// lowest and highest are the candidates for the baseline of a rise and of a
+	// fall while no episode is open.
+	lowest, highest candidates
+	episode         *rise
+}
+
+// rise is an open episode, in either direction.
+type rise struct {
+	// base is what the value changed from, peak the farthest reading, level the
+	// last one that was a further change.
+	base, peak, level Sample
+	start             int64
+	told              float64
+	// sign is 1 for a rise and -1 for a fall.
+	sign float64
+}
+
+// candidates are readings, oldest first, each lower (times sign) than all that
+// came after the one before it: the first is the lowest of all.
+type candidates []Sample
+
+// push adds the newest reading.
+func (c candidates) push(s Sample, sign float64, within time.Duration) candidates {
+	n := len(c)
+	for n > 0 && c[n-1].Value*sign >= s.Value*sign {
+		n--
+	}
+	c = c[:n]
+	// Of readings close together only the first is kept: it is the lowest, or it
+	// would have been removed above.
+	if n > 0 && s.Time-c[n-1].Time <= int64(within)/(slots-1) {
+		return c
+	}
+	return append(c, s)
+}
+
+// expire removes the readings before the time.
+func (c candidates) expire(from int64) candidates {
+	n := 0
+	for n < len(c) && c[n].Time < from {
+		n++
+	}
+	if n == 0 {
+		return c
+	}
+	return c[:copy(c, c[n:])]
+}
+
+// Append appends the state to b.
+func (s *rateState) Append(b []byte) []byte {
+	b = appendSample(b, s.last)
+	for _, c := range [...]candidates{s.lowest, s.highest} {
+		b = pack.Times(b, len(c), func(i int) int64 { return c[i].Time })
+		b = pack.Values(b, len(c), func(i int) float64 { return c[i].Value })
+	}
+	b = pack.Bool(b, s.episode != nil)
+	if e := s.episode; e != nil {
+		b = appendSample(appendSample(appendSample(b, e.base), e.peak), e.level)
+		b = pack.Bool(pack.Float(pack.Int(b, e.start), e.told), e.sign > 0)
+	}
+	return b
+}
+
+// Read returns the state that Append wrote.
+func (p *Rate) Read(r *pack.Reader) State {
+	s := &rateState{rate: p, last: readSample(r)}
+	for _, c := range [...]*candidates{&s.lowest, &s.highest} {
+		times := r.Times()
+		for i, v := range r.Values(len(times)) {
+			*c = append(*c, Sample{Time: times[i], Value: v})
+		}
+	}
+	if r.Bool() {
+		s.episode = &rise{base: readSample(r), peak: readSample(r), level: readSample(r), start: r.Int(), told: r.Float(), sign: -1}
+		if r.Bool() {
+			s.episode.sign = 1
+		}
+	}
+	return s
+}
+
+// Open returns the score that was told last of the open episode, or 0.
+func (s *rateState) Open() float64 {
+	if s.episode == nil {
+		return 0
+	}
+	return s.episode.told
+}
+
+// Due is when an open episode settles or its series is silent.
+func (s *rateState) Due() int64 {
+	if s.episode == nil {
+		return Never
+	}
+	return min(s.episode.level.Time+int64(s.rate.Settle), s.last.Time+int64(s.rate.Silence))
+}
+
+// Observe judges the next reading.
+func (s *rateState) Observe(r Sample, unit string, out []Verdict) []Verdict {
+	if s.episode != nil {
+		out = s.Tick(r.Time, unit, out)
+	}
+	if s.episode != nil {
+		return s.follow(r, unit, out)
+	}
+	if s.last.Time == before || r.Time-s.last.Time >= int64(s.rate.Silence) {
+		s.restart(r)
+		return out
+	}
+	for _, sign := range [...]float64{1, -1} {
+		threshold, c := s.rate.Rise, &s.lowest
+		if sign < 0 {
+			threshold, c = s.rate.Fall, &s.highest
+		}
+		if threshold == 0 {
+			continue
+		}
+		*c = c.expire(r.Time - int64(s.rate.Within))
+		base, longer := s.last, max(1, float64(r.Time-s.last.Time)/float64(s.rate.Within))
+		if len(*c) > 0 {
+			base, longer = (*c)[0], 1
+		}
+		if change := (r.Value - base.Value) * sign; change >= threshold*longer {
+			return append(out, s.open(base, r, sign, change/longer, unit))
+		}
+		*c = c.push(r, sign, s.rate.Within)
+	}
+	s.last = r
+	return out
+}
+
+// restart forgets what came before the reading.
+func (s *rateState) restart(r Sample) {
+	s.last, s.episode = r, nil
+	s.lowest, s.highest = s.lowest[:0], s.highest[:0]
+	if s.rate.Rise > 0 {
+		s.lowest = append(s.lowest, r)
+	}
+	if s.rate.Fall > 0 {
+		s.highest = append(s.highest, r)
+	}
+}
+
+// open begins an episode with a reading that is too far from its baseline.
+// Change is how far within the time of the rule.
+func (s *rateState) open(base, r Sample, sign, change float64, unit string) Verdict {
+	threshold, c := s.rate.Rise, s.lowest
+	if sign < 0 {
+		threshold, c = s.rate.Fall, s.highest
+	}
+	samples := thin(append(c, r))
+	if len(c) == 0 {
+		samples = []Sample{base, r}
+	}
+	e := &rise{base: base, peak: r, level: r, start: r.Time, sign: sign}
+	s.episode, s.last = e, r
+	v := s.verdict(Open, r.Time, samples)
+	v.Evidence.Score = ratio(change, threshold)
+	v.Evidence.Sentence = s.sentence("rose", "fell", r, unit)
+	// The score of a slow series is of a part of its rise; what comes later is
+	// measured on the whole.
+	e.told = max(v.Evidence.Score, ratio((r.Value-base.Value)*sign, threshold))
+	s.lowest, s.highest = s.lowest[:0], s.highest[:0]
+	return v
+}
+
+// follow judges a reading while an episode is open.
+func (s *rateState) follow(r Sample, unit string, out []Verdict) []Verdict {
+	e := s.episode
+	s.last = r
+	threshold := s.rate.Rise
+	if e.sign < 0 {
+		threshold = s.rate.Fall
+	}
+	if (r.Value-e.peak.Value)*e.sign > 0 {
+		e.peak = r
+	}
+	if (r.Value-e.level.Value)*e.sign >= threshold*further {
+		e.level = r
+	}
+	if (e.peak.Value-r.Value)*e.sign >= (e.peak.Value-e.base.Value)*e.sign/2 {
+		sentence := quantity(r.Value, unit) + ": back by half or more after " + s.changed("rising ", "falling ", e.peak, unit) +
+			" to " + quantity(e.peak.Value, unit)
+		out = append(out, s.closed(r.Time, sentence))
+		s.restart(r)
+		return out
+	}
+	if score := ratio((r.Value-e.base.Value)*e.sign, threshold); score >= e.told*telling {
+		e.told = score
+		v := s.verdict(Update, r.Time, distinct(e.base, r))
+		v.Evidence.Score = score
+		v.Evidence.Sentence = s.sentence("has risen", "has fallen", r, unit)
+		out = append(out, v)
+	}
+	return out
+}
+
+// Tick closes an episode that has settled or whose series is silent.
+func (s *rateState) Tick(now int64, unit string, out []Verdict) []Verdict {
+	due := s.Due()
+	if due > now {
+		return out
+	}
+	sentence := silent(s.rate.Silence, s.last, unit)
+	if e := s.episode; due == e.level.Time+int64(s.rate.Settle) {
+		direction := "risen"
+		if e.sign < 0 {
+			direction = "fallen"
+		}
+		sentence = quantity(s.last.Value, unit) + ": has not " + direction + " further for " + span(s.rate.Settle) +
+			", taken as the new normal"
+	}
+	out = append(out, s.closed(due, sentence))
+	s.restart(s.last)
+	return out
+}
+
+// Stop closes the open episode for a reason of the caller's.
+func (s *rateState) Stop(now int64, reason string, out []Verdict) []Verdict {
+	if s.episode != nil {
+		out = append(out, s.closed(max(now, s.last.Time), reason))
+		s.restart(s.last)
+	}
+	return out
+}
+
+func (s *rateState) closed(at int64, sentence string) Verdict {
+	v := s.verdict(Close, at, distinct(s.episode.base, s.episode.peak, s.last))
+	v.Evidence.Sentence = sentence
+	return v
+}
+
+func (s *rateState) verdict(phase Phase, at int64, samples []Sample) Verdict {
+	e := s.episode
+	v := Verdict{Phase: phase, Start: e.start, Time: at, Evidence: Evidence{
+		Value: s.last.Value, Baseline: e.base.Value, Low: math.Inf(-1), High: math.Inf(1), Samples: samples,
+	}}
+	if s.rate.Rise > 0 {
+		v.Evidence.High = min(e.base.Value+s.rate.Rise, math.MaxFloat64)
+	}
+	if s.rate.Fall > 0 {
+		v.Evidence.Low = max(e.base.Value-s.rate.Fall, -math.MaxFloat64)
+	}
+	return v
+}
+
+// sentence says how far the reading is from the baseline and what is allowed.
+func (s *rateState) sentence(up, down string, r Sample, unit string) string {
+	threshold := s.rate.Rise
+	if s.episode.sign < 0 {
+		threshold = s.rate.Fall
+	}
+	return quantity(r.Value, unit) + ": " + s.changed(up+" ", down+" ", r, unit) +
+		" (limit " + quantity(threshold, unit) + " in " + span(s.rate.Within) + ")"
+}
+
+// changed says how far the reading is from the baseline and in what time.
+func (s *rateState) changed(up, down string, r Sample, unit string) string {
+	e := s.episode
+	verb := up
+	if e.sign < 0 {
+		verb = down
+	}
+	change := min((r.Value-e.base.Value)*e.sign, math.MaxFloat64)
+	return verb + quantity(change, unit) + " in " + span(time.Duration(r.Time-e.base.Time))
+}

@@ -1,0 +1,67 @@
+package detect
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// number writes v as people read it: a few digits, no trailing zeros.
+func number(v float64) string {
+	a := math.Abs(v)
+	digits := 3
+	switch {
+	case a == 0:
+		return "0"
+	case a >= 1e7 || a < 1e-3:
+		return strconv.FormatFloat(v, 'g', 4, 64)
+	case a >= 100:
+		digits = 1
+	case a >= 1:
+		digits = 2
+	}
+	s := strconv.FormatFloat(v, 'f', digits, 64)
+	if strings.Contains(s, ".") {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	return s
+}
+
+// quantity writes v with its unit, if that is known.
+func quantity(v float64, unit string) string {
+	if unit == "" {
+		return number(v)
+	}
+	return number(v) + " " + unit
+}
+
+// span writes a duration in its two greatest units.
+func span(d time.Duration) string {
+	if d < 10*time.Second && d%time.Second != 0 {
+		return number(d.Seconds()) + " s"
+	}
+	// The smaller of the two units is rounded.
+	for _, u := range [...]struct {
+		from, unit time.Duration
+	}{{24 * time.Hour, time.Hour}, {time.Hour, time.Minute}, {0, time.Second}} {
+		if r := d.Round(u.unit); r >= u.from {
+			d = r
+			break
+		}
+	}
+	var parts []string
+	for _, u := range [...]struct {
+		length time.Duration
+		name   string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
+		if n := d / u.length; n > 0 {
+			parts = append(parts, strconv.FormatInt(int64(n), 10)+" "+u.name)
+			d -= n * u.length
+		}
+	}
+	if len(parts) == 0 {
+		return "0 s"
+	}
+	return strings.Join(parts, " ")
+}
