@@ -119,15 +119,17 @@ func Version() string {
 // Main runs a process and returns its exit code. The flags of Base and of C are
 // read from the arguments, else from the environment; run works until ctx ends
 // and its work has drained. The first signal to stop ends ctx, a second one ends
-// the process at once.
-func Main[C any](name, description string, run func(ctx context.Context, p *Process, cfg C) error) int {
+// the process at once. Options change how the flags are read.
+func Main[C any](name, description string, run func(ctx context.Context, p *Process, cfg C) error, options ...kong.Option) int {
 	var flags struct {
 		Base   `embed:""`
 		Config C                `embed:""`
 		Show   kong.VersionFlag `name:"version" help:"Print the version and exit."`
 	}
-	parser, err := kong.New(&flags, kong.Name(name), kong.Description(description),
-		kong.Vars{"version": Version()}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	parser, err := kong.New(&flags, append([]kong.Option{
+		kong.Name(name), kong.Description(description), kong.Vars{"version": Version()},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	}, options...)...)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		return 2

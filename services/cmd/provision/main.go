@@ -1,0 +1,50 @@
+// Command provision makes the streams, keeps the configuration file in force and
+// cleans up what nobody needs any more. One is enough; more do no harm.
+package main
+
+import (
+	"context"
+	"os"
+
+	"headwater/services/configfile"
+	"headwater/services/internal/process"
+	"headwater/streams"
+)
+
+type config struct {
+	process.AdminConfig `embed:""`
+	process.NATSConfig  `embed:""`
+	File                configfile.Config `embed:""`
+
+	Lanes    int   `help:"Number of lanes, for good; 0 keeps it, or takes 8." default:"0" env:"HEADWATER_LANES"`
+	Replicas int   `help:"Copies of each stream: 1, or 3 on a cluster." default:"1" env:"HEADWATER_REPLICAS"`
+	MaxBytes int64 `help:"What all streams together may take on the disk, in bytes." default:"8589934592" env:"HEADWATER_MAX_BYTES"`
+	Once     bool  `help:"Make the streams and exit."`
+}
+
+func main() {
+	os.Exit(process.Main("provision", "Makes Headwater's streams and keeps its configuration in force.", run))
+}
+
+func run(ctx context.Context, p *process.Process, cfg config) error {
+	nc, js, err := p.Connect(cfg.NATSConfig)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	if _, err := streams.Ensure(ctx, js, streams.Options{Lanes: cfg.Lanes, Replicas: cfg.Replicas, MaxBytes: cfg.MaxBytes}); err != nil || cfg.Once {
+		return err
+	}
+	files, err := configfile.New(cfg.File, configfile.Deps{JS: js, Log: p.Log, Metrics: p.Metrics})
+	if err != nil {
+		return err
+	}
+	admin, err := p.Admin(cfg.AdminConfig)
+	if err != nil {
+		return err
+	}
+	janitor := streams.Janitor{JS: js, Log: p.Log}
+	return p.Run(ctx, admin,
+		process.Part{Name: "configfile", Run: files.Run, Ready: files.Ready},
+		process.Part{Name: "janitor", Run: janitor.Run})
+}
