@@ -5,7 +5,15 @@
   const charts = new Map(); // metric -> Chart
   const reduced = matchMedia('(prefers-reduced-motion: reduce)');
 
-  const number = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 5 });
+  const formats = [0, 1, 2, 3].map((n) => new Intl.NumberFormat(undefined, { maximumFractionDigits: n }));
+  const tiny = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 4, notation: 'scientific' });
+  const number = {
+    format(v) {
+      const a = Math.abs(v);
+      if (a !== 0 && (a < 1e-3 || a >= 1e9)) return tiny.format(v);
+      return formats[a >= 10000 ? 0 : a >= 1000 ? 1 : a >= 10 ? 2 : 3].format(v);
+    },
+  };
   const part = (options) => new Intl.DateTimeFormat(undefined, { hourCycle: 'h23', ...options });
   const seconds = part({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
   const minutes = part({ hour: '2-digit', minute: '2-digit' });
@@ -183,7 +191,7 @@
         ],
         bands: [{ series: [1, 2], fill: alpha(c.line, 22) }],
         axes: [
-          { ...axis, space: 80, values: (u, splits, i, space, step) => this.times(splits, step) },
+          { ...axis, size: 40, space: 80, values: (u, splits, i, space, step) => this.times(splits, step) },
           {
             ...axis,
             space: 36,
@@ -268,7 +276,8 @@
       const say = (v) => (this.flag ? (v >= 0.5 ? 'on' : 'off') : number.format(v));
       let text = `${say(data[3][i])}${unit}`;
       if (data[1][i] !== data[2][i]) text += ` (${say(data[2][i])} to ${say(data[1][i])})`;
-      text += ` · ${moment.format(new Date(data[0][i] * 1000))}`;
+      const date = new Date(data[0][i] * 1000);
+      text += ` · ${(date.toDateString() === new Date().toDateString() ? seconds : moment).format(date)}`;
       const at = data[0][i] * 1000;
       const e = this.episodes.find((x) => Date.parse(x.start) <= at && (!x.end || at <= Date.parse(x.end)));
       if (e && index !== null && index !== undefined) text += ` · ${e.sentence}`;

@@ -107,8 +107,6 @@ func payloadText(b []byte) (text string, isText bool) {
 			case r == '\n' || r == '\t' || unicode.IsPrint(r) && !bidi(r):
 				s.WriteRune(r)
 				readable++
-			case r < 0x20:
-				s.WriteRune('\u2400' + r)
 			default:
 				s.WriteString("⟨" + strings.ToUpper(strconv.FormatInt(int64(r), 16)) + "⟩")
 			}
