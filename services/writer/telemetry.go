@@ -1,0 +1,153 @@
+package writer
+
+import (
+	"context"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/streams"
+)
+
+const (
+	// maxBatchBytes bounds the text of a batch beside its points: texts are long.
+	maxBatchBytes = 4 << 20
+	// maxBatchMessages bounds the messages of a batch, because all writers share
+	// a bounded number of unacknowledged ones.
+	maxBatchMessages = 1000
+	maxFetch         = 512
+)
+
+// batch is the readings of some messages on their way into InfluxDB.
+type batch struct {
+	lines    lines
+	messages []jetstream.Msg
+	starts   []int // the first line of each message
+	since    time.Time
+}
+
+func (b *batch) reset() {
+	b.lines.reset()
+	clear(b.messages)
+	b.messages, b.starts = b.messages[:0], b.starts[:0]
+}
+
+// telemetry moves TELEMETRY into the bucket of the readings. Batches is all the
+// memory there is: one fills while the others are in flight. While InfluxDB is
+// away none comes free, and nothing more is fetched.
+type telemetry struct {
+	s        *Service
+	consumer jetstream.Consumer
+	encoder  encoder
+	free     chan *batch
+	// perMessage is how many readings a message has had lately.
+	perMessage float64
+}
+
+// run reads until stop ends, and returns when what it read is stored or given
+// back.
+func (t *telemetry) run(stop, work context.Context) {
+	t.free = make(chan *batch, t.s.cfg.InFlight+1)
+	for range cap(t.free) {
+		t.free <- new(batch)
+	}
+	var flights sync.WaitGroup
+	defer flights.Wait()
+	for {
+		var b *batch
+		select {
+		case <-stop.Done():
+			return
+		case b = <-t.free:
+		}
+		t.fill(stop, work, b)
+		flights.Go(func() {
+			t.store(stop, work, b)
+			b.reset()
+			t.free <- b
+		})
+	}
+}
+
+// fill fetches messages until the batch is full or old enough.
+func (t *telemetry) fill(stop, work context.Context, b *batch) {
+	for stop.Err() == nil {
+		err := fetch(t.consumer, t.want(b), t.s.cfg.FlushInterval, func(m jetstream.Msg) { t.add(stop, work, b, m) })
+		t.s.input(stop, streams.StreamTelemetry, err)
+		switch {
+		case b.lines.count() >= t.s.cfg.BatchPoints, len(b.lines.text) >= maxBatchBytes, len(b.messages) >= maxBatchMessages:
+			return
+		case len(b.messages) > 0 && time.Since(b.since) >= t.s.cfg.FlushInterval:
+			return
+		}
+	}
+}
+
+// want returns how many messages fill the batch, about.
+func (t *telemetry) want(b *batch) int {
+	room := float64(t.s.cfg.BatchPoints - b.lines.count())
+	return max(1, min(int(room/max(1, t.perMessage)), maxBatchMessages-len(b.messages), maxFetch))
+}
+
+// add adds the readings of a message to the batch. One without readings is
+// done with, and so is one that does not decode, as a dead letter.
+func (t *telemetry) add(stop, work context.Context, b *batch, m jetstream.Msg) {
+	readings, err := streams.DecodeTelemetry(m.Data())
+	switch {
+	case err != nil:
+		t.s.malformed(stop, work, m, err)
+		return
+	case len(readings.GetSeries()) == 0: // the clock
+		t.s.ack(m)
+		return
+	}
+	if len(b.messages) == 0 {
+		b.since = time.Now()
+	}
+	b.messages = append(b.messages, m)
+	b.starts = append(b.starts, b.lines.count())
+	t.encoder.append(&b.lines, readings)
+	const memory = 0.9
+	t.perMessage = memory*t.perMessage + (1-memory)*float64(len(readings.GetSeries()))
+	if meta, err := m.Metadata(); err == nil {
+		t.s.metrics.pending.Set(float64(meta.NumPending))
+	}
+}
+
+// store stores a batch and acknowledges its messages, or gives them back.
+func (t *telemetry) store(stop, work context.Context, b *batch) {
+	if len(b.messages) == 0 {
+		return
+	}
+	t.s.metrics.size.Observe(float64(b.lines.count()))
+	release := t.s.holds.add(b.messages)
+	err := t.s.store(stop, work, request{
+		bucket: t.s.cfg.bucket(0), lines: &b.lines, deadLetter: b.deadLetter,
+	})
+	release()
+	for _, m := range b.messages {
+		if err != nil {
+			t.s.giveBack(m)
+			continue
+		}
+		t.s.ack(m)
+	}
+}
+
+// deadLetter finds out which reading a line is of. It decodes the message once
+// more: refusals are rare, and the batch need not remember.
+func (b *batch) deadLetter(line int) streams.DeadLetter {
+	i := sort.SearchInts(b.starts, line+1) - 1
+	m := b.messages[i]
+	d := streams.DeadLetter{Origin: m.Subject()}
+	readings, err := streams.DecodeTelemetry(m.Data())
+	if err != nil {
+		return d // it has been decoded before
+	}
+	series := readings.Dictionary()[readings.GetSeries()[line-b.starts[i]]]
+	d.Site, d.Device = series.Site, series.Device
+	d.Arrived = time.Unix(0, readings.GetArrival())
+	return d
+}
