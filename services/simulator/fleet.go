@@ -19,7 +19,8 @@ type device struct {
 	interval time.Duration // 0: whenever the link has room
 	phase    time.Duration // of the timetable after the start, below interval
 
-	due   int64  // event time of the next reading, ns since the epoch
+	grid  int64  // the timetable's first reading, ns since the epoch
+	due   int64  // event time of the next reading, likewise
 	last  int64  // event time of the last reading
 	order uint64 // among those that are due at the same time
 }
@@ -31,7 +32,8 @@ const firstWithin = 10 * time.Second
 // begin sets the first reading at the start, in ns since the epoch.
 func (d *device) begin(start int64, paced bool) {
 	start -= start % int64(time.Millisecond)
-	d.due = start + int64(d.phase)
+	d.grid = start + int64(d.phase)
+	d.due = d.grid
 	if !paced && d.interval > firstWithin {
 		d.due = start + int64(float64(d.phase)/float64(d.interval)*float64(firstWithin))
 	}
@@ -40,14 +42,14 @@ func (d *device) begin(start int64, paced bool) {
 // next takes the event time of the reading that is due and sets the one after
 // it. Event times of a device are microseconds at the finest and never repeat,
 // so that each reading stays one of its own however often it is sent.
-func (d *device) next(now, start int64) int64 {
+func (d *device) next(now int64) int64 {
 	t := d.due
 	if d.interval == 0 {
 		t, d.due = now, now
 	} else {
 		d.due += int64(d.interval)
-		if grid := start + int64(d.phase); t < grid && grid < d.due {
-			d.due = grid // the first reading was an early one
+		if t < d.grid && d.grid < d.due {
+			d.due = d.grid // t was the early reading of begin
 		}
 	}
 	t -= t % int64(time.Microsecond)

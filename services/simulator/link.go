@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -24,7 +25,7 @@ const (
 	ackTimeout = 30 * time.Second
 	// writeTimeout bounds how long the server may leave a reading unread before
 	// the connection counts as dead.
-	writeTimeout = 5 * time.Second
+	writeTimeout = 3 * time.Second
 	// drainTimeout bounds how long a link that stops waits for the
 	// acknowledgements of what it has sent.
 	drainTimeout = 5 * time.Second
@@ -43,24 +44,25 @@ type link struct {
 	password string
 
 	devices timetable
-	start   int64 // of the timetable, ns since the epoch
 	order   uint64
 
 	// unacked are readings sent at QoS 1 on a connection that has ended.
 	unacked []message
+	// publishing counts the publishers of the connections that have not ended.
+	publishing sync.WaitGroup
 }
 
 // message is one reading on its way.
 type message struct {
 	topic   string
 	payload []byte
-	token   mqtt.Token
+	// token gets the client's token once the client has taken the reading.
+	token chan mqtt.Token
 }
 
-// begin lets the devices of the link report from the start on, in ns since the
-// epoch.
-func (l *link) begin(devices []*device, start int64) {
-	l.devices, l.start = devices, start
+// begin lets the link carry the devices.
+func (l *link) begin(devices []*device) {
+	l.devices = devices
 	heap.Init(&l.devices)
 }
 
@@ -80,6 +82,7 @@ func (l *link) run(ctx context.Context, c *connection) {
 	}
 	l.service.counters.lost.Add(int64(len(l.unacked)))
 	l.unacked = nil
+	l.publishing.Wait()
 }
 
 // connection is one MQTT session that was opened.
@@ -137,17 +140,21 @@ func (l *link) dial(ctx context.Context) (*connection, error) {
 // unacknowledged, then the readings as they come due. It says whether the link
 // has done all it should.
 func (l *link) session(ctx context.Context, c *connection) (done bool) {
-	cfg := &l.service.cfg
-	slots := make(chan struct{}, cfg.InFlight)
-	sent := make(chan message, cfg.InFlight)
+	// Neither channel of messages ever blocks: each has room for every slot.
+	inFlight := l.service.cfg.InFlight
+	slots := make(chan struct{}, inFlight)
+	out := make(chan message, inFlight)
+	sent := make(chan message, inFlight)
 	again := l.unacked
 	l.unacked = nil
-	acked := make(chan []message)
-	go func() { acked <- l.collect(ctx, c, sent, slots) }()
+	collected := make(chan []message)
+	go func() { collected <- l.collect(ctx, c, sent, slots) }()
+	l.publishing.Go(func() { l.publish(c, out) })
 
 	send := func(m message) {
-		m.token = c.client.Publish(m.topic, byte(cfg.QoS), false, m.payload)
+		m.token = make(chan mqtt.Token, 1)
 		sent <- m
+		out <- m
 	}
 	for len(again) > 0 && take(ctx, c, slots) {
 		l.service.counters.resent.Add(1)
@@ -162,8 +169,9 @@ func (l *link) session(ctx context.Context, c *connection) (done bool) {
 		l.service.counters.published.Add(1)
 		send(m)
 	}
+	close(out)
 	close(sent)
-	l.unacked = append(<-acked, again...)
+	l.unacked = append(<-collected, again...)
 	c.client.Disconnect(quiesce)
 	c.fail(nil)
 	if cause := context.Cause(c.broken); cause != nil && !errors.Is(cause, context.Canceled) {
@@ -172,6 +180,18 @@ func (l *link) session(ctx context.Context, c *connection) (done bool) {
 		return ctx.Err() != nil || len(l.unacked) == 0 && l.service.spent()
 	}
 	return true
+}
+
+// publish hands readings to the client, which blocks for up to writeTimeout
+// when the connection breaks meanwhile. That is why it has a goroutine of its
+// own: the link need not wait for it to go on with a new connection.
+func (l *link) publish(c *connection, out <-chan message) {
+	for m := range out {
+		if c.broken.Err() != nil {
+			return
+		}
+		m.token <- c.client.Publish(m.topic, byte(l.service.cfg.QoS), false, m.payload)
+	}
 }
 
 // take waits for room for one more reading in flight. It returns false when ctx
@@ -208,7 +228,7 @@ func (l *link) await(ctx context.Context, c *connection, slots chan<- struct{}) 
 	}
 	now := time.Now().UnixNano()
 	l.service.counters.skipped.Add(d.skip(now, patience))
-	t := d.next(now, l.start)
+	t := d.next(now)
 	l.order++
 	d.order = l.order
 	l.devices.moved()
@@ -231,7 +251,7 @@ func (l *link) collect(ctx context.Context, c *connection, sent <-chan message, 
 	var unacked []message
 	for m := range sent {
 		late.Reset(ackTimeout)
-		if err := settle(drained, c, m.token, late.C); err == nil {
+		if err := settle(drained, c, m, late.C); err == nil {
 			l.service.counters.acknowledged.Add(1)
 		} else {
 			if !errors.Is(err, errStopped) {
@@ -254,21 +274,25 @@ var (
 )
 
 // settle waits for one acknowledgement.
-func settle(drained context.Context, c *connection, token mqtt.Token, late <-chan time.Time) error {
-	select {
-	case <-token.Done():
-		return token.Error()
-	default:
-	}
-	select {
-	case <-token.Done():
-		return token.Error()
-	case <-c.broken.Done():
-		return context.Cause(c.broken)
-	case <-late:
-		return errNotAcknowledged
-	case <-drained.Done():
-		return errStopped
+func settle(drained context.Context, c *connection, m message, late <-chan time.Time) error {
+	var token mqtt.Token
+	var done <-chan struct{}
+	for {
+		select {
+		case token = <-m.token:
+			done = token.Done()
+		case <-done:
+			return token.Error()
+		case <-c.broken.Done():
+			if token != nil && token.WaitTimeout(0) {
+				return token.Error()
+			}
+			return context.Cause(c.broken)
+		case <-late:
+			return errNotAcknowledged
+		case <-drained.Done():
+			return errStopped
+		}
 	}
 }
 

@@ -111,7 +111,7 @@ func (s *Service) Run(ctx context.Context) error {
 		for n := i; n < len(devices); n += len(links) {
 			own = append(own, devices[n])
 		}
-		l.begin(own, begin.UnixNano())
+		l.begin(own)
 		running.Go(func() { l.run(ctx, connections[i]) })
 	}
 	running.Wait()

@@ -94,8 +94,9 @@ func kept(t *testing.T, s *streamtest.Server) []reading {
 		t.Fatal(err)
 	}
 	var found []reading
-	for len(found) < int(info.NumPending)+info.NumAckPending {
-		batch, err := consumer.Fetch(1000, jetstream.FetchMaxWait(5*time.Second))
+	total := int(info.NumPending)
+	for len(found) < total {
+		batch, err := consumer.Fetch(min(1000, total-len(found)), jetstream.FetchMaxWait(5*time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +105,7 @@ func kept(t *testing.T, s *streamtest.Server) []reading {
 			found = append(found, reading{streams.TopicFromMQTT(m.Subject()), string(m.Data())})
 		}
 		if len(found) == before {
-			t.Fatalf("the stream holds %d readings, but gives %d: %v", info.NumPending, before, batch.Error())
+			t.Fatalf("the stream holds %d readings, but gives %d: %v", total, before, batch.Error())
 		}
 	}
 	return found
