@@ -44,7 +44,6 @@ type Deps struct {
 
 // Responder answers requests to log in.
 type Responder struct {
-	policy   Policy
 	key      nkeys.KeyPair
 	log      *slog.Logger
 	admitted prometheus.Counter
@@ -60,11 +59,8 @@ type silence struct {
 	count int
 }
 
-// New returns a Responder that judges by the policy, which must be valid.
-func New(policy Policy, deps Deps) (*Responder, error) {
-	if err := policy.Validate(); err != nil {
-		return nil, err
-	}
+// New returns a Responder that answers nobody until Run.
+func New(deps Deps) (*Responder, error) {
 	key, err := nkeys.FromSeed(deps.IssuerSeed)
 	if err != nil {
 		return nil, fmt.Errorf("read the key that signs log-ins: %w", err)
@@ -74,7 +70,7 @@ func New(policy Policy, deps Deps) (*Responder, error) {
 	}
 	metrics := promauto.With(deps.Metrics)
 	r := &Responder{
-		policy: policy, key: key, log: deps.Log, silent: make(map[Refusal]*silence),
+		key: key, log: deps.Log, silent: make(map[Refusal]*silence),
 		admitted: metrics.NewCounter(prometheus.CounterOpts{
 			Name: "headwater_bridge_logins_total", Help: "Connections of devices that were admitted.",
 		}),
@@ -88,10 +84,13 @@ func New(policy Policy, deps Deps) (*Responder, error) {
 	return r, nil
 }
 
-// Run answers on nc, a connection to the account of the auth callout, until ctx
-// ends and the requests in hand are answered.
-func (r *Responder) Run(ctx context.Context, nc *nats.Conn) error {
-	sub, err := nc.QueueSubscribe(Subject, queue, r.answer)
+// Run answers by the policy on nc, a connection to the account of the auth
+// callout, until ctx ends and the requests in hand are answered.
+func (r *Responder) Run(ctx context.Context, nc *nats.Conn, policy Policy) error {
+	if err := policy.Validate(); err != nil {
+		return err
+	}
+	sub, err := nc.QueueSubscribe(Subject, queue, func(m *nats.Msg) { r.answer(m, policy) })
 	if err != nil {
 		return fmt.Errorf("listen for log-ins: %w", err)
 	}
@@ -124,7 +123,7 @@ func (r *Responder) flush(ctx context.Context, nc *nats.Conn) {
 }
 
 // answer judges one request. One goroutine of the connection calls it.
-func (r *Responder) answer(m *nats.Msg) {
+func (r *Responder) answer(m *nats.Msg, policy Policy) {
 	request, err := jwt.DecodeAuthorizationRequestClaims(string(m.Data))
 	if err != nil {
 		// Without a request there is nobody to answer.
@@ -138,7 +137,7 @@ func (r *Responder) answer(m *nats.Msg) {
 	}
 	response := jwt.NewAuthorizationResponseClaims(request.UserNkey)
 	response.Audience = request.Server.ID
-	if refusal := r.policy.Judge(d); refusal != "" {
+	if refusal := policy.Judge(d); refusal != "" {
 		r.refuse(refusal, d)
 		response.Error = refusal.String()
 	} else if response.Jwt, err = claims(request.UserNkey, d.ClientID).Encode(r.key); err != nil {

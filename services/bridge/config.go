@@ -1,0 +1,65 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"headwater/services/bridge/login"
+	"headwater/services/bridge/topic"
+	"headwater/services/internal/process"
+)
+
+// Config says what the bridge takes from devices, and from which.
+type Config struct {
+	Topics       []string        `name:"mqtt-topics" help:"Patterns of the topics of devices; {metric} may be left out when the payload names the metrics." default:"sensors/{site}/{device}/{metric},sensors/{site}/{device}" env:"HEADWATER_MQTT_TOPICS"`
+	Anonymous    login.Anonymous `name:"mqtt-anonymous" help:"Which devices may connect without a password: loopback, any or none. A proxy on the machine of the MQTT listener makes all devices look like loopback." enum:"loopback,any,none" default:"loopback" env:"HEADWATER_MQTT_ANONYMOUS"`
+	User         string          `name:"mqtt-user" help:"User with which a device may connect from anywhere." env:"HEADWATER_MQTT_USER"`
+	PasswordFile string          `name:"mqtt-password-file" help:"File that holds the password of that user." type:"path" env:"HEADWATER_MQTT_PASSWORD_FILE"`
+	MaxAge       time.Duration   `name:"mqtt-max-age" help:"A reading older than that on its arrival becomes a dead letter." default:"168h" env:"HEADWATER_MQTT_MAX_AGE"`
+	MaxAhead     time.Duration   `name:"mqtt-max-ahead" help:"A reading that far ahead of its arrival becomes a dead letter." default:"5m" env:"HEADWATER_MQTT_MAX_AHEAD"`
+	Step         time.Duration   `name:"mqtt-step" help:"How long readings are gathered before they are stored together; longer by itself while the disk is slow." default:"20ms" env:"HEADWATER_MQTT_STEP"`
+}
+
+// DefaultConfig returns the configuration of a bridge that nobody configured.
+func DefaultConfig() Config { return process.Defaults[Config]() }
+
+// Validate reports every problem of the configuration.
+func (c Config) Validate() error {
+	var problems []error
+	if _, err := topic.New(c.Topics...); err != nil {
+		problems = append(problems, fmt.Errorf("mqtt-topics: %w", err))
+	}
+	// The password itself is read when the bridge starts.
+	if err := (login.Policy{Anonymous: c.Anonymous}).Validate(); err != nil {
+		problems = append(problems, fmt.Errorf("mqtt-anonymous: %w", err))
+	}
+	if (c.User == "") != (c.PasswordFile == "") {
+		problems = append(problems, errors.New("mqtt-user and mqtt-password-file belong together"))
+	}
+	for name, d := range map[string]time.Duration{"mqtt-max-age": c.MaxAge, "mqtt-max-ahead": c.MaxAhead} {
+		if d <= 0 {
+			problems = append(problems, fmt.Errorf("%s: %s is not longer than 0s", name, d))
+		}
+	}
+	if c.Step <= 0 || c.Step > longestGather {
+		problems = append(problems, fmt.Errorf("mqtt-step: %s is not longer than 0s and at most %s", c.Step, longestGather))
+	}
+	return errors.Join(problems...)
+}
+
+// policy is who may connect, with the password read from its file.
+func (c Config) policy() (login.Policy, error) {
+	p := login.Policy{Anonymous: c.Anonymous, User: c.User}
+	if c.PasswordFile == "" {
+		return p, nil
+	}
+	var err error
+	if p.Password, err = process.ReadSecret(c.PasswordFile); err != nil {
+		return login.Policy{}, fmt.Errorf("password of the devices: %w", err)
+	}
+	if p.Password == "" {
+		return login.Policy{}, fmt.Errorf("password of the devices: %s is empty", c.PasswordFile)
+	}
+	return p, nil
+}

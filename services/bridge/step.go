@@ -1,0 +1,83 @@
+package bridge
+
+import (
+	"errors"
+	"time"
+
+	"headwater/services/bridge/topic"
+	"headwater/services/decode"
+	"headwater/services/internal/pack"
+	"headwater/streams"
+)
+
+const (
+	// maxStepReadings and maxStepBytes end a step early. A payload has at most
+	// 256 keys, so a batch stays far below streams.MaxMessage.
+	maxStepReadings = 1000
+	maxStepBytes    = 1 << 20
+)
+
+// step turns messages of devices into batches and dead letters. It is pure but
+// for its memory, which it uses again, and for one goroutine.
+type step struct {
+	topics   *topic.Matcher
+	decoder  *decode.Decoder
+	packer   *pack.Packer
+	readings []decode.Reading
+	dead     []streams.DeadLetter
+	messages int
+	bytes    int
+}
+
+func newStep(topics *topic.Matcher, limits decode.Limits, lanes int) *step {
+	return &step{topics: topics, decoder: decode.New(limits), packer: pack.New(lanes)}
+}
+
+// add takes in a message that arrived at arrival, in nanoseconds since the Unix
+// epoch. Stored, if not nil, says whether the readings of a device are stored
+// already; add then returns false and leaves them out.
+func (s *step) add(subject string, payload []byte, arrival int64, stored func(site, device string) bool) bool {
+	s.messages++
+	s.bytes += len(payload)
+	name := streams.TopicFromMQTT(subject)
+	address, err := s.topics.Match(name)
+	if err != nil {
+		s.bury(streams.ReasonTopic, err, name, topic.Address{}, payload, arrival)
+		return true
+	}
+	if stored != nil && stored(address.Site, address.Device) {
+		return false
+	}
+	s.readings, err = s.decoder.Append(s.readings[:0], address.Metric, payload, arrival)
+	if err != nil {
+		reason := streams.ReasonPayload
+		var fault *decode.Error
+		if errors.As(err, &fault) {
+			reason = fault.Reason
+		}
+		s.bury(reason, err, name, address, payload, arrival)
+		return true
+	}
+	s.packer.Add(address.Site, address.Device, s.readings, arrival)
+	return true
+}
+
+func (s *step) bury(reason string, why error, name string, a topic.Address, payload []byte, arrival int64) {
+	s.dead = append(s.dead, streams.DeadLetter{
+		Service: service, Reason: reason, Detail: why.Error(), Origin: name, Site: a.Site, Device: a.Device,
+		Arrived: time.Unix(0, arrival).UTC(), Payload: payload,
+	})
+}
+
+// full says that nothing should be added before the step is taken.
+func (s *step) full() bool {
+	return s.packer.Len() >= maxStepReadings || s.messages >= maxStepReadings || s.bytes >= maxStepBytes
+}
+
+// take returns what was added, and begins the next step. Both slices hold
+// until then.
+func (s *step) take() ([]pack.Batch, []streams.DeadLetter) {
+	dead := s.dead
+	s.dead, s.messages, s.bytes = nil, 0, 0
+	return s.packer.Take(), dead
+}
