@@ -39,6 +39,12 @@ type Registry struct {
 
 type device struct{ site, name string }
 
+func (d device) clone() device { return device{strings.Clone(d.site), strings.Clone(d.name)} }
+
+func (m Metric) clone() Metric {
+	return Metric{Name: strings.Clone(m.Name), Unit: strings.Clone(m.Unit), Kind: m.Kind}
+}
+
 // news is what was seen of one device for the first time.
 type news struct {
 	first   time.Time
@@ -81,7 +87,10 @@ func (r *Registry) See(batch *telemetryv1.Batch) {
 		case len(metrics) >= maxMetrics:
 			r.dropped.WithLabelValues("metrics").Inc()
 			continue
-		case !ok:
+		}
+		// The names are parts of one text that holds those of the whole batch.
+		d, m = d.clone(), m.clone()
+		if !ok {
 			metrics = make(map[Metric]struct{})
 			r.known[d] = metrics
 		}

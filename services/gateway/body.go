@@ -1,0 +1,189 @@
+package gateway
+
+import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"headwater/services/decode"
+)
+
+// reader reads and decodes one body at a time, and reuses its memory.
+type reader struct {
+	decoder *decode.Decoder
+	body    bytes.Buffer
+	gzip    gzip.Reader
+}
+
+// keepBody bounds the buffer that a reader keeps for the next body.
+const keepBody = 256 << 10
+
+func newReader(limits decode.Limits) *reader {
+	return &reader{decoder: decode.New(limits)}
+}
+
+const (
+	// memoryWait is how long a body may wait for others to leave the memory.
+	memoryWait = 5 * time.Second
+	// leastWeight is what even the smallest body counts for.
+	leastWeight = 16 << 10
+)
+
+// reserve waits until there is memory for the body of the request, and
+// returns what gives it back.
+func (s *Service) reserve(r *http.Request) (release func(), err error) {
+	weight := int64(s.cfg.MaxBody)
+	if n := r.ContentLength; n >= 0 && !compressed(r.Header) {
+		// The server lets a body have no more than it declared.
+		weight = min(max(n, leastWeight), weight)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), memoryWait)
+	defer cancel()
+	if err := s.memory.Acquire(ctx, weight); err != nil {
+		return nil, fmt.Errorf("wait for memory: %w", err)
+	}
+	return func() { s.memory.Release(weight) }, nil
+}
+
+// read reads the body of the request and decodes it. The fault is nil when the
+// body as a whole could be read.
+func (s *Service) read(w http.ResponseWriter, r *http.Request) ([]decode.Item, int64, *fault) {
+	if r.ContentLength > int64(s.cfg.MaxBody) {
+		return nil, 0, s.tooLarge()
+	}
+	release, err := s.reserve(r)
+	if err != nil {
+		return nil, 0, unavailable("too many requests at once")
+	}
+	defer release()
+	reader := s.readers.Get().(*reader)
+	defer func() {
+		if reader.body.Cap() > keepBody {
+			reader.body = bytes.Buffer{}
+		}
+		s.readers.Put(reader)
+	}()
+
+	// A connection that cannot set deadlines, as in tests, goes without.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(s.cfg.ReadTimeout))
+	body, err := reader.read(w, r, s.cfg.MaxBody)
+	if err != nil {
+		return nil, 0, s.readFault(err)
+	}
+	_ = control.SetReadDeadline(time.Time{})
+
+	arrival := time.Now().UnixNano()
+	items, err := reader.decoder.Items(body, arrival)
+	if err != nil {
+		return nil, 0, bodyFault(err)
+	}
+	return items, arrival, nil
+}
+
+// read returns the body, decompressed, which holds until the next call.
+func (b *reader) read(w http.ResponseWriter, r *http.Request, most int) ([]byte, error) {
+	b.body.Reset()
+	var body io.Reader = http.MaxBytesReader(w, r.Body, int64(most))
+	if !compressed(r.Header) {
+		_, err := b.body.ReadFrom(body)
+		return b.body.Bytes(), err
+	}
+	raw := &counter{from: body}
+	if err := b.gzip.Reset(raw); err != nil {
+		return nil, err
+	}
+	inflated := &inflating{from: &b.gzip, compressed: raw, most: int64(most)}
+	_, err := b.body.ReadFrom(inflated)
+	return b.body.Bytes(), err
+}
+
+var (
+	errInflatesTooMuch = errors.New("the body inflates too much")
+	errTooLarge        = errors.New("the body is too large")
+)
+
+const (
+	// maxRatio is how much more than its compressed form a body may be. JSON
+	// of readings shrinks to a tenth or a thirtieth; 1,000 is what gzip reaches
+	// at all.
+	maxRatio = 200
+	// freeRatio is how many bytes the ratio does not count for.
+	freeRatio = 64 << 10
+)
+
+// counter counts what is read.
+type counter struct {
+	from io.Reader
+	n    int64
+}
+
+// Read implements io.Reader.
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// inflating bounds what comes out of a decompressor.
+type inflating struct {
+	from       io.Reader
+	compressed *counter
+	n, most    int64
+}
+
+// Read implements io.Reader.
+func (i *inflating) Read(p []byte) (int, error) {
+	n, err := i.from.Read(p)
+	i.n += int64(n)
+	switch {
+	case i.n > i.most:
+		return n, errTooLarge
+	case i.n > freeRatio && i.n > maxRatio*i.compressed.n:
+		return n, errInflatesTooMuch
+	}
+	return n, err
+}
+
+// readFault says what went wrong while the body was read.
+func (s *Service) readFault(err error) *fault {
+	var large *http.MaxBytesError
+	var corrupt flate.CorruptInputError
+	switch {
+	case errors.As(err, &large), errors.Is(err, errTooLarge):
+		return s.tooLarge()
+	case errors.Is(err, errInflatesTooMuch):
+		return &fault{status: http.StatusRequestEntityTooLarge, Error: fmt.Sprintf("the body inflates to more than %d times its size", maxRatio)}
+	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
+		return &fault{status: http.StatusBadRequest, Error: "the body is not valid gzip"}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &fault{status: http.StatusRequestTimeout, Error: fmt.Sprintf("the body did not arrive within %s", s.cfg.ReadTimeout)}
+	}
+	return &fault{status: http.StatusBadRequest, Error: "the body ends too early"}
+}
+
+func (s *Service) tooLarge() *fault {
+	return &fault{status: http.StatusRequestEntityTooLarge, Error: fmt.Sprintf("the body is larger than %d bytes: send it in parts", s.cfg.MaxBody)}
+}
+
+// bodyFault tells the sender why the body as a whole was refused.
+func bodyFault(err error) *fault {
+	out := &fault{status: http.StatusBadRequest, Error: err.Error()}
+	var e *decode.Error
+	if errors.As(err, &e) {
+		out.Error, out.Reason, out.Line, out.Column = e.Error(), e.Reason, e.Line, e.Column
+		if e.Reason == decode.ReasonTooLarge {
+			out.status = http.StatusRequestEntityTooLarge
+			out.Error = strings.TrimSuffix(e.Error(), ".") + ": send it in parts"
+		}
+	}
+	return out
+}

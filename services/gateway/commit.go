@@ -1,0 +1,171 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/internal/pack"
+	"headwater/streams"
+)
+
+// maxReadings bounds the readings of one message.
+const maxReadings = 1000
+
+var (
+	// errDisconnected fails a commit at once while there is no connection:
+	// nats.go would keep its messages and send them after they were answered.
+	errDisconnected = errors.New("there is no connection to NATS")
+	// errTimeout fails a commit that the stream did not answer. It may be stored
+	// all the same.
+	errTimeout = errors.New("the stream did not answer in time")
+)
+
+// committer stores requests, one commit after the other. It is for one
+// goroutine.
+type committer struct {
+	*Service
+	packer *pack.Packer
+	// senders holds, for each lane, the requests with readings in the packer.
+	senders [][]*request
+	sent    []message
+}
+
+// message is on its way to the stream.
+type message struct {
+	ack     jetstream.PubAckFuture
+	batch   *telemetryv1.Batch
+	senders []*request
+}
+
+func newCommitter(s *Service, lanes int) *committer {
+	return &committer{Service: s, packer: pack.New(lanes), senders: make([][]*request, lanes)}
+}
+
+// commit publishes the readings of all requests, waits until each message is
+// stored or refused, and answers every request. The end of ctx does not stop
+// it; PublishTimeout bounds it.
+func (c *committer) commit(ctx context.Context, requests []*request) {
+	if len(requests) == 0 {
+		return
+	}
+	start, readings := time.Now(), 0
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.PublishTimeout)
+	defer cancel()
+	for _, r := range requests {
+		readings += r.readings
+		for _, item := range r.items {
+			if c.packer.Len()+len(item.Readings) > maxReadings {
+				c.publish()
+			}
+			lane := c.packer.Add(item.Site, item.Device, item.Readings, r.arrival)
+			if s := c.senders[lane]; len(s) == 0 || s[len(s)-1] != r {
+				c.senders[lane] = append(s, r)
+			}
+		}
+	}
+	c.publish()
+	c.await(ctx)
+	c.metrics.commit.Observe(time.Since(start).Seconds())
+	c.metrics.batch.Observe(float64(readings))
+	c.note(requests)
+	for _, r := range requests {
+		r.done <- r.err
+	}
+}
+
+// publish sends what is packed, one message for each lane.
+func (c *committer) publish() {
+	for _, b := range c.packer.Take() {
+		senders := c.senders[b.Lane]
+		c.senders[b.Lane] = nil
+		ack, err := c.send(b)
+		if err != nil {
+			fail(senders, err)
+			continue
+		}
+		c.sent = append(c.sent, message{ack, b.Batch, senders})
+	}
+}
+
+func (c *committer) send(b pack.Batch) (jetstream.PubAckFuture, error) {
+	if c.js.Conn().Status() != nats.CONNECTED {
+		return nil, errDisconnected
+	}
+	m, err := streams.TelemetryMsg(b.Lane, streams.SourceHTTP, b.Batch)
+	if err != nil {
+		return nil, err
+	}
+	ack, err := c.js.PublishMsgAsync(m)
+	if err != nil {
+		return nil, fmt.Errorf("publish on %s: %w", m.Subject, err)
+	}
+	return ack, nil
+}
+
+// await waits for the answer to each message and tells its senders.
+func (c *committer) await(ctx context.Context) {
+	for _, m := range c.sent {
+		if err := outcome(ctx, m.ack); err != nil {
+			fail(m.senders, fmt.Errorf("store on %s: %w", m.ack.Msg().Subject, err))
+			continue
+		}
+		c.metrics.readings.Add(float64(len(m.batch.GetSeries())))
+		c.registry.See(m.batch)
+	}
+	clear(c.sent)
+	c.sent = c.sent[:0]
+}
+
+// outcome waits until the stream has answered or ctx ends. An answer that is
+// there counts, however late it is looked at.
+func outcome(ctx context.Context, ack jetstream.PubAckFuture) error {
+	select {
+	case <-ack.Ok():
+		return nil
+	case err := <-ack.Err():
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case <-ack.Ok():
+		return nil
+	case err := <-ack.Err():
+		return err
+	default:
+		return errTimeout
+	}
+}
+
+func fail(senders []*request, err error) {
+	for _, r := range senders {
+		if r.err == nil {
+			r.err = err
+		}
+	}
+}
+
+// note tells people when commits begin to fail and when they are stored again.
+func (c *committer) note(requests []*request) {
+	var failure error
+	for _, r := range requests {
+		if r.err != nil {
+			failure = r.err
+			break
+		}
+	}
+	if failure == nil {
+		if n := c.health.succeed(); n > 0 {
+			c.log.Info("readings are stored again", "failed_commits", n)
+		}
+		return
+	}
+	if c.health.fail(failure, time.Now()) {
+		c.log.Warn("readings could not be stored; their senders are asked to send them again", "stream", streams.StreamTelemetry, "err", failure)
+	}
+}

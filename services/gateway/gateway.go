@@ -1,0 +1,174 @@
+// Package gateway takes readings over HTTP: POST /api/v1/telemetry. It answers
+// 202 only when the stream has stored them, tells the sender which items it
+// refused and why, and answers 503 with Retry-After when the stream refuses.
+//
+// Requests that arrive while a commit is under way wait and go together in the
+// next one, so that many small requests cost few messages.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"headwater/services/decode"
+	"headwater/services/internal/process"
+	"headwater/services/internal/registry"
+	"headwater/streams"
+)
+
+// Path is where Handler answers.
+const Path = "/api/v1/telemetry"
+
+// Config says what the gateway accepts.
+type Config struct {
+	MaxBody        int           `name:"max-body" help:"Greatest size of a body in bytes, also after decompression." default:"5242880" env:"HEADWATER_GATEWAY_MAX_BODY"`
+	Memory         int64         `name:"memory" help:"What all bodies together may take in memory, in bytes; further requests wait." default:"67108864" env:"HEADWATER_GATEWAY_MEMORY"`
+	Queue          int           `name:"queue" help:"How many readings may wait for the stream; beyond it requests are refused with 503." default:"50000" env:"HEADWATER_GATEWAY_QUEUE"`
+	ReadTimeout    time.Duration `name:"read-timeout" help:"How long a body may take to arrive." default:"30s" env:"HEADWATER_GATEWAY_READ_TIMEOUT"`
+	PublishTimeout time.Duration `name:"publish-timeout" help:"How long the stream may take to store a commit." default:"10s" env:"HEADWATER_GATEWAY_PUBLISH_TIMEOUT"`
+	MaxAge         time.Duration `name:"max-age" help:"How much older than its arrival a reading may be." default:"168h" env:"HEADWATER_MAX_AGE"`
+	MaxAhead       time.Duration `name:"max-ahead" help:"How far ahead of its arrival a reading may be." default:"5m" env:"HEADWATER_MAX_AHEAD"`
+}
+
+// DefaultConfig returns the configuration that holds unless people change it.
+func DefaultConfig() Config { return process.Defaults[Config]() }
+
+// Validate returns all that is wrong with the configuration, joined.
+func (c Config) Validate() error {
+	var errs []error
+	if c.MaxBody <= 0 {
+		errs = append(errs, errors.New("max-body: must be more than 0 bytes"))
+	}
+	if c.Memory < int64(c.MaxBody) {
+		errs = append(errs, errors.New("memory: must hold at least one body of max-body"))
+	}
+	if least := decode.DefaultLimits().Readings; c.Queue < least {
+		errs = append(errs, fmt.Errorf("queue: must hold the readings of one body, %d", least))
+	}
+	for name, d := range map[string]time.Duration{
+		"read-timeout": c.ReadTimeout, "publish-timeout": c.PublishTimeout, "max-age": c.MaxAge, "max-ahead": c.MaxAhead,
+	} {
+		if d <= 0 {
+			errs = append(errs, fmt.Errorf("%s: must be more than 0s", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Deps are what the gateway works with.
+type Deps struct {
+	// JS is JetStream in the account of the services.
+	JS      jetstream.JetStream
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Service is the gateway. Its Handler answers 503 until Run has found the
+// streams, and again when Run ends.
+type Service struct {
+	cfg      Config
+	js       jetstream.JetStream
+	log      *slog.Logger
+	metrics  metrics
+	registry *registry.Registry
+	queue    *queue
+	health   health
+	// memory bounds the bodies that are being read.
+	memory *semaphore.Weighted
+	// readers holds *reader.
+	readers sync.Pool
+}
+
+// New returns a gateway that does nothing yet.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configuration of the gateway: %w", err)
+	}
+	limits := decode.DefaultLimits()
+	limits.Payload, limits.Past, limits.Future = cfg.MaxBody, cfg.MaxAge, cfg.MaxAhead
+	queue := newQueue(cfg.Queue)
+	s := &Service{
+		cfg: cfg, js: deps.JS, log: deps.Log,
+		metrics:  newMetrics(deps.Metrics, queue.len),
+		registry: registry.New(deps.JS, deps.Log, deps.Metrics),
+		queue:    queue,
+		memory:   semaphore.NewWeighted(cfg.Memory),
+		readers:  sync.Pool{New: func() any { return newReader(limits) }},
+	}
+	s.health.set(errors.New("the gateway has not started"))
+	return s, nil
+}
+
+// Run commits what the Handler takes until ctx ends. Then it refuses further
+// requests, commits those that wait, each commit bounded by PublishTimeout,
+// and returns nil.
+func (s *Service) Run(ctx context.Context) error {
+	topology, err := s.awaitStreams(ctx)
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	registryCtx, stopRegistry := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stopRegistry()
+	wg.Go(func() { _ = s.registry.Run(registryCtx) }) // It always returns nil.
+
+	c := newCommitter(s, topology.Lanes)
+	s.health.set(nil)
+	s.queue.open()
+	s.log.Info("the gateway takes readings", "lanes", topology.Lanes)
+	for {
+		select {
+		case <-s.queue.wake:
+			c.commit(ctx, s.queue.take())
+		case <-ctx.Done():
+			s.queue.close()
+			s.health.set(errors.New("the gateway is stopping"))
+			c.commit(ctx, s.queue.take())
+			s.log.Info("the gateway has drained")
+			return nil
+		}
+	}
+}
+
+// streamsWait is the pause between looks whether the streams are there.
+const streamsWait = time.Second
+
+// awaitStreams returns the topology as soon as the streams are there, or an
+// error that waiting does not mend. When ctx ends, both are zero.
+func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
+	tick := time.NewTicker(streamsWait)
+	defer tick.Stop()
+	for {
+		topology, err := streams.Check(ctx, s.js)
+		if err == nil || errors.Is(err, streams.ErrLanes) {
+			return topology, err
+		}
+		s.health.set(err)
+		select {
+		case <-ctx.Done():
+			return streams.Topology{}, nil
+		case <-tick.C:
+		}
+	}
+}
+
+// Ready returns nil when the gateway can store readings, or the reason why
+// not.
+func (s *Service) Ready() error { return s.health.ready(time.Now()) }
+
+// Handler answers on Path. Any number of requests may be under way at once.
+func (s *Service) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+Path, s.serve)
+	return mux
+}

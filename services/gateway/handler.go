@@ -1,0 +1,176 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"headwater/services/decode"
+)
+
+// answer is the body of an answer to a request that could be read.
+type answer struct {
+	// Accepted is how many items are stored, Rejected how many were refused.
+	Accepted int `json:"accepted"`
+	Rejected int `json:"rejected"`
+	// Readings is how many readings the accepted items hold.
+	Readings int `json:"readings"`
+	// Errors says why items were refused; it holds the first maxErrors.
+	Errors []itemError `json:"errors,omitempty"`
+	// Omitted is how many refused items Errors leaves out.
+	Omitted int `json:"errors_omitted,omitempty"`
+}
+
+type itemError struct {
+	// Index is the position of the item in the request, from 0.
+	Index  int    `json:"index"`
+	Field  string `json:"field,omitempty"`
+	Reason string `json:"reason"`
+	Detail string `json:"detail"`
+}
+
+// maxErrors bounds the errors in one answer.
+const maxErrors = 100
+
+// fault is the answer to a request of which nothing is accepted.
+type fault struct {
+	status int
+	// retry is how long the sender should wait before it sends again; 0 when
+	// that is of no use.
+	retry time.Duration
+
+	Error  string `json:"error"`
+	Reason string `json:"reason,omitempty"`
+	// Line and Column, from 1, are where the JSON is not valid.
+	Line   int `json:"line,omitempty"`
+	Column int `json:"column,omitempty"`
+}
+
+const (
+	// retryBusy is when a sender should come again that found the gateway busy.
+	retryBusy = time.Second
+	// retryRefused is when it should after the stream refused to store.
+	retryRefused = 5 * time.Second
+)
+
+func unavailable(why string) *fault {
+	return &fault{status: http.StatusServiceUnavailable, retry: retryBusy, Error: why + ": send it again later"}
+}
+
+// serve answers one request.
+func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
+	if f := checkType(r.Header); f != nil {
+		s.refuse(w, f)
+		return
+	}
+	items, arrival, f := s.read(w, r)
+	if f != nil {
+		s.refuse(w, f)
+		return
+	}
+	body, good := s.sort(items)
+	if body.Accepted == 0 && body.Rejected > 0 {
+		s.respond(w, http.StatusBadRequest, body)
+		return
+	}
+	if body.Accepted > 0 {
+		err := s.store(r, &request{items: good, readings: body.Readings, arrival: arrival, done: make(chan error, 1)})
+		switch {
+		case r.Context().Err() != nil && err != nil:
+			s.metrics.requests.WithLabelValues("0").Inc()
+			return
+		case errors.Is(err, errBusy), errors.Is(err, errClosed):
+			s.refuse(w, unavailable(err.Error()))
+			return
+		case err != nil:
+			f := unavailable("the stream did not confirm that the readings are stored")
+			f.retry = retryRefused
+			s.refuse(w, f)
+			return
+		}
+	}
+	s.respond(w, http.StatusAccepted, body)
+}
+
+// store puts the request in the queue and waits until it is stored. When the
+// sender goes away it returns early; what is queued is stored all the same.
+func (s *Service) store(r *http.Request, q *request) error {
+	if err := s.queue.put(q); err != nil {
+		return err
+	}
+	select {
+	case err := <-q.done:
+		return err
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
+}
+
+// sort parts good items from bad ones, and counts both.
+func (s *Service) sort(items []decode.Item) (answer, []decode.Item) {
+	var out answer
+	good := items[:0]
+	for _, item := range items {
+		if item.Err == nil {
+			out.Accepted++
+			out.Readings += len(item.Readings)
+			good = append(good, item)
+			continue
+		}
+		out.Rejected++
+		s.metrics.dropped.WithLabelValues(item.Err.Reason).Inc()
+		if len(out.Errors) == maxErrors {
+			out.Omitted++
+			continue
+		}
+		out.Errors = append(out.Errors, itemError{Index: item.Index, Field: item.Err.Field, Reason: item.Err.Reason, Detail: item.Err.Detail})
+	}
+	return out, good
+}
+
+// identity is the Content-Encoding of a body that is not compressed.
+const identity = "identity"
+
+func compressed(h http.Header) bool {
+	encoding := h.Get("Content-Encoding")
+	return encoding != "" && encoding != identity
+}
+
+// checkType refuses what is not JSON, plain or compressed by gzip. That the
+// type must be named keeps web pages of other origins from sending readings
+// with the browser of somebody who can reach the gateway.
+func checkType(h http.Header) *fault {
+	kind, parameters, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil || kind != "application/json" || parameters["charset"] != "" && !strings.EqualFold(parameters["charset"], "utf-8") {
+		return &fault{status: http.StatusUnsupportedMediaType, Error: "the Content-Type must be application/json, in UTF-8"}
+	}
+	switch h.Get("Content-Encoding") {
+	case "", identity, "gzip":
+		return nil
+	}
+	return &fault{status: http.StatusUnsupportedMediaType, Error: "the Content-Encoding must be gzip, or none"}
+}
+
+func (s *Service) refuse(w http.ResponseWriter, f *fault) {
+	if f.retry > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(f.retry/time.Second)))
+	}
+	if f.status == http.StatusUnsupportedMediaType {
+		w.Header().Set("Accept", "application/json")
+		w.Header().Set("Accept-Encoding", "gzip")
+	}
+	s.respond(w, f.status, f)
+}
+
+func (s *Service) respond(w http.ResponseWriter, status int, body any) {
+	s.metrics.requests.WithLabelValues(strconv.Itoa(status)).Inc()
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	// An error here means that the sender has gone.
+	_ = json.NewEncoder(w).Encode(body)
+}
