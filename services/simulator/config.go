@@ -99,8 +99,11 @@ func (c Config) Validate() error {
 		flag  string
 		value time.Duration
 	}{
-		{"interval", c.Interval}, {"duration", c.Duration}, {"left-open-after", c.LeftOpenAfter},
-		{"left-open-every", c.LeftOpenEvery}, {"left-open-for", c.LeftOpenFor},
+		{"interval", c.Interval},
+		{"duration", c.Duration},
+		{"left-open-after", c.LeftOpenAfter},
+		{"left-open-every", c.LeftOpenEvery},
+		{"left-open-for", c.LeftOpenFor},
 	} {
 		if d.value < 0 {
 			wrong("--%s: %v: must not be negative", d.flag, d.value)

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -106,7 +107,7 @@ func (l *link) connect(ctx context.Context) (*connection, error) {
 			return nil, ctx.Err()
 		}
 		l.service.counters.errors.Add(1)
-		l.service.complain("could not connect", err)
+		l.service.complain(fmt.Errorf("connect: %w", err))
 		if !wait(ctx, backoff/2+rand.N(backoff/2)) {
 			return nil, ctx.Err()
 		}
@@ -176,7 +177,7 @@ func (l *link) session(ctx context.Context, c *connection) (done bool) {
 	c.fail(nil)
 	if cause := context.Cause(c.broken); cause != nil && !errors.Is(cause, context.Canceled) {
 		l.service.counters.errors.Add(1)
-		l.service.complain("connection lost", cause)
+		l.service.complain(fmt.Errorf("connection lost: %w", cause))
 		return ctx.Err() != nil || len(l.unacked) == 0 && l.service.spent()
 	}
 	return true

@@ -204,11 +204,11 @@ func (s *Service) spent() bool {
 
 // complain logs what went wrong with a connection, once in 5 seconds for all of
 // them: when a server goes, every connection does.
-func (s *Service) complain(what string, err error) {
+func (s *Service) complain(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); now.Sub(s.complained) >= 5*time.Second {
-		s.deps.Log.Warn(what, "mqtt", s.cfg.MQTT, "err", err, "alike_before", s.withheld)
+		s.deps.Log.Warn("connection of devices failed", "mqtt", s.cfg.MQTT, "err", err, "alike_before", s.withheld)
 		s.complained, s.withheld = now, 0
 		return
 	}
