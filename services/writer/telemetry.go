@@ -34,14 +34,15 @@ func (b *batch) reset() {
 	b.messages, b.starts = b.messages[:0], b.starts[:0]
 }
 
-// telemetry moves TELEMETRY into the bucket of the readings. Batches is all the
-// memory there is: one fills while the others are in flight. While InfluxDB is
-// away none comes free, and nothing more is fetched.
+// telemetry moves TELEMETRY into the bucket of the readings. The free batches
+// are all the memory there is: one fills while the others are in flight. While
+// InfluxDB is away none comes free, and nothing more is fetched.
 type telemetry struct {
 	s        *Service
 	consumer jetstream.Consumer
 	encoder  encoder
 	free     chan *batch
+	slots    chan struct{} // one token for each batch in flight
 	// perMessage is how many readings a message has had lately.
 	perMessage float64
 }
@@ -49,6 +50,7 @@ type telemetry struct {
 // run reads until stop ends, and returns when what it read is stored or given
 // back.
 func (t *telemetry) run(stop, work context.Context) {
+	t.slots = make(chan struct{}, t.s.cfg.InFlight)
 	t.free = make(chan *batch, t.s.cfg.InFlight+1)
 	for range cap(t.free) {
 		t.free <- new(batch)
@@ -123,9 +125,11 @@ func (t *telemetry) store(stop, work context.Context, b *batch) {
 	}
 	t.s.metrics.size.Observe(float64(b.lines.count()))
 	release := t.s.holds.add(b.messages)
+	t.slots <- struct{}{}
 	err := t.s.store(stop, work, request{
 		bucket: t.s.cfg.bucket(0), lines: &b.lines, deadLetter: b.deadLetter,
 	})
+	<-t.slots
 	release()
 	for _, m := range b.messages {
 		if err != nil {

@@ -68,7 +68,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 func (s *Service) Run(ctx context.Context) error {
 	defer s.influx.Close()
 	readings, lanes, err := s.consumers(ctx)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return err
 	}
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))

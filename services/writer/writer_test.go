@@ -1,0 +1,602 @@
+package writer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	derivedv1 "headwater/proto/derived/v1"
+	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/streams"
+	"headwater/streams/streamtest"
+)
+
+const lanes = 2
+
+// world is a nats-server, a fake InfluxDB, and what was published.
+type world struct {
+	t      *testing.T
+	server *streamtest.Server
+	js     jetstream.JetStream
+	influx *fake
+	want   map[string]string // as in fake.points
+	next   int64             // event time of the next reading
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	s := streamtest.Run(t)
+	s.Ensure(t, lanes)
+	w := &world{t: t, server: s, js: s.JS(t), influx: newFake(t), want: make(map[string]string), next: 1_700_000_000_000_000_000}
+	for lane := range lanes {
+		// One at a time is what keeps the summaries of a lane in order.
+		w.update(streams.StreamDerived, streams.WriterDerivedConsumer(lane), func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 })
+	}
+	return w
+}
+
+// update changes a durable consumer.
+func (w *world) update(stream, name string, change func(*jetstream.ConsumerConfig)) {
+	w.t.Helper()
+	c, err := w.js.Consumer(w.t.Context(), stream, name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cfg := c.CachedInfo().Config
+	change(&cfg)
+	if _, err := w.js.UpdateConsumer(w.t.Context(), stream, cfg); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// start runs a writer. Stop waits for its end, and may be called twice.
+func (w *world) start(change func(*Config)) (s *Service, stop func()) {
+	w.t.Helper()
+	cfg := DefaultConfig()
+	cfg.Influx.URL = w.influx.URL
+	cfg.FlushInterval = 20 * time.Millisecond
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := New(cfg, Deps{JS: w.server.JS(w.t), Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)), Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.Run(ctx); err != nil {
+			w.t.Errorf("run: %v", err)
+		}
+	}()
+	stop = func() { cancel(); <-done }
+	w.t.Cleanup(stop)
+	return s, stop
+}
+
+func (w *world) publish(subject string, data []byte) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := w.js.Publish(ctx, subject, data); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// readings publishes one batch of n numeric readings of a device.
+func (w *world) readings(device string, n int) {
+	w.t.Helper()
+	var b telemetryv1.Builder
+	for range n {
+		w.next++
+		v := float64(w.next % 1000)
+		b.Value(telemetryv1.Key{Site: "w", Device: device, Metric: "temperature"}, w.next, v)
+		w.want[fmt.Sprintf("headwater/raw temperature,device=%s,site=w %d value", device, w.next)] = fmt.Sprintf("value=%v", v)
+	}
+	w.batch(b.Take(w.next))
+}
+
+func (w *world) batch(b *telemetryv1.Batch) {
+	w.t.Helper()
+	m, err := streams.TelemetryMsg(int(w.next)%lanes, streams.SourceMQTT, b)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.publish(m.Subject, m.Data)
+}
+
+// done says whether nothing is left to do for any writer.
+func (w *world) done() bool {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	defer cancel()
+	idle := func(stream, name string) bool {
+		c, err := w.js.Consumer(ctx, stream, name)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		info := c.CachedInfo()
+		return info.NumPending == 0 && info.NumAckPending == 0
+	}
+	for lane := range lanes {
+		if !idle(streams.StreamDerived, streams.WriterDerivedConsumer(lane)) {
+			return false
+		}
+	}
+	return idle(streams.StreamTelemetry, streams.ConsumerWriter)
+}
+
+// all waits until all that was published is stored, once, and acknowledged.
+func (w *world) all() {
+	w.t.Helper()
+	streamtest.Eventually(w.t, 30*time.Second, "all points are stored and acknowledged", func() bool {
+		return len(w.influx.stored()) >= len(w.want) && w.done()
+	})
+	if d := cmp.Diff(w.want, w.influx.stored()); d != "" {
+		w.t.Errorf("points (-published +stored):\n%s", d)
+	}
+}
+
+// deadLetters returns the dead letters so far.
+func (w *world) deadLetters() []streams.DeadLetter {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	defer cancel()
+	stream, err := w.js.Stream(ctx, streams.StreamDeadLetters)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var out []streams.DeadLetter
+	state := stream.CachedInfo().State
+	for seq := state.FirstSeq; seq <= state.LastSeq && state.Msgs > 0; seq++ {
+		m, err := stream.GetMsg(ctx, seq)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		d, err := streams.ParseDeadLetterMsg(m.Subject, m.Header, m.Data)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func (w *world) held(s *Service, words ...string) {
+	w.t.Helper()
+	streamtest.Eventually(w.t, 15*time.Second, fmt.Sprintf("the writer says %q", words), func() bool {
+		err := s.Ready()
+		return err != nil && !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(err.Error(), word) })
+	})
+}
+
+func TestStoresReadingsOfEveryKind(t *testing.T) {
+	w := newWorld(t)
+	s, stop := w.start(nil)
+	var b telemetryv1.Builder
+	door := telemetryv1.Key{Site: "w", Device: "door-1", Metric: "door"}
+	b.Value(door, 1, 21.5)
+	b.Flag(door, 1, true)
+	b.Text(door, 1, `say "open"`)
+	b.Value(door, 2, -3)
+	w.batch(b.Take(5))
+	w.want = map[string]string{
+		"headwater/raw door,device=door-1,site=w 1 value": "value=21.5",
+		"headwater/raw door,device=door-1,site=w 1 flag":  "flag=true",
+		"headwater/raw door,device=door-1,site=w 1 text":  `text="say \"open\""`,
+		"headwater/raw door,device=door-1,site=w 2 value": "value=-3",
+	}
+	w.batch(&telemetryv1.Batch{Arrival: 6, Clock: &telemetryv1.Clock{CaughtUp: 6}})
+	for i := range 50 {
+		w.readings(fmt.Sprintf("door-%d", i%7), 1+i*37%200)
+	}
+	w.all()
+	if err := s.Ready(); err != nil {
+		t.Error(err)
+	}
+	if d := w.deadLetters(); len(d) > 0 {
+		t.Errorf("dead letters %v", d)
+	}
+	w.influx.mu.Lock()
+	policies := slices.Sorted(maps.Keys(w.influx.policies))
+	w.influx.mu.Unlock()
+	if !slices.Equal(policies, []string{"10s", "1m", "raw"}) {
+		t.Errorf("buckets %v", policies)
+	}
+	stop()
+	if s.Ready() == nil {
+		t.Error("ready after its end")
+	}
+}
+
+func TestHoldsWhileInfluxDBTakesNothing(t *testing.T) {
+	tests := map[string]struct {
+		mood func(string, []string) answer
+		says []string
+	}{
+		"away":          {func(string, []string) answer { return answer{cut: true} }, []string{"headwater/raw are held", "--influx-url"}},
+		"overloaded":    {says(503, nil, "busy"), []string{"503", "busy"}},
+		"too many":      {says(429, nil, ""), []string{"429"}},
+		"disk full":     {says(500, map[string]string{"X-Influxdb-Error": "engine: no space left"}, ""), []string{"no space left"}},
+		"token rotated": {says(401, nil, `{"code":"unauthorized","message":"unauthorized access"}`), []string{"401", "--influx-token-file"}},
+		"token too low": {says(403, nil, `{"code":"forbidden","message":"insufficient permissions"}`), []string{"403", "insufficient permissions"}},
+		"bucket gone":   {says(404, nil, `{"code":"not found","message":"bucket not found"}`), []string{"404", "bucket not found"}},
+		"a proxy":       {says(405, nil, ""), []string{"405"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.influx.be(tt.mood)
+			s, _ := w.start(func(c *Config) { c.BatchPoints = 100 })
+			for range 100 {
+				w.readings("door-1", 20)
+			}
+			w.held(s, tt.says...)
+			// Three batches of 100 points and the messages that complete them.
+			c, err := w.js.Consumer(t.Context(), streams.StreamTelemetry, streams.ConsumerWriter)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := c.CachedInfo().NumAckPending; n > 3*maxFetch/4 {
+				t.Errorf("%d messages are held", n)
+			}
+			w.influx.be(well)
+			w.all()
+			streamtest.Eventually(t, 5*time.Second, "the writer is ready", func() bool { return s.Ready() == nil })
+			if d := w.deadLetters(); len(d) > 0 {
+				t.Errorf("dead letters %v", d)
+			}
+		})
+	}
+}
+
+func TestBucketThatGoesIsMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	for _, lost := range []answer{
+		{status: 404, header: map[string]string{"X-Influxdb-Error": `database not found: "headwater"`}},
+		{status: 500, header: map[string]string{"X-Influxdb-Error": "retention policy not found: raw"}},
+	} {
+		w.influx.mu.Lock()
+		clear(w.influx.policies)
+		w.influx.mood = func(_ string, lines []string) answer {
+			w.influx.mu.Lock()
+			defer w.influx.mu.Unlock()
+			if !w.influx.policies["raw"] {
+				return lost
+			}
+			return answer{store: lines}
+		}
+		w.influx.mu.Unlock()
+		_, stop := w.start(nil)
+		w.readings("door-1", 10)
+		w.all()
+		w.influx.mu.Lock()
+		clear(w.influx.policies)
+		w.influx.mu.Unlock()
+		w.readings("door-1", 10)
+		w.all()
+		stop()
+	}
+}
+
+func TestRetryAfterIsHonoured(t *testing.T) {
+	w := newWorld(t)
+	w.influx.be(says(503, map[string]string{"Retry-After": "1"}, ""))
+	_, stop := w.start(func(c *Config) { c.BatchPoints = 10 })
+	for range 20 {
+		w.readings("door-1", 10)
+	}
+	// Two batches were in flight when it began; from then on one asks.
+	streamtest.Eventually(t, 15*time.Second, "three more requests", func() bool { return len(w.influx.requests()) >= 2+3 })
+	stop()
+	at := w.influx.requests()
+	for i := 2; i < len(at); i++ {
+		if gap := at[i].Sub(at[i-1]); gap < time.Second {
+			t.Errorf("request %d came after %v", i, gap)
+		}
+	}
+}
+
+func TestOnlyRefusedPointsBecomeDeadLetters(t *testing.T) {
+	bad := func(line string) bool { return strings.Contains(line, "device=bad") }
+	split := func(lines []string) (good []string, refused int) {
+		for _, line := range lines {
+			if bad(line) {
+				refused++
+			} else {
+				good = append(good, line)
+			}
+		}
+		return good, refused
+	}
+	tests := map[string]struct {
+		mood   func(string, []string) answer
+		reason string
+	}{
+		"1.8 stores the good ones": {func(_ string, lines []string) answer {
+			good, refused := split(lines)
+			if refused == 0 {
+				return answer{store: good}
+			}
+			e := fmt.Sprintf("partial write: field type conflict dropped=%d", refused)
+			return answer{status: 400, store: good, header: map[string]string{"X-Influxdb-Error": e}, body: fmt.Sprintf(`{"error":%q}`, e)}
+		}, "field type conflict"},
+		"2.x stores none": {func(_ string, lines []string) answer {
+			if _, refused := split(lines); refused > 0 {
+				return answer{status: 422, body: `{"code":"unprocessable entity","message":"failure writing points"}`}
+			}
+			return answer{store: lines}
+		}, "failure writing points"},
+		"3 says which": {func(_ string, lines []string) answer {
+			good, refused := split(lines)
+			if refused == 0 {
+				return answer{store: good}
+			}
+			return answer{status: 400, store: good, body: `{"error":"partial write of line protocol occurred","data":[{"line_number":1,"error_message":"no such type"}]}`}
+		}, "no such type"},
+		"too large in one": {func(_ string, lines []string) answer {
+			if _, refused := split(lines); refused > 0 || len(lines) > 50 {
+				return answer{status: 413}
+			}
+			return answer{store: lines}
+		}, "refused"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.influx.be(tt.mood)
+			s, _ := w.start(nil)
+			w.readings("door-1", 100)
+			var b telemetryv1.Builder
+			key := func(device string) telemetryv1.Key {
+				return telemetryv1.Key{Site: "w", Device: device, Metric: "m"}
+			}
+			b.Value(key("good"), 1, 1)
+			b.Value(key("bad-a"), 2, 2)
+			b.Flag(key("bad-b"), 3, true)
+			b.Value(key("good"), 4, 4)
+			w.batch(b.Take(77))
+			w.want["headwater/raw m,device=good,site=w 1 value"] = "value=1"
+			w.want["headwater/raw m,device=good,site=w 4 value"] = "value=4"
+			w.readings("door-2", 100)
+			w.all()
+			got := w.deadLetters()
+			slices.SortFunc(got, func(a, b streams.DeadLetter) int { return strings.Compare(a.Device, b.Device) })
+			if len(got) != 2 {
+				t.Fatalf("dead letters %v", got)
+			}
+			for i, line := range []string{"m,device=bad-a,site=w value=2 2", "m,device=bad-b,site=w flag=true 3"} {
+				d := got[i]
+				if d.Service != "writer" || d.Reason != streams.ReasonRejected || d.Site != "w" || !strings.HasPrefix(d.Origin, "telemetry.") ||
+					string(d.Payload) != line || d.Arrived.UnixNano() != 77 || !strings.Contains(d.Detail, tt.reason) {
+					t.Errorf("dead letter %+v %s", d, d.Payload)
+				}
+			}
+			if err := s.Ready(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestMessageThatDoesNotDecode(t *testing.T) {
+	w := newWorld(t)
+	w.start(nil)
+	w.publish(streams.TelemetrySubject(0, streams.SourceMQTT), []byte("\xff\xff"))
+	w.publish(streams.DerivedSubject(0), []byte("\xff\xff"))
+	w.readings("door-1", 10)
+	w.all()
+	got := w.deadLetters()
+	if len(got) != 2 {
+		t.Fatalf("dead letters %v", got)
+	}
+	for _, d := range got {
+		if d.Service != "writer" || d.Reason != streams.ReasonMalformed || string(d.Payload) != "\xff\xff" || d.Detail == "" || time.Since(d.Arrived) > time.Minute {
+			t.Errorf("dead letter %+v", d)
+		}
+	}
+}
+
+func TestStoppingGivesBackWhatIsNotStored(t *testing.T) {
+	w := newWorld(t)
+	w.influx.be(says(503, nil, ""))
+	s, stop := w.start(func(c *Config) { c.BatchPoints = 10 })
+	for range 20 {
+		w.readings("door-1", 10)
+	}
+	w.held(s, "503")
+	begin := time.Now()
+	stop()
+	if d := time.Since(begin); d > drainTime/2 {
+		t.Errorf("stopping took %v", d)
+	}
+	w.influx.be(well)
+	begin = time.Now()
+	w.start(nil)
+	w.all() // well before the 30 s after which nats-server would deliver again
+	if d := time.Since(begin); d > 10*time.Second {
+		t.Errorf("taking over took %v", d)
+	}
+}
+
+func TestStoppingStoresWhatIsInFlight(t *testing.T) {
+	w := newWorld(t)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.influx.be(func(_ string, lines []string) answer {
+		once.Do(func() { close(entered) })
+		<-leave
+		return answer{store: lines}
+	})
+	_, stop := w.start(nil)
+	w.readings("door-1", 10)
+	<-entered
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); stop() }()
+	close(leave)
+	<-stopped
+	w.all()
+}
+
+func TestSlowAnswersCauseNoRepeats(t *testing.T) {
+	w := newWorld(t)
+	const wait = 600 * time.Millisecond
+	w.update(streams.StreamTelemetry, streams.ConsumerWriter, func(c *jetstream.ConsumerConfig) { c.AckWait = wait })
+	var first sync.Once
+	w.influx.be(func(_ string, lines []string) answer {
+		first.Do(func() { <-time.After(5 * wait) })
+		return answer{store: lines}
+	})
+	w.start(nil)
+	w.readings("door-1", 10)
+	w.all()
+	c, err := w.js.Consumer(t.Context(), streams.StreamTelemetry, streams.ConsumerWriter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info := c.CachedInfo(); info.Delivered.Consumer != 1 {
+		t.Errorf("delivered %d times", info.Delivered.Consumer)
+	}
+}
+
+// summary publishes one summary of one window.
+func (w *world) summary(lane int, width time.Duration, start int64, revision uint32) {
+	w.t.Helper()
+	m, err := streams.DerivedMsg(lane, &derivedv1.Commit{Summaries: []*derivedv1.WindowSummary{{
+		Series: &derivedv1.Series{Site: "w", Device: fmt.Sprint("door-", lane), Metric: "temperature"},
+		Start:  start, Width: int64(width), Count: uint64(revision), Min: 1, Max: 3, Mean: 2, First: 1, Last: 3, Deviation: 0.5, Revision: revision,
+	}}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.publish(m.Subject, m.Data)
+	w.want[fmt.Sprintf("headwater/%s temperature,device=door-%d,site=w %d count", policy(width), lane, start)] =
+		fmt.Sprintf("count=%di,deviation=0.5,first=1,last=3,max=3,mean=2,min=1,revision=%di", revision, revision)
+}
+
+func TestSummariesAreWrittenInOrderByAnyNumberOfWriters(t *testing.T) {
+	w := newWorld(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	var mu sync.Mutex
+	w.influx.be(func(_ string, lines []string) answer {
+		mu.Lock()
+		n := random.IntN(10)
+		mu.Unlock()
+		switch {
+		case n == 0:
+			return answer{status: 503}
+		case n == 1:
+			return answer{cut: true, store: lines}
+		}
+		<-time.After(time.Duration(n) * time.Millisecond / 2)
+		return answer{store: lines}
+	})
+	for range 3 {
+		w.start(nil)
+	}
+	for revision := range uint32(20) {
+		for lane := range lanes {
+			w.summary(lane, time.Minute, 60e9, revision+1)
+			w.summary(lane, 10*time.Second, 60e9, revision+1)
+			w.summary(lane, 90*time.Second, 90e9, revision+1)
+		}
+	}
+	w.all()
+}
+
+// TestNothingIsLostUnderFaults has two writers, one of which comes and goes,
+// and an InfluxDB that fails in every way at random.
+func TestNothingIsLostUnderFaults(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	w := newWorld(t)
+	var mu sync.Mutex
+	faults := 60
+	w.influx.be(func(_ string, lines []string) answer {
+		mu.Lock()
+		defer mu.Unlock()
+		if faults == 0 {
+			return answer{store: lines}
+		}
+		n := random.IntN(12)
+		if n < 6 {
+			faults--
+		}
+		switch n {
+		case 0:
+			return answer{cut: true}
+		case 1:
+			return answer{cut: true, store: lines}
+		case 2:
+			return answer{status: http.StatusServiceUnavailable, store: lines[:random.IntN(len(lines)+1)]}
+		case 3:
+			return answer{status: http.StatusTooManyRequests}
+		case 4:
+			return answer{status: http.StatusUnauthorized}
+		case 5:
+			return answer{status: http.StatusInternalServerError, store: lines}
+		}
+		return answer{store: lines}
+	})
+	w.start(func(c *Config) { c.BatchPoints = 50 })
+	for i := range 300 {
+		if i%60 == 0 {
+			_, stop := w.start(func(c *Config) { c.BatchPoints = 50 })
+			defer stop()
+			if i%120 == 0 {
+				stop()
+			}
+		}
+		w.readings(fmt.Sprint("door-", i%5), 1+random.IntN(40))
+		if i%10 == 0 {
+			w.summary(i%lanes, time.Minute, int64(i%7), uint32(i))
+		}
+	}
+	w.all()
+	if d := w.deadLetters(); len(d) > 0 {
+		t.Errorf("dead letters %v", d)
+	}
+}
+
+func TestConfigNamesEveryProblem(t *testing.T) {
+	if err := DefaultConfig().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	c := DefaultConfig()
+	c.Influx.URL, c.BatchPoints, c.FlushInterval, c.InFlight, c.RetentionRaw = "x", 0, 0, 0, time.Minute
+	err := c.Validate()
+	for _, flag := range []string{"influx-url", "writer-batch", "writer-flush", "writer-in-flight", "retention-raw"} {
+		if err == nil || !strings.Contains(err.Error(), flag) {
+			t.Errorf("%s is not named in %v", flag, err)
+		}
+	}
+	if _, err := New(c, Deps{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: prometheus.NewRegistry()}); err == nil {
+		t.Error("a writer was made of it")
+	}
+}
+
+func TestPolicyNamesTheWidth(t *testing.T) {
+	for width, want := range map[time.Duration]string{
+		0: "raw", 10 * time.Second: "10s", time.Minute: "1m", 90 * time.Second: "90s", time.Hour: "1h",
+		24 * time.Hour: "1d", 7 * 24 * time.Hour: "7d", 250 * time.Millisecond: "250ms", 5: "5ns",
+	} {
+		if got := policy(width); got != want {
+			t.Errorf("%v is %q, not %q", width, got, want)
+		}
+	}
+}
