@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -69,6 +70,29 @@ func TestNoAnswerFromTheStream(t *testing.T) {
 	requireUnavailable(t, f.post(item("a", 1)))
 	if err := f.Ready(); err == nil || !strings.Contains(err.Error(), "did not answer in time") {
 		t.Errorf("Ready says %v", err)
+	}
+}
+
+func TestSenderGoesAwayWithinItsBody(t *testing.T) {
+	f := run(t).ready()
+	address := f.http.Listener.Addr()
+	for range 20 {
+		c, err := net.Dial(address.Network(), address.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n%s", gateway.Path, item("gone", 1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := f.post(item("a", 1)); got.Status != 202 {
+		t.Errorf("the next request is answered %+v", got)
+	}
+	if readings, _ := f.stored(); len(readings) != 1 {
+		t.Errorf("stored %v", readings)
 	}
 }
 
