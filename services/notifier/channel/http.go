@@ -1,0 +1,141 @@
+package channel
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// dialTimeout bounds making a connection; a whole attempt is bounded by the
+	// caller's context.
+	dialTimeout = 5 * time.Second
+	// maxHeader bounds the header of a reply, in bytes.
+	maxHeader = 16 << 10
+	// maxReply bounds what is read of the body of a reply, in bytes, and
+	// replyTime for how long. Nothing in it counts; reading it to its end only
+	// lets the connection be used again.
+	maxReply  = 64 << 10
+	replyTime = 250 * time.Millisecond
+)
+
+// errMetadata is returned for an address that no message may go to.
+var errMetadata = errors.New("refused: the address is link-local or that of a cloud's metadata service")
+
+// newClient returns a client with connections of its own.
+func newClient() *http.Client {
+	dialer := &net.Dialer{Timeout: dialTimeout, Control: allowed}
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            dialer.DialContext,
+			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout:    dialTimeout,
+			ForceAttemptHTTP2:      true,
+			DisableCompression:     true,
+			MaxResponseHeaderBytes: maxHeader,
+			MaxIdleConns:           2,
+			IdleConnTimeout:        90 * time.Second,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// allowed is called with the address that a name resolved to, so that a name
+// which resolves differently later does not slip through.
+func allowed(_, address string, _ syscall.RawConn) error {
+	host, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return errMetadata
+	}
+	ip := host.Addr().Unmap().WithZone("")
+	if ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip == awsIPv6 || ip == alibaba {
+		return errMetadata
+	}
+	return nil
+}
+
+var (
+	awsIPv6 = netip.AddrFrom16([16]byte{0xfd, 0, 0x0e, 0xc2, 14: 2, 15: 0x54})
+	alibaba = netip.AddrFrom4([4]byte{100, 100, 100, 200})
+)
+
+// post sends the body and judges the reply.
+func post(ctx context.Context, client *http.Client, target string, header http.Header, body string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(body))
+	if err != nil {
+		return permanent("the URL can't be used")
+	}
+	req.Header = header
+	req.Header.Set("User-Agent", "headwater")
+	resp, err := client.Do(req)
+	if err != nil {
+		return transport(err)
+	}
+	// From here on the outcome is known; a body that never ends changes nothing.
+	patience := time.AfterFunc(replyTime, cancel)
+	defer patience.Stop()
+	defer func() { _ = resp.Body.Close() }()
+	_, _ = io.CopyN(io.Discard, resp.Body, maxReply)
+	return verdict(resp, time.Now())
+}
+
+// transport says what went wrong before there was a reply. An error of net/http
+// quotes the whole URL; what it wraps names at most the host.
+func transport(err error) *Error {
+	if outer, ok := errors.AsType[*url.Error](err); ok {
+		err = outer.Err
+	}
+	switch {
+	case errors.Is(err, errMetadata):
+		return permanent("%v", errMetadata)
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{Reason: "no answer in time"}
+	case errors.Is(err, context.Canceled):
+		return &Error{Reason: "given up in the middle"}
+	default:
+		return &Error{Reason: err.Error()}
+	}
+}
+
+// verdict is the table of statuses: what was taken, what is worth another
+// attempt, and what is not.
+func verdict(resp *http.Response, now time.Time) error {
+	code := resp.StatusCode
+	e := &Error{Reason: "answered " + strconv.Itoa(code) + " " + http.StatusText(code)}
+	switch {
+	case code >= 200 && code < 300:
+		return nil
+	case code >= 300 && code < 400:
+		e.Permanent = true
+		e.Reason += ": redirects are not followed, give the final address"
+	case code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code >= 500:
+		e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), now)
+	default:
+		e.Permanent = true
+	}
+	return e
+}
+
+// retryAfter reads the header in both of its forms; 0 when it says nothing of
+// use.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
+}

@@ -1,0 +1,91 @@
+package channel
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+
+	"headwater/services/internal/config"
+	"headwater/services/rule"
+)
+
+// ntfy publishes to a topic. It speaks the protocol itself and not by way of
+// shoutrrr, for the sake of Retry-After, bounded replies and the sequence id.
+type ntfy struct {
+	client *http.Client
+	// server is the address of the server, without the topic: messages in JSON
+	// go there, so that no text has to fit a header.
+	server config.Secret
+	topic  string
+}
+
+var _ Sender = (*ntfy)(nil)
+
+func newNtfy(address config.Secret) (*ntfy, error) {
+	u, err := url.Parse(address.Reveal())
+	if err != nil {
+		return nil, errors.New("is not a URL")
+	}
+	topic := path.Base(strings.TrimRight(u.Path, "/"))
+	u.Path, u.RawPath = strings.TrimRight(path.Dir(strings.TrimRight(u.Path, "/")), "/")+"/", ""
+	return &ntfy{client: newClient(), server: config.Secret(u.String()), topic: topic}, nil
+}
+
+// ntfyMessage is what ntfy's documentation calls publishing as JSON.
+type ntfyMessage struct {
+	Topic    string   `json:"topic"`
+	Title    string   `json:"title"`
+	Message  string   `json:"message"`
+	Priority int      `json:"priority"`
+	Tags     []string `json:"tags,omitempty"`
+	// SequenceID makes a repeat replace the notification that is on the phone
+	// already, without another sound. Servers before 2.16 pass over it.
+	SequenceID string `json:"sequence_id"`
+}
+
+// Send publishes the message.
+func (n *ntfy) Send(ctx context.Context, m Message) error {
+	out := ntfyMessage{Topic: n.topic, Title: m.Title, Message: m.Body, SequenceID: sequenceID(m)}
+	out.Priority, out.Tags = look(m)
+	body, err := json.Marshal(out)
+	if err != nil {
+		return permanent("encode the message: %v", err)
+	}
+	header := http.Header{}
+	header.Set("Content-Type", "application/json")
+	header.Set("Idempotency-Key", m.Key)
+	return post(ctx, n.client, n.server.Reveal(), header, string(body))
+}
+
+// look returns the priority, 1 to 5 with 3 the usual one, and the tags, which
+// ntfy shows as pictures.
+func look(m Message) (priority int, tags []string) {
+	switch {
+	case m.Resolved:
+		return 3, []string{"white_check_mark"}
+	case m.Severity == rule.Critical:
+		return 5, []string{"rotating_light"}
+	case m.Severity == rule.Info:
+		return 2, []string{"information_source"}
+	default:
+		return 4, []string{"warning"}
+	}
+}
+
+// sequenceID names this very message among all that a topic will ever see: the
+// key alone counts from the beginning again when the streams are made anew.
+func sequenceID(m Message) string {
+	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "%s\n%t\n", m.Key, m.Resolved)
+	for _, a := range m.Alerts {
+		_, _ = fmt.Fprintf(h, "%s\n%d\n", a.ID, a.Started.UnixNano())
+	}
+	return "hw-" + hex.EncodeToString(h.Sum(nil)[:12])
+}

@@ -1,0 +1,59 @@
+package channel
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"headwater/services/internal/config"
+)
+
+// Payload is the body that a webhook gets, as JSON. Fields may be added; those
+// that are here stay.
+type Payload struct {
+	// Version is that of this shape: 1.
+	Version int `json:"version"`
+	// Key is the idempotency key, also in the header Idempotency-Key: a receiver
+	// that has seen it may drop the message.
+	Key string `json:"key"`
+	// Status is "firing" or "resolved".
+	Status string `json:"status"`
+	// Title and Text are the same in words for people.
+	Title string `json:"title"`
+	Text  string `json:"text"`
+	// Alerts are those that the message tells of; at least one.
+	Alerts []Alert `json:"alerts"`
+}
+
+// webhook posts JSON.
+type webhook struct {
+	client *http.Client
+	url    config.Secret
+}
+
+var _ Sender = (*webhook)(nil)
+
+func newWebhook(url config.Secret) (*webhook, error) {
+	return &webhook{client: newClient(), url: url}, nil
+}
+
+// Send posts the message.
+func (w *webhook) Send(ctx context.Context, m Message) error {
+	body, err := json.Marshal(Payload{
+		Version: 1, Key: m.Key, Status: status(m), Title: m.Title, Text: m.Body, Alerts: m.Alerts,
+	})
+	if err != nil {
+		return permanent("encode the message: %v", err)
+	}
+	header := http.Header{}
+	header.Set("Content-Type", "application/json")
+	header.Set("Idempotency-Key", m.Key)
+	return post(ctx, w.client, w.url.Reveal(), header, string(body))
+}
+
+func status(m Message) string {
+	if m.Resolved {
+		return StatusResolved
+	}
+	return StatusFiring
+}
