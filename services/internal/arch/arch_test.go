@@ -1,0 +1,277 @@
+package arch_test
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// root is where go.work is, seen from this package.
+const root = "../../.."
+
+// modules are the folders of go.work.
+var modules = []string{"proto", "services", "services/standalone", "streams", "web"}
+
+// pure are the packages that know neither network nor clock.
+var pure = []string{
+	"headwater/services/bridge/topic",
+	"headwater/services/decode",
+	"headwater/services/notifier/policy",
+	"headwater/services/processor/detect",
+	"headwater/services/processor/pack",
+	"headwater/services/processor/window",
+	"headwater/services/rule",
+	"headwater/services/simulator/warehouse",
+	"headwater/services/writer/point",
+}
+
+// pureLibraries may be used by pure packages beside the standard library:
+// jsontext reads JSON token by token, as the standard library's next version
+// does.
+var pureLibraries = []string{"github.com/go-json-experiment/json/jsontext"}
+
+// source is one file of Go.
+type source struct {
+	name    string // relative to the root
+	pkg     string // import path of its folder
+	test    bool
+	file    *ast.File
+	imports []string
+}
+
+// sources parses every file of the modules that people wrote.
+func sources(t *testing.T) []source {
+	t.Helper()
+	var all []source
+	set := token.NewFileSet()
+	for _, module := range modules {
+		err := filepath.WalkDir(filepath.Join(root, module), func(name string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			relative, err := filepath.Rel(root, name)
+			if err != nil {
+				return err
+			}
+			relative = filepath.ToSlash(relative)
+			if entry.IsDir() && relative != module && (slices.Contains(modules, relative) || entry.Name() == "testdata") {
+				return filepath.SkipDir
+			}
+			if entry.IsDir() || path.Ext(name) != ".go" {
+				return nil
+			}
+			file, err := parser.ParseFile(set, name, nil, parser.ParseComments)
+			if err != nil {
+				return err
+			}
+			if ast.IsGenerated(file) {
+				return nil
+			}
+			s := source{
+				name: relative, pkg: "headwater/" + path.Dir(relative), file: file,
+				test: strings.HasSuffix(name, "_test.go"),
+			}
+			for _, spec := range file.Imports {
+				imported, err := strconv.Unquote(spec.Path.Value)
+				if err != nil {
+					return err
+				}
+				s.imports = append(s.imports, imported)
+			}
+			all = append(all, s)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(all) < 50 {
+		t.Fatalf("only %d files were found", len(all))
+	}
+	return all
+}
+
+// isPure says whether a package is one of the pure ones.
+func isPure(pkg string) bool { return slices.Contains(pure, pkg) }
+
+// layer names the part of the system that a package of Headwater belongs to:
+// a module, or within services cmd, internal or one service.
+func layer(pkg string) string {
+	parts := strings.Split(strings.TrimPrefix(pkg, "headwater/"), "/")
+	if parts[0] != "services" || len(parts) == 1 {
+		return parts[0]
+	}
+	return "services/" + parts[1]
+}
+
+// mayImport says whether a package of one layer may import one of another.
+func mayImport(from, to string) bool {
+	switch from {
+	case to, "services/standalone", "services/cmd":
+		return to != "services/cmd" && (to != "services/standalone" || from == to)
+	case "proto":
+		return false
+	case "streams":
+		return to == "proto"
+	case "web":
+		return to == "proto" || to == "streams"
+	case "services/dashboard": // the service that runs the library web
+		return to == "proto" || to == "streams" || to == "services/internal" || to == "web"
+	default: // internal, or another service
+		return to == "proto" || to == "streams" || to == "services/internal"
+	}
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, imported := range s.imports {
+			if !strings.HasPrefix(imported, "headwater/") || isPure(imported) && strings.HasPrefix(s.name, "services/") {
+				continue
+			}
+			if from, to := layer(s.pkg), layer(imported); !mayImport(from, to) {
+				t.Errorf("%s imports %s: %s must not know %s", s.name, imported, from, to)
+			}
+		}
+	}
+}
+
+// impure are packages of the standard library that reach outside, and functions
+// of package time that read the clock or wait for it.
+var (
+	impure = []string{
+		"context", "crypto/rand", "database/sql", "log", "log/slog", "math/rand", "net", "net/http", "os", "os/exec",
+		"os/signal", "runtime", "syscall", "testing",
+	}
+	clock = []string{"After", "AfterFunc", "Local", "NewTicker", "NewTimer", "Now", "Since", "Sleep", "Tick", "Until"}
+)
+
+func TestPurePackagesStayPure(t *testing.T) {
+	found := make(map[string]bool)
+	for _, s := range sources(t) {
+		if !isPure(s.pkg) || s.test {
+			continue
+		}
+		found[s.pkg] = true
+		for _, imported := range s.imports {
+			first, _, _ := strings.Cut(imported, "/")
+			foreign := first == "headwater" || strings.Contains(first, ".")
+			if foreign && !isPure(imported) && !slices.Contains(pureLibraries, imported) || slices.Contains(impure, imported) {
+				t.Errorf("%s imports %s, but the package is pure", s.name, imported)
+			}
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if selector, ok := n.(*ast.SelectorExpr); ok {
+				if x, ok := selector.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains(clock, selector.Sel.Name) {
+					t.Errorf("%s uses time.%s, but in a pure package time is an argument", s.name, selector.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+	if names := slices.Sorted(maps.Keys(found)); !slices.Equal(names, pure) {
+		t.Errorf("the pure packages are %v, this test knows %v", names, pure)
+	}
+}
+
+// subject matches what looks like a subject of NATS: one of Headwater's own, or
+// one of nats-server.
+var subject = regexp.MustCompile(`^(telemetry|derived|alerting|deliveries|deadletters)\.|\$(MQTT|JS|KV|O|SYS|SRV)\b`)
+
+// spellers are the packages beside streams that may spell out a subject.
+var spellers = []string{
+	"headwater/services/bridge/login", // those of nats-server itself, which it keeps from devices
+	"headwater/web/internal/fixture",  // what a page shows in tests
+}
+
+func TestSubjectsStandInStreamsAlone(t *testing.T) {
+	for _, s := range sources(t) {
+		if layer(s.pkg) == "streams" || s.test || slices.Contains(spellers, s.pkg) {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			literal, ok := n.(*ast.BasicLit)
+			if !ok || literal.Kind != token.STRING {
+				return true
+			}
+			if text, err := strconv.Unquote(literal.Value); err == nil && subject.MatchString(text) {
+				t.Errorf("%s spells out the subject %q: let streams do it", s.name, text)
+			}
+			return true
+		})
+	}
+}
+
+func TestServicesCanShareAProcess(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test || s.file.Name.Name == "main" || s.pkg == "headwater/services/internal/process" {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				if n.Name.Name == "init" && n.Recv == nil {
+					t.Errorf("%s has an init function: what it does would happen to the whole process", s.name)
+				}
+			case *ast.SelectorExpr:
+				x, ok := n.X.(*ast.Ident)
+				if !ok {
+					return true
+				}
+				switch name := x.Name + "." + n.Sel.Name; name {
+				case "os.Exit", "signal.Notify", "signal.NotifyContext", "slog.Default", "slog.SetDefault",
+					"flag.CommandLine", "prometheus.DefaultRegisterer", "prometheus.MustRegister":
+					t.Errorf("%s uses %s, which is the whole process's", s.name, name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+func TestMainsAreShort(t *testing.T) {
+	mains, err := filepath.Glob(filepath.Join(root, "services/cmd/*/main.go"))
+	if err != nil || len(mains) == 0 {
+		t.Fatalf("no main was found: %v", err)
+	}
+	for _, name := range mains {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lines := bytes.Count(text, []byte("\n")); lines > 60 {
+			t.Errorf("%s has %d lines: what a main does beyond reading its flags belongs into a package", name, lines)
+		}
+	}
+}
+
+func TestModulesAskForOneVersionOfGo(t *testing.T) {
+	version := regexp.MustCompile(`(?m)^go (\S+)$`)
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := version.FindSubmatch(text)
+		if found == nil {
+			t.Fatalf("%s names no version of Go", name)
+		}
+		return string(found[1])
+	}
+	want := read("go.work")
+	for _, module := range modules {
+		if got := read(module + "/go.mod"); got != want {
+			t.Errorf("%s asks for Go %s, go.work for %s", module, got, want)
+		}
+	}
+}
