@@ -48,7 +48,7 @@ func run(ctx context.Context) error {
 	}
 	request := &pluginpb.CodeGeneratorRequest{
 		FileToGenerate: files,
-		Parameter:      proto.String("paths=source_relative"),
+		Parameter:      new("paths=source_relative"),
 	}
 	seen := make(map[string]bool)
 	for _, file := range compiled {

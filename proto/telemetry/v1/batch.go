@@ -1,3 +1,5 @@
+// Package telemetryv1 is what travels on telemetry.<lane>.<source>, with a
+// Builder that packs readings into columns and the methods that read them back.
 package telemetryv1
 
 import (

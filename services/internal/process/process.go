@@ -127,7 +127,8 @@ func Main[C any](name, description string, run func(ctx context.Context, p *Proc
 		Show   kong.VersionFlag `name:"version" help:"Print the version and exit."`
 	}
 	parser, err := kong.New(&flags, append([]kong.Option{
-		kong.Name(name), kong.Description(description), kong.Vars{"version": Version()},
+		kong.Name(name), kong.Description(description),
+		kong.Vars{"version": Version()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	}, options...)...)
 	if err != nil {

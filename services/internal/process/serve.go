@@ -48,7 +48,8 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.
 	if err != nil {
 		err = errors.Join(fmt.Errorf("stop HTTP on %s: %w", l.Addr(), err), server.Close())
 	}
-	<-failed
+	// What Serve returns after Shutdown says only that it was shut down.
+	_ = <-failed
 	return err
 }
 
