@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+
+	"github.com/adrg/xdg"
+
+	"headwater/services/bridge"
+	"headwater/services/configfile"
+	"headwater/services/gateway"
+	"headwater/services/internal/process"
+	"headwater/services/processor"
+	"headwater/services/writer"
+	"headwater/streams"
+	"headwater/streams/natsd"
+)
+
+// Profiles of durability: what is on the disk before a device is told so.
+const (
+	// PowerSafe forces each write to the disk: every acknowledged reading
+	// survives a power cut.
+	PowerSafe = "power-safe"
+	// Fast forces writes once a second: every acknowledged reading survives
+	// kill -9 of the process, and a power cut takes up to one second.
+	Fast = "fast"
+)
+
+// Config says how standalone runs.
+type Config struct {
+	Data       string `help:"Folder of everything that is kept; by default headwater in your data folder." placeholder:"DIR" type:"path" env:"HEADWATER_DATA"`
+	HTTP       string `name:"http" help:"Address of the dashboard and of POST /api/v1/telemetry." default:"127.0.0.1:8080" env:"HEADWATER_HTTP"`
+	MQTT       string `name:"mqtt" help:"Address on which devices connect." default:"127.0.0.1:1883" env:"HEADWATER_MQTT"`
+	Durability string `help:"What is on the disk before a device is told so: power-safe (all of it) or fast (all but the last second, should the power fail)." enum:"power-safe,fast" default:"power-safe" env:"HEADWATER_DURABILITY"`
+	Demo       *bool  `help:"Run a warehouse of 20 simulated door sensors at the site demo. It is remembered in the data folder; --no-demo ends it and removes its devices." negatable:"" env:"HEADWATER_DEMO"`
+	Lanes      int    `help:"Number of lanes, fixed when the data folder is new." default:"0" hidden:"" env:"HEADWATER_LANES"`
+	DiskShare  int    `help:"Per cent of the disk that the streams may take." default:"10" env:"HEADWATER_DISK_SHARE"`
+	Profiles   bool   `help:"Serve /debug/pprof as well." env:"HEADWATER_PROFILES"`
+
+	File      configfile.Config `embed:""`
+	Bridge    bridge.Config     `embed:""`
+	Gateway   gateway.Config    `embed:""`
+	Processor processor.Config  `embed:""`
+	Writer    writer.Config     `embed:""`
+
+	// Started is called once everything runs, with the addresses in use. It may
+	// be nil.
+	Started func(Addresses) `kong:"-"`
+}
+
+// Addresses are where a running standalone answers.
+type Addresses struct {
+	// HTTP and Influx are URLs, MQTT is host:port.
+	HTTP, MQTT, Influx string
+}
+
+// Validate reports every problem of the configuration. The services report
+// their own.
+func (c Config) Validate() error {
+	var problems []error
+	for flag, address := range map[string]string{"http": c.HTTP, "mqtt": c.MQTT} {
+		_, port, err := net.SplitHostPort(address)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("--%s: %q is not host:port", flag, address))
+		}
+	}
+	if c.DiskShare < 1 || c.DiskShare > 90 {
+		problems = append(problems, fmt.Errorf("--disk-share: %d is not within 1 and 90", c.DiskShare))
+	}
+	return errors.Join(problems...)
+}
+
+// DefaultConfig returns the configuration of a standalone that nobody
+// configured.
+func DefaultConfig() Config {
+	c := process.Defaults[Config]()
+	c.Writer.Influx.URL = ""
+	return c
+}
+
+// folder is where everything is kept.
+func (c Config) folder() string {
+	if c.Data != "" {
+		return c.Data
+	}
+	return filepath.Join(xdg.DataHome, "headwater")
+}
+
+func (c Config) sync() natsd.Sync {
+	if c.Durability == Fast {
+		return natsd.SyncSecond
+	}
+	return natsd.SyncAlways
+}
+
+// Bounds of what the streams may take, in bytes: less than that makes no sense,
+// more is not needed for a day of readings on one machine.
+const (
+	minStreamBytes = 1 << 30
+	maxStreamBytes = 64 << 30
+)
+
+// streamBytes is what all streams together may take of a disk of that size.
+func (c Config) streamBytes(disk uint64) int64 {
+	return min(max(int64(disk/100)*int64(c.DiskShare), minStreamBytes), maxStreamBytes)
+}
+
+func (c Config) streamOptions(disk uint64) streams.Options {
+	return streams.Options{Lanes: c.Lanes, MaxBytes: c.streamBytes(disk)}
+}

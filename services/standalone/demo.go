@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/services/simulator"
+	"headwater/streams"
+)
+
+// errNotEmpty is returned when the demo is asked of a folder with real devices.
+var errNotEmpty = errors.New("--demo wants an empty data folder: name a new one with --data")
+
+// settleDemo finds out whether the demo runs: because it is asked for now, or
+// because it was once. When it is asked to end, its devices go.
+func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (err error) {
+	if s.demo, err = s.folder.hasDemo(); err != nil {
+		return err
+	}
+	asked := s.cfg.Demo
+	if asked == nil || *asked == s.demo {
+		return nil
+	}
+	bucket, err := js.KeyValue(ctx, streams.BucketDevices)
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", streams.BucketDevices, err)
+	}
+	keys, err := bucket.Keys(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+		return fmt.Errorf("list the devices: %w", err)
+	}
+	for _, key := range keys {
+		ofDemo := strings.HasPrefix(key, simulator.DemoSite+".")
+		switch {
+		case *asked && !ofDemo:
+			return errNotEmpty
+		case !*asked && ofDemo:
+			if err := bucket.Purge(ctx, key); err != nil {
+				return fmt.Errorf("remove device %s of the demo: %w", key, err)
+			}
+		}
+	}
+	if err := s.folder.setDemo(*asked); err != nil {
+		return fmt.Errorf("remember the demo in the data folder: %w", err)
+	}
+	s.demo = *asked
+	return nil
+}

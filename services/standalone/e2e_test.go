@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"headwater/streams/streamtest"
+)
+
+const e2eRules = `
+windows: [10s]
+lateness: 1m
+rules:
+  - name: too-warm
+    description: It is too warm at a door.
+    match: {site: hall, metric: temperature}
+    detector: limit
+    above: 30
+    severity: critical
+channels:
+  - name: hook
+    type: webhook
+    url: %s
+`
+
+// TestEndToEnd follows readings through all of Headwater: from a real MQTT
+// client and from HTTP into the real InfluxDB, into a summary, an anomaly, an
+// alert, the call of a webhook, and onto the pages in a real browser.
+func TestEndToEnd(t *testing.T) {
+	calls := make(chan string, 16)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		calls <- string(body)
+	}))
+	defer hook.Close()
+	dir := t.TempDir()
+	cfg := testConfig(dir)
+	cfg.File.Path = filepath.Join(dir, "rules.yaml")
+	if err := os.WriteFile(cfg.File.Path, fmt.Appendf(nil, e2eRules, hook.URL), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at, _ := start(t, cfg)
+	client := device(t, at.MQTT, "door-01")
+	now := time.Now().Truncate(10 * time.Second)
+	reading := func(value float64, at time.Time) string {
+		return fmt.Sprintf(`{"value":%v,"ts":%d,"unit":"°C"}`, value, at.UnixMilli())
+	}
+	// Two readings of the last full window, and one of this.
+	publish(t, client, "sensors/hall/door-01/temperature", reading(20, now.Add(-8*time.Second)))
+	publish(t, client, "sensors/hall/door-01/temperature", reading(22, now.Add(-2*time.Second)))
+	publish(t, client, "sensors/hall/door-01/temperature", reading(21.5, now))
+	resp, err := http.Post(at.HTTP+"/api/v1/telemetry", "application/json", strings.NewReader(
+		fmt.Sprintf(`[{"site":"hall","device":"door-02","metric":"temperature","value":19.5,"ts":%d,"unit":"°C"}]`, now.UnixMilli())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		t.Fatalf("POST: %s\n%s", resp.Status, body)
+	}
+
+	t.Run("points are in InfluxDB", func(t *testing.T) {
+		streamtest.Eventually(t, 10*time.Second, "four points", func() bool {
+			series, err := query(t, at.Influx, "raw", `SELECT "value" FROM "temperature" WHERE "site"='hall' GROUP BY "device"`)
+			if err != nil || len(series) != 2 {
+				return false
+			}
+			return len(series[0].Values) == 3 && len(series[1].Values) == 1 && series[1].Floats("value")[0] == 19.5
+		})
+	})
+	t.Run("the summary is in InfluxDB", func(t *testing.T) {
+		streamtest.Eventually(t, 10*time.Second, "the summary of the full window", func() bool {
+			series, err := query(t, at.Influx, "10s", fmt.Sprintf(
+				`SELECT "count","min","max","mean","first","last" FROM "temperature" WHERE "device"='door-01' AND time = %d`, now.Add(-10*time.Second).UnixNano()))
+			if err != nil || len(series) != 1 {
+				return false
+			}
+			for column, want := range map[string]float64{"count": 2, "min": 20, "max": 22, "mean": 21, "first": 20, "last": 22} {
+				if got := series[0].Floats(column); len(got) != 1 || got[0] != want {
+					t.Fatalf("%s is %v, want %v", column, got, want)
+				}
+			}
+			return true
+		})
+	})
+	t.Run("an alert fires and calls the webhook", func(t *testing.T) {
+		begin := time.Now()
+		publish(t, client, "sensors/hall/door-01/temperature", reading(34.5, now.Add(time.Second)))
+		call := awaitCall(t, calls)
+		t.Logf("webhook called %s after the publish: %s", time.Since(begin).Round(time.Millisecond), call)
+		if !strings.Contains(call, "firing") || !strings.Contains(call, "too-warm") || !strings.Contains(call, "door-01") {
+			t.Errorf("call: %s", call)
+		}
+		var alerts struct {
+			Alerts []struct{ Rule, Device, State string }
+		}
+		streamtest.Eventually(t, 10*time.Second, "the alert in the API", func() bool {
+			getJSON(t, at.HTTP+"/api/v1/alerts", &alerts)
+			return len(alerts.Alerts) == 1 && alerts.Alerts[0].State == "firing" && alerts.Alerts[0].Rule == "too-warm"
+		})
+	})
+	t.Run("what does not decode is a dead letter and stops nothing", func(t *testing.T) {
+		publish(t, client, "sensors/hall/door-01/temperature", `{"value":`)
+		publish(t, client, "somewhere/else", `1`)
+		publish(t, client, "sensors/hall/door-03/temperature", `18`)
+		streamtest.Eventually(t, 10*time.Second, "the reading behind", func() bool {
+			series, err := query(t, at.Influx, "raw", `SELECT "value" FROM "temperature" WHERE "device"='door-03'`)
+			return err == nil && len(series) == 1
+		})
+		var dead struct {
+			DeadLetters []struct{ Reason, Detail string } `json:"dead_letters"`
+		}
+		getJSON(t, at.HTTP+"/api/v1/deadletters", &dead)
+		reasons := make(map[string]bool)
+		for _, d := range dead.DeadLetters {
+			reasons[d.Reason] = d.Detail != ""
+		}
+		if !reasons["payload"] || !reasons["topic"] {
+			t.Errorf("dead letters: %+v", dead)
+		}
+	})
+	t.Run("pages follow live", func(t *testing.T) {
+		browse(t, func(ctx context.Context) {
+			var latest, count, later string
+			err := chromedp.Run(ctx,
+				chromedp.Navigate(at.HTTP+"/"),
+				chromedp.WaitVisible(`[data-device="hall/door-01"]`),
+				chromedp.Text(`[data-device="hall/door-01"]`, &latest),
+			)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(latest, "34.5") {
+				t.Errorf("overview shows %q, want 34.5", latest)
+			}
+			points := `document.querySelector("[data-chart]").dataset.points`
+			if err := chromedp.Run(ctx,
+				chromedp.Navigate(at.HTTP+"/devices/hall/door-01"),
+				chromedp.WaitVisible(`[data-chart] canvas`),
+				chromedp.Poll(`Number(`+points+`) >= 4`, nil),
+				chromedp.Evaluate(points, &count),
+				chromedp.Evaluate(`window.untouched = true`, nil),
+			); err != nil {
+				t.Fatal(err)
+			}
+			publish(t, client, "sensors/hall/door-01/temperature", reading(33.25, now.Add(3*time.Second)))
+			if err := chromedp.Run(ctx,
+				chromedp.Poll(fmt.Sprintf(`window.untouched && Number(%s) > %s`, points, count), nil),
+				chromedp.Poll(`document.body.innerText.includes("33.25")`, nil),
+				chromedp.Evaluate(points, &later),
+			); err != nil {
+				t.Fatalf("the new point did not come: %v (%s points)", err, count)
+			}
+			t.Logf("chart went from %s to %s points without a reload", count, later)
+		})
+	})
+	t.Run("the alert is resolved", func(t *testing.T) {
+		publish(t, client, "sensors/hall/door-01/temperature", reading(25, now.Add(4*time.Second)))
+		if call := awaitCall(t, calls); !strings.Contains(call, "resolved") {
+			t.Errorf("call: %s", call)
+		}
+	})
+}
+
+func awaitCall(t *testing.T, calls <-chan string) string {
+	t.Helper()
+	select {
+	case call := <-calls:
+		return call
+	case <-time.After(10 * time.Second):
+		t.Fatal("the webhook was not called")
+		return ""
+	}
+}
+
+// browse runs f with a tab of headless Chromium. CI has one; elsewhere the test
+// says that it is missing.
+func browse(t *testing.T, f func(context.Context)) {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		if os.Getenv("CI") != "" {
+			t.Fatal("no Chromium on this machine, and CI must have one")
+		}
+		t.Skip("no Chromium on this machine: the pages were not tested")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
+	ctx, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
+	defer cancel()
+	ctx, cancelTab := chromedp.NewContext(ctx)
+	defer cancelTab()
+	ctx, cancelTime := context.WithTimeout(ctx, time.Minute)
+	defer cancelTime()
+	f(ctx)
+}
+
+func TestTakenPort(t *testing.T) {
+	taken := httptest.NewServer(http.NotFoundHandler())
+	defer taken.Close()
+	address := strings.TrimPrefix(taken.URL, "http://")
+	for flag, change := range map[string]func(*Config){
+		"--http": func(c *Config) { c.HTTP = address },
+		"--mqtt": func(c *Config) { c.MQTT = address },
+	} {
+		t.Run(flag, func(t *testing.T) {
+			cfg := testConfig(t.TempDir())
+			change(&cfg)
+			expectFailure(t, cfg, address, flag)
+		})
+	}
+}
+
+func TestUnusableFolder(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expectFailure(t, testConfig(file), file, "--data")
+	dir := t.TempDir()
+	start(t, testConfig(dir))
+	expectFailure(t, testConfig(dir), dir, "in use by another Headwater")
+}
+
+func expectFailure(t *testing.T, cfg Config, wants ...string) {
+	t.Helper()
+	err := Run(t.Context(), newProcess(t), cfg)
+	if err == nil {
+		t.Fatal("it started")
+	}
+	if text := err.Error(); strings.Contains(text, "\n") {
+		t.Errorf("more than one line: %s", text)
+	}
+	for _, want := range wants {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not say %q", err, want)
+		}
+	}
+}
+
+// TestDemo starts the demo and looks for its devices, then ends it.
+func TestDemo(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	on, off := true, false
+	cfg.Demo = &on
+	devices := func(at Addresses) int {
+		var list struct{ Devices []json.RawMessage }
+		getJSON(t, at.HTTP+"/api/v1/devices", &list)
+		return len(list.Devices)
+	}
+	at, stop := start(t, cfg)
+	streamtest.Eventually(t, 30*time.Second, "20 devices", func() bool { return devices(at) == 20 })
+	stop()
+	cfg.Demo = nil
+	at, stop = start(t, cfg)
+	streamtest.Eventually(t, 30*time.Second, "20 devices again, without being asked", func() bool { return devices(at) == 20 })
+	stop()
+	cfg.Demo = &off
+	at, _ = start(t, cfg)
+	series, err := query(t, at.Influx, "raw", `SELECT count("value") FROM "temperature" WHERE "site"='demo'`)
+	if err != nil || len(series) != 0 {
+		t.Errorf("history of the demo is still there: %v, %v", series, err)
+	}
+}

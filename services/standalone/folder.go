@@ -1,0 +1,86 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+	"github.com/shirou/gopsutil/v4/disk"
+)
+
+// folder is the data folder while this process owns it.
+type folder struct {
+	path string
+	lock *flock.Flock
+}
+
+// openFolder makes the folder if need be and takes it for this process.
+func openFolder(path string) (*folder, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("the data folder can't be made (--data names another): %w", err)
+	}
+	lock := flock.New(filepath.Join(path, "lock"))
+	taken, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("the data folder can't be written to (--data names another): %w", err)
+	}
+	if !taken {
+		return nil, fmt.Errorf("the data folder %s is in use by another Headwater: stop that one, or name another folder with --data", path)
+	}
+	return &folder{path: path, lock: lock}, nil
+}
+
+func (f *folder) close() error { return f.lock.Close() }
+
+func (f *folder) nats() string   { return filepath.Join(f.path, "nats") }
+func (f *folder) influx() string { return filepath.Join(f.path, "influxdb") }
+
+// diskBytes is the size of the disk that the folder is on.
+func (f *folder) diskBytes() (uint64, error) {
+	usage, err := disk.Usage(f.path)
+	if err != nil {
+		return 0, fmt.Errorf("size of the disk of %s: %w", f.path, err)
+	}
+	return usage.Total, nil
+}
+
+// demoMark is there when the demo runs on the folder.
+func (f *folder) demoMark() string { return filepath.Join(f.path, "demo") }
+
+func (f *folder) hasDemo() (bool, error) {
+	_, err := os.Stat(f.demoMark())
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (f *folder) setDemo(on bool) error {
+	if on {
+		return os.WriteFile(f.demoMark(), []byte("The demo's devices are of the site demo; --no-demo removes them.\n"), 0o600)
+	}
+	err := os.Remove(f.demoMark())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// sync forces all that lies in the folder to the disk, and the folders
+// themselves: a stream that was made a moment ago is lost as a whole when the
+// power fails before its folder is on the disk.
+func syncTree(root string) error {
+	return filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(file.Sync(), file.Close())
+	})
+}

@@ -1,0 +1,334 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"headwater/services/bridge"
+	"headwater/services/configfile"
+	"headwater/services/dashboard"
+	"headwater/services/gateway"
+	"headwater/services/internal/process"
+	"headwater/services/notifier"
+	"headwater/services/processor"
+	"headwater/services/simulator"
+	"headwater/services/standalone/influxd"
+	"headwater/services/writer"
+	"headwater/streams"
+	"headwater/streams/natsd"
+)
+
+// Run runs everything until ctx ends and all work in flight is stored. Sinks
+// start before what feeds them and stop after it, so that nothing enters that
+// has nowhere to go.
+func Run(ctx context.Context, p *process.Process, cfg Config) (err error) {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	s := &standalone{cfg: cfg, process: p}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	parts, err := s.parts(ctx)
+	if err != nil {
+		return err
+	}
+	s.announce()
+	return p.Run(ctx, parts...)
+}
+
+// standalone holds what the services run on.
+type standalone struct {
+	cfg     Config
+	process *process.Process
+
+	folder  *folder
+	http    net.Listener
+	nats    *natsd.Server
+	influx  *influxd.Server
+	demo    bool
+	closers []func() error
+}
+
+// onClose has f called when everything has stopped, the last one first.
+func (s *standalone) onClose(f func() error) { s.closers = append(s.closers, f) }
+
+func (s *standalone) close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// open takes the folder and the addresses and starts the servers.
+func (s *standalone) open(ctx context.Context) (err error) {
+	if s.folder, err = openFolder(s.cfg.folder()); err != nil {
+		return err
+	}
+	s.onClose(s.folder.close)
+	if s.http, err = process.Listen(s.cfg.HTTP); err != nil {
+		return fmt.Errorf("%w (--http names another address)", err)
+	}
+	// Once it serves, the server closes the listener itself.
+	s.onClose(func() error { _ = s.http.Close(); return nil })
+	if err := s.openNATS(ctx); err != nil {
+		return err
+	}
+	if s.cfg.Writer.Influx.URL != "" {
+		return nil
+	}
+	s.influx, err = influxd.Start(influxd.Config{Dir: s.folder.influx(), Log: s.log("influxdb")})
+	if err != nil {
+		return err
+	}
+	s.onClose(s.influx.Close)
+	s.cfg.Writer.Influx.URL = s.influx.URL()
+	return nil
+}
+
+func (s *standalone) log(service string) *slog.Logger {
+	return s.process.Log.With("service", service)
+}
+
+// openNATS starts nats-server and makes the streams. Its MQTT listener is open
+// from the start, but nobody can log in before the bridge answers, which it does
+// only when its durable consumer is there.
+func (s *standalone) openNATS(ctx context.Context) (err error) {
+	disk, err := s.folder.diskBytes()
+	if err != nil {
+		return err
+	}
+	options := s.cfg.streamOptions(disk)
+	s.nats, err = natsd.Start(natsd.Config{
+		Dir: s.folder.nats(), Sync: s.cfg.sync(), MaxBytes: options.MaxBytes, MQTT: s.cfg.MQTT, Log: s.log("nats"),
+	})
+	if errors.Is(err, natsd.ErrAddressInUse) {
+		return fmt.Errorf("listen for MQTT on %s: %w (--mqtt names another address)", s.cfg.MQTT, err)
+	}
+	if err != nil {
+		return err
+	}
+	s.onClose(func() error { s.nats.Shutdown(); return nil })
+	_, core, err := s.connect(natsd.UserCore, "provision")
+	if err != nil {
+		return err
+	}
+	if _, err := streams.Ensure(ctx, core, options); err != nil {
+		return err
+	}
+	_, devices, err := s.connect(natsd.UserBridge, "provision")
+	if err != nil {
+		return err
+	}
+	if err := streams.EnsureDevices(ctx, devices, streams.DeviceOptions{MaxBytes: streams.DeviceBytes(options.MaxBytes)}); err != nil {
+		return err
+	}
+	if s.cfg.Durability == Fast {
+		if err := syncTree(s.folder.nats()); err != nil {
+			return fmt.Errorf("force the new streams to the disk: %w", err)
+		}
+	}
+	return s.settleDemo(ctx, core)
+}
+
+// connect opens a connection for a service; it is drained when all has stopped.
+func (s *standalone) connect(user natsd.User, service string) (*nats.Conn, jetstream.JetStream, error) {
+	nc, err := s.nats.Connect(user, process.NATSOptions(service, s.log(service))...)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.onClose(func() error { nc.Close(); return nil })
+	js, err := process.JetStream(nc)
+	return nc, js, err
+}
+
+// builder makes the services; the first error stops all that follows.
+type builder struct {
+	*standalone
+	ctx   context.Context
+	parts []process.Part
+	err   error
+}
+
+// service is what every service package has.
+type service interface {
+	Run(ctx context.Context) error
+	Ready() error
+}
+
+// add makes a service with a connection and a registry of its own.
+func (b *builder) add(name string, build func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error)) {
+	if b.err != nil {
+		return
+	}
+	_, js, err := b.connect(natsd.UserCore, name)
+	if err != nil {
+		b.err = err
+		return
+	}
+	svc, err := build(js, b.log(name), prometheus.WrapRegistererWith(prometheus.Labels{"service": name}, b.process.Metrics))
+	if err != nil {
+		b.err = fmt.Errorf("%s: %w", name, err)
+		return
+	}
+	b.parts = append(b.parts, process.Part{Name: name, Run: svc.Run, Ready: svc.Ready})
+}
+
+// parts makes the services in the order in which they start.
+func (s *standalone) parts(ctx context.Context) ([]process.Part, error) {
+	b := &builder{standalone: s, ctx: ctx}
+	cfg := s.cfg
+	var intake *gateway.Service
+	var pages *dashboard.Service
+	b.add("writer", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
+		return writer.New(cfg.Writer, writer.Deps{JS: js, Log: log, Metrics: metrics})
+	})
+	b.add("configfile", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
+		return configfile.New(cfg.File, configfile.Deps{JS: js, Log: log, Metrics: metrics})
+	})
+	b.add("notifier", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
+		nc := notifier.DefaultConfig()
+		nc.Folder = cfg.File.Folder()
+		return notifier.New(nc, notifier.Deps{JS: js, Log: log, Metrics: metrics})
+	})
+	b.add("processor", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
+		return processor.New(cfg.Processor, processor.Deps{JS: js, Log: log, Metrics: metrics})
+	})
+	b.add("gateway", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {
+		intake, err = gateway.New(cfg.Gateway, gateway.Deps{JS: js, Log: log, Metrics: metrics})
+		return intake, err
+	})
+	b.add("dashboard", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {
+		pages, err = dashboard.New(dashboard.Config{Influx: cfg.Writer.Influx}, dashboard.Deps{JS: js, Log: log, Metrics: metrics})
+		return pages, err
+	})
+	if b.err != nil {
+		return nil, b.err
+	}
+	_, core, err := s.connect(natsd.UserCore, "janitor")
+	if err != nil {
+		return nil, err
+	}
+	janitor := streams.Janitor{JS: core, Log: s.log("janitor")}
+	b.parts = append(b.parts,
+		process.Part{Name: "janitor", Run: janitor.Run},
+		process.Part{Name: "http", Run: func(ctx context.Context) error {
+			return process.Serve(ctx, s.http, s.mux(intake, pages), s.log("http"), httpGrace)
+		}},
+	)
+	b.addBridge()
+	b.parts = append(b.parts, s.started())
+	if s.demo {
+		b.addDemo()
+	}
+	return b.parts, b.err
+}
+
+// httpGrace is how long requests in flight may take to finish at the end.
+const httpGrace = 5 * time.Second
+
+func (s *standalone) mux(intake *gateway.Service, pages *dashboard.Service) http.Handler {
+	mux := http.NewServeMux()
+	s.process.Health.Mount(mux, s.process.Metrics)
+	if s.cfg.Profiles {
+		process.MountProfiles(mux)
+	}
+	mux.Handle("POST "+gateway.Path, intake.Handler())
+	mux.Handle("/", pages.Handler())
+	return mux
+}
+
+func (b *builder) addBridge() {
+	seed, err := b.nats.IssuerSeed()
+	if err != nil {
+		b.err = errors.Join(b.err, err)
+		return
+	}
+	_, devices, err := b.connect(natsd.UserBridge, "bridge")
+	if err != nil {
+		b.err = errors.Join(b.err, err)
+		return
+	}
+	devices0, _, err := b.connect(natsd.UserBridge0, "bridge")
+	if err != nil {
+		b.err = errors.Join(b.err, err)
+		return
+	}
+	auth, _, err := b.connect(natsd.UserAuth, "bridge")
+	if err != nil {
+		b.err = errors.Join(b.err, err)
+		return
+	}
+	b.add("bridge", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
+		return bridge.New(b.cfg.Bridge, bridge.Deps{
+			JS: js, Devices: devices, Devices0: devices0, Auth: auth, IssuerSeed: seed, Log: log, Metrics: metrics,
+		})
+	})
+}
+
+// addDemo makes the fleet of the demo, which reports over MQTT like any device.
+func (b *builder) addDemo() {
+	fleet, err := simulator.New(simulator.Demo("tcp://"+b.nats.MQTT()), simulator.Deps{
+		Log: b.log("demo"), Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"service": "demo"}, b.process.Metrics),
+	})
+	if err != nil {
+		b.err = errors.Join(b.err, err)
+		return
+	}
+	b.parts = append(b.parts, process.Part{Name: "demo", Run: fleet.Run})
+}
+
+// readyWait is the pause between looks whether everything runs.
+const readyWait = 20 * time.Millisecond
+
+// started is the part that says when everything runs.
+func (s *standalone) started() process.Part {
+	return process.Part{Name: "start", Run: func(ctx context.Context) error {
+		begin := time.Now()
+		for {
+			if ready, _ := s.process.Health.Status(); ready {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(readyWait):
+			}
+		}
+		s.process.Log.Info("everything runs", "took", time.Since(begin).Round(time.Millisecond))
+		if s.cfg.Started != nil {
+			s.cfg.Started(s.addresses())
+		}
+		<-ctx.Done()
+		return nil
+	}}
+}
+
+func (s *standalone) addresses() Addresses {
+	return Addresses{
+		HTTP: "http://" + s.http.Addr().String(), MQTT: s.nats.MQTT(), Influx: s.cfg.Writer.Influx.URL,
+	}
+}
+
+// announce says where everything is.
+func (s *standalone) announce() {
+	at := s.addresses()
+	data, err := filepath.Abs(s.folder.path)
+	if err != nil {
+		data = s.folder.path
+	}
+	s.process.Log.Info("Headwater starts", "dashboard", at.HTTP, "mqtt", at.MQTT, "influxdb", at.Influx,
+		"data", data, "durability", s.cfg.Durability, "demo", s.demo)
+}
