@@ -11,7 +11,7 @@ import (
 
 // fetchWait is how long a lane waits for its next message in one go; stopping
 // takes no longer than that.
-const fetchWait = time.Second
+const fetchWait = 500 * time.Millisecond
 
 // lane moves the summaries of one lane of DERIVED into their buckets, strictly
 // one message after the other.

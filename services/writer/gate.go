@@ -78,7 +78,8 @@ func (g *gate) do(stop, work context.Context, op func(context.Context) error) er
 		case work.Err() != nil && err != nil:
 		case again:
 			g.fail(err)
-		default:
+		case asking:
+			// Those that began before it failed prove nothing.
 			g.succeed()
 		}
 		if asking {
@@ -178,9 +179,6 @@ func jitter() time.Duration { return rand.N(firstPause) }
 func (g *gate) succeed() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.err == nil {
-		return
-	}
 	g.log.Info("InfluxDB takes points again", "after", time.Since(g.since).Round(time.Millisecond))
 	g.err, g.next = nil, time.Time{}
 	close(g.opened)

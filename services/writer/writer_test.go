@@ -526,7 +526,7 @@ func TestNothingIsLostUnderFaults(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	w := newWorld(t)
 	var mu sync.Mutex
-	faults := 60
+	faults := 30
 	w.influx.be(func(_ string, lines []string) answer {
 		mu.Lock()
 		defer mu.Unlock()
