@@ -1,0 +1,144 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"headwater/services/dashboard/fleet"
+	"headwater/services/internal/influx"
+	"headwater/streams"
+	"headwater/web"
+	"headwater/web/view"
+)
+
+// demoSite is the site of the simulated devices of the demo.
+const demoSite = "demo"
+
+// memory is how far back the live state reaches when a dashboard starts.
+const memory = view.SlotCount * view.SlotWidth
+
+// Deps are what a dashboard works with.
+type Deps struct {
+	// JS is JetStream in the account of the services.
+	JS jetstream.JetStream
+	// DevicesJS is JetStream in the account of the devices, for the state of
+	// their stream; nil leaves that out.
+	DevicesJS jetstream.JetStream
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
+}
+
+// Service is a dashboard.
+type Service struct {
+	log    *slog.Logger
+	js     jetstream.JetStream
+	fleet  *fleet.Fleet
+	book   *fleet.Book
+	survey *survey
+	past   *history
+	web    *web.Server
+
+	telemetry, derived, alerting *follower
+	devices, alerts              *watcher
+}
+
+// New returns a dashboard; it does no I/O.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	client, err := influx.New(cfg.Influx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		log: deps.Log, js: deps.JS, fleet: fleet.New(demoSite), book: fleet.NewBook(),
+		past: newHistory(client),
+	}
+	s.survey = newSurvey(deps.JS, deps.DevicesJS, client)
+	s.telemetry = &follower{
+		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
+		back: memory, handle: s.onTelemetry,
+	}
+	s.derived = &follower{
+		js: deps.JS, log: deps.Log, stream: streams.StreamDerived, filters: []string{streams.DerivedAll},
+		back: streams.AgeDerived, most: maxReplay, handle: s.onDerived,
+	}
+	s.alerting = &follower{
+		js: deps.JS, log: deps.Log, stream: streams.StreamAlerting, filters: []string{streams.AlertingAll, streams.DeliveriesAll},
+		back: streams.AgeAlerting, most: maxReplay, handle: s.onAlerting,
+	}
+	s.devices = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketDevices, handle: s.onDevice}
+	s.alerts = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketAlerts, handle: s.onAlert}
+	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT}, web.Sources{
+		Devices: devices{s.fleet}, Alerts: s.book, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS},
+	}, deps.Log)
+	if err != nil {
+		return nil, fmt.Errorf("set up the pages: %w", err)
+	}
+	s.register(deps.Metrics)
+	return s, nil
+}
+
+func (s *Service) register(registry prometheus.Registerer) {
+	factory := promauto.With(registry)
+	factory.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "headwater_dashboard_live_clients", Help: "Live streams that are open.",
+	}, func() float64 { return float64(s.web.Clients()) })
+	factory.NewCounterFunc(prometheus.CounterOpts{
+		Name: "headwater_dashboard_dropped_total", Help: "What was left out, by reason.", ConstLabels: prometheus.Labels{"reason": "slow-client"},
+	}, func() float64 { return float64(s.web.Dropped()) })
+	factory.NewCounterFunc(prometheus.CounterOpts{
+		Name: "headwater_dashboard_dropped_total", Help: "What was left out, by reason.", ConstLabels: prometheus.Labels{"reason": "too-many-series"},
+	}, func() float64 { return float64(s.fleet.Dropped()) })
+}
+
+// Handler serves the pages, their live updates and the API. It works before
+// Run, and says that nothing is known yet.
+func (s *Service) Handler() http.Handler { return s.web.Handler() }
+
+// Run follows the streams until ctx ends; then it ends all live streams of the
+// pages. It goes on, and says so on the pages, while NATS or InfluxDB is away.
+func (s *Service) Run(ctx context.Context) error {
+	s.log.Info("dashboard started", "url", s.past.client.URL())
+	var parts sync.WaitGroup
+	for _, run := range []func(context.Context){
+		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run,
+		s.survey.runStreams, s.survey.runInflux, s.web.Run,
+	} {
+		parts.Go(func() { run(ctx) })
+	}
+	parts.Wait()
+	s.past.client.Close()
+	s.log.Info("dashboard stopped")
+	return nil
+}
+
+// Ready returns nil when the live state is up to date, else why not. That
+// InfluxDB is away is no reason: the pages live without the history.
+func (s *Service) Ready() error {
+	return errors.Join(s.telemetry.ready(), s.devices.ready(), s.alerts.ready())
+}
+
+// devices makes the fleet a source of the pages: its clock is the running one.
+type devices struct{ *fleet.Fleet }
+
+// Devices implements web.Devices.
+func (d devices) Devices(q view.DeviceQuery) view.Devices { return d.Fleet.Devices(q, time.Now()) }
+
+// Device implements web.Devices.
+func (d devices) Device(site, device string) (view.Device, bool) {
+	return d.Fleet.Device(site, device, time.Now())
+}
+
+// Follow implements web.Devices.
+func (d devices) Follow(site, device string) web.Feed { return d.Fleet.Follow(site, device) }

@@ -1,0 +1,165 @@
+package dashboard
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/streams"
+	"headwater/web"
+	"headwater/web/view"
+)
+
+// deadLetters reads the dead letters where they lie.
+type deadLetters struct {
+	js jetstream.JetStream
+}
+
+// firstReach is how many messages back the first look for matching letters goes;
+// each further look goes twice as far.
+const firstReach = 256
+
+// DeadLetters implements web.DeadLetters. The newest of many letters are found
+// by looking back further and further; only headers are read until the page is
+// known.
+func (d *deadLetters) DeadLetters(ctx context.Context, q view.DeadLetterQuery) (view.DeadLetters, error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	if d.js.Conn().Status() != nats.CONNECTED {
+		return view.DeadLetters{}, fmt.Errorf("%w: NATS does not answer", web.ErrUnavailable)
+	}
+	out, err := d.page(ctx, q)
+	if err != nil {
+		return out, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+	}
+	return out, nil
+}
+
+func (d *deadLetters) page(ctx context.Context, q view.DeadLetterQuery) (view.DeadLetters, error) {
+	var out view.DeadLetters
+	stream, err := d.js.Stream(ctx, streams.StreamDeadLetters)
+	if err != nil {
+		return out, err
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streams.DeadLettersAll))
+	if err != nil {
+		return out, err
+	}
+	out.Total = info.State.Msgs
+	out.Counts = counts(info.State.Subjects)
+	sequences, more, err := d.find(ctx, q, info.State)
+	if err != nil {
+		return out, err
+	}
+	for _, seq := range sequences {
+		msg, err := stream.GetMsg(ctx, seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue // it grew too old in between
+		}
+		if err != nil {
+			return out, err
+		}
+		l, err := streams.ParseDeadLetterMsg(msg.Subject, msg.Header, msg.Data)
+		if err != nil {
+			l = streams.DeadLetter{Service: "unknown", Reason: streams.ReasonMalformed, Detail: err.Error(), Origin: msg.Subject, Arrived: msg.Time, Payload: msg.Data}
+		}
+		out.Items = append(out.Items, view.DeadLetter{
+			Sequence: seq, Service: l.Service, Reason: l.Reason, Detail: l.Detail, From: l.Origin,
+			Site: l.Site, Device: l.Device, Arrived: l.Arrived, Payload: l.Payload, Size: len(l.Payload),
+		})
+	}
+	if more && len(sequences) > 0 {
+		out.Next = sequences[len(sequences)-1]
+	}
+	return out, nil
+}
+
+func counts(subjects map[string]uint64) []view.DeadLetterCount {
+	var out []view.DeadLetterCount
+	for subject, n := range subjects {
+		service, reason, err := streams.ParseDeadLetter(subject)
+		if err != nil {
+			continue
+		}
+		out = append(out, view.DeadLetterCount{Service: service, Reason: reason, Count: n})
+	}
+	slices.SortFunc(out, func(a, b view.DeadLetterCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Service, b.Service), strings.Compare(a.Reason, b.Reason))
+	})
+	return out
+}
+
+// find returns the sequences of a page, the newest first, and whether there are
+// older ones.
+func (d *deadLetters) find(ctx context.Context, q view.DeadLetterQuery, state jetstream.StreamState) (found []uint64, more bool, err error) {
+	end := state.LastSeq + 1 // exclusive
+	if q.Before > 0 {
+		end = min(end, q.Before)
+	}
+	for reach := uint64(firstReach); state.Msgs > 0 && end > state.FirstSeq && len(found) <= q.Size; reach *= 2 {
+		begin := state.FirstSeq
+		if end-begin > reach {
+			begin = end - reach
+		}
+		part, err := d.between(ctx, q, begin, end)
+		if err != nil {
+			return nil, false, err
+		}
+		slices.Reverse(part)
+		found = append(found, part...)
+		end = begin
+	}
+	if len(found) > q.Size {
+		return found[:q.Size], true, nil
+	}
+	return found, false, nil
+}
+
+// between returns the sequences of the matching letters in [begin, end), oldest
+// first.
+func (d *deadLetters) between(ctx context.Context, q view.DeadLetterQuery, begin, end uint64) ([]uint64, error) {
+	consumer, err := d.js.OrderedConsumer(ctx, streams.StreamDeadLetters, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{streams.DeadLetterFilter(q.Service, q.Reason)},
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: begin, HeadersOnly: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	info := consumer.CachedInfo()
+	defer func() { // else it goes by itself after its idle time
+		_ = d.js.DeleteConsumer(context.WithoutCancel(ctx), streams.StreamDeadLetters, info.Name)
+	}()
+	var out []uint64
+	for pending := info.NumPending; pending > 0; {
+		batch, err := consumer.FetchNoWait(500)
+		if err != nil {
+			return nil, err
+		}
+		got := 0
+		for msg := range batch.Messages() {
+			got++
+			meta, err := msg.Metadata()
+			if err != nil {
+				return nil, err
+			}
+			if meta.Sequence.Stream >= end {
+				return out, nil
+			}
+			out = append(out, meta.Sequence.Stream)
+			pending = meta.NumPending
+		}
+		if err := batch.Error(); err != nil {
+			return nil, err
+		}
+		if got == 0 {
+			return out, nil
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,290 @@
+package fleet
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"headwater/web/view"
+)
+
+// Bounds of what is remembered of alerts, anomalies and windows.
+const (
+	maxAlerts        = 20_000
+	maxResolved      = 1_000
+	maxEpisodes      = 200 // of a device
+	maxEpisodesAll   = 50_000
+	maxSummaries     = 10 // of a series
+	summariesShown   = 40
+	maxSummarySeries = 50_000
+)
+
+// Book remembers alerts, anomalies and window summaries. It may be used by many
+// goroutines.
+type Book struct {
+	mu        sync.RWMutex // guards what follows
+	alerts    map[string]view.Alert
+	lasting   map[name]map[string]view.Alert // those of alerts that are not resolved
+	resolved  []view.Alert                   // the newest first
+	episodes  map[name][]view.Episode
+	kept      int // episodes of all devices
+	summaries map[name]map[window][]view.Summary
+	series    int // windows of all devices
+	version   uint64
+}
+
+type window struct {
+	metric string
+	width  time.Duration
+}
+
+// NewBook returns an empty book.
+func NewBook() *Book {
+	return &Book{
+		alerts: make(map[string]view.Alert), lasting: make(map[name]map[string]view.Alert), episodes: make(map[name][]view.Episode),
+		summaries: make(map[name]map[window][]view.Summary),
+	}
+}
+
+// Version returns a number that changes with everything that changes.
+func (b *Book) Version() uint64 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.version
+}
+
+// PutAlert takes in a transition of an alert and says whether it is news; the
+// same one may come twice, and late. It returns the firing alerts of that device,
+// the worst first.
+func (b *Book) PutAlert(a view.Alert) (firing []view.Alert, news bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	have, known := b.alerts[a.ID]
+	sameEpisode := known && have.Started.Equal(a.Started)
+	if known && (a.Learned.Before(have.Learned) || sameEpisode && !have.Active() && a.Active()) {
+		// An older episode that ended belongs to the history all the same.
+		if !a.Active() && !sameEpisode {
+			b.addResolved(a)
+		}
+		return nil, false
+	}
+	if !known && len(b.alerts) >= maxAlerts {
+		return nil, false
+	}
+	if sameEpisode && !a.Active() && have.Active() && have.Sentence != "" {
+		a.Sentence = have.Sentence // why it fired says more than why it is over
+	}
+	b.alerts[a.ID] = a
+	b.setLasting(a, a.Active())
+	if !a.Active() {
+		b.addResolved(a)
+	}
+	b.version++
+	return b.firing(a), true
+}
+
+// RemoveAlert forgets an alert and returns it with those of its device that
+// fire.
+func (b *Book) RemoveAlert(id string) (removed view.Alert, firing []view.Alert, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	removed, ok = b.alerts[id]
+	if !ok {
+		return removed, nil, false
+	}
+	delete(b.alerts, id)
+	b.setLasting(removed, false)
+	b.version++
+	return removed, b.firing(removed), true
+}
+
+func (b *Book) addResolved(a view.Alert) {
+	for i, o := range b.resolved {
+		if o.ID == a.ID && o.Started.Equal(a.Started) {
+			b.resolved[i] = a
+			return
+		}
+	}
+	at, _ := slices.BinarySearchFunc(b.resolved, a, func(o, t view.Alert) int {
+		return cmp.Or(t.Ended.Compare(o.Ended), strings.Compare(o.ID, t.ID))
+	})
+	b.resolved = slices.Insert(b.resolved, at, a)
+	if len(b.resolved) > maxResolved {
+		b.resolved = b.resolved[:maxResolved]
+	}
+}
+
+// severityRank orders the worst first.
+func severityRank(s view.Severity) int {
+	switch s {
+	case view.SeverityCritical:
+		return 0
+	case view.SeverityWarning:
+		return 1
+	}
+	return 2
+}
+
+func (b *Book) setLasting(a view.Alert, lasts bool) {
+	n := name{a.Site, a.Device}
+	of := b.lasting[n]
+	if !lasts {
+		delete(of, a.ID)
+		if len(of) == 0 {
+			delete(b.lasting, n)
+		}
+		return
+	}
+	if of == nil {
+		of = make(map[string]view.Alert)
+		b.lasting[n] = of
+	}
+	of[a.ID] = a
+}
+
+// sortAlerts puts the worst first, then the newest.
+func sortAlerts(out []view.Alert) []view.Alert {
+	slices.SortFunc(out, func(x, y view.Alert) int {
+		return cmp.Or(severityRank(x.Severity)-severityRank(y.Severity), y.Started.Compare(x.Started), strings.Compare(x.ID, y.ID))
+	})
+	return out
+}
+
+// firing returns the alerts that fire on the device of a, the worst first.
+func (b *Book) firing(a view.Alert) []view.Alert {
+	var out []view.Alert
+	for _, o := range b.lasting[name{a.Site, a.Device}] {
+		if o.State != view.AlertPending {
+			out = append(out, o)
+		}
+	}
+	return sortAlerts(out)
+}
+
+// Alerts returns the alerts that last and at most the given number of those that
+// are over.
+func (b *Book) Alerts(resolved int) view.Alerts {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var active []view.Alert
+	for _, of := range b.lasting {
+		for _, a := range of {
+			active = append(active, a)
+		}
+	}
+	return view.Alerts{
+		Active:        sortAlerts(active),
+		Resolved:      slices.Clone(b.resolved[:min(resolved, len(b.resolved))]),
+		ResolvedTotal: len(b.resolved),
+	}
+}
+
+// Firing counts the alerts that fire.
+func (b *Book) Firing() int {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	n := 0
+	for _, of := range b.lasting {
+		for _, a := range of {
+			if a.State != view.AlertPending {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// PutEpisode takes in what is known of an anomaly now. What is known already
+// is kept where e does not say: an end, the sentence of the episode's height.
+func (b *Book) PutEpisode(site, device string, e view.Episode) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := name{site, device}
+	all := b.episodes[n]
+	b.version++
+	for i := range all {
+		have := &all[i]
+		if have.Rule != e.Rule || have.Metric != e.Metric || !have.Start.Equal(e.Start) {
+			continue
+		}
+		if have.End.IsZero() {
+			have.End = e.End
+		}
+		if e.Sentence != "" && (e.End.IsZero() && have.End.IsZero() || have.Sentence == "") {
+			have.Sentence, have.Low, have.High, have.Severity = e.Sentence, e.Low, e.High, e.Severity
+		}
+		return
+	}
+	if b.kept >= maxEpisodesAll && len(all) == 0 {
+		return
+	}
+	at, _ := slices.BinarySearchFunc(all, e, func(o, t view.Episode) int {
+		return cmp.Or(t.Start.Compare(o.Start), strings.Compare(o.Metric, t.Metric), strings.Compare(o.Rule, t.Rule))
+	})
+	all = slices.Insert(all, at, e)
+	b.kept++
+	if len(all) > maxEpisodes {
+		all = all[:maxEpisodes]
+		b.kept--
+	}
+	b.episodes[n] = all
+}
+
+// Episodes returns the anomalies of a device that touch [from, to), the newest
+// first.
+func (b *Book) Episodes(site, device string, from, to time.Time) []view.Episode {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var out []view.Episode
+	for _, e := range b.episodes[name{site, device}] {
+		if e.Start.Before(to) && (e.End.IsZero() || !e.End.Before(from)) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// PutSummary takes in a window summary; a higher revision replaces a lower one.
+func (b *Book) PutSummary(site, device string, s view.Summary) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, w := name{site, device}, window{s.Metric, s.Width}
+	byWindow := b.summaries[n]
+	all := byWindow[w]
+	if all == nil {
+		if b.series >= maxSummarySeries {
+			return
+		}
+		b.series++
+	}
+	if byWindow == nil {
+		byWindow = make(map[window][]view.Summary)
+		b.summaries[n] = byWindow
+	}
+	at, found := slices.BinarySearchFunc(all, s, func(o, t view.Summary) int { return t.Start.Compare(o.Start) })
+	b.version++
+	if found {
+		if s.Revision >= all[at].Revision {
+			all[at] = s
+		}
+		return
+	}
+	all = slices.Insert(all, at, s)
+	byWindow[w] = all[:min(len(all), maxSummaries)]
+}
+
+// Summaries returns the latest windows of a device, the newest first.
+func (b *Book) Summaries(site, device string) []view.Summary {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var out []view.Summary
+	for _, all := range b.summaries[name{site, device}] {
+		out = append(out, all...)
+	}
+	slices.SortFunc(out, func(x, y view.Summary) int {
+		return cmp.Or(y.Start.Compare(x.Start), strings.Compare(x.Metric, y.Metric), cmp.Compare(x.Width, y.Width))
+	})
+	return out[:min(len(out), summariesShown)]
+}

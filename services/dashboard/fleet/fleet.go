@@ -1,0 +1,501 @@
+// Package fleet remembers what the devices said in the last quarter of an hour
+// and what is wrong with them, in the form in which the dashboard shows it. It
+// is pure: time comes in with the readings and as an argument, and nothing is
+// read or written. Everything in it is bounded, whatever the devices send.
+package fleet
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"headwater/web/view"
+)
+
+// Bounds of what is remembered.
+const (
+	maxDevices = 100_000
+	maxMetrics = 1_000
+	// recentKept is how many of the latest readings of a series are remembered,
+	// to close the gap between a chart's history and the live readings.
+	recentKept = 64
+	// rateSeconds is how many seconds the rate of readings is remembered.
+	rateSeconds = 128
+)
+
+// Silence: a device is silent when it has not reported for longer than
+// silentIntervals times its usual interval, at least silentMin; of a device that
+// reported once it is not known, and silentUnknown holds.
+const (
+	silentIntervals = 3
+	silentMin       = time.Minute
+	silentUnknown   = 15 * time.Minute
+)
+
+// Series names a series of a batch.
+type Series struct {
+	Site, Device, Metric, Unit string
+	Kind                       view.Kind
+}
+
+// Reading is one reading of a batch.
+type Reading struct {
+	// Series is the index of the reading's series in the batch.
+	Series int
+	// Time is the event time in nanoseconds since the Unix epoch.
+	Time  int64
+	Value view.Value
+}
+
+// Fleet is the memory of all devices. It may be used by many goroutines.
+type Fleet struct {
+	mu      sync.RWMutex // guards what follows and all devices
+	devices map[name]*device
+	order   []*device // by site and device, numbers by value
+	feeds   map[name][]*Feed
+	firing  map[name][]view.Alert // also of devices that are not known yet
+	rates   [rateSeconds]second
+	clock   int64 // the latest arrival or clock, in nanoseconds
+	demo    int64 // the latest arrival from the site of the demo
+	demos   string
+	version uint64
+	dropped uint64
+}
+
+type name struct{ site, id string }
+
+type second struct {
+	unix  int64
+	count uint64
+}
+
+type device struct {
+	name
+	search   string // what a query's text is looked for in, in lower case
+	seen     int64  // latest arrival; 0 for none
+	interval int64  // usual time between arrivals; 0 for unknown
+	first    time.Time
+	metrics  []*metric // by name
+	firing   []view.Alert
+}
+
+type metric struct {
+	name, unit string
+	kind       view.Kind
+	value      view.Value
+	time       int64 // event time of value; 0 for none
+	slots      []slot
+	recent     []view.Point
+}
+
+// slot is a slot of a sparkline; number is its start in slot widths since the
+// Unix epoch.
+type slot struct {
+	number         int64
+	at             int64 // event time of last
+	min, max, last float64
+}
+
+// New returns an empty memory. DemoSite names the site of the demo's devices.
+func New(demoSite string) *Fleet {
+	return &Fleet{devices: make(map[name]*device), feeds: make(map[name][]*Feed), firing: make(map[name][]view.Alert), demos: demoSite}
+}
+
+// Version returns a number that changes with everything that changes.
+func (f *Fleet) Version() uint64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.version
+}
+
+// Dropped returns how many readings were passed over because there were too
+// many devices or metrics to remember.
+func (f *Fleet) Dropped() uint64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.dropped
+}
+
+// Demo says whether devices of the demo have reported lately.
+func (f *Fleet) Demo() bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.demo != 0 && f.clock-f.demo < int64(silentUnknown)
+}
+
+// Clock tells that everything that arrived by t, in nanoseconds since the Unix
+// epoch, has been told. Without it no device falls silent: that the pipeline
+// stands still says nothing of the devices.
+func (f *Fleet) Clock(t int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.clock = max(f.clock, t)
+}
+
+// Add takes in the readings of one batch. Arrival is in nanoseconds since the
+// Unix epoch.
+func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	type place struct {
+		device *device
+		metric *metric
+		feeds  []*Feed
+		used   bool
+	}
+	places := make([]place, len(batch))
+	for i, s := range batch {
+		d := f.device(name{s.Site, s.Device})
+		if d == nil {
+			continue
+		}
+		places[i] = place{device: d, metric: d.metric(s.Metric), feeds: f.feeds[d.name]}
+		if m := places[i].metric; m != nil {
+			m.kind = s.Kind
+			if s.Unit != "" {
+				m.unit = s.Unit
+			}
+		}
+	}
+	count := uint64(0)
+	for r := range readings {
+		count++
+		p := &places[r.Series]
+		if p.metric == nil {
+			f.dropped++
+			continue
+		}
+		if !p.used {
+			p.used = true
+			p.device.reported(arrival)
+			if p.device.site == f.demos {
+				f.demo = max(f.demo, arrival)
+			}
+		}
+		point, ok := p.metric.add(r)
+		if ok {
+			for _, feed := range p.feeds {
+				feed.put(point)
+			}
+		}
+	}
+	at := arrival / int64(time.Second)
+	if s := &f.rates[at%rateSeconds]; s.unix == at {
+		s.count += count
+	} else if s.unix < at {
+		*s = second{at, count}
+	}
+	f.clock = max(f.clock, arrival)
+	f.version++
+}
+
+// Know takes in a device of the registry, which may not have reported lately.
+func (f *Fleet) Know(site, dev string, first time.Time, metrics []Series) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := f.device(name{site, dev})
+	if d == nil {
+		return
+	}
+	d.first = first
+	for _, s := range metrics {
+		m := d.metric(s.Metric)
+		if m == nil {
+			continue
+		}
+		if m.unit == "" {
+			m.unit = s.Unit
+		}
+		if m.time == 0 {
+			m.kind = s.Kind
+		}
+	}
+	f.version++
+}
+
+// Forget removes a device.
+func (f *Fleet) Forget(site, dev string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := f.devices[name{site, dev}]
+	if d == nil {
+		return
+	}
+	delete(f.devices, d.name)
+	f.order = slices.DeleteFunc(f.order, func(o *device) bool { return o == d })
+	f.version++
+}
+
+// SetFiring replaces the firing alerts of a device, which need not be known yet
+// and is not made known by them.
+func (f *Fleet) SetFiring(site, dev string, alerts []view.Alert) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := name{site, dev}
+	if len(alerts) == 0 {
+		delete(f.firing, n)
+	} else {
+		f.firing[n] = alerts
+	}
+	if d := f.devices[n]; d != nil {
+		d.firing = alerts
+	}
+	f.version++
+}
+
+// device returns the device, made if need be, or nil when there are too many.
+func (f *Fleet) device(n name) *device {
+	d := f.devices[n]
+	if d != nil {
+		return d
+	}
+	if len(f.devices) >= maxDevices {
+		return nil
+	}
+	d = &device{name: n, firing: f.firing[n]}
+	d.index()
+	f.devices[n] = d
+	at, _ := slices.BinarySearchFunc(f.order, d, compareDevices)
+	f.order = slices.Insert(f.order, at, d)
+	return d
+}
+
+func (d *device) index() {
+	var b strings.Builder
+	b.WriteString(d.site + "/" + d.id)
+	for _, m := range d.metrics {
+		b.WriteString("\n" + m.name)
+	}
+	d.search = strings.ToLower(b.String())
+}
+
+// metric returns the metric, made if need be, or nil when there are too many.
+func (d *device) metric(called string) *metric {
+	i, ok := slices.BinarySearchFunc(d.metrics, called, func(m *metric, n string) int { return strings.Compare(m.name, n) })
+	if ok {
+		return d.metrics[i]
+	}
+	if len(d.metrics) >= maxMetrics {
+		return nil
+	}
+	m := &metric{name: called}
+	d.metrics = slices.Insert(d.metrics, i, m)
+	d.index()
+	return m
+}
+
+// reported notes that the device has reported, and learns its usual interval:
+// the longest lately, so that a burst does not hide the pause after it.
+func (d *device) reported(arrival int64) {
+	if arrival <= d.seen {
+		return
+	}
+	if d.seen != 0 {
+		d.interval = max(arrival-d.seen, d.interval-d.interval/20)
+	}
+	d.seen = arrival
+}
+
+func (d *device) state(clock int64) view.State {
+	if len(d.firing) > 0 {
+		return view.StateFiring
+	}
+	patience := int64(silentUnknown)
+	if d.interval != 0 {
+		patience = max(int64(silentMin), silentIntervals*d.interval)
+	}
+	if d.seen == 0 || clock-d.seen > patience {
+		return view.StateSilent
+	}
+	return view.StateOK
+}
+
+// add takes in a reading and returns it as a point of a chart, if it can be one.
+func (m *metric) add(r Reading) (view.Point, bool) {
+	if r.Time >= m.time {
+		m.time, m.value = r.Time, r.Value
+	}
+	p := view.Point{Metric: m.name, TimeMS: r.Time / int64(time.Millisecond)}
+	switch r.Value.Kind {
+	case view.KindNumber:
+		p.Value = r.Value.Number
+		m.addSlot(r.Time, p.Value)
+	case view.KindFlag:
+		if r.Value.Flag {
+			p.Value = 1
+		}
+	default:
+		return p, false
+	}
+	if len(m.recent) == 2*recentKept {
+		m.recent = append(m.recent[:0], m.recent[recentKept:]...)
+	}
+	m.recent = append(m.recent, p)
+	return p, true
+}
+
+func (m *metric) addSlot(t int64, v float64) {
+	number := floorDiv(t, int64(view.SlotWidth))
+	i := len(m.slots)
+	for i > 0 && m.slots[i-1].number > number {
+		i--
+	}
+	if i > 0 && m.slots[i-1].number == number {
+		s := &m.slots[i-1]
+		s.min, s.max = min(s.min, v), max(s.max, v)
+		if t >= s.at {
+			s.at, s.last = t, v
+		}
+		return
+	}
+	if i == 0 && len(m.slots) > 0 && m.slots[len(m.slots)-1].number-number >= view.SlotCount {
+		return // older than what is remembered
+	}
+	m.slots = slices.Insert(m.slots, i, slot{number: number, at: t, min: v, max: v, last: v})
+	oldest := m.slots[len(m.slots)-1].number - view.SlotCount + 1
+	drop := 0
+	for m.slots[drop].number < oldest {
+		drop++
+	}
+	m.slots = slices.Delete(m.slots, 0, drop)
+}
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}
+
+// Rates returns the readings of each of the last 60 whole seconds before now,
+// oldest first, and the mean of the last ten.
+func (f *Fleet) Rates(now time.Time) (rate float64, rates []float64) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	rates = make([]float64, 60)
+	end := now.Unix()
+	for i := range rates {
+		at := end - int64(len(rates)-i)
+		if s := f.rates[at%rateSeconds]; s.unix == at {
+			rates[i] = float64(s.count)
+		}
+	}
+	for _, r := range rates[50:] {
+		rate += r / 10
+	}
+	return rate, rates
+}
+
+// Devices returns one page of the devices that a query selects, with what has
+// been remembered of them by now.
+func (f *Fleet) Devices(q view.DeviceQuery, now time.Time) view.Devices {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	text := strings.ToLower(q.Text)
+	var groups [3][]*device // firing, silent, ok
+	var out view.Devices
+	for _, d := range f.order {
+		state := d.state(f.clock)
+		group := 2
+		switch state {
+		case view.StateFiring:
+			out.Firing++
+			group = 0
+		case view.StateSilent:
+			out.Silent++
+			group = 1
+		}
+		if (q.State == "" || q.State == state) && strings.Contains(d.search, text) {
+			groups[group] = append(groups[group], d)
+			out.Matching++
+		}
+	}
+	out.Total = len(f.order)
+	skip := (max(1, q.Page) - 1) * q.Size
+	for _, group := range groups {
+		passed := min(skip, len(group))
+		skip -= passed
+		for _, d := range group[passed:] {
+			if len(out.Items) == q.Size {
+				break
+			}
+			out.Items = append(out.Items, d.view(f.clock, now))
+		}
+	}
+	return out
+}
+
+// Device returns one device.
+func (f *Fleet) Device(site, dev string, now time.Time) (view.Device, bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	d := f.devices[name{site, dev}]
+	if d == nil {
+		return view.Device{}, false
+	}
+	return d.view(f.clock, now), true
+}
+
+func (d *device) view(clock int64, now time.Time) view.Device {
+	out := view.Device{
+		Site: d.site, Device: d.id, State: d.state(clock), FirstSeen: d.first,
+		Metrics: make([]view.Metric, len(d.metrics)), Firing: d.firing,
+	}
+	if d.seen != 0 {
+		out.LastSeen = time.Unix(0, d.seen)
+	}
+	begin := now.Add(-view.SlotCount * view.SlotWidth).UnixNano()
+	for i, m := range d.metrics {
+		v := view.Metric{Name: m.name, Unit: m.unit, Kind: m.kind, Value: m.value}
+		if m.time != 0 {
+			v.Time = time.Unix(0, m.time)
+		}
+		for _, s := range m.slots {
+			start := s.number * int64(view.SlotWidth)
+			if start >= begin {
+				v.Spark = append(v.Spark, view.Slot{Start: time.Unix(0, start), Min: s.min, Max: s.max, Last: s.last})
+			}
+		}
+		out.Metrics[i] = v
+	}
+	return out
+}
+
+func compareDevices(a, b *device) int {
+	return cmp.Or(natural(a.site, b.site), natural(a.id, b.id))
+}
+
+// natural orders names so that door-2 comes before door-10. Names that differ
+// only in leading zeros are ordered by their bytes.
+func natural(a, b string) int {
+	x, y := a, b
+	for x != "" && y != "" {
+		n, m := digits(x), digits(y)
+		if n > 0 && m > 0 {
+			p, q := strings.TrimLeft(x[:n], "0"), strings.TrimLeft(y[:m], "0")
+			if c := cmp.Or(cmp.Compare(len(p), len(q)), strings.Compare(p, q)); c != 0 {
+				return c
+			}
+			x, y = x[n:], y[m:]
+			continue
+		}
+		if x[0] != y[0] {
+			return cmp.Compare(x[0], y[0])
+		}
+		x, y = x[1:], y[1:]
+	}
+	return cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(a, b))
+}
+
+// digits returns the length of the digits that s begins with.
+func digits(s string) int {
+	n := 0
+	for n < len(s) && s[n] >= '0' && s[n] <= '9' {
+		n++
+	}
+	return n
+}

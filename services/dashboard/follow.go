@@ -1,0 +1,260 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// retryEvery is the pause before a stream or a bucket is tried again.
+const retryEvery = time.Second
+
+// maxReplay bounds how many messages of a stream are read when a dashboard
+// starts, whatever their age.
+const maxReplay = 50_000
+
+// callWithin bounds one request to JetStream.
+const callWithin = 5 * time.Second
+
+// message is one message of a followed stream.
+type message struct {
+	subject  string
+	sequence uint64
+	stored   time.Time
+	data     []byte
+}
+
+// follower reads a stream from a while back, in order, without end. After an
+// interruption it goes on where it was, unless the stream was made anew.
+type follower struct {
+	js      jetstream.JetStream
+	log     *slog.Logger
+	stream  string
+	filters []string
+	// back is how far back in time reading begins, most how many messages at
+	// most; 0 means any number.
+	back time.Duration
+	most uint64
+	// handle takes one message. It is called from one goroutine.
+	handle func(message)
+
+	mu          sync.Mutex // guards what follows
+	incarnation time.Time
+	last        uint64
+	caughtUp    bool
+	err         error
+	since       time.Time // when err came up
+}
+
+func (f *follower) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := f.read(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		f.fail(err)
+		pause(ctx, retryEvery)
+	}
+}
+
+// pause waits, or less when the context ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+func (f *follower) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.since = time.Now()
+		f.log.Warn("a stream cannot be followed; trying again", "stream", f.stream, "err", err)
+	}
+	f.err = err
+}
+
+// state returns whether all that the stream held has been read, and since when
+// it cannot be read and why.
+func (f *follower) state() (caughtUp bool, err error, since time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.caughtUp, f.err, f.since
+}
+
+func (f *follower) ready() error {
+	switch caughtUp, err, _ := f.state(); {
+	case err != nil:
+		return fmt.Errorf("read stream %s: %w", f.stream, err)
+	case !caughtUp:
+		return fmt.Errorf("still reading what stream %s holds", f.stream)
+	}
+	return nil
+}
+
+// read follows the stream until something fails.
+func (f *follower) read(ctx context.Context) error {
+	cfg, err := f.begin(ctx)
+	if err != nil {
+		return err
+	}
+	consumer, err := f.js.OrderedConsumer(ctx, f.stream, cfg)
+	if err != nil {
+		return err
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(500), jetstream.PullHeartbeat(2*time.Second), jetstream.PullExpiry(10*time.Second))
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		f.handle(message{subject: msg.Subject(), sequence: meta.Sequence.Stream, stored: meta.Timestamp, data: msg.Data()})
+		f.mu.Lock()
+		f.last = meta.Sequence.Stream
+		f.caughtUp = f.caughtUp || meta.NumPending == 0
+		f.err = nil
+		f.mu.Unlock()
+	}
+}
+
+// begin says where to begin.
+func (f *follower) begin(ctx context.Context) (jetstream.OrderedConsumerConfig, error) {
+	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: f.filters}
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	stream, err := f.js.Stream(ctx, f.stream)
+	if err != nil {
+		return cfg, err
+	}
+	info := stream.CachedInfo()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.incarnation.Equal(info.Created) || f.last > info.State.LastSeq {
+		f.incarnation, f.last = info.Created, 0
+	}
+	f.caughtUp = f.caughtUp || info.State.Msgs == 0
+	f.err = nil
+	cfg.DeliverPolicy = jetstream.DeliverByStartSequencePolicy
+	oldest := time.Now().Add(-f.back)
+	switch {
+	case f.last > 0:
+		cfg.OptStartSeq = f.last + 1
+	case info.State.Msgs == 0 || info.State.LastTime.Before(oldest):
+		cfg.OptStartSeq = info.State.LastSeq + 1
+		f.caughtUp = true
+	case f.most > 0 && info.State.Msgs > f.most:
+		cfg.OptStartSeq = info.State.LastSeq - f.most
+	case info.State.FirstTime.After(oldest):
+		cfg.OptStartSeq = max(1, info.State.FirstSeq)
+	default:
+		cfg.DeliverPolicy = jetstream.DeliverByStartTimePolicy
+		cfg.OptStartTime = &oldest
+	}
+	return cfg, nil
+}
+
+// watcher reads a bucket: all that it holds and then each change.
+type watcher struct {
+	js     jetstream.JetStream
+	log    *slog.Logger
+	bucket string
+	// handle takes one entry; the value is nil when the key was removed. It is
+	// called from one goroutine.
+	handle func(key string, value []byte)
+
+	mu     sync.Mutex // guards what follows
+	loaded bool
+	err    error
+}
+
+func (w *watcher) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := w.read(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		w.mu.Lock()
+		if w.err == nil {
+			w.log.Warn("a bucket cannot be watched; trying again", "stream", w.bucket, "err", err)
+		}
+		w.err = err
+		w.mu.Unlock()
+		pause(ctx, retryEvery)
+	}
+}
+
+func (w *watcher) ready() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.err != nil:
+		return fmt.Errorf("watch bucket %s: %w", w.bucket, w.err)
+	case !w.loaded:
+		return fmt.Errorf("still reading what bucket %s holds", w.bucket)
+	}
+	return nil
+}
+
+// rewatchEvery is how often a watch is made anew, which reads the bucket again:
+// a watch does not tell that it missed something.
+const rewatchEvery = 10 * time.Minute
+
+// read watches the bucket until something fails, or until it is time to watch
+// anew: then it returns nil.
+func (w *watcher) read(ctx context.Context) error {
+	bucket, err := w.open(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, rewatchEvery)
+	defer cancel()
+	watch, err := bucket.WatchAll(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = watch.Stop() }() // it may have ended by itself
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case entry, ok := <-watch.Updates():
+			switch {
+			case !ok:
+				return errors.New("the watch ended")
+			case entry == nil: // all that was there has been told
+				w.mu.Lock()
+				w.loaded, w.err = true, nil
+				w.mu.Unlock()
+			case entry.Operation() == jetstream.KeyValuePut:
+				w.handle(entry.Key(), entry.Value())
+			default:
+				w.handle(entry.Key(), nil)
+			}
+		}
+	}
+}
+
+func (w *watcher) open(ctx context.Context) (jetstream.KeyValue, error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	return w.js.KeyValue(ctx, w.bucket)
+}

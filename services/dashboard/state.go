@@ -1,0 +1,217 @@
+package dashboard
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	alertingv1 "headwater/proto/alerting/v1"
+	derivedv1 "headwater/proto/derived/v1"
+	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/dashboard/fleet"
+	"headwater/services/internal/registry"
+	"headwater/streams"
+	"headwater/web/view"
+)
+
+// What the streams tell becomes what the pages show here, and nowhere else.
+
+var (
+	kinds = map[telemetryv1.Kind]view.Kind{
+		telemetryv1.Kind_KIND_VALUE: view.KindNumber,
+		telemetryv1.Kind_KIND_FLAG:  view.KindFlag,
+		telemetryv1.Kind_KIND_TEXT:  view.KindText,
+	}
+	severities = map[derivedv1.Severity]view.Severity{
+		derivedv1.Severity_SEVERITY_INFO:     view.SeverityInfo,
+		derivedv1.Severity_SEVERITY_WARNING:  view.SeverityWarning,
+		derivedv1.Severity_SEVERITY_CRITICAL: view.SeverityCritical,
+	}
+	alertStates = map[alertingv1.State]string{
+		alertingv1.State_STATE_PENDING:      view.AlertPending,
+		alertingv1.State_STATE_FIRING:       view.AlertFiring,
+		alertingv1.State_STATE_ACKNOWLEDGED: view.AlertAcknowledged,
+		alertingv1.State_STATE_RESOLVED:     view.AlertResolved,
+	}
+)
+
+func at(nanoseconds int64) time.Time {
+	if nanoseconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanoseconds)
+}
+
+// onTelemetry takes in a batch, or the clock of a lane.
+func (s *Service) onTelemetry(m message) {
+	lane, _, err := streams.ParseTelemetry(m.subject)
+	if err != nil {
+		s.odd(m, err)
+		return
+	}
+	b, err := streams.DecodeTelemetry(m.data)
+	if err != nil { // the writer and the processor dead-letter it
+		s.odd(m, err)
+		return
+	}
+	if n := len(b.Time); n > 0 {
+		dictionary := b.Dictionary()
+		batch := make([]fleet.Series, len(dictionary))
+		for i, d := range dictionary {
+			batch[i] = fleet.Series{Site: d.Site, Device: d.Device, Metric: d.Metric, Unit: d.Unit, Kind: kinds[d.Kind]}
+		}
+		s.fleet.Add(b.Arrival, batch, func(yield func(fleet.Reading) bool) {
+			for r := range b.Readings() {
+				if !yield(fleet.Reading{Series: r.Series, Time: r.Time, Value: value(r)}) {
+					return
+				}
+			}
+		})
+	}
+	if b.Clock != nil {
+		s.fleet.Clock(b.Clock.CaughtUp)
+	}
+	s.survey.batch(lane, m.sequence, uint64(len(b.Time)), at(b.Arrival), at(b.GetClock().GetCaughtUp()))
+}
+
+func value(r telemetryv1.Reading) view.Value {
+	switch r.Kind {
+	case telemetryv1.Kind_KIND_FLAG:
+		return view.Flag(r.Flag)
+	case telemetryv1.Kind_KIND_TEXT:
+		return view.Text(strings.Clone(clip(r.Text)))
+	}
+	return view.Number(r.Value)
+}
+
+// maxText bounds a text that is shown, in bytes.
+const maxText = 500
+
+// clip shortens a text to what is shown, between two characters.
+func clip(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + "…"
+}
+
+// odd notes a message that does not decode. It is dead-lettered by the service
+// whose input it is; here it is only passed over.
+func (s *Service) odd(m message, err error) {
+	s.log.Debug("a message was passed over", "subject", m.subject, "seq", m.sequence, "err", err)
+}
+
+// onDerived takes in summaries and anomalies.
+func (s *Service) onDerived(m message) {
+	lane, err := streams.ParseDerived(m.subject)
+	if err != nil {
+		s.odd(m, err)
+		return
+	}
+	commit, err := streams.DecodeDerived(m.data)
+	if err != nil {
+		s.odd(m, err)
+		return
+	}
+	s.survey.commit(lane, commit.GetInput().GetSequence(), m.stored)
+	for _, w := range commit.Summaries {
+		s.book.PutSummary(w.GetSeries().GetSite(), w.GetSeries().GetDevice(), view.Summary{
+			Metric: w.GetSeries().GetMetric(), Unit: w.Unit, Start: at(w.Start), Width: time.Duration(w.Width), Count: w.Count,
+			Min: w.Min, Max: w.Max, Mean: w.Mean, First: w.First, Last: w.Last, Deviation: w.Deviation, Revision: w.Revision,
+		})
+	}
+	for _, a := range commit.Anomalies {
+		e := view.Episode{
+			Rule: a.Rule, Metric: a.GetSeries().GetMetric(), Severity: severities[a.Severity], Start: at(a.Start),
+			Sentence: clip(a.GetEvidence().GetSentence()),
+		}
+		if ev := a.Evidence; ev != nil {
+			e.Low, e.High = ev.Low, ev.High
+		}
+		if a.Phase == derivedv1.Phase_PHASE_CLOSE {
+			e.End = at(a.Time)
+		}
+		s.book.PutEpisode(a.GetSeries().GetSite(), a.GetSeries().GetDevice(), e)
+	}
+}
+
+// onAlerting takes in the notifier's transitions, and what became of messages.
+func (s *Service) onAlerting(m message) {
+	if channel, err := streams.ParseDelivery(m.subject); err == nil {
+		d, err := streams.DecodeDelivery(m.data)
+		if err != nil {
+			s.odd(m, err)
+			return
+		}
+		s.survey.delivery(channel, d.Outcome == alertingv1.Outcome_OUTCOME_SENT, at(d.Time), clip(d.Title), clip(d.Error))
+		return
+	}
+	commit, err := streams.DecodeAlerting(m.data)
+	if err != nil {
+		s.odd(m, err)
+		return
+	}
+	for _, a := range commit.Alerts {
+		s.putAlert(a)
+	}
+}
+
+// onAlert takes in an entry of the projection of alerts.
+func (s *Service) onAlert(key string, value []byte) {
+	if value == nil {
+		if removed, firing, ok := s.book.RemoveAlert(key); ok {
+			s.fleet.SetFiring(removed.Site, removed.Device, firing)
+		}
+		return
+	}
+	a := new(alertingv1.Alert)
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(value, a); err != nil {
+		s.log.Debug("an entry was passed over", "subject", key, "err", err)
+		return
+	}
+	s.putAlert(a)
+}
+
+func (s *Service) putAlert(a *alertingv1.Alert) {
+	series := a.GetSeries()
+	alert := view.Alert{
+		ID: a.Id, Rule: a.Rule, Description: clip(a.Description),
+		Site: series.GetSite(), Device: series.GetDevice(), Metric: series.GetMetric(), Unit: a.Unit,
+		State: alertStates[a.State], Severity: severities[a.Severity],
+		Started: at(a.Started), Ended: at(a.Ended), Updated: at(a.Updated), Learned: at(a.Learned),
+		Sentence: clip(a.GetEvidence().GetSentence()),
+	}
+	if firing, news := s.book.PutAlert(alert); news {
+		s.fleet.SetFiring(alert.Site, alert.Device, firing)
+	}
+	if alert.State == view.AlertPending {
+		return
+	}
+	e := view.Episode{Rule: a.Rule, Metric: alert.Metric, Severity: alert.Severity, Start: alert.Started, End: alert.Ended, Sentence: alert.Sentence}
+	if ev := a.Evidence; ev != nil {
+		e.Low, e.High = ev.Low, ev.High
+	}
+	s.book.PutEpisode(alert.Site, alert.Device, e)
+}
+
+// onDevice takes in an entry of the device registry.
+func (s *Service) onDevice(key string, value []byte) {
+	if value == nil {
+		if site, device, ok := strings.Cut(key, "."); ok {
+			s.fleet.Forget(site, device)
+		}
+		return
+	}
+	var d registry.Device
+	if err := json.Unmarshal(value, &d); err != nil || !streams.ValidToken(d.Site) || !streams.ValidToken(d.Device) {
+		s.log.Debug("an entry was passed over", "subject", key, "err", err)
+		return
+	}
+	metrics := make([]fleet.Series, len(d.Metrics))
+	for i, m := range d.Metrics {
+		metrics[i] = fleet.Series{Site: d.Site, Device: d.Device, Metric: m.Name, Unit: m.Unit, Kind: view.Kind(m.Kind)}
+	}
+	s.fleet.Know(d.Site, d.Device, d.FirstSeen, metrics)
+}

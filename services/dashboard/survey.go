@@ -1,0 +1,426 @@
+package dashboard
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/services/internal/influx"
+	"headwater/streams"
+	"headwater/web/view"
+)
+
+// surveyEvery is how often the streams and InfluxDB are asked how they do.
+const surveyEvery = 3 * time.Second
+
+// What counts as a problem.
+const (
+	// standstill is how long a lane may go without a clock from the bridge,
+	// which writes one about every second.
+	standstill = 20 * time.Second
+	// backlog is how many messages may wait for a consumer.
+	backlog = 2_000
+	// fullShare is how full a stream may be; the janitor cleans above 80 %.
+	fullShare = 0.9
+	// uncommitted is how long the processor may take to close the windows of a
+	// lane that has readings; the usual window is a minute.
+	uncommitted = 5 * time.Minute
+)
+
+// survey remembers how the parts do.
+type survey struct {
+	js, devicesJS jetstream.JetStream
+	influx        *influx.Client
+
+	mu        sync.Mutex // guards what follows
+	started   time.Time
+	at        time.Time // when the streams answered last
+	streams   []view.Stream
+	consumers []view.Consumer
+	missing   string    // what the last look at the streams failed with
+	failing   time.Time // since when
+	influxNow view.Influx
+	influxBad time.Time // since when InfluxDB is away
+	lanes     map[int]*lane
+	channels  map[string]*view.Channel
+	version   uint64
+}
+
+type lane struct {
+	view.Lane
+	first time.Time // when the first reading that was seen in the lane arrived
+}
+
+func newSurvey(js, devicesJS jetstream.JetStream, client *influx.Client) *survey {
+	return &survey{
+		js: js, devicesJS: devicesJS, influx: client, started: time.Now(),
+		influxNow: view.Influx{URL: client.URL()}, lanes: make(map[int]*lane), channels: make(map[string]*view.Channel),
+	}
+}
+
+// purposes say in a few words what a stream holds and what a consumer is for.
+var purposes = map[string]string{
+	streams.StreamMQTT:        "what devices published and the bridge has not taken yet",
+	streams.StreamTelemetry:   "readings and the clock",
+	streams.StreamDerived:     "window summaries and anomalies",
+	streams.StreamAlerting:    "alerts, notifications and deliveries",
+	streams.StreamDeadLetters: "what could not be processed",
+	streams.ConsumerBridge:    "takes in what devices published",
+	streams.ConsumerWriter:    "writes readings to InfluxDB",
+}
+
+func purpose(consumer string) string {
+	if p, ok := purposes[consumer]; ok {
+		return p
+	}
+	if channel, ok := strings.CutPrefix(consumer, streams.SenderConsumer("")); ok {
+		return "sends the notifications of channel " + channel
+	}
+	if lane, ok := strings.CutPrefix(consumer, "writer-"); ok {
+		return "writes the summaries of lane " + lane + " to InfluxDB"
+	}
+	return ""
+}
+
+func (s *survey) runStreams(ctx context.Context) {
+	for ctx.Err() == nil {
+		s.look(ctx)
+		pause(ctx, surveyEvery)
+	}
+}
+
+// look asks the streams how they do.
+func (s *survey) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	var found []view.Stream
+	var consumers []view.Consumer
+	var problems []error
+	ask := func(js jetstream.JetStream, name string) {
+		st, co, err := inspect(ctx, js, name)
+		if err != nil {
+			problems = append(problems, err)
+			return
+		}
+		found = append(found, st)
+		consumers = append(consumers, co...)
+	}
+	if s.devicesJS != nil {
+		ask(s.devicesJS, streams.StreamMQTT)
+	}
+	for _, name := range []string{streams.StreamTelemetry, streams.StreamDerived, streams.StreamAlerting, streams.StreamDeadLetters} {
+		ask(s.js, name)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version++
+	if err := errors.Join(problems...); err != nil {
+		if s.failing.IsZero() {
+			s.failing = time.Now()
+		}
+		s.missing = strings.ReplaceAll(err.Error(), "\n", "; ")
+		return // what was known is still the best that is known
+	}
+	s.at, s.streams, s.consumers, s.missing, s.failing = time.Now(), found, consumers, "", time.Time{}
+}
+
+func inspect(ctx context.Context, js jetstream.JetStream, name string) (view.Stream, []view.Consumer, error) {
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return view.Stream{}, nil, errors.New("stream " + name + ": " + reason(err))
+	}
+	info := stream.CachedInfo()
+	out := view.Stream{
+		Name: name, Purpose: purposes[name], Messages: info.State.Msgs, Bytes: info.State.Bytes,
+		MaxBytes: uint64(max(0, info.Config.MaxBytes)), Consumers: info.State.Consumers,
+	}
+	if info.State.Msgs > 0 {
+		out.First, out.Last = info.State.FirstTime, info.State.LastTime
+	}
+	var consumers []view.Consumer
+	list := stream.ListConsumers(ctx)
+	for c := range list.Info() {
+		if c.Config.Durable == "" {
+			continue
+		}
+		v := view.Consumer{
+			Stream: name, Name: c.Name, Purpose: purpose(c.Name), Pending: c.NumPending, Unacked: c.NumAckPending, Redelivered: c.NumRedelivered,
+		}
+		if c.Delivered.Last != nil {
+			v.Active = *c.Delivered.Last
+		}
+		consumers = append(consumers, v)
+	}
+	if err := list.Err(); err != nil {
+		return out, nil, errors.New("consumers of " + name + ": " + reason(err))
+	}
+	slices.SortFunc(consumers, func(a, b view.Consumer) int {
+		return cmp.Or(cmp.Compare(len(a.Name), len(b.Name)), strings.Compare(a.Name, b.Name))
+	})
+	return out, consumers, nil
+}
+
+// reason says an error of JetStream for people.
+func reason(err error) string {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrNoResponders):
+		return "no answer"
+	case errors.Is(err, nats.ErrConnectionClosed):
+		return "the connection is closed"
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return "it has not been made"
+	}
+	return err.Error()
+}
+
+// influxReason says in a few words why InfluxDB gave no answer.
+func influxReason(err error) string {
+	var failed *net.OpError
+	var answer *influx.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer within " + view.FormatDuration(callWithin)
+	case errors.As(err, &failed):
+		return failed.Err.Error()
+	case errors.As(err, &answer):
+		return answer.Message
+	}
+	return err.Error()
+}
+
+func (s *survey) runInflux(ctx context.Context) {
+	for ctx.Err() == nil {
+		s.ping(ctx)
+		pause(ctx, surveyEvery)
+	}
+}
+
+func (s *survey) ping(ctx context.Context) {
+	within, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	begin := time.Now()
+	version, err := s.influx.Ping(within)
+	now := time.Now()
+	if ctx.Err() != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version++
+	i := &s.influxNow
+	i.CheckedAt = now
+	if err != nil {
+		if i.Problem == "" {
+			s.influxBad = now
+		}
+		i.Problem = influxReason(err)
+		return
+	}
+	i.Problem, i.Version, i.AnsweredAt, i.Latency = "", version, now, now.Sub(begin)
+	s.influxBad = time.Time{}
+}
+
+func (s *survey) lane(n int) *lane {
+	l := s.lanes[n]
+	if l == nil {
+		l = &lane{Lane: view.Lane{Lane: n}}
+		s.lanes[n] = l
+	}
+	return l
+}
+
+// batch notes a message of TELEMETRY.
+func (s *survey) batch(n int, sequence, readings uint64, arrived, caughtUp time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lane(n)
+	l.Sequence = sequence
+	l.Readings += readings
+	if readings > 0 {
+		l.Arrived = arrived
+		if l.first.IsZero() {
+			l.first = arrived
+		}
+	}
+	if !caughtUp.IsZero() {
+		l.CaughtUp = caughtUp
+	}
+}
+
+// commit notes a message of DERIVED.
+func (s *survey) commit(n int, position uint64, stored time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lane(n)
+	l.Processed, l.ProcessedAt = position, stored
+}
+
+// maxChannels bounds the channels that are remembered.
+const maxChannels = 1000
+
+// delivery notes what became of a notification.
+func (s *survey) delivery(channel string, sent bool, when time.Time, title, problem string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.channels[channel]
+	if c == nil {
+		if len(s.channels) >= maxChannels {
+			return
+		}
+		c = &view.Channel{Name: channel}
+		s.channels[channel] = c
+	}
+	if sent {
+		c.Sent++
+	} else {
+		c.Failed++
+	}
+	c.Last, c.LastSent, c.LastTitle, c.LastError = when, sent, title, problem
+	s.version++
+}
+
+// facts returns what is known, with what is wrong in words.
+func (s *survey) facts(now time.Time, connected bool) view.Pipeline {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := view.Pipeline{At: s.at, Streams: s.streams, Consumers: s.consumers, Influx: s.influxNow}
+	for _, l := range s.lanes {
+		p.Lanes = append(p.Lanes, l.Lane)
+	}
+	slices.SortFunc(p.Lanes, func(a, b view.Lane) int { return cmp.Compare(a.Lane, b.Lane) })
+	for _, c := range s.channels {
+		p.Channels = append(p.Channels, *c)
+	}
+	slices.SortFunc(p.Channels, func(a, b view.Channel) int { return strings.Compare(a.Name, b.Name) })
+	p.Problems = s.problems(now, connected)
+	return p
+}
+
+// problems says what is wrong. The lock is held.
+func (s *survey) problems(now time.Time, connected bool) []view.Problem {
+	var out []view.Problem
+	add := func(part, text string, since time.Time) {
+		out = append(out, view.Problem{Part: part, Text: text, Since: since})
+	}
+	switch {
+	case !connected:
+		add("NATS", "NATS does not answer. Devices cannot deliver; these pages show what was known before.", s.failing)
+	case s.missing != "":
+		add("Streams", "The streams cannot be inspected: "+s.missing+".", s.failing)
+	}
+	if s.influxNow.Problem != "" {
+		add("InfluxDB", "InfluxDB does not answer ("+s.influxNow.Problem+"). Readings wait in TELEMETRY and are written when it is back; charts show the last 15 minutes only.", s.influxBad)
+	}
+	for _, st := range s.streams {
+		if st.Full() >= fullShare && st.Name != streams.StreamDeadLetters {
+			add(st.Name, "The stream "+st.Name+" is "+percent(st.Full())+" full. When it is full nothing more is acknowledged.", time.Time{})
+		}
+	}
+	for _, c := range s.consumers {
+		if c.Pending >= backlog {
+			add(c.Name, "The consumer "+c.Name+" has "+view.FormatCount(c.Pending)+" messages of "+c.Stream+" to go.", time.Time{})
+		}
+	}
+	for _, c := range s.channels {
+		if !c.LastSent && c.Failed > 0 {
+			add(c.Name, "The last notification on channel "+c.Name+" was not delivered: "+c.LastError+".", c.Last)
+		}
+	}
+	if connected {
+		if since, still := s.still(now); still {
+			add("Bridge", "The bridge has not filled the lanes. Devices are not read; nothing that was acknowledged is lost.", since)
+		}
+		for _, l := range s.lanes {
+			if l.late(now) {
+				add("Processor", "The processor has committed nothing for lane "+view.FormatCount(uint64(l.Lane.Lane))+" although readings came: its windows do not close and no alert is raised.", l.ProcessedAt)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b view.Problem) int {
+		return cmp.Or(strings.Compare(a.Part, b.Part), strings.Compare(a.Text, b.Text))
+	})
+	return out
+}
+
+func percent(share float64) string { return view.FormatNumber(float64(int(share*1000))/10) + " %" }
+
+// still says whether, and since when, no lane has been given a clock. The lock
+// is held.
+func (s *survey) still(now time.Time) (since time.Time, is bool) {
+	var latest time.Time
+	for _, l := range s.lanes {
+		if l.CaughtUp.After(latest) {
+			latest = l.CaughtUp
+		}
+	}
+	if latest.IsZero() {
+		// None was ever seen: at the start that says nothing.
+		return time.Time{}, len(s.lanes) > 0 && now.Sub(s.started) > standstill
+	}
+	return latest, now.Sub(latest) > standstill
+}
+
+// late says whether the processor owes the lane a commit.
+func (l *lane) late(now time.Time) bool {
+	if l.first.IsZero() || now.Sub(l.Arrived) > time.Minute {
+		return false
+	}
+	reference := l.first
+	if l.ProcessedAt.After(reference) {
+		reference = l.ProcessedAt
+	}
+	return now.Sub(reference) > uncommitted
+}
+
+func (s *survey) count() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.version
+}
+
+// Pipeline implements web.Pipeline.
+func (s *Service) Pipeline() view.Pipeline {
+	now := time.Now()
+	p := s.survey.facts(now, s.connected())
+	p.Rate, p.Rates = s.fleet.Rates(now)
+	return p
+}
+
+func (s *Service) connected() bool { return s.js.Conn().Status() == nats.CONNECTED }
+
+// Status implements web.Pipeline.
+func (s *Service) Status() view.Status {
+	st := view.Status{Firing: s.book.Firing(), Demo: s.fleet.Demo()}
+	now := time.Now()
+	p := s.survey.facts(now, s.connected())
+	for _, x := range p.Streams {
+		if x.Name == streams.StreamDeadLetters {
+			st.DeadLetters = x.Messages
+		}
+	}
+	for _, x := range p.Problems {
+		switch x.Part {
+		case "NATS", "InfluxDB", "Bridge", "Streams":
+			st.Notices = append(st.Notices, x)
+		}
+	}
+	if caughtUp, err, since := s.telemetry.state(); err != nil && s.connected() {
+		st.Notices = append(st.Notices, view.Problem{Part: "TELEMETRY", Text: "The live readings cannot be followed (" + reason(err) + "); what you see is from before.", Since: since})
+	} else if !caughtUp && err == nil && s.connected() {
+		st.Notices = append(st.Notices, view.Problem{Part: "Starting", Text: "Still reading the last 15 minutes; what you see is not complete yet."})
+	}
+	return st
+}
+
+// Version implements web.Pipeline.
+func (s *Service) Version() uint64 {
+	return s.fleet.Version() + s.book.Version() + s.survey.count()
+}
