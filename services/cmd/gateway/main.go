@@ -1,0 +1,54 @@
+// Command gateway takes readings over HTTP. Run as many as the load needs,
+// behind a load balancer that asks /readyz.
+package main
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"time"
+
+	"headwater/services/gateway"
+	"headwater/services/internal/process"
+)
+
+type config struct {
+	process.AdminConfig `embed:""`
+	process.NATSConfig  `embed:""`
+	HTTP                string         `name:"http" help:"Address of POST /api/v1/telemetry." default:"127.0.0.1:8081" env:"HEADWATER_HTTP"`
+	Gateway             gateway.Config `embed:""`
+}
+
+func main() {
+	os.Exit(process.Main("gateway", "Takes readings over HTTP and answers when they are stored.", run))
+}
+
+func run(ctx context.Context, p *process.Process, cfg config) error {
+	nc, js, err := p.Connect(cfg.NATSConfig)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	intake, err := gateway.New(cfg.Gateway, gateway.Deps{JS: js, Log: p.Log, Metrics: p.Metrics})
+	if err != nil {
+		return err
+	}
+	admin, err := p.Admin(cfg.AdminConfig)
+	if err != nil {
+		return err
+	}
+	l, err := process.Listen(cfg.HTTP)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("POST "+gateway.Path, intake.Handler())
+	return p.Run(ctx, admin,
+		process.Part{Name: "gateway", Run: intake.Run, Ready: intake.Ready},
+		process.Part{Name: "http", Run: func(ctx context.Context) error {
+			return process.Serve(ctx, l, mux, p.Log, grace)
+		}})
+}
+
+// grace is how long requests in flight may take to finish at the end.
+const grace = 5 * time.Second
