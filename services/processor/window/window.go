@@ -315,6 +315,15 @@ func (s *Series) closePartials(width time.Duration, until int64, out []Summary) 
 	return out
 }
 
+// Change follows a change of the specification. Windows of a width that is new
+// and that have not ended are told in full as far as their readings are kept;
+// what is open or changed of a width that is gone is told no more.
+func (s *Series) Change(spec *Spec) {
+	s.revised = slices.DeleteFunc(s.revised, func(r revision) bool { return !slices.Contains(spec.Widths, r.width) })
+	s.partials = slices.DeleteFunc(s.partials, func(q partial) bool { return !slices.Contains(spec.Widths, q.width) })
+	s.due = s.nextDue(spec)
+}
+
 // nextDue returns when the first window closes that is open and has readings.
 func (s *Series) nextDue(spec *Spec) int64 {
 	due := int64(Never)
@@ -393,7 +402,7 @@ func (s *Series) keepFrom(spec *Spec, oldest int64) int64 {
 }
 
 // makeRoom drops readings that are no longer needed, or else lets the series
-// grow by a quarter, or else, at the greatest size, folds its oldest quarter.
+// grow by an eighth, or else, at the greatest size, folds its oldest quarter.
 func (s *Series) makeRoom(spec *Spec, oldest int64, out []Summary) []Summary {
 	n := len(s.readings)
 	drop := s.search(s.keepFrom(spec, oldest))
@@ -404,10 +413,10 @@ func (s *Series) makeRoom(spec *Spec, oldest int64, out []Summary) []Summary {
 		})
 	}
 	switch {
-	case drop > 0 && drop >= n/8:
+	case drop > 0 && drop >= n/16:
 		s.readings = s.readings[:copy(s.readings, s.readings[drop:])]
 	case n < spec.MaxReadings:
-		grown := make([]Reading, n-drop, min(n+n/4+4, max(spec.MaxReadings, n+1)))
+		grown := make([]Reading, n-drop, min(n-drop+n/8+2, max(spec.MaxReadings, n+1)))
 		copy(grown, s.readings[drop:])
 		s.readings = grown
 	default:

@@ -1,0 +1,139 @@
+package processor
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+
+	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/internal/lane"
+)
+
+// both rules watch every series.
+const bothRules = `
+rules:
+  - {name: surge, detector: rate, rise: 30, within: 5m}
+  - {name: hot, detector: limit, above: 300, hysteresis: 1, for: 2m}
+`
+
+// load is a lane under a steady load.
+type load struct {
+	*rig
+	series []telemetryv1.Key
+	// every is the time between two readings of a series.
+	every int64
+	round int64
+	next  int
+}
+
+// newLoad returns a lane with so many series, ten to a device.
+func newLoad(tb testing.TB, series int, every int64, windows string) *load {
+	tb.Helper()
+	l := &load{rig: newRig(tb, bothRules+"windows: "+windows+"\n"), every: every}
+	for i := range series {
+		l.series = append(l.series, telemetryv1.Key{
+			Site: "hall", Device: fmt.Sprintf("door-%05d", i/10), Metric: fmt.Sprintf("temperature-%d", i%10), Unit: "°C",
+		})
+	}
+	return l
+}
+
+// batch returns the next n readings, as they come from devices: a value with two
+// decimals, at a whole millisecond.
+func (l *load) batch(n int) *telemetryv1.Batch {
+	var at int64
+	for range n {
+		at = epoch + l.round*l.every + int64(l.next)*l.every/int64(len(l.series))/1e6*1e6
+		v := math.Round(2000+300*math.Sin(float64(l.round)/50)+float64((l.next*7919+int(l.round)*104729)%40)) / 100
+		l.builder.Value(l.series[l.next], at, v)
+		if l.next++; l.next == len(l.series) {
+			l.next = 0
+			l.round++
+		}
+	}
+	return l.builder.Take(at)
+}
+
+// BenchmarkStep measures a reading from the decoded batch to the encoded commit,
+// with a limit and a rate on every series. A commit is taken after each batch of
+// 1,000 readings, and the clock ticks with it.
+func BenchmarkStep(b *testing.B) {
+	for _, windows := range []string{"[1m]", "[10s, 1m]"} {
+		for _, every := range []int64{1, 10} {
+			b.Run(fmt.Sprintf("windows=%s/every=%ds", strings.ReplaceAll(windows, " ", ""), every), func(b *testing.B) {
+				const perBatch = 1000
+				l := newLoad(b, perBatch, every*second, windows)
+				var batches []*telemetryv1.Batch
+				for range 400 { // past the lateness, so that nothing grows any more
+					l.step(l.batch(perBatch))
+				}
+				for range 100 {
+					batch := l.batch(perBatch)
+					batch.Clock = &telemetryv1.Clock{CaughtUp: batch.Arrival}
+					batches = append(batches, batch)
+				}
+				span := batches[len(batches)-1].Arrival - batches[0].Arrival + every*second
+				b.ReportAllocs()
+				b.ResetTimer()
+				bytes := 0
+				for i := range b.N {
+					if i%perBatch != 0 {
+						continue // b.N counts readings
+					}
+					batch := batches[i/perBatch%len(batches)]
+					l.sequence++
+					l.step(batch)
+					bytes += len(l.body())
+					// The next time round the same readings are of later; adding that up
+					// takes about a nanosecond a reading.
+					for j := range batch.Time {
+						batch.Time[j] += span
+					}
+					batch.Arrival += span
+					batch.Clock.CaughtUp += span
+				}
+				b.ReportMetric(float64(bytes)/float64(b.N), "output-B/op")
+			})
+		}
+	}
+}
+
+func (l *load) step(b *telemetryv1.Batch) { l.machine.step(b) }
+
+// BenchmarkState measures what the state of a series takes in memory and in a
+// snapshot, and what it costs to write and to read.
+func BenchmarkState(b *testing.B) {
+	for _, every := range []int64{1, 10, 60, 300} {
+		b.Run(fmt.Sprintf("every=%ds", every), func(b *testing.B) {
+			const n = 10_000
+			var before, after runtime.MemStats
+			l := newLoad(b, n, every*second, "[10s, 1m]")
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			for l.round*l.every < 400*second*5/4 || l.round < 3 {
+				l.step(l.batch(n))
+				l.machine.output.reset()
+			}
+			l.machine.output.spare = nil
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			var chunks []lane.Chunk
+			var err error
+			for b.Loop() {
+				if chunks, err = l.machine.Snapshot(true); err != nil {
+					b.Fatal(err)
+				}
+			}
+			size := 0
+			for _, c := range chunks {
+				size += len(c.Data)
+			}
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "heap-B/series")
+			b.ReportMetric(float64(size)/n, "snapshot-B/series")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/series")
+			runtime.KeepAlive(l)
+		})
+	}
+}

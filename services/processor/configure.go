@@ -1,0 +1,155 @@
+package processor
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+
+	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/internal/config"
+	"headwater/services/processor/detect"
+	"headwater/services/rule"
+)
+
+// configuration is what people declared, as it is in force.
+type configuration struct {
+	revision uint64
+	content  []byte
+	rules    []*activeRule
+}
+
+// activeRule is a rule in force.
+type activeRule struct {
+	rule rule.Rule
+	// version is the revision of the configuration in which the rule came to be
+	// as it is.
+	version  uint64
+	severity derivedv1.Severity
+	detector detect.Detector
+	// index is its place in the configuration.
+	index int
+}
+
+// Configure puts the configuration, a text for config.Parse, in force. A rule
+// whose detector judges as before keeps what it knows of its series; open
+// episodes of a rule that is gone or judges otherwise are closed.
+func (m *Machine) Configure(revision uint64, content []byte) error {
+	if m.config.content != nil && bytes.Equal(content, m.config.content) {
+		m.configChanged = m.configChanged || m.config.revision != revision
+		m.config.revision = revision
+		return nil
+	}
+	parsed, rules, err := parse(content)
+	if err != nil {
+		return err
+	}
+	old := make(map[string]*activeRule, len(m.config.rules))
+	for _, r := range m.config.rules {
+		old[r.rule.Name] = r
+	}
+	// kept holds, for each rule from before that judges as before, its successor.
+	kept := make(map[*activeRule]*activeRule)
+	for _, r := range rules {
+		r.version = revision
+		if o := old[r.rule.Name]; o != nil && judgesAlike(o.rule, r.rule) {
+			kept[o] = r
+			if o.rule.Equal(r.rule) {
+				r.version = o.version
+			}
+		}
+	}
+	m.config = configuration{revision: revision, content: bytes.Clone(content), rules: rules}
+	m.setWindows(parsed)
+	m.configChanged = true
+	for i := range m.chunks {
+		for _, d := range m.chunks[i].devices {
+			for _, s := range d.series {
+				s.window.Change(&m.spec)
+				m.exchange(s, kept)
+			}
+			m.plan(d)
+			d.chunk.changed = true
+		}
+	}
+	return nil
+}
+
+// setWindows takes over what the configuration says of windows.
+func (m *Machine) setWindows(c *config.Config) {
+	m.spec.Widths, m.spec.Lateness = c.Windows, c.Lateness
+}
+
+// exchange gives the series the rules in force.
+func (m *Machine) exchange(s *series, kept map[*activeRule]*activeRule) {
+	known := make(map[*activeRule]detect.State, len(s.slots))
+	for _, sl := range s.slots {
+		if r := kept[sl.rule]; r != nil {
+			known[r] = sl.state
+			continue
+		}
+		m.stop(s, sl, "the rule was changed or removed")
+	}
+	s.slots = nil
+	for _, r := range m.config.rules {
+		if !r.rule.Matches(s.device.site, s.device.name, s.metric) {
+			continue
+		}
+		state := known[r]
+		if state == nil {
+			state = r.detector.Start()
+		}
+		s.slots = append(s.slots, slot{rule: r, state: state})
+	}
+}
+
+// judgesAlike reports whether both rules find the same episodes in the same
+// series, whatever they are called to people.
+func judgesAlike(a, b rule.Rule) bool {
+	a.Severity = b.Severity
+	return a.SameDetection(b)
+}
+
+// parse reads a configuration and makes the detectors of its rules.
+func parse(content []byte) (*config.Config, []*activeRule, error) {
+	parsed, err := config.Parse("configuration", content)
+	if err != nil {
+		return nil, nil, err
+	}
+	rules := make([]*activeRule, len(parsed.Rules))
+	for i, r := range parsed.Rules {
+		d, err := newDetector(r)
+		if err != nil {
+			return nil, nil, fmt.Errorf("rule %s: %w", r.Name, err)
+		}
+		rules[i] = &activeRule{rule: r, severity: severities[r.Severity], detector: d, index: i}
+	}
+	return parsed, rules, nil
+}
+
+// severities maps what people declare to what is told.
+var severities = map[rule.Severity]derivedv1.Severity{
+	rule.Info:     derivedv1.Severity_SEVERITY_INFO,
+	rule.Warning:  derivedv1.Severity_SEVERITY_WARNING,
+	rule.Critical: derivedv1.Severity_SEVERITY_CRITICAL,
+}
+
+// newDetector returns the detector that the rule declares.
+func newDetector(r rule.Rule) (detect.Detector, error) {
+	var d detect.Detector
+	switch r.Detector {
+	case rule.Limit:
+		l := &detect.Limit{Above: math.Inf(1), Below: math.Inf(-1), Hysteresis: r.Hysteresis, For: r.For, Silence: r.Silence}
+		if r.Above != nil {
+			l.Above = *r.Above
+		}
+		if r.Below != nil {
+			l.Below = *r.Below
+		}
+		d = l
+	case rule.Rate:
+		d = &detect.Rate{Rise: r.Rise, Fall: r.Fall, Within: r.Within, Settle: r.Settle, Silence: r.Silence}
+	default:
+		return nil, fmt.Errorf("unknown detector %q", r.Detector)
+	}
+	return d, d.Validate()
+}

@@ -1,0 +1,261 @@
+// Package processor turns readings into window summaries and anomalies, lane by
+// lane. The arithmetic is in the pure packages window and detect; Machine puts
+// them together for one lane, and Service runs the lanes that this process
+// owns.
+package processor
+
+import (
+	"strings"
+	"time"
+
+	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/internal/lane"
+	"headwater/services/processor/detect"
+	"headwater/services/processor/window"
+	"headwater/streams"
+)
+
+// Limits bound the state of one lane. They are part of what the outputs depend
+// on: all owners of a lane must have the same.
+type Limits struct {
+	// Series is how many series a lane has at most, DeviceSeries how many of
+	// them one device. Readings of others are in the history, but have no
+	// summaries and no rules.
+	Series, DeviceSeries int
+	// Readings is how many readings a series keeps at most for late ones.
+	Readings int
+	// Silence is after which time without a reading a series is forgotten. It
+	// must be longer than a reading may be old when it arrives.
+	Silence time.Duration
+}
+
+// DefaultLimits are what the service runs with.
+func DefaultLimits() Limits {
+	return Limits{Series: 50_000, DeviceSeries: 1000, Readings: 1 << 15, Silence: 7 * 24 * time.Hour}
+}
+
+const (
+	// tickOutputs is how many outputs one tick of the clock may derive before it
+	// leaves the rest of the devices to the next one: the outputs of one message
+	// must fit one commit. Closing the windows of a very large lane takes a few
+	// ticks then.
+	tickOutputs = 4096
+	// anomalyWeight is how many summaries an anomaly is as large as.
+	anomalyWeight = 4
+	// maxUnits is how many units are kept once for all their series.
+	maxUnits = 1024
+	// evictEvery is how often silent series are looked for, by the clock.
+	evictEvery = time.Hour
+)
+
+// Machine is the deterministic core of one lane: it depends on nothing but the
+// messages and configurations that it is given. It is for one goroutine only.
+type Machine struct {
+	lane    int
+	limits  Limits
+	metrics *Metrics
+
+	config configuration
+	spec   window.Spec
+	chunks [chunkCount]chunk
+	// devices finds what is in the chunks.
+	devices     map[deviceKey]*device
+	seriesCount int
+	// units holds each unit once.
+	units map[string]string
+	// clock is the clock of the lane; past before the first tick.
+	clock int64
+	// clockChanged and configChanged are for the snapshot.
+	clockChanged, configChanged bool
+
+	// learned is when Headwater learned of what is being processed.
+	learned int64
+	output  output
+
+	// What follows is scratch space of a step.
+	targets   []target
+	summaries []window.Summary
+	verdicts  []detect.Verdict
+}
+
+var _ lane.Machine = (*Machine)(nil)
+
+// NewMachine returns the machine of a lane, without state. Metrics may be nil.
+func NewMachine(lane int, limits Limits, metrics *Metrics) *Machine {
+	return &Machine{
+		lane: lane, limits: limits, metrics: metrics,
+		spec:    window.Spec{MaxReadings: limits.Readings},
+		devices: make(map[deviceKey]*device), units: make(map[string]string), clock: past,
+	}
+}
+
+// Apply takes one message of the lane. The error is that of a message that is
+// no batch; it has changed nothing then.
+func (m *Machine) Apply(in lane.Input) (int, error) {
+	b, err := streams.DecodeTelemetry(in.Data)
+	if err != nil {
+		return 0, err
+	}
+	m.step(b)
+	return len(b.Series), nil
+}
+
+// step takes one batch: its readings in order, then its clock.
+func (m *Machine) step(b *telemetryv1.Batch) {
+	m.learned = b.Arrival
+	m.resolve(b.Dictionary())
+	values := 0
+	for i, k := range b.Series {
+		t := &m.targets[k]
+		if t.kind != telemetryv1.Kind_KIND_VALUE {
+			m.other(t, b.Time[i])
+			continue
+		}
+		m.reading(t, b.Time[i], b.Value[values])
+		values++
+	}
+	m.output.counts.readings += uint64(len(b.Series))
+	if b.Clock != nil {
+		m.tick(b.Clock.CaughtUp)
+	}
+}
+
+// other takes a reading that is no number: it moves the watermark only.
+func (m *Machine) other(t *target, at int64) {
+	m.output.counts.notNumeric++
+	if t.device != nil && inRange(at) {
+		t.device.chunk.changed = true
+		m.advance(t.device, at)
+	}
+}
+
+// reading takes one number.
+func (m *Machine) reading(t *target, at int64, v float64) {
+	switch {
+	case !finite(v):
+		m.output.counts.notNumeric++
+		return
+	case t.series == nil:
+		m.output.counts.overLimit++
+		return
+	case !inRange(at):
+		m.output.counts.tooLate++
+		return
+	}
+	s, d := t.series, t.device
+	d.chunk.changed = true
+	if s.unit != t.unit {
+		s.unit = m.intern(t.unit)
+	}
+	m.advance(d, at)
+	var result window.Result
+	result, m.summaries = s.window.Add(&m.spec, m.progress(d), window.Reading{Time: at, Value: v}, m.summaries[:0])
+	m.tellSummaries(s)
+	switch result {
+	case window.Counted:
+	case window.Late:
+		d.wakes = past
+	case window.Duplicate:
+		m.output.counts.duplicates++
+	case window.Conflict:
+		m.output.counts.conflicts++
+	case window.TooLate:
+		m.output.counts.tooLate++
+	}
+	d.closes = min(d.closes, s.window.Due())
+	if at > s.last {
+		m.score(s, detect.Sample{Time: at, Value: v})
+	}
+}
+
+// intern returns the unit in memory that all its series share. There are few
+// units; when a device invents them, the rest have memory of their own.
+func (m *Machine) intern(unit string) string {
+	known, ok := m.units[unit]
+	if !ok {
+		known = strings.Clone(unit)
+		if len(m.units) < maxUnits {
+			m.units[known] = known
+		}
+	}
+	return known
+}
+
+// score has the detectors of a series judge a reading that is in order.
+func (m *Machine) score(s *series, r detect.Sample) {
+	s.last, s.lag = r.Time, max(0, m.clock-r.Time)
+	for i := range s.slots {
+		m.verdicts = s.slots[i].state.Observe(r, s.unit, m.verdicts[:0])
+		m.tellVerdicts(s, s.slots[i].rule)
+		s.plan(i)
+	}
+}
+
+// progress says how far time has come for the device.
+func (m *Machine) progress(d *device) window.Progress {
+	return window.Progress{Watermark: d.watermark, Lane: m.clock}
+}
+
+// advance moves the watermark of the device and closes the windows that end by
+// it.
+func (m *Machine) advance(d *device, at int64) {
+	if at <= d.watermark {
+		return
+	}
+	d.watermark = at
+	p := m.progress(d)
+	if p.Now() < d.closes {
+		return
+	}
+	d.closes = window.Never
+	for _, s := range d.series {
+		m.summaries = s.window.Advance(&m.spec, p, m.summaries[:0])
+		m.tellSummaries(s)
+		d.closes = min(d.closes, s.window.Due())
+	}
+}
+
+// tick moves the clock of the lane. A clock that goes back is passed over.
+func (m *Machine) tick(now int64) {
+	if now <= m.clock || !inRange(now) {
+		return
+	}
+	before := m.clock
+	m.clock, m.learned, m.clockChanged = now, now, true
+	if every := int64(evictEvery); before/every != now/every {
+		m.evict()
+	}
+	until := m.output.weight() + tickOutputs
+	for i := range m.chunks {
+		for _, d := range m.chunks[i].devices {
+			if now < d.closes && now < d.wakes {
+				continue
+			}
+			if m.output.weight() >= until {
+				return
+			}
+			m.wake(d)
+		}
+	}
+}
+
+// wake has the series of a device do what is due by the clock.
+func (m *Machine) wake(d *device) {
+	d.chunk.changed = true
+	p := m.progress(d)
+	for _, s := range d.series {
+		m.summaries = s.window.Advance(&m.spec, p, m.summaries[:0])
+		m.summaries = s.window.Revise(p, m.summaries)
+		m.tellSummaries(s)
+		// A device whose clock is ahead has readings after the lane's clock.
+		now := max(s.last, m.clock-s.lag)
+		for i := range s.slots {
+			m.verdicts = s.slots[i].state.Tick(now, s.unit, m.verdicts[:0])
+			m.tellVerdicts(s, s.slots[i].rule)
+		}
+	}
+	m.plan(d)
+}
+
+// inRange reports whether windows can be made of the time.
+func inRange(t int64) bool { return t > past/2 && t < window.MaxTime/2 }

@@ -1,0 +1,183 @@
+package processor
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"headwater/services/internal/lane"
+	"headwater/services/processor/pack"
+	"headwater/services/processor/window"
+)
+
+// Format is the version of the chunks. It changes with any change of what
+// Snapshot, a window or a detector writes.
+const Format = 1
+
+// Names of the chunks. Those of devices are a prefix and a number.
+const (
+	chunkClock   = "clock"
+	chunkConfig  = "config"
+	chunkDevices = "devices-"
+)
+
+// Snapshot returns the chunks of the state that changed since the last Snapshot
+// or Restore, or all of them. No outputs may wait.
+func (m *Machine) Snapshot(all bool) ([]lane.Chunk, error) {
+	var chunks []lane.Chunk
+	if all || m.clockChanged {
+		chunks = append(chunks, lane.Chunk{ID: chunkClock, Data: pack.Int(pack.Uint(nil, Format), m.clock)})
+	}
+	if (all || m.configChanged) && m.config.content != nil {
+		chunks = append(chunks, lane.Chunk{ID: chunkConfig, Data: m.appendConfig(pack.Uint(nil, Format))})
+	}
+	for i := range m.chunks {
+		c := &m.chunks[i]
+		// A chunk that was emptied is written once more, to replace what was there.
+		if all && len(c.devices) > 0 || !all && c.changed {
+			id := chunkDevices + strconv.Itoa(i)
+			chunks = append(chunks, lane.Chunk{ID: id, Data: m.appendDevices(pack.Uint(nil, Format), c.devices)})
+		}
+	}
+	m.saved()
+	return chunks, nil
+}
+
+// saved notes that the state is that of a snapshot.
+func (m *Machine) saved() {
+	m.clockChanged, m.configChanged = false, false
+	for i := range m.chunks {
+		m.chunks[i].changed = false
+	}
+}
+
+func (m *Machine) appendConfig(b []byte) []byte {
+	b = pack.Uint(b, m.config.revision)
+	b = pack.Bytes(b, m.config.content)
+	for _, r := range m.config.rules {
+		b = pack.Uint(b, r.version)
+	}
+	return b
+}
+
+func (m *Machine) appendDevices(b []byte, devices []*device) []byte {
+	b = pack.Uint(b, uint64(len(devices)))
+	for _, d := range devices {
+		b = pack.String(pack.String(b, d.site), d.name)
+		b = pack.Int(b, d.watermark)
+		b = pack.Uint(b, uint64(len(d.series)))
+		for _, s := range d.series {
+			b = m.appendSeries(b, s)
+		}
+	}
+	return b
+}
+
+func (m *Machine) appendSeries(b []byte, s *series) []byte {
+	b = pack.String(pack.String(b, s.metric), s.unit)
+	b = pack.Int(pack.Int(b, s.last), s.lag)
+	b = s.window.Append(b, &m.spec, m.progress(s.device))
+	b = pack.Uint(b, uint64(len(s.slots)))
+	for _, sl := range s.slots {
+		b = pack.Uint(b, uint64(sl.rule.index))
+		b = sl.state.Append(b)
+	}
+	return b
+}
+
+// Restore puts the state back that the chunks hold, with the configuration that
+// was in force. After an error the machine must not be used.
+func (m *Machine) Restore(chunks []lane.Chunk) error {
+	*m = *NewMachine(m.lane, m.limits, m.metrics)
+	// What a device's chunk holds depends on the configuration.
+	for _, first := range []bool{true, false} {
+		for _, c := range chunks {
+			if (c.ID == chunkConfig) != first {
+				continue
+			}
+			if err := m.restore(c); err != nil {
+				return fmt.Errorf("chunk %s: %w", c.ID, err)
+			}
+		}
+	}
+	m.saved()
+	m.metrics.series(m.lane, m.seriesCount)
+	return nil
+}
+
+func (m *Machine) restore(c lane.Chunk) error {
+	r := pack.NewReader(c.Data)
+	if format := r.Uint(); r.Err() == nil && format != Format {
+		return fmt.Errorf("format %d, not %d", format, Format)
+	}
+	switch {
+	case c.ID == chunkClock:
+		m.clock = r.Int()
+	case c.ID == chunkConfig:
+		if err := m.readConfig(r); err != nil {
+			return err
+		}
+	case strings.HasPrefix(c.ID, chunkDevices):
+		for range r.Count() {
+			m.readDevice(r)
+		}
+	default:
+		return fmt.Errorf("unknown: %w", pack.ErrCorrupt)
+	}
+	if r.Len() > 0 {
+		r.Fail()
+	}
+	return r.Err()
+}
+
+func (m *Machine) readConfig(r *pack.Reader) error {
+	m.config.revision = r.Uint()
+	m.config.content = append([]byte{}, r.Bytes()...)
+	if r.Err() != nil {
+		return r.Err()
+	}
+	parsed, rules, err := parse(m.config.content)
+	if err != nil {
+		return fmt.Errorf("configuration %d: %w", m.config.revision, err)
+	}
+	for _, rule := range rules {
+		rule.version = r.Uint()
+	}
+	m.config.rules = rules
+	m.setWindows(parsed)
+	return nil
+}
+
+func (m *Machine) readDevice(r *pack.Reader) {
+	key := deviceKey{site: r.String(), name: r.String()}
+	if m.devices[key] != nil {
+		r.Fail()
+	}
+	if r.Err() != nil {
+		return
+	}
+	d := m.addDevice(key)
+	d.watermark = r.Int()
+	for range r.Count() {
+		s := m.readSeries(r)
+		if r.Err() != nil {
+			return
+		}
+		m.addSeries(d, s)
+	}
+	m.plan(d)
+}
+
+func (m *Machine) readSeries(r *pack.Reader) *series {
+	s := &series{metric: r.String(), unit: m.intern(r.String()), last: r.Int(), lag: r.Int(), window: window.Read(r)}
+	for range r.Count() {
+		index := r.Uint()
+		if index >= uint64(len(m.config.rules)) {
+			r.Fail()
+			return s
+		}
+		rule := m.config.rules[index]
+		s.slots = append(s.slots, slot{rule: rule, state: rule.detector.Read(r)})
+	}
+	return s
+}
