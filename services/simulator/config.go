@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"headwater/services/internal/process"
@@ -65,6 +66,12 @@ func Demo(broker string) Config {
 	return cfg
 }
 
+// Schemes of the address of the server.
+var (
+	tcpSchemes = []string{"tcp", "mqtt"}
+	tlsSchemes = []string{"ssl", "tls", "mqtts"}
+)
+
 // Bounds of a fleet: what one process can still hold, and what MQTT's message
 // ids can tell apart.
 const (
@@ -82,8 +89,9 @@ func (c Config) Validate() error {
 			wrong("--%s: %d: must be %d to %d", flag, n, low, high)
 		}
 	}
-	if broker, err := url.Parse(c.MQTT); err != nil || broker.Host == "" {
-		wrong("--mqtt: %q: must be like tcp://127.0.0.1:1883", c.MQTT)
+	broker, err := url.Parse(c.MQTT)
+	if err != nil || broker.Port() == "" || !slices.Contains(tcpSchemes, broker.Scheme) && !slices.Contains(tlsSchemes, broker.Scheme) {
+		wrong("--mqtt: %q: must be like tcp://127.0.0.1:1883, or ssl:// for TLS", c.MQTT)
 	}
 	if !streams.ValidToken(c.Site) {
 		wrong("--site: %q: must be 1 to 64 letters, digits, - or _", c.Site)

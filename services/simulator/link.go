@@ -1,11 +1,16 @@
 package simulator
 
 import (
+	"bufio"
 	"container/heap"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,7 +129,8 @@ func (l *link) dial(ctx context.Context) (*connection, error) {
 		SetUsername(cfg.User).SetPassword(l.password).
 		SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).
 		SetConnectTimeout(connectTimeout).SetWriteTimeout(writeTimeout).
-		SetProtocolVersion(4).SetOrderMatters(false).
+		SetProtocolVersion(4).SetOrderMatters(false).SetCustomOpenConnectionFn(
+		func(broker *url.URL, _ mqtt.ClientOptions) (net.Conn, error) { return open(ctx, broker) }).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.fail(err) })
 	c.client = mqtt.NewClient(options)
 	token := c.client.Connect()
@@ -136,6 +142,32 @@ func (l *link) dial(ctx context.Context) (*connection, error) {
 		return nil, ctx.Err()
 	}
 }
+
+// open makes the connection under MQTT. It reads ahead, because the client asks
+// the connection for one byte at a time where an acknowledgement begins.
+func open(ctx context.Context, broker *url.URL) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	var conn net.Conn
+	var err error
+	if slices.Contains(tlsSchemes, broker.Scheme) {
+		conn, err = new(tls.Dialer).DialContext(ctx, "tcp", broker.Host)
+	} else {
+		conn, err = new(net.Dialer).DialContext(ctx, "tcp", broker.Host)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &bufferedConn{conn, bufio.NewReader(conn)}, nil
+}
+
+// bufferedConn is a connection that is read through a buffer.
+type bufferedConn struct {
+	net.Conn
+	reader *bufio.Reader
+}
+
+func (c *bufferedConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
 
 // session uses one connection: first it sends again what the one before left
 // unacknowledged, then the readings as they come due. It says whether the link

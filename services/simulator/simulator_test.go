@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -28,7 +29,7 @@ import (
 
 // broker starts nats-server with the stream of the devices and lets every
 // device in whose password is the one given.
-func broker(t *testing.T, password string) *streamtest.Server {
+func broker(t testing.TB, password string) *streamtest.Server {
 	t.Helper()
 	s := streamtest.Run(t)
 	if err := streams.EnsureDevices(t.Context(), s.DevicesJS(t), streams.DeviceOptions{MaxBytes: 64 << 20}); err != nil {
@@ -111,7 +112,7 @@ func kept(t *testing.T, s *streamtest.Server) []reading {
 	return found
 }
 
-func fleetOf(t *testing.T, address string, deps simulator.Deps, change func(*simulator.Config)) *simulator.Service {
+func fleetOf(t testing.TB, address string, deps simulator.Deps, change func(*simulator.Config)) *simulator.Service {
 	t.Helper()
 	cfg := simulator.DefaultConfig()
 	cfg.MQTT = "tcp://" + address
@@ -125,7 +126,7 @@ func fleetOf(t *testing.T, address string, deps simulator.Deps, change func(*sim
 }
 
 // run waits for the end of a fleet, a minute at most.
-func run(t *testing.T, s *simulator.Service) simulator.Counts {
+func run(t testing.TB, s *simulator.Service) simulator.Counts {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -309,6 +310,22 @@ func TestFleetWaitsForItsServerAndStopsWhenTold(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("the fleet did not stop")
+	}
+}
+
+// BenchmarkPublish is what a reading costs from the device to the
+// acknowledgement, with nats-server in the same process.
+func BenchmarkPublish(b *testing.B) {
+	for _, warehouse := range []bool{false, true} {
+		b.Run(fmt.Sprintf("warehouse=%t", warehouse), func(b *testing.B) {
+			s := broker(b, "")
+			f := fleetOf(b, s.MQTT(), simulator.Deps{}, func(c *simulator.Config) {
+				c.Devices, c.Connections, c.Unpaced, c.Warehouse, c.Count = 1000, 50, true, warehouse, int64(b.N)
+			})
+			b.ReportAllocs()
+			b.ResetTimer()
+			run(b, f)
+		})
 	}
 }
 
