@@ -1,0 +1,254 @@
+package web_test
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"headwater/web"
+	"headwater/web/internal/fixture"
+)
+
+func server(t *testing.T, state fixture.State) *web.Server {
+	t.Helper()
+	s, err := web.New(web.Config{}, fixture.New(state, time.Time{}).Sources(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func get(t *testing.T, s *web.Server, method, path string, header ...string) (*http.Response, string) {
+	t.Helper()
+	r := httptest.NewRequest(method, path, nil)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	s.Handler().ServeHTTP(w, r)
+	res := w.Result()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(body)
+}
+
+func TestNewNeedsItsSources(t *testing.T) {
+	if _, err := web.New(web.Config{}, web.Sources{}, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("a server without sources was made")
+	}
+}
+
+func TestPages(t *testing.T) {
+	for _, c := range []struct {
+		state  fixture.State
+		path   string
+		status int
+		holds  string
+	}{
+		{fixture.Warehouse, "/", 200, "door-04"},
+		{fixture.Warehouse, "/?q=door-01&state=ok", 200, "door-01"},
+		{fixture.Warehouse, "/?q=nothing", 200, "No device matches"},
+		{fixture.Warehouse, "/?state=odd", 400, "state must be"},
+		{fixture.Warehouse, "/?page=0", 400, "page must be"},
+		{fixture.Warehouse, "/?page=99999", 200, "No device matches"},
+		{fixture.Warehouse, "/?q=" + strings.Repeat("x", 81), 400, "at most 80"},
+		{fixture.Warehouse, "/?q=%ff", 400, "q must be text"},
+		{fixture.Large, "/?page=3", 200, "Page 3 of 100"},
+		{fixture.Empty, "/", 200, "mosquitto_pub"},
+		{fixture.Away, "/", 200, "InfluxDB is away"},
+		{fixture.Warehouse, "/devices/warehouse/door-04", 200, "door-left-open"},
+		{fixture.Warehouse, "/devices/warehouse/door-04?range=7d", 200, "7 days"},
+		{fixture.Warehouse, "/devices/warehouse/door-04?range=1y", 400, "range must be"},
+		{fixture.Warehouse, "/devices/warehouse/door-99", 404, "All devices"},
+		{fixture.Warehouse, "/devices/..%2f/x%00", 404, "has reported"},
+		{fixture.Warehouse, "/alerts", 200, "Resolved"},
+		{fixture.Empty, "/alerts", 200, "Nothing fires"},
+		{fixture.Warehouse, "/pipeline", 200, "Everything runs"},
+		{fixture.Away, "/pipeline", 200, "does not answer"},
+		{fixture.Warehouse, "/deadletters", 200, "sensors/warehouse"},
+		{fixture.Warehouse, "/deadletters?service=writer&reason=rejected", 200, "field type conflict"},
+		{fixture.Warehouse, "/deadletters?service=%3Cb%3E", 400, "service must be"},
+		{fixture.Warehouse, "/deadletters?before=-1", 400, "before must be"},
+		{fixture.Empty, "/deadletters", 200, "No dead letters"},
+		{fixture.Away, "/deadletters", 503, "cannot be read"},
+		{fixture.Warehouse, "/nowhere", 404, "There is no page"},
+	} {
+		t.Run(string(c.state)+c.path, func(t *testing.T) {
+			res, body := get(t, server(t, c.state), http.MethodGet, c.path)
+			if res.StatusCode != c.status || !strings.Contains(body, c.holds) {
+				t.Errorf("status %d, want %d; does it hold %q? %v", res.StatusCode, c.status, c.holds, strings.Contains(body, c.holds))
+			}
+			if got := res.Header.Get("Content-Type"); got != "text/html; charset=utf-8" {
+				t.Errorf("Content-Type %q", got)
+			}
+		})
+	}
+}
+
+// TestPagesKeepToThemselves holds each page against the policy that it sends:
+// no inline script, no inline style, nothing from elsewhere.
+func TestPagesKeepToThemselves(t *testing.T) {
+	inline := regexp.MustCompile(`(?i)<style|\sstyle=|\son[a-z]+=|(?:src|href)="(?:https?:)?//|javascript:`)
+	script := regexp.MustCompile(`(?i)<script[^>]*>`)
+	text := regexp.MustCompile(`>[^<]*<`)
+	for _, state := range []fixture.State{fixture.Warehouse, fixture.Empty, fixture.Away, fixture.Hostile} {
+		s := server(t, state)
+		device := "/devices/warehouse/door-04"
+		for _, path := range []string{"/", device, "/alerts", "/pipeline", "/deadletters", "/nowhere"} {
+			res, body := get(t, s, http.MethodGet, path)
+			if found := inline.FindString(text.ReplaceAllString(body, "><")); found != "" {
+				t.Errorf("%s %s holds %q", state, path, found)
+			}
+			for _, tag := range script.FindAllString(body, -1) {
+				if !strings.Contains(tag, ` src="/static/`) {
+					t.Errorf("%s %s holds %s", state, path, tag)
+				}
+			}
+			for name, want := range map[string]string{
+				"Content-Security-Policy": "frame-ancestors 'none'", "X-Content-Type-Options": "nosniff",
+				"Referrer-Policy": "same-origin", "Cache-Control": "no-store",
+			} {
+				if got := res.Header.Get(name); !strings.Contains(got, want) {
+					t.Errorf("%s %s: %s is %q", state, path, name, got)
+				}
+			}
+			if csp := res.Header.Get("Content-Security-Policy"); strings.Contains(csp, "unsafe") {
+				t.Errorf("%s allows %s", path, csp)
+			}
+		}
+	}
+}
+
+// TestCommandsKnowTheHost shows that a hostile Host is not put into a command
+// that people copy.
+func TestCommandsKnowTheHost(t *testing.T) {
+	s := server(t, fixture.Empty)
+	for host, want := range map[string]string{
+		"box.local:8080":       "curl http://box.local:8080/api",
+		"[::1]:8080":           "curl http://[::1]:8080/api",
+		"x;rm -rf ~;":          "curl http://localhost:8080/api",
+		"a$(reboot).example":   "curl http://localhost:8080/api",
+		"very'quoted'.example": "curl http://localhost:8080/api",
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, r)
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("with the host %q the page does not hold %q", host, want)
+		}
+	}
+}
+
+func TestStatic(t *testing.T) {
+	s := server(t, fixture.Warehouse)
+	_, page := get(t, s, http.MethodGet, "/")
+	files := regexp.MustCompile(`/static/[^"]+`).FindAllString(page, -1)
+	if len(files) < 9 {
+		t.Fatalf("the page uses %v only", files)
+	}
+	for _, file := range files {
+		res, body := get(t, s, http.MethodGet, file)
+		if res.StatusCode != http.StatusOK || !strings.Contains(res.Header.Get("Cache-Control"), "immutable") || len(body) == 0 {
+			t.Errorf("%s: %d, %q, %d bytes", file, res.StatusCode, res.Header.Get("Cache-Control"), len(body))
+		}
+	}
+	for _, path := range []string{"/static/app.css", "/static/", "/static/../../etc/passwd", "/static/..%2f..%2fetc/passwd", "/static/%00", "/static/static.go"} {
+		res, _ := get(t, s, http.MethodGet, path)
+		if res.StatusCode != http.StatusNotFound && res.StatusCode/100 != 3 {
+			t.Errorf("%s is answered with %d", path, res.StatusCode)
+		}
+		if cached := res.Header.Get("Cache-Control"); strings.Contains(cached, "immutable") {
+			t.Errorf("%s may be cached for ever", path)
+		}
+	}
+}
+
+func TestCrossSiteRequestsAreRefused(t *testing.T) {
+	s := server(t, fixture.Warehouse)
+	for _, header := range [][]string{
+		{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Origin", "null"},
+	} {
+		if res, _ := get(t, s, http.MethodPost, "/alerts", header...); res.StatusCode != http.StatusForbidden {
+			t.Errorf("%v: %d", header, res.StatusCode)
+		}
+	}
+}
+
+func TestAPI(t *testing.T) {
+	for _, c := range []struct {
+		state  fixture.State
+		path   string
+		status int
+		holds  string
+	}{
+		{fixture.Warehouse, "/api/v1/devices?size=2", 200, `"matching":20`},
+		{fixture.Empty, "/api/v1/devices", 200, `"devices":[]`},
+		{fixture.Warehouse, "/api/v1/devices?size=1001", 400, "size must be"},
+		{fixture.Warehouse, "/api/v1/devices/warehouse/door-04", 200, `"width_ms":60000`},
+		{fixture.Warehouse, "/api/v1/devices/warehouse/nobody", 404, "No such device"},
+		{fixture.Warehouse, "/api/v1/series?site=warehouse&device=door-04&metric=temperature&points=100", 200, `"source":"history"`},
+		{fixture.Away, "/api/v1/series?site=warehouse&device=door-04&metric=temperature", 200, `"source":"memory"`},
+		{fixture.Warehouse, "/api/v1/series?site=warehouse&device=door-04&metric=temperature&from=-15m&to=2026-01-01T00:00:00Z", 200, `"to":"2026-01-01T00:00:00Z"`},
+		{fixture.Warehouse, "/api/v1/series?site=warehouse&device=door-04&metric=none", 404, "no such metric"},
+		{fixture.Warehouse, "/api/v1/series?site=warehouse&device=door-04&metric=mode", 400, "is text"},
+		{fixture.Warehouse, "/api/v1/series?site=warehouse&device=none&metric=temperature", 404, "No such device"},
+		{fixture.Warehouse, "/api/v1/series", 400, "metric must be"},
+		{fixture.Warehouse, "/api/v1/series?site=a&device=b&metric=c&points=5001", 400, "points must be"},
+		{fixture.Warehouse, "/api/v1/series?site=a&device=b&metric=c&points=0", 400, "points must be"},
+		{fixture.Warehouse, "/api/v1/series?site=a&device=b&metric=c&from=yesterday", 400, "from must be a time"},
+		{fixture.Warehouse, "/api/v1/series?site=a&device=b&metric=c&to=-", 400, "to must be a time"},
+		{fixture.Warehouse, "/api/v1/series?site=a&device=b&metric=c&from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", 400, "from must be before to"},
+		{fixture.Warehouse, "/api/v1/series?site=a&device=b&metric=c&from=0001-01-01T00:00:00Z&to=0001-01-02T00:00:00Z", 400, "between 1971"},
+		{fixture.Warehouse, "/api/v1/series?site=a&device=b&metric=c&from=-999999h", 400, "from must be a time"},
+		{fixture.Warehouse, "/api/v1/series?site=a;drop&device=b&metric=c", 400, "site must be"},
+		{fixture.Warehouse, "/api/v1/alerts?resolved=3", 200, `"resolved_total":7`},
+		{fixture.Empty, "/api/v1/alerts", 200, `"active":[]`},
+		{fixture.Warehouse, "/api/v1/alerts?resolved=x", 400, "resolved must be"},
+		{fixture.Warehouse, "/api/v1/pipeline", 200, `"name":"TELEMETRY"`},
+		{fixture.Warehouse, "/api/v1/deadletters?size=100", 200, `"reason":"topic"`},
+		{fixture.Away, "/api/v1/deadletters", 503, "cannot be read"},
+		{fixture.Warehouse, "/api/v1/nothing", 404, "openapi.json"},
+		{fixture.Warehouse, "/api/v2/devices", 404, "openapi.json"},
+	} {
+		t.Run(string(c.state)+c.path, func(t *testing.T) {
+			res, body := get(t, server(t, c.state), http.MethodGet, c.path)
+			if res.StatusCode != c.status || !strings.Contains(body, c.holds) {
+				t.Errorf("status %d, want %d with %q: %.300s", res.StatusCode, c.status, c.holds, body)
+			}
+			want := "application/json"
+			if c.status >= 400 {
+				want = "application/problem+json"
+			}
+			if got := res.Header.Get("Content-Type"); got != want {
+				t.Errorf("Content-Type %q, want %q", got, want)
+			}
+			if !json.Valid([]byte(body)) {
+				t.Error("the body is not JSON")
+			}
+		})
+	}
+}
+
+func TestSeriesColumnsAreEqual(t *testing.T) {
+	_, body := get(t, server(t, fixture.Warehouse), http.MethodGet, "/api/v1/series?site=warehouse&device=door-04&metric=temperature&points=50&from=-24h")
+	var s struct {
+		TimeMS         []int64 `json:"time_ms"`
+		Min, Max, Mean []float64
+		Episodes       []struct{ Sentence string }
+	}
+	if err := json.Unmarshal([]byte(body), &s); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.TimeMS); n == 0 || n > 51 || len(s.Min) != n || len(s.Max) != n || len(s.Mean) != n || len(s.Episodes) != 2 {
+		t.Errorf("%d times, %d, %d and %d values, %d anomalies", n, len(s.Min), len(s.Max), len(s.Mean), len(s.Episodes))
+	}
+}

@@ -1,0 +1,97 @@
+package view_test
+
+import (
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/a-h/templ"
+	"github.com/google/go-cmp/cmp"
+
+	"headwater/web/internal/fixture"
+	"headwater/web/view"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// now is the moment of all golden files.
+var now = time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
+
+func render(t *testing.T, c templ.Component) string {
+	t.Helper()
+	var b strings.Builder
+	if err := c.Render(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// pages are the contents of all pages in one state of the world.
+func pages(t *testing.T, state fixture.State) map[string]templ.Component {
+	t.Helper()
+	s := fixture.New(state, now)
+	q := view.DeviceQuery{Page: 1, Size: 6}
+	alerts, pipeline := s.Alerts(5), s.Pipeline()
+	overview := view.OverviewFacts{
+		Query: q, Devices: s.Devices(q), Firing: alerts.Active, Rate: pipeline.Rate, Rates: pipeline.Rates,
+		Start: view.Start{HTTP: "http://localhost:8080"},
+	}
+	out := map[string]templ.Component{
+		"overview": view.Overview(overview),
+		"alerts":   view.AlertsPage(alerts),
+		"pipeline": view.PipelinePage(pipeline),
+	}
+	if letters, err := s.DeadLetters(context.Background(), view.DeadLetterQuery{Size: 25}); err == nil {
+		out["deadletters"] = view.DeadLettersPage(view.DeadLettersFacts{Letters: letters})
+	}
+	if len(overview.Devices.Items) > 0 {
+		d := overview.Devices.Items[0]
+		out["device"] = view.DevicePage(view.DeviceFacts{
+			Device: d, Range: view.Ranges[1], Episodes: s.Episodes(d.Site, d.Device, now.Add(-time.Hour), now), Summaries: s.Summaries(d.Site, d.Device),
+		})
+	}
+	out["banner"] = view.Banner(s.Status())
+	return out
+}
+
+// TestGolden holds every page in every state against the file that a person
+// has looked at. Run with -update after a look at the gallery.
+func TestGolden(t *testing.T) {
+	for _, state := range []fixture.State{fixture.Warehouse, fixture.Empty, fixture.Away, fixture.Hostile} {
+		for name, component := range pages(t, state) {
+			t.Run(string(state)+"/"+name, func(t *testing.T) {
+				got := strings.ReplaceAll(render(t, component), "><", ">\n<") + "\n"
+				path := filepath.Join("testdata", string(state)+"-"+name+".golden.html")
+				if *update {
+					if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(string(want), got); diff != "" {
+					t.Errorf("the page changed (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// TestHostileTextStaysText shows that nothing a device wrote becomes markup.
+func TestHostileTextStaysText(t *testing.T) {
+	for name, component := range pages(t, fixture.Hostile) {
+		html := render(t, component)
+		for _, bad := range []string{"<img", "<script", "</script", "javascript:", " style=", "\u2028"} {
+			at := strings.Index(strings.ToLower(html), bad)
+			if at >= 0 && bad != "\u2028" {
+				t.Errorf("%s holds %q: …%.80s…", name, bad, html[at:])
+			}
+		}
+	}
+}
