@@ -95,7 +95,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	factory := promauto.With(deps.Metrics)
 	s := &Service{
-		cfg: cfg, js: deps.JS, log: deps.Log.With("service", "configfile"),
+		cfg: cfg, js: deps.JS, log: deps.Log,
 		reason: errors.New("no configuration is in force yet"),
 		reloads: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "headwater_configfile_reloads_total", Help: "Changes of the configuration file by what became of them.",

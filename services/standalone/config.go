@@ -42,7 +42,7 @@ type Config struct {
 
 	File      configfile.Config `embed:""`
 	Bridge    bridge.Config     `embed:""`
-	Gateway   gateway.Config    `embed:""`
+	Gateway   gateway.Config    `embed:"" prefix:"http-"`
 	Processor processor.Config  `embed:""`
 	Writer    writer.Config     `embed:""`
 

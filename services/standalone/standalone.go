@@ -40,7 +40,7 @@ func Run(ctx context.Context, p *process.Process, cfg Config) (err error) {
 	if err := s.open(ctx); err != nil {
 		return err
 	}
-	parts, err := s.parts(ctx)
+	parts, err := s.parts()
 	if err != nil {
 		return err
 	}
@@ -157,9 +157,9 @@ func (s *standalone) connect(user natsd.User, service string) (*nats.Conn, jetst
 // builder makes the services; the first error stops all that follows.
 type builder struct {
 	*standalone
-	ctx   context.Context
-	parts []process.Part
-	err   error
+	parts  []process.Part
+	bridge *bridge.Service
+	err    error
 }
 
 // service is what every service package has.
@@ -187,8 +187,8 @@ func (b *builder) add(name string, build func(js jetstream.JetStream, log *slog.
 }
 
 // parts makes the services in the order in which they start.
-func (s *standalone) parts(ctx context.Context) ([]process.Part, error) {
-	b := &builder{standalone: s, ctx: ctx}
+func (s *standalone) parts() ([]process.Part, error) {
+	b := &builder{standalone: s}
 	cfg := s.cfg
 	var intake *gateway.Service
 	var pages *dashboard.Service
@@ -230,7 +230,7 @@ func (s *standalone) parts(ctx context.Context) ([]process.Part, error) {
 	)
 	b.addBridge()
 	b.parts = append(b.parts, s.started())
-	if s.demo {
+	if s.demo && b.err == nil {
 		b.addDemo()
 	}
 	return b.parts, b.err
@@ -252,29 +252,17 @@ func (s *standalone) mux(intake *gateway.Service, pages *dashboard.Service) http
 
 func (b *builder) addBridge() {
 	seed, err := b.nats.IssuerSeed()
-	if err != nil {
-		b.err = errors.Join(b.err, err)
+	_, devices, err1 := b.connect(natsd.UserBridge, "bridge")
+	devices0, _, err2 := b.connect(natsd.UserBridge0, "bridge")
+	auth, _, err3 := b.connect(natsd.UserAuth, "bridge")
+	if b.err = errors.Join(err, err1, err2, err3); b.err != nil {
 		return
 	}
-	_, devices, err := b.connect(natsd.UserBridge, "bridge")
-	if err != nil {
-		b.err = errors.Join(b.err, err)
-		return
-	}
-	devices0, _, err := b.connect(natsd.UserBridge0, "bridge")
-	if err != nil {
-		b.err = errors.Join(b.err, err)
-		return
-	}
-	auth, _, err := b.connect(natsd.UserAuth, "bridge")
-	if err != nil {
-		b.err = errors.Join(b.err, err)
-		return
-	}
-	b.add("bridge", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
-		return bridge.New(b.cfg.Bridge, bridge.Deps{
+	b.add("bridge", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {
+		b.bridge, err = bridge.New(b.cfg.Bridge, bridge.Deps{
 			JS: js, Devices: devices, Devices0: devices0, Auth: auth, IssuerSeed: seed, Log: log, Metrics: metrics,
 		})
+		return b.bridge, err
 	})
 }
 
@@ -287,25 +275,37 @@ func (b *builder) addDemo() {
 		b.err = errors.Join(b.err, err)
 		return
 	}
-	b.parts = append(b.parts, process.Part{Name: "demo", Run: fleet.Run})
+	ready := b.bridge.Ready
+	b.parts = append(b.parts, process.Part{Name: "demo", Run: func(ctx context.Context) error {
+		// Nobody can log in before the bridge answers.
+		if !await(ctx, func() bool { return ready() == nil }) {
+			return nil
+		}
+		return fleet.Run(ctx)
+	}})
 }
 
-// readyWait is the pause between looks whether everything runs.
-const readyWait = 20 * time.Millisecond
+// await looks every 20 ms until cond holds, and returns false when ctx ends
+// before.
+func await(ctx context.Context, cond func() bool) bool {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
+	return true
+}
 
 // started is the part that says when everything runs.
 func (s *standalone) started() process.Part {
 	return process.Part{Name: "start", Run: func(ctx context.Context) error {
 		begin := time.Now()
-		for {
-			if ready, _ := s.process.Health.Status(); ready {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(readyWait):
-			}
+		if !await(ctx, func() bool { ready, _ := s.process.Health.Status(); return ready }) {
+			return nil
 		}
 		s.process.Log.Info("everything runs", "took", time.Since(begin).Round(time.Millisecond))
 		if s.cfg.Started != nil {

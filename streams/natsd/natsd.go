@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+	"golang.org/x/crypto/bcrypt"
 
 	"headwater/streams"
 )
@@ -117,6 +118,7 @@ func Start(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("configure nats-server: %w", err)
 	}
 	s.options.NoSigs = true
+	s.options.DontListen = cfg.NATS == ""
 	s.options.NoLog = cfg.Log == nil
 	if s.server, err = server.NewServer(s.options); err != nil {
 		return nil, fmt.Errorf("start nats-server: %w", err)
@@ -152,7 +154,11 @@ func (s *Server) configuration(cfg Config) (string, error) {
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = streams.DefaultMaxBytes
 	}
-	listen := "dont_listen: true"
+	hashed, err := s.hashed()
+	if err != nil {
+		return "", err
+	}
+	listen := ""
 	if cfg.NATS != "" {
 		host, port, err := splitAddress(cfg.NATS)
 		if err != nil {
@@ -160,7 +166,7 @@ func (s *Server) configuration(cfg Config) (string, error) {
 		}
 		listen = fmt.Sprintf("host: %q\nport: %d", host, port)
 	}
-	user := func(u User) string { return fmt.Sprintf("user: %q, password: %q", u, s.passwords[u]) }
+	user := func(u User) string { return fmt.Sprintf("user: %q, password: %q", u, hashed[u]) }
 	var withheld strings.Builder
 	for _, subject := range InternalSubjects() {
 		fmt.Fprintf(&withheld, "%q, ", subject)
@@ -194,12 +200,26 @@ accounts {
 system_account: SYS
 authorization {
   auth_callout { issuer: %[11]s, account: AUTH, auth_users: [ auth, bridge, bridge0, core ] }
-  timeout: 5
+  timeout: 2
 }
 mqtt { host: %[12]q, port: %[13]d }
 `, listen, streams.MaxMessage, filepath.ToSlash(cfg.Dir), cfg.Sync, cfg.MaxBytes/100*115,
 		user(UserAuth), user(UserBridge), user(UserBridge0), withheld.String(), user(UserCore),
 		public, mqttHost, mqttPort), nil
+}
+
+// hashed returns the passwords as nats-server wants to have them. They are random
+// and live as long as the process, so the least cost is enough.
+func (s *Server) hashed() (map[User]string, error) {
+	out := make(map[User]string)
+	for user, password := range s.passwords {
+		hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+		if err != nil {
+			return nil, fmt.Errorf("hash the password of %s: %w", user, err)
+		}
+		out[user] = string(hash)
+	}
+	return out, nil
 }
 
 // InternalSubjects are the subjects of nats-server's own traffic within an

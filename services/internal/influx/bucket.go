@@ -28,6 +28,9 @@ func (b Bucket) Name() string { return b.Database + "/" + b.Policy }
 // it is, so a retention that people changed stays. In InfluxDB 3, which makes
 // a database with the first write to it, there is nothing to do.
 func (c *Client) Ensure(ctx context.Context, b Bucket) error {
+	// The database is made with its first bucket, so one goes after the other.
+	c.ensuring.Lock()
+	defer c.ensuring.Unlock()
 	version, err := c.Ping(ctx)
 	if err != nil {
 		return err

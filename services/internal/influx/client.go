@@ -30,6 +30,8 @@ type Client struct {
 	http   *http.Client
 	client influxdb2.Client
 
+	ensuring sync.Mutex // held while a bucket is made
+
 	mu      sync.Mutex
 	writers map[string]api.WriteAPIBlocking // by bucket; guarded by mu
 }
@@ -38,6 +40,9 @@ type Client struct {
 func New(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
+	}
+	if cfg.URL == "" {
+		return nil, errors.New("influx-url: say where InfluxDB answers, for example http://127.0.0.1:8086")
 	}
 	pool := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,

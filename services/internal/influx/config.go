@@ -11,6 +11,8 @@ import (
 
 // Config says where InfluxDB is and who asks.
 type Config struct {
+	// URL may be empty for Validate, as it is where InfluxDB runs inside; New
+	// wants one.
 	URL       string        `name:"url" help:"Where InfluxDB answers, for example http://127.0.0.1:8086." default:"${influx_url=http://127.0.0.1:8086}" env:"HEADWATER_INFLUX_URL"`
 	Org       string        `name:"org" help:"Organisation, for InfluxDB 2 and 3; 1.8 ignores it." default:"headwater" env:"HEADWATER_INFLUX_ORG"`
 	Token     Secret        `name:"token" help:"Token, or user:password for InfluxDB 1.8; better in a file." env:"HEADWATER_INFLUX_TOKEN"`
@@ -26,6 +28,7 @@ func (c Config) Validate() error {
 	switch {
 	case err != nil:
 		errs = append(errs, fmt.Errorf("influx-url: %w", err))
+	case c.URL == "":
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		errs = append(errs, fmt.Errorf("influx-url: %q is not of the form http://host:port", c.URL))
 	}
