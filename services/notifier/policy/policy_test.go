@@ -245,6 +245,25 @@ func TestTexts(t *testing.T) {
 	}
 }
 
+func TestGroup(t *testing.T) {
+	a := policy.Notice{Rule: "a", Device: "door-01", Severity: rule.Critical}
+	b := policy.Notice{Rule: "b", Description: "It is warm.", Device: "door-02"}
+	title, body := policy.Group([]policy.Notice{a, b}, 7)
+	if want := "Critical: 7 alerts, door-01 among them"; title != want {
+		t.Errorf("title %q, want %q", title, want)
+	}
+	if want := "Critical: a (door-01)\nWarning: It is warm (door-02)\nand 5 more"; body != want {
+		t.Errorf("body %q, want %q", body, want)
+	}
+	if title, body := policy.Group(nil, 0); title != "" || body != "" {
+		t.Error("no notice, no text")
+	}
+	many := slices.Repeat([]policy.Notice{{Description: strings.Repeat("ä", 90), Device: "d"}}, 50)
+	if title, body := policy.Group(many, 50); len(title) > policy.MaxTitle || len(body) > policy.MaxBody {
+		t.Error("out of bounds")
+	}
+}
+
 func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Second: "0 s", 0: "0 s", 45 * time.Second: "45 s", 2 * time.Minute: "2 min", 89 * time.Minute: "89 min",

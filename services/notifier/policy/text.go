@@ -90,6 +90,23 @@ func (n Notice) Body() string {
 	return clip(strings.Join(lines, "\n"), MaxBody)
 }
 
+// Group returns the texts of one message that stands for many: the notices,
+// worst first, are those that it lists out of total.
+func Group(notices []Notice, total int) (title, body string) {
+	if len(notices) == 0 {
+		return "", ""
+	}
+	title = fmt.Sprintf("%s: %d alerts, %s among them", notices[0].headline(), total, clean(notices[0].Device))
+	lines := make([]string, 0, len(notices)+1)
+	for _, n := range notices {
+		lines = append(lines, n.Title())
+	}
+	if more := total - len(notices); more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more", more))
+	}
+	return clip(title, MaxTitle), clip(strings.Join(lines, "\n"), MaxBody)
+}
+
 func (n Notice) where() string {
 	s := fmt.Sprintf("%s of %s at %s", clean(n.Metric), clean(n.Device), clean(n.Site))
 	if n.Value != nil {

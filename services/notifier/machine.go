@@ -1,0 +1,331 @@
+package notifier
+
+import (
+	"encoding/hex"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	alertingv1 "headwater/proto/alerting/v1"
+	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/internal/config"
+	"headwater/services/internal/lane"
+	"headwater/services/notifier/policy"
+	"headwater/services/rule"
+	"headwater/streams"
+)
+
+// maxResolved is how many alerts are remembered that are over. When there are
+// as many as slackResolved more, the oldest are forgotten.
+const (
+	maxResolved   = 10_000
+	slackResolved = 500
+)
+
+// machine turns anomalies into alerts and messages: the deterministic core of
+// the notifier's lane. One goroutine only.
+type machine struct {
+	// observe is told every decision, repeated ones of a replay included.
+	observe  func(policy.Decision)
+	revision uint64
+	rules    map[string]rule.Rule
+	channels []policy.Channel
+	// ahead is a configuration that the processor had in force when it found an
+	// anomaly, and that has not reached this lane yet. Its rules are looked up
+	// there, or a new rule would tell channels that it does not name.
+	ahead        configuration
+	aheadChanged bool
+
+	alerts map[string]*alert
+	// resolved counts the alerts that are over.
+	resolved int
+	// changed says which chunks differ from the last snapshot.
+	changed [alertChunks]bool
+
+	outAlerts []*alertingv1.Alert
+	// alertBytes is about what outAlerts takes in a commit.
+	alertBytes  int
+	outMessages []pendingMessage
+}
+
+var _ lane.Machine = (*machine)(nil)
+
+// alert is what is known of one rule on one series.
+type alert struct {
+	entry policy.Entry
+	// state is as it was committed; it is replaced and never changed.
+	state *alertingv1.Alert
+}
+
+type configuration struct {
+	revision uint64
+	content  []byte
+	rules    map[string]rule.Rule
+}
+
+func newMachine(observe func(policy.Decision)) *machine {
+	return &machine{observe: observe, alerts: map[string]*alert{}}
+}
+
+// Configure puts rules and channels in force.
+func (m *machine) Configure(revision uint64, content []byte) error {
+	c, err := parse(revision, content)
+	if err != nil {
+		return err
+	}
+	m.revision, m.rules = revision, byName(c)
+	m.channels = m.channels[:0:0]
+	for _, ch := range c.Channels {
+		m.channels = append(m.channels, policy.Channel{Name: ch.Name, Resolved: ch.Resolved})
+	}
+	if m.ahead.revision != 0 && m.ahead.revision <= revision {
+		m.ahead, m.aheadChanged = configuration{}, true
+	}
+	return nil
+}
+
+func parse(revision uint64, content []byte) (*config.Config, error) {
+	return config.Parse(fmt.Sprintf("configuration %d", revision), content)
+}
+
+func byName(c *config.Config) map[string]rule.Rule {
+	rules := make(map[string]rule.Rule, len(c.Rules))
+	for _, r := range c.Rules {
+		rules[r.Name] = r
+	}
+	return rules
+}
+
+// Apply takes in one commit of the processor.
+func (m *machine) Apply(in lane.Input) (int, error) {
+	c, err := streams.DecodeDerived(in.Data)
+	if err != nil {
+		return 0, err
+	}
+	for _, a := range c.GetAnomalies() {
+		if a.GetRule() == "" || a.GetSeries().GetDevice() == "" || phase(a.GetPhase()) == 0 {
+			return 0, fmt.Errorf("anomaly of rule %q without rule, series or phase", a.GetRule())
+		}
+	}
+	for _, a := range c.GetAnomalies() {
+		m.apply(a)
+	}
+	m.lookAhead(c.GetConfig())
+	return len(c.GetAnomalies()), nil
+}
+
+// lookAhead remembers a configuration that is newer than the one in force. It
+// took effect behind the anomalies of its commit.
+func (m *machine) lookAhead(change *derivedv1.ConfigChange) {
+	if change.GetRevision() <= max(m.revision, m.ahead.revision) {
+		return
+	}
+	c, err := parse(change.GetRevision(), change.GetContent())
+	if err != nil {
+		return
+	}
+	m.ahead = configuration{revision: change.GetRevision(), content: change.GetContent(), rules: byName(c)}
+	m.aheadChanged = true
+}
+
+// rule returns the rule that found an anomaly, as far as it is still known.
+func (m *machine) rule(a *derivedv1.Anomaly) (rule.Rule, bool) {
+	if r, ok := m.ahead.rules[a.GetRule()]; ok && a.GetRuleVersion() > m.revision {
+		return r, true
+	}
+	r, ok := m.rules[a.GetRule()]
+	return r, ok
+}
+
+func (m *machine) apply(a *derivedv1.Anomaly) {
+	id := alertID(a.GetRule(), a.GetSeries())
+	known := m.alerts[id]
+	if known == nil {
+		known = &alert{}
+	}
+	r, _ := m.rule(a)
+	d := policy.Decide(known.entry, policy.Transition{Phase: phase(a.GetPhase()), Start: a.GetStart()},
+		policy.Audience{Notify: r.Notify, Channels: m.channels})
+	m.observe(d)
+	if !d.Changed {
+		return
+	}
+	next := &alert{entry: d.Entry, state: transition(id, known.state, a, d.Entry.State, r)}
+	m.put(id, known, next)
+	m.record(next.state)
+	for _, ch := range d.Tell {
+		m.outMessages = append(m.outMessages, pendingMessage{channel: ch, alert: next.state})
+	}
+}
+
+func (m *machine) put(id string, before, after *alert) {
+	if before.entry.State == policy.Resolved {
+		m.resolved--
+	}
+	if after.entry.State == policy.Resolved {
+		m.resolved++
+	}
+	m.alerts[id] = after
+	m.changed[chunkOf(id)] = true
+	if m.resolved >= maxResolved+slackResolved {
+		m.forget()
+	}
+}
+
+// forget drops the alerts that have been over for longest.
+func (m *machine) forget() {
+	var over []*alertingv1.Alert
+	for _, a := range m.alerts {
+		if a.entry.State == policy.Resolved {
+			over = append(over, a.state)
+		}
+	}
+	slices.SortFunc(over, olderFirst)
+	for _, a := range over[:len(over)-maxResolved] {
+		delete(m.alerts, a.GetId())
+		m.changed[chunkOf(a.GetId())] = true
+		m.resolved--
+	}
+}
+
+// record adds the alert to the next commit. Of several updates in one commit
+// the last is enough; beginnings and ends are all kept, for the history.
+func (m *machine) record(a *alertingv1.Alert) {
+	for i := len(m.outAlerts) - 1; i >= 0; i-- {
+		b := m.outAlerts[i]
+		if b.GetId() != a.GetId() {
+			continue
+		}
+		if b.GetState() == a.GetState() && b.GetStarted() == a.GetStarted() {
+			m.outAlerts[i] = a
+			return
+		}
+		break
+	}
+	m.outAlerts = append(m.outAlerts, a)
+	m.alertBytes += proto.Size(a)
+}
+
+// Pending says how many alerts and messages wait.
+func (m *machine) Pending() int { return len(m.outAlerts) + len(m.outMessages) }
+
+// maxAlertBytes is about how much of a commit its alerts may take; beyond it
+// they go without their samples. The rest is for messages, which are bounded by
+// the number of channels.
+const maxAlertBytes = streams.MaxMessage / 2
+
+// Take returns the commit of what waits.
+func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, error) {
+	c := &alertingv1.Commit{
+		Input:    &derivedv1.Position{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence},
+		Alerts:   m.outAlerts,
+		Messages: messages(m.outMessages),
+	}
+	if m.alertBytes > maxAlertBytes {
+		for i, a := range c.Alerts {
+			c.Alerts[i] = withoutSamples(a)
+		}
+	}
+	if change != nil {
+		c.Config = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
+	}
+	m.outAlerts, m.outMessages, m.alertBytes = nil, nil, 0
+	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encode commit of the notifier: %w", err)
+	}
+	return body, nil
+}
+
+// alertID is stable for a rule and a series: 16 hexadecimal digits.
+func alertID(name string, s *derivedv1.Series) string {
+	h := fnv.New64a()
+	for _, part := range []string{name, s.GetSite(), s.GetDevice(), s.GetMetric()} {
+		_, _ = h.Write([]byte(part))
+		_, _ = h.Write([]byte{0})
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func phase(p derivedv1.Phase) policy.Phase {
+	switch p {
+	case derivedv1.Phase_PHASE_OPEN:
+		return policy.Open
+	case derivedv1.Phase_PHASE_UPDATE:
+		return policy.Update
+	case derivedv1.Phase_PHASE_CLOSE:
+		return policy.Close
+	default:
+		return 0
+	}
+}
+
+// transition returns the alert as of the anomaly.
+func transition(id string, before *alertingv1.Alert, a *derivedv1.Anomaly, state policy.State, r rule.Rule) *alertingv1.Alert {
+	next := &alertingv1.Alert{
+		Id: id, Rule: a.GetRule(), RuleVersion: a.GetRuleVersion(), Series: a.GetSeries(), Unit: a.GetUnit(),
+		State: alertingv1.State_STATE_FIRING, Severity: severity(a.GetSeverity(), r), Started: a.GetStart(),
+		Updated: a.GetTime(), Learned: a.GetLearned(), Evidence: a.GetEvidence(), Description: r.Description,
+	}
+	if state == policy.Resolved {
+		next.State, next.Ended = alertingv1.State_STATE_RESOLVED, a.GetTime()
+	}
+	if next.Evidence == nil {
+		next.Evidence = before.GetEvidence()
+	}
+	// A rule that was deleted still had a description when it fired.
+	if next.Description == "" && before.GetStarted() == next.Started {
+		next.Description = before.GetDescription()
+	}
+	return next
+}
+
+func severity(s derivedv1.Severity, r rule.Rule) derivedv1.Severity {
+	if s != derivedv1.Severity_SEVERITY_UNSPECIFIED {
+		return s
+	}
+	switch r.Severity {
+	case rule.Info:
+		return derivedv1.Severity_SEVERITY_INFO
+	case rule.Critical:
+		return derivedv1.Severity_SEVERITY_CRITICAL
+	default:
+		return derivedv1.Severity_SEVERITY_WARNING
+	}
+}
+
+func ruleSeverity(s derivedv1.Severity) rule.Severity {
+	switch s {
+	case derivedv1.Severity_SEVERITY_INFO:
+		return rule.Info
+	case derivedv1.Severity_SEVERITY_CRITICAL:
+		return rule.Critical
+	default:
+		return rule.Warning
+	}
+}
+
+func finite(v *float64) *float64 {
+	if v == nil || math.IsNaN(*v) || math.IsInf(*v, 0) {
+		return nil
+	}
+	return v
+}
+
+// olderFirst orders alerts by their last transition.
+func olderFirst(a, b *alertingv1.Alert) int {
+	switch {
+	case a.GetUpdated() != b.GetUpdated():
+		if a.GetUpdated() < b.GetUpdated() {
+			return -1
+		}
+		return 1
+	case a.GetId() < b.GetId():
+		return -1
+	default:
+		return 1
+	}
+}

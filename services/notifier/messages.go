@@ -1,0 +1,101 @@
+package notifier
+
+import (
+	"cmp"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	alertingv1 "headwater/proto/alerting/v1"
+	"headwater/services/notifier/policy"
+)
+
+const (
+	// maxSingle is how many messages of one kind a channel gets out of one
+	// commit; if there are more, one message stands for all. It keeps a phone
+	// usable when a site breaks down, and a commit below its greatest size.
+	maxSingle = 10
+	// maxListed is how many alerts a message lists that stands for many.
+	maxListed = 20
+)
+
+// pendingMessage is a message that waits for the commit.
+type pendingMessage struct {
+	channel string
+	alert   *alertingv1.Alert
+}
+
+func (p pendingMessage) over() bool {
+	return p.alert.GetState() == alertingv1.State_STATE_RESOLVED
+}
+
+// messages words what waits, in order. Where a channel would get more than
+// maxSingle of one kind, one message takes the place of the first of them.
+func messages(waiting []pendingMessage) []*alertingv1.Message {
+	type kind struct {
+		channel string
+		over    bool
+	}
+	groups := map[kind][]*alertingv1.Alert{}
+	for _, p := range waiting {
+		k := kind{p.channel, p.over()}
+		groups[k] = append(groups[k], p.alert)
+	}
+	var out []*alertingv1.Message
+	for _, p := range waiting {
+		k := kind{p.channel, p.over()}
+		switch group := groups[k]; {
+		case group == nil:
+			// Told by the message of the group.
+		case len(group) <= maxSingle:
+			out = append(out, single(p.channel, p.alert))
+		default:
+			out = append(out, grouped(p.channel, group))
+			groups[k] = nil
+		}
+	}
+	return out
+}
+
+func single(channel string, a *alertingv1.Alert) *alertingv1.Message {
+	n := notice(a)
+	return &alertingv1.Message{Channel: channel, Title: n.Title(), Body: n.Body(), Alerts: []*alertingv1.Alert{withoutSamples(a)}}
+}
+
+func grouped(channel string, alerts []*alertingv1.Alert) *alertingv1.Message {
+	worst := slices.SortedStableFunc(slices.Values(alerts), func(a, b *alertingv1.Alert) int {
+		return cmp.Compare(b.GetSeverity(), a.GetSeverity())
+	})
+	worst = worst[:min(len(worst), maxListed)]
+	m := &alertingv1.Message{Channel: channel}
+	notices := make([]policy.Notice, len(worst))
+	for i, a := range worst {
+		notices[i] = notice(a)
+		m.Alerts = append(m.Alerts, withoutSamples(a))
+	}
+	m.Title, m.Body = policy.Group(notices, len(alerts))
+	return m
+}
+
+func notice(a *alertingv1.Alert) policy.Notice {
+	n := policy.Notice{
+		Over: a.GetState() == alertingv1.State_STATE_RESOLVED,
+		Rule: a.GetRule(), Description: a.GetDescription(), Severity: ruleSeverity(a.GetSeverity()),
+		Site: a.GetSeries().GetSite(), Device: a.GetSeries().GetDevice(), Metric: a.GetSeries().GetMetric(), Unit: a.GetUnit(),
+		Started: a.GetStarted(), Ended: a.GetEnded(), Happened: a.GetUpdated(), Learned: a.GetLearned(),
+		Sentence: a.GetEvidence().GetSentence(),
+	}
+	if e := a.GetEvidence(); e != nil {
+		n.Value, n.Low, n.High = finite(&e.Value), finite(e.Low), finite(e.High)
+	}
+	return n
+}
+
+// withoutSamples returns a copy that holds no readings. Nobody is sent them.
+func withoutSamples(a *alertingv1.Alert) *alertingv1.Alert {
+	c := proto.CloneOf(a)
+	if c.Evidence != nil {
+		c.Evidence.Samples = nil
+	}
+	return c
+}

@@ -1,0 +1,191 @@
+package notifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"headwater/services/internal/deadletter"
+	"headwater/services/internal/lane"
+	"headwater/services/internal/process"
+	"headwater/streams"
+)
+
+// lane0 is the notifier's one lane.
+const lane0 = 0
+
+// Config of the notifier.
+type Config struct {
+	Secrets string        `name:"notifier-secrets" help:"Folder where the url_file of channels is looked up; the working folder without it." type:"path" placeholder:"FOLDER" env:"HEADWATER_NOTIFIER_SECRETS"`
+	Timeout time.Duration `name:"notifier-timeout" help:"How long one attempt to send a message may take." default:"10s" env:"HEADWATER_NOTIFIER_TIMEOUT"`
+	GiveUp  time.Duration `name:"notifier-give-up" help:"How long a message is tried to be sent before it becomes a dead letter." default:"24h" env:"HEADWATER_NOTIFIER_GIVE_UP"`
+}
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config { return process.Defaults[Config]() }
+
+// Validate returns all that is wrong with the configuration, joined.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Timeout <= 0 || c.Timeout > time.Minute {
+		errs = append(errs, fmt.Errorf("--notifier-timeout must be longer than 0s and at most 1m, not %v", c.Timeout))
+	}
+	if c.GiveUp <= 0 {
+		errs = append(errs, fmt.Errorf("--notifier-give-up must be longer than 0s, not %v", c.GiveUp))
+	}
+	return errors.Join(errs...)
+}
+
+// Deps are what the notifier works with.
+type Deps struct {
+	// JS is JetStream in the account of the services.
+	JS      jetstream.JetStream
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Service is the notifier. One process runs it at a time.
+type Service struct {
+	cfg         Config
+	js          jetstream.JetStream
+	log         *slog.Logger
+	metrics     *metrics
+	laneMetrics *lane.Metrics
+	deadLetters *deadletter.Publisher
+
+	mu sync.Mutex
+	// ready says how the service is; guarded by mu.
+	ready func() error
+}
+
+// prepareWait is the pause between two attempts to begin.
+const prepareWait = time.Second
+
+// New returns a notifier. It does no I/O.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	log := deps.Log.With("service", streams.ServiceNotifier)
+	s := &Service{
+		cfg: cfg, js: deps.JS, log: log,
+		metrics:     newMetrics(deps.Metrics),
+		laneMetrics: lane.NewMetrics(deps.Metrics, streams.ServiceNotifier),
+		deadLetters: deadletter.New(deps.JS, log, deps.Metrics),
+	}
+	s.setReady(reason(errors.New("not started")))
+	return s, nil
+}
+
+func reason(err error) func() error { return func() error { return err } }
+
+// Ready returns nil while alerts are decided on and sent, else the reason why
+// not. That a channel does not answer is no reason.
+func (s *Service) Ready() error {
+	s.mu.Lock()
+	ready := s.ready
+	s.mu.Unlock()
+	return ready()
+}
+
+func (s *Service) setReady(ready func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready = ready
+}
+
+// Run works until ctx ends, the state of the lane is stored and every sender
+// has recorded what it was about.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.setReady(reason(errors.New("stopped")))
+	topology, f, err := s.begin(ctx)
+	if err != nil || f == nil {
+		return err
+	}
+	group := lane.NewGroup(
+		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
+		[]lane.Config{laneConfig(topology)},
+		func(int) lane.Machine { return newMachine(s.metrics.observe) },
+	)
+	s.setReady(group.Ready)
+	// What the lane commits last is sent and reflected by the next start, if the
+	// follower does not come to it any more.
+	var following sync.WaitGroup
+	following.Go(func() { f.run(ctx) })
+	defer following.Wait()
+	return group.Run(ctx)
+}
+
+// begin returns when the streams are there and the follower is prepared, or
+// with an error that waiting does not mend. It returns no follower when ctx
+// ends before.
+func (s *Service) begin(ctx context.Context) (streams.Topology, *follower, error) {
+	tick := time.NewTicker(prepareWait)
+	defer tick.Stop()
+	for {
+		topology, err := streams.Check(ctx, s.js)
+		if errors.Is(err, streams.ErrLanes) {
+			return topology, nil, err
+		}
+		if err == nil {
+			f := &follower{
+				cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, deadLetters: s.deadLetters, senders: map[string]*running{},
+			}
+			if err = f.prepare(ctx, topology.Alerting); err == nil {
+				return topology, f, nil
+			}
+			f.stop()
+		}
+		if ctx.Err() != nil {
+			return topology, nil, nil
+		}
+		s.setReady(reason(fmt.Errorf("waiting for the streams: %w", err)))
+		select {
+		case <-ctx.Done():
+			return topology, nil, nil
+		case <-tick.C:
+		}
+	}
+}
+
+func laneConfig(t streams.Topology) lane.Config {
+	return lane.Config{
+		Service: streams.ServiceNotifier, Lane: lane0,
+		InputStream: streams.StreamDerived, InputFilters: []string{streams.DerivedAll}, Incarnation: t.Derived,
+		OutputStream: streams.StreamAlerting, OutputSubject: streams.AlertingSubject(lane0),
+		Format: snapshotFormat, ReadCommit: readCommit,
+	}
+}
+
+// readCommit returns what a commit says of the input.
+func readCommit(body []byte) (lane.Position, *lane.ConfigChange, error) {
+	c, err := streams.DecodeAlerting(body)
+	if err != nil {
+		return lane.Position{}, nil, err
+	}
+	pos := lane.Position{Incarnation: time.Unix(0, c.GetInput().GetIncarnation()), Sequence: c.GetInput().GetSequence()}
+	if c.GetConfig() == nil {
+		return pos, nil, nil
+	}
+	return pos, &lane.ConfigChange{Revision: c.GetConfig().GetRevision(), Content: c.GetConfig().GetContent()}, nil
+}
+
+// deadLetter stores a message of DERIVED that is no commit.
+func (s *Service) deadLetter(ctx context.Context, in lane.Input, cause error) error {
+	return s.deadLetters.Publish(ctx, streams.DeadLetter{
+		Service: streams.ServiceNotifier, Reason: streams.ReasonMalformed, Detail: cause.Error(),
+		Origin: in.Subject, Arrived: in.Stored, Payload: in.Data,
+	})
+}
+
+// channelOf returns the channel whose sender reads by a consumer of that name.
+func channelOf(consumer string) (string, bool) {
+	return strings.CutPrefix(consumer, streams.SenderConsumer(""))
+}

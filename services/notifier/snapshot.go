@@ -1,0 +1,152 @@
+package notifier
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	alertingv1 "headwater/proto/alerting/v1"
+	"headwater/services/internal/lane"
+	"headwater/services/notifier/policy"
+)
+
+// snapshotFormat is the version of the chunks. It changes with any change of
+// storedAlert or of what Entry means.
+const snapshotFormat = 1
+
+// alertChunks is the number of chunks that alerts are spread over, so that a
+// snapshot writes only those with a change in them.
+const alertChunks = 64
+
+const (
+	chunkAhead  = "ahead"
+	chunkAlerts = "alerts-"
+)
+
+// storedAlert is an alert in a chunk.
+type storedAlert struct {
+	// Alert is the encoded alertingv1.Alert.
+	Alert   []byte       `json:"alert"`
+	State   policy.State `json:"state"`
+	Episode int64        `json:"episode"`
+	Told    []string     `json:"told,omitempty"`
+	Ended   bool         `json:"ended,omitempty"`
+}
+
+// storedAhead is machine.ahead in a chunk.
+type storedAhead struct {
+	Revision uint64 `json:"revision"`
+	Content  []byte `json:"content"`
+}
+
+func chunkOf(id string) int {
+	n, err := strconv.ParseUint(id[:2], 16, 8)
+	if err != nil {
+		panic(fmt.Sprintf("%q is not the id of an alert", id))
+	}
+	return int(n) % alertChunks
+}
+
+// Snapshot returns the chunks that changed, or all.
+func (m *machine) Snapshot(all bool) ([]lane.Chunk, error) {
+	ids := make([][]string, alertChunks)
+	for id := range m.alerts {
+		ids[chunkOf(id)] = append(ids[chunkOf(id)], id)
+	}
+	var chunks []lane.Chunk
+	for i, here := range ids {
+		if !m.changed[i] && (!all || len(here) == 0) {
+			continue
+		}
+		slices.Sort(here)
+		stored := make([]storedAlert, len(here))
+		for j, id := range here {
+			a := m.alerts[id]
+			body, err := proto.MarshalOptions{Deterministic: true}.Marshal(a.state)
+			if err != nil {
+				return nil, fmt.Errorf("encode alert %s: %w", id, err)
+			}
+			stored[j] = storedAlert{Alert: body, State: a.entry.State, Episode: a.entry.Episode, Told: a.entry.Told, Ended: a.entry.Ended}
+		}
+		chunk, err := encode(chunkAlerts+strconv.Itoa(i), stored)
+		if err != nil {
+			return nil, err
+		}
+		chunks = append(chunks, chunk)
+	}
+	if m.aheadChanged || all && m.ahead.revision != 0 {
+		chunk, err := encode(chunkAhead, storedAhead{m.ahead.revision, m.ahead.content})
+		if err != nil {
+			return nil, err
+		}
+		chunks = append(chunks, chunk)
+	}
+	m.changed, m.aheadChanged = [alertChunks]bool{}, false
+	return chunks, nil
+}
+
+func encode(id string, v any) (lane.Chunk, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return lane.Chunk{}, fmt.Errorf("encode chunk %s: %w", id, err)
+	}
+	return lane.Chunk{ID: id, Data: data}, nil
+}
+
+// Restore puts back what Snapshot returned.
+func (m *machine) Restore(chunks []lane.Chunk) error {
+	for _, c := range chunks {
+		var err error
+		if strings.HasPrefix(c.ID, chunkAlerts) {
+			err = m.restoreAlerts(c.Data)
+		} else if c.ID == chunkAhead {
+			err = m.restoreAhead(c.Data)
+		} else {
+			err = fmt.Errorf("unknown chunk")
+		}
+		if err != nil {
+			return fmt.Errorf("chunk %s: %w", c.ID, err)
+		}
+	}
+	return nil
+}
+
+func (m *machine) restoreAlerts(data []byte) error {
+	var stored []storedAlert
+	if err := json.Unmarshal(data, &stored); err != nil {
+		return err
+	}
+	for _, s := range stored {
+		a := &alertingv1.Alert{}
+		if err := proto.Unmarshal(s.Alert, a); err != nil {
+			return err
+		}
+		if len(a.GetId()) != 16 {
+			return fmt.Errorf("%q is not the id of an alert", a.GetId())
+		}
+		m.alerts[a.GetId()] = &alert{
+			state: a, entry: policy.Entry{State: s.State, Episode: s.Episode, Told: s.Told, Ended: s.Ended},
+		}
+		if s.State == policy.Resolved {
+			m.resolved++
+		}
+	}
+	return nil
+}
+
+func (m *machine) restoreAhead(data []byte) error {
+	var stored storedAhead
+	if err := json.Unmarshal(data, &stored); err != nil || stored.Revision == 0 {
+		return err
+	}
+	c, err := parse(stored.Revision, stored.Content)
+	if err != nil {
+		return err
+	}
+	m.ahead = configuration{revision: stored.Revision, content: stored.Content, rules: byName(c)}
+	return nil
+}

@@ -1,0 +1,98 @@
+package notifier
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	alertingv1 "headwater/proto/alerting/v1"
+	"headwater/services/internal/config"
+	"headwater/services/internal/process"
+	"headwater/services/notifier/channel"
+	"headwater/services/notifier/policy"
+)
+
+// target is a channel as it is spoken to. It reads the file of a secret before
+// every message, so that a secret may be changed or mended while a message
+// waits. One goroutine only.
+type target struct {
+	cfg config.Channel
+	// secrets is the folder where relative paths begin.
+	secrets string
+	// sender speaks to url; nil before the first message.
+	sender channel.Sender
+	url    config.Secret
+}
+
+// send hands the message over in one attempt. Its error is a *channel.Error.
+func (t *target) send(ctx context.Context, m channel.Message) error {
+	url, err := t.address()
+	if err != nil {
+		return err
+	}
+	if t.sender == nil || url != t.url {
+		sender, err := channel.Open(t.cfg.Type, url)
+		if err != nil {
+			return &channel.Error{Reason: err.Error()}
+		}
+		t.sender, t.url = sender, url
+	}
+	return t.sender.Send(ctx, m)
+}
+
+func (t *target) address() (config.Secret, error) {
+	if t.cfg.URLFile == "" {
+		return t.cfg.URL, nil
+	}
+	path := t.cfg.URLFile
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(t.secrets, path)
+	}
+	text, err := process.ReadSecret(path)
+	if err != nil {
+		// It may be there in a moment, and until then the message waits.
+		return "", &channel.Error{Reason: "url_file: " + err.Error()}
+	}
+	return config.Secret(text), nil
+}
+
+// outgoing is a message as channels take it. Late is how long it has waited.
+func outgoing(k key, m *alertingv1.Message, waited time.Duration) channel.Message {
+	out := channel.Message{Key: k.String(), Title: m.GetTitle(), Body: m.GetBody()}
+	if waited >= policy.Late {
+		out.Body += "\nThis message is " + policy.Span(waited) + " late."
+	}
+	worst := m.GetAlerts()[0]
+	for _, a := range m.GetAlerts() {
+		if a.GetSeverity() > worst.GetSeverity() {
+			worst = a
+		}
+		out.Alerts = append(out.Alerts, outgoingAlert(a))
+	}
+	out.Severity = ruleSeverity(worst.GetSeverity())
+	out.Resolved = worst.GetState() == alertingv1.State_STATE_RESOLVED
+	return out
+}
+
+func outgoingAlert(a *alertingv1.Alert) channel.Alert {
+	e := a.GetEvidence()
+	out := channel.Alert{
+		ID: a.GetId(), Rule: a.GetRule(), Description: a.GetDescription(), Status: channel.StatusFiring,
+		Severity: ruleSeverity(a.GetSeverity()), Site: a.GetSeries().GetSite(), Device: a.GetSeries().GetDevice(),
+		Metric: a.GetSeries().GetMetric(), Unit: a.GetUnit(), Sentence: e.GetSentence(),
+		Started: moment(a.GetStarted()), Learned: moment(a.GetLearned()),
+	}
+	if e != nil {
+		out.Value, out.Low, out.High = finite(&e.Value), finite(e.Low), finite(e.High)
+		if s := finite(&e.Score); s != nil {
+			out.Score = *s
+		}
+	}
+	if a.GetState() == alertingv1.State_STATE_RESOLVED {
+		ended := moment(a.GetEnded())
+		out.Status, out.Ended = channel.StatusResolved, &ended
+	}
+	return out
+}
+
+func moment(nanos int64) time.Time { return time.Unix(0, nanos).UTC() }
