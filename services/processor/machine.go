@@ -35,11 +35,11 @@ func DefaultLimits() Limits {
 }
 
 const (
-	// tickOutputs is how many outputs one tick of the clock may derive before it
-	// leaves the rest of the devices to the next one: the outputs of one message
-	// must fit one commit. Closing the windows of a very large lane takes a few
-	// ticks then.
-	tickOutputs = 4096
+	// maxOutputs is how many outputs the readings of one message, and again its
+	// clock, may derive before the rest of the devices is left to the next clock:
+	// the outputs of one message must fit one commit. Closing the windows of a
+	// very large lane takes a few ticks then.
+	maxOutputs = 8192
 	// anomalyWeight is how many summaries an anomaly is as large as.
 	anomalyWeight = 4
 	// maxUnits is how many units are kept once for all their series.
@@ -65,12 +65,18 @@ type Machine struct {
 	units map[string]string
 	// clock is the clock of the lane; past before the first tick.
 	clock int64
+	// resume is the chunk with which the next tick begins: not the first when the
+	// one before left devices to it.
+	resume int
 	// clockChanged and configChanged are for the snapshot.
 	clockChanged, configChanged bool
 
 	// learned is when Headwater learned of what is being processed.
 	learned int64
 	output  output
+	// until is the weight of the output at which the message being processed
+	// leaves the rest to the next.
+	until int
 
 	// What follows is scratch space of a step.
 	targets   []target
@@ -103,6 +109,7 @@ func (m *Machine) Apply(in lane.Input) (int, error) {
 // step takes one batch: its readings in order, then its clock.
 func (m *Machine) step(b *telemetryv1.Batch) {
 	m.learned = b.Arrival
+	m.until = m.output.weight() + maxOutputs
 	m.resolve(b.Dictionary())
 	values := 0
 	for i, k := range b.Series {
@@ -204,7 +211,7 @@ func (m *Machine) advance(d *device, at int64) {
 	}
 	d.watermark = at
 	p := m.progress(d)
-	if p.Now() < d.closes {
+	if p.Now() < d.closes || m.output.weight() >= m.until {
 		return
 	}
 	d.closes = window.Never
@@ -225,18 +232,21 @@ func (m *Machine) tick(now int64) {
 	if every := int64(evictEvery); before/every != now/every {
 		m.evict()
 	}
-	until := m.output.weight() + tickOutputs
-	for i := range m.chunks {
+	m.until = m.output.weight() + maxOutputs
+	for n := range chunkCount {
+		i := (m.resume + n) % chunkCount
 		for _, d := range m.chunks[i].devices {
 			if now < d.closes && now < d.wakes {
 				continue
 			}
-			if m.output.weight() >= until {
+			if m.output.weight() >= m.until {
+				m.resume = i
 				return
 			}
 			m.wake(d)
 		}
 	}
+	m.resume = 0
 }
 
 // wake has the series of a device do what is due by the clock.

@@ -27,7 +27,7 @@ type counts struct {
 }
 
 // maxSpare bounds the messages that are kept for later.
-const maxSpare = tickOutputs
+const maxSpare = maxOutputs
 
 // weight is the size of the commit, in summaries.
 func (o *output) weight() int { return len(o.summaries) + anomalyWeight*len(o.anomalies) }

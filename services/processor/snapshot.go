@@ -26,7 +26,8 @@ const (
 func (m *Machine) Snapshot(all bool) ([]lane.Chunk, error) {
 	var chunks []lane.Chunk
 	if all || m.clockChanged {
-		chunks = append(chunks, lane.Chunk{ID: chunkClock, Data: pack.Int(pack.Uint(nil, Format), m.clock)})
+		data := pack.Uint(pack.Int(pack.Uint(nil, Format), m.clock), uint64(m.resume))
+		chunks = append(chunks, lane.Chunk{ID: chunkClock, Data: data})
 	}
 	if (all || m.configChanged) && m.config.content != nil {
 		chunks = append(chunks, lane.Chunk{ID: chunkConfig, Data: m.appendConfig(pack.Uint(nil, Format))})
@@ -113,6 +114,7 @@ func (m *Machine) restore(c lane.Chunk) error {
 	switch {
 	case c.ID == chunkClock:
 		m.clock = r.Int()
+		m.resume = int(r.Uint() % chunkCount)
 	case c.ID == chunkConfig:
 		if err := m.readConfig(r); err != nil {
 			return err

@@ -432,7 +432,7 @@ func TestRateOfFastSeries(t *testing.T) {
 		ramp time.Duration
 		want bool
 	}{{"fast enough", 299 * time.Second, true}, {"too slow", 312 * time.Second, false}} {
-		for offset := range 40 {
+		for offset := 0; offset < 40; offset += 3 {
 			var steps []step
 			for i := range 20_000 {
 				at := time.Duration(i) * 100 * time.Millisecond
