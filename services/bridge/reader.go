@@ -21,9 +21,14 @@ const (
 	// readBuffer is how many messages wait for the next step beside those.
 	readBuffer = maxStepReadings
 
-	// A pull without a sign of life for twice the heartbeat has been lost.
-	pullExpiry    = 10 * time.Second
-	pullHeartbeat = 2 * time.Second
+	// A pull without a sign of life for twice the heartbeat has been lost. What
+	// it asked for stays valid until it expires, also when the one who asked is
+	// gone, and the next reader waits for that.
+	pullExpiry    = 2 * time.Second
+	pullHeartbeat = time.Second
+
+	// settleWait is the pause between looks whether that is so.
+	settleWait = 20 * time.Millisecond
 
 	// longestGather is what a step gathers at most while the disk is slow.
 	longestGather = 500 * time.Millisecond
@@ -176,7 +181,10 @@ func (r *reader) open(ctx context.Context) (source, error) {
 	if err != nil {
 		return source{}, fmt.Errorf("look up consumer %s of %s: %w", streams.ConsumerBridge, streams.StreamMQTT, err)
 	}
-	info := consumer.CachedInfo()
+	info, err := settle(ctx, consumer)
+	if err != nil {
+		return source{}, err
+	}
 	if info.AckFloor.Consumer > info.Delivered.Consumer {
 		r.svc.metrics.staleAcks.Inc()
 		r.svc.deps.Log.Error("the durable consumer took an ack from before its last reset", "consumer", streams.ConsumerBridge,
@@ -197,6 +205,26 @@ func (r *reader) open(ctx context.Context) (source, error) {
 		return source{}, fmt.Errorf("read consumer %s: %w", streams.ConsumerBridge, err)
 	}
 	return src, nil
+}
+
+// settle returns what the consumer says when no request of an earlier reader
+// waits there any more. Such a request would take messages of the next reader:
+// nats-server drops one whose inbox nobody listens to, but the subscription to
+// messages with QoS 0 listens to every subject, so that the server tries to
+// deliver again and again until the request expires.
+func settle(ctx context.Context, consumer jetstream.Consumer) (*jetstream.ConsumerInfo, error) {
+	for {
+		info, err := consumer.Info(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("look at consumer %s: %w", streams.ConsumerBridge, err)
+		}
+		if info.NumWaiting == 0 {
+			return info, nil
+		}
+		if !pause(ctx, settleWait) {
+			return nil, fmt.Errorf("%d requests of another reader wait at consumer %s: %w", info.NumWaiting, streams.ConsumerBridge, ctx.Err())
+		}
+	}
 }
 
 // watchConnection reports the loss of the connection: the iterator would go on

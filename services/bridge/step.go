@@ -15,14 +15,19 @@ const (
 	// 256 keys, so a batch stays far below streams.MaxMessage.
 	maxStepReadings = 1000
 	maxStepBytes    = 1 << 20
+
+	// maxKnown bounds the memory of subjects.
+	maxKnown = 16384
 )
 
 // step turns messages of devices into batches and dead letters. It is pure but
 // for its memory, which it uses again, and for one goroutine.
 type step struct {
-	topics   *topic.Matcher
-	decoder  *decode.Decoder
-	packer   *pack.Packer
+	topics  *topic.Matcher
+	decoder *decode.Decoder
+	packer  *pack.Packer
+	// known holds the addresses of subjects, as they come again and again.
+	known    map[string]topic.Address
 	readings []decode.Reading
 	dead     []streams.DeadLetter
 	messages int
@@ -30,7 +35,7 @@ type step struct {
 }
 
 func newStep(topics *topic.Matcher, limits decode.Limits, lanes int) *step {
-	return &step{topics: topics, decoder: decode.New(limits), packer: pack.New(lanes)}
+	return &step{topics: topics, decoder: decode.New(limits), packer: pack.New(lanes), known: make(map[string]topic.Address)}
 }
 
 // add takes in a message that arrived at arrival, in nanoseconds since the Unix
@@ -39,10 +44,9 @@ func newStep(topics *topic.Matcher, limits decode.Limits, lanes int) *step {
 func (s *step) add(subject string, payload []byte, arrival int64, stored func(site, device string) bool) bool {
 	s.messages++
 	s.bytes += len(payload)
-	name := streams.TopicFromMQTT(subject)
-	address, err := s.topics.Match(name)
+	address, err := s.address(subject)
 	if err != nil {
-		s.bury(streams.ReasonTopic, err, name, topic.Address{}, payload, arrival)
+		s.bury(streams.ReasonTopic, err, subject, topic.Address{}, payload, arrival)
 		return true
 	}
 	if stored != nil && stored(address.Site, address.Device) {
@@ -55,16 +59,32 @@ func (s *step) add(subject string, payload []byte, arrival int64, stored func(si
 		if errors.As(err, &fault) {
 			reason = fault.Reason
 		}
-		s.bury(reason, err, name, address, payload, arrival)
+		s.bury(reason, err, subject, address, payload, arrival)
 		return true
 	}
 	s.packer.Add(address.Site, address.Device, s.readings, arrival)
 	return true
 }
 
-func (s *step) bury(reason string, why error, name string, a topic.Address, payload []byte, arrival int64) {
+// address returns what the topic behind a subject says.
+func (s *step) address(subject string) (topic.Address, error) {
+	if a, ok := s.known[subject]; ok {
+		return a, nil
+	}
+	a, err := s.topics.Match(streams.TopicFromMQTT(subject))
+	if err != nil {
+		return a, err
+	}
+	if len(s.known) >= maxKnown {
+		clear(s.known)
+	}
+	s.known[subject] = a
+	return a, nil
+}
+
+func (s *step) bury(reason string, why error, subject string, a topic.Address, payload []byte, arrival int64) {
 	s.dead = append(s.dead, streams.DeadLetter{
-		Service: service, Reason: reason, Detail: why.Error(), Origin: name, Site: a.Site, Device: a.Device,
+		Service: service, Reason: reason, Detail: why.Error(), Origin: streams.TopicFromMQTT(subject), Site: a.Site, Device: a.Device,
 		Arrived: time.Unix(0, arrival).UTC(), Payload: payload,
 	})
 }
