@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -164,16 +166,20 @@ func (s *Service) Ready() error {
 	if !s.running {
 		return errors.New("the writer does not run")
 	}
-	var errs []error
+	var reasons []string
 	for _, err := range s.inputs {
-		errs = append(errs, err)
+		reasons = append(reasons, err.Error())
 	}
 	for bucket, g := range s.gates {
 		if err := g.reason(); err != nil {
-			errs = append(errs, fmt.Errorf("points for %s are held: %w", bucket, err))
+			reasons = append(reasons, fmt.Sprintf("points for %s are held: %v", bucket, err))
 		}
 	}
-	return errors.Join(errs...)
+	if len(reasons) == 0 {
+		return nil
+	}
+	slices.Sort(reasons)
+	return errors.New(strings.Join(reasons, "; "))
 }
 
 func (s *Service) setRunning(running bool) {

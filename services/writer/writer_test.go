@@ -523,9 +523,9 @@ func TestSummariesAreWrittenInOrderByAnyNumberOfWriters(t *testing.T) {
 func TestNothingIsLostUnderFaults(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random, load := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
 	w := newWorld(t)
-	var mu sync.Mutex
+	var mu sync.Mutex // guards random and faults
 	faults := 30
 	w.influx.be(func(_ string, lines []string) answer {
 		mu.Lock()
@@ -562,7 +562,7 @@ func TestNothingIsLostUnderFaults(t *testing.T) {
 				stop()
 			}
 		}
-		w.readings(fmt.Sprint("door-", i%5), 1+random.IntN(40))
+		w.readings(fmt.Sprint("door-", i%5), 1+load.IntN(40))
 		if i%10 == 0 {
 			w.summary(i%lanes, time.Minute, int64(i%7), uint32(i))
 		}

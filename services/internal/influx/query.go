@@ -104,8 +104,8 @@ func (c *Client) query(ctx context.Context, method, database, policy, query stri
 		return nil, ErrTooLarge
 	case err != nil:
 		var e *Error
-		if errors.As(err, &e) {
-			return nil, e
+		if errors.As(err, &e) || errors.Is(err, ErrTooLarge) {
+			return nil, err
 		}
 		return nil, c.wrap("read the answer to a query", err)
 	}
@@ -124,6 +124,7 @@ func decode(r io.Reader) ([]Series, error) {
 				Tags    map[string]string `json:"tags"`
 				Columns []string          `json:"columns"`
 				Values  [][]any           `json:"values"`
+				Partial bool              `json:"partial"` // cut off at InfluxDB's own bound
 			} `json:"series"`
 		} `json:"results"`
 	}
@@ -142,6 +143,9 @@ func decode(r io.Reader) ([]Series, error) {
 			return nil, &Error{Op: "query InfluxDB", Message: res.Error, Hint: hint(res.Error)}
 		}
 		for _, s := range res.Series {
+			if s.Partial {
+				return nil, ErrTooLarge
+			}
 			series := Series{Statement: res.Statement, Name: s.Name, Tags: s.Tags, Columns: s.Columns, Values: s.Values}
 			timed := len(s.Columns) > 0 && s.Columns[0] == "time"
 			if timed {
