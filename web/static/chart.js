@@ -125,6 +125,7 @@
       while (old < x.length - 1 && x[old + 1] < begin) old++;
       if (old > 0) this.data.forEach((column) => column.splice(0, old));
       this.dirty = true;
+      this.figure.dataset.points = x.length; // how many the chart holds, for whoever cannot see it
       if (x.length > (this.first ?? 0) + 6000) { this.loaded = false; this.load(); }
     }
 
