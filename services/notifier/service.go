@@ -73,7 +73,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	log := deps.Log.With("service", streams.ServiceNotifier)
+	log := deps.Log
 	s := &Service{
 		cfg: cfg, js: deps.JS, log: log,
 		metrics:     newMetrics(deps.Metrics),

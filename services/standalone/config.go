@@ -13,6 +13,7 @@ import (
 	"headwater/services/configfile"
 	"headwater/services/gateway"
 	"headwater/services/internal/process"
+	"headwater/services/notifier"
 	"headwater/services/processor"
 	"headwater/services/writer"
 	"headwater/streams"
@@ -44,6 +45,7 @@ type Config struct {
 	Bridge    bridge.Config     `embed:""`
 	Gateway   gateway.Config    `embed:"" prefix:"http-"`
 	Processor processor.Config  `embed:""`
+	Notifier  notifier.Config   `embed:""`
 	Writer    writer.Config     `embed:""`
 
 	// Started is called once everything runs, with the addresses in use. It may

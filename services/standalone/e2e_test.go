@@ -134,37 +134,28 @@ func TestEndToEnd(t *testing.T) {
 	})
 	t.Run("pages follow live", func(t *testing.T) {
 		browse(t, func(ctx context.Context) {
-			var latest, count, later string
-			err := chromedp.Run(ctx,
-				chromedp.Navigate(at.HTTP+"/"),
-				chromedp.WaitVisible(`[data-device="hall/door-01"]`),
-				chromedp.Text(`[data-device="hall/door-01"]`, &latest),
-			)
-			if err != nil {
-				t.Fatal(err)
-			}
+			row := `tr:has(a[href="/devices/hall/door-01"])`
+			must(t, chromedp.Do(ctx, chromedp.Navigate(at.HTTP+"/"), chromedp.WaitVisible(row)))
+			latest, err := chromedp.Run(ctx, chromedp.Text(row))
+			must(t, err)
 			if !strings.Contains(latest, "34.5") {
 				t.Errorf("overview shows %q, want 34.5", latest)
 			}
-			points := `document.querySelector("[data-chart]").dataset.points`
-			if err := chromedp.Run(ctx,
-				chromedp.Navigate(at.HTTP+"/devices/hall/door-01"),
-				chromedp.WaitVisible(`[data-chart] canvas`),
-				chromedp.Poll(`Number(`+points+`) >= 4`, nil),
-				chromedp.Evaluate(points, &count),
-				chromedp.Evaluate(`window.untouched = true`, nil),
-			); err != nil {
-				t.Fatal(err)
-			}
+			const points = `Number(document.querySelector("#chart-temperature").dataset.points)`
+			must(t, chromedp.Do(ctx, chromedp.Navigate(at.HTTP+"/devices/hall/door-01"), chromedp.WaitVisible(`#chart-temperature canvas`)))
+			before, err := chromedp.Run(ctx, chromedp.Poll[int](points+` >= 4 && `+points))
+			must(t, err)
+			_, err = chromedp.Run(ctx, chromedp.Evaluate[bool](`window.untouched = true`))
+			must(t, err)
 			publish(t, client, "sensors/hall/door-01/temperature", reading(33.25, now.Add(3*time.Second)))
-			if err := chromedp.Run(ctx,
-				chromedp.Poll(fmt.Sprintf(`window.untouched && Number(%s) > %s`, points, count), nil),
-				chromedp.Poll(`document.body.innerText.includes("33.25")`, nil),
-				chromedp.Evaluate(points, &later),
-			); err != nil {
-				t.Fatalf("the new point did not come: %v (%s points)", err, count)
+			after, err := chromedp.Run(ctx, chromedp.Poll[int](fmt.Sprintf(`window.untouched && %s > %d && %[1]s`, points, before)))
+			if err != nil {
+				t.Fatalf("the new point did not come to the chart: %v", err)
 			}
-			t.Logf("chart went from %s to %s points without a reload", count, later)
+			if _, err := chromedp.Run(ctx, chromedp.Poll[bool](`document.body.innerText.includes("33.25")`)); err != nil {
+				t.Fatalf("the new value did not come to the page: %v", err)
+			}
+			t.Logf("the chart went from %d to %d points without a reload", before, after)
 		})
 	})
 	t.Run("the alert is resolved", func(t *testing.T) {
@@ -173,6 +164,13 @@ func TestEndToEnd(t *testing.T) {
 			t.Errorf("call: %s", call)
 		}
 	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func awaitCall(t *testing.T, calls <-chan string) string {

@@ -199,9 +199,10 @@ func (s *standalone) parts() ([]process.Part, error) {
 		return configfile.New(cfg.File, configfile.Deps{JS: js, Log: log, Metrics: metrics})
 	})
 	b.add("notifier", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
-		nc := notifier.DefaultConfig()
-		nc.Folder = cfg.File.Folder()
-		return notifier.New(nc, notifier.Deps{JS: js, Log: log, Metrics: metrics})
+		if cfg.Notifier.Secrets == "" {
+			cfg.Notifier.Secrets = cfg.File.Folder()
+		}
+		return notifier.New(cfg.Notifier, notifier.Deps{JS: js, Log: log, Metrics: metrics})
 	})
 	b.add("processor", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
 		return processor.New(cfg.Processor, processor.Deps{JS: js, Log: log, Metrics: metrics})
