@@ -153,7 +153,7 @@ func (c *Client) call(ctx context.Context, method, path string, params url.Value
 	if out == nil {
 		return nil
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, c.maxAnswer)).Decode(out); err != nil {
 		return c.wrap(op, err)
 	}
 	return nil

@@ -30,6 +30,8 @@ type Client struct {
 	http   *http.Client
 	client influxdb2.Client
 
+	maxAnswer int64 // bytes of an answer that are read
+
 	ensuring sync.Mutex // held while a bucket is made
 
 	mu      sync.Mutex
@@ -52,9 +54,10 @@ func New(cfg Config) (*Client, error) {
 		IdleConnTimeout:     90 * time.Second,
 	}
 	c := &Client{
-		cfg:     cfg,
-		http:    &http.Client{Transport: &transport{next: pool, cfg: cfg}, Timeout: cfg.Timeout},
-		writers: make(map[string]api.WriteAPIBlocking),
+		cfg:       cfg,
+		http:      &http.Client{Transport: &transport{next: pool, cfg: cfg}, Timeout: cfg.Timeout},
+		maxAnswer: maxAnswer,
+		writers:   make(map[string]api.WriteAPIBlocking),
 	}
 	c.client = influxdb2.NewClientWithOptions(strings.TrimSuffix(cfg.URL, "/"), "",
 		influxdb2.DefaultOptions().SetHTTPClient(c.http).SetLogLevel(0))

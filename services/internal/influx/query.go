@@ -97,7 +97,7 @@ func (c *Client) query(ctx context.Context, method, database, policy, query stri
 		return nil, c.wrap("query InfluxDB", err)
 	}
 	defer resp.Body.Close()
-	body := &io.LimitedReader{R: resp.Body, N: maxAnswer}
+	body := &io.LimitedReader{R: resp.Body, N: c.maxAnswer}
 	series, err := decode(body)
 	switch {
 	case body.N <= 0:
