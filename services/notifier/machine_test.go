@@ -1,0 +1,369 @@
+package notifier
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	alertingv1 "headwater/proto/alerting/v1"
+	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/internal/lane"
+	"headwater/services/notifier/policy"
+	"headwater/streams"
+)
+
+const rules = `
+rules:
+  - {name: warm, description: It is warm., detector: limit, above: 30, severity: critical}
+  - {name: cold, detector: limit, below: 0, notify: [phone]}
+channels:
+  - {name: phone, type: ntfy, url: "https://ntfy.example.org/topic"}
+  - {name: log, type: webhook, url: "https://example.org/", resolved: false}
+`
+
+func anomaly(name, device string, p derivedv1.Phase, start, at int64) *derivedv1.Anomaly {
+	high := 30.0
+	return &derivedv1.Anomaly{
+		Rule: name, RuleVersion: 1, Series: &derivedv1.Series{Site: "s", Device: device, Metric: "t"}, Unit: "°C",
+		Start: start, Time: at, Learned: at, Phase: p, Severity: derivedv1.Severity_SEVERITY_WARNING,
+		Evidence: &derivedv1.Evidence{
+			Value: 31, Score: 1.1, High: &high, Sentence: "31 °C is above 30 °C.", Samples: []*derivedv1.Sample{{Time: at, Value: 31}},
+		},
+	}
+}
+
+const (
+	open   = derivedv1.Phase_PHASE_OPEN
+	update = derivedv1.Phase_PHASE_UPDATE
+	shut   = derivedv1.Phase_PHASE_CLOSE
+)
+
+func input(t testing.TB, sequence uint64, c *derivedv1.Commit) lane.Input {
+	t.Helper()
+	body, err := proto.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lane.Input{Subject: streams.DerivedSubject(0), Sequence: sequence, Data: body}
+}
+
+func configured(t testing.TB) *machine {
+	t.Helper()
+	m := newMachine(func(policy.Decision) {})
+	if err := m.Configure(1, []byte(rules)); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func apply(t testing.TB, m *machine, anomalies ...*derivedv1.Anomaly) {
+	t.Helper()
+	if _, err := m.Apply(input(t, 1, &derivedv1.Commit{Anomalies: anomalies})); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func take(t testing.TB, m *machine) *alertingv1.Commit {
+	t.Helper()
+	body, err := m.Take(lane.Position{Incarnation: time.Unix(0, 7), Sequence: 9}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := streams.DecodeAlerting(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func told(c *alertingv1.Commit) []string {
+	var all []string
+	for _, m := range c.GetMessages() {
+		all = append(all, m.GetChannel()+": "+m.GetTitle())
+	}
+	return all
+}
+
+func TestMachine(t *testing.T) {
+	m := configured(t)
+	apply(t, m, anomaly("warm", "d1", open, 100, 110), anomaly("cold", "d1", open, 100, 110))
+	if m.Pending() != 5 {
+		t.Errorf("%d outputs wait, want 2 alerts and 3 messages", m.Pending())
+	}
+	c := take(t, m)
+	if d := cmp.Diff([]string{"phone: Warning: It is warm (d1)", "log: Warning: It is warm (d1)", "phone: Warning: cold (d1)"}, told(c)); d != "" {
+		t.Error(d)
+	}
+	want := &alertingv1.Alert{
+		Id: alertID("warm", &derivedv1.Series{Site: "s", Device: "d1", Metric: "t"}), Rule: "warm", RuleVersion: 1,
+		Series: &derivedv1.Series{Site: "s", Device: "d1", Metric: "t"}, Unit: "°C", State: alertingv1.State_STATE_FIRING,
+		Severity: derivedv1.Severity_SEVERITY_WARNING, Started: 100, Updated: 110, Learned: 110, Description: "It is warm.",
+		Evidence: anomaly("warm", "d1", open, 100, 110).Evidence,
+	}
+	if d := cmp.Diff(want, c.GetAlerts()[0], protocmp.Transform()); d != "" {
+		t.Error(d)
+	}
+	if len(c.GetMessages()[0].GetAlerts()[0].GetEvidence().GetSamples()) != 0 {
+		t.Error("messages should hold no samples")
+	}
+	if d := cmp.Diff(&derivedv1.Position{Incarnation: 7, Sequence: 9}, c.GetInput(), protocmp.Transform()); d != "" {
+		t.Error(d)
+	}
+
+	apply(t, m, anomaly("warm", "d1", update, 100, 120), anomaly("warm", "d1", update, 100, 130))
+	c = take(t, m)
+	if len(c.GetMessages()) != 0 || len(c.GetAlerts()) != 1 || c.GetAlerts()[0].GetUpdated() != 130 {
+		t.Errorf("of two updates the last is enough, and nobody is told: %v", c)
+	}
+
+	end := anomaly("warm", "d1", shut, 100, 140)
+	end.Evidence = nil
+	apply(t, m, end, anomaly("warm", "d1", open, 150, 150))
+	c = take(t, m)
+	if d := cmp.Diff([]string{"phone: Resolved: It is warm (d1)", "phone: Warning: It is warm (d1)", "log: Warning: It is warm (d1)"}, told(c)); d != "" {
+		t.Error(d)
+	}
+	if len(c.GetAlerts()) != 2 || c.GetAlerts()[0].GetEnded() != 140 || c.GetAlerts()[0].GetEvidence().GetValue() != 31 || c.GetAlerts()[1].GetEnded() != 0 {
+		t.Errorf("an end and a new beginning are two alerts in the history: %v", c.GetAlerts())
+	}
+	if m.Pending() != 0 || len(take(t, m).GetAlerts()) != 0 {
+		t.Error("what was taken should be forgotten")
+	}
+}
+
+func TestBadInputLeavesNoTrace(t *testing.T) {
+	m := configured(t)
+	for name, in := range map[string]lane.Input{
+		"not a commit":    {Data: []byte("\xff\xff")},
+		"without a rule":  input(t, 1, &derivedv1.Commit{Anomalies: []*derivedv1.Anomaly{anomaly("warm", "d", open, 1, 1), anomaly("", "d", open, 1, 1)}}),
+		"without a phase": input(t, 1, &derivedv1.Commit{Anomalies: []*derivedv1.Anomaly{anomaly("warm", "d", 0, 1, 1)}}),
+		"without series":  input(t, 1, &derivedv1.Commit{Anomalies: []*derivedv1.Anomaly{{Rule: "warm", Phase: open}}}),
+	} {
+		if _, err := m.Apply(in); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if m.Pending() != 0 || len(m.alerts) != 0 {
+			t.Errorf("%s: left a trace", name)
+		}
+	}
+	odd := anomaly("warm", "d", open, 1, 1)
+	odd.Evidence.Value = math.NaN()
+	apply(t, m, odd)
+	if body := take(t, m).GetMessages()[0].GetBody(); strings.Contains(body, "NaN") {
+		t.Errorf("body %q", body)
+	}
+	if err := m.Configure(2, []byte("rules: nonsense")); err == nil {
+		t.Error("accepted nonsense as a configuration")
+	}
+	apply(t, m, anomaly("warm", "e", open, 1, 1))
+	if len(take(t, m).GetMessages()) != 2 {
+		t.Error("the configuration before should stay in force")
+	}
+}
+
+// TestRuleAhead shows that a rule which only the processor knows yet tells the
+// channels that it names, and no other.
+func TestRuleAhead(t *testing.T) {
+	m := configured(t)
+	newer := strings.Replace(rules, "channels:", "  - {name: wet, detector: limit, above: 80, notify: [log]}\nchannels:", 1)
+	if _, err := m.Apply(input(t, 1, &derivedv1.Commit{Config: &derivedv1.ConfigChange{Revision: 2, Content: []byte(newer)}})); err != nil {
+		t.Fatal(err)
+	}
+	wet := anomaly("wet", "d1", open, 1, 1)
+	wet.RuleVersion = 2
+	check := func(m *machine) {
+		t.Helper()
+		apply(t, m, wet)
+		if d := cmp.Diff([]string{"log: Warning: wet (d1)"}, told(take(t, m))); d != "" {
+			t.Error(d)
+		}
+	}
+	other := restored(t, m)
+	check(m)
+	check(other)
+	for _, m := range []*machine{m, other} {
+		if err := m.Configure(2, []byte(newer)); err != nil {
+			t.Fatal(err)
+		}
+		if m.ahead.revision != 0 {
+			t.Error("what is in force is not ahead any more")
+		}
+	}
+}
+
+// TestCrowd shows that a site that breaks down does not flood a phone, and that
+// the commit stays within its bounds.
+func TestCrowd(t *testing.T) {
+	m := configured(t)
+	var all []*derivedv1.Anomaly
+	for i := range 8000 {
+		a := anomaly("warm", fmt.Sprintf("device-%d", i), open, 1, 1)
+		if i == 4000 {
+			a.Severity = derivedv1.Severity_SEVERITY_CRITICAL
+		}
+		a.Evidence.Samples = nil
+		for range 30 {
+			a.Evidence.Samples = append(a.Evidence.Samples, &derivedv1.Sample{Time: math.MaxInt64, Value: 1.1})
+		}
+		all = append(all, a)
+	}
+	apply(t, m, all...)
+	body, err := m.Take(lane.Position{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(body) > streams.MaxMessage*3/4 {
+		t.Errorf("a commit of %d bytes", len(body))
+	}
+	c, err := streams.DecodeAlerting(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"phone: Critical: 8000 alerts, device-4000 among them", "log: Critical: 8000 alerts, device-4000 among them"}
+	if d := cmp.Diff(want, told(c)); d != "" {
+		t.Error(d)
+	}
+	if len(c.GetAlerts()) != 8000 || len(c.GetMessages()[0].GetAlerts()) != maxListed {
+		t.Errorf("%d alerts, of which %d are listed", len(c.GetAlerts()), len(c.GetMessages()[0].GetAlerts()))
+	}
+}
+
+func restored(t *testing.T, m *machine) *machine {
+	t.Helper()
+	chunks, err := m.Snapshot(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := newMachine(func(policy.Decision) {})
+	if err := other.Restore(chunks); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Configure(m.revision, []byte(rules)); err != nil {
+		t.Fatal(err)
+	}
+	return other
+}
+
+// TestSnapshots runs two machines over the same random history, one of them
+// restored from its snapshots again and again, and expects the same commits.
+func TestSnapshots(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	one, other := configured(t), configured(t)
+	kept := map[string][]byte{}
+	keep := func(all bool) {
+		chunks, err := other.Snapshot(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range chunks {
+			kept[c.ID] = c.Data
+		}
+	}
+	for i := range int64(2000) {
+		a := anomaly([]string{"warm", "cold", "gone"}[random.IntN(3)], fmt.Sprintf("d%d", random.IntN(20)),
+			[]derivedv1.Phase{open, update, shut}[random.IntN(3)], i/50, i)
+		apply(t, one, a)
+		apply(t, other, a)
+		if random.IntN(10) == 0 {
+			want, got := take(t, one), take(t, other)
+			if d := cmp.Diff(want, got, protocmp.Transform()); d != "" {
+				t.Fatalf("after %d: %s", i, d)
+			}
+			keep(random.IntN(5) == 0)
+			next := newMachine(func(policy.Decision) {})
+			var chunks []lane.Chunk
+			for id, data := range kept {
+				chunks = append(chunks, lane.Chunk{ID: id, Data: data})
+			}
+			if err := next.Restore(chunks); err != nil {
+				t.Fatal(err)
+			}
+			if err := next.Configure(1, []byte(rules)); err != nil {
+				t.Fatal(err)
+			}
+			other = next
+		}
+	}
+	if one.resolved != other.resolved || len(one.alerts) != len(other.alerts) {
+		t.Errorf("%d of %d are over, and %d of %d", one.resolved, len(one.alerts), other.resolved, len(other.alerts))
+	}
+}
+
+func TestDamagedChunks(t *testing.T) {
+	for _, c := range []lane.Chunk{
+		{ID: "alerts-0", Data: []byte("{")}, {ID: "alerts-0", Data: []byte(`[{"alert":"/w=="}]`)}, {ID: "alerts-0", Data: []byte(`[{"alert":""}]`)},
+		{ID: "ahead", Data: []byte("x")}, {ID: "ahead", Data: []byte(`{"revision":1,"content":"eA=="}`)}, {ID: "other"},
+	} {
+		if err := newMachine(func(policy.Decision) {}).Restore([]lane.Chunk{c}); err == nil {
+			t.Errorf("restored from %s %s", c.ID, c.Data)
+		}
+	}
+}
+
+func TestOldAlertsAreForgotten(t *testing.T) {
+	m := configured(t)
+	for i := range int64(maxResolved + slackResolved) {
+		device := fmt.Sprintf("d%d", i)
+		apply(t, m, anomaly("warm", device, open, i, i), anomaly("warm", device, shut, i, i))
+		if i == 0 {
+			apply(t, m, anomaly("cold", device, open, i, i))
+		}
+		take(t, m)
+	}
+	if m.resolved != maxResolved || len(m.alerts) != maxResolved+1 {
+		t.Errorf("%d are over of %d", m.resolved, len(m.alerts))
+	}
+	series := &derivedv1.Series{Site: "s", Device: "d0", Metric: "t"}
+	if m.alerts[alertID("warm", series)] != nil {
+		t.Error("the oldest should be forgotten")
+	}
+	if m.alerts[alertID("cold", series)] == nil {
+		t.Error("one that fires is never forgotten")
+	}
+}
+
+func TestKey(t *testing.T) {
+	k := key{12, 3}
+	got, err := parseKey(k.String())
+	if err != nil || got != k || k.String() != "12-3" {
+		t.Errorf("%v became %v, %v", k, got, err)
+	}
+	for _, bad := range []string{"", "1", "1-", "-1", "a-b", "1-2-3", "1--2", "18446744073709551616-1"} {
+		if _, err := parseKey(bad); err == nil {
+			t.Errorf("%q is no key", bad)
+		}
+	}
+	if k.after(k) || !k.after(key{12, 2}) || !k.after(key{11, 9}) || k.after(key{13, 0}) {
+		t.Error("after is wrong")
+	}
+}
+
+func BenchmarkApply(b *testing.B) {
+	m := configured(b)
+	var commits []lane.Input
+	for i := range int64(100) {
+		c := &derivedv1.Commit{}
+		for j := range 10 {
+			c.Anomalies = append(c.Anomalies, anomaly("warm", fmt.Sprintf("d%d", j), []derivedv1.Phase{open, update, shut}[i%3], i/3, i))
+		}
+		commits = append(commits, input(b, uint64(i), c))
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, err := m.Apply(commits[i%len(commits)]); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := m.Take(lane.Position{}, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
