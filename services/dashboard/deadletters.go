@@ -124,16 +124,18 @@ func (d *deadLetters) find(ctx context.Context, q view.DeadLetterQuery, state je
 // between returns the sequences of the matching letters in [begin, end), oldest
 // first.
 func (d *deadLetters) between(ctx context.Context, q view.DeadLetterQuery, begin, end uint64) ([]uint64, error) {
-	consumer, err := d.js.OrderedConsumer(ctx, streams.StreamDeadLetters, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{streams.DeadLetterFilter(q.Service, q.Reason)},
-		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: begin, HeadersOnly: true,
+	consumer, err := d.js.CreateConsumer(ctx, streams.StreamDeadLetters, jetstream.ConsumerConfig{
+		FilterSubject: streams.DeadLetterFilter(q.Service, q.Reason), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: begin,
+		HeadersOnly: true, AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: 2 * callWithin,
 	})
 	if err != nil {
 		return nil, err
 	}
 	info := consumer.CachedInfo()
-	defer func() { // else it goes by itself after its idle time
-		_ = d.js.DeleteConsumer(context.WithoutCancel(ctx), streams.StreamDeadLetters, info.Name)
+	defer func() { // else it goes by itself when it has been idle
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callWithin)
+		defer cancel()
+		_ = d.js.DeleteConsumer(ctx, streams.StreamDeadLetters, info.Name)
 	}()
 	var out []uint64
 	for pending := info.NumPending; pending > 0; {

@@ -385,9 +385,9 @@ func (f *Fleet) Rates(now time.Time) (rate float64, rates []float64) {
 		}
 	}
 	for _, r := range rates[50:] {
-		rate += r / 10
+		rate += r
 	}
-	return rate, rates
+	return rate / 10, rates
 }
 
 // Devices returns one page of the devices that a query selects, with what has
