@@ -54,9 +54,9 @@ func (c *Client) ensurePolicy(ctx context.Context, b Bucket) error {
 	switch {
 	case err != nil:
 	case !exists:
-		err = c.Exec(ctx, "CREATE DATABASE $db WITH DURATION "+duration+" REPLICATION 1 NAME $rp", params)
+		err = c.Exec(ctx, "", "CREATE DATABASE $db WITH DURATION "+duration+" REPLICATION 1 NAME $rp", params)
 	case !policies[b.Policy]:
-		err = c.Exec(ctx, "CREATE RETENTION POLICY $rp ON $db DURATION "+duration+" REPLICATION 1", params)
+		err = c.Exec(ctx, "", "CREATE RETENTION POLICY $rp ON $db DURATION "+duration+" REPLICATION 1", params)
 	}
 	if err == nil {
 		return nil

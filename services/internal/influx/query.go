@@ -74,9 +74,10 @@ func (c *Client) Query(ctx context.Context, database, policy, query string, para
 	return c.query(ctx, http.MethodGet, database, policy, query, params)
 }
 
-// Exec runs an InfluxQL statement that changes something.
-func (c *Client) Exec(ctx context.Context, statement string, params Params) error {
-	_, err := c.query(ctx, http.MethodPost, "", "", statement, params)
+// Exec runs an InfluxQL statement that changes something, in a database if one
+// is given.
+func (c *Client) Exec(ctx context.Context, database, statement string, params Params) error {
+	_, err := c.query(ctx, http.MethodPost, database, "", statement, params)
 	return err
 }
 

@@ -139,7 +139,7 @@ func TestEnsureMakesBucketsAndLeavesThemAlone(t *testing.T) {
 	minutes := influx.Bucket{Database: "headwater", Policy: "1m"}
 	ensure(t, c, raw)
 	ensure(t, c, minutes)
-	if err := c.Exec(t.Context(), "ALTER RETENTION POLICY raw ON headwater DURATION 30d", nil); err != nil {
+	if err := c.Exec(t.Context(), "", "ALTER RETENTION POLICY raw ON headwater DURATION 30d", nil); err != nil {
 		t.Fatal(err)
 	}
 	ensure(t, c, raw)
