@@ -352,6 +352,8 @@ func TestEveryDetector(t *testing.T) {
 	}
 }
 
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
 func wellFormed(rt *rapid.T, told []detect.Verdict) {
 	var open *detect.Verdict
 	starts := make(map[int64]bool)
@@ -367,7 +369,7 @@ func wellFormed(rt *rapid.T, told []detect.Verdict) {
 			rt.Fatalf("verdict %d is of no open episode: %s", i, brief(v))
 		case v.Phase != detect.Close && !(e.Score >= 1 && e.Score <= detect.MaxScore):
 			rt.Fatalf("verdict %d has score %v", i, e.Score)
-		case math.IsNaN(e.Value+e.Baseline) && !math.IsInf(e.Value+e.Baseline, 0), math.IsNaN(e.Low), math.IsNaN(e.High), e.Low > e.High:
+		case !finite(e.Value), !finite(e.Baseline), !(e.Low <= e.High):
 			rt.Fatalf("verdict %d has evidence %+v", i, e)
 		case len(e.Samples) == 0 || len(e.Samples) > detect.MaxSamples:
 			rt.Fatalf("verdict %d has %d samples", i, len(e.Samples))

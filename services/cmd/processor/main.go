@@ -1,0 +1,37 @@
+// Command processor turns readings into window summaries and anomalies.
+package main
+
+import (
+	"context"
+	"os"
+
+	"headwater/services/internal/process"
+	"headwater/services/processor"
+)
+
+type config struct {
+	process.AdminConfig `embed:""`
+	process.NATSConfig  `embed:""`
+	Processor           processor.Config `embed:""`
+}
+
+func main() {
+	os.Exit(process.Main("processor", "Turns readings into window summaries and anomalies.", run))
+}
+
+func run(ctx context.Context, p *process.Process, cfg config) error {
+	nc, js, err := p.Connect(cfg.NATSConfig)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	admin, err := p.Admin(cfg.AdminConfig)
+	if err != nil {
+		return err
+	}
+	service, err := processor.New(cfg.Processor, processor.Deps{JS: js, Log: p.Log, Metrics: p.Metrics})
+	if err != nil {
+		return err
+	}
+	return p.Run(ctx, admin, process.Part{Name: "processor", Run: service.Run, Ready: service.Ready})
+}
