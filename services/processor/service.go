@@ -41,7 +41,7 @@ type Deps struct {
 	Metrics prometheus.Registerer
 }
 
-// Service runs the lanes that this process owns: for now all of them.
+// Service runs the lanes that this process owns.
 type Service struct {
 	limits      Limits
 	js          jetstream.JetStream
@@ -128,7 +128,8 @@ func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
 	}
 }
 
-// owned returns the lanes that this process owns.
+// owned returns the lanes that this process owns: all of them, as only one
+// processor runs. Whoever shares lanes out decides here.
 func owned(t streams.Topology) []int {
 	lanes := make([]int, t.Lanes)
 	for i := range lanes {
