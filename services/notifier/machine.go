@@ -46,6 +46,8 @@ type machine struct {
 	changed [alertChunks]bool
 
 	outAlerts []*alertingv1.Alert
+	// outLast is where the last of each alert lies in outAlerts, by id.
+	outLast map[string]int
 	// alertBytes is about what outAlerts takes in a commit.
 	alertBytes  int
 	outMessages []pendingMessage
@@ -67,7 +69,7 @@ type configuration struct {
 }
 
 func newMachine(observe func(policy.Decision)) *machine {
-	return &machine{observe: observe, alerts: map[string]*alert{}}
+	return &machine{observe: observe, alerts: map[string]*alert{}, outLast: map[string]int{}}
 }
 
 // Configure puts rules and channels in force.
@@ -194,19 +196,15 @@ func (m *machine) forget() {
 // record adds the alert to the next commit. Of several updates in one commit
 // the last is enough; beginnings and ends are all kept, for the history.
 func (m *machine) record(a *alertingv1.Alert) {
-	for i := len(m.outAlerts) - 1; i >= 0; i-- {
-		b := m.outAlerts[i]
-		if b.GetId() != a.GetId() {
-			continue
-		}
-		if b.GetState() == a.GetState() && b.GetStarted() == a.GetStarted() {
+	m.alertBytes += proto.Size(a)
+	if i, ok := m.outLast[a.GetId()]; ok {
+		if last := m.outAlerts[i]; last.GetState() == a.GetState() && last.GetStarted() == a.GetStarted() {
 			m.outAlerts[i] = a
 			return
 		}
-		break
 	}
+	m.outLast[a.GetId()] = len(m.outAlerts)
 	m.outAlerts = append(m.outAlerts, a)
-	m.alertBytes += proto.Size(a)
 }
 
 // Pending says how many alerts and messages wait.
@@ -233,6 +231,7 @@ func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 		c.Config = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
 	}
 	m.outAlerts, m.outMessages, m.alertBytes = nil, nil, 0
+	clear(m.outLast)
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("encode commit of the notifier: %w", err)

@@ -268,9 +268,9 @@ func TestSnapshots(t *testing.T) {
 			kept[c.ID] = c.Data
 		}
 	}
-	for i := range int64(2000) {
+	for i := range int64(600) {
 		a := anomaly([]string{"warm", "cold", "gone"}[random.IntN(3)], fmt.Sprintf("d%d", random.IntN(20)),
-			[]derivedv1.Phase{open, update, shut}[random.IntN(3)], i/50, i)
+			[]derivedv1.Phase{open, update, shut}[random.IntN(3)], i/30, i)
 		apply(t, one, a)
 		apply(t, other, a)
 		if random.IntN(10) == 0 {
@@ -310,7 +310,10 @@ func TestDamagedChunks(t *testing.T) {
 }
 
 func TestOldAlertsAreForgotten(t *testing.T) {
-	m := configured(t)
+	m := newMachine(func(policy.Decision) {})
+	if err := m.Configure(1, []byte("rules: []")); err != nil {
+		t.Fatal(err)
+	}
 	for i := range int64(maxResolved + slackResolved) {
 		device := fmt.Sprintf("d%d", i)
 		apply(t, m, anomaly("warm", device, open, i, i), anomaly("warm", device, shut, i, i))

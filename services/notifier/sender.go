@@ -48,6 +48,7 @@ type sender struct {
 // run sends until ctx ends. Hard ends later than ctx, or with it, and cuts off
 // an attempt in the middle.
 func (s *sender) run(ctx, hard context.Context) {
+	defer s.target.close()
 	pause := newBackoff(100*time.Millisecond, 10*time.Second)
 	for ctx.Err() == nil {
 		err := s.work(ctx, hard, pause.Reset)
@@ -62,12 +63,19 @@ func (s *sender) run(ctx, hard context.Context) {
 
 // work reads and sends until ctx ends or the connection fails.
 func (s *sender) work(ctx, hard context.Context, progress func()) error {
-	if err := s.loadDone(ctx); err != nil {
-		return err
-	}
 	consumer, err := s.js.Consumer(ctx, streams.StreamAlerting, streams.SenderConsumer(s.name))
 	if err != nil {
 		return fmt.Errorf("open consumer %s: %w", streams.SenderConsumer(s.name), err)
+	}
+	if consumer.CachedInfo().NumAckPending > 0 {
+		// A sender was killed with a message in hand, which all that came after it
+		// would wait for until its time has run out.
+		if _, err := s.js.ResetConsumer(ctx, streams.StreamAlerting, streams.SenderConsumer(s.name)); err != nil {
+			return fmt.Errorf("reset consumer %s: %w", streams.SenderConsumer(s.name), err)
+		}
+	}
+	if err := s.loadDone(ctx); err != nil {
+		return err
 	}
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(8), jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(time.Second))
 	if err != nil {

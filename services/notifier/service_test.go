@@ -20,10 +20,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/internal/deadletter"
 	"headwater/services/notifier/channel"
 	"headwater/streams"
 	"headwater/streams/streamtest"
@@ -35,6 +37,8 @@ type sink struct {
 	mu    sync.Mutex
 	got   []channel.Payload
 	calls int
+	// times says when each call came.
+	times []time.Time
 	// answer decides the status of the n-th call, counted from 1; nil takes all.
 	// It runs without the lock and may wait.
 	answer func(n int, p channel.Payload) int
@@ -57,6 +61,7 @@ func newSink(t *testing.T, answer func(n int, p channel.Payload) int) *sink {
 		}
 		s.mu.Lock()
 		s.calls++
+		s.times = append(s.times, time.Now())
 		n := s.calls
 		s.mu.Unlock()
 		code := http.StatusOK
@@ -67,6 +72,9 @@ func newSink(t *testing.T, answer func(n int, p channel.Payload) int) *sink {
 			s.mu.Lock()
 			s.got = append(s.got, p)
 			s.mu.Unlock()
+		}
+		if code == http.StatusTooManyRequests {
+			w.Header().Set("Retry-After", "2")
 		}
 		w.WriteHeader(code)
 	}))
@@ -330,6 +338,24 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+func TestRetryAfter(t *testing.T) {
+	f := setup(t)
+	phone := newSink(t, func(n int, _ channel.Payload) int {
+		if n == 1 {
+			return http.StatusTooManyRequests
+		}
+		return http.StatusOK
+	})
+	f.configure(t, webhookAt("phone", phone.URL))
+	f.start(t)
+	phone.await(t, firing(f.fire(t))...)
+	phone.mu.Lock()
+	defer phone.mu.Unlock()
+	if gap := phone.times[1].Sub(phone.times[0]); gap < 2*time.Second {
+		t.Errorf("tried again after %v, 2 s were asked for", gap)
+	}
+}
+
 func TestGivesUp(t *testing.T) {
 	f := setup(t)
 	f.cfg.GiveUp = time.Millisecond
@@ -460,10 +486,6 @@ func (f *fixture) sentNotRecorded(t *testing.T, recorded bool) (key string) {
 				t.Fatal(err)
 			}
 		}
-		// The server hands it out again, as it does when the wait is over.
-		if err := msg.Nak(); err != nil {
-			t.Fatal(err)
-		}
 		return key
 	}
 }
@@ -487,6 +509,7 @@ func TestKilled(t *testing.T) {
 			stop()
 			key := f.sentNotRecorded(t, recorded)
 			f.configure(t, webhookAt("phone", phone.URL))
+			start := time.Now()
 			f.start(t)
 			second := f.fire(t)
 			if recorded {
@@ -494,6 +517,9 @@ func TestKilled(t *testing.T) {
 				return
 			}
 			phone.await(t, firing(first, second)...)
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("what was in hand was waited for: %v", took)
+			}
 			if got := phone.payloads()[0].Key; got != key {
 				t.Errorf("repeated with key %q, was %q", got, key)
 			}
@@ -540,6 +566,46 @@ func TestChannelsComeAndGo(t *testing.T) {
 	mail.await(t, firing(second, third, fourth)...)
 	if n := len(phone.titles()) + len(moved.titles()); n != 3 {
 		t.Errorf("a channel that is gone was told: %d", n)
+	}
+}
+
+// TestMessageBeforeItsChannel shows that the message for a channel which the
+// follower has not heard of yet finds its consumer made.
+func TestMessageBeforeItsChannel(t *testing.T) {
+	f := setup(t)
+	phone := newSink(t, nil)
+	f.configure(t, "[]")
+	topology, err := streams.Check(t.Context(), f.js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	fo := &follower{
+		cfg: f.cfg, js: f.js, log: f.log, metrics: newMetrics(registry), senders: map[string]*running{},
+		deadLetters: deadletter.New(f.js, f.log, registry),
+	}
+	if err := fo.prepare(t.Context(), topology.Alerting); err != nil {
+		t.Fatal(err)
+	}
+	defer fo.stop()
+	f.configure(t, webhookAt("phone", phone.URL))
+	m := configured(t)
+	apply(t, m, anomaly("warm", "d1", open, 1, 1))
+	msg, err := streams.AlertingMsg(0, take(t, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.js.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+	for _, msg := range f.messages(t, streams.StreamAlerting, streams.AlertingAll) {
+		if err := fo.commit(t.Context(), msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	phone.await(t, firing("d1")...)
+	if n := testutil.ToFloat64(fo.metrics.dropped.WithLabelValues("channel_removed")); n != 1 {
+		t.Errorf("the message for the channel log, which there is not, should be counted: %v", n)
 	}
 }
 

@@ -35,9 +35,17 @@ func (t *target) send(ctx context.Context, m channel.Message) error {
 		if err != nil {
 			return &channel.Error{Reason: err.Error()}
 		}
+		t.close()
 		t.sender, t.url = sender, url
 	}
 	return t.sender.Send(ctx, m)
+}
+
+// close gives the connections back.
+func (t *target) close() {
+	if t.sender != nil {
+		t.sender.Close()
+	}
 }
 
 func (t *target) address() (config.Secret, error) {

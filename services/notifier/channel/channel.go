@@ -72,6 +72,9 @@ type Sender interface {
 	// Send hands the message over, in one attempt. It returns nil once the
 	// other side has taken it, else an *Error. It returns soon after ctx ends.
 	Send(ctx context.Context, m Message) error
+	// Close closes connections that are kept for the next message. Send may be
+	// called afterwards.
+	Close()
 }
 
 // Error says why a message was not taken.

@@ -64,6 +64,9 @@ func (n *ntfy) Send(ctx context.Context, m Message) error {
 	return post(ctx, n.client, n.server.Reveal(), header, string(body))
 }
 
+// Close closes idle connections.
+func (n *ntfy) Close() { n.client.CloseIdleConnections() }
+
 // look returns the priority, 1 to 5 with 3 the usual one, and the tags, which
 // ntfy shows as pictures.
 func look(m Message) (priority int, tags []string) {

@@ -70,6 +70,9 @@ func (s *shoutrrr) Send(ctx context.Context, m Message) error {
 	}
 }
 
+// Close does nothing: the library keeps its connections to itself.
+func (s *shoutrrr) Close() {}
+
 func (s *shoutrrr) send(m Message) error {
 	r, err := router.New(nil)
 	if err != nil {

@@ -51,6 +51,9 @@ func (w *webhook) Send(ctx context.Context, m Message) error {
 	return post(ctx, w.client, w.url.Reveal(), header, string(body))
 }
 
+// Close closes idle connections.
+func (w *webhook) Close() { w.client.CloseIdleConnections() }
+
 func status(m Message) string {
 	if m.Resolved {
 		return StatusResolved

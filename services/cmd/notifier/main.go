@@ -1,0 +1,37 @@
+// Command notifier turns anomalies into alerts and tells people of them.
+package main
+
+import (
+	"context"
+	"os"
+
+	"headwater/services/internal/process"
+	"headwater/services/notifier"
+)
+
+type config struct {
+	process.AdminConfig `embed:""`
+	process.NATSConfig  `embed:""`
+	Notifier            notifier.Config `embed:""`
+}
+
+func main() {
+	os.Exit(process.Main("notifier", "Turns anomalies into alerts and tells people of them.", run))
+}
+
+func run(ctx context.Context, p *process.Process, cfg config) error {
+	nc, js, err := p.Connect(cfg.NATSConfig)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	admin, err := p.Admin(cfg.AdminConfig)
+	if err != nil {
+		return err
+	}
+	service, err := notifier.New(cfg.Notifier, notifier.Deps{JS: js, Log: p.Log, Metrics: p.Metrics})
+	if err != nil {
+		return err
+	}
+	return p.Run(ctx, admin, process.Part{Name: "notifier", Run: service.Run, Ready: service.Ready})
+}
