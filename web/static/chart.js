@@ -162,7 +162,7 @@
       const steps = this.flag ? uPlot.paths.stepped({ align: 1 }) : undefined;
       this.u = new uPlot({
         ...this.size(),
-        padding: [10, 12, 0, 4],
+        padding: [10, 24, 0, 4],
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
         scales: {
@@ -179,7 +179,9 @@
                   }
                 }
               }
-              const pad = (high - low) * 0.08 || Math.abs(high) * 0.02 || 1;
+              const least = 0.01 * Math.max(Math.abs(low), Math.abs(high)); // noise is no mountain
+              if (high - low < least) { [low, high] = [(low + high - least) / 2, (low + high + least) / 2]; }
+              const pad = (high - low) * 0.08 || 1;
               return [low - pad, high + pad];
             },
           },

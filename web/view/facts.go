@@ -535,6 +535,8 @@ func FormatDuration(d time.Duration) string {
 	seconds := int64(d.Round(time.Second) / time.Second)
 	minutes, hours := seconds/60, seconds/3600
 	switch {
+	case d > 0 && d < time.Millisecond:
+		return "less than 1 ms"
 	case d < time.Second:
 		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
 	case seconds < 60:

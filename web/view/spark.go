@@ -1,6 +1,8 @@
 package view
 
 import (
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,16 +15,15 @@ const (
 	sparkMargin = 3.0
 )
 
-// curve is a sparkline ready to draw: the line, the area under it and the place
-// of the last point. Line is empty when there is nothing to draw.
+// curve is a sparkline ready to draw: the line through the last readings of the
+// slots and the band between their extremes. Line is empty when there is nothing
+// to draw.
 type curve struct {
-	Line, Area string
-	X, Y       string
-	Label      string
+	Line, Band, Label string
 }
 
-// sparkline lays out slots on the quarter of an hour that ends with the slot of
-// the newest one.
+// sparkline lays out slots on the quarter of an hour that ends with the newest
+// one.
 func sparkline(name, unit string, slots []Slot) curve {
 	if len(slots) == 0 {
 		return curve{}
@@ -30,6 +31,15 @@ func sparkline(name, unit string, slots []Slot) curve {
 	low, high := slots[0].Min, slots[0].Max
 	for _, s := range slots {
 		low, high = min(low, s.Min), max(high, s.Max)
+	}
+	label := name + ", last 15 minutes: " + FormatNumber(low) + " to " + FormatNumber(high)
+	if unit != "" {
+		label += " " + unit
+	}
+	// Noise of a hundredth shall not look like a mountain.
+	if least := 0.02 * max(math.Abs(low), math.Abs(high)); high-low < least {
+		middle := (low + high) / 2
+		low, high = middle-least/2, middle+least/2
 	}
 	begin := slots[len(slots)-1].Start.Add(-(SlotCount - 1) * SlotWidth)
 	x := func(t time.Time) float64 {
@@ -41,37 +51,20 @@ func sparkline(name, unit string, slots []Slot) curve {
 		}
 		return sparkHeight - sparkMargin - (sparkHeight-2*sparkMargin)*(v-low)/(high-low)
 	}
-	var line strings.Builder
-	firstX, lastX, lastY := 0.0, 0.0, 0.0
-	for i, s := range slots {
-		px := x(s.Start)
-		op := byte('L')
-		if i == 0 {
-			op, firstX = 'M', px
-		}
-		if s.Max > s.Min { // both extremes of the slot, so that a spike shows
-			first, second := s.Max, s.Min
-			if s.Last > (s.Min+s.Max)/2 {
-				first, second = s.Min, s.Max
-			}
-			writePoint(&line, op, px, y(first))
-			op = 'L'
-			writePoint(&line, op, px, y(second))
-		}
-		lastX, lastY = px, y(s.Last)
-		writePoint(&line, op, lastX, lastY)
+	var line, band strings.Builder
+	op := byte('M')
+	for _, s := range slots {
+		writePoint(&line, op, x(s.Start), y(s.Last))
+		writePoint(&band, op, x(s.Start), y(s.Max))
+		op = 'L'
 	}
-	c := curve{Line: line.String(), X: coordinate(lastX), Y: coordinate(lastY)}
-	var area strings.Builder
-	area.WriteString(c.Line)
-	writePoint(&area, 'L', lastX, sparkHeight)
-	writePoint(&area, 'L', firstX, sparkHeight)
-	c.Area = area.String() + "Z"
-	c.Label = name + ", last 15 minutes: " + FormatNumber(low) + " to " + FormatNumber(high)
-	if unit != "" {
-		c.Label += " " + unit
+	for _, s := range slices.Backward(slots) {
+		writePoint(&band, op, x(s.Start), y(s.Min))
 	}
-	return c
+	if len(slots) == 1 {
+		line.WriteString("h0.1") // a dot: the ends of a stroke are round
+	}
+	return curve{Line: line.String(), Band: band.String() + "Z", Label: label}
 }
 
 // rateBars lays out the readings of each second as bars of one path.

@@ -142,7 +142,15 @@ func hexDump(b []byte) string {
 	return s.String()
 }
 
-// percent returns a share for people and for the width of a bar.
+// sharePercent returns a share for people.
+func sharePercent(share float64) string {
+	if share > 0 && share < 0.001 {
+		return "less than 0.1 %"
+	}
+	return strings.TrimSuffix(percent(share), "%") + " %"
+}
+
+// percent returns a share as the width of a bar.
 func percent(share float64) string {
 	return strconv.FormatFloat(max(0, min(1, share))*100, 'f', 1, 64) + "%"
 }

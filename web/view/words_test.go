@@ -3,6 +3,7 @@ package view
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,8 +87,8 @@ func TestSparklineKeepsSpikes(t *testing.T) {
 	}
 	slots[2].Max = 9
 	c := sparkline("temperature", "°C", slots)
-	if !strings.Contains(c.Line, " 3.0") { // the top of the drawing
-		t.Errorf("the spike is not in %s", c.Line)
+	if !strings.Contains(c.Band, " 3.0") { // the top of the drawing
+		t.Errorf("the spike is not in %s", c.Band)
 	}
 	if want := "temperature, last 15 minutes: 1 to 9 °C"; c.Label != want {
 		t.Errorf("the label is %q, want %q", c.Label, want)
@@ -106,6 +107,26 @@ func TestStartCommands(t *testing.T) {
 		if got := (Start{MQTT: mqtt}).MQTTCommand(); got != want {
 			t.Errorf("%q: %s, want %s", mqtt, got, want)
 		}
+	}
+}
+
+func TestGrouped(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	got := grouped([]Consumer{
+		{Stream: "T", Name: "writer", Pending: 1},
+		{Stream: "D", Name: "writer-0", Purpose: "writes lane 0", Pending: 2, Active: at},
+		{Stream: "D", Name: "writer-1", Purpose: "writes lane 1", Pending: 3, Unacked: 4, Active: at.Add(time.Second)},
+		{Stream: "A", Name: "sender-1", Pending: 5},
+		{Stream: "A", Name: "sender-phone", Pending: 6},
+	})
+	want := []Consumer{
+		{Stream: "T", Name: "writer", Pending: 1},
+		{Stream: "D", Name: "writer-0 … writer-1", Purpose: "writes each lane", Pending: 5, Unacked: 4, Active: at.Add(time.Second)},
+		{Stream: "A", Name: "sender-1", Pending: 5},
+		{Stream: "A", Name: "sender-phone", Pending: 6},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
 	}
 }
 
