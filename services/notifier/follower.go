@@ -289,7 +289,7 @@ func (f *follower) want(ctx context.Context, ch config.Channel, from uint64) err
 			return nil
 		}
 	}
-	if err := f.ensureConsumer(ctx, ch.Name, from); err != nil {
+	if err := ensureConsumer(ctx, f.js, ch.Name, from); err != nil {
 		return err
 	}
 	if before != nil {
@@ -299,36 +299,19 @@ func (f *follower) want(ctx context.Context, ch config.Channel, from uint64) err
 	} else {
 		f.log.Info("channel is sent to", "channel", ch.Name, "type", ch.Type)
 	}
-	f.senders[ch.Name] = f.start(ch)
-	return nil
-}
-
-func (f *follower) ensureConsumer(ctx context.Context, channel string, from uint64) error {
-	name := streams.SenderConsumer(channel)
-	_, err := f.js.Consumer(ctx, streams.StreamAlerting, name)
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("look up consumer %s: %w", name, err)
-	}
-	cfg := streams.SenderConfig(channel)
-	cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
-	if _, err := f.js.CreateConsumer(ctx, streams.StreamAlerting, cfg); err != nil {
-		return fmt.Errorf("make consumer %s: %w", name, err)
-	}
+	f.senders[ch.Name] = f.start(ch, from)
 	return nil
 }
 
 // start runs a sender. It is stopped by what start returns, not by ctx of the
 // caller: senders end after the follower, with time to finish.
-func (f *follower) start(ch config.Channel) *running {
+func (f *follower) start(ch config.Channel, from uint64) *running {
 	ctx, stop := context.WithCancel(context.Background())
 	hard, cut := context.WithCancel(context.Background())
 	r := &running{channel: ch, stop: stop, done: make(chan struct{})}
 	r.cut = func() { stop(); cut() }
 	s := &sender{
-		name: ch.Name, target: &target{cfg: ch, secrets: f.cfg.Secrets}, timeout: f.cfg.Timeout, giveUp: f.cfg.GiveUp,
+		name: ch.Name, next: from, target: &target{cfg: ch, secrets: f.cfg.Secrets}, timeout: f.cfg.Timeout, giveUp: f.cfg.GiveUp,
 		js: f.js, deadLetters: f.deadLetters, log: f.log.With("channel", ch.Name), metrics: f.metrics,
 	}
 	f.wait.Go(func() {

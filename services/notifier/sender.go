@@ -41,8 +41,29 @@ type sender struct {
 	log         *slog.Logger
 	metrics     *metrics
 
+	// next is the first commit that a consumer made now would begin with.
+	next uint64
 	// done is the last message whose outcome is recorded.
 	done key
+}
+
+// ensureConsumer makes the durable consumer of a channel, unless it is there;
+// then it goes on where it is.
+func ensureConsumer(ctx context.Context, js jetstream.JetStream, channel string, from uint64) error {
+	name := streams.SenderConsumer(channel)
+	_, err := js.Consumer(ctx, streams.StreamAlerting, name)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("look up consumer %s: %w", name, err)
+	}
+	cfg := streams.SenderConfig(channel)
+	cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
+	if _, err := js.CreateConsumer(ctx, streams.StreamAlerting, cfg); err != nil {
+		return fmt.Errorf("make consumer %s: %w", name, err)
+	}
+	return nil
 }
 
 // run sends until ctx ends. Hard ends later than ctx, or with it, and cuts off
@@ -63,6 +84,10 @@ func (s *sender) run(ctx, hard context.Context) {
 
 // work reads and sends until ctx ends or the connection fails.
 func (s *sender) work(ctx, hard context.Context, progress func()) error {
+	// Somebody may have deleted it.
+	if err := ensureConsumer(ctx, s.js, s.name, s.next); err != nil {
+		return err
+	}
 	consumer, err := s.js.Consumer(ctx, streams.StreamAlerting, streams.SenderConsumer(s.name))
 	if err != nil {
 		return fmt.Errorf("open consumer %s: %w", streams.SenderConsumer(s.name), err)
@@ -164,6 +189,7 @@ func (s *sender) handle(ctx, hard context.Context, msg jetstream.Msg) error {
 	if err := msg.Ack(); err != nil {
 		return fmt.Errorf("acknowledge commit %d: %w", meta.Sequence.Stream, err)
 	}
+	s.next = meta.Sequence.Stream + 1
 	return nil
 }
 

@@ -569,6 +569,19 @@ func TestChannelsComeAndGo(t *testing.T) {
 	}
 }
 
+func TestDeletedConsumerIsMadeAgain(t *testing.T) {
+	f := setup(t)
+	phone := newSink(t, nil)
+	f.configure(t, webhookAt("phone", phone.URL))
+	f.start(t)
+	first := f.fire(t)
+	streamtest.Eventually(t, 10*time.Second, "a delivery", func() bool { return len(f.deliveries(t, "phone")) == 1 })
+	if err := f.js.DeleteConsumer(t.Context(), streams.StreamAlerting, streams.SenderConsumer("phone")); err != nil {
+		t.Fatal(err)
+	}
+	phone.await(t, firing(first, f.fire(t))...)
+}
+
 // TestMessageBeforeItsChannel shows that the message for a channel which the
 // follower has not heard of yet finds its consumer made.
 func TestMessageBeforeItsChannel(t *testing.T) {
