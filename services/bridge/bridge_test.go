@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +21,7 @@ import (
 
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/bridge"
+	"headwater/services/bridge/login"
 	"headwater/streams"
 	"headwater/streams/natsd"
 	"headwater/streams/streamtest"
@@ -398,6 +401,47 @@ func TestConfigReportsEveryProblem(t *testing.T) {
 	}
 	if err := bridge.DefaultConfig().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
+	}
+}
+
+func TestPasswordComesFromAFile(t *testing.T) {
+	w := newWorld(t)
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.start(t, func(cfg *bridge.Config, _ *bridge.Deps) {
+		cfg.Anonymous, cfg.User, cfg.PasswordFile = login.AnonymousNone, "devices", file
+	})
+	connect := func(password string) error {
+		c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + w.MQTT()).SetClientID("d").
+			SetUsername("devices").SetPassword(password).SetAutoReconnect(false))
+		defer c.Disconnect(0)
+		token := c.Connect()
+		token.WaitTimeout(within)
+		return token.Error()
+	}
+	streamtest.Eventually(t, within, "the right password is taken", func() bool { return connect("s3cret") == nil })
+	if connect("guess") == nil {
+		t.Error("a wrong password was taken")
+	}
+	for name, content := range map[string]string{"missing": "", "empty": "\n"} {
+		cfg := bridge.DefaultConfig()
+		cfg.User, cfg.PasswordFile = "devices", filepath.Join(t.TempDir(), name)
+		if content != "" {
+			if err := os.WriteFile(cfg.PasswordFile, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := bridge.New(cfg, bridge.Deps{
+			JS: w.js, Devices: w.devices, Devices0: w.devices.Conn(), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "password") {
+			t.Errorf("%s file: got %v", name, err)
+		}
 	}
 }
 

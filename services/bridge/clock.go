@@ -31,20 +31,20 @@ type probe struct {
 
 // ask makes a probe each second, as soon as the one before has been taken. It
 // also notices when the stream was made anew.
-func (r *reader) ask(ctx context.Context, stream jetstream.Stream, incarnation time.Time, probes chan<- probe, broken chan<- error) {
+func (r *reader) ask(ctx context.Context, src source, probes chan<- probe, broken chan<- error) {
 	tick := time.NewTicker(clockInterval)
 	defer tick.Stop()
 	for {
 		// The time is taken first: what arrives later may be part of the answer.
 		before := time.Now()
-		info, err := lookAt(ctx, stream)
+		info, err := lookAt(ctx, src.stream)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
 			report(broken, fmt.Errorf("look at stream %s: %w", streams.StreamMQTT, err))
 			return
-		case !info.Created.Equal(incarnation):
+		case !info.Created.Equal(src.incarnation):
 			report(broken, errMadeAnew)
 			return
 		}

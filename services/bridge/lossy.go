@@ -112,7 +112,7 @@ func (l *lossy) store(ctx context.Context) {
 		}
 	}
 	for i, future := range futures {
-		if err := l.settle(ctx, batches[i], future); err != nil {
+		if err := l.confirm(ctx, batches[i], future); err != nil {
 			failure = err
 		}
 	}
@@ -129,8 +129,8 @@ func (l *lossy) store(ctx context.Context) {
 	}
 }
 
-// settle waits for one batch and counts its readings as stored or lost.
-func (l *lossy) settle(ctx context.Context, b pack.Batch, future jetstream.PubAckFuture) error {
+// confirm waits for one batch and counts its readings as stored or lost.
+func (l *lossy) confirm(ctx context.Context, b pack.Batch, future jetstream.PubAckFuture) error {
 	readings := float64(len(b.Batch.GetSeries()))
 	if future == nil {
 		l.svc.metrics.dropped.WithLabelValues(dropStore).Add(readings)

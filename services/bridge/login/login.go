@@ -6,6 +6,7 @@ package login
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -66,7 +67,7 @@ func New(deps Deps) (*Responder, error) {
 		return nil, fmt.Errorf("read the key that signs log-ins: %w", err)
 	}
 	if public, err := key.PublicKey(); err != nil || !nkeys.IsValidPublicAccountKey(public) {
-		return nil, fmt.Errorf("the key that signs log-ins is not the key of an account (its seed begins with SA)")
+		return nil, errors.New("the key that signs log-ins is not the key of an account (its seed begins with SA)")
 	}
 	metrics := promauto.With(deps.Metrics)
 	r := &Responder{
@@ -98,7 +99,7 @@ func (r *Responder) Run(ctx context.Context, nc *nats.Conn, policy Policy) error
 	sub.SetClosedHandler(func(string) { close(closed) })
 	r.flush(ctx, nc)
 	<-ctx.Done()
-	if err := sub.Drain(); err != nil {
+	if sub.Drain() != nil {
 		return nil // The connection is gone, and the subscription with it.
 	}
 	select {
