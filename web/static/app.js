@@ -4,49 +4,52 @@
   'use strict';
   const root = document.documentElement;
 
+  // Going back in the history replaces the content of the page, so elements are
+  // looked up when they are needed.
+
   // Colours: as the system, light, dark.
-  const theme = document.getElementById('theme');
-  if (theme) {
-    const names = { '': 'as the system', light: 'light', dark: 'dark' };
-    const show = () => {
-      const now = root.dataset.theme ?? '';
-      theme.setAttribute('aria-label', `Colours: ${names[now]}`);
-      theme.title = `Colours: ${names[now]}`;
-    };
-    theme.hidden = false;
-    show();
-    theme.addEventListener('click', () => {
-      const order = ['', 'light', 'dark'];
-      const next = order[(order.indexOf(root.dataset.theme ?? '') + 1) % order.length];
-      if (next) root.dataset.theme = next; else delete root.dataset.theme;
-      try {
-        if (next) localStorage.setItem('theme', next); else localStorage.removeItem('theme');
-      } catch { /* storage may be refused */ }
-      show();
-      document.dispatchEvent(new CustomEvent('headwater:theme'));
-    });
-  }
+  const order = ['', 'light', 'dark'];
+  const names = { '': 'as the system', light: 'light', dark: 'dark' };
+  const showTheme = () => {
+    const button = document.getElementById('theme');
+    if (!button) return;
+    button.hidden = false;
+    button.title = `Colours: ${names[root.dataset.theme ?? '']}`;
+    button.setAttribute('aria-label', button.title);
+  };
+  document.addEventListener('click', (event) => {
+    if (!event.target.closest?.('#theme')) return;
+    const next = order[(order.indexOf(root.dataset.theme ?? '') + 1) % order.length];
+    if (next) root.dataset.theme = next; else delete root.dataset.theme;
+    try {
+      if (next) localStorage.setItem('theme', next); else localStorage.removeItem('theme');
+    } catch { /* storage may be refused */ }
+    showTheme();
+    document.dispatchEvent(new CustomEvent('headwater:theme'));
+  });
+  showTheme();
 
   // The live stream: say whether it runs, and begin again when the first
   // attempt failed (later ones are htmx's).
-  const link = document.getElementById('link');
-  const tell = (state, text) => {
+  const words = { live: 'live', lost: 'reconnecting' };
+  const tell = (state) => {
+    const link = document.getElementById('link');
     if (!link || link.dataset.state === state) return;
     link.dataset.state = state;
-    link.querySelector('.link-text').textContent = text;
+    link.querySelector('.link-text').textContent = words[state];
   };
   let again = 0;
   const feedIs = (event) => event.target?.id === 'feed';
   document.addEventListener('htmx:sse:after:connection', (event) => {
-    if (feedIs(event)) { clearTimeout(again); tell('live', 'live'); }
+    if (feedIs(event)) { clearTimeout(again); tell('live'); }
   });
   document.addEventListener('htmx:sse:before:connection', (event) => {
-    if (feedIs(event) && event.detail.connection.attempt > 0) tell('lost', 'reconnecting');
+    if (feedIs(event) && event.detail.connection.attempt > 0) tell('lost');
   });
-  document.addEventListener('htmx:sse:error', (event) => { if (feedIs(event)) tell('lost', 'reconnecting'); });
+  document.addEventListener('htmx:sse:error', (event) => { if (feedIs(event)) tell('lost'); });
   const retry = (event) => {
     if (!feedIs(event)) return;
-    tell('lost', 'reconnecting');
+    tell('lost');
     clearTimeout(again);
     again = setTimeout(() => htmx.trigger('#feed', 'headwater:reconnect'), 3000);
   };
@@ -79,5 +82,9 @@
     }
     setTimeout(() => { button.textContent = 'Copy'; }, 2000);
   });
-  if (navigator.clipboard) document.querySelectorAll('button[data-copy]').forEach((button) => { button.hidden = false; });
+  const showCopy = () => {
+    if (navigator.clipboard) document.querySelectorAll('button[data-copy]').forEach((button) => { button.hidden = false; });
+  };
+  showCopy();
+  document.addEventListener('htmx:after:swap', () => { showTheme(); showCopy(); });
 })();

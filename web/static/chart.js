@@ -283,7 +283,7 @@
       text += ` · ${(date.toDateString() === new Date().toDateString() ? seconds : moment).format(date)}`;
       const at = data[0][i] * 1000;
       const e = this.episodes.find((x) => Date.parse(x.start) <= at && (!x.end || at <= Date.parse(x.end)));
-      if (e && index !== null && index !== undefined) text += ` · ${e.sentence}`;
+      if (e && index !== null && index !== undefined) text += ` · ${e.sentence.replace(/[\u0000-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, ' ')}`;
       this.read.textContent = text;
     }
 

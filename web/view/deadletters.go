@@ -25,7 +25,7 @@ func deadLettersURL(q DeadLetterQuery) string {
 // why returns what the service said, or else what the reason means.
 func why(l DeadLetter) string {
 	if l.Detail != "" {
-		return l.Detail
+		return plain(l.Detail)
 	}
 	return reasonWords(l.Reason)
 }

@@ -68,7 +68,7 @@ func (v Value) String() string {
 		}
 		return "off"
 	case KindText:
-		return v.Text
+		return plain(v.Text)
 	}
 	return "–"
 }

@@ -22,9 +22,9 @@ type curve struct {
 	Line, Band, Label string
 }
 
-// sparkline lays out slots on the quarter of an hour that ends with the newest
-// one.
-func sparkline(name, unit string, slots []Slot) curve {
+// sparkline lays out the slots of a metric, in the unit of it, on the quarter of
+// an hour that ends with the newest one.
+func sparkline(name, of string, slots []Slot) curve {
 	if len(slots) == 0 {
 		return curve{}
 	}
@@ -32,10 +32,7 @@ func sparkline(name, unit string, slots []Slot) curve {
 	for _, s := range slots {
 		low, high = min(low, s.Min), max(high, s.Max)
 	}
-	label := name + ", last 15 minutes: " + FormatNumber(low) + " to " + FormatNumber(high)
-	if unit != "" {
-		label += " " + unit
-	}
+	label := name + ", last 15 minutes: " + FormatNumber(low) + " to " + FormatNumber(high) + unit(of)
 	// Noise of a hundredth shall not look like a mountain.
 	if least := 0.02 * max(math.Abs(low), math.Abs(high)); high-low < least {
 		middle := (low + high) / 2

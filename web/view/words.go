@@ -59,7 +59,39 @@ func unit(u string) string {
 	if u == "" {
 		return ""
 	}
+	u = plain(u)
+	if r := []rune(u); len(r) > maxUnit {
+		u = string(r[:maxUnit]) + "…"
+	}
 	return "\u00a0" + u
+}
+
+// maxUnit is the longest unit that is shown whole, in characters.
+const maxUnit = 16
+
+// plain returns a text that devices or people wrote as one that cannot change
+// how the text around it is shown: control characters and those that turn the
+// direction of writing become visible.
+func plain(s string) string {
+	odd := func(r rune) bool {
+		return unicode.IsControl(r) && r != '\n' && r != '\t' || bidi(r) || r == '\u2028' || r == '\u2029'
+	}
+	if strings.IndexFunc(s, odd) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if odd(r) {
+			b.WriteString(codePoint(r))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func codePoint(r rune) string {
+	return "⟨" + strings.ToUpper(strconv.FormatInt(int64(r), 16)) + "⟩"
 }
 
 func plural(n int, one, many string) string {
@@ -108,7 +140,7 @@ func payloadText(b []byte) (text string, isText bool) {
 				s.WriteRune(r)
 				readable++
 			default:
-				s.WriteString("⟨" + strings.ToUpper(strconv.FormatInt(int64(r), 16)) + "⟩")
+				s.WriteString(codePoint(r))
 			}
 		}
 		if total := utf8.RuneCount(cut); readable*10 >= total*7 {

@@ -90,7 +90,7 @@ func TestSparklineKeepsSpikes(t *testing.T) {
 	if !strings.Contains(c.Band, " 3.0") { // the top of the drawing
 		t.Errorf("the spike is not in %s", c.Band)
 	}
-	if want := "temperature, last 15 minutes: 1 to 9 °C"; c.Label != want {
+	if want := "temperature, last 15 minutes: 1 to 9\u00a0°C"; c.Label != want {
 		t.Errorf("the label is %q, want %q", c.Label, want)
 	}
 	if c := sparkline("x", "", nil); c.Line != "" {
@@ -107,6 +107,19 @@ func TestStartCommands(t *testing.T) {
 		if got := (Start{MQTT: mqtt}).MQTTCommand(); got != want {
 			t.Errorf("%q: %s, want %s", mqtt, got, want)
 		}
+	}
+}
+
+func TestPlain(t *testing.T) {
+	for in, want := range map[string]string{
+		"21 °C": "21 °C", "a\u202eb\x00\u2028c\u200f": "a⟨202E⟩b⟨0⟩⟨2028⟩c⟨200F⟩", "two\nlines": "two\nlines", "שלום": "שלום",
+	} {
+		if got := plain(in); got != want {
+			t.Errorf("%q is %q, want %q", in, got, want)
+		}
+	}
+	if got := unit(strings.Repeat("x", 50)); got != "\u00a0xxxxxxxxxxxxxxxx…" {
+		t.Errorf("a long unit is %q", got)
 	}
 }
 
