@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/internal/influx"
 	"headwater/services/simulator"
 	"headwater/streams"
 )
@@ -44,9 +45,32 @@ func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (er
 			}
 		}
 	}
-	if err := s.folder.setDemo(*asked); err != nil {
-		return fmt.Errorf("remember the demo in the data folder: %w", err)
+	if *asked {
+		if err := s.folder.setDemo(true); err != nil {
+			return fmt.Errorf("remember the demo in the data folder: %w", err)
+		}
 	}
-	s.demo = *asked
+	s.demo, s.endDemo = *asked, !*asked
 	return nil
+}
+
+// forgetDemo removes the history of the demo's devices, and then the mark of
+// the demo, so that a failure on the way is made good the next time.
+func (s *standalone) forgetDemo(ctx context.Context) error {
+	if !s.endDemo {
+		return nil
+	}
+	client, err := influx.New(s.cfg.Writer.Influx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	err = client.Exec(ctx, client.Database(), `DROP SERIES FROM /.*/ WHERE "site" = $site`, influx.Params{"site": simulator.DemoSite})
+	if err != nil && s.influx == nil {
+		// InfluxDB 2 and 3 do not know this statement.
+		s.process.Log.Warn("InfluxDB keeps the history of the demo's devices until its retention ends", "err", err)
+	} else if err != nil {
+		return fmt.Errorf("remove the history of the demo: %w", err)
+	}
+	return s.folder.setDemo(false)
 }

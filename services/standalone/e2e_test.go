@@ -105,11 +105,11 @@ func TestEndToEnd(t *testing.T) {
 			t.Errorf("call: %s", call)
 		}
 		var alerts struct {
-			Alerts []struct{ Rule, Device, State string }
+			Active []struct{ Rule, Device, State string }
 		}
 		streamtest.Eventually(t, 10*time.Second, "the alert in the API", func() bool {
 			getJSON(t, at.HTTP+"/api/v1/alerts", &alerts)
-			return len(alerts.Alerts) == 1 && alerts.Alerts[0].State == "firing" && alerts.Alerts[0].Rule == "too-warm"
+			return len(alerts.Active) == 1 && alerts.Active[0].State == "firing" && alerts.Active[0].Rule == "too-warm"
 		})
 	})
 	t.Run("what does not decode is a dead letter and stops nothing", func(t *testing.T) {

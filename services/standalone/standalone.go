@@ -58,6 +58,7 @@ type standalone struct {
 	nats    *natsd.Server
 	influx  *influxd.Server
 	demo    bool
+	endDemo bool
 	closers []func() error
 }
 
@@ -86,16 +87,15 @@ func (s *standalone) open(ctx context.Context) (err error) {
 	if err := s.openNATS(ctx); err != nil {
 		return err
 	}
-	if s.cfg.Writer.Influx.URL != "" {
-		return nil
+	if s.cfg.Writer.Influx.URL == "" {
+		s.influx, err = influxd.Start(influxd.Config{Dir: s.folder.influx(), Log: s.log("influxdb")})
+		if err != nil {
+			return err
+		}
+		s.onClose(s.influx.Close)
+		s.cfg.Writer.Influx.URL = s.influx.URL()
 	}
-	s.influx, err = influxd.Start(influxd.Config{Dir: s.folder.influx(), Log: s.log("influxdb")})
-	if err != nil {
-		return err
-	}
-	s.onClose(s.influx.Close)
-	s.cfg.Writer.Influx.URL = s.influx.URL()
-	return nil
+	return s.forgetDemo(ctx)
 }
 
 func (s *standalone) log(service string) *slog.Logger {
