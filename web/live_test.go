@@ -412,6 +412,22 @@ func TestLiveDevice(t *testing.T) {
 	eventually(t, "all streams are forgotten", func() bool { return s.Clients() == 0 && source.feeds.Load() == 0 })
 }
 
+// TestLiveOutlivesReadTimeout shows that a server's time limit for reading a
+// request does not end its streams.
+func TestLiveOutlivesReadTimeout(t *testing.T) {
+	source := newSource()
+	s, _, _ := serve(t, source)
+	server := httptest.NewUnstartedServer(s.Handler())
+	server.Config.ReadTimeout = frameEvery / 2
+	server.Start()
+	t.Cleanup(server.Close)
+	r := open(t, server.URL+"/live/devices/s/d")
+	for v := range 4 { // one frame each
+		source.set(float64(4240 + v))
+		r.until(t, fmt.Sprint(4240+v))
+	}
+}
+
 func TestLiveOverviewSendsRows(t *testing.T) {
 	source := newSource()
 	_, url, _ := serve(t, source)

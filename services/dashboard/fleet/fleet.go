@@ -27,11 +27,13 @@ const (
 )
 
 // Silence: a device is silent when it has not reported for longer than
-// silentIntervals times its usual interval, at least silentMin; of a device that
-// reported once it is not known, and silentUnknown holds.
+// silentIntervals times its usual interval, at least silentMin. The interval of
+// a device with fewer than silentReports reports is not known yet; it is given
+// silentUnknown at least.
 const (
 	silentIntervals = 3
-	silentMin       = time.Minute
+	silentMin       = 2 * time.Minute
+	silentReports   = 10
 	silentUnknown   = 15 * time.Minute
 )
 
@@ -76,7 +78,8 @@ type device struct {
 	name
 	search   string // what a query's text is looked for in, in lower case
 	seen     int64  // latest arrival; 0 for none
-	interval int64  // usual time between arrivals; 0 for unknown
+	interval int64  // usual time between arrivals
+	reports  int    // arrivals, counted up to silentReports
 	first    time.Time
 	metrics  []*metric // by name
 	firing   []view.Alert
@@ -293,6 +296,7 @@ func (d *device) reported(arrival int64) {
 	if arrival <= d.seen {
 		return
 	}
+	d.reports = min(d.reports+1, silentReports)
 	if d.seen != 0 {
 		d.interval = max(arrival-d.seen, d.interval-d.interval/20)
 	}
@@ -303,10 +307,11 @@ func (d *device) state(clock int64) view.State {
 	if len(d.firing) > 0 {
 		return view.StateFiring
 	}
-	patience := int64(silentUnknown)
-	if d.interval != 0 {
-		patience = max(int64(silentMin), silentIntervals*d.interval)
+	least := silentMin
+	if d.reports < silentReports {
+		least = silentUnknown
 	}
+	patience := max(int64(least), silentIntervals*d.interval)
 	if d.seen == 0 || clock-d.seen > patience {
 		return view.StateSilent
 	}

@@ -117,8 +117,8 @@ func TestSilence(t *testing.T) {
 	if s := state(last + 30*time.Second); s != view.StateOK {
 		t.Errorf("once a second, 30 s later: %s", s)
 	}
-	if s := state(last + 2*time.Minute); s != view.StateSilent {
-		t.Errorf("once a second, 2 min later: %s", s)
+	if s := state(last + 3*time.Minute); s != view.StateSilent {
+		t.Errorf("once a second, 3 min later: %s", s)
 	}
 	f.SetFiring("s", "d", []view.Alert{{ID: "a"}})
 	if s := only(t, f, "d", t0).State; s != view.StateFiring {

@@ -1,0 +1,53 @@
+// Command dashboard serves the pages and the API. Run as many as people need,
+// behind a load balancer that asks /readyz; each follows the streams for itself.
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"headwater/services/dashboard"
+	"headwater/services/internal/process"
+)
+
+type config struct {
+	process.AdminConfig `embed:""`
+	process.NATSConfig  `embed:""`
+	HTTP                string           `name:"http" help:"Address of the pages and of /api/v1." default:"127.0.0.1:8080" env:"HEADWATER_HTTP"`
+	Service             dashboard.Config `embed:""`
+}
+
+func main() {
+	os.Exit(process.Main("dashboard", "Shows devices, history, alerts and the pipeline, live.", run))
+}
+
+// run serves the dashboard until ctx ends. It does not wait for the streams:
+// pages say what is missing.
+func run(ctx context.Context, p *process.Process, cfg config) error {
+	nc, js, err := p.Connect(cfg.NATSConfig)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	service, err := dashboard.New(cfg.Service, dashboard.Deps{JS: js, Log: p.Log, Metrics: p.Metrics})
+	if err != nil {
+		return err
+	}
+	admin, err := p.Admin(cfg.AdminConfig)
+	if err != nil {
+		return err
+	}
+	l, err := process.Listen(cfg.HTTP)
+	if err != nil {
+		return err
+	}
+	return p.Run(ctx, admin,
+		process.Part{Name: "dashboard", Run: service.Run, Ready: service.Ready},
+		process.Part{Name: "http", Run: func(ctx context.Context) error {
+			return process.Serve(ctx, l, service.Handler(), p.Log, grace)
+		}})
+}
+
+// grace is how long requests in flight may take to finish at the end.
+const grace = 5 * time.Second
