@@ -339,9 +339,6 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, key string, open
 	}
 	defer s.hub.unsubscribe(c)
 	control := http.NewResponseController(w)
-	// A deadline for reading the request would end the stream when it passes.
-	// A writer without deadlines has none to lift.
-	_ = control.SetReadDeadline(time.Time{})
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
