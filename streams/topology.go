@@ -190,7 +190,9 @@ func writerConsumers(lanes int) map[string][]jetstream.ConsumerConfig {
 		durables[StreamDerived] = append(durables[StreamDerived], jetstream.ConsumerConfig{
 			Durable: WriterDerivedConsumer(lane), Description: "Summaries on their way into InfluxDB, in order.",
 			FilterSubject: DerivedSubject(lane), AckPolicy: jetstream.AckExplicitPolicy,
-			AckWait: ackWait, MaxDeliver: -1, MaxAckPending: writerMaxAckPending,
+			// One at a time over all writers: a higher revision of a summary must not
+			// be overwritten by a lower one.
+			AckWait: ackWait, MaxDeliver: -1, MaxAckPending: 1,
 		})
 	}
 	return durables

@@ -50,6 +50,15 @@ type running struct {
 	done      chan struct{}
 }
 
+// finish stops the sender and returns when it has stopped; an attempt in the
+// middle gets its time.
+func (r *running) finish() {
+	r.stop()
+	patience := time.AfterFunc(finishTime, r.cut)
+	defer patience.Stop()
+	<-r.done
+}
+
 // prepare brings the follower to where it can say that no message will be lost.
 // The lane may start after it.
 func (f *follower) prepare(ctx context.Context, incarnation time.Time) error {
@@ -293,8 +302,7 @@ func (f *follower) want(ctx context.Context, ch config.Channel, from uint64) err
 		return err
 	}
 	if before != nil {
-		before.cut()
-		<-before.done
+		before.finish()
 		f.log.Info("channel changed", "channel", ch.Name, "type", ch.Type)
 	} else {
 		f.log.Info("channel is sent to", "channel", ch.Name, "type", ch.Type)

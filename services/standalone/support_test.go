@@ -183,9 +183,12 @@ func startChild(tb testing.TB, dir string, env ...string) (Addresses, *exec.Cmd)
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	// A child that does not start is killed, which ends the wait for its line.
+	patience := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer patience.Stop()
 	var at Addresses
 	if err := json.NewDecoder(stdout).Decode(&at); err != nil {
-		tb.Fatalf("standalone did not start: %v", err)
+		tb.Fatalf("standalone did not start within a minute: %v", err)
 	}
 	return at, cmd
 }

@@ -41,10 +41,6 @@ func newWorld(t *testing.T) *world {
 	s := streamtest.Run(t)
 	s.Ensure(t, lanes)
 	w := &world{t: t, server: s, js: s.JS(t), influx: newFake(t), want: make(map[string]string), next: 1_700_000_000_000_000_000}
-	for lane := range lanes {
-		// One at a time is what keeps the summaries of a lane in order.
-		w.update(streams.StreamDerived, streams.WriterDerivedConsumer(lane), func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 1 })
-	}
 	return w
 }
 

@@ -543,7 +543,19 @@ func (r *runner) snapshotIfDue(ctx context.Context) error {
 	if since.readings < snapshotReadings && since.messages < snapshotMessages && time.Since(since.at) < snapshotEvery {
 		return nil
 	}
+	if err := r.commitRest(ctx); err != nil {
+		return err
+	}
 	return r.snapshot(ctx)
+}
+
+// commitRest commits what the state has taken in since the last commit, outputs
+// or not: a commit also carries counts, which a snapshot leaves out.
+func (r *runner) commitRest(ctx context.Context) error {
+	if r.machine.Pending() == 0 && r.applied == r.committed {
+		return nil
+	}
+	return r.commit(ctx, nil)
 }
 
 // finish commits what waits and stores the state, so that the next owner has
@@ -552,10 +564,8 @@ func (r *runner) finish(ctx context.Context) error {
 	if r.config.Revision == 0 {
 		return nil
 	}
-	if r.machine.Pending() > 0 {
-		if err := r.commit(ctx, nil); err != nil {
-			return err
-		}
+	if err := r.commitRest(ctx); err != nil {
+		return err
 	}
 	if r.sinceSnapshot.messages == 0 {
 		return nil
