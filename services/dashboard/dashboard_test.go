@@ -111,7 +111,7 @@ func (r *rig) publish(m *nats.Msg, err error) {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	ctx, cancel := context.WithTimeout(r.tb.Context(), within)
 	defer cancel()
 	if _, err := r.js.PublishMsg(ctx, m); err != nil {
 		r.tb.Fatal(err)
@@ -133,7 +133,7 @@ func (r *rig) clock(lane int, at time.Time) {
 
 func (r *rig) put(bucket, key string, value []byte) {
 	r.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	ctx, cancel := context.WithTimeout(r.tb.Context(), within)
 	defer cancel()
 	kv, err := r.js.KeyValue(ctx, bucket)
 	if err != nil {

@@ -174,9 +174,9 @@ type watcher struct {
 	js     jetstream.JetStream
 	log    *slog.Logger
 	bucket string
-	// handle takes one entry; the value is nil when the key was removed. It is
-	// called from one goroutine.
-	handle func(key string, value []byte)
+	// handle takes one entry; the value is nil when the key was removed, and at is
+	// when it was put or removed. It is called from one goroutine.
+	handle func(key string, value []byte, at time.Time)
 
 	mu     sync.Mutex // guards what follows
 	loaded bool
@@ -245,9 +245,9 @@ func (w *watcher) read(ctx context.Context) error {
 				w.loaded, w.err = true, nil
 				w.mu.Unlock()
 			case entry.Operation() == jetstream.KeyValuePut:
-				w.handle(entry.Key(), entry.Value())
+				w.handle(entry.Key(), entry.Value(), entry.Created())
 			default:
-				w.handle(entry.Key(), nil)
+				w.handle(entry.Key(), nil, entry.Created())
 			}
 		}
 	}

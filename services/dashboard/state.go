@@ -159,7 +159,7 @@ func (s *Service) onAlerting(m message) {
 }
 
 // onAlert takes in an entry of the projection of alerts.
-func (s *Service) onAlert(key string, value []byte) {
+func (s *Service) onAlert(key string, value []byte, _ time.Time) {
 	if value == nil {
 		if removed, firing, ok := s.book.RemoveAlert(key); ok {
 			s.fleet.SetFiring(removed.Site, removed.Device, firing)
@@ -197,10 +197,10 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 }
 
 // onDevice takes in an entry of the device registry.
-func (s *Service) onDevice(key string, value []byte) {
+func (s *Service) onDevice(key string, value []byte, when time.Time) {
 	if value == nil {
 		if site, device, ok := strings.Cut(key, "."); ok {
-			s.fleet.Forget(site, device)
+			s.fleet.Forget(site, device, when)
 		}
 		return
 	}

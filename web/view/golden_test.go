@@ -1,7 +1,6 @@
 package view_test
 
 import (
-	"context"
 	"flag"
 	"os"
 	"path/filepath"
@@ -45,7 +44,7 @@ func pages(t *testing.T, state fixture.State) map[string]templ.Component {
 		"alerts":   view.AlertsPage(alerts),
 		"pipeline": view.PipelinePage(pipeline),
 	}
-	if letters, err := s.DeadLetters(context.Background(), view.DeadLetterQuery{Size: 25}); err == nil {
+	if letters, err := s.DeadLetters(t.Context(), view.DeadLetterQuery{Size: 25}); err == nil {
 		out["deadletters"] = view.DeadLettersPage(view.DeadLettersFacts{Letters: letters})
 	}
 	if len(overview.Devices.Items) > 0 {

@@ -50,3 +50,15 @@ func grouped(consumers []Consumer) []Consumer {
 	}
 	return out
 }
+
+// influxNote says where InfluxDB is, which one it is and how fast it answers.
+func influxNote(i Influx) string {
+	note := i.URL
+	if i.Version != "" {
+		note += " · " + i.Version
+	}
+	if i.Problem == "" && i.Latency > 0 {
+		note += " · " + FormatDuration(i.Latency)
+	}
+	return note
+}

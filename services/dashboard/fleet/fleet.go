@@ -56,7 +56,8 @@ type Reading struct {
 type Fleet struct {
 	mu      sync.RWMutex // guards what follows and all devices
 	devices map[name]*device
-	order   []*device // by site and device, numbers by value
+	order   []*device      // by site and device, numbers by value
+	gone    map[name]int64 // when a device was removed, in nanoseconds
 	feeds   map[name][]*Feed
 	firing  map[name][]view.Alert // also of devices that are not known yet
 	rates   [rateSeconds]second
@@ -104,7 +105,7 @@ type slot struct {
 
 // New returns an empty memory. DemoSite names the site of the demo's devices.
 func New(demoSite string) *Fleet {
-	return &Fleet{devices: make(map[name]*device), feeds: make(map[name][]*Feed), firing: make(map[name][]view.Alert), demos: demoSite}
+	return &Fleet{devices: make(map[name]*device), gone: make(map[name]int64), feeds: make(map[name][]*Feed), firing: make(map[name][]view.Alert), demos: demoSite}
 }
 
 // Version returns a number that changes with everything that changes.
@@ -148,10 +149,16 @@ func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 		metric *metric
 		feeds  []*Feed
 		used   bool
+		gone   bool
 	}
 	places := make([]place, len(batch))
 	for i, s := range batch {
-		d := f.device(name{s.Site, s.Device})
+		n := name{s.Site, s.Device}
+		if removed, ok := f.gone[n]; ok && arrival <= removed {
+			places[i].gone = true
+			continue
+		}
+		d := f.device(n)
 		if d == nil {
 			continue
 		}
@@ -168,7 +175,9 @@ func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 		count++
 		p := &places[r.Series]
 		if p.metric == nil {
-			f.dropped++
+			if !p.gone {
+				f.dropped++
+			}
 			continue
 		}
 		if !p.used {
@@ -219,15 +228,20 @@ func (f *Fleet) Know(site, dev string, first time.Time, metrics []Series) {
 	f.version++
 }
 
-// Forget removes a device.
-func (f *Fleet) Forget(site, dev string) {
+// Forget removes a device that people removed at that time, with all that it
+// said before. What it says later makes it known again.
+func (f *Fleet) Forget(site, dev string, at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	d := f.devices[name{site, dev}]
-	if d == nil {
+	n := name{site, dev}
+	if len(f.gone) < maxDevices {
+		f.gone[n] = at.UnixNano()
+	}
+	d := f.devices[n]
+	if d == nil || d.seen > at.UnixNano() {
 		return
 	}
-	delete(f.devices, d.name)
+	delete(f.devices, n)
 	f.order = slices.DeleteFunc(f.order, func(o *device) bool { return o == d })
 	f.version++
 }

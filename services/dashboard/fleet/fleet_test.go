@@ -139,10 +139,17 @@ func TestADeviceThatNobodyHeardIsSilentAndMayFire(t *testing.T) {
 	if d.State != view.StateFiring || e.State != view.StateSilent || !d.LastSeen.IsZero() || d.Metrics[0].Kind != view.KindFlag || d.Metrics[0].Unit != "%" {
 		t.Errorf("%+v %+v", d, e)
 	}
-	f.Forget("s", "d")
+	f.Forget("s", "d", t0)
 	if _, ok := f.Device("s", "d", t0); ok {
-		t.Error("a forgotten device is known")
+		t.Error("a removed device is known")
 	}
+	say(f, "d", "m", t0.Add(-time.Second), view.Number(1)) // the stream is read from before
+	if _, ok := f.Device("s", "d", t0); ok || f.Dropped() != 0 {
+		t.Error("what a removed device said makes it known again")
+	}
+	say(f, "d", "m", t0.Add(time.Second), view.Number(1))
+	f.Forget("s", "d", t0) // told late
+	only(t, f, "d", t0)
 }
 
 func TestDevicesAreOrderedAndPaged(t *testing.T) {
