@@ -55,7 +55,9 @@
       this.u = null;
       this.dirty = false;
       this.plot.tabIndex = 0;
+      // Read aloud what the keys choose, not what comes by itself.
       this.plot.addEventListener('keydown', (event) => this.key(event));
+      this.plot.addEventListener('blur', () => { this.read.ariaLive = 'off'; });
       new ResizeObserver(() => this.resize()).observe(this.plot);
     }
 
@@ -290,6 +292,7 @@
     key(event) {
       if (!this.u || !['ArrowLeft', 'ArrowRight', 'Home', 'End', 'Escape'].includes(event.key)) return;
       event.preventDefault();
+      this.read.ariaLive = 'polite';
       const x = this.u.data[0];
       if (!x.length) return;
       if (event.key === 'Escape') { this.u.setCursor({ left: -10, top: -10 }); return; }
