@@ -10,12 +10,10 @@ import (
 	"headwater/services/rule"
 )
 
-func number(v float64) *float64 { return &v }
-
 func tooWarm() rule.Rule {
 	return rule.Rule{
 		Name: "too-warm", Description: "It is too warm.", Match: rule.Match{Site: "hall-*", Device: "door-[0-9]?", Metric: "temperature"},
-		Detector: rule.Limit, Above: number(30), Below: number(-5), Hysteresis: 1, For: 2 * time.Minute, Notify: []string{"phone"},
+		Detector: rule.Limit, Above: new(30.0), Below: new(-5.0), Hysteresis: 1, For: 2 * time.Minute, Notify: []string{"phone"},
 	}.WithDefaults()
 }
 
@@ -67,9 +65,9 @@ func TestEqual(t *testing.T) {
 		"name":       func(r *rule.Rule) { r.Name = "x" },
 		"match":      func(r *rule.Rule) { r.Match.Site = "x" },
 		"detector":   func(r *rule.Rule) { r.Detector = rule.Rate },
-		"above":      func(r *rule.Rule) { r.Above = number(31) },
+		"above":      func(r *rule.Rule) { r.Above = new(31.0) },
 		"no above":   func(r *rule.Rule) { r.Above = nil },
-		"below":      func(r *rule.Rule) { r.Below = number(0) },
+		"below":      func(r *rule.Rule) { r.Below = new(0.0) },
 		"hysteresis": func(r *rule.Rule) { r.Hysteresis = 2 },
 		"for":        func(r *rule.Rule) { r.For = 0 },
 		"rise":       func(r *rule.Rule) { r.Rise = 1 },
@@ -128,15 +126,15 @@ func TestValidate(t *testing.T) {
 		"no detector":           {rule.Rule{Name: "a"}.WithDefaults(), func(*rule.Rule) {}, "detector: is missing"},
 		"other detector":        {tooWarm(), func(r *rule.Rule) { r.Detector = "magic" }, `detector: "magic" is not a detector`},
 		"no bound":              {tooWarm(), func(r *rule.Rule) { r.Above, r.Below = nil, nil }, "above: is missing"},
-		"nan":                   {tooWarm(), func(r *rule.Rule) { r.Above = number(math.NaN()) }, "above: is not a finite"},
-		"inf":                   {tooWarm(), func(r *rule.Rule) { r.Below = number(math.Inf(-1)) }, "below: is not a finite"},
-		"crossed":               {tooWarm(), func(r *rule.Rule) { r.Below = number(30) }, "below: 30 is not less than above"},
+		"nan":                   {tooWarm(), func(r *rule.Rule) { r.Above = new(math.NaN()) }, "above: is not a finite"},
+		"inf":                   {tooWarm(), func(r *rule.Rule) { r.Below = new(math.Inf(-1)) }, "below: is not a finite"},
+		"crossed":               {tooWarm(), func(r *rule.Rule) { r.Below = new(30.0) }, "below: 30 is not less than above"},
 		"hysteresis":            {tooWarm(), func(r *rule.Rule) { r.Hysteresis = -1 }, "hysteresis: -1 is negative"},
 		"hysteresis nan":        {tooWarm(), func(r *rule.Rule) { r.Hysteresis = math.NaN() }, "hysteresis: is not a finite"},
 		"hysteresis too wide":   {tooWarm(), func(r *rule.Rule) { r.Hysteresis = 18 }, "hysteresis: 18 leaves no value"},
 		"for":                   {tooWarm(), func(r *rule.Rule) { r.For = -1 }, "for: -1ns is out of range"},
 		"rise in a limit":       {tooWarm(), func(r *rule.Rule) { r.Rise = 1 }, "rise: belongs to detector rate"},
-		"above in a rate":       {doorLeftOpen(), func(r *rule.Rule) { r.Above = number(1) }, "above: belongs to detector limit"},
+		"above in a rate":       {doorLeftOpen(), func(r *rule.Rule) { r.Above = new(1.0) }, "above: belongs to detector limit"},
 		"no rise":               {doorLeftOpen(), func(r *rule.Rule) { r.Rise, r.Fall = 0, 0 }, "rise: is missing"},
 		"negative fall":         {doorLeftOpen(), func(r *rule.Rule) { r.Fall = -2 }, "fall: -2 is negative"},
 		"no within":             {doorLeftOpen(), func(r *rule.Rule) { r.Within = 0 }, "within: is missing"},
@@ -155,8 +153,7 @@ func TestValidate(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Fatalf("got %v, want %q", err, tc.want)
 			}
-			var field *rule.FieldError
-			if !errors.As(err, &field) {
+			if _, ok := errors.AsType[*rule.FieldError](err); !ok {
 				t.Fatalf("%v is not a FieldError", err)
 			}
 		})

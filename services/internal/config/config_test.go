@@ -19,8 +19,6 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func number(v float64) *float64 { return &v }
-
 func TestParse(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("testdata", "whole.yaml"))
 	if err != nil {
@@ -40,12 +38,12 @@ func TestParse(t *testing.T) {
 			},
 			{
 				Name: "too-warm", Match: rule.Match{Site: "*", Device: "*", Metric: "*"}, Detector: rule.Limit,
-				Above: number(30), Below: number(-5.5), Hysteresis: 1, For: 2 * time.Minute, Silence: 36 * time.Hour,
+				Above: new(30.0), Below: new(-5.5), Hysteresis: 1, For: 2 * time.Minute, Silence: 36 * time.Hour,
 				Severity: rule.Warning,
 			},
 			{
 				Name: "quiet", Match: rule.Match{Site: "*", Device: "*", Metric: "*"}, Detector: rule.Limit,
-				Above: number(10), Silence: time.Hour, Severity: rule.Info, Notify: []string{},
+				Above: new(10.0), Silence: time.Hour, Severity: rule.Info, Notify: []string{},
 			},
 		},
 		Channels: []config.Channel{
@@ -164,6 +162,31 @@ func TestHostileTexts(t *testing.T) {
 				t.Errorf("took %v", took)
 			}
 		})
+	}
+}
+
+// TestNoMessageHoldsASecret breaks the text in many ways around a secret.
+func TestNoMessageHoldsASecret(t *testing.T) {
+	before := []string{
+		"", "@", "`", "!", "!!", "&", "*", "%", "|", "> ", "[", "{", `"`, "'", "? ", "- ", ": ", "<<: *", "!hunter2 ", "\t", "#",
+		"key: ", `"\x`, "!!binary ", "|9", ">+-",
+	}
+	after := []string{
+		"", "\n x", "]", "}", `"`, ": a: b", "\n- b", " : : :", "\n\tx", `\q"`, "]]", "\n  - x\n y",
+	}
+	frames := []string{
+		"channels:\n  - name: a\n    type: ntfy\n    url: %\n", "channels: [{name: a, type: ntfy, url: %}]", "url: %\n",
+		"channels:\n  - {name: a, type: shoutrrr, url: %}\n  - {name: a, type: webhook, url: %, resolved: %}\n",
+	}
+	for _, b := range before {
+		for _, a := range after {
+			for _, frame := range frames {
+				text := strings.ReplaceAll(frame, "%", b+"https://ntfy.sh/hunter2"+a)
+				if _, err := config.Parse("secret.yaml", []byte(text)); err != nil && strings.Contains(err.Error(), "hunter2") {
+					t.Errorf("%q: %v", text, err)
+				}
+			}
+		}
 	}
 }
 

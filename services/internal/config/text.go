@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,10 +51,11 @@ func (r *reader) root(text []byte) ast.Node {
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		// The text of the error itself would quote lines around it, and a line
+		// The error quotes lines around it, its message words of them, and either
 		// may hold a secret.
 		if e, ok := errors.AsType[yaml.Error](err); ok && e.GetToken() != nil {
-			r.problem(e.GetToken().Position.Line, "", "is not YAML: %s", e.GetMessage())
+			what, _, _ := strings.Cut(e.GetMessage(), `"`)
+			r.problem(e.GetToken().Position.Line, "", "is not YAML: %s", strings.TrimRight(what, " :"))
 		} else {
 			r.problem(1, "", "is not YAML")
 		}
@@ -164,7 +166,7 @@ func (r *reader) object(v value, allowed ...string) *object {
 			continue
 		}
 		name, path := key.Value, join(v.path, key.Value)
-		if !contains(allowed, name) {
+		if !slices.Contains(allowed, name) {
 			known := nearest(name, allowed)
 			r.problem(line(key), join(v.path, clip(name)), "is not a field here%s", suggestion(known, allowed))
 			o.failed[known] = true
@@ -339,15 +341,6 @@ func kind(n ast.Node) string {
 	default:
 		return "something else"
 	}
-}
-
-func contains(all []string, s string) bool {
-	for _, a := range all {
-		if a == s {
-			return true
-		}
-	}
-	return false
 }
 
 // suggestion ends a message about a name that is not known.

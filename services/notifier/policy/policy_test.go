@@ -184,8 +184,6 @@ func TestOnce(t *testing.T) {
 	walk(policy.Entry{}, map[string]int{}, nil)
 }
 
-func number(v float64) *float64 { return &v }
-
 func TestTexts(t *testing.T) {
 	at := func(s string) int64 {
 		m, err := time.Parse(time.RFC3339, s)
@@ -198,19 +196,19 @@ func TestTexts(t *testing.T) {
 		Rule: "door-left-open", Description: "A door seems to be open.", Severity: rule.Critical,
 		Site: "demo", Device: "door-07", Metric: "temperature", Unit: "°C",
 		Started: at("2026-11-22T14:03:12Z"), Happened: at("2026-11-22T14:03:12Z"), Learned: at("2026-11-22T14:03:13Z"),
-		Value: number(9.25), High: number(7.9), Sentence: "Rose by 4.35 °C within 5 min; 3 °C is allowed.",
+		Value: new(9.25), High: new(7.9), Sentence: "Rose by 4.35 °C within 5 min; 3 °C is allowed.",
 	}
 	over := door
 	over.Over, over.Ended, over.Happened, over.Learned = true, at("2026-11-22T14:41:00Z"), at("2026-11-22T14:41:00Z"), at("2026-11-22T14:41:01Z")
-	over.Value, over.Sentence = number(5), "Back to 5 °C."
+	over.Value, over.Sentence = new(5.0), "Back to 5 °C."
 	late := door
 	late.Learned = at("2026-11-22T17:10:00Z")
 	plain := policy.Notice{
-		Rule: "too-cold", Severity: rule.Warning, Site: "hall_1", Device: "a", Metric: "t", Low: number(-0.5),
-		Value: number(-1.23456), Started: at("2026-11-22T00:00:00Z"), Happened: 0, Learned: 0,
+		Rule: "too-cold", Severity: rule.Warning, Site: "hall_1", Device: "a", Metric: "t", Low: new(-0.5),
+		Value: new(-1.23456), Started: at("2026-11-22T00:00:00Z"), Happened: 0, Learned: 0,
 	}
 	band := plain
-	band.Severity, band.Low, band.High, band.Unit, band.Value = rule.Info, number(2), number(8), "bar", number(1e12)
+	band.Severity, band.Low, band.High, band.Unit, band.Value = rule.Info, new(2.0), new(8.0), "bar", new(1e12)
 	hostile := door
 	hostile.Unit = "\u202e\x1b[31m@everyone\r\nBcc: eve@example.org" + strings.Repeat("x", 1000)
 	hostile.Description = "line one\nline two\n" + strings.Repeat("ä", 2000)
