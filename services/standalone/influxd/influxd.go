@@ -141,6 +141,9 @@ func (s *Server) start(cfg Config) error {
 	}
 	s.closes("list of databases", client.Close)
 
+	if err := repair(cfg.Dir, cfg.Log); err != nil {
+		return err
+	}
 	store := newStore(cfg.Dir)
 	store.WithLogger(log)
 	if err := store.Open(); err != nil {
