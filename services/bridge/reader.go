@@ -78,7 +78,7 @@ func (r *reader) run(ctx context.Context) error {
 		err := r.session(ctx)
 		if ctx.Err() != nil {
 			r.svc.status.set(errors.New("stopped"))
-			return nil
+			return nil //nolint:nilerr // it was told to stop, so nothing is wrong
 		}
 		r.svc.status.set(err)
 		r.svc.metrics.resumes.WithLabelValues(cause(err)).Inc()

@@ -55,8 +55,7 @@ func (s *step) add(subject string, payload []byte, arrival int64, stored func(si
 	s.readings, err = s.decoder.Append(s.readings[:0], address.Metric, payload, arrival)
 	if err != nil {
 		reason := streams.ReasonPayload
-		var fault *decode.Error
-		if errors.As(err, &fault) {
+		if fault, ok := errors.AsType[*decode.Error](err); ok {
 			reason = fault.Reason
 		}
 		s.bury(reason, err, subject, address, payload, arrival)

@@ -177,8 +177,7 @@ func (s *Service) tooLarge() *fault {
 // bodyFault tells the sender why the body as a whole was refused.
 func bodyFault(err error) *fault {
 	out := &fault{status: http.StatusBadRequest, Error: err.Error()}
-	var e *decode.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*decode.Error](err); ok {
 		out.Error, out.Reason, out.Line, out.Column = e.Error(), e.Reason, e.Line, e.Column
 		if e.Reason == decode.ReasonTooLarge {
 			out.status = http.StatusRequestEntityTooLarge

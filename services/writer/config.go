@@ -17,9 +17,9 @@ type Config struct {
 	FlushInterval time.Duration `name:"writer-flush" help:"How long points may wait for their request to fill." default:"250ms" env:"HEADWATER_WRITER_FLUSH"`
 	InFlight      int           `name:"writer-in-flight" help:"Requests with readings that may run at once." default:"2" env:"HEADWATER_WRITER_IN_FLIGHT"`
 
-	RetentionRaw     time.Duration `name:"retention-raw" help:"How long new databases keep readings; 0 is for ever." default:"2160h" env:"HEADWATER_RETENTION_RAW"`
-	RetentionSeconds time.Duration `name:"retention-seconds" help:"How long new databases keep summaries of windows shorter than a minute; 0 is for ever." default:"720h" env:"HEADWATER_RETENTION_SECONDS"`
-	RetentionMinutes time.Duration `name:"retention-minutes" help:"How long new databases keep summaries of windows shorter than an hour; 0 is for ever. Longer windows are kept for ever." default:"8760h" env:"HEADWATER_RETENTION_MINUTES"`
+	RetentionRaw    time.Duration `name:"retention-raw" help:"How long new databases keep readings; 0 is for ever." default:"2160h" env:"HEADWATER_RETENTION_RAW"`
+	RetentionFine   time.Duration `name:"retention-seconds" help:"How long new databases keep summaries of windows shorter than a minute; 0 is for ever." default:"720h" env:"HEADWATER_RETENTION_SECONDS"`
+	RetentionCoarse time.Duration `name:"retention-minutes" help:"How long new databases keep summaries of windows shorter than an hour; 0 is for ever. Longer windows are kept for ever." default:"8760h" env:"HEADWATER_RETENTION_MINUTES"`
 }
 
 // DefaultConfig returns the defaults: 90 days of readings, 30 days of summaries
@@ -52,8 +52,8 @@ func (c Config) Validate() error {
 		}
 	}
 	retention("retention-raw", c.RetentionRaw)
-	retention("retention-seconds", c.RetentionSeconds)
-	retention("retention-minutes", c.RetentionMinutes)
+	retention("retention-seconds", c.RetentionFine)
+	retention("retention-minutes", c.RetentionCoarse)
 	return errors.Join(errs...)
 }
 
@@ -68,9 +68,9 @@ func (c Config) bucket(width time.Duration) influx.Bucket {
 	case width == 0:
 		b.Retention = c.RetentionRaw
 	case width < time.Minute:
-		b.Retention = c.RetentionSeconds
+		b.Retention = c.RetentionFine
 	case width < time.Hour:
-		b.Retention = c.RetentionMinutes
+		b.Retention = c.RetentionCoarse
 	}
 	return b
 }

@@ -3,6 +3,7 @@ package writer
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -123,9 +124,7 @@ func (f *fake) stored() map[string]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := make(map[string]string, len(f.points))
-	for k, v := range f.points {
-		out[k] = v
-	}
+	maps.Copy(out, f.points)
 	return out
 }
 

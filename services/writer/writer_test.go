@@ -3,7 +3,6 @@ package writer
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -480,8 +479,7 @@ func (w *world) summary(lane int, width time.Duration, start int64, revision uin
 		w.t.Fatal(err)
 	}
 	w.publish(m.Subject, m.Data)
-	w.want[fmt.Sprintf("headwater/%s temperature,device=door-%d,site=w %d count", policy(width), lane, start)] =
-		fmt.Sprintf("count=%di,deviation=0.5,first=1,last=3,max=3,mean=2,min=1,revision=%di", revision, revision)
+	w.want[fmt.Sprintf("headwater/%s temperature,device=door-%d,site=w %d count", policy(width), lane, start)] = fmt.Sprintf("count=%di,deviation=0.5,first=1,last=3,max=3,mean=2,min=1,revision=%di", revision, revision)
 }
 
 func TestSummariesAreWrittenInOrderByAnyNumberOfWriters(t *testing.T) {
@@ -581,7 +579,7 @@ func TestConfigNamesEveryProblem(t *testing.T) {
 			t.Errorf("%s is not named in %v", flag, err)
 		}
 	}
-	if _, err := New(c, Deps{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: prometheus.NewRegistry()}); err == nil {
+	if _, err := New(c, Deps{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}); err == nil {
 		t.Error("a writer was made of it")
 	}
 }

@@ -100,7 +100,7 @@ func (r *Responder) Run(ctx context.Context, nc *nats.Conn, policy Policy) error
 	r.flush(ctx, nc)
 	<-ctx.Done()
 	if sub.Drain() != nil {
-		return nil // The connection is gone, and the subscription with it.
+		return nil //nolint:nilerr // the connection is gone, and the subscription with it
 	}
 	select {
 	case <-closed:

@@ -124,7 +124,7 @@ func FuzzMatch(f *testing.F) {
 		if again != text {
 			t.Errorf("%q gave %+v", text, a)
 		}
-		for _, name := range strings.Split(text, "/") {
+		for name := range strings.SplitSeq(text, "/") {
 			if !streams.ValidToken(name) {
 				t.Errorf("%q was taken though %q is no name", text, name)
 			}

@@ -56,8 +56,10 @@ func TestBind(t *testing.T) {
 	}{
 		"every type": {
 			query: "SELECT $f FROM $m WHERE site = $s AND v > $x AND n = $n AND time >= $t GROUP BY time($w) LIMIT $i OFFSET $b",
-			params: Params{"f": Ident("value"), "m": Ident(`a"b`), "s": "it's", "x": 1e21, "n": int64(7), "i": 10, "b": true,
-				"t": time.Unix(1, 2), "w": time.Minute},
+			params: Params{
+				"f": Ident("value"), "m": Ident(`a"b`), "s": "it's", "x": 1e21, "n": int64(7), "i": 10, "b": true,
+				"t": time.Unix(1, 2), "w": time.Minute,
+			},
 			want: `SELECT "value" FROM "a\"b" WHERE site = 'it\'s' AND v > 1000000000000000000000 AND n = 7 AND time >= 1000000002 GROUP BY time(60000000000ns) LIMIT 10 OFFSET true`,
 		},
 		"no way out of the quotes":   {query: "a = $s", params: Params{"s": `\' OR 1=1 --` + "\n"}, want: `a = '\\\' OR 1=1 --\n'`},
@@ -265,8 +267,10 @@ func TestEnsureInVersion2(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := map[string]any{"orgID": "0123", "name": "headwater/raw",
-		"retentionRules": []any{map[string]any{"type": "expire", "everySeconds": 86400.0}}}
+	want := map[string]any{
+		"orgID": "0123", "name": "headwater/raw",
+		"retentionRules": []any{map[string]any{"type": "expire", "everySeconds": 86400.0}},
+	}
 	if d := cmp.Diff(want, made); d != "" {
 		t.Error(d)
 	}

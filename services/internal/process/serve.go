@@ -49,7 +49,7 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.
 		err = errors.Join(fmt.Errorf("stop HTTP on %s: %w", l.Addr(), err), server.Close())
 	}
 	// What Serve returns after Shutdown says only that it was shut down.
-	_ = <-failed
+	<-failed
 	return err
 }
 

@@ -127,8 +127,11 @@ func TestDetectors(t *testing.T) {
 			"open 0s 2m0s 1.067: 32 °C: above the limit of 30 °C for 2 min",
 			"close 0s 1h2m0s 0: no reading for 1 h; the last was 32 °C",
 		}},
-		{"limit: silence comes before `for`", at(func(l *detect.Limit) { l.For = 2 * h }),
-			[]step{read(0, 31), tick(h), tick(3 * h), read(4*h, 31)}, nil},
+		{
+			"limit: silence comes before `for`", at(func(l *detect.Limit) { l.For = 2 * h }),
+			[]step{read(0, 31), tick(h), tick(3 * h), read(4*h, 31)},
+			nil,
+		},
 		{"limit: below", at(func(l *detect.Limit) { l.Above, l.Below = inf, -18 }), every(0, m, -20, -25, -18), []string{
 			"open 0s 0s 1.111: -20 °C: below the limit of -18 °C",
 			"close 0s 2m0s 0: -18 °C: no longer below the limit of -18 °C after 2 min, lowest -25 °C",
@@ -182,12 +185,15 @@ func TestDetectors(t *testing.T) {
 			"open 1m0s 1m0s 1.333: 8 °C: rose 4 °C in 1 min (limit 3 °C in 5 min)",
 			"close 1m0s 1h1m0s 0: 8 °C: has not risen further for 1 h, taken as the new normal",
 		}},
-		{"rate: silence ends it", &detect.Rate{Rise: 3, Within: 5 * m, Settle: time.Hour, Silence: 10 * m},
-			append(every(0, m, 4, 8, 8), tick(12*m), read(13*m, 20), read(14*m, 24)), []string{
+		{
+			"rate: silence ends it", &detect.Rate{Rise: 3, Within: 5 * m, Settle: time.Hour, Silence: 10 * m},
+			append(every(0, m, 4, 8, 8), tick(12*m), read(13*m, 20), read(14*m, 24)),
+			[]string{
 				"open 1m0s 1m0s 1.333: 8 °C: rose 4 °C in 1 min (limit 3 °C in 5 min)",
 				"close 1m0s 12m0s 0: no reading for 10 min; the last was 8 °C",
 				"open 14m0s 14m0s 1.333: 24 °C: rose 4 °C in 1 min (limit 3 °C in 5 min)",
-			}},
+			},
+		},
 		{"rate: a glitch is one episode", both, every(0, m, 4, 40, 4, 4.1, 4), []string{
 			"open 1m0s 1m0s 12: 40 °C: rose 36 °C in 1 min (limit 3 °C in 5 min)",
 			"close 1m0s 2m0s 0: 4 °C: back by half or more after rising 36 °C in 1 min to 40 °C",

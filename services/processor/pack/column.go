@@ -13,14 +13,14 @@ func Times(b []byte, n int, at func(int) int64) []byte {
 		return b
 	}
 	unit := 0
-	for i := 0; i < n; i++ {
+	for i := range n {
 		for at(i)%units[unit] != 0 {
 			unit++
 		}
 	}
 	b = append(b, byte(unit))
 	var last, step int64
-	for i := 0; i < n; i++ {
+	for i := range n {
 		t := at(i) / units[unit]
 		b = Int(b, t-last-step)
 		// The first time is no step: it would only have to be taken back.
@@ -78,14 +78,14 @@ func Values(b []byte, n int, at func(int) float64) []byte {
 	}
 	if scale == len(decimals) {
 		b = append(b, raw)
-		for i := 0; i < n; i++ {
+		for i := range n {
 			b = Float(b, at(i))
 		}
 		return b
 	}
 	b = append(b, byte(scale))
 	var last int64
-	for i := 0; i < n; i++ {
+	for i := range n {
 		v := int64(math.Round(at(i) * decimals[scale]))
 		b = Int(b, v-last)
 		last = v

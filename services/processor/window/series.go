@@ -63,7 +63,7 @@ func (s *Series) Add(spec *Spec, p Progress, r Reading, out []Summary) (Result, 
 	out = s.Advance(spec, p, out)
 	oldest := s.oldest(spec, p)
 	if len(s.revised) > 0 {
-		out = s.settle(spec, oldest, out)
+		out = s.settle(oldest, out)
 	}
 	if r.Time < oldest || r.Time <= s.floor || r.Time > MaxTime {
 		return TooLate, out
@@ -230,7 +230,7 @@ func (s *Series) tell(r *revision, out []Summary) []Summary {
 
 // settle tells what is dirty in windows that no reading can change any more,
 // before their readings are dropped, and forgets about such windows.
-func (s *Series) settle(spec *Spec, oldest int64, out []Summary) []Summary {
+func (s *Series) settle(oldest int64, out []Summary) []Summary {
 	kept := s.revised[:0]
 	for _, r := range s.revised {
 		over := r.start+int64(r.width) <= oldest

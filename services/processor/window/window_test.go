@@ -35,8 +35,10 @@ type feed struct {
 }
 
 func newFeed(s *window.Spec) *feed {
-	return &feed{spec: s, series: window.New(), results: make(map[window.Result]int),
-		progress: window.Progress{Watermark: -window.MaxTime, Lane: -window.MaxTime}}
+	return &feed{
+		spec: s, series: window.New(), results: make(map[window.Result]int),
+		progress: window.Progress{Watermark: -window.MaxTime, Lane: -window.MaxTime},
+	}
 }
 
 func (f *feed) add(t int64, v float64) window.Result {
@@ -126,8 +128,10 @@ func TestSeries(t *testing.T) {
 	}
 	tick := func(at int64) step { return func(f *feed) { f.tick(epoch + at*second) } }
 	sum := func(at int64, n uint64, minimum, maximum, mean, first, last, deviation float64, revision uint32) window.Summary {
-		return window.Summary{Start: epoch + at*second, Width: time.Minute, Count: n, Min: minimum, Max: maximum,
-			Mean: mean, First: first, Last: last, Deviation: deviation, Revision: revision}
+		return window.Summary{
+			Start: epoch + at*second, Width: time.Minute, Count: n, Min: minimum, Max: maximum,
+			Mean: mean, First: first, Last: last, Deviation: deviation, Revision: revision,
+		}
 	}
 	one := func(at int64, v float64, revision uint32) window.Summary {
 		return sum(at, 1, v, v, v, v, v, 0, revision)
@@ -140,47 +144,98 @@ func TestSeries(t *testing.T) {
 		steps []step
 		want  []window.Summary
 	}{
-		{"the watermark closes", spec(time.Minute), []step{add(0, 2), add(30, 4), add(60, 9)},
-			[]window.Summary{sum(0, 2, 2, 4, 3, 2, 4, 1, 1)}},
+		{
+			"the watermark closes", spec(time.Minute),
+			[]step{add(0, 2), add(30, 4), add(60, 9)},
+			[]window.Summary{sum(0, 2, 2, 4, 3, 2, 4, 1, 1)},
+		},
 		{"a reading just before the end does not", spec(time.Minute), []step{add(0, 2), add(59, 4)}, nil},
-		{"another series of the device closes", spec(time.Minute), []step{add(0, 2), other(60)},
-			[]window.Summary{one(0, 2, 1)}},
-		{"the clock of the lane closes", spec(time.Minute), []step{add(5, 2), tick(59), tick(60), tick(61)},
-			[]window.Summary{one(0, 2, 1)}},
-		{"a window without readings is not told", spec(time.Minute), []step{add(0, 2), add(200, 3), tick(240)},
-			[]window.Summary{one(0, 2, 1), one(180, 3, 1)}},
-		{"the delay keeps it open", delayed, []step{add(0, 2), add(65, 9), add(1, 4), add(69, 9), add(70, 9)},
-			[]window.Summary{sum(0, 2, 2, 4, 3, 2, 4, 1, 1)}},
-		{"first and last are by event time", spec(time.Minute), []step{add(20, 2), add(10, 4), add(15, 3), add(60, 0)},
-			[]window.Summary{sum(0, 3, 2, 4, 3, 4, 2, math.Sqrt(2.0/3), 1)}},
-		{"a late reading is told at the next tick", spec(time.Minute), []step{add(0, 2), add(60, 9), add(30, 4), add(31, 3), tick(65), tick(66)},
-			[]window.Summary{one(0, 2, 1), sum(0, 3, 2, 4, 3, 2, 3, math.Sqrt(2.0/3), 2)}},
-		{"a late reading into a window that was empty", spec(time.Minute), []step{add(130, 2), add(30, 4), tick(131)},
-			[]window.Summary{one(0, 4, 1)}},
-		{"each late reading raises the revision once a tick", spec(time.Minute), []step{
-			add(0, 2), add(60, 9), add(30, 2), tick(65), add(31, 2), add(32, 2), tick(66)},
-			[]window.Summary{one(0, 2, 1), sum(0, 2, 2, 2, 2, 2, 2, 0, 2), sum(0, 4, 2, 2, 2, 2, 2, 0, 3)}},
-		{"a late reading is told before its window is forgotten, without a tick", spec(time.Minute),
+		{
+			"another series of the device closes", spec(time.Minute),
+			[]step{add(0, 2), other(60)},
+			[]window.Summary{one(0, 2, 1)},
+		},
+		{
+			"the clock of the lane closes", spec(time.Minute),
+			[]step{add(5, 2), tick(59), tick(60), tick(61)},
+			[]window.Summary{one(0, 2, 1)},
+		},
+		{
+			"a window without readings is not told", spec(time.Minute),
+			[]step{add(0, 2), add(200, 3), tick(240)},
+			[]window.Summary{one(0, 2, 1), one(180, 3, 1)},
+		},
+		{
+			"the delay keeps it open", delayed,
+			[]step{add(0, 2), add(65, 9), add(1, 4), add(69, 9), add(70, 9)},
+			[]window.Summary{sum(0, 2, 2, 4, 3, 2, 4, 1, 1)},
+		},
+		{
+			"first and last are by event time", spec(time.Minute),
+			[]step{add(20, 2), add(10, 4), add(15, 3), add(60, 0)},
+			[]window.Summary{sum(0, 3, 2, 4, 3, 4, 2, math.Sqrt(2.0/3), 1)},
+		},
+		{
+			"a late reading is told at the next tick", spec(time.Minute),
+			[]step{add(0, 2), add(60, 9), add(30, 4), add(31, 3), tick(65), tick(66)},
+			[]window.Summary{one(0, 2, 1), sum(0, 3, 2, 4, 3, 2, 3, math.Sqrt(2.0/3), 2)},
+		},
+		{
+			"a late reading into a window that was empty", spec(time.Minute),
+			[]step{add(130, 2), add(30, 4), tick(131)},
+			[]window.Summary{one(0, 4, 1)},
+		},
+		{
+			"each late reading raises the revision once a tick", spec(time.Minute),
+			[]step{
+				add(0, 2), add(60, 9), add(30, 2), tick(65), add(31, 2), add(32, 2), tick(66),
+			},
+			[]window.Summary{one(0, 2, 1), sum(0, 2, 2, 2, 2, 2, 2, 0, 2), sum(0, 4, 2, 2, 2, 2, 2, 0, 3)},
+		},
+		{
+			"a late reading is told before its window is forgotten, without a tick", spec(time.Minute),
 			[]step{add(0, 2), add(60, 9), add(30, 4), add(500, 1)},
-			[]window.Summary{one(0, 2, 1), one(60, 9, 1), sum(0, 2, 2, 4, 3, 2, 4, 1, 2)}},
-		{"beyond the lateness nothing changes", spec(time.Minute), []step{add(0, 2), add(331, 9), add(30, 4), tick(340)},
-			[]window.Summary{one(0, 2, 1)}},
-		{"a device whose clock is behind is told twice a window, not at each tick", spec(time.Minute), []step{
-			tick(3600), add(0, 1), tick(3601), add(1, 1), tick(3602), add(2, 1), tick(3603), add(60, 1), tick(3604), tick(3605)},
-			[]window.Summary{one(0, 1, 1), sum(0, 3, 1, 1, 1, 1, 1, 0, 2), one(60, 1, 1)}},
-		{"a device whose clock is behind and that falls silent is told after a width", spec(time.Minute), []step{
-			tick(3600), add(0, 1), tick(3601), add(1, 1), tick(3602), tick(3660), tick(3661)},
-			[]window.Summary{one(0, 1, 1), sum(0, 2, 1, 1, 1, 1, 1, 0, 2)}},
-		{"two widths", spec(10*time.Second, time.Minute), []step{add(0, 2), add(12, 4), add(60, 0)},
+			[]window.Summary{one(0, 2, 1), one(60, 9, 1), sum(0, 2, 2, 4, 3, 2, 4, 1, 2)},
+		},
+		{
+			"beyond the lateness nothing changes", spec(time.Minute),
+			[]step{add(0, 2), add(331, 9), add(30, 4), tick(340)},
+			[]window.Summary{one(0, 2, 1)},
+		},
+		{
+			"a device whose clock is behind is told twice a window, not at each tick", spec(time.Minute),
+			[]step{
+				tick(3600), add(0, 1), tick(3601), add(1, 1), tick(3602), add(2, 1), tick(3603), add(60, 1), tick(3604), tick(3605),
+			},
+			[]window.Summary{one(0, 1, 1), sum(0, 3, 1, 1, 1, 1, 1, 0, 2), one(60, 1, 1)},
+		},
+		{
+			"a device whose clock is behind and that falls silent is told after a width", spec(time.Minute),
+			[]step{
+				tick(3600), add(0, 1), tick(3601), add(1, 1), tick(3602), tick(3660), tick(3661),
+			},
+			[]window.Summary{one(0, 1, 1), sum(0, 2, 1, 1, 1, 1, 1, 0, 2)},
+		},
+		{
+			"two widths", spec(10*time.Second, time.Minute),
+			[]step{add(0, 2), add(12, 4), add(60, 0)},
 			[]window.Summary{
 				{Start: epoch, Width: 10 * time.Second, Count: 1, Min: 2, Max: 2, Mean: 2, First: 2, Last: 2, Revision: 1},
 				{Start: epoch + 10*second, Width: 10 * time.Second, Count: 1, Min: 4, Max: 4, Mean: 4, First: 4, Last: 4, Revision: 1},
-				sum(0, 2, 2, 4, 3, 2, 4, 1, 1)}},
-		{"great values stay finite", spec(time.Minute), []step{add(0, 1e300), add(1, -1e300), add(60, 0)},
-			[]window.Summary{sum(0, 2, -1e300, 1e300, 0, 1e300, -1e300, 1e300, 1)}},
-		{"a great value after small ones", spec(time.Minute), []step{add(0, 1), add(1, 3), add(2, math.MaxFloat64), add(60, 0)},
+				sum(0, 2, 2, 4, 3, 2, 4, 1, 1),
+			},
+		},
+		{
+			"great values stay finite", spec(time.Minute),
+			[]step{add(0, 1e300), add(1, -1e300), add(60, 0)},
+			[]window.Summary{sum(0, 2, -1e300, 1e300, 0, 1e300, -1e300, 1e300, 1)},
+		},
+		{
+			"a great value after small ones", spec(time.Minute),
+			[]step{add(0, 1), add(1, 3), add(2, math.MaxFloat64), add(60, 0)},
 			[]window.Summary{sum(0, 3, 1, math.MaxFloat64, math.MaxFloat64/3, 1, math.MaxFloat64,
-				math.MaxFloat64/3*math.Sqrt2, 1)}},
+				math.MaxFloat64/3*math.Sqrt2, 1)},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -134,7 +134,7 @@ func clean(name string) string {
 func FuzzOneReadingIsOnePoint(f *testing.F) {
 	f.Add("w", "door-1", "temperature", "open", 21.5, int64(1700000000000000000))
 	f.Add("a,b", "c d", "e=f", "x\" 1\ny,z=1 v=2 3", math.Inf(1), int64(math.MinInt64))
-	f.Add(`a\`, `b\,c`, "#m", `\`, -0.0, int64(0))
+	f.Add(`a\`, `b\,c`, "#m", `\`, math.Copysign(0, -1), int64(0))
 	f.Fuzz(func(t *testing.T, site, device, metric, text string, v float64, at int64) {
 		if site == "" || device == "" || metric == "" {
 			return
