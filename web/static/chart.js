@@ -51,6 +51,7 @@
       this.episodes = [];
       this.waiting = [];
       this.bucket = 0;
+      this.started = false;
       this.loaded = false;
       this.u = null;
       this.dirty = false;
@@ -85,9 +86,11 @@
       }
       this.bucket = answer.bucket_ms / 1000;
       const shift = this.bucket / 2;
-      this.data = [answer.time_ms.map((t) => t / 1000 + shift), answer.max, answer.min, answer.mean];
+      const to = Date.parse(answer.to) / 1000;
+      this.data = [answer.time_ms.map((t) => Math.min(t / 1000 + shift, to)), answer.max, answer.min, answer.mean];
       this.episodes = answer.episodes;
-      this.until = answer.time_ms.length ? answer.time_ms.at(-1) / 1000 + this.bucket : 0;
+      // The last seconds may not have been written when the history was read.
+      this.until = to - 5;
       this.first = this.data[0].length;
       this.loaded = true;
       this.say(answer.source === 'memory' ? 'InfluxDB does not answer: this is what is remembered of the last 15 minutes.' : '');
@@ -110,7 +113,7 @@
       const [x, max, min, mean] = this.data;
       for (const [ms, value] of points) {
         const t = ms / 1000;
-        if (this.bucket > 0 && t < this.until) continue; // in the history already
+        if (this.bucket > 0 && t < this.until) continue; // in a bucket already
         let i = x.length;
         while (i > 0 && x[i - 1] > t) i--;
         if (i > 0 && x[i - 1] === t) {
@@ -317,13 +320,24 @@
     }
   }
 
+  // A device may have many metrics: a chart loads when it comes near the view.
+  const near = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      near.unobserve(entry.target);
+      const chart = charts.get(entry.target.dataset.metric);
+      chart.started = true;
+      chart.load();
+    }
+  }, { rootMargin: '800px' });
+
   function find() {
     if (typeof uPlot === 'undefined') return;
     document.querySelectorAll('figure.chart').forEach((figure) => {
       if (charts.has(figure.dataset.metric)) return;
       const chart = new Chart(figure);
       charts.set(figure.dataset.metric, chart);
-      chart.load();
+      near.observe(figure);
     });
   }
 
@@ -343,7 +357,7 @@
   let connected = false;
   document.addEventListener('htmx:sse:after:connection', (event) => {
     if (event.target?.id !== 'feed') return;
-    if (connected) charts.forEach((chart) => { chart.loaded = false; chart.load(); });
+    if (connected) charts.forEach((chart) => { if (chart.started) { chart.loaded = false; chart.load(); } });
     connected = true;
   });
   document.addEventListener('headwater:theme', () => charts.forEach((chart) => chart.u && chart.build()));

@@ -24,7 +24,7 @@ type asset struct {
 	body       []byte
 }
 
-// assets is filled once, before anything runs, and never changed.
+// The files by address, and the addresses by name: filled once, never changed.
 var byURL, byName = load()
 
 func load() (map[string]asset, map[string]string) {
