@@ -66,19 +66,14 @@ func awaitPoints(b *testing.B, url string, from time.Time, want int, all bool) i
 		return int(series[0].Floats("count")[0])
 	}
 	last, since := 0, time.Now()
-	for deadline := time.Now().Add(2 * time.Minute); ; {
+	streamtest.Eventually(b, 2*time.Minute, fmt.Sprintf("%d readings in InfluxDB", want), func() bool {
 		n := count()
 		if n != last {
 			last, since = n, time.Now()
 		}
-		if n >= want || !all && time.Since(since) > 2*time.Second {
-			return n
-		}
-		if time.Now().After(deadline) {
-			b.Fatalf("%d of %d readings are in InfluxDB", n, want)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		return n >= want || !all && time.Since(since) > 2*time.Second
+	})
+	return last
 }
 
 // BenchmarkAlertLatency measures from the publish of a reading over its limit to
@@ -132,12 +127,14 @@ func BenchmarkAlertLatency(b *testing.B) {
 		mu.Lock()
 		clear(called)
 		mu.Unlock()
+		pace := time.NewTicker(25 * time.Millisecond)
 		for i := range alarms {
+			<-pace.C
 			id := fmt.Sprintf("alarm-%04d", i)
 			published[id] = time.Now()
 			publish(b, client, "sensors/hall/"+id+"/temperature", "35")
-			time.Sleep(25 * time.Millisecond)
 		}
+		pace.Stop()
 		streamtest.Eventually(b, time.Minute, "every alarm", func() bool {
 			mu.Lock()
 			defer mu.Unlock()

@@ -109,6 +109,9 @@ func (s *store) load(ctx context.Context) (m *manifest, chunks []Chunk, passedOv
 			break
 		}
 		restored, err := s.chunks(ctx, m)
+		if ctx.Err() != nil {
+			return nil, nil, nil, ctx.Err()
+		}
 		if err != nil {
 			passedOver = errors.Join(passedOver, fmt.Errorf("snapshot %d of %s: %w", entry.Revision(), s.key, err))
 			continue

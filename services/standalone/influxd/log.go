@@ -33,7 +33,7 @@ func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	if e.Level >= zapcore.ErrorLevel {
 		level = slog.LevelError
 	}
-	c.log.Log(context.Background(), level, "InfluxDB: "+e.Message, attrs(fields)...)
+	c.log.Log(context.Background(), level, "log of InfluxDB", append([]any{"text", e.Message}, attrs(fields)...)...)
 	return nil
 }
 

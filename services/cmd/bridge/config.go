@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/services/bridge"
+	"headwater/services/internal/process"
+)
+
+type config struct {
+	process.AdminConfig `embed:""`
+	process.NATSConfig  `embed:""`
+	Bridge              bridge.Config `embed:""`
+
+	DevicesUser      string `help:"User of the devices' account that reads their stream." default:"bridge" env:"HEADWATER_DEVICES_USER"`
+	DevicesPassword  string `name:"devices-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_DEVICES_PASSWORD_FILE"`
+	Devices0User     string `name:"devices0-user" help:"User of the devices' account that hears messages with QoS 0; subjects that begin with $ or _INBOX must be denied to it." default:"bridge0" env:"HEADWATER_DEVICES0_USER"`
+	Devices0Password string `name:"devices0-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_DEVICES0_PASSWORD_FILE"`
+	AuthUser         string `help:"User of the account of the auth callout." default:"auth" env:"HEADWATER_AUTH_USER"`
+	AuthPassword     string `name:"auth-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_AUTH_PASSWORD_FILE"`
+	IssuerSeed       string `name:"issuer-seed-file" help:"File that holds the seed of the auth callout's issuer." type:"existingfile" required:"" env:"HEADWATER_ISSUER_SEED_FILE"`
+
+	Replicas int   `help:"Copies of the stream of the devices: 1, or 3 on a cluster." default:"1" env:"HEADWATER_REPLICAS"`
+	MaxBytes int64 `name:"devices-max-bytes" help:"What the stream of the devices may take on the disk, in bytes; 0 takes its share of 8 GiB." default:"0" env:"HEADWATER_DEVICES_MAX_BYTES"`
+}
+
+// connect fills deps and returns the connections to close, also with an error.
+func (cfg config) connect(p *process.Process, deps *bridge.Deps) ([]*nats.Conn, error) {
+	var connections []*nats.Conn
+	for _, account := range []struct {
+		user, password string
+		use            func(*nats.Conn, jetstream.JetStream)
+	}{
+		{cfg.NATSUser, cfg.NATSPassword, func(_ *nats.Conn, js jetstream.JetStream) { deps.JS = js }},
+		{cfg.DevicesUser, cfg.DevicesPassword, func(_ *nats.Conn, js jetstream.JetStream) { deps.Devices = js }},
+		{cfg.Devices0User, cfg.Devices0Password, func(nc *nats.Conn, _ jetstream.JetStream) { deps.Devices0 = nc }},
+		{cfg.AuthUser, cfg.AuthPassword, func(nc *nats.Conn, _ jetstream.JetStream) { deps.Auth = nc }},
+	} {
+		nc, js, err := p.Connect(process.NATSConfig{NATS: cfg.NATS, NATSUser: account.user, NATSPassword: account.password})
+		if err != nil {
+			return connections, fmt.Errorf("user %s: %w", account.user, err)
+		}
+		connections = append(connections, nc)
+		account.use(nc, js)
+	}
+	return connections, nil
+}
