@@ -5,7 +5,6 @@
 package fleet
 
 import (
-	"cmp"
 	"iter"
 	"slices"
 	"strings"
@@ -73,34 +72,6 @@ type name struct{ site, id string }
 type second struct {
 	unix  int64
 	count uint64
-}
-
-type device struct {
-	name
-	search   string // what a query's text is looked for in, in lower case
-	seen     int64  // latest arrival; 0 for none
-	interval int64  // usual time between arrivals
-	reports  int    // arrivals, counted up to silentReports
-	first    time.Time
-	metrics  []*metric // by name
-	firing   []view.Alert
-}
-
-type metric struct {
-	name, unit string
-	kind       view.Kind
-	value      view.Value
-	time       int64 // event time of value; 0 for none
-	slots      []slot
-	recent     []view.Point
-}
-
-// slot is a slot of a sparkline; number is its start in slot widths since the
-// Unix epoch.
-type slot struct {
-	number         int64
-	at             int64 // event time of last
-	min, max, last float64
 }
 
 // New returns an empty memory. DemoSite names the site of the demo's devices.
@@ -280,116 +251,6 @@ func (f *Fleet) device(n name) *device {
 	return d
 }
 
-func (d *device) index() {
-	var b strings.Builder
-	b.WriteString(d.site + "/" + d.id)
-	for _, m := range d.metrics {
-		b.WriteString("\n" + m.name)
-	}
-	d.search = strings.ToLower(b.String())
-}
-
-// metric returns the metric, made if need be, or nil when there are too many.
-func (d *device) metric(called string) *metric {
-	i, ok := slices.BinarySearchFunc(d.metrics, called, func(m *metric, n string) int { return strings.Compare(m.name, n) })
-	if ok {
-		return d.metrics[i]
-	}
-	if len(d.metrics) >= maxMetrics {
-		return nil
-	}
-	m := &metric{name: called}
-	d.metrics = slices.Insert(d.metrics, i, m)
-	d.index()
-	return m
-}
-
-// reported notes that the device has reported, and learns its usual interval:
-// the longest lately, so that a burst does not hide the pause after it.
-func (d *device) reported(arrival int64) {
-	if arrival <= d.seen {
-		return
-	}
-	d.reports = min(d.reports+1, silentReports)
-	if d.seen != 0 {
-		d.interval = max(arrival-d.seen, d.interval-d.interval/20)
-	}
-	d.seen = arrival
-}
-
-func (d *device) state(clock int64) view.State {
-	if len(d.firing) > 0 {
-		return view.StateFiring
-	}
-	least := silentMin
-	if d.reports < silentReports {
-		least = silentUnknown
-	}
-	patience := max(int64(least), silentIntervals*d.interval)
-	if d.seen == 0 || clock-d.seen > patience {
-		return view.StateSilent
-	}
-	return view.StateOK
-}
-
-// add takes in a reading and returns it as a point of a chart, if it can be one.
-func (m *metric) add(r Reading) (view.Point, bool) {
-	if r.Time >= m.time {
-		m.time, m.value = r.Time, r.Value
-	}
-	p := view.Point{Metric: m.name, TimeMS: r.Time / int64(time.Millisecond)}
-	switch r.Value.Kind {
-	case view.KindNumber:
-		p.Value = r.Value.Number
-		m.addSlot(r.Time, p.Value)
-	case view.KindFlag:
-		if r.Value.Flag {
-			p.Value = 1
-		}
-	default:
-		return p, false
-	}
-	if len(m.recent) == 2*recentKept {
-		m.recent = append(m.recent[:0], m.recent[recentKept:]...)
-	}
-	m.recent = append(m.recent, p)
-	return p, true
-}
-
-func (m *metric) addSlot(t int64, v float64) {
-	number := floorDiv(t, int64(view.SlotWidth))
-	i := len(m.slots)
-	for i > 0 && m.slots[i-1].number > number {
-		i--
-	}
-	if i > 0 && m.slots[i-1].number == number {
-		s := &m.slots[i-1]
-		s.min, s.max = min(s.min, v), max(s.max, v)
-		if t >= s.at {
-			s.at, s.last = t, v
-		}
-		return
-	}
-	if i == 0 && len(m.slots) > 0 && m.slots[len(m.slots)-1].number-number >= view.SlotCount {
-		return // older than what is remembered
-	}
-	m.slots = slices.Insert(m.slots, i, slot{number: number, at: t, min: v, max: v, last: v})
-	oldest := m.slots[len(m.slots)-1].number - view.SlotCount + 1
-	drop := 0
-	for m.slots[drop].number < oldest {
-		drop++
-	}
-	m.slots = slices.Delete(m.slots, 0, drop)
-}
-
-func floorDiv(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
-}
-
 // Rates returns the readings of each of the last 60 whole seconds before now,
 // oldest first, and the mean of the last ten.
 func (f *Fleet) Rates(now time.Time) (rate float64, rates []float64) {
@@ -457,64 +318,4 @@ func (f *Fleet) Device(site, dev string, now time.Time) (view.Device, bool) {
 		return view.Device{}, false
 	}
 	return d.view(f.clock, now), true
-}
-
-func (d *device) view(clock int64, now time.Time) view.Device {
-	out := view.Device{
-		Site: d.site, Device: d.id, State: d.state(clock), FirstSeen: d.first,
-		Metrics: make([]view.Metric, len(d.metrics)), Firing: d.firing,
-	}
-	if d.seen != 0 {
-		out.LastSeen = time.Unix(0, d.seen)
-	}
-	begin := now.Add(-view.SlotCount * view.SlotWidth).UnixNano()
-	for i, m := range d.metrics {
-		v := view.Metric{Name: m.name, Unit: m.unit, Kind: m.kind, Value: m.value}
-		if m.time != 0 {
-			v.Time = time.Unix(0, m.time)
-		}
-		for _, s := range m.slots {
-			start := s.number * int64(view.SlotWidth)
-			if start >= begin {
-				v.Spark = append(v.Spark, view.Slot{Start: time.Unix(0, start), Min: s.min, Max: s.max, Last: s.last})
-			}
-		}
-		out.Metrics[i] = v
-	}
-	return out
-}
-
-func compareDevices(a, b *device) int {
-	return cmp.Or(natural(a.site, b.site), natural(a.id, b.id))
-}
-
-// natural orders names so that door-2 comes before door-10. Names that differ
-// only in leading zeros are ordered by their bytes.
-func natural(a, b string) int {
-	x, y := a, b
-	for x != "" && y != "" {
-		n, m := digits(x), digits(y)
-		if n > 0 && m > 0 {
-			p, q := strings.TrimLeft(x[:n], "0"), strings.TrimLeft(y[:m], "0")
-			if c := cmp.Or(cmp.Compare(len(p), len(q)), strings.Compare(p, q)); c != 0 {
-				return c
-			}
-			x, y = x[n:], y[m:]
-			continue
-		}
-		if x[0] != y[0] {
-			return cmp.Compare(x[0], y[0])
-		}
-		x, y = x[1:], y[1:]
-	}
-	return cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(a, b))
-}
-
-// digits returns the length of the digits that s begins with.
-func digits(s string) int {
-	n := 0
-	for n < len(s) && s[n] >= '0' && s[n] <= '9' {
-		n++
-	}
-	return n
 }

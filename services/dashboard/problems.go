@@ -1,0 +1,134 @@
+package dashboard
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headwater/streams"
+	"headwater/web/view"
+)
+
+// problems says what is wrong. The lock is held.
+func (s *survey) problems(now time.Time, connected bool) []view.Problem {
+	var out []view.Problem
+	add := func(part, text string, since time.Time) {
+		out = append(out, view.Problem{Part: part, Text: text, Since: since})
+	}
+	switch {
+	case !connected:
+		add("NATS", "NATS does not answer. Devices cannot deliver; these pages show what was known before.", s.failing)
+	case s.missing != "":
+		add("Streams", "The streams cannot be inspected: "+s.missing+".", s.failing)
+	}
+	if s.influxNow.Problem != "" {
+		add("InfluxDB", "InfluxDB does not answer ("+s.influxNow.Problem+"). Readings wait in TELEMETRY and are written when it is back; charts show the last 15 minutes only.", s.influxBad)
+	}
+	for _, st := range s.streams {
+		if st.Full() >= fullShare && st.Name != streams.StreamDeadLetters {
+			add(st.Name, "The stream "+st.Name+" is "+percent(st.Full())+" full. When it is full nothing more is acknowledged.", time.Time{})
+		}
+	}
+	for _, c := range s.consumers {
+		if c.Pending >= backlog {
+			add(c.Name, "The consumer "+c.Name+" has "+view.FormatCount(c.Pending)+" messages of "+c.Stream+" to go.", time.Time{})
+		}
+	}
+	for _, c := range s.channels {
+		if !c.LastSent && c.Failed > 0 {
+			add(c.Name, "The last notification on channel "+c.Name+" was not delivered: "+c.LastError+".", c.Last)
+		}
+	}
+	if connected {
+		if since, still := s.still(now); still {
+			add("Bridge", "The bridge has not filled the lanes. Devices are not read; nothing that was acknowledged is lost.", since)
+		}
+		for _, l := range s.lanes {
+			if l.late(now) {
+				add("Processor", "The processor has committed nothing for lane "+view.FormatCount(uint64(l.Lane.Lane))+" although readings came: its windows do not close and no alert is raised.", l.ProcessedAt)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b view.Problem) int {
+		return cmp.Or(strings.Compare(a.Part, b.Part), strings.Compare(a.Text, b.Text))
+	})
+	return out
+}
+
+func percent(share float64) string { return view.FormatNumber(float64(int(share*1000))/10) + " %" }
+
+// still says whether, and since when, no lane has been given a clock. The lock
+// is held.
+func (s *survey) still(now time.Time) (since time.Time, is bool) {
+	var latest time.Time
+	for _, l := range s.lanes {
+		if l.CaughtUp.After(latest) {
+			latest = l.CaughtUp
+		}
+	}
+	if latest.IsZero() {
+		// None was ever seen: at the start that says nothing.
+		return time.Time{}, len(s.lanes) > 0 && now.Sub(s.started) > standstill
+	}
+	return latest, now.Sub(latest) > standstill
+}
+
+// late says whether the processor owes the lane a commit.
+func (l *lane) late(now time.Time) bool {
+	if l.first.IsZero() || now.Sub(l.Arrived) > time.Minute {
+		return false
+	}
+	reference := l.first
+	if l.ProcessedAt.After(reference) {
+		reference = l.ProcessedAt
+	}
+	return now.Sub(reference) > uncommitted
+}
+
+func (s *survey) count() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.version
+}
+
+// Pipeline implements web.Pipeline.
+func (s *Service) Pipeline() view.Pipeline {
+	now := time.Now()
+	p := s.survey.facts(now, s.connected())
+	p.Rate, p.Rates = s.fleet.Rates(now)
+	return p
+}
+
+func (s *Service) connected() bool { return s.js.Conn().Status() == nats.CONNECTED }
+
+// Status implements web.Pipeline.
+func (s *Service) Status() view.Status {
+	st := view.Status{Firing: s.book.Firing(), Demo: s.fleet.Demo()}
+	now := time.Now()
+	p := s.survey.facts(now, s.connected())
+	for _, x := range p.Streams {
+		if x.Name == streams.StreamDeadLetters {
+			st.DeadLetters = x.Messages
+		}
+	}
+	for _, x := range p.Problems {
+		switch x.Part {
+		case "NATS", "InfluxDB", "Bridge", "Streams":
+			st.Notices = append(st.Notices, x)
+		}
+	}
+	if caughtUp, err, since := s.telemetry.state(); err != nil && s.connected() {
+		st.Notices = append(st.Notices, view.Problem{Part: "TELEMETRY", Text: "The live readings cannot be followed (" + reason(err) + "); what you see is from before.", Since: since})
+	} else if !caughtUp && err == nil && s.connected() {
+		st.Notices = append(st.Notices, view.Problem{Part: "Starting", Text: "Still reading the last 15 minutes; what you see is not complete yet."})
+	}
+	return st
+}
+
+// Version implements web.Pipeline.
+func (s *Service) Version() uint64 {
+	return s.fleet.Version() + s.book.Version() + s.survey.count()
+}

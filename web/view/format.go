@@ -1,0 +1,128 @@
+package view
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// FormatNumber returns a number with about four digits for people, such as
+// 21.5, 1013.2 or 2.1e-05.
+func FormatNumber(v float64) string {
+	a := math.Abs(v)
+	switch {
+	case math.IsNaN(v) || math.IsInf(v, 0):
+		return strconv.FormatFloat(v, 'g', -1, 64)
+	case a == 0:
+		return "0"
+	case a < 1e-3 || a >= 1e9:
+		return strings.Replace(strconv.FormatFloat(v, 'g', 4, 64), "-", "−", 1)
+	}
+	decimals := 3
+	switch {
+	case a >= 10000:
+		decimals = 0
+	case a >= 1000:
+		decimals = 1
+	case a >= 10:
+		decimals = 2
+	}
+	s := strconv.FormatFloat(a, 'f', decimals, 64)
+	if strings.Contains(s, ".") {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	whole, rest, _ := strings.Cut(s, ".")
+	s = group(whole)
+	if rest != "" {
+		s += "." + rest
+	}
+	if v < 0 && s != "0" {
+		s = "−" + s
+	}
+	return s
+}
+
+// group puts thin spaces between groups of three digits, from five digits on.
+func group(digits string) string {
+	if len(digits) < 5 {
+		return digits
+	}
+	var b strings.Builder
+	for i, c := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			b.WriteString("\u202f")
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// FormatCount returns a count with its digits grouped.
+func FormatCount(n uint64) string { return group(strconv.FormatUint(n, 10)) }
+
+// FormatBytes returns a size in binary units.
+func FormatBytes(n uint64) string {
+	if n < 1024 {
+		return strconv.FormatUint(n, 10) + " B"
+	}
+	v, units := float64(n), "KMGTPE"
+	i := -1
+	for v >= 1024 && i < len(units)-1 {
+		v /= 1024
+		i++
+	}
+	decimals := 1
+	if v >= 100 {
+		decimals = 0
+	}
+	return strconv.FormatFloat(v, 'f', decimals, 64) + " " + units[i:i+1] + "iB"
+}
+
+// FormatRate returns a number of readings a second.
+func FormatRate(v float64) string {
+	if v >= 100 {
+		return FormatCount(uint64(math.Round(v)))
+	}
+	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0")
+}
+
+// FormatDuration returns a duration in its largest one or two units, such as
+// "3 min" or "2 h 5 min".
+func FormatDuration(d time.Duration) string {
+	if d < 0 {
+		d = 0
+	}
+	two := func(n int64, unit string, rest int64, small string) string {
+		s := strconv.FormatInt(n, 10) + " " + unit
+		if rest > 0 {
+			s += " " + strconv.FormatInt(rest, 10) + " " + small
+		}
+		return s
+	}
+	seconds := int64(d.Round(time.Second) / time.Second)
+	minutes, hours := seconds/60, seconds/3600
+	switch {
+	case d > 0 && d < time.Millisecond:
+		return "less than 1 ms"
+	case d < time.Second:
+		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
+	case seconds < 60:
+		return strconv.FormatInt(seconds, 10) + " s"
+	case minutes < 10:
+		return two(minutes, "min", seconds%60, "s")
+	case hours < 1:
+		return two(minutes, "min", 0, "")
+	case hours < 24:
+		return two(hours, "h", minutes%60, "min")
+	}
+	return two(hours/24, "d", hours%24, "h")
+}
+
+// ISO returns a time as RFC 3339 in UTC with milliseconds, as a time element
+// carries it.
+func ISO(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// utc returns a time as the server writes it; the browser then says it in its
+// own time zone.
+func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
