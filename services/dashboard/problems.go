@@ -12,6 +12,20 @@ import (
 	"headwater/web/view"
 )
 
+// What counts as a problem.
+const (
+	// standstill is how long a lane may go without a clock from the bridge,
+	// which writes one about every second.
+	standstill = 20 * time.Second
+	// backlog is how many messages may wait for a consumer.
+	backlog = 2_000
+	// fullShare is how full a stream may be; the janitor cleans above 80 %.
+	fullShare = 0.9
+	// uncommitted is how long the processor may take to close the windows of a
+	// lane that has readings; the usual window is a minute.
+	uncommitted = 5 * time.Minute
+)
+
 // problems says what is wrong. The lock is held.
 func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 	var out []view.Problem
