@@ -212,7 +212,12 @@ func (s *standalone) parts() ([]process.Part, error) {
 		return intake, err
 	})
 	b.add("dashboard", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {
-		pages, err = dashboard.New(dashboard.Config{Influx: cfg.Writer.Influx}, dashboard.Deps{JS: js, Log: log, Metrics: metrics})
+		_, devices, err := s.connect(natsd.UserBridge, "dashboard")
+		if err != nil {
+			return nil, err
+		}
+		pages, err = dashboard.New(dashboard.Config{Influx: cfg.Writer.Influx, PublicMQTT: s.nats.MQTT()},
+			dashboard.Deps{JS: js, DevicesJS: devices, Log: log, Metrics: metrics})
 		return pages, err
 	})
 	if b.err != nil {

@@ -44,8 +44,12 @@ func TestValueAsJSON(t *testing.T) {
 		value Value
 		want  string
 	}{
-		{Number(21.5), "21.5"}, {Number(math.NaN()), "null"}, {Number(math.Inf(-1)), "null"}, {Flag(false), "false"},
-		{Text("</script>"), `"\u003c/script\u003e"`}, {Value{}, "null"},
+		{Number(21.5), "21.5"},
+		{Number(math.NaN()), "null"},
+		{Number(math.Inf(-1)), "null"},
+		{Flag(false), "false"},
+		{Text("</script>"), `"\u003c/script\u003e"`},
+		{Value{}, "null"},
 	} {
 		got, err := json.Marshal(c.value)
 		if err != nil || string(got) != c.want {
