@@ -18,8 +18,8 @@ type Config struct {
 	InFlight      int           `name:"writer-in-flight" help:"Requests with readings that may run at once." default:"2" env:"HEADWATER_WRITER_IN_FLIGHT"`
 
 	RetentionRaw    time.Duration `name:"retention-raw" help:"How long new databases keep readings; 0 is for ever." default:"2160h" env:"HEADWATER_RETENTION_RAW"`
-	RetentionFine   time.Duration `name:"retention-seconds" help:"How long new databases keep summaries of windows shorter than a minute; 0 is for ever." default:"720h" env:"HEADWATER_RETENTION_SECONDS"`
-	RetentionCoarse time.Duration `name:"retention-minutes" help:"How long new databases keep summaries of windows shorter than an hour; 0 is for ever. Longer windows are kept for ever." default:"8760h" env:"HEADWATER_RETENTION_MINUTES"`
+	RetentionFine   time.Duration `name:"retention-10s" help:"How long new databases keep summaries of windows shorter than a minute; 0 is for ever." default:"720h" env:"HEADWATER_RETENTION_10S"`
+	RetentionCoarse time.Duration `name:"retention-1m" help:"How long new databases keep summaries of windows shorter than an hour; 0 is for ever. Longer windows are kept for ever." default:"8760h" env:"HEADWATER_RETENTION_1M"`
 }
 
 // DefaultConfig returns the defaults: 90 days of readings, 30 days of summaries
@@ -52,8 +52,8 @@ func (c Config) Validate() error {
 		}
 	}
 	retention("retention-raw", c.RetentionRaw)
-	retention("retention-seconds", c.RetentionFine)
-	retention("retention-minutes", c.RetentionCoarse)
+	retention("retention-10s", c.RetentionFine)
+	retention("retention-1m", c.RetentionCoarse)
 	return errors.Join(errs...)
 }
 

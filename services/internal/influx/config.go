@@ -13,7 +13,7 @@ import (
 type Config struct {
 	// URL may be empty for Validate, as it is where InfluxDB runs inside; New
 	// wants one.
-	URL       string        `name:"url" help:"Where InfluxDB answers, for example http://127.0.0.1:8086." default:"${influx_url=http://127.0.0.1:8086}" env:"HEADWATER_INFLUX_URL"`
+	URL       string        `name:"url" help:"Where InfluxDB answers, for example http://127.0.0.1:8086; standalone runs one inside unless it is told." default:"${influx_url=http://127.0.0.1:8086}" env:"HEADWATER_INFLUX_URL"`
 	Org       string        `name:"org" help:"Organisation, for InfluxDB 2 and 3; 1.8 ignores it." default:"headwater" env:"HEADWATER_INFLUX_ORG"`
 	Token     Secret        `name:"token" help:"Token, or user:password for InfluxDB 1.8; better in a file." env:"HEADWATER_INFLUX_TOKEN"`
 	TokenFile string        `name:"token-file" help:"File that holds the token; it is read again for every request, so a new token needs no restart." env:"HEADWATER_INFLUX_TOKEN_FILE"`
