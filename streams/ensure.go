@@ -65,6 +65,22 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) (Topology, e
 	return Check(ctx, js)
 }
 
+// EnsureLeases makes the buckets of leases and workers that are missing, in as
+// many replicas as TELEMETRY has. They are kept in memory, so a nats-server that
+// stands alone loses them when it restarts, under workers that go on.
+func EnsureLeases(ctx context.Context, js jetstream.JetStream) error {
+	stream, err := js.Stream(ctx, StreamTelemetry)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", StreamTelemetry, err)
+	}
+	for _, cfg := range leaseConfigs(stream.CachedInfo().Config.Replicas) {
+		if _, err := js.CreateKeyValue(ctx, cfg); err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
+			return fmt.Errorf("make bucket %s: %w", cfg.Bucket, err)
+		}
+	}
+	return nil
+}
+
 // EnsureDevices makes the stream of what devices publish and the durable
 // consumer of the bridge, in the account of the devices. It must have been
 // called before a device may connect: a message with no interest in it is

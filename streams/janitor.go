@@ -12,8 +12,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Names of the services whose lanes keep snapshots.
+// Names of the services that share out lanes by leases. The lanes of processor
+// and notifier keep snapshots.
 const (
+	ServiceBridge    = "bridge"
 	ServiceProcessor = "processor"
 	ServiceNotifier  = "notifier"
 )

@@ -2,7 +2,9 @@ package streams
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,6 +25,7 @@ const (
 const (
 	BucketConfig    = "config"
 	BucketLeases    = "leases"
+	BucketWorkers   = "workers"
 	BucketManifests = "manifests"
 	BucketDevices   = "devices"
 	BucketAlerts    = "alerts"
@@ -53,6 +56,35 @@ func SenderConsumer(channel string) string { return "sender-" + channel }
 // ManifestKey is the key in BucketManifests of the newest snapshot of one lane
 // of a service.
 func ManifestKey(service string, lane int) string { return service + "." + strconv.Itoa(lane) }
+
+// LeaseKey is the key in BucketLeases of the lease on one lane of a service.
+func LeaseKey(service string, lane int) string { return service + "." + strconv.Itoa(lane) }
+
+// ParseLeaseKey returns the lane that the key of a lease is about.
+func ParseLeaseKey(key string) (lane int, err error) {
+	_, number, _ := strings.Cut(key, ".")
+	lane, err = strconv.Atoi(number)
+	if err != nil || lane < 0 {
+		return 0, fmt.Errorf("%q is not the key of a lease", key)
+	}
+	return lane, nil
+}
+
+// WorkerKey is the key in BucketWorkers by which one worker of a service says
+// that it lives.
+func WorkerKey(service, worker string) string { return service + "." + worker }
+
+// ParseWorkerKey returns the worker that a key of BucketWorkers is about.
+func ParseWorkerKey(key string) (worker string, err error) {
+	_, worker, found := strings.Cut(key, ".")
+	if !found || worker == "" {
+		return "", fmt.Errorf("%q is not the key of a worker", key)
+	}
+	return worker, nil
+}
+
+// ServiceKeys matches the keys of one service in BucketLeases and BucketWorkers.
+func ServiceKeys(service string) string { return service + ".*" }
 
 // ErrNotReady is returned by Check while something of the map is missing. The
 // caller waits and checks again; Ensure makes what is missing.
@@ -141,8 +173,24 @@ func streamConfigs(o Options) []jetstream.StreamConfig {
 	}
 }
 
-// leaseTTL is how long a lease lives that is not renewed.
+// leaseTTL is how long a lease, and the sign of life of a worker, lasts that is
+// not renewed.
 const leaseTTL = 3 * time.Second
+
+// leaseConfigs are the buckets that say who does what now. They are kept in
+// memory: what they hold is older than its time when a server is back.
+func leaseConfigs(replicas int) []jetstream.KeyValueConfig {
+	bucket := func(name, description string) jetstream.KeyValueConfig {
+		return jetstream.KeyValueConfig{
+			Bucket: name, Description: description, History: 1, TTL: leaseTTL,
+			Storage: jetstream.MemoryStorage, Replicas: replicas,
+		}
+	}
+	return []jetstream.KeyValueConfig{
+		bucket(BucketLeases, "Who owns which lane."),
+		bucket(BucketWorkers, "Who is there to own lanes."),
+	}
+}
 
 func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	bucket := func(name, description string, history uint8) jetstream.KeyValueConfig {
@@ -151,16 +199,12 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 			Storage: jetstream.FileStorage, Replicas: o.Replicas,
 		}
 	}
-	leases := bucket(BucketLeases, "Who owns which lane.", 1)
-	leases.TTL = leaseTTL
-	leases.Storage = jetstream.MemoryStorage
-	return []jetstream.KeyValueConfig{
+	return append(leaseConfigs(o.Replicas),
 		bucket(BucketConfig, "Rules and channels as people wrote them.", 20),
-		leases,
 		bucket(BucketManifests, "Newest snapshots of the lanes, and the ones before.", 2),
 		bucket(BucketDevices, "The devices that were seen.", 1),
 		bucket(BucketAlerts, "The alerts as of their last transition.", 1),
-	}
+	)
 }
 
 func snapshotsConfig(o Options) jetstream.ObjectStoreConfig {

@@ -7,7 +7,8 @@
 // effort, and what is lost on the way is counted as far as it is seen.
 //
 // The bridge also answers the log-ins of devices, and it moves the clock of the
-// lanes. One bridge reads at a time; any number may answer log-ins.
+// lanes. One bridge reads at a time, the one that holds the account's lease; any
+// number may stand by, and answer log-ins meanwhile.
 package bridge
 
 import (
@@ -27,12 +28,13 @@ import (
 	"headwater/services/bridge/topic"
 	"headwater/services/decode"
 	"headwater/services/internal/deadletter"
+	"headwater/services/internal/lease"
 	"headwater/services/internal/registry"
 	"headwater/streams"
 )
 
 // service names the bridge on its dead letters.
-const service = "bridge"
+const service = streams.ServiceBridge
 
 // Deps is what the bridge needs. All of it must be set but Auth.
 type Deps struct {
@@ -60,8 +62,13 @@ type Service struct {
 	dead     *deadletter.Publisher
 	registry *registry.Registry
 	login    *login.Responder
+	keeper   *lease.Keeper
 	status   status
 }
+
+// account is the number of the one account that there is a lease for: a bridge
+// reads for an account as a processor works on a lane.
+const account = 0
 
 // New returns a bridge that does nothing until Run.
 func New(cfg Config, deps Deps) (*Service, error) {
@@ -80,7 +87,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		metrics:  newMetrics(deps.Metrics),
 		dead:     deadletter.New(deps.JS, deps.Log, deps.Metrics),
 		registry: registry.New(deps.JS, deps.Log, deps.Metrics),
-		status:   status{err: errors.New("not started")},
+		keeper: lease.New(streams.ServiceBridge, []int{account},
+			lease.Deps{JS: deps.JS, Log: deps.Log, Metrics: lease.NewMetrics(deps.Metrics, streams.ServiceBridge)}),
+		status: status{err: errors.New("not started")},
 	}
 	if deps.Auth != nil {
 		s.login, err = login.New(login.Deps{IssuerSeed: deps.IssuerSeed, Log: deps.Log, Metrics: deps.Metrics})
@@ -106,6 +115,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.status.set(errNoLease)
 	// The registry outlives the readers, so that it hears of their last batch.
 	registryCtx, stopRegistry := context.WithCancel(context.WithoutCancel(ctx))
 	var background errgroup.Group
@@ -114,25 +124,35 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.login != nil {
 		work.Go(func() error { return s.login.Run(ctx, s.deps.Auth, policy) })
 	}
-	work.Go(func() error { return s.carry(ctx, topology.Lanes) })
+	work.Go(func() error {
+		return s.keeper.Run(ctx, func(ctx context.Context, _ int) error { return s.carry(ctx, topology.Lanes) })
+	})
 	err = work.Wait()
 	stopRegistry()
 	return errors.Join(err, background.Wait())
 }
 
-// carry does what one bridge of an account may do at a time. It is the place
-// to hold the account's lease: ctx then ends when the lease is lost, and carry
-// is called again when it is won. A bridge that goes on without knowing is
-// refused by the compare-and-set of every lane.
+var errNoLease = errors.New("waiting for the lease of the account")
+
+// carry does what one bridge of an account may do at a time: ctx ends when its
+// lease does. A bridge that goes on without knowing is refused by the
+// compare-and-set of every lane.
 func (s *Service) carry(ctx context.Context, lanes int) error {
+	defer s.status.set(errNoLease)
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error { return newReader(s, lanes).run(ctx) })
 	both.Go(func() error { return newLossy(s, lanes).run(ctx) })
 	return both.Wait()
 }
 
-// Ready returns nil while the bridge carries messages, else why it does not.
-func (s *Service) Ready() error { return s.status.get() }
+// Ready returns nil while messages are carried, by this bridge or by another
+// that it stands by for, else why they are not.
+func (s *Service) Ready() error {
+	if len(s.keeper.Held()) == 0 && s.keeper.Ready() == nil {
+		return nil
+	}
+	return s.status.get()
+}
 
 // checkWait is the pause between looks whether the streams are there.
 const checkWait = time.Second

@@ -14,6 +14,7 @@ import (
 
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lane"
+	"headwater/services/internal/lease"
 	"headwater/services/internal/process"
 	"headwater/streams"
 )
@@ -51,7 +52,8 @@ type Deps struct {
 	Metrics prometheus.Registerer
 }
 
-// Service is the notifier. One process runs it at a time.
+// Service is the notifier. Any number may run: one holds the lane and sends, the
+// others stand by.
 type Service struct {
 	cfg         Config
 	js          jetstream.JetStream
@@ -86,8 +88,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 
 func reason(err error) func() error { return func() error { return err } }
 
-// Ready returns nil while alerts are decided on and sent, else the reason why
-// not. That a channel does not answer is no reason.
+// Ready returns nil while alerts are decided on and sent, here or by another
+// notifier that this one stands by for, else the reason why not. That a channel does not answer is no reason.
 func (s *Service) Ready() error {
 	s.mu.Lock()
 	ready := s.ready
@@ -105,51 +107,78 @@ func (s *Service) setReady(ready func() error) {
 // has recorded what it was about.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.setReady(reason(errors.New("stopped")))
-	topology, f, err := s.begin(ctx)
-	if err != nil || f == nil {
+	topology, err := s.awaitStreams(ctx)
+	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	group := lane.NewGroup(
-		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
-		[]lane.Config{laneConfig(topology)},
-		func(int) lane.Machine { return newMachine(s.metrics.observe) },
-	)
-	s.setReady(group.Ready)
-	// What the lane commits last is sent and reflected by the next start, if the
-	// follower does not come to it any more.
-	var following sync.WaitGroup
-	following.Go(func() { f.run(ctx) })
-	defer following.Wait()
-	return group.Run(ctx)
+	keeper := lease.New(streams.ServiceNotifier, []int{lane0},
+		lease.Deps{JS: s.js, Log: s.log, Metrics: s.laneMetrics.Leases})
+	status := lane.NewStatus()
+	ready := func() error {
+		if err := keeper.Ready(); err != nil || len(keeper.Held()) == 0 {
+			return err
+		}
+		return status.Ready()
+	}
+	s.setReady(ready)
+	return keeper.Run(ctx, func(ctx context.Context, _ int) error {
+		f := s.prepare(ctx, topology)
+		s.setReady(ready)
+		if f == nil {
+			return nil
+		}
+		return s.own(ctx, topology, f, status)
+	})
 }
 
-// begin returns when the streams are there and the follower is prepared, or
-// with an error that waiting does not mend. It returns no follower when ctx
-// ends before.
-func (s *Service) begin(ctx context.Context) (streams.Topology, *follower, error) {
+// awaitStreams returns when the streams are there, or with an error that
+// waiting does not mend, or when ctx ends.
+func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
 	tick := time.NewTicker(prepareWait)
 	defer tick.Stop()
 	for {
 		topology, err := streams.Check(ctx, s.js)
-		if errors.Is(err, streams.ErrLanes) {
-			return topology, nil, err
-		}
-		if err == nil {
-			f := &follower{
-				cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, deadLetters: s.deadLetters, senders: map[string]*running{},
-			}
-			if err = f.prepare(ctx, topology.Alerting); err == nil {
-				return topology, f, nil
-			}
-			f.stop()
-		}
-		if ctx.Err() != nil {
-			return topology, nil, nil
+		if err == nil || errors.Is(err, streams.ErrLanes) {
+			return topology, err
 		}
 		s.setReady(reason(fmt.Errorf("waiting for the streams: %w", err)))
 		select {
 		case <-ctx.Done():
-			return topology, nil, nil
+			return streams.Topology{}, nil
+		case <-tick.C:
+		}
+	}
+}
+
+// own decides on alerts and sends, for as long as this process holds the lane.
+func (s *Service) own(ctx context.Context, topology streams.Topology, f *follower, status *lane.Status) error {
+	// What the lane commits last is sent and reflected by the next owner, if the
+	// follower does not come to it any more.
+	var following sync.WaitGroup
+	following.Go(func() { f.run(ctx) })
+	defer following.Wait()
+	return lane.Run(ctx, laneConfig(topology),
+		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
+		func() lane.Machine { return newMachine(s.metrics.observe) }, status)
+}
+
+// prepare returns a follower that is prepared, or nil when ctx ends before.
+func (s *Service) prepare(ctx context.Context, topology streams.Topology) *follower {
+	tick := time.NewTicker(prepareWait)
+	defer tick.Stop()
+	for {
+		f := &follower{
+			cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, deadLetters: s.deadLetters, senders: map[string]*running{},
+		}
+		err := f.prepare(ctx, topology.Alerting)
+		if err == nil {
+			return f
+		}
+		f.stop()
+		s.setReady(reason(fmt.Errorf("preparing to send: %w", err)))
+		select {
+		case <-ctx.Done():
+			return nil
 		case <-tick.C:
 		}
 	}

@@ -41,7 +41,7 @@ type Deps struct {
 	Metrics prometheus.Registerer
 }
 
-// Service runs the lanes that this process owns.
+// Service runs its share of the lanes; any number of processors may run.
 type Service struct {
 	limits      Limits
 	js          jetstream.JetStream
@@ -87,15 +87,16 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	lanes := lane.NewGroup(
 		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
-		configs(topology, owned(topology)),
+		configs(topology),
 		func(n int) lane.Machine { return NewMachine(n, s.limits, s.metrics) },
 	)
 	s.setReady(lanes.Ready)
-	s.log.Info("processing", "lanes", topology.Lanes)
+	s.log.Info("shares the lanes with the other processors", "lanes", topology.Lanes)
 	return lanes.Run(ctx)
 }
 
-// Ready returns nil while every lane is processed, else the reason why not.
+// Ready returns nil while every lane is processed, here or by another processor,
+// else the reason why not.
 func (s *Service) Ready() error {
 	s.mu.Lock()
 	ready := s.ready
@@ -128,21 +129,11 @@ func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
 	}
 }
 
-// owned returns the lanes that this process owns: all of them, as only one
-// processor runs. Whoever shares lanes out decides here.
-func owned(t streams.Topology) []int {
-	lanes := make([]int, t.Lanes)
-	for i := range lanes {
-		lanes[i] = i
-	}
-	return lanes
-}
-
 // configs says what the lanes read and write.
-func configs(t streams.Topology, lanes []int) []lane.Config {
-	out := make([]lane.Config, len(lanes))
-	for i, n := range lanes {
-		out[i] = lane.Config{
+func configs(t streams.Topology) []lane.Config {
+	out := make([]lane.Config, t.Lanes)
+	for n := range out {
+		out[n] = lane.Config{
 			Service: streams.ServiceProcessor, Lane: n,
 			InputStream: streams.StreamTelemetry, InputFilters: []string{streams.TelemetryFilter(n)}, Incarnation: t.Telemetry,
 			OutputStream: streams.StreamDerived, OutputSubject: streams.DerivedSubject(n),

@@ -8,7 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-	"golang.org/x/sync/errgroup"
+
+	"headwater/services/internal/lease"
 )
 
 // Metrics are what all lanes of a service count together.
@@ -16,9 +17,12 @@ type Metrics struct {
 	commits, readings, rejected, reloads, badSnapshots, failedSnapshots, incarnations prometheus.Counter
 	snapshotBytes                                                                     prometheus.Counter
 	commitSeconds, snapshotSeconds                                                    prometheus.Histogram
+	// Leases are the metrics of the keeper that the lanes come from.
+	Leases *lease.Metrics
 }
 
-// NewMetrics registers the metrics of the lanes of a service.
+// NewMetrics registers the metrics of the lanes of a service, and those of their
+// leases.
 func NewMetrics(reg prometheus.Registerer, service string) *Metrics {
 	factory := promauto.With(reg)
 	counter := func(name, help string) prometheus.Counter {
@@ -41,6 +45,7 @@ func NewMetrics(reg prometheus.Registerer, service string) *Metrics {
 		snapshotBytes:   counter("lane_snapshot_bytes_total", "Bytes of snapshots written."),
 		commitSeconds:   seconds("lane_commit_seconds", "Time until a commit is stored."),
 		snapshotSeconds: seconds("lane_snapshot_seconds", "Time to make and store a snapshot."),
+		Leases:          lease.NewMetrics(reg, service),
 	}
 }
 
@@ -65,48 +70,56 @@ func (s *Status) set(err error) {
 	s.err = err
 }
 
-// Ready returns nil while the lane works, else the reason why not.
+// Ready returns nil while the lane works here, else the reason why not.
 func (s *Status) Ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// Group runs several lanes that this process owns.
+// Group runs the lanes of a service that this process holds: its share of all.
 type Group struct {
 	deps       Deps
-	lanes      []Config
+	lanes      map[int]Config
 	newMachine func(lane int) Machine
-	statuses   []*Status
+	statuses   map[int]*Status
+	keeper     *lease.Keeper
 }
 
-// NewGroup returns a group that owns the lanes of the configurations. The
-// function makes a new machine each time a lane loads its state.
+// NewGroup returns a group of this process for the lanes of the configurations,
+// which are all lanes of one service. The function makes a new machine each time
+// a lane loads its state.
 func NewGroup(deps Deps, lanes []Config, newMachine func(lane int) Machine) *Group {
-	g := &Group{deps: deps, lanes: lanes, newMachine: newMachine}
-	for range lanes {
-		g.statuses = append(g.statuses, NewStatus())
+	g := &Group{deps: deps, lanes: make(map[int]Config), newMachine: newMachine, statuses: make(map[int]*Status)}
+	var service string
+	var numbers []int
+	for _, cfg := range lanes {
+		service = cfg.Service
+		numbers = append(numbers, cfg.Lane)
+		g.lanes[cfg.Lane], g.statuses[cfg.Lane] = cfg, NewStatus()
 	}
+	g.keeper = lease.New(service, numbers, lease.Deps{JS: deps.JS, Log: deps.Log, Metrics: deps.Metrics.Leases})
 	return g
 }
 
-// Run works until ctx ends and every lane has stored its state.
+// Run works until ctx ends and every lane has stored its state and has been
+// given back.
 func (g *Group) Run(ctx context.Context) error {
-	var lanes errgroup.Group
-	for i, cfg := range g.lanes {
-		lanes.Go(func() error {
-			return Run(ctx, cfg, g.deps, func() Machine { return g.newMachine(cfg.Lane) }, g.statuses[i])
-		})
-	}
-	return lanes.Wait()
+	return g.keeper.Run(ctx, func(ctx context.Context, lane int) error {
+		return Run(ctx, g.lanes[lane], g.deps, func() Machine { return g.newMachine(lane) }, g.statuses[lane])
+	})
 }
 
-// Ready returns nil when every lane works, else the reason of the first that
-// does not.
+// Ready returns nil when every lane has an owner and those that this process
+// holds work, else the reason of the first that does not. A process that stands
+// by without a lane is ready.
 func (g *Group) Ready() error {
-	for i, status := range g.statuses {
-		if err := status.Ready(); err != nil {
-			return fmt.Errorf("lane %d: %w", g.lanes[i].Lane, err)
+	if err := g.keeper.Ready(); err != nil {
+		return err
+	}
+	for _, lane := range g.keeper.Held() {
+		if err := g.statuses[lane].Ready(); err != nil {
+			return fmt.Errorf("lane %d: %w", lane, err)
 		}
 	}
 	return nil
