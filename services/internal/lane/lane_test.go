@@ -102,11 +102,14 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	server := streamtest.Run(t)
-	topology := server.Ensure(t, 1)
-	f := &fixture{js: server.JS(t)}
+	return fixtureOf(server.JS(t), server.Ensure(t, 1), 0)
+}
+
+func fixtureOf(js jetstream.JetStream, topology streams.Topology, lane int) *fixture {
+	f := &fixture{js: js}
 	f.cfg = Config{
-		Service: "test", InputStream: streams.StreamTelemetry, InputFilters: []string{streams.TelemetryFilter(0)},
-		Incarnation: topology.Telemetry, OutputStream: streams.StreamDerived, OutputSubject: streams.DerivedSubject(0),
+		Service: "test", Lane: lane, InputStream: streams.StreamTelemetry, InputFilters: []string{streams.TelemetryFilter(lane)},
+		Incarnation: topology.Telemetry, OutputStream: streams.StreamDerived, OutputSubject: streams.DerivedSubject(lane),
 		Format: 1,
 		ReadCommit: func(body []byte) (Position, *ConfigChange, error) {
 			var c adderCommit
@@ -162,20 +165,8 @@ func never() error { return nil }
 // commits returns all commits of the lane in order.
 func (f *fixture) commits(t *testing.T) []adderCommit {
 	t.Helper()
-	stream, err := f.js.Stream(t.Context(), streams.StreamDerived)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := stream.Info(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	var out []adderCommit
-	for seq := max(info.State.FirstSeq, 1); seq <= info.State.LastSeq; seq++ {
-		msg, err := stream.GetMsg(t.Context(), seq)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, msg := range f.stored(t) {
 		var c adderCommit
 		if err := json.Unmarshal(msg.Data, &c); err != nil {
 			t.Fatal(err)

@@ -114,14 +114,27 @@ func (w *world) end(lane int, name string) {
 	w.freed[lane] = time.Now()
 }
 
-// settled waits until the workers have their shares and all is owned.
+// works returns how many lanes a worker works on.
+func (w *world) works(name string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, owner := range w.owner {
+		if owner == name {
+			n++
+		}
+	}
+	return n
+}
+
+// settled waits until the workers have their shares, and work on them.
 func (w *world) settled(t *testing.T, shares []int, workers ...*worker) time.Duration {
 	t.Helper()
 	began := time.Now()
 	streamtest.Eventually(t, within, fmt.Sprintf("the shares are %v", shares), func() bool {
 		var got []int
 		for _, r := range workers {
-			if r.Ready() != nil {
+			if r.Ready() != nil || len(r.Held()) != w.works(r.name) {
 				return false
 			}
 			got = append(got, len(r.Held()))
