@@ -66,12 +66,20 @@ func (r *running) stop(t *testing.T) {
 }
 
 // start runs a bridge on connections of its own until the test ends, and
-// returns when it is ready.
+// returns when it carries messages.
 func (w *world) start(t *testing.T, edit ...func(*bridge.Config, *bridge.Deps)) *running {
 	t.Helper()
 	r := w.startUnready(t, edit...)
-	streamtest.Eventually(t, within, "the bridge is ready", func() bool { return r.Ready() == nil })
+	r.carries(t)
 	return r
+}
+
+// carries waits until the bridge carries messages, and does not only stand by.
+func (r *running) carries(t *testing.T) {
+	t.Helper()
+	streamtest.Eventually(t, within, "the bridge carries messages", func() bool {
+		return r.value(t, "headwater_bridge_leases", "") == 1 && r.Ready() == nil
+	})
 }
 
 func (w *world) startUnready(t *testing.T, edit ...func(*bridge.Config, *bridge.Deps)) *running {

@@ -124,7 +124,15 @@ func setup(t *testing.T) *fixture {
 // start runs the service until stop is called.
 func (f *fixture) start(t *testing.T) (svc *Service, stop func()) {
 	t.Helper()
-	svc, err := New(f.cfg, Deps{JS: f.js, Log: f.log, Metrics: prometheus.NewRegistry()})
+	svc, _, stop = f.startCounted(t)
+	return svc, stop
+}
+
+// startCounted returns what the service counts as well.
+func (f *fixture) startCounted(t *testing.T) (svc *Service, reg *prometheus.Registry, stop func()) {
+	t.Helper()
+	reg = prometheus.NewRegistry()
+	svc, err := New(f.cfg, Deps{JS: f.js, Log: f.log, Metrics: reg})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +146,7 @@ func (f *fixture) start(t *testing.T) (svc *Service, stop func()) {
 		}
 	})
 	t.Cleanup(stop)
-	return svc, stop
+	return svc, reg, stop
 }
 
 func (f *fixture) ready(t *testing.T, svc *Service) {

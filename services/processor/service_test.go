@@ -164,6 +164,26 @@ func (f *fixture) expected(t *testing.T, n int) *derivedv1.Commit {
 	return c
 }
 
+// verify waits for the outputs of all lanes, which must be those of one machine
+// that was never stopped, each once.
+func (f *fixture) verify(t *testing.T) {
+	t.Helper()
+	for n := range lanes {
+		want := f.expected(t, n)
+		if len(want.Summaries) == 0 || len(want.Anomalies) == 0 {
+			t.Fatalf("lane %d: the input derives nothing", n)
+		}
+		streamtest.Eventually(t, 20*time.Second, fmt.Sprintf("all outputs of lane %d", n), func() bool {
+			got := f.outputs(t, n)
+			return len(got.Summaries) >= len(want.Summaries) && len(got.Anomalies) >= len(want.Anomalies)
+		})
+		got := f.outputs(t, n)
+		if diff := cmp.Diff(want, got, protocmp.Transform(), protocmp.IgnoreFields(&derivedv1.Commit{}, "input", "counts")); diff != "" {
+			t.Errorf("lane %d (-want +got):\n%s", n, diff)
+		}
+	}
+}
+
 // TestServiceOverRestarts runs the processor over a stream while it is stopped
 // and started again: the outputs are those of one machine that was never
 // stopped, each once.
@@ -188,21 +208,32 @@ func TestServiceOverRestarts(t *testing.T) {
 			svc, stop = f.start(t)
 		}
 	}
-	for n := range lanes {
-		want := f.expected(t, n)
-		if len(want.Summaries) == 0 || len(want.Anomalies) == 0 {
-			t.Fatalf("lane %d: the input derives nothing", n)
-		}
-		streamtest.Eventually(t, 20*time.Second, fmt.Sprintf("all outputs of lane %d", n), func() bool {
-			got := f.outputs(t, n)
-			return len(got.Summaries) >= len(want.Summaries) && len(got.Anomalies) >= len(want.Anomalies)
-		})
-		got := f.outputs(t, n)
-		if diff := cmp.Diff(want, got, protocmp.Transform(), protocmp.IgnoreFields(&derivedv1.Commit{}, "input", "counts")); diff != "" {
-			t.Errorf("lane %d (-want +got):\n%s", n, diff)
+	f.verify(t)
+	stop()
+}
+
+// TestServicesShareTheLanes has a second processor join, and the first one
+// leave: the outputs are those of one machine, each once.
+func TestServicesShareTheLanes(t *testing.T) {
+	f := newFixture(t)
+	f.configure(t, rules)
+	first, stopFirst := f.start(t)
+	streamtest.Eventually(t, 10*time.Second, "that the processor is ready", func() bool { return first.Ready() == nil })
+	values := []float64{20, 21, 24, 25, 31, 33, 20, 20}
+	stopSecond := func() {}
+	for i := range 40 {
+		f.publish(t, int64(i)*20*second, values[i%len(values)])
+		switch i {
+		case 13:
+			var other *processor.Service
+			other, stopSecond = f.start(t)
+			streamtest.Eventually(t, 10*time.Second, "that both are ready", func() bool { return first.Ready() == nil && other.Ready() == nil })
+		case 26:
+			stopFirst()
 		}
 	}
-	stop()
+	f.verify(t)
+	stopSecond()
 }
 
 // TestServiceDeadLettersWhatIsNoBatch checks that a message which no builder

@@ -1,0 +1,97 @@
+package bridge_test
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headwater/services/bridge"
+	"headwater/streams/streamtest"
+)
+
+// standBy starts a bridge that waits for the one that carries.
+func (w *world) standBy(t *testing.T, edit ...func(*bridge.Config, *bridge.Deps)) *running {
+	t.Helper()
+	r := w.startUnready(t, edit...)
+	streamtest.Eventually(t, within, "the bridge stands by", func() bool { return r.Ready() == nil })
+	if r.value(t, "headwater_bridge_leases", "") != 0 {
+		t.Error("two bridges carry messages")
+	}
+	return r
+}
+
+// TestStandbyTakesOver has bridges take over from one that stops, and from ones
+// that are killed, while devices publish: what was acknowledged to them is
+// stored, each once.
+func TestStandbyTakesOver(t *testing.T) {
+	w := newWorld(t)
+	w.answerLogins(t)
+	var core *nats.Conn
+	first := w.start(t, noLogins)
+	second := w.standBy(t, noLogins, func(_ *bridge.Config, deps *bridge.Deps) { core = deps.JS.Conn() })
+	l := w.publishLoad(t, 8)
+	l.more(t, 1000)
+
+	stopped := time.Now()
+	first.stop(t)
+	drained := time.Since(stopped)
+	second.carries(t)
+	t.Logf("the standby carries %s after the first was told to stop, which took %s to drain", time.Since(stopped), drained)
+	l.more(t, 1000)
+
+	// As with kill -9: it does not say goodbye, and nothing that is on its way
+	// arrives.
+	third := w.standBy(t, noLogins)
+	killed := time.Now()
+	second.devices.Close()
+	core.Close()
+	third.carries(t)
+	took := time.Since(killed)
+	t.Logf("the standby carries %s after the kill", took)
+	if took > 10*time.Second {
+		t.Error("the takeover took longer than 10s")
+	}
+	l.more(t, 1000)
+	w.checkExactlyOnce(t, l)
+	w.checkClock(t)
+	if n := third.value(t, "headwater_bridge_input_incarnations_total", ""); n != 0 {
+		t.Errorf("%v alarms for a stream that is the same", n)
+	}
+}
+
+// TestZombieBridge cuts a bridge off from the services alone: it goes on to read
+// what devices sent, and must acknowledge nothing that it could not store.
+func TestZombieBridge(t *testing.T) {
+	w := newWorld(t)
+	w.answerLogins(t)
+	var core *nats.Conn
+	w.start(t, noLogins, func(_ *bridge.Config, deps *bridge.Deps) { core = deps.JS.Conn() })
+	heir := w.standBy(t, noLogins)
+	l := w.publishLoad(t, 4)
+	l.more(t, 500)
+	core.Close()
+	heir.carries(t)
+	l.more(t, 500)
+	w.checkExactlyOnce(t, l)
+	w.checkClock(t)
+}
+
+// TestStandbyAnswersLogins shows that devices get in by a bridge that only
+// stands by.
+func TestStandbyAnswersLogins(t *testing.T) {
+	w := newWorld(t)
+	w.start(t, noLogins)
+	w.standBy(t)
+	c := w.device(t, "d")
+	for n := range 3 {
+		publish(t, c, 0, "sensors/hall/d/m", strconv.Itoa(n))
+		publish(t, c, 1, "sensors/hall/d/n", strconv.Itoa(n))
+	}
+	w.drained(t)
+	streamtest.Eventually(t, within, "each message is stored", func() bool { return len(w.readings(t)) >= 6 })
+	if got := w.readings(t); len(got) != 6 {
+		t.Errorf("%d readings of 6: %q", len(got), got)
+	}
+}
