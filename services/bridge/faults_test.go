@@ -163,6 +163,12 @@ func (w *world) checkClock(t *testing.T) (clocks int) {
 
 func TestCrashBetweenCommitAndAck(t *testing.T) {
 	w := newWorld(t)
+	// The next bridge need not wait for long until the lease has run out.
+	if _, err := w.js.UpdateKeyValue(t.Context(), jetstream.KeyValueConfig{
+		Bucket: streams.BucketLeases, TTL: time.Second, History: 1, Storage: jetstream.MemoryStorage,
+	}); err != nil {
+		t.Fatal(err)
+	}
 	w.answerLogins(t)
 	l := w.publishLoad(t, 8)
 	for range 6 {

@@ -130,11 +130,11 @@ func (c *crew) feed(t *testing.T) *input {
 	return in
 }
 
-// more waits until that many more messages went into each lane.
-func (in *input) more(t *testing.T, n int) {
+// more waits until 50 more messages went into each lane.
+func (in *input) more(t *testing.T) {
 	t.Helper()
 	count := func() int { in.mu.Lock(); defer in.mu.Unlock(); return in.n }
-	until := count() + n
+	until := count() + 50
 	streamtest.Eventually(t, 20*time.Second, "more input", func() bool { return count() >= until })
 }
 
@@ -175,16 +175,16 @@ func TestProcessesComeAndGo(t *testing.T) {
 	first := c.join(t)
 	c.settled(t, []int{6}, first)
 	in := c.feed(t)
-	in.more(t, 50)
+	in.more(t)
 	second, third := c.join(t), c.join(t)
 	c.settled(t, []int{2, 2, 2}, first, second, third)
-	in.more(t, 50)
+	in.more(t)
 	first.stop()
 	c.settled(t, []int{3, 3}, second, third)
-	in.more(t, 50)
+	in.more(t)
 	second.stop()
 	c.settled(t, []int{6}, third)
-	in.more(t, 50)
+	in.more(t)
 	c.verify(t, in)
 	pause := c.pause(t)
 	t.Logf("no lane stood still for longer than %s", pause.Round(time.Millisecond))
@@ -200,10 +200,10 @@ func TestProcessIsKilled(t *testing.T) {
 	victim, other := c.join(t), c.join(t)
 	c.settled(t, []int{2, 2}, victim, other)
 	in := c.feed(t)
-	in.more(t, 50)
+	in.more(t)
 	victim.nc.Close()
 	c.settled(t, []int{4}, other)
-	in.more(t, 50)
+	in.more(t)
 	c.verify(t, in)
 	pause := c.pause(t)
 	t.Logf("no lane stood still for longer than %s", pause.Round(time.Millisecond))
@@ -220,11 +220,10 @@ func TestZombie(t *testing.T) {
 	f := c.lanes[0]
 	frozen, thaw := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	fail := func() error {
+	freeze := func() {
 		if len(f.commits(t)) > 0 {
 			once.Do(func() { close(frozen); <-thaw })
 		}
-		return nil
 	}
 	var mu sync.Mutex
 	var committed []uint64
@@ -246,7 +245,7 @@ func TestZombie(t *testing.T) {
 	var done sync.WaitGroup
 	done.Go(func() {
 		if err := keeper.Run(ctx, func(ctx context.Context, _ int) error {
-			return Run(ctx, f.cfg, deps, func() Machine { return &adder{fail: fail} }, NewStatus())
+			return Run(ctx, f.cfg, deps, func() Machine { return &adder{fail: func() error { freeze(); return nil }} }, NewStatus())
 		}); err != nil {
 			t.Error(err)
 		}
