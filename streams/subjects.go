@@ -45,6 +45,10 @@ const (
 	MQTTAll = mqttPrefix + ">"
 )
 
+// DeviceDisconnects is where nats-server, in its system account, tells of each
+// connection of the account of the devices that ended, and why.
+const DeviceDisconnects = "$SYS.ACCOUNT.DEVICES.DISCONNECT"
+
 // maxLanes bounds the number of lanes, and so every lane number in a subject.
 const maxLanes = 4096
 

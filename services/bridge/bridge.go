@@ -34,7 +34,7 @@ import (
 // service names the bridge on its dead letters.
 const service = "bridge"
 
-// Deps is what the bridge needs. All of it must be set but Auth.
+// Deps is what the bridge needs. All of it must be set but Auth and System.
 type Deps struct {
 	// JS is in the account of the services.
 	JS jetstream.JetStream
@@ -47,8 +47,11 @@ type Deps struct {
 	// signs the answers. Without Auth somebody else must answer log-ins.
 	Auth       *nats.Conn
 	IssuerSeed []byte
-	Log        *slog.Logger
-	Metrics    prometheus.Registerer
+	// System is a connection to the system account, on which nats-server tells
+	// which connections it closed; without it they are not counted.
+	System  *nats.Conn
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 // Service is the bridge of one account of devices.
@@ -113,6 +116,9 @@ func (s *Service) Run(ctx context.Context) error {
 	work, ctx := errgroup.WithContext(ctx)
 	if s.login != nil {
 		work.Go(func() error { return s.login.Run(ctx, s.deps.Auth, policy) })
+	}
+	if s.deps.System != nil {
+		work.Go(func() error { return s.countClosed(ctx, s.deps.System) })
 	}
 	work.Go(func() error { return s.carry(ctx, topology.Lanes) })
 	err = work.Wait()

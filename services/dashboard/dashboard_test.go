@@ -165,9 +165,9 @@ func (r *rig) shows(path, want string) {
 	})
 }
 
-func firing(id string, started time.Time) *alertingv1.Alert {
+func firing(started time.Time) *alertingv1.Alert {
 	return &alertingv1.Alert{
-		Id: id, Rule: "too-warm", Series: &derivedv1.Series{Site: "home", Device: "kitchen", Metric: "temperature"},
+		Id: "a1", Rule: "too-warm", Series: &derivedv1.Series{Site: "home", Device: "kitchen", Metric: "temperature"},
 		State: alertingv1.State_STATE_FIRING, Severity: derivedv1.Severity_SEVERITY_CRITICAL,
 		Started: started.UnixNano(), Updated: started.UnixNano(), Learned: started.UnixNano(),
 		Evidence: &derivedv1.Evidence{Sentence: "It is 31 °C, above 30 °C.", High: new(float64)},
@@ -224,11 +224,11 @@ func TestRegistryMakesDevicesKnown(t *testing.T) {
 func TestAlertsComeFromBothSources(t *testing.T) {
 	started := time.Now().Add(-10 * time.Minute).Truncate(time.Second)
 	r := newRig(t, func(r *rig) {
-		old := firing("a1", started.Add(-time.Hour))
+		old := firing(started.Add(-time.Hour))
 		old.State, old.Ended = alertingv1.State_STATE_RESOLVED, started.Add(-30*time.Minute).UnixNano()
-		r.publish(streams.AlertingMsg(0, &alertingv1.Commit{Alerts: []*alertingv1.Alert{firing("a1", started.Add(-time.Hour))}}))
+		r.publish(streams.AlertingMsg(0, &alertingv1.Commit{Alerts: []*alertingv1.Alert{firing(started.Add(-time.Hour))}}))
 		r.publish(streams.AlertingMsg(0, &alertingv1.Commit{Alerts: []*alertingv1.Alert{old}}))
-		body, err := protojson.Marshal(firing("a1", started))
+		body, err := protojson.Marshal(firing(started))
 		if err != nil {
 			r.tb.Fatal(err)
 		}
@@ -242,7 +242,7 @@ func TestAlertsComeFromBothSources(t *testing.T) {
 	// The anomaly of the alert is on the chart.
 	r.shows("/api/v1/series?site=home&device=kitchen&metric=temperature", `"rule":"too-warm"`)
 
-	over := firing("a1", started)
+	over := firing(started)
 	over.State, over.Ended, over.Learned = alertingv1.State_STATE_RESOLVED, time.Now().UnixNano(), time.Now().UnixNano()
 	r.publish(streams.AlertingMsg(0, &alertingv1.Commit{Alerts: []*alertingv1.Alert{over}}))
 	r.shows("/alerts", "Nothing fires")

@@ -134,7 +134,7 @@ func (s *Service) Status() view.Status {
 			st.Notices = append(st.Notices, x)
 		}
 	}
-	if caughtUp, err, since := s.telemetry.state(); err != nil && s.connected() {
+	if caughtUp, since, err := s.telemetry.state(); err != nil && s.connected() {
 		st.Notices = append(st.Notices, view.Problem{Part: "TELEMETRY", Text: "The live readings cannot be followed (" + reason(err) + "); what you see is from before.", Since: since})
 	} else if !caughtUp && err == nil && s.connected() {
 		st.Notices = append(st.Notices, view.Problem{Part: "Starting", Text: "Still reading the last 15 minutes; what you see is not complete yet."})
