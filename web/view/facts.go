@@ -117,6 +117,10 @@ type Metric struct {
 	Spark []Slot `json:"-"`
 }
 
+// Drawn reports whether the metric has a chart: its latest value is no text, or
+// numbers came lately, as from a sensor that says "unavailable" for a while.
+func (m Metric) Drawn() bool { return m.Kind != KindText || len(m.Spark) > 0 }
+
 // Slot is what a series did in one slot of a sparkline.
 type Slot struct {
 	// Start is the start of the slot, which is SlotWidth wide.
