@@ -251,7 +251,7 @@ func (s *standalone) mux(intake *gateway.Service, pages *dashboard.Service) http
 	if s.cfg.Profiles {
 		process.MountProfiles(mux)
 	}
-	mux.Handle("POST "+gateway.Path, intake.Handler())
+	mux.Handle(gateway.Path, intake.Handler())
 	mux.Handle("/", pages.Handler())
 	return mux
 }
