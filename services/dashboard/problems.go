@@ -24,6 +24,8 @@ const (
 	// uncommitted is how long the processor may take to close the windows of a
 	// lane that has readings; the usual window is a minute.
 	uncommitted = 5 * time.Minute
+	// undelivered is how long the sender of a channel may try one notification.
+	undelivered = 30 * time.Second
 )
 
 // problems says what is wrong. The lock is held.
@@ -51,6 +53,11 @@ func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 			add(c.Name, "The consumer "+c.Name+" has "+view.FormatCount(c.Pending)+" messages of "+c.Stream+" to go.", time.Time{})
 		}
 	}
+	for _, c := range s.consumers {
+		if channel, is := waits(c, now); is {
+			add(channel, "A notification on channel "+channel+" could not be delivered yet. It is tried again, and later ones wait for it.", c.Active)
+		}
+	}
 	for _, c := range s.channels {
 		if !c.LastSent && c.Failed > 0 {
 			add(c.Name, "The last notification on channel "+c.Name+" was not delivered: "+c.LastError+".", c.Last)
@@ -70,6 +77,14 @@ func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 		return cmp.Or(strings.Compare(a.Part, b.Part), strings.Compare(a.Text, b.Text))
 	})
 	return out
+}
+
+// waits names the channel whose sender the consumer is, and says whether it has
+// tried one notification for long: the sender acknowledges what it delivered,
+// and is given one at a time.
+func waits(c view.Consumer, now time.Time) (channel string, is bool) {
+	channel, sender := strings.CutPrefix(c.Name, streams.SenderConsumer(""))
+	return channel, sender && c.Unacked > 0 && now.Sub(c.Active) > undelivered
 }
 
 func percent(share float64) string { return view.FormatNumber(float64(int(share*1000))/10) + " %" }
