@@ -53,9 +53,10 @@ func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 			add(c.Name, "The consumer "+c.Name+" has "+view.FormatCount(c.Pending)+" messages of "+c.Stream+" to go.", time.Time{})
 		}
 	}
-	for _, c := range s.consumers {
-		if channel, is := waits(c, now); is {
-			add(channel, "A notification on channel "+channel+" could not be delivered yet. It is tried again, and later ones wait for it.", c.Active)
+	for consumer, h := range s.held {
+		channel, sender := strings.CutPrefix(consumer, streams.SenderConsumer(""))
+		if sender && now.Sub(h.since) > undelivered {
+			add(channel, "A notification on channel "+channel+" could not be delivered yet. It is tried again, and later ones wait for it.", h.since)
 		}
 	}
 	for _, c := range s.channels {
@@ -77,14 +78,6 @@ func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 		return cmp.Or(strings.Compare(a.Part, b.Part), strings.Compare(a.Text, b.Text))
 	})
 	return out
-}
-
-// waits names the channel whose sender the consumer is, and says whether it has
-// tried one notification for long: the sender acknowledges what it delivered,
-// and is given one at a time.
-func waits(c view.Consumer, now time.Time) (channel string, is bool) {
-	channel, sender := strings.CutPrefix(c.Name, streams.SenderConsumer(""))
-	return channel, sender && c.Unacked > 0 && now.Sub(c.Active) > undelivered
 }
 
 func percent(share float64) string { return view.FormatNumber(float64(int(share*1000))/10) + " %" }

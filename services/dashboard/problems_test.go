@@ -5,23 +5,26 @@ import (
 	"time"
 
 	"headwater/streams"
-	"headwater/web/view"
 )
 
 func TestChannelThatTakesNothingIsAProblem(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
+	begin := time.Unix(1_800_000_000, 0)
 	sender := streams.SenderConsumer("phone")
+	s := survey{started: begin}
 	for _, c := range []struct {
-		name string
-		in   view.Consumer
-		want bool
+		name   string
+		at     time.Duration
+		floors map[string]uint64
+		want   bool
 	}{
-		{"tries for long", view.Consumer{Name: sender, Unacked: 1, Active: now.Add(-time.Minute)}, true},
-		{"has just begun", view.Consumer{Name: sender, Unacked: 1, Active: now.Add(-time.Second)}, false},
-		{"has nothing to send", view.Consumer{Name: sender, Active: now.Add(-time.Hour)}, false},
-		{"is no sender", view.Consumer{Name: streams.ConsumerWriter, Unacked: 1, Active: now.Add(-time.Hour)}, false},
+		{"has just begun", 0, map[string]uint64{sender: 4, streams.ConsumerWriter: 7}, false},
+		{"tries for long", time.Minute, map[string]uint64{sender: 4, streams.ConsumerWriter: 7}, true},
+		{"sent it and tries the next", 2 * time.Minute, map[string]uint64{sender: 5}, false},
+		{"tries that for long", 3 * time.Minute, map[string]uint64{sender: 5}, true},
+		{"has nothing to send", 4 * time.Minute, nil, false},
 	} {
-		s := survey{started: now, consumers: []view.Consumer{c.in}, channels: make(map[string]*view.Channel), lanes: make(map[int]*lane)}
+		now := begin.Add(c.at)
+		s.hold(now, c.floors)
 		problems := s.problems(now, true)
 		if got := len(problems) == 1 && problems[0].Part == "phone"; got != c.want || len(problems) > 1 {
 			t.Errorf("%s: problems are %+v", c.name, problems)
