@@ -25,7 +25,7 @@ func NotRedrivable(service, reason string) string {
 	case reason == ReasonMalformed:
 		return "it is a message between services, which no device sent: this version of Headwater cannot read it"
 	case service == ServiceWriter && reason == ReasonRejected:
-		return "InfluxDB refused the point and would refuse it again as it is; its reading is still in TELEMETRY, or can be sent again"
+		return "it is a point that InfluxDB refused; once the conflict is gone, write its line to InfluxDB, or send the reading again"
 	case service == ServiceNotifier && reason == ReasonUndeliverable:
 		return "it is a notification, and what it tells may be over by now; the page of alerts tells how it stands"
 	}

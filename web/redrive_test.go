@@ -43,7 +43,7 @@ func TestFormsOfDeadLetters(t *testing.T) {
 	}{
 		{fixture.Warehouse, "/deadletters/redrive", "through=41", 200, "refused again"},
 		{fixture.Warehouse, "/deadletters/redrive", "service=bridge&reason=topic&through=41", 200, "Redrive the rest"},
-		{fixture.Warehouse, "/deadletters/redrive", "sequence=36", 200, "It cannot be redriven: InfluxDB refused"},
+		{fixture.Warehouse, "/deadletters/redrive", "sequence=36", 200, "It cannot be redriven: it is a point"},
 		{fixture.Warehouse, "/deadletters/purge", "sequence=36", 200, "1 dead letter removed for ever"},
 		{fixture.Warehouse, "/deadletters/purge", "service=bridge&through=41", 200, "3 dead letters removed"},
 		{fixture.Warehouse, "/deadletters/purge", "sequence=5", 404, "no such dead letter"},
