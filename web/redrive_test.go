@@ -27,11 +27,12 @@ func post(t *testing.T, s *web.Server, path, form string, header ...string) (*ht
 	}
 	w := httptest.NewRecorder()
 	s.Handler().ServeHTTP(w, r)
-	body, err := io.ReadAll(w.Result().Body)
+	res := w.Result()
+	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w.Result(), string(body)
+	return res, string(body)
 }
 
 func TestFormsOfDeadLetters(t *testing.T) {

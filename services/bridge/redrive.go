@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,6 +23,8 @@ const (
 	redriveTimeout = 20 * time.Second
 	// redriveAtOnce bounds the letters that are read or removed at a time.
 	redriveAtOnce = 32
+	// redriveHeld bounds the letters of a request that are in memory at a time.
+	redriveHeld = 4 * redriveAtOnce
 	// redrivePending bounds the requests that wait.
 	redrivePending = 64
 )
@@ -90,7 +93,7 @@ type redriving struct {
 	result *streams.Redriven
 	// batch holds the readings that the letter became, if any.
 	batch *telemetryv1.Batch
-	// stored gets the answer to what the letter became; nil when that is nothing.
+	// stored gets the answer to what the letter became; nil when it is kept.
 	stored jetstream.PubAckFuture
 }
 
@@ -103,13 +106,25 @@ func (r *redriver) redrive(ctx context.Context, sequences []uint64) ([]streams.R
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", streams.StreamDeadLetters, err)
 	}
+	results := make([]streams.Redriven, 0, len(sequences))
+	for part := range slices.Chunk(sequences, redriveHeld) {
+		results = append(results, r.part(ctx, stream, part)...)
+	}
+	for i := range results {
+		r.svc.metrics.redriven.WithLabelValues(string(results[i].Outcome)).Inc()
+	}
+	return results, nil
+}
+
+// part redrives some of the letters of a request.
+func (r *redriver) part(ctx context.Context, stream jetstream.Stream, sequences []uint64) []streams.Redriven {
 	results := make([]streams.Redriven, len(sequences))
 	work := make([]redriving, len(sequences))
 	for i, seq := range sequences {
 		results[i] = streams.Redriven{Sequence: seq}
 		work[i].result = &results[i]
 	}
-	each(work, func(w *redriving) { w.letter, _ = read(ctx, stream, w.result) })
+	each(work, func(w *redriving) { w.letter = read(ctx, stream, w.result) })
 	made := stream.CachedInfo().Created
 	for i := range work {
 		if work[i].result.Outcome == "" {
@@ -129,10 +144,7 @@ func (r *redriver) redrive(ctx context.Context, sequences []uint64) ([]streams.R
 		r.afterStore()
 	}
 	each(work, func(w *redriving) { remove(ctx, stream, w.result) })
-	for i := range results {
-		r.svc.metrics.redriven.WithLabelValues(string(results[i].Outcome)).Inc()
-	}
-	return results, nil
+	return results
 }
 
 // each calls f for all, several at a time.
@@ -146,15 +158,15 @@ func each(work []redriving, f func(*redriving)) {
 }
 
 // read reads a letter, or says with the result why it cannot be redriven.
-func read(ctx context.Context, stream jetstream.Stream, result *streams.Redriven) (letter streams.DeadLetter, ok bool) {
+func read(ctx context.Context, stream jetstream.Stream, result *streams.Redriven) (letter streams.DeadLetter) {
 	m, err := stream.GetMsg(ctx, result.Sequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		result.Outcome, result.Detail = streams.OutcomeGone, "there is no such letter any more"
-		return letter, false
+		return letter
 	}
 	if err != nil {
 		fail(result, fmt.Errorf("read: %w", err))
-		return letter, false
+		return letter
 	}
 	letter, err = streams.ParseDeadLetterMsg(m.Subject, m.Header, m.Data)
 	why := ""
@@ -166,17 +178,16 @@ func read(ctx context.Context, stream jetstream.Stream, result *streams.Redriven
 	case letter.OriginCut:
 		why = "its topic is too long or too odd to have been kept as it was"
 	default:
-		return letter, true
+		return letter
 	}
 	result.Outcome, result.Detail = streams.OutcomeKept, why
-	return letter, false
+	return letter
 }
 
 // process decodes a letter and publishes what it became.
 func (r *redriver) process(w *redriving, id string) {
 	r.step.redo(w.letter.Origin, w.letter.Payload, w.letter.Arrived.UnixNano())
-	// One letter is of one device, so it becomes one batch or one letter, or
-	// nothing if it holds only metrics without a value.
+	// One letter is of one device, so it becomes one batch or one letter.
 	batches, dead := r.step.take()
 	var m *nats.Msg
 	var err error
@@ -188,8 +199,8 @@ func (r *redriver) process(w *redriving, id string) {
 		w.result.Outcome, w.result.Readings = streams.OutcomeRedriven, len(batches[0].Batch.GetSeries())
 		w.batch = batches[0].Batch
 		m, err = streams.TelemetryMsg(batches[0].Lane, streams.SourceRedrive, batches[0].Batch)
-	default:
-		w.result.Outcome = streams.OutcomeRedriven
+	default: // no decoder does that; if one did, the letter would not be lost
+		w.result.Outcome, w.result.Detail = streams.OutcomeKept, "it holds no reading"
 		return
 	}
 	if err == nil {

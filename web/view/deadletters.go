@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"headwater/streams"
 )
@@ -206,5 +208,6 @@ func sentence(detail string) string {
 	if detail == "" {
 		return ""
 	}
-	return strings.ToUpper(detail[:1]) + detail[1:] + "."
+	first, size := utf8.DecodeRuneInString(detail)
+	return string(unicode.ToUpper(first)) + detail[size:] + "."
 }
