@@ -77,12 +77,13 @@ func run(ctx context.Context, env environment, args []string) int {
 		return env.fail(exitUsage, err)
 	}
 	err = command.Run(&session{environment: env, ctx: ctx, client: client})
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitDone
-	case errors.Is(err, errUsage):
+	}
+	if _, ok := errors.AsType[usage](err); ok {
 		return env.fail(exitUsage, err)
-	case errors.Is(err, errPartly):
+	}
+	if errors.Is(err, errPartly) {
 		return env.fail(exitPartly, err)
 	}
 	return env.fail(exitFailed, err)
@@ -93,10 +94,11 @@ func (e environment) fail(code int, err error) int {
 	return code
 }
 
-// errUsage marks a command line that cannot be meant.
-var errUsage = errors.New("usage")
+// usage is the error of a command line that cannot be meant.
+type usage string
 
-func usage(text string) error { return fmt.Errorf("%w: %s", errUsage, text) }
+// Error says what is wrong with it.
+func (u usage) Error() string { return string(u) }
 
 // confirm asks the person who sits there, and takes only a yes.
 func (e environment) confirm(question string) error {
