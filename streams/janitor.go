@@ -12,10 +12,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Names of the services whose lanes keep snapshots.
+// Names of the services, as keys and subjects have them.
 const (
 	ServiceProcessor = "processor"
 	ServiceNotifier  = "notifier"
+	ServiceBridge    = "bridge"
+	ServiceWriter    = "writer"
 )
 
 // Holding is the part of a lane's manifest that tells what the lane still needs

@@ -22,6 +22,8 @@ const (
 	SourceMQTT0 Source = "mqtt0"
 	// SourceHTTP is for readings that the gateway took.
 	SourceHTTP Source = "http"
+	// SourceRedrive is for readings of dead letters that were processed again.
+	SourceRedrive Source = "redrive"
 )
 
 const (
@@ -106,7 +108,7 @@ func ParseTelemetry(subject string) (lane int, source Source, err error) {
 		return 0, "", fmt.Errorf("%w: in %q", err, subject)
 	}
 	switch source = Source(name); source {
-	case SourceMQTT, SourceMQTT0, SourceHTTP:
+	case SourceMQTT, SourceMQTT0, SourceHTTP, SourceRedrive:
 		return lane, source, nil
 	}
 	return 0, "", fmt.Errorf("%w: source of %q", ErrSubject, subject)

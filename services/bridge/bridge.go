@@ -6,8 +6,9 @@
 // its lane or, with a reason, among the dead letters. QoS 0 is carried at best
 // effort, and what is lost on the way is counted as far as it is seen.
 //
-// The bridge also answers the log-ins of devices, and it moves the clock of the
-// lanes. One bridge reads at a time; any number may answer log-ins.
+// The bridge also answers the log-ins of devices, redrives its dead letters when
+// it is asked to, and moves the clock of the lanes. One bridge reads at a time;
+// any number may answer log-ins and redrive.
 package bridge
 
 import (
@@ -32,7 +33,7 @@ import (
 )
 
 // service names the bridge on its dead letters.
-const service = "bridge"
+const service = streams.ServiceBridge
 
 // Deps is what the bridge needs. All of it must be set but Auth and System.
 type Deps struct {
@@ -121,6 +122,7 @@ func (s *Service) Run(ctx context.Context) error {
 		work.Go(func() error { return s.countClosed(ctx, s.deps.System) })
 	}
 	work.Go(func() error { return s.carry(ctx, topology.Lanes) })
+	work.Go(func() error { return newRedriver(s, topology.Lanes).run(ctx) })
 	err = work.Wait()
 	stopRegistry()
 	return errors.Join(err, background.Wait())
