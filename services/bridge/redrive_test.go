@@ -19,10 +19,10 @@ import (
 var arrived = time.Now().Add(-30 * 24 * time.Hour).Truncate(time.Millisecond).UTC()
 
 // letter stores a dead letter of the bridge and returns its sequence.
-func (w *world) letter(t *testing.T, reason, origin, payload string) uint64 {
+func (w *world) letter(t *testing.T, origin, payload string) uint64 {
 	t.Helper()
 	return w.bury(t, streams.DeadLetter{
-		Service: streams.ServiceBridge, Reason: reason, Origin: origin, Arrived: arrived, Payload: []byte(payload),
+		Service: streams.ServiceBridge, Reason: streams.ReasonPayload, Origin: origin, Arrived: arrived, Payload: []byte(payload),
 	})
 }
 
@@ -134,9 +134,9 @@ func TestRedriveOfMany(t *testing.T) {
 	cut := streams.DeadLetter{Service: streams.ServiceBridge, Reason: streams.ReasonTopic, Origin: "sensors/hall/d/m ", Arrived: arrived, Payload: []byte("1")}
 	writer := streams.DeadLetter{Service: streams.ServiceWriter, Reason: streams.ReasonRejected, Origin: "x", Arrived: arrived, Payload: []byte("m v=1")}
 	sequences := []uint64{
-		w.letter(t, streams.ReasonPayload, "sensors/hall/d/m", "1"),
-		w.letter(t, streams.ReasonPayload, "sensors/hall/d/m", "NaN"),
-		w.letter(t, streams.ReasonPayload, "sensors/hall/e", `{"a":1,"b":true}`),
+		w.letter(t, "sensors/hall/d/m", "1"),
+		w.letter(t, "sensors/hall/d/m", "NaN"),
+		w.letter(t, "sensors/hall/e", `{"a":1,"b":true}`),
 		w.bury(t, cut),
 		w.bury(t, writer),
 		999,
@@ -172,8 +172,8 @@ func TestRedriveOutlivesACrash(t *testing.T) {
 	w := newWorld(t)
 	r := w.start(t)
 	sequences := []uint64{
-		w.letter(t, streams.ReasonPayload, "sensors/hall/d/m", "1"),
-		w.letter(t, streams.ReasonPayload, "sensors/hall/d/m", "NaN"),
+		w.letter(t, "sensors/hall/d/m", "1"),
+		w.letter(t, "sensors/hall/d/m", "NaN"),
 	}
 	results, err := r.RedriveUntilStored(t.Context(), lanes, sequences...)
 	if err != nil {
@@ -207,7 +207,7 @@ func TestRedriveOutlivesACrash(t *testing.T) {
 func TestRedriveOfAFullStream(t *testing.T) {
 	w := newWorld(t)
 	w.start(t)
-	seq := w.letter(t, streams.ReasonPayload, "sensors/hall/d/m", "1")
+	seq := w.letter(t, "sensors/hall/d/m", "1")
 	s, err := w.js.Stream(t.Context(), streams.StreamTelemetry)
 	if err != nil {
 		t.Fatal(err)

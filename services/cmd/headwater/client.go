@@ -59,8 +59,7 @@ func (c *client) call(ctx context.Context, method string, path []string, query u
 	}
 	res, err := c.http.Do(r)
 	if err != nil {
-		var failed *url.Error
-		if errors.As(err, &failed) {
+		if failed, ok := errors.AsType[*url.Error](err); ok {
 			err = failed.Err
 		}
 		return fmt.Errorf("the dashboard at %s does not answer: %w (--server names another)", c.base.Redacted(), err)

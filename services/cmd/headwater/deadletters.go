@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -45,10 +46,8 @@ func (t target) check() error {
 	case len(t.Sequences) > 0 && (filtered || t.All), filtered && t.All:
 		return usage("say either sequences, or --service and --reason, or --all")
 	}
-	for _, seq := range t.Sequences {
-		if seq == 0 {
-			return usage("a sequence is a number from 1")
-		}
+	if slices.Contains(t.Sequences, 0) {
+		return usage("a sequence is a number from 1")
 	}
 	return nil
 }
