@@ -11,6 +11,9 @@
 //	              deliveries.<channel>          senders              dashboard
 //	DEADLETTERS   deadletters.<service>.<reason> all                 people
 //
+// Beside the streams, redrive.<service> takes requests to process dead letters
+// again; the bridge answers them.
+//
 // $MQTT_msgs is in the account of the devices, all others in the account of
 // the services, which no device can reach.
 //

@@ -12,12 +12,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Names of the services that share out lanes by leases. The lanes of processor
-// and notifier keep snapshots.
+// Names of the services, as keys and subjects have them.
 const (
-	ServiceBridge    = "bridge"
 	ServiceProcessor = "processor"
 	ServiceNotifier  = "notifier"
+	ServiceBridge    = "bridge"
+	ServiceWriter    = "writer"
 )
 
 // Holding is the part of a lane's manifest that tells what the lane still needs

@@ -115,6 +115,9 @@ type DeadLetter struct {
 	Service, Reason, Detail string
 	// Origin is where it came from: an MQTT topic, a path or a subject.
 	Origin string
+	// OriginCut says that Origin is not exactly what it was, because that did not
+	// fit a header. It is set by ParseDeadLetterMsg.
+	OriginCut bool
 	// Site and Device are set as far as they are known.
 	Site, Device string
 	// Arrived is when it reached Headwater.
@@ -129,6 +132,8 @@ const (
 	headerSite    = "Headwater-Site"
 	headerDevice  = "Headwater-Device"
 	headerArrived = "Headwater-Arrived"
+	// headerCut is set when the origin is not written as it was.
+	headerCut = "Headwater-Origin-Cut"
 )
 
 // maxHeader bounds each header of a dead letter, in bytes: what devices write
@@ -147,6 +152,9 @@ func (d DeadLetter) Msg() *nats.Msg {
 			m.Header.Set(key, value)
 		}
 	}
+	if d.OriginCut || headerValue(d.Origin) != d.Origin {
+		m.Header.Set(headerCut, "true")
+	}
 	return m
 }
 
@@ -162,7 +170,7 @@ func ParseDeadLetterMsg(subject string, header nats.Header, data []byte) (DeadLe
 	}
 	return DeadLetter{
 		Service: service, Reason: reason, Payload: data,
-		Detail: header.Get(headerDetail), Origin: header.Get(headerOrigin),
+		Detail: header.Get(headerDetail), Origin: header.Get(headerOrigin), OriginCut: header.Get(headerCut) != "",
 		Site: header.Get(headerSite), Device: header.Get(headerDevice),
 		Arrived: time.Unix(0, arrived).UTC(),
 	}, nil

@@ -22,6 +22,8 @@ const (
 	SourceMQTT0 Source = "mqtt0"
 	// SourceHTTP is for readings that the gateway took.
 	SourceHTTP Source = "http"
+	// SourceRedrive is for readings of dead letters that were processed again.
+	SourceRedrive Source = "redrive"
 )
 
 const (
@@ -44,6 +46,10 @@ const (
 	// MQTTAll covers whatever devices publish with QoS 1 or 2.
 	MQTTAll = mqttPrefix + ">"
 )
+
+// DeviceDisconnects is where nats-server, in its system account, tells of each
+// connection of the account of the devices that ended, and why.
+const DeviceDisconnects = "$SYS.ACCOUNT.DEVICES.DISCONNECT"
 
 // maxLanes bounds the number of lanes, and so every lane number in a subject.
 const maxLanes = 4096
@@ -102,7 +108,7 @@ func ParseTelemetry(subject string) (lane int, source Source, err error) {
 		return 0, "", fmt.Errorf("%w: in %q", err, subject)
 	}
 	switch source = Source(name); source {
-	case SourceMQTT, SourceMQTT0, SourceHTTP:
+	case SourceMQTT, SourceMQTT0, SourceHTTP, SourceRedrive:
 		return lane, source, nil
 	}
 	return 0, "", fmt.Errorf("%w: source of %q", ErrSubject, subject)

@@ -145,4 +145,20 @@ func TestDeadLetterHeadersStayOnOneLine(t *testing.T) {
 	if strings.ContainsAny(got, "\r\n\x00") || len(got) > 1024 || m.Header.Get("Headwater-Site") != "" {
 		t.Errorf("%d bytes: %q", len(got), got)
 	}
+	parsed, err := streams.ParseDeadLetterMsg(m.Subject, m.Header, m.Data)
+	if err != nil || !parsed.OriginCut {
+		t.Errorf("nobody is told that the origin is not what it was: %+v, %v", parsed, err)
+	}
+}
+
+func TestRedriveRequestIsBounded(t *testing.T) {
+	for n, ok := range map[int]bool{0: false, 1: true, streams.MaxRedrive: true, streams.MaxRedrive + 1: false} {
+		subject, data, err := streams.RedriveRequest{Sequences: make([]uint64, n)}.Msg("bridge")
+		if err != nil || subject != "redrive.bridge" {
+			t.Fatal(subject, err)
+		}
+		if r, err := streams.DecodeRedriveRequest(data); (err == nil) != ok || ok && len(r.Sequences) != n {
+			t.Errorf("%d letters: %v", n, err)
+		}
+	}
 }

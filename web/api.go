@@ -158,7 +158,7 @@ func (s *Server) apiSeries(w http.ResponseWriter, r *http.Request) {
 	case metric == nil:
 		s.fail(w, http.StatusNotFound, "The device has no such metric.")
 		return
-	case metric.Kind == view.KindText:
+	case !metric.Drawn():
 		s.fail(w, http.StatusBadRequest, "The metric is text, which has no series of numbers.")
 		return
 	}

@@ -286,6 +286,16 @@ func (f *fakeSource) set(v float64) {
 	f.version.Add(1)
 }
 
+func (*fakeSource) DeadLetter(_ context.Context, sequence uint64) (view.DeadLetter, error) {
+	return view.DeadLetter{Sequence: sequence}, nil
+}
+
+func (*fakeSource) Redrive(context.Context, view.DeadLetterSelection) (view.Redrive, error) {
+	return view.Redrive{}, nil
+}
+
+func (*fakeSource) Purge(context.Context, view.DeadLetterSelection) (uint64, error) { return 0, nil }
+
 func (f *fakeSource) Devices(view.DeviceQuery) view.Devices {
 	d, _ := f.Device("s", "d")
 	return view.Devices{Items: []view.Device{d}, Total: 1, Matching: 1}

@@ -97,7 +97,11 @@ func TestDescribedPathsAnswer(t *testing.T) {
 		query := "?"
 		for _, p := range op.Parameters {
 			if p.In == "path" {
-				path = strings.ReplaceAll(path, "{"+p.Name+"}", "m")
+				value := "m"
+				if p.Name == "sequence" {
+					value = "1"
+				}
+				path = strings.ReplaceAll(path, "{"+p.Name+"}", value)
 			} else if p.Required {
 				query += p.Name + "=m&"
 			}

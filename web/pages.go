@@ -151,9 +151,10 @@ func deadLetterQuery(r *http.Request) (view.DeadLetterQuery, error) {
 	return q, nil
 }
 
-// bounded cuts the payloads to what is shown.
+// bounded cuts the payloads to what is shown, and says what can be redriven.
 func bounded(l view.DeadLetters) view.DeadLetters {
 	for i := range l.Items {
+		l.Items[i].NotRedrivable = view.NotRedrivable(l.Items[i])
 		if p := l.Items[i].Payload; len(p) > payloadShown {
 			l.Items[i].Payload = p[:payloadShown]
 		}

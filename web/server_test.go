@@ -77,6 +77,18 @@ func TestPages(t *testing.T) {
 		{fixture.Warehouse, "/deadletters?service=writer&reason=rejected", 200, "field type conflict"},
 		{fixture.Warehouse, "/deadletters?service=%3Cb%3E", 400, "service must be"},
 		{fixture.Warehouse, "/deadletters?before=-1", 400, "before must be"},
+		{fixture.Warehouse, "/deadletters", 200, "Redrive 40 …"},
+		{fixture.Warehouse, "/deadletters?service=writer", 200, "Purge 1 …"},
+		{fixture.Warehouse, "/deadletters/confirm?do=redrive", 200, "Redrive 41 dead letters?"},
+		{fixture.Warehouse, "/deadletters/confirm?do=redrive&service=bridge&reason=topic", 200, `name="through" value="41"`},
+		{fixture.Warehouse, "/deadletters/confirm?do=redrive&service=writer", 200, "Nobody can redrive"},
+		{fixture.Warehouse, "/deadletters/confirm?do=purge&sequence=37", 200, "Purge dead letter № 37?"},
+		{fixture.Warehouse, "/deadletters/confirm?do=redrive&sequence=36", 200, "It cannot be redriven"},
+		{fixture.Warehouse, "/deadletters/confirm?do=purge&sequence=5", 404, "no such dead letter"},
+		{fixture.Warehouse, "/deadletters/confirm?do=purge&sequence=x", 400, "sequence must be"},
+		{fixture.Empty, "/deadletters/confirm?do=purge", 200, "There are none any more"},
+		{fixture.Warehouse, "/deadletters/confirm?do=burn", 400, "do must be"},
+		{fixture.Away, "/deadletters/confirm?do=purge", 503, "cannot be read"},
 		{fixture.Empty, "/deadletters", 200, "No dead letters"},
 		{fixture.Away, "/deadletters", 503, "cannot be read"},
 		{fixture.Warehouse, "/nowhere", 404, "There is no page"},
@@ -104,7 +116,7 @@ func TestPagesKeepToThemselves(t *testing.T) {
 	for _, state := range []fixture.State{fixture.Warehouse, fixture.Empty, fixture.Away, fixture.Hostile} {
 		s := server(t, state)
 		device := "/devices/warehouse/door-04"
-		for _, path := range []string{"/", device, "/alerts", "/pipeline", "/deadletters", "/nowhere"} {
+		for _, path := range []string{"/", device, "/alerts", "/pipeline", "/deadletters", "/deadletters/confirm?do=purge", "/deadletters/confirm?do=redrive&sequence=41", "/nowhere"} {
 			res, body := get(t, s, http.MethodGet, path)
 			tags := text.ReplaceAllString(body, "><")
 			for _, found := range []string{inline.FindString(values.ReplaceAllString(tags, `=""`)), foreign.FindString(tags)} {
@@ -221,6 +233,12 @@ func TestAPI(t *testing.T) {
 		{fixture.Warehouse, "/api/v1/pipeline", 200, `"name":"TELEMETRY"`},
 		{fixture.Warehouse, "/api/v1/deadletters?size=100", 200, `"reason":"topic"`},
 		{fixture.Away, "/api/v1/deadletters", 503, "cannot be read"},
+		{fixture.Warehouse, "/api/v1/deadletters/37", 200, `"payload":"TmFO"`},
+		{fixture.Warehouse, "/api/v1/deadletters/36", 200, `"not_redrivable":"it is a point that InfluxDB`},
+		{fixture.Warehouse, "/api/v1/deadletters/5", 404, "no such dead letter"},
+		{fixture.Warehouse, "/api/v1/deadletters/0", 400, "sequence must be"},
+		{fixture.Warehouse, "/api/v1/deadletters/x", 400, "sequence must be"},
+		{fixture.Away, "/api/v1/deadletters/37", 503, "cannot be read"},
 		{fixture.Warehouse, "/api/v1/nothing", 404, "openapi.json"},
 		{fixture.Warehouse, "/api/v2/devices", 404, "openapi.json"},
 	} {

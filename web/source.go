@@ -64,11 +64,23 @@ type Pipeline interface {
 	Version() uint64
 }
 
-// DeadLetters tells what could not be processed.
+// ErrNotFound is returned by a source for what is not there, or not any more.
+var ErrNotFound = errors.New("there is no such dead letter")
+
+// DeadLetters tells what could not be processed, and does what people decide
+// about it. An error that wraps ErrUnavailable means that they cannot be reached
+// or, of a redrive, that nobody is there to do it.
 type DeadLetters interface {
-	// DeadLetters reads one page of them. An error that wraps ErrUnavailable
-	// means that they cannot be reached.
+	// DeadLetters reads one page of them.
 	DeadLetters(ctx context.Context, q view.DeadLetterQuery) (view.DeadLetters, error)
+	// DeadLetter reads one of them; ErrNotFound when it is not there.
+	DeadLetter(ctx context.Context, sequence uint64) (view.DeadLetter, error)
+	// Redrive has the selected letters processed again, the oldest first, a
+	// bounded number at a time: Next of the answer tells where to go on. One
+	// letter that is not there counts as gone.
+	Redrive(ctx context.Context, s view.DeadLetterSelection) (view.Redrive, error)
+	// Purge removes the selected letters for ever and returns how many they were.
+	Purge(ctx context.Context, s view.DeadLetterSelection) (uint64, error)
 }
 
 // Sources are where the facts come from. All are needed.

@@ -6,9 +6,10 @@
 // its lane or, with a reason, among the dead letters. QoS 0 is carried at best
 // effort, and what is lost on the way is counted as far as it is seen.
 //
-// The bridge also answers the log-ins of devices, and it moves the clock of the
-// lanes. One bridge reads at a time, the one that holds the account's lease; any
-// number may stand by, and answer log-ins meanwhile.
+// The bridge also answers the log-ins of devices, redrives its dead letters when
+// it is asked to, and moves the clock of the lanes. One bridge reads at a time,
+// the one that holds the account's lease; any number may stand by, and answer
+// log-ins and redrive meanwhile.
 package bridge
 
 import (
@@ -36,7 +37,7 @@ import (
 // service names the bridge on its dead letters.
 const service = streams.ServiceBridge
 
-// Deps is what the bridge needs. All of it must be set but Auth.
+// Deps is what the bridge needs. All of it must be set but Auth and System.
 type Deps struct {
 	// JS is in the account of the services.
 	JS jetstream.JetStream
@@ -49,8 +50,11 @@ type Deps struct {
 	// signs the answers. Without Auth somebody else must answer log-ins.
 	Auth       *nats.Conn
 	IssuerSeed []byte
-	Log        *slog.Logger
-	Metrics    prometheus.Registerer
+	// System is a connection to the system account, on which nats-server tells
+	// which connections it closed; without it they are not counted.
+	System  *nats.Conn
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 // Service is the bridge of one account of devices.
@@ -127,6 +131,7 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Go(func() error {
 		return s.keeper.Run(ctx, func(ctx context.Context, _ int) error { return s.carry(ctx, topology.Lanes) })
 	})
+	work.Go(func() error { return newRedriver(s, topology.Lanes).run(ctx) })
 	err = work.Wait()
 	stopRegistry()
 	return errors.Join(err, background.Wait())
@@ -139,10 +144,13 @@ var errNoLease = errors.New("waiting for the lease of the account")
 // compare-and-set of every lane.
 func (s *Service) carry(ctx context.Context, lanes int) error {
 	defer s.status.set(errNoLease)
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return newReader(s, lanes).run(ctx) })
-	both.Go(func() error { return newLossy(s, lanes).run(ctx) })
-	return both.Wait()
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { return newReader(s, lanes).run(ctx) })
+	work.Go(func() error { return newLossy(s, lanes).run(ctx) })
+	if s.deps.System != nil {
+		work.Go(func() error { return s.countClosed(ctx, s.deps.System) })
+	}
+	return work.Wait()
 }
 
 // Ready returns nil while messages are carried, by this bridge or by another

@@ -416,6 +416,9 @@ func TestTooLargePayload(t *testing.T) {
 	greedy := w.device(t, "greedy")
 	greedy.Publish("sensors/hall/d/m", 1, false, large)
 	streamtest.Eventually(t, within, "the connection is closed", func() bool { return !greedy.IsConnected() })
+	streamtest.Eventually(t, within, "the closed connection is counted", func() bool {
+		return r.value(t, "headwater_bridge_connections_closed_total", "refused") == 1
+	})
 	c := w.device(t, "d")
 	publish(t, c, 0, "sensors/hall/d/m", large)
 	publish(t, c, 1, "sensors/hall/d/m", "1")

@@ -9,6 +9,8 @@ type metrics struct {
 	messages, readings *prometheus.CounterVec
 	deadLetters        *prometheus.CounterVec
 	dropped            *prometheus.CounterVec
+	closed             *prometheus.CounterVec
+	redriven           *prometheus.CounterVec
 	repeated           prometheus.Counter
 	resumes            *prometheus.CounterVec
 	incarnations       prometheus.Counter
@@ -47,6 +49,8 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		readings:     vector("readings_total", "Readings stored.", "qos"),
 		deadLetters:  vector("dead_letters_total", "Messages that could not be taken, by reason.", "reason"),
 		dropped:      vector("dropped_total", "Messages with QoS 0, or the readings in them, that were lost, by reason.", "reason"),
+		closed:       vector("connections_closed_total", "Connections of devices that nats-server closed, by reason.", "reason"),
+		redriven:     vector("redriven_total", "Dead letters that were to be redriven, by what became of them.", "outcome"),
 		repeated:     counter("repeated_messages_total", "Messages read again whose readings had been stored before, and passed over."),
 		resumes:      vector("resumes_total", "Times that reading began anew at the last acknowledged message, by cause.", "cause"),
 		incarnations: counter("input_incarnations_total", "Times that the stream of the devices was found made anew: what it held is gone."),

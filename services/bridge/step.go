@@ -46,23 +46,43 @@ func (s *step) add(subject string, payload []byte, arrival int64, stored func(si
 	s.bytes += len(payload)
 	address, err := s.address(subject)
 	if err != nil {
-		s.bury(streams.ReasonTopic, err, subject, topic.Address{}, payload, arrival)
+		s.bury(streams.ReasonTopic, err, streams.TopicFromMQTT(subject), topic.Address{}, payload, arrival)
 		return true
 	}
 	if stored != nil && stored(address.Site, address.Device) {
 		return false
 	}
+	if reason, err := s.decode(address, payload, arrival); err != nil {
+		s.bury(reason, err, streams.TopicFromMQTT(subject), address, payload, arrival)
+	}
+	return true
+}
+
+// redo takes in a message that arrived before, on a topic.
+func (s *step) redo(name string, payload []byte, arrival int64) {
+	s.messages++
+	s.bytes += len(payload)
+	address, err := s.topics.Match(name)
+	if err != nil {
+		s.bury(streams.ReasonTopic, err, name, topic.Address{}, payload, arrival)
+		return
+	}
+	if reason, err := s.decode(address, payload, arrival); err != nil {
+		s.bury(reason, err, name, address, payload, arrival)
+	}
+}
+
+// decode packs the readings of a payload, or returns why there are none.
+func (s *step) decode(address topic.Address, payload []byte, arrival int64) (reason string, err error) {
 	s.readings, err = s.decoder.Append(s.readings[:0], address.Metric, payload, arrival)
 	if err != nil {
-		reason := streams.ReasonPayload
 		if fault, ok := errors.AsType[*decode.Error](err); ok {
-			reason = fault.Reason
+			return fault.Reason, err
 		}
-		s.bury(reason, err, subject, address, payload, arrival)
-		return true
+		return streams.ReasonPayload, err
 	}
 	s.packer.Add(address.Site, address.Device, s.readings, arrival)
-	return true
+	return "", nil
 }
 
 // address returns what the topic behind a subject says.
@@ -81,9 +101,9 @@ func (s *step) address(subject string) (topic.Address, error) {
 	return a, nil
 }
 
-func (s *step) bury(reason string, why error, subject string, a topic.Address, payload []byte, arrival int64) {
+func (s *step) bury(reason string, why error, name string, a topic.Address, payload []byte, arrival int64) {
 	s.dead = append(s.dead, streams.DeadLetter{
-		Service: service, Reason: reason, Detail: why.Error(), Origin: streams.TopicFromMQTT(subject), Site: a.Site, Device: a.Device,
+		Service: service, Reason: reason, Detail: why.Error(), Origin: name, Site: a.Site, Device: a.Device,
 		Arrived: time.Unix(0, arrival).UTC(), Payload: payload,
 	})
 }

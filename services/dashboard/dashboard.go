@@ -80,7 +80,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.devices = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketDevices, handle: s.onDevice}
 	s.alerts = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketAlerts, handle: s.onAlert}
 	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT}, web.Sources{
-		Devices: devices{s.fleet}, Alerts: s.book, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS},
+		Devices: devices{s.fleet}, Alerts: s.book, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS, log: deps.Log},
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)

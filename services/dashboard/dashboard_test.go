@@ -165,9 +165,9 @@ func (r *rig) shows(path, want string) {
 	})
 }
 
-func firing(id string, started time.Time) *alertingv1.Alert {
+func firing(started time.Time) *alertingv1.Alert {
 	return &alertingv1.Alert{
-		Id: id, Rule: "too-warm", Series: &derivedv1.Series{Site: "home", Device: "kitchen", Metric: "temperature"},
+		Id: "a1", Rule: "too-warm", Series: &derivedv1.Series{Site: "home", Device: "kitchen", Metric: "temperature"},
 		State: alertingv1.State_STATE_FIRING, Severity: derivedv1.Severity_SEVERITY_CRITICAL,
 		Started: started.UnixNano(), Updated: started.UnixNano(), Learned: started.UnixNano(),
 		Evidence: &derivedv1.Evidence{Sentence: "It is 31 °C, above 30 °C.", High: new(float64)},
@@ -224,11 +224,11 @@ func TestRegistryMakesDevicesKnown(t *testing.T) {
 func TestAlertsComeFromBothSources(t *testing.T) {
 	started := time.Now().Add(-10 * time.Minute).Truncate(time.Second)
 	r := newRig(t, func(r *rig) {
-		old := firing("a1", started.Add(-time.Hour))
+		old := firing(started.Add(-time.Hour))
 		old.State, old.Ended = alertingv1.State_STATE_RESOLVED, started.Add(-30*time.Minute).UnixNano()
-		r.publish(streams.AlertingMsg(0, &alertingv1.Commit{Alerts: []*alertingv1.Alert{firing("a1", started.Add(-time.Hour))}}))
+		r.publish(streams.AlertingMsg(0, &alertingv1.Commit{Alerts: []*alertingv1.Alert{firing(started.Add(-time.Hour))}}))
 		r.publish(streams.AlertingMsg(0, &alertingv1.Commit{Alerts: []*alertingv1.Alert{old}}))
-		body, err := protojson.Marshal(firing("a1", started))
+		body, err := protojson.Marshal(firing(started))
 		if err != nil {
 			r.tb.Fatal(err)
 		}
@@ -242,7 +242,7 @@ func TestAlertsComeFromBothSources(t *testing.T) {
 	// The anomaly of the alert is on the chart.
 	r.shows("/api/v1/series?site=home&device=kitchen&metric=temperature", `"rule":"too-warm"`)
 
-	over := firing("a1", started)
+	over := firing(started)
 	over.State, over.Ended, over.Learned = alertingv1.State_STATE_RESOLVED, time.Now().UnixNano(), time.Now().UnixNano()
 	r.publish(streams.AlertingMsg(0, &alertingv1.Commit{Alerts: []*alertingv1.Alert{over}}))
 	r.shows("/alerts", "Nothing fires")
@@ -400,6 +400,73 @@ func TestDeadLetters(t *testing.T) {
 	}
 	if n := consumers.CachedInfo().State.Consumers; n != 0 {
 		t.Errorf("%d consumers are left behind", n)
+	}
+}
+
+// ask sends a request that changes something.
+func (r *rig) ask(method, path string) (int, string) {
+	w := httptest.NewRecorder()
+	r.service.Handler().ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	return w.Code, w.Body.String()
+}
+
+// TestRedriveNeedsSomebody shows what is said of letters that nobody redrives,
+// and that none of them is lost.
+func TestRedriveNeedsSomebody(t *testing.T) {
+	r := newRig(t, nil)
+	for _, l := range []streams.DeadLetter{
+		{Service: streams.ServiceBridge, Reason: streams.ReasonTopic},
+		{Service: streams.ServiceWriter, Reason: streams.ReasonRejected},
+		{Service: streams.ServiceNotifier, Reason: streams.ReasonUndeliverable},
+		{Service: streams.ServiceProcessor, Reason: streams.ReasonMalformed},
+	} {
+		l.Arrived = time.Now()
+		r.publish(l.Msg(), nil)
+	}
+	if code, body := r.ask(http.MethodPost, "/api/v1/deadletters/1/redrive"); code != http.StatusServiceUnavailable || !strings.Contains(body, "no bridge runs") {
+		t.Errorf("without a bridge: %d %s", code, body)
+	}
+	var out view.Redrive
+	code, body := r.ask(http.MethodPost, "/api/v1/deadletters/redrive?through=99")
+	if err := json.Unmarshal([]byte(body), &out); err != nil || code != http.StatusOK {
+		t.Fatal(code, err, body)
+	}
+	if out.Failed != 1 || out.Kept != 3 || len(out.Letters) != 4 || out.Next != 0 {
+		t.Errorf("of all: %+v", out)
+	}
+	for i, want := range []string{"no bridge runs", "InfluxDB refused", "a notification", "between services"} {
+		if i < len(out.Letters) && !strings.Contains(out.Letters[i].Detail, want) {
+			t.Errorf("letter %d: %q holds no %q", i+1, out.Letters[i].Detail, want)
+		}
+	}
+	var page view.DeadLetters
+	if _, body := r.get("/api/v1/deadletters"); json.Unmarshal([]byte(body), &page) != nil || page.Total != 4 {
+		t.Errorf("%d letters are left, want all 4", page.Total)
+	}
+}
+
+// TestPurgeReachesOnlySoFar shows that a purge spares what came after people
+// looked.
+func TestPurgeReachesOnlySoFar(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range 20 {
+		l := streams.DeadLetter{Service: streams.ServiceBridge, Reason: streams.ReasonTopic, Arrived: time.Now()}
+		if i%4 == 0 {
+			l.Reason = streams.ReasonValue
+		}
+		r.publish(l.Msg(), nil)
+	}
+	for _, c := range []struct{ path, want string }{
+		{"/10", `{"purged":1}`},
+		{"?through=10&reason=topic", `{"purged":6}`},
+		{"?through=10&reason=topic", `{"purged":0}`},
+		{"?through=20&service=writer", `{"purged":0}`},
+		{"?through=18446744073709551615&reason=value", `{"purged":5}`},
+		{"?through=20", `{"purged":8}`},
+	} {
+		if code, body := r.ask(http.MethodDelete, "/api/v1/deadletters"+c.path); code != http.StatusOK || body != c.want {
+			t.Errorf("%s: %d %s, want %s", c.path, code, body, c.want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -18,7 +19,8 @@ import (
 
 // deadLetters reads the dead letters where they lie.
 type deadLetters struct {
-	js jetstream.JetStream
+	js  jetstream.JetStream
+	log *slog.Logger
 }
 
 // firstReach is how many messages back the first look for matching letters goes;
@@ -52,6 +54,7 @@ func (d *deadLetters) page(ctx context.Context, q view.DeadLetterQuery) (view.De
 		return out, err
 	}
 	out.Total = info.State.Msgs
+	out.Last = info.State.LastSeq
 	out.Counts = counts(info.State.Subjects)
 	sequences, more, err := d.find(ctx, q, info.State)
 	if err != nil {
@@ -65,19 +68,24 @@ func (d *deadLetters) page(ctx context.Context, q view.DeadLetterQuery) (view.De
 		if err != nil {
 			return out, err
 		}
-		l, err := streams.ParseDeadLetterMsg(msg.Subject, msg.Header, msg.Data)
-		if err != nil {
-			l = streams.DeadLetter{Service: "unknown", Reason: streams.ReasonMalformed, Detail: err.Error(), Origin: msg.Subject, Arrived: msg.Time, Payload: msg.Data}
-		}
-		out.Items = append(out.Items, view.DeadLetter{
-			Sequence: seq, Service: l.Service, Reason: l.Reason, Detail: l.Detail, From: l.Origin,
-			Site: l.Site, Device: l.Device, Arrived: l.Arrived, Payload: l.Payload, Size: len(l.Payload),
-		})
+		out.Items = append(out.Items, letter(msg))
 	}
 	if more && len(sequences) > 0 {
 		out.Next = sequences[len(sequences)-1]
 	}
 	return out, nil
+}
+
+// letter is a message as people see it.
+func letter(msg *jetstream.RawStreamMsg) view.DeadLetter {
+	l, err := streams.ParseDeadLetterMsg(msg.Subject, msg.Header, msg.Data)
+	if err != nil {
+		l = streams.DeadLetter{Service: "unknown", Reason: streams.ReasonMalformed, Detail: err.Error(), Origin: msg.Subject, Arrived: msg.Time, Payload: msg.Data}
+	}
+	return view.DeadLetter{
+		Sequence: msg.Sequence, Service: l.Service, Reason: l.Reason, Detail: l.Detail, From: l.Origin,
+		Site: l.Site, Device: l.Device, Arrived: l.Arrived, Payload: l.Payload, Size: len(l.Payload),
+	}
 }
 
 func counts(subjects map[string]uint64) []view.DeadLetterCount {
@@ -97,35 +105,42 @@ func counts(subjects map[string]uint64) []view.DeadLetterCount {
 
 // find returns the sequences of a page, the newest first, and whether there are
 // older ones.
-func (d *deadLetters) find(ctx context.Context, q view.DeadLetterQuery, state jetstream.StreamState) (found []uint64, more bool, err error) {
+func (d *deadLetters) find(ctx context.Context, q view.DeadLetterQuery, state jetstream.StreamState) (sequences []uint64, more bool, err error) {
 	end := state.LastSeq + 1 // exclusive
 	if q.Before > 0 {
 		end = min(end, q.Before)
 	}
-	for reach := uint64(firstReach); state.Msgs > 0 && end > state.FirstSeq && len(found) <= q.Size; reach *= 2 {
+	for reach := uint64(firstReach); state.Msgs > 0 && end > state.FirstSeq && len(sequences) <= q.Size; reach *= 2 {
 		begin := state.FirstSeq
 		if end-begin > reach {
 			begin = end - reach
 		}
-		part, err := d.between(ctx, q, begin, end)
+		part, err := d.between(ctx, q.Service, q.Reason, begin, end, 0)
 		if err != nil {
 			return nil, false, err
 		}
-		slices.Reverse(part)
-		found = append(found, part...)
+		for _, f := range slices.Backward(part) {
+			sequences = append(sequences, f.sequence)
+		}
 		end = begin
 	}
-	if len(found) > q.Size {
-		return found[:q.Size], true, nil
+	if len(sequences) > q.Size {
+		return sequences[:q.Size], true, nil
 	}
-	return found, false, nil
+	return sequences, false, nil
 }
 
-// between returns the sequences of the matching letters in [begin, end), oldest
-// first.
-func (d *deadLetters) between(ctx context.Context, q view.DeadLetterQuery, begin, end uint64) ([]uint64, error) {
+// found is where a letter lies and the subject that says what it is.
+type found struct {
+	sequence uint64
+	subject  string
+}
+
+// between returns the matching letters in [begin, end), the oldest first, and
+// no more than most of them if that is not 0.
+func (d *deadLetters) between(ctx context.Context, service, reason string, begin, end uint64, most int) ([]found, error) {
 	consumer, err := d.js.CreateConsumer(ctx, streams.StreamDeadLetters, jetstream.ConsumerConfig{
-		FilterSubject: streams.DeadLetterFilter(q.Service, q.Reason), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: begin,
+		FilterSubject: streams.DeadLetterFilter(service, reason), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(begin, 1),
 		HeadersOnly: true, AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: 2 * callWithin,
 	})
 	if err != nil {
@@ -137,7 +152,7 @@ func (d *deadLetters) between(ctx context.Context, q view.DeadLetterQuery, begin
 		defer cancel()
 		_ = d.js.DeleteConsumer(ctx, streams.StreamDeadLetters, info.Name)
 	}()
-	var out []uint64
+	var out []found
 	for pending := info.NumPending; pending > 0; {
 		batch, err := consumer.FetchNoWait(500)
 		if err != nil {
@@ -150,10 +165,10 @@ func (d *deadLetters) between(ctx context.Context, q view.DeadLetterQuery, begin
 			if err != nil {
 				return nil, err
 			}
-			if meta.Sequence.Stream >= end {
+			if meta.Sequence.Stream >= end || most > 0 && len(out) == most {
 				return out, nil
 			}
-			out = append(out, meta.Sequence.Stream)
+			out = append(out, found{meta.Sequence.Stream, msg.Subject()})
 			pending = meta.NumPending
 		}
 		if err := batch.Error(); err != nil {

@@ -84,14 +84,14 @@ func (f *follower) fail(err error) {
 
 // state returns whether all that the stream held has been read, and since when
 // it cannot be read and why.
-func (f *follower) state() (caughtUp bool, err error, since time.Time) {
+func (f *follower) state() (caughtUp bool, since time.Time, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.caughtUp, f.err, f.since
+	return f.caughtUp, f.since, f.err
 }
 
 func (f *follower) ready() error {
-	switch caughtUp, err, _ := f.state(); {
+	switch caughtUp, _, err := f.state(); {
 	case err != nil:
 		return fmt.Errorf("read stream %s: %w", f.stream, err)
 	case !caughtUp:

@@ -24,6 +24,8 @@ const (
 	// uncommitted is how long the processor may take to close the windows of a
 	// lane that has readings; the usual window is a minute.
 	uncommitted = 5 * time.Minute
+	// undelivered is how long the sender of a channel may try one notification.
+	undelivered = 30 * time.Second
 )
 
 // problems says what is wrong. The lock is held.
@@ -49,6 +51,12 @@ func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 	for _, c := range s.consumers {
 		if c.Pending >= backlog {
 			add(c.Name, "The consumer "+c.Name+" has "+view.FormatCount(c.Pending)+" messages of "+c.Stream+" to go.", time.Time{})
+		}
+	}
+	for consumer, h := range s.held {
+		channel, sender := strings.CutPrefix(consumer, streams.SenderConsumer(""))
+		if sender && now.Sub(h.since) > undelivered {
+			add(channel, "A notification on channel "+channel+" could not be delivered yet. It is tried again, and later ones wait for it.", h.since)
 		}
 	}
 	for _, c := range s.channels {
@@ -134,7 +142,7 @@ func (s *Service) Status() view.Status {
 			st.Notices = append(st.Notices, x)
 		}
 	}
-	if caughtUp, err, since := s.telemetry.state(); err != nil && s.connected() {
+	if caughtUp, since, err := s.telemetry.state(); err != nil && s.connected() {
 		st.Notices = append(st.Notices, view.Problem{Part: "TELEMETRY", Text: "The live readings cannot be followed (" + reason(err) + "); what you see is from before.", Since: since})
 	} else if !caughtUp && err == nil && s.connected() {
 		st.Notices = append(st.Notices, view.Problem{Part: "Starting", Text: "Still reading the last 15 minutes; what you see is not complete yet."})

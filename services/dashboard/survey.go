@@ -31,13 +31,21 @@ type survey struct {
 	at        time.Time // when the streams answered last
 	streams   []view.Stream
 	consumers []view.Consumer
-	missing   string    // what the last look at the streams failed with
-	failing   time.Time // since when
+	held      map[string]hold // by the name of a consumer that holds messages
+	missing   string          // what the last look at the streams failed with
+	failing   time.Time       // since when
 	influxNow view.Influx
 	influxBad time.Time // since when InfluxDB is away
 	lanes     map[int]*lane
 	channels  map[string]*view.Channel
 	version   uint64
+}
+
+// hold is since when, as far as was seen, a consumer has acknowledged nothing
+// of what it holds.
+type hold struct {
+	floor uint64
+	since time.Time
 }
 
 type lane struct {
@@ -89,9 +97,10 @@ func (s *survey) look(ctx context.Context) {
 	defer cancel()
 	var found []view.Stream
 	var consumers []view.Consumer
+	floors := make(map[string]uint64)
 	var problems []error
 	ask := func(js jetstream.JetStream, name string) {
-		st, co, err := inspect(ctx, js, name)
+		st, co, err := inspect(ctx, js, name, floors)
 		if err != nil {
 			problems = append(problems, err)
 			return
@@ -116,9 +125,26 @@ func (s *survey) look(ctx context.Context) {
 		return // what was known is still the best that is known
 	}
 	s.at, s.streams, s.consumers, s.missing, s.failing = time.Now(), found, consumers, "", time.Time{}
+	s.hold(s.at, floors)
 }
 
-func inspect(ctx context.Context, js jetstream.JetStream, name string) (view.Stream, []view.Consumer, error) {
+// hold notes up to where the consumers that hold messages have acknowledged.
+// The lock is held.
+func (s *survey) hold(now time.Time, floors map[string]uint64) {
+	held := make(map[string]hold, len(floors))
+	for name, floor := range floors {
+		h, known := s.held[name]
+		if !known || h.floor != floor {
+			h = hold{floor, now}
+		}
+		held[name] = h
+	}
+	s.held = held
+}
+
+// inspect asks a stream and its consumers how they do, and adds to floors those
+// that hold messages.
+func inspect(ctx context.Context, js jetstream.JetStream, name string, floors map[string]uint64) (view.Stream, []view.Consumer, error) {
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
 		return view.Stream{}, nil, errors.New("stream " + name + ": " + reason(err))
@@ -144,6 +170,9 @@ func inspect(ctx context.Context, js jetstream.JetStream, name string) (view.Str
 			v.Active = *c.Delivered.Last
 		}
 		consumers = append(consumers, v)
+		if c.NumAckPending > 0 {
+			floors[c.Name] = c.AckFloor.Consumer
+		}
 	}
 	if err := list.Err(); err != nil {
 		return out, nil, errors.New("consumers of " + name + ": " + reason(err))

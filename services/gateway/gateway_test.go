@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -55,9 +56,12 @@ func runOn(t *testing.T, s *streamtest.Server, change ...func(*gateway.Config)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{Service: svc, t: t, server: s, js: js, http: httptest.NewServer(svc.Handler())}
-	t.Cleanup(f.http.Close)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	f := &fixture{Service: svc, t: t, server: s, js: js, http: httptest.NewUnstartedServer(svc.Handler())}
+	// Requests carry a context that ends with the process, as process.Serve has it.
+	f.http.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	f.http.Start()
+	t.Cleanup(f.http.Close)
 	done := make(chan error, 1)
 	go func() { done <- svc.Run(ctx) }()
 	stopped := false

@@ -78,11 +78,8 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if body.Accepted > 0 {
-		err := s.store(r, &request{items: good, readings: body.Readings, arrival: arrival, done: make(chan error, 1)})
+		err := s.store(&request{items: good, readings: body.Readings, arrival: arrival, done: make(chan error, 1)})
 		switch {
-		case r.Context().Err() != nil && err != nil:
-			s.metrics.requests.WithLabelValues("0").Inc()
-			return
 		case errors.Is(err, errBusy), errors.Is(err, errClosed):
 			s.refuse(w, unavailable(err.Error()))
 			return
@@ -96,18 +93,15 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	s.respond(w, http.StatusAccepted, body)
 }
 
-// store puts the request in the queue and waits until it is stored. When the
-// sender goes away it returns early; what is queued is stored all the same.
-func (s *Service) store(r *http.Request, q *request) error {
+// store puts the request in the queue and waits until it is stored or refused,
+// which PublishTimeout bounds. The end of the request's context says little: it
+// ends when the process is told to stop as well, and then the sender is still
+// there and must learn what became of its readings.
+func (s *Service) store(q *request) error {
 	if err := s.queue.put(q); err != nil {
 		return err
 	}
-	select {
-	case err := <-q.done:
-		return err
-	case <-r.Context().Done():
-		return r.Context().Err()
-	}
+	return <-q.done
 }
 
 // sort parts good items from bad ones, and counts both.

@@ -21,7 +21,7 @@ func newMetrics(registerer prometheus.Registerer, waiting func() int) metrics {
 	}, func() float64 { return float64(waiting()) })
 	return metrics{
 		requests: factory.NewCounterVec(prometheus.CounterOpts{
-			Name: "headwater_gateway_requests_total", Help: "Requests, by status code; 0 when the sender did not wait for the answer.",
+			Name: "headwater_gateway_requests_total", Help: "Requests, by status code.",
 		}, []string{"code"}),
 		readings: factory.NewCounter(prometheus.CounterOpts{
 			Name: "headwater_gateway_readings_total", Help: "Readings that the stream has stored.",

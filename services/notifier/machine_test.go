@@ -300,8 +300,12 @@ func TestSnapshots(t *testing.T) {
 
 func TestDamagedChunks(t *testing.T) {
 	for _, c := range []lane.Chunk{
-		{ID: "alerts-0", Data: []byte("{")}, {ID: "alerts-0", Data: []byte(`[{"alert":"/w=="}]`)}, {ID: "alerts-0", Data: []byte(`[{"alert":""}]`)},
-		{ID: "ahead", Data: []byte("x")}, {ID: "ahead", Data: []byte(`{"revision":1,"content":"eA=="}`)}, {ID: "other"},
+		{ID: "alerts-0", Data: []byte("{")},
+		{ID: "alerts-0", Data: []byte(`[{"alert":"/w=="}]`)},
+		{ID: "alerts-0", Data: []byte(`[{"alert":""}]`)},
+		{ID: "ahead", Data: []byte("x")},
+		{ID: "ahead", Data: []byte(`{"revision":1,"content":"eA=="}`)},
+		{ID: "other"},
 	} {
 		if err := newMachine(func(policy.Decision) {}).Restore([]lane.Chunk{c}); err == nil {
 			t.Errorf("restored from %s %s", c.ID, c.Data)

@@ -105,7 +105,7 @@ func (p *projection) loadPosition(ctx context.Context) error {
 	}
 	var c checkpoint
 	if err := json.Unmarshal(entry.Value(), &c); err != nil || c.Incarnation != p.incarnation {
-		return nil
+		return nil //nolint:nilerr // without a checkpoint that can be used, all is read again
 	}
 	p.channels = c.Channels
 	if len(p.known) > 0 {

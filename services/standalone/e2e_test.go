@@ -71,6 +71,14 @@ func TestEndToEnd(t *testing.T) {
 	if resp.StatusCode != http.StatusAccepted {
 		t.Fatalf("POST: %s\n%s", resp.Status, body)
 	}
+	resp, err = http.Get(at.HTTP + "/api/v1/telemetry")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Allow") == "" {
+		t.Errorf("GET where readings are posted is answered %s, Allow %q", resp.Status, resp.Header.Get("Allow"))
+	}
 
 	t.Run("points are in InfluxDB", func(t *testing.T) {
 		streamtest.Eventually(t, 10*time.Second, "four points", func() bool {

@@ -251,7 +251,7 @@ func (s *standalone) mux(intake *gateway.Service, pages *dashboard.Service) http
 	if s.cfg.Profiles {
 		process.MountProfiles(mux)
 	}
-	mux.Handle("POST "+gateway.Path, intake.Handler())
+	mux.Handle(gateway.Path, intake.Handler())
 	mux.Handle("/", pages.Handler())
 	return mux
 }
@@ -261,12 +261,13 @@ func (b *builder) addBridge() {
 	_, devices, err1 := b.connect(natsd.UserBridge, "bridge")
 	devices0, _, err2 := b.connect(natsd.UserBridge0, "bridge")
 	auth, _, err3 := b.connect(natsd.UserAuth, "bridge")
-	if b.err = errors.Join(err, err1, err2, err3); b.err != nil {
+	system, _, err4 := b.connect(natsd.UserSystem, "bridge")
+	if b.err = errors.Join(err, err1, err2, err3, err4); b.err != nil {
 		return
 	}
 	b.add("bridge", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {
 		b.bridge, err = bridge.New(b.cfg.Bridge, bridge.Deps{
-			JS: js, Devices: devices, Devices0: devices0, Auth: auth, IssuerSeed: seed, Log: log, Metrics: metrics,
+			JS: js, Devices: devices, Devices0: devices0, Auth: auth, IssuerSeed: seed, System: system, Log: log, Metrics: metrics,
 		})
 		return b.bridge, err
 	})

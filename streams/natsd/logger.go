@@ -5,24 +5,61 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 )
 
-// logger hands nats-server's log to slog. It never ends the process.
+// What devices do wrong is a warning or an error to nats-server, and a device
+// may do it thousands of times a second: of these lines so many are written in
+// an interval, and the others are counted.
+const (
+	loudLines    = 50
+	loudInterval = 10 * time.Second
+)
+
+// logger hands nats-server's log to slog. It never ends the process. Any number
+// of goroutines may use it.
 type logger struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
 	fatal string
+	// begun is when the interval began, lines how many warnings and errors it
+	// has, those left out among them.
+	begun time.Time
+	lines int
 }
 
 func (l *logger) Noticef(format string, args ...any) { l.say(slog.LevelDebug, format, args) }
-func (l *logger) Warnf(format string, args ...any)   { l.say(slog.LevelWarn, format, args) }
-func (l *logger) Errorf(format string, args ...any)  { l.say(slog.LevelError, format, args) }
+func (l *logger) Warnf(format string, args ...any)   { l.loud(slog.LevelWarn, format, args) }
+func (l *logger) Errorf(format string, args ...any)  { l.loud(slog.LevelError, format, args) }
 func (l *logger) Debugf(format string, args ...any)  { l.say(slog.LevelDebug, format, args) }
 func (l *logger) Tracef(format string, args ...any)  { l.say(slog.LevelDebug, format, args) }
 
 func (l *logger) say(level slog.Level, format string, args []any) {
 	l.log.Log(context.Background(), level, "log of nats-server", "text", fmt.Sprintf(format, args...))
+}
+
+func (l *logger) loud(level slog.Level, format string, args []any) {
+	may, unsaid := l.may(time.Now())
+	if unsaid > 0 {
+		l.log.Warn("nats-server's log had more lines than were written", "more", unsaid)
+	}
+	if may {
+		l.say(level, format, args)
+	}
+}
+
+// may says whether another line may be written, and how many of the interval
+// that has just ended were not.
+func (l *logger) may(now time.Time) (may bool, unsaid int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.begun) >= loudInterval {
+		unsaid = max(0, l.lines-loudLines)
+		l.begun, l.lines = now, 0
+	}
+	l.lines++
+	return l.lines <= loudLines, unsaid
 }
 
 func (l *logger) Fatalf(format string, args ...any) {

@@ -49,6 +49,8 @@ const (
 	UserBridge0 User = "bridge0"
 	// UserAuth answers the auth callout, in AUTH.
 	UserAuth User = "auth"
+	// UserSystem hears which connections of devices ended, and nothing else.
+	UserSystem User = "system"
 )
 
 // Sync says when a write is forced to the disk.
@@ -103,7 +105,7 @@ func Start(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("make the key that signs log-ins: %w", err)
 	}
 	s := &Server{passwords: make(map[User]string), issuer: issuer}
-	for _, user := range []User{UserCore, UserBridge, UserBridge0, UserAuth} {
+	for _, user := range []User{UserCore, UserBridge, UserBridge0, UserAuth, UserSystem} {
 		s.passwords[user] = rand.Text()
 	}
 	text, err := s.configuration(cfg)
@@ -186,7 +188,7 @@ jetstream {
   limits { default_max_consumers: 100000 }
 }
 accounts {
-  SYS {}
+  SYS { users: [ { %[14]s, permissions { publish { deny: ">" }, subscribe { allow: [ %[15]q ] } } } ] }
   AUTH { users: [ { %[6]s } ] }
   DEVICES {
     jetstream: enabled
@@ -199,13 +201,13 @@ accounts {
 }
 system_account: SYS
 authorization {
-  auth_callout { issuer: %[11]s, account: AUTH, auth_users: [ auth, bridge, bridge0, core ] }
+  auth_callout { issuer: %[11]s, account: AUTH, auth_users: [ auth, bridge, bridge0, core, system ] }
   timeout: 2
 }
 mqtt { host: %[12]q, port: %[13]d }
 `, listen, streams.MaxMessage, filepath.ToSlash(cfg.Dir), cfg.Sync, cfg.MaxBytes/100*115,
 		user(UserAuth), user(UserBridge), user(UserBridge0), withheld.String(), user(UserCore),
-		public, mqttHost, mqttPort), nil
+		public, mqttHost, mqttPort, user(UserSystem), streams.DeviceDisconnects), nil
 }
 
 // hashed returns the passwords as nats-server wants to have them. They are random

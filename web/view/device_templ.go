@@ -383,7 +383,7 @@ func Charts(f DeviceFacts) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		for _, m := range f.Device.Metrics {
-			if m.Kind != KindText {
+			if m.Drawn() {
 				templ_7745c5c3_Err = Chart(f, m).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err

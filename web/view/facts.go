@@ -117,6 +117,10 @@ type Metric struct {
 	Spark []Slot `json:"-"`
 }
 
+// Drawn reports whether the metric has a chart: its latest value is no text, or
+// numbers came lately, as from a sensor that says "unavailable" for a while.
+func (m Metric) Drawn() bool { return m.Kind != KindText || len(m.Spark) > 0 }
+
 // Slot is what a series did in one slot of a sparkline.
 type Slot struct {
 	// Start is the start of the slot, which is SlotWidth wide.
@@ -400,6 +404,9 @@ type DeadLetters struct {
 	// Counts are over all dead letters, by service and reason.
 	Counts []DeadLetterCount `json:"counts"`
 	Total  uint64            `json:"total"`
+	// Last is the highest sequence that there was. What people decide about all
+	// that they saw reaches up to it, and not to what came since.
+	Last uint64 `json:"last"`
 }
 
 // DeadLetterCount is the number of dead letters of one service and reason.
@@ -423,6 +430,8 @@ type DeadLetter struct {
 	// Payload begins with the original bytes; Size is the length of them all.
 	Payload []byte `json:"payload"`
 	Size    int    `json:"size"`
+	// NotRedrivable says why nobody can redrive the letter; empty if it can be.
+	NotRedrivable string `json:"not_redrivable,omitempty"`
 }
 
 // Status is what every page shows besides its own content.
@@ -435,4 +444,73 @@ type Status struct {
 	Notices []Problem
 	// Demo is set while devices of the demo report.
 	Demo bool
+}
+
+// DeadLetterSelection says which dead letters are to be redriven or purged.
+type DeadLetterSelection struct {
+	// Sequence selects one letter; 0 selects by what follows.
+	Sequence uint64
+	// Service and Reason select; empty means all.
+	Service, Reason string
+	// Through is the highest sequence that is selected.
+	Through uint64
+	// From is the lowest sequence that is selected, of a redrive that goes on.
+	From uint64
+}
+
+// Redrive tells what became of dead letters that were to be redriven.
+type Redrive struct {
+	// Redriven counts the letters that became readings, Readings those readings.
+	Redriven int `json:"redriven"`
+	Readings int `json:"readings"`
+	// Refused counts those that were refused again and are new letters now.
+	Refused int `json:"refused"`
+	// Kept counts those that cannot be redriven, Failed those for which something
+	// was away or full, Gone those that were not there any more.
+	Kept   int `json:"kept"`
+	Failed int `json:"failed"`
+	Gone   int `json:"gone"`
+	// Next is the From of the rest; 0 when all that was selected is done.
+	Next uint64 `json:"next,omitempty"`
+	// Letters tells of each letter, in order.
+	Letters []RedrivenLetter `json:"letters"`
+}
+
+// Outcomes of a redrive.
+const (
+	OutcomeRedriven = "redriven"
+	OutcomeRefused  = "refused"
+	OutcomeKept     = "kept"
+	OutcomeFailed   = "failed"
+	OutcomeGone     = "gone"
+)
+
+// RedrivenLetter tells what became of one dead letter.
+type RedrivenLetter struct {
+	Sequence uint64 `json:"sequence"`
+	// Outcome is one of the Outcome constants.
+	Outcome  string `json:"outcome"`
+	Readings int    `json:"readings,omitempty"`
+	// Reason is that of the new letter of a refused one; Detail says in words why
+	// a letter was not redriven.
+	Reason string `json:"reason,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Add takes in what became of one more letter.
+func (r *Redrive) Add(l RedrivenLetter) {
+	switch l.Outcome {
+	case OutcomeRedriven:
+		r.Redriven++
+		r.Readings += l.Readings
+	case OutcomeRefused:
+		r.Refused++
+	case OutcomeKept:
+		r.Kept++
+	case OutcomeGone:
+		r.Gone++
+	default:
+		r.Failed++
+	}
+	r.Letters = append(r.Letters, l)
 }

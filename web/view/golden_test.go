@@ -46,6 +46,15 @@ func pages(t *testing.T, state fixture.State) map[string]templ.Component {
 	}
 	if letters, err := s.DeadLetters(t.Context(), view.DeadLetterQuery{Size: 25}); err == nil {
 		out["deadletters"] = view.DeadLettersPage(view.DeadLettersFacts{Letters: letters})
+		out["redrive-all"] = view.ConfirmPage(view.ConfirmFacts{Selection: view.DeadLetterSelection{Through: letters.Last}, Counts: letters.Counts})
+		result, err := s.Redrive(t.Context(), view.DeadLetterSelection{Through: letters.Last})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out["redriven"] = view.RedrivePage(view.RedriveFacts{Selection: view.DeadLetterSelection{Through: letters.Last}, Result: result})
+		for _, l := range letters.Items[:min(1, len(letters.Items))] {
+			out["purge-one"] = view.ConfirmPage(view.ConfirmFacts{Purge: true, Selection: view.DeadLetterSelection{Sequence: l.Sequence}, Letter: &l})
+		}
 	}
 	if len(overview.Devices.Items) > 0 {
 		d := overview.Devices.Items[0]

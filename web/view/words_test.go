@@ -156,3 +156,20 @@ func TestLate(t *testing.T) {
 		t.Errorf("three hours are %v, %v", d, late)
 	}
 }
+
+func TestDrawn(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		in   Metric
+		want bool
+	}{
+		{"number", Metric{Kind: KindNumber}, true},
+		{"flag", Metric{Kind: KindFlag}, true},
+		{"text", Metric{Kind: KindText}, false},
+		{"text after numbers", Metric{Kind: KindText, Spark: []Slot{{Last: 5}}}, true},
+	} {
+		if got := c.in.Drawn(); got != c.want {
+			t.Errorf("%s: %t, want %t", c.name, got, c.want)
+		}
+	}
+}

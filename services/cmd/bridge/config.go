@@ -23,6 +23,9 @@ type config struct {
 	AuthPassword     string `name:"auth-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_AUTH_PASSWORD_FILE"`
 	IssuerSeed       string `name:"issuer-seed-file" help:"File that holds the seed of the auth callout's issuer." type:"existingfile" required:"" env:"HEADWATER_ISSUER_SEED_FILE"`
 
+	SystemUser     string `help:"User of the system account that hears of closed connections." default:"system" env:"HEADWATER_SYSTEM_USER"`
+	SystemPassword string `name:"system-password-file" help:"File that holds its password; without it closed connections are not counted." type:"existingfile" env:"HEADWATER_SYSTEM_PASSWORD_FILE"`
+
 	Replicas int   `help:"Copies of the stream of the devices: 1, or 3 on a cluster." default:"1" env:"HEADWATER_REPLICAS"`
 	MaxBytes int64 `name:"devices-max-bytes" help:"What the stream of the devices may take on the disk, in bytes; 0 takes its share of 8 GiB." default:"0" env:"HEADWATER_DEVICES_MAX_BYTES"`
 }
@@ -38,7 +41,11 @@ func (cfg config) connect(p *process.Process, deps *bridge.Deps) ([]*nats.Conn, 
 		{cfg.DevicesUser, cfg.DevicesPassword, func(_ *nats.Conn, js jetstream.JetStream) { deps.Devices = js }},
 		{cfg.Devices0User, cfg.Devices0Password, func(nc *nats.Conn, _ jetstream.JetStream) { deps.Devices0 = nc }},
 		{cfg.AuthUser, cfg.AuthPassword, func(nc *nats.Conn, _ jetstream.JetStream) { deps.Auth = nc }},
+		{cfg.SystemUser, cfg.SystemPassword, func(nc *nats.Conn, _ jetstream.JetStream) { deps.System = nc }},
 	} {
+		if account.user == cfg.SystemUser && account.password == "" {
+			continue
+		}
 		nc, js, err := p.Connect(process.NATSConfig{NATS: cfg.NATS, NATSUser: account.user, NATSPassword: account.password})
 		if err != nil {
 			return connections, fmt.Errorf("user %s: %w", account.user, err)

@@ -42,7 +42,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("POST "+gateway.Path, intake.Handler())
+	mux.Handle(gateway.Path, intake.Handler())
 	return p.Run(ctx, admin,
 		process.Part{Name: "gateway", Run: intake.Run, Ready: intake.Ready},
 		process.Part{Name: "http", Run: func(ctx context.Context) error {

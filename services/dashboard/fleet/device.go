@@ -92,7 +92,9 @@ func (d *device) state(clock int64) view.State {
 // add takes in a reading and returns it as a point of a chart, if it can be one.
 func (m *metric) add(r Reading) (view.Point, bool) {
 	if r.Time >= m.time {
-		m.time, m.value = r.Time, r.Value
+		// A metric is of the kind of its latest reading: one batch may hold
+		// several, of a sensor that says a text in place of a number at times.
+		m.time, m.value, m.kind = r.Time, r.Value, r.Value.Kind
 	}
 	p := view.Point{Metric: m.name, TimeMS: r.Time / int64(time.Millisecond)}
 	switch r.Value.Kind {

@@ -134,11 +134,8 @@ func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 			continue
 		}
 		places[i] = place{device: d, metric: d.metric(s.Metric), feeds: f.feeds[d.name]}
-		if m := places[i].metric; m != nil {
-			m.kind = s.Kind
-			if s.Unit != "" {
-				m.unit = s.Unit
-			}
+		if m := places[i].metric; m != nil && s.Unit != "" {
+			m.unit = s.Unit
 		}
 	}
 	count := uint64(0)

@@ -44,6 +44,19 @@ func TestLatestIsTheLatestByEventTime(t *testing.T) {
 	}
 }
 
+// TestKindIsOfTheLatestReading has a metric change its kind twice in one batch,
+// whose dictionary names each kind once.
+func TestKindIsOfTheLatestReading(t *testing.T) {
+	f := New("")
+	at := t0.UnixNano()
+	f.Add(at, []Series{{"s", "d", "m", "", view.KindNumber}, {"s", "d", "m", "", view.KindText}}, slices.Values([]Reading{
+		{0, at, view.Number(5)}, {1, at + 1, view.Text("unavailable")}, {0, at + 2, view.Number(6)},
+	}))
+	if m := only(t, f, "d", t0).Metrics[0]; m.Value != view.Number(6) || m.Kind != view.KindNumber {
+		t.Errorf("the latest is %+v", m)
+	}
+}
+
 // TestSlotsDoNotDependOnTheOrder holds slots made of readings in any order
 // against those of the sorted ones.
 func TestSlotsDoNotDependOnTheOrder(t *testing.T) {

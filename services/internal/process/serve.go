@@ -48,8 +48,9 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.
 	if err != nil {
 		err = errors.Join(fmt.Errorf("stop HTTP on %s: %w", l.Addr(), err), server.Close())
 	}
-	// What Serve returns after Shutdown says only that it was shut down.
-	<-failed
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	return err
 }
 

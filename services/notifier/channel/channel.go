@@ -104,7 +104,7 @@ func Open(kind config.ChannelType, url config.Secret) (Sender, error) {
 	}
 	switch kind {
 	case config.Webhook:
-		return newWebhook(url)
+		return newWebhook(url), nil
 	case config.Ntfy:
 		return newNtfy(url)
 	case config.Shoutrrr:

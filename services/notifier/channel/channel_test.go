@@ -346,8 +346,12 @@ func TestOpenRefuses(t *testing.T) {
 		kind config.ChannelType
 		url  config.Secret
 	}{
-		{config.Webhook, "ftp://hunter2"}, {config.Webhook, ""}, {config.Ntfy, "https://ntfy.sh/"}, {config.Shoutrrr, "hunter2"},
-		{config.Shoutrrr, "logger://hunter2"}, {"pigeon", "http://hunter2"},
+		{config.Webhook, "ftp://hunter2"},
+		{config.Webhook, ""},
+		{config.Ntfy, "https://ntfy.sh/"},
+		{config.Shoutrrr, "hunter2"},
+		{config.Shoutrrr, "logger://hunter2"},
+		{"pigeon", "http://hunter2"},
 	} {
 		if _, err := Open(tc.kind, tc.url); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("Open(%s, %s) = %v", tc.kind, tc.url.Reveal(), err)

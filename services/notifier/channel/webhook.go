@@ -33,8 +33,8 @@ type webhook struct {
 
 var _ Sender = (*webhook)(nil)
 
-func newWebhook(url config.Secret) (*webhook, error) {
-	return &webhook{client: newClient(), url: url}, nil
+func newWebhook(url config.Secret) *webhook {
+	return &webhook{client: newClient(), url: url}
 }
 
 // Send posts the message.

@@ -64,29 +64,29 @@ type Channel struct {
 type Reason string
 
 const (
-	// ReasonOpened: a new episode; people are told.
+	// ReasonOpened means: a new episode; people are told.
 	ReasonOpened Reason = "opened"
-	// ReasonReplaced: a new episode while the one before was still open; people
+	// ReasonReplaced means: a new episode while the one before was still open; people
 	// are told of the new one, and the old one ends in silence.
 	ReasonReplaced Reason = "replaced"
-	// ReasonMissed: the first that was heard of an episode is that it goes on;
+	// ReasonMissed means: the first that was heard of an episode is that it goes on;
 	// people are told as if it had just opened.
 	ReasonMissed Reason = "missed"
-	// ReasonUpdated: the episode goes on; nobody is told.
+	// ReasonUpdated means: the episode goes on; nobody is told.
 	ReasonUpdated Reason = "updated"
-	// ReasonRepeated: nothing new.
+	// ReasonRepeated means: nothing new.
 	ReasonRepeated Reason = "repeated"
-	// ReasonReopened: an episode that was over goes on; people know of it, and
+	// ReasonReopened means: an episode that was over goes on; people know of it, and
 	// hear nothing twice.
 	ReasonReopened Reason = "reopened"
-	// ReasonOld: it is about an episode before the newest one.
+	// ReasonOld means: it is about an episode before the newest one.
 	ReasonOld Reason = "old"
-	// ReasonResolved: the episode is over; whoever was told of it is told.
+	// ReasonResolved means: the episode is over; whoever was told of it is told.
 	ReasonResolved Reason = "resolved"
-	// ReasonResolvedAgain: an episode that was reopened is over again; people
+	// ReasonResolvedAgain means: an episode that was reopened is over again; people
 	// know.
 	ReasonResolvedAgain Reason = "resolved_again"
-	// ReasonUnseen: the episode is over before anything was heard of it; nobody
+	// ReasonUnseen means: the episode is over before anything was heard of it; nobody
 	// is told.
 	ReasonUnseen Reason = "unseen"
 )
@@ -103,11 +103,11 @@ func Reasons() []Reason {
 type Hold string
 
 const (
-	// HoldNotListed: the rule tells other channels only.
+	// HoldNotListed means: the rule tells other channels only.
 	HoldNotListed Hold = "not_listed"
-	// HoldNotTold: the channel was never told that this episode fires.
+	// HoldNotTold means: the channel was never told that this episode fires.
 	HoldNotTold Hold = "not_told"
-	// HoldResolvedOff: the channel does not want to hear that alerts are over.
+	// HoldResolvedOff means: the channel does not want to hear that alerts are over.
 	HoldResolvedOff Hold = "resolved_off"
 )
 

@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,100 +34,138 @@ func TestDecide(t *testing.T) {
 		want policy.Decision
 	}{
 		"the first episode is told to all": {
-			policy.Entry{}, policy.Transition{Phase: policy.Open, Start: 100}, all,
+			policy.Entry{},
+			policy.Transition{Phase: policy.Open, Start: 100},
+			all,
 			policy.Decision{
 				Reason: policy.ReasonOpened, Changed: true, Tell: []string{"phone", "mail", "log"},
 				Entry: policy.Entry{State: policy.Firing, Episode: 100, Told: []string{"phone", "mail", "log"}},
 			},
 		},
 		"a rule tells the channels that it names": {
-			policy.Entry{}, policy.Transition{Phase: policy.Open, Start: 100}, named,
+			policy.Entry{},
+			policy.Transition{Phase: policy.Open, Start: 100},
+			named,
 			policy.Decision{
 				Reason: policy.ReasonOpened, Changed: true, Tell: []string{"phone", "mail"}, Entry: firing,
 				Held: map[string]policy.Hold{"log": policy.HoldNotListed},
 			},
 		},
 		"a rule may tell nobody": {
-			policy.Entry{}, policy.Transition{Phase: policy.Open, Start: 100}, nobody,
+			policy.Entry{},
+			policy.Transition{Phase: policy.Open, Start: 100},
+			nobody,
 			policy.Decision{
 				Reason: policy.ReasonOpened, Changed: true, Entry: policy.Entry{State: policy.Firing, Episode: 100},
 				Held: map[string]policy.Hold{"phone": policy.HoldNotListed, "mail": policy.HoldNotListed, "log": policy.HoldNotListed},
 			},
 		},
 		"an episode before the epoch": {
-			policy.Entry{}, policy.Transition{Phase: policy.Open, Start: -5}, policy.Audience{},
+			policy.Entry{},
+			policy.Transition{Phase: policy.Open, Start: -5},
+			policy.Audience{},
 			policy.Decision{Reason: policy.ReasonOpened, Changed: true, Entry: policy.Entry{State: policy.Firing, Episode: -5}},
 		},
 		"a new episode after the last is told": {
-			resolved, policy.Transition{Phase: policy.Open, Start: 200}, policy.Audience{Channels: []policy.Channel{log}},
+			resolved,
+			policy.Transition{Phase: policy.Open, Start: 200},
+			policy.Audience{Channels: []policy.Channel{log}},
 			policy.Decision{
 				Reason: policy.ReasonOpened, Changed: true, Tell: []string{"log"},
 				Entry: policy.Entry{State: policy.Firing, Episode: 200, Told: []string{"log"}},
 			},
 		},
 		"a new episode takes the place of an open one": {
-			firing, policy.Transition{Phase: policy.Open, Start: 200}, policy.Audience{Channels: []policy.Channel{log}},
+			firing,
+			policy.Transition{Phase: policy.Open, Start: 200},
+			policy.Audience{Channels: []policy.Channel{log}},
 			policy.Decision{
 				Reason: policy.ReasonReplaced, Changed: true, Tell: []string{"log"},
 				Entry: policy.Entry{State: policy.Firing, Episode: 200, Told: []string{"log"}},
 			},
 		},
 		"an update of an episode that was missed is told": {
-			policy.Entry{}, policy.Transition{Phase: policy.Update, Start: 100}, policy.Audience{Channels: []policy.Channel{log}},
+			policy.Entry{},
+			policy.Transition{Phase: policy.Update, Start: 100},
+			policy.Audience{Channels: []policy.Channel{log}},
 			policy.Decision{
 				Reason: policy.ReasonMissed, Changed: true, Tell: []string{"log"},
 				Entry: policy.Entry{State: policy.Firing, Episode: 100, Told: []string{"log"}},
 			},
 		},
 		"the end of an episode that was missed is not": {
-			resolved, policy.Transition{Phase: policy.Close, Start: 200}, all,
+			resolved,
+			policy.Transition{Phase: policy.Close, Start: 200},
+			all,
 			policy.Decision{Reason: policy.ReasonUnseen, Changed: true, Entry: policy.Entry{State: policy.Resolved, Episode: 200}},
 		},
 		"an update changes the evidence only": {
-			firing, policy.Transition{Phase: policy.Update, Start: 100}, all,
+			firing,
+			policy.Transition{Phase: policy.Update, Start: 100},
+			all,
 			policy.Decision{Reason: policy.ReasonUpdated, Changed: true, Entry: firing},
 		},
 		"an update after the end is nothing": {
-			resolved, policy.Transition{Phase: policy.Update, Start: 100}, all,
+			resolved,
+			policy.Transition{Phase: policy.Update, Start: 100},
+			all,
 			policy.Decision{Reason: policy.ReasonRepeated, Entry: resolved},
 		},
 		"a repeat says nothing": {
-			firing, policy.Transition{Phase: policy.Open, Start: 100}, all,
+			firing,
+			policy.Transition{Phase: policy.Open, Start: 100},
+			all,
 			policy.Decision{Reason: policy.ReasonRepeated, Entry: firing},
 		},
 		"the end is told to who was told, and wants to hear": {
-			firing, policy.Transition{Phase: policy.Close, Start: 100}, all,
+			firing,
+			policy.Transition{Phase: policy.Close, Start: 100},
+			all,
 			policy.Decision{
 				Reason: policy.ReasonResolved, Changed: true, Entry: resolved, Tell: []string{"phone"},
 				Held: map[string]policy.Hold{"mail": policy.HoldResolvedOff, "log": policy.HoldNotTold},
 			},
 		},
 		"the end is told though the rule names nobody any more": {
-			firing, policy.Transition{Phase: policy.Close, Start: 100}, policy.Audience{Notify: []string{}, Channels: []policy.Channel{phone}},
+			firing,
+			policy.Transition{Phase: policy.Close, Start: 100},
+			policy.Audience{Notify: []string{}, Channels: []policy.Channel{phone}},
 			policy.Decision{Reason: policy.ReasonResolved, Changed: true, Entry: resolved, Tell: []string{"phone"}},
 		},
 		"a channel that is gone hears no end": {
-			firing, policy.Transition{Phase: policy.Close, Start: 100}, policy.Audience{},
+			firing,
+			policy.Transition{Phase: policy.Close, Start: 100},
+			policy.Audience{},
 			policy.Decision{Reason: policy.ReasonResolved, Changed: true, Entry: resolved},
 		},
 		"the end twice says nothing": {
-			resolved, policy.Transition{Phase: policy.Close, Start: 100}, all,
+			resolved,
+			policy.Transition{Phase: policy.Close, Start: 100},
+			all,
 			policy.Decision{Reason: policy.ReasonRepeated, Entry: resolved},
 		},
 		"the same episode again says nothing twice": {
-			resolved, policy.Transition{Phase: policy.Open, Start: 100}, all,
+			resolved,
+			policy.Transition{Phase: policy.Open, Start: 100},
+			all,
 			policy.Decision{Reason: policy.ReasonReopened, Changed: true, Entry: reopened},
 		},
 		"nor its end": {
-			reopened, policy.Transition{Phase: policy.Close, Start: 100}, all,
+			reopened,
+			policy.Transition{Phase: policy.Close, Start: 100},
+			all,
 			policy.Decision{Reason: policy.ReasonResolvedAgain, Changed: true, Entry: resolved},
 		},
 		"an episode before the newest is old news": {
-			firing, policy.Transition{Phase: policy.Open, Start: 99}, all,
+			firing,
+			policy.Transition{Phase: policy.Open, Start: 99},
+			all,
 			policy.Decision{Reason: policy.ReasonOld, Entry: firing},
 		},
 		"so is its end": {
-			firing, policy.Transition{Phase: policy.Close, Start: 99}, all,
+			firing,
+			policy.Transition{Phase: policy.Close, Start: 99},
+			all,
 			policy.Decision{Reason: policy.ReasonOld, Entry: firing},
 		},
 	} {
@@ -151,8 +190,12 @@ func TestDecide(t *testing.T) {
 // most once and the end at most once, and never the end without the beginning.
 func TestOnce(t *testing.T) {
 	steps := []policy.Transition{
-		{Phase: policy.Open, Start: 1}, {Phase: policy.Update, Start: 1}, {Phase: policy.Close, Start: 1},
-		{Phase: policy.Open, Start: 2}, {Phase: policy.Update, Start: 2}, {Phase: policy.Close, Start: 2},
+		{Phase: policy.Open, Start: 1},
+		{Phase: policy.Update, Start: 1},
+		{Phase: policy.Close, Start: 1},
+		{Phase: policy.Open, Start: 2},
+		{Phase: policy.Update, Start: 2},
+		{Phase: policy.Close, Start: 2},
 	}
 	to := policy.Audience{Channels: []policy.Channel{{Name: "phone", Resolved: true}}}
 	var walk func(entry policy.Entry, said map[string]int, path []policy.Transition)
@@ -164,9 +207,7 @@ func TestOnce(t *testing.T) {
 			d := policy.Decide(entry, step, to)
 			here := append(slices.Clone(path), step)
 			now := map[string]int{}
-			for k, v := range said {
-				now[k] = v
-			}
+			maps.Copy(now, said)
 			if len(d.Tell) > 0 {
 				kind := "begin"
 				if d.Entry.State == policy.Resolved {

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	"github.com/alecthomas/kong"
+
+	"headwater/services/internal/process"
+)
+
+// Exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitPartly = 3
+)
+
+// errPartly is returned by a command that did what it could, which was not all.
+var errPartly = errors.New("not every letter was redriven")
+
+// environment is what a command reads and writes.
+type environment struct {
+	out, err io.Writer
+	in       io.Reader
+	// interactive says that a person is at the other end of in.
+	interactive bool
+}
+
+// cli is the whole command line.
+type cli struct {
+	Server  string           `help:"URL of the dashboard." default:"http://127.0.0.1:8080" env:"HEADWATER_SERVER" placeholder:"URL"`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+
+	DeadLetters struct {
+		Ls      lsCmd      `cmd:"" help:"List dead letters, the newest first."`
+		Show    showCmd    `cmd:"" help:"Show one dead letter with its cause and its original bytes."`
+		Redrive redriveCmd `cmd:"" help:"Process dead letters again, once their cause is mended."`
+		Purge   purgeCmd   `cmd:"" help:"Remove dead letters for ever."`
+	} `cmd:"" name:"deadletters" help:"What could not be processed."`
+}
+
+// session is what a command works with.
+type session struct {
+	environment
+	ctx    context.Context
+	client *client
+}
+
+// run carries out one command line and returns the exit code.
+func run(ctx context.Context, env environment, args []string) int {
+	var flags cli
+	exited, code := false, exitDone
+	parser, err := kong.New(&flags,
+		kong.Name("headwater"), kong.Description("Looks after a running Headwater."),
+		kong.Vars{"version": process.Version()}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Writers(env.out, env.err), kong.Exit(func(c int) { exited, code = true, c }))
+	if err != nil {
+		return env.fail(exitUsage, err)
+	}
+	command, err := parser.Parse(args)
+	if exited { // --help and --version
+		return code
+	}
+	if err != nil {
+		return env.fail(exitUsage, fmt.Errorf("%w (--help lists the commands)", err))
+	}
+	client, err := newClient(flags.Server)
+	if err != nil {
+		return env.fail(exitUsage, err)
+	}
+	err = command.Run(&session{environment: env, ctx: ctx, client: client})
+	if err == nil {
+		return exitDone
+	}
+	if _, ok := errors.AsType[usage](err); ok {
+		return env.fail(exitUsage, err)
+	}
+	if errors.Is(err, errPartly) {
+		return env.fail(exitPartly, err)
+	}
+	return env.fail(exitFailed, err)
+}
+
+func (e environment) fail(code int, err error) int {
+	fmt.Fprintf(e.err, "headwater: %v\n", err)
+	return code
+}
+
+// usage is the error of a command line that cannot be meant.
+type usage string
+
+// Error says what is wrong with it.
+func (u usage) Error() string { return string(u) }
+
+// confirm asks the person who sits there, and takes only a yes.
+func (e environment) confirm(question string) error {
+	if !e.interactive {
+		return usage("nobody is there to confirm it: say --yes")
+	}
+	fmt.Fprintf(e.err, "%s [y/N] ", question)
+	line, err := bufio.NewReader(e.in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return nil
+	}
+	return errors.New("nothing was done")
+}
+
+// json writes a value for another program.
+func (e environment) json(v any) error {
+	encoder := json.NewEncoder(e.out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
+// safe returns what a device wrote as one line that does nothing to a terminal.
+func safe(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || r == '\r' {
+			return ' '
+		}
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.ToValidUTF8(s, string(unicode.ReplacementChar)))
+}
+
+// clip shortens a text to a number of characters.
+func clip(s string, most int) string {
+	r := []rune(s)
+	if len(r) <= most {
+		return s
+	}
+	return string(r[:most-1]) + "…"
+}

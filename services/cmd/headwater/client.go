@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"headwater/web/view"
+)
+
+const (
+	// requestTimeout bounds one request; a redrive of many letters is the longest.
+	requestTimeout = time.Minute
+	// maxAnswer bounds what is read of an answer: a letter has at most 8 MiB,
+	// which are a third more as base64.
+	maxAnswer = 16 << 20
+)
+
+// client asks the API of a dashboard.
+type client struct {
+	base *url.URL
+	http *http.Client
+}
+
+// newClient returns a client of the dashboard at the address.
+func newClient(address string) (*client, error) {
+	base, err := url.Parse(address)
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
+		return nil, usage(fmt.Sprintf("--server %q is no URL such as http://127.0.0.1:8080", address))
+	}
+	return &client{base: base, http: &http.Client{
+		Timeout: requestTimeout,
+		// An answer that leads elsewhere is not that of a dashboard.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// ask asks for something of type T.
+func ask[T any](ctx context.Context, c *client, method string, path []string, query url.Values) (T, error) {
+	var out T
+	err := c.call(ctx, method, path, query, &out)
+	return out, err
+}
+
+// call asks for something and decodes the answer.
+func (c *client) call(ctx context.Context, method string, path []string, query url.Values, into any) error {
+	at := c.base.JoinPath(append([]string{"api", "v1", "deadletters"}, path...)...)
+	at.RawQuery = query.Encode()
+	r, err := http.NewRequestWithContext(ctx, method, at.String(), nil)
+	if err != nil {
+		return fmt.Errorf("make a request to %s: %w", c.base.Redacted(), err)
+	}
+	res, err := c.http.Do(r)
+	if err != nil {
+		if failed, ok := errors.AsType[*url.Error](err); ok {
+			err = failed.Err
+		}
+		return fmt.Errorf("the dashboard at %s does not answer: %w (--server names another)", c.base.Redacted(), err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer of %s: %w", c.base.Redacted(), err)
+	}
+	if res.StatusCode != http.StatusOK {
+		var problem struct {
+			Detail string `json:"detail"`
+		}
+		if json.Unmarshal(body, &problem) == nil && problem.Detail != "" {
+			return errors.New(safe(strings.TrimSuffix(problem.Detail, ".")))
+		}
+		return fmt.Errorf("%s answered %s: is that a dashboard of Headwater?", c.base.Redacted(), res.Status)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("read the answer of %s, is that a dashboard of Headwater? %w", c.base.Redacted(), err)
+	}
+	return nil
+}
+
+func (c *client) list(ctx context.Context, f filter, before uint64, size int) (view.DeadLetters, error) {
+	query := f.query()
+	query.Set("size", strconv.Itoa(size))
+	if before > 0 {
+		query.Set("before", strconv.FormatUint(before, 10))
+	}
+	return ask[view.DeadLetters](ctx, c, http.MethodGet, nil, query)
+}
+
+func (c *client) get(ctx context.Context, sequence uint64) (view.DeadLetter, error) {
+	return ask[view.DeadLetter](ctx, c, http.MethodGet, []string{strconv.FormatUint(sequence, 10)}, nil)
+}
+
+func (c *client) redriveOne(ctx context.Context, sequence uint64) (view.Redrive, error) {
+	return ask[view.Redrive](ctx, c, http.MethodPost, []string{strconv.FormatUint(sequence, 10), "redrive"}, nil)
+}
+
+// redriveMany redrives some of the letters; Next of the answer tells where to
+// go on.
+func (c *client) redriveMany(ctx context.Context, f filter, from, through uint64) (view.Redrive, error) {
+	query := f.query()
+	query.Set("through", strconv.FormatUint(through, 10))
+	if from > 0 {
+		query.Set("from", strconv.FormatUint(from, 10))
+	}
+	return ask[view.Redrive](ctx, c, http.MethodPost, []string{"redrive"}, query)
+}
+
+// purged is the answer to a purge.
+type purged struct {
+	Purged uint64 `json:"purged"`
+}
+
+func (c *client) purgeOne(ctx context.Context, sequence uint64) (purged, error) {
+	return ask[purged](ctx, c, http.MethodDelete, []string{strconv.FormatUint(sequence, 10)}, nil)
+}
+
+func (c *client) purgeMany(ctx context.Context, f filter, through uint64) (purged, error) {
+	query := f.query()
+	query.Set("through", strconv.FormatUint(through, 10))
+	return ask[purged](ctx, c, http.MethodDelete, nil, query)
+}

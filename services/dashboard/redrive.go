@@ -1,0 +1,227 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/streams"
+	"headwater/web"
+	"headwater/web/view"
+)
+
+const (
+	// redriveWithin bounds the redrive of one service; the service itself gives
+	// up a little earlier.
+	redriveWithin = 25 * time.Second
+	// redriveMost bounds the letters of one call of Redrive.
+	redriveMost = streams.MaxRedrive
+	// purgeWithin bounds a purge, which may touch many files.
+	purgeWithin = 25 * time.Second
+)
+
+// stream looks up the stream of dead letters.
+func (d *deadLetters) stream(ctx context.Context) (jetstream.Stream, error) {
+	if d.js.Conn().Status() != nats.CONNECTED {
+		return nil, fmt.Errorf("%w: NATS does not answer", web.ErrUnavailable)
+	}
+	stream, err := d.js.Stream(ctx, streams.StreamDeadLetters)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+	}
+	return stream, nil
+}
+
+// DeadLetter implements web.DeadLetters.
+func (d *deadLetters) DeadLetter(ctx context.Context, sequence uint64) (view.DeadLetter, error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	stream, err := d.stream(ctx)
+	if err != nil {
+		return view.DeadLetter{}, err
+	}
+	msg, err := stream.GetMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return view.DeadLetter{}, web.ErrNotFound
+	}
+	if err != nil {
+		return view.DeadLetter{}, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+	}
+	return letter(msg), nil
+}
+
+// Redrive implements web.DeadLetters: it asks the services that the letters
+// are of. It says of each letter what became of it, also when a service does
+// not answer for its own.
+func (d *deadLetters) Redrive(ctx context.Context, s view.DeadLetterSelection) (view.Redrive, error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin+redriveWithin)
+	defer cancel()
+	letters, next, err := d.selected(ctx, s)
+	if err != nil {
+		return view.Redrive{}, err
+	}
+	outcomes := make(map[uint64]view.RedrivenLetter, len(letters))
+	asked := make(map[string][]uint64)
+	for _, l := range letters {
+		service, why, err := streams.ParseDeadLetter(l.subject)
+		if err != nil {
+			service, why = "unknown", streams.ReasonMalformed
+		}
+		if refusal := streams.NotRedrivable(service, why); refusal != "" {
+			outcomes[l.sequence] = view.RedrivenLetter{Outcome: view.OutcomeKept, Detail: "it cannot be redriven: " + refusal}
+			continue
+		}
+		asked[service] = append(asked[service], l.sequence)
+	}
+	var failure error
+	for service, sequences := range asked {
+		results, err := d.ask(ctx, service, sequences)
+		if err != nil {
+			failure = err
+		}
+		for _, r := range results {
+			outcomes[r.Sequence] = view.RedrivenLetter{Outcome: string(r.Outcome), Readings: r.Readings, Reason: r.Reason, Detail: r.Detail}
+		}
+	}
+	if failure != nil && len(outcomes) == 0 {
+		return view.Redrive{}, failure
+	}
+	out := view.Redrive{Next: next}
+	if s.Sequence != 0 && len(letters) == 0 {
+		out.Add(view.RedrivenLetter{Sequence: s.Sequence, Outcome: view.OutcomeGone, Detail: "there is no such letter any more"})
+	}
+	for _, l := range letters {
+		outcome, ok := outcomes[l.sequence]
+		if !ok {
+			outcome = view.RedrivenLetter{Outcome: view.OutcomeFailed, Detail: "there was no answer about it"}
+			if failure != nil {
+				outcome.Detail = failure.Error()
+			}
+		}
+		outcome.Sequence = l.sequence
+		out.Add(outcome)
+	}
+	d.log.Info("dead letters were redriven", "redriven", out.Redriven, "refused", out.Refused, "kept", out.Kept, "failed", out.Failed)
+	return out, nil
+}
+
+// selected returns the letters that a selection means, the oldest first, and
+// where the rest of them begins if they are too many.
+func (d *deadLetters) selected(ctx context.Context, s view.DeadLetterSelection) (letters []found, next uint64, err error) {
+	stream, err := d.stream(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	if s.Sequence != 0 {
+		msg, err := stream.GetMsg(ctx, s.Sequence)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return nil, 0, nil
+		case err != nil:
+			return nil, 0, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+		}
+		return []found{{msg.Sequence, msg.Subject}}, 0, nil
+	}
+	begin := max(s.From, stream.CachedInfo().State.FirstSeq)
+	if begin > s.Through || begin > stream.CachedInfo().State.LastSeq {
+		return nil, 0, nil
+	}
+	letters, err = d.between(ctx, s.Service, s.Reason, begin, after(s.Through), redriveMost+1)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+	}
+	if len(letters) > redriveMost {
+		next = letters[redriveMost].sequence
+		letters = letters[:redriveMost]
+	}
+	return letters, next, nil
+}
+
+// after returns the sequence that follows.
+func after(sequence uint64) uint64 {
+	if sequence == math.MaxUint64 {
+		return sequence
+	}
+	return sequence + 1
+}
+
+// ask has one service redrive letters of its own.
+func (d *deadLetters) ask(ctx context.Context, service string, sequences []uint64) ([]streams.Redriven, error) {
+	subject, body, err := streams.RedriveRequest{Sequences: sequences}.Msg(service)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, redriveWithin)
+	defer cancel()
+	m, err := d.js.Conn().RequestWithContext(ctx, subject, body)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, fmt.Errorf("%w: no %s runs that could redrive its letters", web.ErrUnavailable, service)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		return nil, fmt.Errorf("%w: the %s gave no answer within %s; look again which letters are left", web.ErrUnavailable, service, redriveWithin)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+	}
+	answer, err := streams.DecodeRedriveAnswer(m.Data)
+	if err != nil {
+		return nil, err
+	}
+	if answer.Error != "" {
+		return nil, fmt.Errorf("the %s did not redrive: %s", service, answer.Error)
+	}
+	return answer.Results, nil
+}
+
+// Purge implements web.DeadLetters.
+func (d *deadLetters) Purge(ctx context.Context, s view.DeadLetterSelection) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, purgeWithin)
+	defer cancel()
+	stream, err := d.stream(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n, err := d.purge(ctx, stream, s)
+	switch {
+	case errors.Is(err, web.ErrNotFound):
+		return 0, err
+	case err != nil:
+		return 0, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+	}
+	d.log.Info("dead letters were purged", "purged", n, "by_service", s.Service, "by_reason", s.Reason, "seq", s.Sequence, "through", s.Through)
+	return n, nil
+}
+
+func (d *deadLetters) purge(ctx context.Context, stream jetstream.Stream, s view.DeadLetterSelection) (uint64, error) {
+	if s.Sequence != 0 {
+		if _, err := stream.GetMsg(ctx, s.Sequence); errors.Is(err, jetstream.ErrMsgNotFound) {
+			return 0, web.ErrNotFound
+		}
+		return 1, stream.DeleteMsg(ctx, s.Sequence)
+	}
+	filter := streams.DeadLetterFilter(s.Service, s.Reason)
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return 0, err
+	}
+	n := uint64(0)
+	for _, count := range info.State.Subjects {
+		n += count
+	}
+	through := min(s.Through, info.State.LastSeq)
+	if through < info.State.LastSeq {
+		newer, err := d.between(ctx, s.Service, s.Reason, after(through), after(info.State.LastSeq), 0)
+		if err != nil {
+			return 0, err
+		}
+		n -= min(n, uint64(len(newer)))
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	return n, stream.Purge(ctx, jetstream.WithPurgeSubject(filter), jetstream.WithPurgeSequence(after(through)))
+}
