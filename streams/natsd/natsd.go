@@ -10,7 +10,6 @@
 package natsd
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,11 +17,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nkeys"
 	"golang.org/x/crypto/bcrypt"
 
 	"headwater/streams"
@@ -84,61 +80,6 @@ type Config struct {
 	NATS string
 	// Log takes the server's log; nil drops it.
 	Log *slog.Logger
-}
-
-// Server is a running nats-server.
-type Server struct {
-	server    *server.Server
-	options   *server.Options
-	passwords map[User]string
-	issuer    nkeys.KeyPair
-}
-
-// startTimeout bounds how long the recovery of the streams may take; a hard
-// kill means a full scan, about 1.3 s a million messages.
-const startTimeout = 2 * time.Minute
-
-// Start runs the server and returns when devices and services can connect.
-func Start(cfg Config) (*Server, error) {
-	issuer, err := nkeys.CreateAccount()
-	if err != nil {
-		return nil, fmt.Errorf("make the key that signs log-ins: %w", err)
-	}
-	s := &Server{passwords: make(map[User]string), issuer: issuer}
-	for _, user := range []User{UserCore, UserBridge, UserBridge0, UserAuth, UserSystem} {
-		s.passwords[user] = rand.Text()
-	}
-	text, err := s.configuration(cfg)
-	if err != nil {
-		return nil, err
-	}
-	if err := free(cfg.MQTT); err != nil {
-		return nil, err
-	}
-	s.options = new(server.Options)
-	if err := s.options.ProcessConfigString(text); err != nil {
-		return nil, fmt.Errorf("configure nats-server: %w", err)
-	}
-	s.options.NoSigs = true
-	s.options.DontListen = cfg.NATS == ""
-	s.options.NoLog = cfg.Log == nil
-	if s.server, err = server.NewServer(s.options); err != nil {
-		return nil, fmt.Errorf("start nats-server: %w", err)
-	}
-	log := &logger{log: cfg.Log}
-	if cfg.Log != nil {
-		s.server.SetLoggerV2(log, false, false, false)
-	}
-	s.server.Start()
-	if !s.server.ReadyForConnections(startTimeout) {
-		s.server.Shutdown()
-		s.server.WaitForShutdown()
-		if reason := log.lastFatal(); reason != "" {
-			return nil, fmt.Errorf("start nats-server: %s", reason)
-		}
-		return nil, fmt.Errorf("nats-server was not ready within %s", startTimeout)
-	}
-	return s, nil
 }
 
 func (s *Server) configuration(cfg Config) (string, error) {
@@ -255,18 +196,13 @@ func free(address string) error {
 	return l.Close()
 }
 
-// MQTT is the address on which devices connect.
-func (s *Server) MQTT() string {
-	return net.JoinHostPort(s.options.MQTT.Host, strconv.Itoa(s.options.MQTT.Port))
-}
-
 // IssuerSeed is the seed of the key that signs answers to the auth callout.
 func (s *Server) IssuerSeed() ([]byte, error) { return s.issuer.Seed() }
 
 // Connect opens a connection within the process.
 func (s *Server) Connect(user User, options ...nats.Option) (*nats.Conn, error) {
 	options = append([]nats.Option{
-		nats.InProcessServer(s.server), nats.UserInfo(string(user), s.passwords[user]),
+		nats.InProcessServer(s), nats.UserInfo(string(user), s.passwords[user]),
 	}, options...)
 	nc, err := nats.Connect("", options...)
 	if err != nil {
@@ -274,21 +210,3 @@ func (s *Server) Connect(user User, options ...nats.Option) (*nats.Conn, error) 
 	}
 	return nc, nil
 }
-
-// NATS returns the URL for connections by TCP as the user, with its password;
-// empty when the server does not listen.
-func (s *Server) NATS(user User) string {
-	if s.options.DontListen {
-		return ""
-	}
-	return fmt.Sprintf("nats://%s:%s@%s", user, s.passwords[user], s.server.Addr())
-}
-
-// Shutdown stops the server and returns when all is on the disk.
-func (s *Server) Shutdown() {
-	s.server.Shutdown()
-	s.server.WaitForShutdown()
-}
-
-// Embedded gives access to the server itself, for its statistics.
-func (s *Server) Embedded() *server.Server { return s.server }

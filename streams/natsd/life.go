@@ -1,0 +1,182 @@
+package natsd
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+)
+
+// Server is a nats-server that runs, and that can be started again under the
+// connections of this process. Any number of goroutines may use it.
+type Server struct {
+	cfg       Config
+	text      string
+	passwords map[User]string
+	issuer    nkeys.KeyPair
+
+	// restarting lets one Restart or Shutdown work at a time.
+	restarting sync.Mutex
+
+	mu      sync.Mutex // guards what follows
+	server  *server.Server
+	options *server.Options
+	stopped bool
+}
+
+const (
+	// startTimeout bounds how long the recovery of the streams may take; a hard
+	// kill means a full scan, about 1.3 s a million messages.
+	startTimeout = 2 * time.Minute
+	// storeTimeout is how long a device waits when a store gives no answer, as on
+	// a full disk: then its connection is closed, and it sends again.
+	storeTimeout = 4 * time.Second
+)
+
+// errShutDown is returned by Restart after Shutdown.
+var errShutDown = errors.New("nats-server was shut down")
+
+// Start runs the server and returns when devices and services can connect.
+func Start(cfg Config) (*Server, error) {
+	issuer, err := nkeys.CreateAccount()
+	if err != nil {
+		return nil, fmt.Errorf("make the key that signs log-ins: %w", err)
+	}
+	s := &Server{cfg: cfg, passwords: make(map[User]string), issuer: issuer}
+	for _, user := range []User{UserCore, UserBridge, UserBridge0, UserAuth, UserSystem} {
+		s.passwords[user] = rand.Text()
+	}
+	if s.text, err = s.configuration(cfg); err != nil {
+		return nil, err
+	}
+	if err := free(cfg.MQTT); err != nil {
+		return nil, err
+	}
+	if err := s.run(nil); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Restart stops the server and starts it again on the same streams, ports,
+// users and passwords. Connections within the process and by TCP reconnect by
+// themselves, those of devices are closed. After an error no server runs, and
+// Restart may be called again.
+func (s *Server) Restart() error {
+	s.restarting.Lock()
+	defer s.restarting.Unlock()
+	old, options, stopped := s.current()
+	if stopped {
+		return errShutDown
+	}
+	old.Shutdown()
+	old.WaitForShutdown()
+	return s.run(options)
+}
+
+// run starts a server, on the ports of the one before if there was one.
+func (s *Server) run(before *server.Options) error {
+	options := new(server.Options)
+	if err := options.ProcessConfigString(s.text); err != nil {
+		return fmt.Errorf("configure nats-server: %w", err)
+	}
+	options.NoSigs = true
+	options.DontListen = s.cfg.NATS == ""
+	options.NoLog = s.cfg.Log == nil
+	options.MQTT.JSAPITimeout = storeTimeout
+	if before != nil {
+		options.Port, options.MQTT.Port = before.Port, before.MQTT.Port
+	}
+	srv, err := server.NewServer(options)
+	if err != nil {
+		return fmt.Errorf("start nats-server: %w", err)
+	}
+	log := &logger{log: s.cfg.Log}
+	if s.cfg.Log != nil {
+		srv.SetLoggerV2(log, false, false, false)
+	}
+	srv.Start()
+	if !srv.ReadyForConnections(startTimeout) {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		if reason := log.lastFatal(); reason != "" {
+			return fmt.Errorf("start nats-server: %s", reason)
+		}
+		return fmt.Errorf("nats-server was not ready within %s", startTimeout)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.server, s.options = srv, options
+	return nil
+}
+
+func (s *Server) current() (srv *server.Server, options *server.Options, stopped bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.server, s.options, s.stopped
+}
+
+// InProcessConn connects to the server that runs now. A connection that was
+// made with it finds the next server when it reconnects.
+func (s *Server) InProcessConn() (net.Conn, error) {
+	srv, _, _ := s.current()
+	return srv.InProcessConn()
+}
+
+// Health returns nil while the server can store, or why it can't. A store that
+// a write failed in refuses all later ones without an answer, until the server
+// is started again, even when the cause has gone.
+func (s *Server) Health() error {
+	srv, _, _ := s.current()
+	if !srv.Running() {
+		return errors.New("nats-server does not run")
+	}
+	health := srv.Healthz(&server.HealthzOptions{})
+	switch {
+	case health.Error != "":
+		return errors.New(health.Error)
+	case health.Status != "ok":
+		return fmt.Errorf("nats-server is %s", health.Status)
+	}
+	return nil
+}
+
+// MQTT is the address on which devices connect.
+func (s *Server) MQTT() string {
+	_, options, _ := s.current()
+	return net.JoinHostPort(options.MQTT.Host, strconv.Itoa(options.MQTT.Port))
+}
+
+// NATS returns the URL for connections by TCP as the user, with its password;
+// empty when the server does not listen.
+func (s *Server) NATS(user User) string {
+	srv, options, _ := s.current()
+	if options.DontListen {
+		return ""
+	}
+	return fmt.Sprintf("nats://%s:%s@%s", user, s.passwords[user], srv.Addr())
+}
+
+// Shutdown stops the server for good and returns when all is on the disk.
+func (s *Server) Shutdown() {
+	s.restarting.Lock()
+	defer s.restarting.Unlock()
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	srv, _, _ := s.current()
+	srv.Shutdown()
+	srv.WaitForShutdown()
+}
+
+// Embedded gives access to the server that runs now, for its statistics.
+func (s *Server) Embedded() *server.Server {
+	srv, _, _ := s.current()
+	return srv
+}
