@@ -173,6 +173,13 @@ func startChild(tb testing.TB, dir string, env ...string) (Addresses, *exec.Cmd)
 		tb.Fatal(err)
 	}
 	cmd := exec.Command(self)
+	return startCommand(tb, cmd, dir, env...), cmd
+}
+
+// startCommand starts a command that runs this program as startChild does, and
+// kills it when the test ends.
+func startCommand(tb testing.TB, cmd *exec.Cmd, dir string, env ...string) Addresses {
+	tb.Helper()
 	cmd.Env = append(append(os.Environ(), childFolder+"="+dir), env...)
 	cmd.Stderr = logWriter(tb)
 	stdout, err := cmd.StdoutPipe()
@@ -190,5 +197,5 @@ func startChild(tb testing.TB, dir string, env ...string) (Addresses, *exec.Cmd)
 	if err := json.NewDecoder(stdout).Decode(&at); err != nil {
 		tb.Fatalf("standalone did not start within a minute: %v", err)
 	}
-	return at, cmd
+	return at
 }
