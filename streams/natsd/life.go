@@ -49,7 +49,7 @@ func Start(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("make the key that signs log-ins: %w", err)
 	}
 	s := &Server{cfg: cfg, passwords: make(map[User]string), issuer: issuer}
-	for _, user := range []User{UserCore, UserBridge, UserBridge0, UserAuth, UserSystem} {
+	for _, user := range Users() {
 		s.passwords[user] = rand.Text()
 	}
 	if s.text, err = s.configuration(cfg); err != nil {

@@ -1,7 +1,7 @@
 // Package natsd runs a nats-server inside the process, with the accounts,
 // users and limits that Headwater expects. Standalone and the tests use it; a
-// cluster runs nats-server by itself, with the same accounts in its
-// configuration file.
+// nats-server by itself has its configuration file from the same template
+// (ServerFile).
 //
 // Devices live in the account DEVICES and reach nothing else; services live in
 // CORE. Whoever connects without being one of the users below is judged by the
@@ -16,7 +16,6 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/crypto/bcrypt"
@@ -87,7 +86,7 @@ func (s *Server) configuration(cfg Config) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the key that signs log-ins: %w", err)
 	}
-	mqttHost, mqttPort, err := splitAddress(cfg.MQTT)
+	mqtt, err := listenAddress(cfg.MQTT)
 	if err != nil {
 		return "", err
 	}
@@ -101,54 +100,22 @@ func (s *Server) configuration(cfg Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	listen := ""
+	for u, hash := range hashed {
+		hashed[u] = strconv.Quote(hash)
+	}
+	out := settings{
+		ServerName: "headwater", MQTT: strconv.Quote(mqtt), Issuer: public, Passwords: hashed,
+		StoreDir: strconv.Quote(filepath.ToSlash(cfg.Dir)), Sync: string(cfg.Sync),
+		MaxStore: strconv.FormatInt(cfg.MaxBytes/100*115, 10),
+	}
 	if cfg.NATS != "" {
-		host, port, err := splitAddress(cfg.NATS)
+		listen, err := listenAddress(cfg.NATS)
 		if err != nil {
 			return "", err
 		}
-		listen = fmt.Sprintf("host: %q\nport: %d", host, port)
+		out.Listen = strconv.Quote(listen)
 	}
-	user := func(u User) string { return fmt.Sprintf("user: %q, password: %q", u, hashed[u]) }
-	var withheld strings.Builder
-	for _, subject := range InternalSubjects() {
-		fmt.Fprintf(&withheld, "%q, ", subject)
-	}
-	return fmt.Sprintf(`
-server_name: headwater
-%[1]s
-max_payload: %[2]d
-# The listener of the devices counts on max_payload too; what a device may
-# send is bounded by the stream of the devices.
-jetstream {
-  store_dir: %[3]q
-  sync_interval: %[4]s
-  # A little more than all the streams' own limits, for their indexes.
-  max_file_store: %[5]d
-  # Every subscription of a device with QoS 1 or 2 is a consumer of one stream.
-  limits { default_max_consumers: 100000 }
-}
-accounts {
-  SYS { users: [ { %[14]s, permissions { publish { deny: ">" }, subscribe { allow: [ %[15]q ] } } } ] }
-  AUTH { users: [ { %[6]s } ] }
-  DEVICES {
-    jetstream: enabled
-    users: [
-      { %[7]s }
-      { %[8]s, permissions { publish { deny: ">" }, subscribe { deny: [ %[9]s ] } } }
-    ]
-  }
-  CORE { jetstream: enabled, users: [ { %[10]s } ] }
-}
-system_account: SYS
-authorization {
-  auth_callout { issuer: %[11]s, account: AUTH, auth_users: [ auth, bridge, bridge0, core, system ] }
-  timeout: 2
-}
-mqtt { host: %[12]q, port: %[13]d }
-`, listen, streams.MaxMessage, filepath.ToSlash(cfg.Dir), cfg.Sync, cfg.MaxBytes/100*115,
-		user(UserAuth), user(UserBridge), user(UserBridge0), withheld.String(), user(UserCore),
-		public, mqttHost, mqttPort, user(UserSystem), streams.DeviceDisconnects), nil
+	return out.render()
 }
 
 // hashed returns the passwords as nats-server wants to have them. They are random
@@ -171,20 +138,21 @@ func InternalSubjects() []string {
 	return []string{"$JS.>", "$MQTT.>", "$SYS.>", "$KV.>", "$O.>", "$SRV.>", "$JSC.>", "$NRG.>", "$GR.>", "_INBOX.>", "_R_.>", "_GR_.>"}
 }
 
-// splitAddress returns host and port for nats-server, which takes -1 for any
-// free port.
-func splitAddress(address string) (host string, port int, err error) {
-	host, text, err := net.SplitHostPort(address)
+// listenAddress returns an address for nats-server, which takes -1 for any free
+// port.
+func listenAddress(address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return "", 0, fmt.Errorf("address %q: %w", address, err)
+		return "", fmt.Errorf("address %q: %w", address, err)
 	}
-	if port, err = strconv.Atoi(text); err != nil || port < 0 || port > 65535 {
-		return "", 0, fmt.Errorf("address %q: the port is not a number of 0 to 65535", address)
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", fmt.Errorf("address %q: the port is not a number of 0 to 65535", address)
 	}
-	if port == 0 {
-		port = -1
+	if number == 0 {
+		port = "-1"
 	}
-	return host, port, nil
+	return net.JoinHostPort(host, port), nil
 }
 
 // free tells early, and in words, what nats-server would only log.

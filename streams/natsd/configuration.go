@@ -1,0 +1,106 @@
+package natsd
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+	"text/template"
+
+	"headwater/streams"
+)
+
+//go:embed nats-server.conf.tmpl
+var serverTemplate string
+
+// settings is what the configuration of a nats-server leaves open. Each text
+// stands in the configuration as it is, so it is quoted where it has to be.
+type settings struct {
+	ServerName string
+	// Listen and Monitor may be empty: there is no such listener then.
+	Listen, Monitor, MQTT string
+	StoreDir, Sync        string
+	MaxStore              string
+	Issuer                string
+	// Passwords are as the server wants to have them.
+	Passwords map[User]string
+	// Cluster is the block of that name; empty for a server by itself.
+	Cluster string
+}
+
+// MaxPayload bounds one message, in bytes.
+func (settings) MaxPayload() int { return streams.MaxMessage }
+
+// Internal lists the subjects of nats-server's own traffic.
+func (settings) Internal() []string { return InternalSubjects() }
+
+// Disconnects is where nats-server tells of connections of devices that ended.
+func (settings) Disconnects() string { return streams.DeviceDisconnects }
+
+// render returns the configuration.
+func (s settings) render() (string, error) {
+	t, err := template.New("nats-server.conf").Funcs(template.FuncMap{
+		"user": func(u User) string { return fmt.Sprintf("user: %s, password: %s", u, s.Passwords[u]) },
+	}).Parse(serverTemplate)
+	if err != nil {
+		return "", fmt.Errorf("configuration of nats-server: %w", err)
+	}
+	var out strings.Builder
+	if err := t.Execute(&out, s); err != nil {
+		return "", fmt.Errorf("configuration of nats-server: %w", err)
+	}
+	return out.String(), nil
+}
+
+// Names of the environment variables that the configuration file of a
+// nats-server by itself takes its values from.
+const (
+	EnvListen   = "HEADWATER_NATS_LISTEN"
+	EnvMonitor  = "HEADWATER_NATS_MONITOR"
+	EnvMQTT     = "HEADWATER_NATS_MQTT"
+	EnvStoreDir = "HEADWATER_NATS_STORE"
+	EnvMaxStore = "HEADWATER_NATS_MAX_STORE"
+	EnvSync     = "HEADWATER_NATS_SYNC"
+	EnvIssuer   = "HEADWATER_NATS_ISSUER"
+)
+
+// EnvPassword is the name of the variable that holds the password of a user.
+func EnvPassword(u User) string {
+	return "HEADWATER_NATS_PASSWORD_" + strings.ToUpper(string(u))
+}
+
+// Users lists the users that services connect as.
+func Users() []User { return []User{UserCore, UserBridge, UserBridge0, UserAuth, UserSystem} }
+
+const fileHeader = `# Configuration of a nats-server that runs by itself. It is made from
+# streams/natsd/nats-server.conf.tmpl by "go tool task generate": change it there.
+#
+# These environment variables must be set:
+#
+#   HEADWATER_NATS_LISTEN      where services connect, such as 0.0.0.0:4222
+#   HEADWATER_NATS_MONITOR     where /healthz answers, such as 127.0.0.1:8222
+#   HEADWATER_NATS_MQTT        where devices connect, such as 0.0.0.0:1883
+#   HEADWATER_NATS_STORE       folder of the streams
+#   HEADWATER_NATS_MAX_STORE   what the folder may hold, in bytes: 115 % of what
+#                              provision's --max-bytes says
+#   HEADWATER_NATS_SYNC        always (survives a power cut) or 1s (all but the
+#                              last second)
+#   HEADWATER_NATS_ISSUER      public key (A...) whose seed the bridge has
+#   HEADWATER_NATS_PASSWORD_*  of CORE, BRIDGE, BRIDGE0, AUTH and SYSTEM; those of
+#                              bcrypt stand within double quotes, for they hold $
+
+`
+
+// ServerFile returns the configuration file of a nats-server by itself, which
+// takes from the environment what differs from place to place.
+func ServerFile() (string, error) {
+	s := settings{
+		ServerName: "headwater", Listen: "$" + EnvListen, Monitor: "$" + EnvMonitor, MQTT: "$" + EnvMQTT,
+		StoreDir: "$" + EnvStoreDir, Sync: "$" + EnvSync, MaxStore: "$" + EnvMaxStore, Issuer: "$" + EnvIssuer,
+		Passwords: make(map[User]string),
+	}
+	for _, u := range Users() {
+		s.Passwords[u] = "$" + EnvPassword(u)
+	}
+	text, err := s.render()
+	return fileHeader + text, err
+}
