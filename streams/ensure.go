@@ -23,14 +23,14 @@ type Topology struct {
 // account that is missing, brings the limits of the others up to date, and
 // returns what is there. It may be called any number of times, by several
 // processes at once. ErrLanes means that the streams were made with another
-// number of lanes than o asks for.
+// number of lanes than o asks for, ErrCopies that they have more copies.
 func Ensure(ctx context.Context, js jetstream.JetStream, o Options) (Topology, error) {
 	o = o.withDefaults()
-	existing, err := recordedLanes(ctx, js)
+	existing, err := recordedLanes(ctx, js, o.Durability)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		if o.Lanes == 0 {
-			o.Lanes = DefaultLanes
+			o.Lanes = o.Durability.lanes()
 		}
 	case err != nil:
 		return Topology{}, err
@@ -84,9 +84,17 @@ func EnsureLeases(ctx context.Context, js jetstream.JetStream) error {
 // EnsureDevices makes the stream of what devices publish and the durable
 // consumer of the bridge, in the account of the devices. It must have been
 // called before a device may connect: a message with no interest in it is
-// acknowledged and dropped.
+// acknowledged and dropped. ErrCopies means that there are more copies than o
+// asks for.
 func EnsureDevices(ctx context.Context, js jetstream.JetStream, o DeviceOptions) error {
 	stream, consumer := deviceConfigs(o)
+	existing, err := js.Stream(ctx, stream.Name)
+	if err == nil {
+		err = checkCopies(existing, o.Durability)
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("look up stream %s: %w", stream.Name, err)
+	}
 	if _, err := js.CreateOrUpdateStream(ctx, stream); err != nil {
 		return fmt.Errorf("make stream %s: %w", stream.Name, err)
 	}
@@ -132,12 +140,25 @@ func Check(ctx context.Context, js jetstream.JetStream) (Topology, error) {
 	return t, nil
 }
 
-func recordedLanes(ctx context.Context, js jetstream.JetStream) (int, error) {
+// recordedLanes returns the number of lanes that the streams were made with.
+func recordedLanes(ctx context.Context, js jetstream.JetStream, d Durability) (int, error) {
 	stream, err := js.Stream(ctx, StreamTelemetry)
 	if err != nil {
 		return 0, fmt.Errorf("look up stream %s: %w", StreamTelemetry, err)
 	}
+	if err := checkCopies(stream, d); err != nil {
+		return 0, err
+	}
 	return parseLanes(stream.CachedInfo())
+}
+
+// checkCopies returns ErrCopies when the stream would lose copies by d.
+func checkCopies(stream jetstream.Stream, d Durability) error {
+	cfg := stream.CachedInfo().Config
+	if cfg.Replicas <= d.Replicas() {
+		return nil
+	}
+	return fmt.Errorf("%w: stream %s has %d, %q asks for %d", ErrCopies, cfg.Name, cfg.Replicas, d, d.Replicas())
 }
 
 func parseLanes(info *jetstream.StreamInfo) (int, error) {

@@ -94,6 +94,11 @@ var ErrNotReady = errors.New("streams are not set up")
 // the one that the streams were made with. It can't be changed afterwards.
 var ErrLanes = errors.New("number of lanes does not match")
 
+// ErrCopies is returned by Ensure and EnsureDevices for a durability with fewer
+// copies than the streams have: one process that was told another profile than
+// the rest must not take their safety away.
+var ErrCopies = errors.New("streams have more copies than the durability asks for")
+
 // lanesMetadata is the key in a stream's metadata that records N.
 const lanesMetadata = "headwater-lanes"
 
@@ -114,25 +119,21 @@ const MaxDevicePayload = 256 << 10
 
 // Options say how the streams are made.
 type Options struct {
-	// Lanes is N. 0 takes what the streams were made with, or DefaultLanes.
+	// Lanes is N. 0 takes what the streams were made with, or what fits
+	// Durability: DefaultLanes or ClusterLanes.
 	Lanes int
-	// Replicas of each stream and bucket, 1 to 5. 0 means 1.
-	Replicas int
+	// Durability says how many copies there are; empty means one.
+	Durability Durability
 	// MaxBytes is what all streams together may take on the disk. 0 means
 	// DefaultMaxBytes.
 	MaxBytes int64
 }
 
-// Defaults of Options.
-const (
-	DefaultLanes    = 8
-	DefaultMaxBytes = 8 << 30
-)
+// DefaultMaxBytes is what all streams together may take unless Options say
+// otherwise.
+const DefaultMaxBytes = 8 << 30
 
 func (o Options) withDefaults() Options {
-	if o.Replicas == 0 {
-		o.Replicas = 1
-	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = DefaultMaxBytes
 	}
@@ -158,7 +159,7 @@ func streamConfigs(o Options) []jetstream.StreamConfig {
 		return jetstream.StreamConfig{
 			Name: name, Description: description, Subjects: subjects,
 			MaxBytes: share(o.MaxBytes, percent), Discard: jetstream.DiscardNew, MaxMsgSize: MaxMessage,
-			Storage: jetstream.FileStorage, Replicas: o.Replicas, AllowDirect: true,
+			Storage: jetstream.FileStorage, Replicas: o.Durability.Replicas(), AllowDirect: true,
 			Metadata: metadata,
 		}
 	}
@@ -196,10 +197,10 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	bucket := func(name, description string, history uint8) jetstream.KeyValueConfig {
 		return jetstream.KeyValueConfig{
 			Bucket: name, Description: description, History: history,
-			Storage: jetstream.FileStorage, Replicas: o.Replicas,
+			Storage: jetstream.FileStorage, Replicas: o.Durability.Replicas(),
 		}
 	}
-	return append(leaseConfigs(o.Replicas),
+	return append(leaseConfigs(o.Durability.Replicas()),
 		bucket(BucketConfig, "Rules and channels as people wrote them.", 20),
 		bucket(BucketManifests, "Newest snapshots of the lanes, and the ones before.", 2),
 		bucket(BucketDevices, "The devices that were seen.", 1),
@@ -211,7 +212,7 @@ func snapshotsConfig(o Options) jetstream.ObjectStoreConfig {
 	return jetstream.ObjectStoreConfig{
 		Bucket: BucketSnapshots, Description: "States of the lanes.",
 		MaxBytes: share(o.MaxBytes, shareSnapshots),
-		Storage:  jetstream.FileStorage, Replicas: o.Replicas,
+		Storage:  jetstream.FileStorage, Replicas: o.Durability.Replicas(),
 	}
 }
 
@@ -256,8 +257,8 @@ func SenderConfig(channel string) jetstream.ConsumerConfig {
 
 // DeviceOptions say how the stream of the devices is made.
 type DeviceOptions struct {
-	// Replicas of the stream, 1 to 5. 0 means 1.
-	Replicas int
+	// Durability says how many copies there are; empty means one.
+	Durability Durability
 	// MaxBytes bounds the stream. 0 takes its share of DefaultMaxBytes.
 	MaxBytes int64
 }
@@ -271,16 +272,13 @@ func DeviceBytes(total int64) int64 { return share(total, shareDevices) }
 const bridgeMaxAckPending = 50000
 
 func deviceConfigs(o DeviceOptions) (jetstream.StreamConfig, jetstream.ConsumerConfig) {
-	if o.Replicas == 0 {
-		o.Replicas = 1
-	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = DeviceBytes(DefaultMaxBytes)
 	}
 	stream := jetstream.StreamConfig{
 		Name: StreamMQTT, Subjects: []string{MQTTAll}, Retention: jetstream.InterestPolicy,
 		MaxBytes: o.MaxBytes, MaxMsgSize: MaxDevicePayload, Discard: jetstream.DiscardNew,
-		Storage: jetstream.FileStorage, Replicas: o.Replicas,
+		Storage: jetstream.FileStorage, Replicas: o.Durability.Replicas(),
 	}
 	consumer := jetstream.ConsumerConfig{
 		Durable: ConsumerBridge, FilterSubject: MQTTAll, AckPolicy: jetstream.AckAllPolicy,

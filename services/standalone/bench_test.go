@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"headwater/streams"
 	"headwater/streams/streamtest"
 )
 
@@ -21,9 +22,10 @@ import (
 // machine. One iteration is one run of a fixed number of readings.
 func BenchmarkPath(b *testing.B) {
 	for _, bench := range []struct {
-		name, durability string
-		qos              byte
-		readings         int
+		name       string
+		durability streams.Durability
+		qos        byte
+		readings   int
 	}{
 		{"qos1/fast", Fast, 1, 300_000},
 		{"qos1/power-safe", PowerSafe, 1, 20_000},

@@ -20,26 +20,22 @@ import (
 	"headwater/streams/natsd"
 )
 
-// Profiles of durability: what is on the disk before a device is told so.
+// Profiles of durability that one process can hold.
 const (
-	// PowerSafe forces each write to the disk: every acknowledged reading
-	// survives a power cut.
-	PowerSafe = "power-safe"
-	// Fast forces writes once a second: every acknowledged reading survives
-	// kill -9 of the process, and a power cut takes up to one second.
-	Fast = "fast"
+	PowerSafe = streams.PowerSafe
+	Fast      = streams.Fast
 )
 
 // Config says how standalone runs.
 type Config struct {
-	Data       string `help:"Folder of everything that is kept; by default headwater in your data folder." placeholder:"DIR" type:"path" env:"HEADWATER_DATA"`
-	HTTP       string `name:"http" help:"Address of the dashboard and of POST /api/v1/telemetry." default:"127.0.0.1:8080" env:"HEADWATER_HTTP"`
-	MQTT       string `name:"mqtt" help:"Address on which devices connect." default:"127.0.0.1:1883" env:"HEADWATER_MQTT"`
-	Durability string `help:"What is on the disk before a device is told so: power-safe (all of it) or fast (all but the last second, should the power fail)." enum:"power-safe,fast" default:"power-safe" env:"HEADWATER_DURABILITY"`
-	Demo       *bool  `help:"Run a warehouse of 20 simulated door sensors at the site demo. It is remembered in the data folder; --no-demo ends it and removes its devices." negatable:"" env:"HEADWATER_DEMO"`
-	Lanes      int    `help:"Number of lanes, fixed when the data folder is new." default:"0" hidden:"" env:"HEADWATER_LANES"`
-	DiskShare  int    `help:"Per cent of the disk that the streams may take." default:"10" env:"HEADWATER_DISK_SHARE"`
-	Profiles   bool   `help:"Serve /debug/pprof as well." env:"HEADWATER_PROFILES"`
+	Data       string             `help:"Folder of everything that is kept; by default headwater in your data folder." placeholder:"DIR" type:"path" env:"HEADWATER_DATA"`
+	HTTP       string             `name:"http" help:"Address of the dashboard and of POST /api/v1/telemetry." default:"127.0.0.1:8080" env:"HEADWATER_HTTP"`
+	MQTT       string             `name:"mqtt" help:"Address on which devices connect." default:"127.0.0.1:1883" env:"HEADWATER_MQTT"`
+	Durability streams.Durability `help:"What is on the disk before a device is told so: power-safe (all of it) or fast (all but the last second, should the power fail). The third profile, replicated, needs a cluster: see deploy/README.md." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
+	Demo       *bool              `help:"Run a warehouse of 20 simulated door sensors at the site demo. It is remembered in the data folder; --no-demo ends it and removes its devices." negatable:"" env:"HEADWATER_DEMO"`
+	Lanes      int                `help:"Number of lanes, fixed when the data folder is new." default:"0" hidden:"" env:"HEADWATER_LANES"`
+	DiskShare  int                `help:"Per cent of the disk that the streams may take." default:"10" env:"HEADWATER_DISK_SHARE"`
+	Profiles   bool               `help:"Serve /debug/pprof as well." env:"HEADWATER_PROFILES"`
 
 	File      configfile.Config `embed:""`
 	Bridge    bridge.Config     `embed:""`
@@ -74,6 +70,9 @@ func (c Config) Validate() error {
 	}
 	if c.DiskShare < 1 || c.DiskShare > 90 {
 		problems = append(problems, fmt.Errorf("--disk-share: %d is not within 1 and 90", c.DiskShare))
+	}
+	if c.Durability == streams.Replicated {
+		problems = append(problems, errors.New("--durability: replicated needs a cluster of three nats-servers, with the services as processes of their own: see deploy/README.md"))
 	}
 	return errors.Join(problems...)
 }

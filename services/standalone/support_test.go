@@ -16,6 +16,7 @@ import (
 
 	"headwater/services/internal/influx"
 	"headwater/services/internal/process"
+	"headwater/streams"
 )
 
 // testConfig is a standalone on free ports in the folder.
@@ -155,7 +156,7 @@ func child(dir string) int {
 	cfg := testConfig(dir)
 	cfg.Started = func(at Addresses) { _ = json.NewEncoder(os.Stdout).Encode(at) }
 	if d := os.Getenv(childFolder + "_DURABILITY"); d != "" {
-		cfg.Durability = d
+		cfg.Durability = streams.Durability(d)
 	}
 	p := process.New("standalone", process.Defaults[process.Base](), os.Stderr)
 	if err := Run(context.Background(), p, cfg); err != nil {

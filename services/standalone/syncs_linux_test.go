@@ -149,7 +149,7 @@ func startTraced(b *testing.B, delay time.Duration) traced {
 	// group, last.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	b.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
-	t.at = startCommand(b, cmd, t.dir, childFolder+"_DURABILITY="+PowerSafe)
+	t.at = startCommand(b, cmd, t.dir, childFolder+"_DURABILITY="+string(PowerSafe))
 	return t
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"headwater/services/bridge"
 	"headwater/services/internal/process"
+	"headwater/streams"
 )
 
 type config struct {
@@ -26,8 +27,8 @@ type config struct {
 	SystemUser     string `help:"User of the system account that hears of closed connections." default:"system" env:"HEADWATER_SYSTEM_USER"`
 	SystemPassword string `name:"system-password-file" help:"File that holds its password; without it closed connections are not counted." type:"existingfile" env:"HEADWATER_SYSTEM_PASSWORD_FILE"`
 
-	Replicas int   `help:"Copies of the stream of the devices: 1, or 3 on a cluster." default:"1" env:"HEADWATER_REPLICAS"`
-	MaxBytes int64 `name:"devices-max-bytes" help:"What the stream of the devices may take on the disk, in bytes; 0 takes its share of 8 GiB." default:"0" env:"HEADWATER_DEVICES_MAX_BYTES"`
+	Durability streams.Durability `help:"Must be what provision was told: replicated keeps three copies of the stream of the devices, on a cluster; with power-safe and fast there is one, which nats-server's sync_interval keeps safe." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
+	MaxBytes   int64              `name:"devices-max-bytes" help:"What the stream of the devices may take on the disk, in bytes; 0 takes its share of 8 GiB." default:"0" env:"HEADWATER_DEVICES_MAX_BYTES"`
 }
 
 // connect fills deps and returns the connections to close, also with an error.

@@ -33,7 +33,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	if err := streams.EnsureDevices(ctx, deps.Devices, streams.DeviceOptions{Replicas: cfg.Replicas, MaxBytes: cfg.MaxBytes}); err != nil {
+	if err := streams.EnsureDevices(ctx, deps.Devices, streams.DeviceOptions{Durability: cfg.Durability, MaxBytes: cfg.MaxBytes}); err != nil {
 		return err
 	}
 	admin, err := p.Admin(cfg.AdminConfig)

@@ -16,10 +16,10 @@ type config struct {
 	process.NATSConfig  `embed:""`
 	File                configfile.Config `embed:""`
 
-	Lanes    int   `help:"Number of lanes, for good; 0 keeps it, or takes 8." default:"0" env:"HEADWATER_LANES"`
-	Replicas int   `help:"Copies of each stream: 1, or 3 on a cluster." default:"1" env:"HEADWATER_REPLICAS"`
-	MaxBytes int64 `help:"What all streams together may take on the disk, in bytes." default:"8589934592" env:"HEADWATER_MAX_BYTES"`
-	Once     bool  `help:"Make the streams and exit."`
+	Durability streams.Durability `help:"What an acknowledged reading survives: replicated keeps three copies of each stream, on a cluster; with power-safe and fast there is one, which nats-server's sync_interval keeps safe." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
+	Lanes      int                `help:"Number of lanes, for good; 0 keeps it, or takes 8, and 32 when replicated." default:"0" env:"HEADWATER_LANES"`
+	MaxBytes   int64              `help:"What all streams together may take on the disk, in bytes." default:"8589934592" env:"HEADWATER_MAX_BYTES"`
+	Once       bool               `help:"Make the streams and exit."`
 }
 
 func main() {
@@ -32,7 +32,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 		return err
 	}
 	defer nc.Close()
-	if _, err := streams.Ensure(ctx, js, streams.Options{Lanes: cfg.Lanes, Replicas: cfg.Replicas, MaxBytes: cfg.MaxBytes}); err != nil || cfg.Once {
+	if _, err := streams.Ensure(ctx, js, streams.Options{Lanes: cfg.Lanes, Durability: cfg.Durability, MaxBytes: cfg.MaxBytes}); err != nil || cfg.Once {
 		return err
 	}
 	files, err := configfile.New(cfg.File, configfile.Deps{JS: js, Log: p.Log, Metrics: p.Metrics})
