@@ -220,6 +220,10 @@ func snapshotsConfig(o Options) jetstream.ObjectStoreConfig {
 // it delivers a message again.
 const ackWait = 30 * time.Second
 
+// writerAckWait is shorter, for it is also how long the points wait that a
+// writer had in hand when it died. Writers say all the time that they live.
+const writerAckWait = 8 * time.Second
+
 // writerMaxAckPending bounds the messages that all writers together hold.
 const writerMaxAckPending = 4096
 
@@ -228,16 +232,16 @@ func writerConsumers(lanes int) map[string][]jetstream.ConsumerConfig {
 		StreamTelemetry: {{
 			Durable: ConsumerWriter, Description: "Readings on their way into InfluxDB.",
 			FilterSubject: TelemetryAll, AckPolicy: jetstream.AckExplicitPolicy,
-			AckWait: ackWait, MaxDeliver: -1, MaxAckPending: writerMaxAckPending,
+			AckWait: writerAckWait, MaxDeliver: -1, MaxAckPending: writerMaxAckPending,
 		}},
 	}
 	for lane := range lanes {
 		durables[StreamDerived] = append(durables[StreamDerived], jetstream.ConsumerConfig{
 			Durable: WriterDerivedConsumer(lane), Description: "Summaries on their way into InfluxDB, in order.",
 			FilterSubject: DerivedSubject(lane), AckPolicy: jetstream.AckExplicitPolicy,
-			// One at a time over all writers: a higher revision of a summary must not
-			// be overwritten by a lower one.
-			AckWait: ackWait, MaxDeliver: -1, MaxAckPending: 1,
+			// One at a time, whoever has the lease on the lane: a higher revision of a
+			// summary must not be overwritten by a lower one.
+			AckWait: writerAckWait, MaxDeliver: -1, MaxAckPending: 1,
 		})
 	}
 	return durables

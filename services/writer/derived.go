@@ -2,29 +2,77 @@ package writer
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/internal/influx"
 	"headwater/streams"
 )
 
-// fetchWait is how long a lane waits for its next message in one go; stopping
-// takes no longer than that.
-const fetchWait = 500 * time.Millisecond
+// fetchWait is how long a lane waits for its next message in one go; stopping,
+// and giving a lane to another writer, takes no longer than that when there is
+// nothing to store.
+const fetchWait = 250 * time.Millisecond
+
+// errNotOurs ends a request when the lane may be another writer's.
+var errNotOurs = errors.New("the lease on the lane has run out")
 
 // lane moves the summaries of one lane of DERIVED into their buckets, strictly
-// one message after the other.
+// one message after the other, while this writer has the lease on it.
 type lane struct {
 	s        *Service
 	consumer jetstream.Consumer
+	// until is when the lease certainly ends, as of now.
+	until func() time.Time
 }
 
+// run works until stop ends: the writer stops, another one gets the lane, or
+// the lease is lost. In the last case requests under way end as well.
 func (l *lane) run(stop, work context.Context) {
+	work, cancel := l.leased(work)
+	defer cancel()
 	for stop.Err() == nil {
 		err := fetch(l.consumer, 1, fetchWait, func(m jetstream.Msg) { l.step(stop, work, m) })
 		l.s.input(stop, streams.StreamDerived, err)
 	}
+}
+
+// leased returns a context that ends with the lease. InfluxDB has no
+// compare-and-set by which it could refuse the points of a writer that has lost
+// the lane, so that writer must fall silent before another one speaks. A timer
+// ends what is under way. A process that was stopped in its tracks may go on
+// before its timers do; hence the guard looks at the clock before anything is
+// sent.
+func (l *lane) leased(work context.Context) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithCancel(work)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer cancel()
+		for {
+			timer := time.NewTimer(time.Until(l.until()))
+			select {
+			case <-work.Done():
+				timer.Stop()
+				return
+			case <-timer.C:
+			}
+			if l.check() != nil {
+				return
+			}
+		}
+	}()
+	return influx.Guard(work, l.check), func() { cancel(); <-done }
+}
+
+// check returns errNotOurs when the lane may be another writer's.
+func (l *lane) check() error {
+	if !time.Now().Before(l.until()) {
+		return errNotOurs
+	}
+	return nil
 }
 
 func (l *lane) step(stop, work context.Context, m jetstream.Msg) {

@@ -16,6 +16,7 @@ import (
 
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/influx"
+	"headwater/services/internal/lease"
 	"headwater/streams"
 )
 
@@ -39,10 +40,12 @@ type Service struct {
 	metrics     *metrics
 	influx      *influx.Client
 	deadLetters *deadletter.Publisher
+	leases      *lease.Metrics
 	holds       holds
 
 	mu      sync.Mutex
 	running bool             // guarded by mu
+	keeper  *lease.Keeper    // of the lanes of DERIVED, nil before they are known; guarded by mu
 	gates   map[string]*gate // by bucket; guarded by mu
 	inputs  map[string]error // why a stream can't be read; guarded by mu
 }
@@ -59,6 +62,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return &Service{
 		cfg: cfg, js: deps.JS, log: deps.Log, metrics: newMetrics(deps.Metrics), influx: client,
 		deadLetters: deadletter.New(deps.JS, deps.Log, deps.Metrics),
+		leases:      lease.NewMetrics(deps.Metrics, streams.ServiceWriter),
 		gates:       make(map[string]*gate),
 		inputs:      make(map[string]error),
 	}, nil
@@ -83,15 +87,18 @@ func (s *Service) Run(ctx context.Context) error {
 	beside.Go(func() { s.holds.run(done, readings.CachedInfo().Config.AckWait/3) })
 	beside.Go(func() { limitDrain(ctx, done, cancel) })
 
+	keeper := s.newKeeper(len(lanes))
 	s.setRunning(true)
 	s.log.Info("writer started", "url", s.influx.URL(), "database", s.cfg.Influx.Database, "lanes", len(lanes))
 	for _, width := range []time.Duration{0, 10 * time.Second, time.Minute} {
 		movers.Go(func() { s.prepare(ctx, work, s.cfg.bucket(width)) })
 	}
 	movers.Go(func() { (&telemetry{s: s, consumer: readings}).run(ctx, work) })
-	for _, c := range lanes {
-		movers.Go(func() { (&lane{s: s, consumer: c}).run(ctx, work) })
-	}
+	kept := keeper.Run(ctx, func(owned context.Context, number int) error {
+		l := &lane{s: s, consumer: lanes[number], until: func() time.Time { return keeper.Until(number) }}
+		l.run(owned, work)
+		return nil
+	})
 	movers.Wait()
 	s.setRunning(false)
 	close(done)
@@ -101,7 +108,20 @@ func (s *Service) Run(ctx context.Context) error {
 		s.log.Warn("acknowledgements may be lost; their points will be stored once more", "err", err)
 	}
 	s.log.Info("writer stopped")
-	return nil
+	return kept
+}
+
+// newKeeper makes the keeper of the leases on the lanes of DERIVED.
+func (s *Service) newKeeper(lanes int) *lease.Keeper {
+	numbers := make([]int, lanes)
+	for i := range numbers {
+		numbers[i] = i
+	}
+	k := lease.New(streams.ServiceWriter, numbers, lease.Deps{JS: s.js, Log: s.log, Metrics: s.leases})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keeper = k
+	return k
 }
 
 // limitDrain ends the work some time after ctx.
@@ -167,6 +187,9 @@ func (s *Service) Ready() error {
 		return errors.New("the writer does not run")
 	}
 	var reasons []string
+	if err := s.keeper.Ready(); err != nil {
+		reasons = append(reasons, fmt.Sprintf("leases of %s: %v", streams.StreamDerived, err))
+	}
 	for _, err := range s.inputs {
 		reasons = append(reasons, err.Error())
 	}

@@ -2,24 +2,30 @@ package writer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/streams"
+	"headwater/streams/natsd"
 	"headwater/streams/streamtest"
 )
 
@@ -60,13 +66,29 @@ func (w *world) update(stream, name string, change func(*jetstream.ConsumerConfi
 // start runs a writer. Stop waits for its end, and may be called twice.
 func (w *world) start(change func(*Config)) (s *Service, stop func()) {
 	w.t.Helper()
+	return w.run(w.server.JS(w.t), change)
+}
+
+// startOn runs a writer on a connection that the test may close.
+func (w *world) startOn(nc *nats.Conn, change func(*Config)) *Service {
+	w.t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s, _ := w.run(js, change)
+	return s
+}
+
+func (w *world) run(js jetstream.JetStream, change func(*Config)) (s *Service, stop func()) {
+	w.t.Helper()
 	cfg := DefaultConfig()
 	cfg.Influx.URL = w.influx.URL
 	cfg.FlushInterval = 20 * time.Millisecond
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := New(cfg, Deps{JS: w.server.JS(w.t), Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)), Metrics: prometheus.NewRegistry()})
+	s, err := New(cfg, Deps{JS: js, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -510,6 +532,120 @@ func TestSummariesAreWrittenInOrderByAnyNumberOfWriters(t *testing.T) {
 		}
 	}
 	w.all()
+}
+
+// TestWriterThatLosesItsLaneFallsSilent cuts the writer that has the lanes off
+// while InfluxDB stalls in the middle of its request: that request must have
+// ended before another writer begins, and be followed by none.
+func TestWriterThatLosesItsLaneFallsSilent(t *testing.T) {
+	w := newWorld(t)
+	entered, ended := make(chan struct{}), make(chan struct{})
+	var stalled atomic.Bool
+	proxy := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/write") && stalled.CompareAndSwap(false, true) {
+			close(entered)
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+			close(ended)
+			panic(http.ErrAbortHandler)
+		}
+		w.influx.ServeHTTP(out, r)
+	}))
+	defer proxy.Close()
+	w.summary(0, time.Minute, 60e9, 1)
+
+	connection := w.server.Conn(t, natsd.UserCore)
+	cut := w.startOn(connection, func(c *Config) { c.Influx.URL = proxy.URL })
+	<-entered
+	connection.Close()
+	lost := time.Now()
+	w.summary(0, time.Minute, 60e9, 2)
+	var order []string
+	var mu sync.Mutex // guards order
+	w.influx.be(func(_ string, lines []string) answer {
+		mu.Lock()
+		defer mu.Unlock()
+		select {
+		case <-ended:
+			order = append(order, "after")
+		default:
+			order = append(order, "before")
+		}
+		return answer{store: lines}
+	})
+	other, _ := w.start(nil)
+	w.all()
+	t.Logf("revision 2 is stored %v after the cut", time.Since(lost).Round(time.Millisecond))
+	mu.Lock()
+	defer mu.Unlock()
+	if len(order) != 2 || slices.Contains(order, "before") {
+		t.Errorf("two requests of the next writer, after the end of the first one's, came %v", order)
+	}
+	if err := other.Ready(); err != nil || cut.Ready() == nil {
+		t.Errorf("the next writer is %v, the one that was cut off %v", err, cut.Ready())
+	}
+}
+
+// TestZombieSendsNothing has a lane whose timers have not run yet when the
+// process goes on after its lease ended.
+func TestZombieSendsNothing(t *testing.T) {
+	f := newFake(t)
+	cfg := DefaultConfig()
+	cfg.Influx.URL = f.URL
+	s, err := New(cfg, Deps{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var until atomic.Int64
+	until.Store(time.Now().Add(time.Hour).UnixNano())
+	l := &lane{s: s, until: func() time.Time { return time.Unix(0, until.Load()) }}
+	work, end := l.leased(t.Context())
+	defer end()
+	const line = "m,device=d,site=w value=1 1"
+	if err := s.influx.Write(work, "headwater/raw", line); err != nil {
+		t.Fatal(err)
+	}
+	until.Store(time.Now().UnixNano())
+	if err := s.influx.Write(work, "headwater/raw", "m,device=d,site=w value=2 1"); !errors.Is(err, errNotOurs) || work.Err() != nil {
+		t.Errorf("got %v, and the context says %v", err, work.Err())
+	}
+	if got := f.stored()["headwater/raw m,device=d,site=w 1 value"]; got != "value=1" {
+		t.Errorf("stored %s", got)
+	}
+}
+
+// TestLanesOfDerivedAreShared has writers come and go; each lane is some
+// writer's all the time, and what is published is stored.
+func TestLanesOfDerivedAreShared(t *testing.T) {
+	w := newWorld(t)
+	held := func(s *Service) int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.keeper == nil {
+			return 0
+		}
+		return len(s.keeper.Held())
+	}
+	shares := func(want ...*Service) func() bool {
+		return func() bool {
+			return !slices.ContainsFunc(want, func(s *Service) bool { return held(s) != lanes/len(want) || s.Ready() != nil })
+		}
+	}
+	a, stopA := w.start(nil)
+	streamtest.Eventually(t, 10*time.Second, "one writer has all lanes", shares(a))
+	b, stopB := w.start(nil)
+	streamtest.Eventually(t, 10*time.Second, "two writers share them", shares(a, b))
+	w.summary(0, time.Minute, 60e9, 1)
+	w.summary(1, time.Minute, 60e9, 1)
+	w.all()
+	begin := time.Now()
+	stopA()
+	streamtest.Eventually(t, 10*time.Second, "the other has all lanes", shares(b))
+	t.Logf("handed over after %v", time.Since(begin).Round(time.Millisecond))
+	w.summary(0, time.Minute, 60e9, 2)
+	w.summary(1, time.Minute, 60e9, 2)
+	w.all()
+	stopB()
 }
 
 // TestNothingIsLostUnderFaults has two writers, one of which comes and goes,

@@ -219,6 +219,29 @@ func retryAfter(v string, now time.Time) time.Duration {
 // transport fills it in for the versions that do not.
 const headerError = "X-Influxdb-Error"
 
+// guardKey is the key of a guard in a context.
+type guardKey struct{}
+
+// Guard returns a context whose writes ask the function directly before each
+// part of their points goes out. Its error ends the write there and then, and
+// InfluxDB drops what it has not got whole.
+func Guard(ctx context.Context, check func() error) context.Context {
+	return context.WithValue(ctx, guardKey{}, check)
+}
+
+// guarded is a body that asks before it hands out a part of itself.
+type guarded struct {
+	io.ReadCloser
+	check func() error
+}
+
+func (g guarded) Read(p []byte) (int, error) {
+	if err := g.check(); err != nil {
+		return 0, err
+	}
+	return g.ReadCloser.Read(p)
+}
+
 // transport adds the token to every request and bounds and reads the body of
 // an error, whose form differs between the versions, in one place.
 type transport struct {
@@ -237,6 +260,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if token != "" {
 		req = req.Clone(req.Context())
 		req.Header.Set("Authorization", "Token "+token)
+	}
+	if check, ok := req.Context().Value(guardKey{}).(func() error); ok && req.Body != nil {
+		req = req.Clone(req.Context())
+		req.Body, req.GetBody = guarded{req.Body, check}, nil
 	}
 	resp, err := t.next.RoundTrip(req)
 	if err != nil || resp.StatusCode/100 == 2 {

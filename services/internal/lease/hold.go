@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -40,6 +41,8 @@ type hold struct {
 	// revision of the lease. For the goroutine that renews it; then for the one
 	// that gives it back.
 	revision uint64
+	// until is when the lease ends for certain if it is not renewed any more.
+	until atomic.Pointer[time.Time]
 	// err is what the work returned; it is there when the hold has ended.
 	err error
 }
@@ -64,6 +67,7 @@ func (h *hold) work(asked time.Time, own Own) error {
 	close(done)
 	<-renewed
 	expiry.Stop()
+	h.certain(time.Time{})
 	h.giveUp()
 	if err := h.release(); err != nil {
 		h.log.Warn("the lease could not be given back; it runs out by itself", "err", err)
@@ -73,6 +77,9 @@ func (h *hold) work(asked time.Time, own Own) error {
 
 // end is until when a lease that was asked for at a time is certain.
 func (h *hold) end(asked time.Time) time.Time { return asked.Add(h.ttl - h.ttl/marginPart) }
+
+// certain notes until when the lease is certain.
+func (h *hold) certain(until time.Time) { h.until.Store(&until) }
 
 // renew renews the lease until the work is done, also while it drains.
 func (h *hold) renew(done <-chan struct{}, expiry *time.Timer) {
@@ -89,6 +96,7 @@ func (h *hold) renew(done <-chan struct{}, expiry *time.Timer) {
 		if errors.Is(err, errLost) {
 			if expiry.Stop() {
 				h.log.Error("another worker has the lease, or it has run out", "err", err)
+				h.certain(time.Time{})
 				h.lost()
 				h.giveUp()
 			}
@@ -102,6 +110,7 @@ func (h *hold) renew(done <-chan struct{}, expiry *time.Timer) {
 			// The work was told to end meanwhile, and what ended is not taken back.
 			return
 		}
+		h.certain(h.end(asked))
 		expiry.Reset(time.Until(h.end(asked)))
 	}
 }

@@ -53,6 +53,9 @@ type Keeper struct {
 	// guarded by mu.
 	err  error
 	held []*hold
+	// current are the leases that the lanes are worked on with, by lane; guarded
+	// by mu.
+	current map[int]*hold
 }
 
 // New returns a keeper for the lanes of the service, of which each worker must
@@ -60,7 +63,7 @@ type Keeper struct {
 func New(service string, lanes []int, deps Deps) *Keeper {
 	return &Keeper{
 		deps: deps, service: service, lanes: slices.Sorted(slices.Values(lanes)), worker: rand.Text(),
-		err: errors.New("waiting for its share of the lanes"),
+		err: errors.New("waiting for its share of the lanes"), current: make(map[int]*hold),
 	}
 }
 
@@ -85,6 +88,21 @@ func (k *Keeper) Held() []int {
 		}
 	}
 	return lanes
+}
+
+// Until returns until when the lane is certainly this worker's if its lease is
+// not renewed any more, by this process's clock; the zero time when it is not.
+// Whoever stores where nothing can be fenced asks this directly before, for a
+// process that was stopped in its tracks learns of a lost lease by nothing else
+// in time. It may be called by several goroutines at once.
+func (k *Keeper) Until(lane int) time.Time {
+	k.mu.Lock()
+	h := k.current[lane]
+	k.mu.Unlock()
+	if h == nil {
+		return time.Time{}
+	}
+	return *h.until.Load()
 }
 
 const (
@@ -399,7 +417,9 @@ func (r *run) working() []*hold {
 
 // take tries to take a lane, and says whether it is this worker's now.
 func (r *run) take(ctx context.Context, number int) (bool, error) {
-	asking, cancel := context.WithTimeout(ctx, r.view.ttl/beats)
+	// A worker that stops meanwhile must still learn what it has got, or nobody
+	// would give it back.
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.view.ttl/beats)
 	defer cancel()
 	key := streams.LeaseKey(r.service, number)
 	asked := time.Now()
@@ -424,7 +444,11 @@ func (r *run) take(ctx context.Context, number int) (bool, error) {
 		log: r.deps.Log.With("lane", number), lost: r.deps.Metrics.lost.Inc,
 	}
 	h.ctx, h.giveUp = context.WithCancel(ctx)
+	h.certain(h.end(asked))
 	r.holds[number] = h
+	r.mu.Lock()
+	r.current[number] = h
+	r.mu.Unlock()
 	r.deps.Metrics.taken.Inc()
 	r.wait.Go(func() {
 		h.err = h.work(asked, r.own)
@@ -443,5 +467,8 @@ func refused(err error) bool {
 // end takes note of a lane that was given back.
 func (r *run) end(h *hold) {
 	delete(r.holds, h.lane)
+	r.mu.Lock()
+	delete(r.current, h.lane)
+	r.mu.Unlock()
 	r.failure = errors.Join(r.failure, h.err)
 }
