@@ -85,6 +85,9 @@ func DefaultConfig() Config {
 	return c
 }
 
+// HealthAddress is where the process answers for its health.
+func (c Config) HealthAddress() string { return c.HTTP }
+
 // folder is where everything is kept.
 func (c Config) folder() string {
 	if c.Data != "" {

@@ -1,11 +1,17 @@
 package process
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -76,7 +82,7 @@ type PartStatus struct {
 // Mount adds /livez, /readyz and /metrics to the mux.
 func (h *Health) Mount(mux *http.ServeMux, metrics *prometheus.Registry) {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, map[string]any{"status": "alive", "version": h.version})
+		answer(w, http.StatusOK, map[string]any{"status": "alive", "version": h.version, "commit": Commit()})
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		ready, parts := h.Status()
@@ -105,4 +111,40 @@ func answer(w http.ResponseWriter, code int, body any) {
 	w.WriteHeader(code)
 	// An error here means that the asker has gone.
 	_ = json.NewEncoder(w).Encode(body)
+}
+
+// healthTimeout bounds the question whether a process is ready.
+const healthTimeout = 5 * time.Second
+
+// checkHealth asks the process that runs with the configuration whether it is
+// ready, and returns nil or the reason why not. The configuration must have a
+// method HealthAddress.
+func checkHealth(ctx context.Context, config any) error {
+	at, ok := config.(interface{ HealthAddress() string })
+	if !ok {
+		return errors.New("this program does not answer for its health")
+	}
+	host, port, err := net.SplitHostPort(at.HealthAddress())
+	if err != nil {
+		return fmt.Errorf("address of /readyz: %w", err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	if err != nil {
+		return fmt.Errorf("address of /readyz: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask for /readyz: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode == http.StatusOK {
+		return nil
+	}
+	reason, err := io.ReadAll(io.LimitReader(response.Body, maxHeaderBytes))
+	return errors.Join(fmt.Errorf("not ready: %s", strings.TrimSpace(string(reason))), err)
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -90,30 +91,62 @@ func New(name string, base Base, w io.Writer) *Process {
 
 func handler(base Base, w io.Writer) slog.Handler {
 	options := &slog.HandlerOptions{Level: base.LogLevel}
-	file, isFile := w.(*os.File)
-	if base.LogFormat == "json" || base.LogFormat == "auto" && !(isFile && term.IsTerminal(int(file.Fd()))) {
+	if base.LogFormat == "json" || base.LogFormat == "auto" && !isTerminal(w) {
 		return slog.NewJSONHandler(w, options)
 	}
 	return slog.NewTextHandler(w, options)
 }
 
+func isTerminal(w io.Writer) bool {
+	file, isFile := w.(*os.File)
+	return isFile && term.IsTerminal(int(file.Fd()))
+}
+
+// settingsLevel is the level at which the configuration is logged: whoever
+// starts the program by hand knows it, and would have to look past it.
+func settingsLevel(w io.Writer) slog.Level {
+	if isTerminal(w) {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// version and commit are set by the linker when an image is built, where the
+// history is not at hand: -X headwater/services/internal/process.version=v1.2.3.
+var version, commit string
+
 // Version is the version that the program was built from: a release, or the
 // commit.
 func Version() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
 	}
-	version := info.Main.Version
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	if c := Commit(); c != "" {
+		return c
+	}
+	return "devel"
+}
+
+// Commit is the commit that the program was built from, empty when it is not
+// known.
+func Commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if commit != "" || !ok {
+		return commit
+	}
 	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" && (version == "" || version == "(devel)") {
-			version = setting.Value
+		if setting.Key == "vcs.revision" {
+			return setting.Value
 		}
 	}
-	if version == "" {
-		return "devel"
-	}
-	return version
+	return ""
 }
 
 // Main runs a process and returns its exit code. The flags of Base and of C are
@@ -125,6 +158,7 @@ func Main[C any](name, description string, run func(ctx context.Context, p *Proc
 		Base   `embed:""`
 		Config C                `embed:""`
 		Show   kong.VersionFlag `name:"version" help:"Print the version and exit."`
+		Check  bool             `name:"healthcheck" help:"Ask the process that runs with the same flags whether it is ready, and exit: 0 if it is, 1 with the reason if not."`
 	}
 	parser, err := kong.New(&flags, append([]kong.Option{
 		kong.Name(name), kong.Description(description),
@@ -136,12 +170,23 @@ func Main[C any](name, description string, run func(ctx context.Context, p *Proc
 		return 2
 	}
 	if _, err := parser.Parse(os.Args[1:]); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v (--help lists the flags)\n", name, err)
+		if all := problems(parser, os.Args[1:]); all != nil {
+			err = all
+		}
+		fmt.Fprintf(os.Stderr, "%s: %s\n(--help lists the flags)\n", name, strings.ReplaceAll(err.Error(), "\n", "\n  and "))
 		return 2
 	}
-	p := New(name, flags.Base, os.Stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if flags.Check {
+		if err := checkHealth(ctx, flags.Config); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+			return 1
+		}
+		return 0
+	}
+	p := New(name, flags.Base, os.Stderr)
+	p.Log.Log(ctx, settingsLevel(os.Stderr), "configuration", settings(parser.Model.Flags)...)
 	// From the first signal on, the default action of the second one is back.
 	context.AfterFunc(ctx, stop)
 	if err := run(ctx, p, flags.Config); err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {

@@ -60,6 +60,9 @@ type AdminConfig struct {
 	Admin string `help:"Address of /livez, /readyz, /metrics and /debug/pprof." default:"127.0.0.1:9464" env:"HEADWATER_ADMIN"`
 }
 
+// HealthAddress is where the process answers for its health.
+func (c AdminConfig) HealthAddress() string { return c.Admin }
+
 // Admin returns the part that serves health, metrics and profiles on the
 // address. It must be the first part of its process, and so the last to stop.
 func (p *Process) Admin(cfg AdminConfig) (Part, error) {

@@ -1,0 +1,127 @@
+package process
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// flagsConfig is a configuration with every kind of problem.
+type flagsConfig struct {
+	AdminConfig `embed:""`
+	NATSConfig  `embed:""`
+	Nested      nestedConfig `embed:"" prefix:"part-"`
+	Mode        string       `help:"M." enum:"one,two" default:"one" env:"HEADWATER_TEST_MODE"`
+	Key         string       `help:"K." required:"" env:"HEADWATER_TEST_KEY"`
+	Token       string       `help:"T." env:"HEADWATER_TEST_TOKEN"`
+}
+
+type nestedConfig struct {
+	Size int           `help:"S." default:"5" env:"HEADWATER_TEST_SIZE"`
+	Wait time.Duration `help:"W." default:"1s"`
+}
+
+func (c nestedConfig) Validate() error {
+	var errs []error
+	if c.Size < 1 {
+		errs = append(errs, errors.New("--part-size must be at least 1"))
+	}
+	if c.Wait > time.Minute {
+		errs = append(errs, errors.New("--part-wait must be at most 1m"))
+	}
+	return errors.Join(errs...)
+}
+
+func newParser(t *testing.T, config any) *kong.Kong {
+	t.Helper()
+	parser, err := kong.New(config, kong.Name("test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parser
+}
+
+func TestAllProblemsAreNamedAtOnce(t *testing.T) {
+	t.Setenv("HEADWATER_TEST_MODE", "three")
+	t.Setenv("HEADWATER_TEST_SIZE", "many")
+	t.Setenv("HEADWATER_NATS_PASSWORD_FILE", "/nowhere/at/all")
+	err := problems(newParser(t, &flagsConfig{}), []string{"--part-wait", "1h"})
+	if err == nil {
+		t.Fatal("nothing was found")
+	}
+	for _, want := range []string{
+		`--mode must be one of one, two, not "three"`,
+		`--part-size: expected a valid 64 bit int but got "many" (from envar HEADWATER_TEST_SIZE="many")`,
+		"--part-wait must be at most 1m",
+		"--key is missing (or HEADWATER_TEST_KEY in the environment)",
+		"--nats-password-file: stat /nowhere/at/all",
+	} {
+		if n := strings.Count(err.Error(), want); n != 1 {
+			t.Errorf("%q is named %d times in:\n%v", want, n, err)
+		}
+	}
+	if got := len(strings.Split(err.Error(), "\n")); got != 5 {
+		t.Errorf("%d problems are named, want 5:\n%v", got, err)
+	}
+}
+
+func TestNoProblemsAreFoundInDefaults(t *testing.T) {
+	if err := problems(newParser(t, &flagsConfig{}), []string{"--key", "x"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLoggedConfigurationHidesSecrets(t *testing.T) {
+	parser := newParser(t, &flagsConfig{})
+	args := []string{"--key", "seen", "--token", "hidden", "--nats", "nats://user:hidden@a:4222,nats://b:4222", "--part-wait", "2s"}
+	if _, err := parser.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	slog.New(slog.NewJSONHandler(&text, nil)).Info("configuration", settings(parser.Model.Flags)...)
+	var logged map[string]string
+	if err := json.Unmarshal(text.Bytes(), &logged); err != nil {
+		t.Fatal(err)
+	}
+	for flag, want := range map[string]string{
+		"key": "seen", "token": "xxxxx", "nats": "nats://user:xxxxx@a:4222,nats://b:4222", "part-wait": "2s", "part-size": "5",
+	} {
+		if logged[flag] != want {
+			t.Errorf("%s is logged as %q, want %q", flag, logged[flag], want)
+		}
+	}
+	if strings.Contains(text.String(), "hidden") {
+		t.Errorf("a secret is in the log: %s", text.String())
+	}
+}
+
+func TestHealthcheckAsksTheRunningProcess(t *testing.T) {
+	p := newProcess()
+	var reason error
+	p.Health.Add("work", func() error { return reason })
+	mux := http.NewServeMux()
+	p.Health.Mount(mux, p.Metrics)
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	_, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "http://"), ":")
+	config := AdminConfig{Admin: "0.0.0.0:" + port}
+	if err := checkHealth(t.Context(), config); err != nil {
+		t.Errorf("a process that is ready is said not to be: %v", err)
+	}
+	reason = errors.New("the disk is full")
+	if err := checkHealth(t.Context(), config); err == nil || !strings.Contains(err.Error(), "the disk is full") {
+		t.Errorf("a process that is not ready is said to be: %v", err)
+	}
+	server.Close()
+	if err := checkHealth(t.Context(), config); err == nil {
+		t.Error("a process that does not run is said to be ready")
+	}
+}
