@@ -1,0 +1,100 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/nats-io/nkeys"
+)
+
+// secretsCmd makes the secrets of an installation.
+type secretsCmd struct {
+	Folder string `arg:"" type:"path" help:"Folder for the secrets, one a file. What is there already stays as it is."`
+}
+
+// Run writes every secret that is missing.
+func (c *secretsCmd) Run(s *session) error {
+	if err := os.MkdirAll(c.Folder, 0o700); err != nil {
+		return fmt.Errorf("make the folder of the secrets: %w", err)
+	}
+	made := 0
+	keep := func(name string, secret func() (string, error)) (string, error) {
+		text, fresh, err := keepSecret(filepath.Join(c.Folder, name), secret)
+		if fresh {
+			made++
+		}
+		return text, err
+	}
+	environment := "# Passwords and issuer for nats-server's configuration file.\n"
+	for _, user := range natsUsers {
+		password, err := keep(user, func() (string, error) { return rand.Text(), nil })
+		if err != nil {
+			return err
+		}
+		environment += fmt.Sprintf("HEADWATER_%s_PASSWORD=%s\n", strings.ToUpper(user), password)
+	}
+	for _, name := range []string{"influx-token", "influx-password"} {
+		if _, err := keep(name, func() (string, error) { return rand.Text(), nil }); err != nil {
+			return err
+		}
+	}
+	seed, err := keep("issuer-seed", issuerSeed)
+	if err != nil {
+		return err
+	}
+	issuer, err := nkeys.FromSeed([]byte(seed))
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(c.Folder, "issuer-seed"), err)
+	}
+	public, err := issuer.PublicKey()
+	if err != nil {
+		return fmt.Errorf("public key of the issuer: %w", err)
+	}
+	environment += fmt.Sprintf("HEADWATER_ISSUER=%s\n", public)
+	if _, err := keep("nats.env", func() (string, error) { return environment, nil }); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, "%d secrets made in %s\n", made, c.Folder)
+	return err
+}
+
+// natsUsers are the users of nats-server that services log in as.
+var natsUsers = []string{"core", "bridge", "bridge0", "auth", "system"}
+
+func issuerSeed() (string, error) {
+	issuer, err := nkeys.CreateAccount()
+	if err != nil {
+		return "", fmt.Errorf("make the key that signs log-ins: %w", err)
+	}
+	seed, err := issuer.Seed()
+	return string(seed), err
+}
+
+// keepSecret returns what a file holds; one that is not there is made, and is
+// whole or not there at all.
+func keepSecret(path string, secret func() (string, error)) (text string, fresh bool, err error) {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(data)), false, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", false, fmt.Errorf("read secret: %w", err)
+	}
+	if text, err = secret(); err != nil {
+		return "", false, err
+	}
+	unfinished := path + ".new"
+	// The services and databases that read it run as users of their own.
+	if err := os.WriteFile(unfinished, []byte(text+"\n"), 0o444); err != nil {
+		return "", false, fmt.Errorf("write secret: %w", err)
+	}
+	if err := os.Rename(unfinished, path); err != nil {
+		return "", false, fmt.Errorf("write secret: %w", err)
+	}
+	return text, true, nil
+}
