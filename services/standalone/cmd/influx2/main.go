@@ -19,7 +19,7 @@ import (
 const address = ":8086"
 
 type config struct {
-	Ping string `arg:"" optional:"" enum:",ping" help:"\"ping\" asks the running one whether it answers."`
+	Ping string `arg:"" optional:"" enum:",ping" default:"" help:"\"ping\" asks the running one whether it answers."`
 
 	Dir       string `help:"Folder of the data." default:"/var/lib/influxdb2" env:"INFLUXD_DATA"`
 	Org       string `help:"Organisation." env:"DOCKER_INFLUXDB_INIT_ORG"`

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// engine runs the command lines of Docker and Compose.
+type engine struct {
+	// compose is "docker compose", or "docker-compose" where that is all there is.
+	compose []string
+	// log takes what the commands print while they work.
+	log io.Writer
+}
+
+// errNoEngine says that nothing can be verified on this machine.
+var errNoEngine = errors.New("no Docker engine answers here; on Debian: apt-get install docker.io docker-compose, then start dockerd as root")
+
+func newEngine(ctx context.Context, log io.Writer) (*engine, error) {
+	e := &engine{log: log}
+	if _, err := e.output(ctx, "docker", "info", "--format", "{{.ServerVersion}}"); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoEngine, err)
+	}
+	for _, compose := range [][]string{{"docker", "compose"}, {"docker-compose"}} {
+		if _, err := e.output(ctx, append(compose, "version")...); err == nil {
+			e.compose = compose
+			return e, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: there is no Compose", errNoEngine)
+}
+
+// output runs a command and returns what it prints, without the white space
+// around it. The error holds what it says is wrong.
+func (e *engine) output(ctx context.Context, command ...string) (string, error) {
+	return e.feed(ctx, nil, command...)
+}
+
+func (e *engine) feed(ctx context.Context, in io.Reader, command ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	var out, complaint bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &out, &complaint
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, lastLines(complaint.String()))
+	}
+	return strings.TrimSpace(out.String()), nil
+}
+
+// run runs a command that takes its time and shows what it does.
+func (e *engine) run(ctx context.Context, environment []string, command ...string) error {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env = append(os.Environ(), environment...)
+	// An interrupt stops Compose in order; it is killed when it takes too long.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	cmd.Stdout, cmd.Stderr = e.log, e.log
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", strings.Join(command, " "), err)
+	}
+	return nil
+}
+
+// lastLines returns the end of a long complaint.
+func lastLines(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-5):], "; ")
+}
+
+// project is one Compose project on the engine.
+type project struct {
+	*engine
+	name  string
+	files []string
+	// build are the arguments for building images.
+	build []string
+}
+
+func (p *project) command(arguments ...string) []string {
+	command := append([]string{}, p.compose...)
+	command = append(command, "--project-name", p.name)
+	for _, file := range p.files {
+		command = append(command, "--file", file)
+	}
+	return append(command, arguments...)
+}
+
+// do runs Compose with its progress on the log. The images are built the way
+// that every engine knows.
+func (p *project) do(ctx context.Context, arguments ...string) error {
+	return p.run(ctx, []string{"DOCKER_BUILDKIT=0", "COMPOSE_DOCKER_CLI_BUILD=0"}, p.command(arguments...)...)
+}
+
+// containers returns the ids of the running containers of a service.
+func (p *project) containers(ctx context.Context, service string) ([]string, error) {
+	out, err := p.output(ctx, "docker", "ps", "--quiet", "--no-trunc",
+		"--filter", "label=com.docker.compose.project="+p.name, "--filter", "label=com.docker.compose.service="+service)
+	return strings.Fields(out), err
+}
+
+// health returns the health of a container: healthy, starting, unhealthy, or none
+// when it has no check.
+func (p *project) health(ctx context.Context, container string) (string, error) {
+	return p.output(ctx, "docker", "inspect", "--format", "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", container)
+}
+
+// await waits until every service has as many healthy containers as it should.
+func (p *project) await(ctx context.Context, want map[string]int) error {
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		missing, err := p.missing(ctx, want)
+		if err != nil || missing == "" {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", missing, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *project) missing(ctx context.Context, want map[string]int) (string, error) {
+	for service, n := range want {
+		ids, err := p.containers(ctx, service)
+		if err != nil {
+			return "", err
+		}
+		healthy := 0
+		for _, id := range ids {
+			// One that is just being replaced is not counted.
+			if state, err := p.health(ctx, id); err == nil && (state == "healthy" || state == "none") {
+				healthy++
+			}
+		}
+		if healthy != n || len(ids) != n {
+			return fmt.Sprintf("service %s has %d healthy containers of %d, want %d", service, healthy, len(ids), n), nil
+		}
+	}
+	return "", nil
+}
+
+// leftovers names what a project has left on the engine.
+func (p *project) leftovers(ctx context.Context) ([]string, error) {
+	var left []string
+	for _, kind := range [][]string{{"ps", "--all"}, {"volume", "ls"}, {"network", "ls"}} {
+		out, err := p.output(ctx, append(append([]string{"docker"}, kind...), "--quiet", "--filter", "label=com.docker.compose.project="+p.name)...)
+		if err != nil {
+			return nil, err
+		}
+		for id := range strings.FieldsSeq(out) {
+			left = append(left, kind[0]+" "+id)
+		}
+	}
+	return left, nil
+}
+
+// repository returns the root of the working copy.
+func repository(ctx context.Context, e *engine) (string, error) {
+	file, err := e.output(ctx, "go", "env", "GOWORK")
+	if err != nil || file == "" {
+		return "", errors.Join(errors.New("run this in the repository: there is no go.work above"), err)
+	}
+	return filepath.Dir(file), nil
+}
