@@ -1,0 +1,168 @@
+package streams
+
+// Names of the services beyond those that own lanes, as keys, subjects and users
+// of nats-server have them.
+const (
+	ServiceGateway   = "gateway"
+	ServiceDashboard = "dashboard"
+	ServiceProvision = "provision"
+)
+
+// Permissions are the subjects that a user of nats-server may publish on and
+// subscribe to; everything else is denied to it.
+type Permissions struct {
+	Publish, Subscribe []string
+	// Answers says that it may also publish to whoever asks it.
+	Answers bool
+}
+
+// ServicePermissions returns what a service may do in the account of the
+// services, and whether there is such a service. A service that was taken over
+// can neither write what belongs to another, nor read its answers, nor make or
+// remove streams; it can still remove consumers of the streams that it reads.
+func ServicePermissions(service string) (Permissions, bool) {
+	p, known := map[string]func() Permissions{
+		ServiceProvision: provisionPermissions,
+		ServiceBridge:    bridgePermissions,
+		ServiceGateway:   gatewayPermissions,
+		ServiceProcessor: processorPermissions,
+		ServiceNotifier:  notifierPermissions,
+		ServiceWriter:    writerPermissions,
+		ServiceDashboard: dashboardPermissions,
+	}[service]
+	if !known {
+		return Permissions{}, false
+	}
+	permissions := p()
+	permissions.Subscribe = append(permissions.Subscribe, InboxPrefix(service)+".>")
+	// Every service looks whether the streams are there.
+	permissions.Publish = append(permissions.Publish, api("STREAM.INFO.*"))
+	return permissions, true
+}
+
+// Services are those that have permissions of their own, in a fixed order.
+func Services() []string {
+	return []string{
+		ServiceProvision, ServiceBridge, ServiceGateway, ServiceProcessor, ServiceNotifier, ServiceWriter, ServiceDashboard,
+	}
+}
+
+// InboxPrefix is the prefix of the subjects on which a user of nats-server gets
+// its answers: one of its own for each user, so that none reads another's.
+func InboxPrefix(user string) string { return "_INBOX_" + user }
+
+func provisionPermissions() Permissions {
+	return Permissions{Publish: join(
+		[]string{api(">"), "$JS.ACK.>", "$JS.FC.>"},
+		writeBucket(BucketConfig, ">"), writeBucket(BucketLeases, janitorLease),
+	)}
+}
+
+func bridgePermissions() Permissions {
+	return Permissions{
+		Answers:   true,
+		Subscribe: []string{RedriveSubject(ServiceBridge)},
+		Publish: join(
+			[]string{
+				telemetryPrefix + "*." + string(SourceMQTT), telemetryPrefix + "*." + string(SourceMQTT0),
+				telemetryPrefix + "*." + string(SourceRedrive), api("STREAM.MSG.DELETE." + StreamDeadLetters),
+			},
+			bury(ServiceBridge), read(StreamTelemetry), read(StreamDeadLetters), readBucket(BucketDevices),
+			writeBucket(BucketDevices, ">"), lease(ServiceBridge),
+		),
+	}
+}
+
+func gatewayPermissions() Permissions {
+	return Permissions{Publish: join(
+		[]string{telemetryPrefix + "*." + string(SourceHTTP)},
+		readBucket(BucketDevices), writeBucket(BucketDevices, ">"),
+	)}
+}
+
+func processorPermissions() Permissions {
+	return Permissions{Publish: join(
+		[]string{DerivedAll}, bury(ServiceProcessor), read(StreamTelemetry), read(StreamDerived),
+		lease(ServiceProcessor), snapshots(ServiceProcessor),
+	)}
+}
+
+func notifierPermissions() Permissions {
+	return Permissions{Publish: join(
+		[]string{AlertingAll, DeliveriesAll, api("CONSUMER.RESET." + StreamAlerting + ".>")},
+		bury(ServiceNotifier), read(StreamDerived), read(StreamAlerting),
+		readBucket(BucketAlerts), writeBucket(BucketAlerts, ">"), lease(ServiceNotifier), snapshots(ServiceNotifier),
+	)}
+}
+
+func writerPermissions() Permissions {
+	return Permissions{Publish: join(
+		bury(ServiceWriter), read(StreamTelemetry), read(StreamDerived), lease(ServiceWriter),
+	)}
+}
+
+func dashboardPermissions() Permissions {
+	p := Permissions{Publish: []string{
+		api("STREAM.MSG.DELETE." + StreamDeadLetters), api("STREAM.PURGE." + StreamDeadLetters), RedriveSubject("*"),
+	}}
+	for _, stream := range []string{StreamTelemetry, StreamDerived, StreamAlerting, StreamDeadLetters} {
+		p.Publish = append(p.Publish, read(stream)...)
+	}
+	for _, bucket := range []string{BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts} {
+		p.Publish = append(p.Publish, readBucket(bucket)...)
+	}
+	return p
+}
+
+func api(request string) string { return "$JS.API." + request }
+
+// read is what reading a stream takes, by consumers or message by message.
+func read(stream string) []string {
+	return []string{
+		api("STREAM.MSG.GET." + stream), api("DIRECT.GET." + stream), api("DIRECT.GET." + stream + ".>"),
+		api("CONSUMER.CREATE." + stream + ".>"), api("CONSUMER.CREATE." + stream), api("CONSUMER.DURABLE.CREATE." + stream + ".>"),
+		api("CONSUMER.INFO." + stream + ".>"), api("CONSUMER.LIST." + stream), api("CONSUMER.NAMES." + stream),
+		api("CONSUMER.MSG.NEXT." + stream + ".>"), api("CONSUMER.DELETE." + stream + ".>"),
+		"$JS.ACK." + stream + ".>", "$JS.FC." + stream + ".>",
+	}
+}
+
+// Streams behind buckets and object stores, and the subjects of their keys.
+func bucketStream(bucket string) string { return "KV_" + bucket }
+func objectStream(bucket string) string { return "OBJ_" + bucket }
+
+func readBucket(bucket string) []string { return read(bucketStream(bucket)) }
+
+func writeBucket(bucket, keys string) []string { return []string{"$KV." + bucket + "." + keys} }
+
+// bury is what a service needs for its dead letters.
+func bury(service string) []string { return []string{DeadLetterSubject(service, "*")} }
+
+// lease is what holding lanes takes: the buckets of leases and workers are made
+// again by whoever misses them.
+func lease(service string) []string {
+	var p []string
+	for _, bucket := range []string{BucketLeases, BucketWorkers} {
+		p = append(p, api("STREAM.CREATE."+bucketStream(bucket)))
+		p = join(p, readBucket(bucket), writeBucket(bucket, ServiceKeys(service)))
+	}
+	return p
+}
+
+// snapshots is what state that survives takes, and the configuration that it
+// depends on.
+func snapshots(service string) []string {
+	store := objectStream(BucketSnapshots)
+	return join(
+		readBucket(BucketConfig), readBucket(BucketManifests), writeBucket(BucketManifests, ServiceKeys(service)),
+		read(store), []string{"$O." + BucketSnapshots + ".>", api("STREAM.PURGE." + store)},
+	)
+}
+
+func join(parts ...[]string) []string {
+	var all []string
+	for _, part := range parts {
+		all = append(all, part...)
+	}
+	return all
+}
