@@ -1,5 +1,10 @@
 package streams
 
+import (
+	"slices"
+	"strings"
+)
+
 // Names of the services beyond those that own lanes, as keys, subjects and users
 // of nats-server have them.
 const (
@@ -34,7 +39,7 @@ func ServicePermissions(service string) (Permissions, bool) {
 		return Permissions{}, false
 	}
 	permissions := p()
-	permissions.Subscribe = append(permissions.Subscribe, InboxPrefix(service)+".>")
+	permissions.Subscribe = append(permissions.Subscribe, inbox(service)+".>")
 	// Every service looks whether the streams are there.
 	permissions.Publish = append(permissions.Publish, api("STREAM.INFO.*"))
 	return permissions, true
@@ -47,9 +52,22 @@ func Services() []string {
 	}
 }
 
-// InboxPrefix is the prefix of the subjects on which a user of nats-server gets
-// its answers: one of its own for each user, so that none reads another's.
-func InboxPrefix(user string) string { return "_INBOX_" + user }
+// UserPrefix begins the names of all users of nats-server that are not devices,
+// so that a device may be called what a service is.
+const UserPrefix = "headwater-"
+
+// ServiceUser is the user of nats-server that a service is.
+func ServiceUser(service string) string { return UserPrefix + service }
+
+// InboxPrefix returns the prefix of the subjects on which a user that is a
+// service gets its answers, and whether it is one. Each has a prefix of its own,
+// so that none hears another's.
+func InboxPrefix(user string) (prefix string, isService bool) {
+	service, found := strings.CutPrefix(user, UserPrefix)
+	return inbox(service), found && slices.Contains(Services(), service)
+}
+
+func inbox(service string) string { return "_INBOX." + service }
 
 func provisionPermissions() Permissions {
 	return Permissions{Publish: join(

@@ -3,11 +3,13 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"headwater/services/bridge/login"
 	"headwater/services/bridge/topic"
 	"headwater/services/internal/process"
+	"headwater/streams"
 )
 
 // Config says what the bridge takes from devices, and from which.
@@ -36,6 +38,9 @@ func (c Config) Validate() error {
 	}
 	if (c.User == "") != (c.PasswordFile == "") {
 		problems = append(problems, errors.New("mqtt-user and mqtt-password-file belong together"))
+	}
+	if strings.HasPrefix(c.User, streams.UserPrefix) {
+		problems = append(problems, fmt.Errorf("mqtt-user: names that begin with %s are for services", streams.UserPrefix))
 	}
 	for name, d := range map[string]time.Duration{"mqtt-max-age": c.MaxAge, "mqtt-max-ahead": c.MaxAhead} {
 		if d <= 0 {

@@ -121,7 +121,7 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 		return err
 	}
 	s.onClose(func() error { s.nats.Shutdown(); return nil })
-	_, core, err := s.connect(natsd.UserCore, "provision")
+	_, core, err := s.connect(natsd.UserOf(streams.ServiceProvision), "provision")
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (b *builder) add(name string, build func(js jetstream.JetStream, log *slog.
 	if b.err != nil {
 		return
 	}
-	_, js, err := b.connect(natsd.UserCore, name)
+	_, js, err := b.connect(userOf(name), name)
 	if err != nil {
 		b.err = err
 		return
@@ -184,6 +184,14 @@ func (b *builder) add(name string, build func(js jetstream.JetStream, log *slog.
 		return
 	}
 	b.parts = append(b.parts, process.Part{Name: name, Run: svc.Run, Ready: svc.Ready})
+}
+
+// userOf is the user as which a part connects to nats-server.
+func userOf(part string) natsd.User {
+	if _, isService := streams.ServicePermissions(part); isService {
+		return natsd.UserOf(part)
+	}
+	return natsd.UserOf(streams.ServiceProvision)
 }
 
 // parts makes the services in the order in which they start.
@@ -223,7 +231,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
-	_, core, err := s.connect(natsd.UserCore, "janitor")
+	_, core, err := s.connect(natsd.UserOf(streams.ServiceProvision), "janitor")
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,26 @@ type settings struct {
 // MaxPayload bounds one message, in bytes.
 func (settings) MaxPayload() int { return streams.MaxMessage }
 
+// Users lists all users of services.
+func (settings) Users() []User { return Users() }
+
+// serviceUser is a service as a user, with what it may do.
+type serviceUser struct {
+	User User
+	streams.Permissions
+}
+
+// Services lists the services as users.
+func (settings) Services() []serviceUser {
+	var users []serviceUser
+	for _, service := range streams.Services() {
+		if permissions, ok := streams.ServicePermissions(service); ok {
+			users = append(users, serviceUser{User: UserOf(service), Permissions: permissions})
+		}
+	}
+	return users
+}
+
 // Internal lists the subjects of nats-server's own traffic.
 func (settings) Internal() []string { return InternalSubjects() }
 
@@ -39,7 +59,11 @@ func (settings) Disconnects() string { return streams.DeviceDisconnects }
 // render returns the configuration.
 func (s settings) render() (string, error) {
 	t, err := template.New("nats-server.conf").Funcs(template.FuncMap{
-		"user": func(u User) string { return fmt.Sprintf("user: %s, password: %s", u, s.Passwords[u]) },
+		// The port of the devices is closed to the users of services.
+		"user": func(u User) string {
+			return fmt.Sprintf("user: %s, password: %s, allowed_connection_types: [ STANDARD, IN_PROCESS ]", u, s.Passwords[u])
+		},
+		"named": func(name string) User { return User(streams.UserPrefix + name) },
 	}).Parse(serverTemplate)
 	if err != nil {
 		return "", fmt.Errorf("configuration of nats-server: %w", err)
@@ -65,11 +89,17 @@ const (
 
 // EnvPassword is the name of the variable that holds the password of a user.
 func EnvPassword(u User) string {
-	return "HEADWATER_NATS_PASSWORD_" + strings.ToUpper(string(u))
+	return "HEADWATER_NATS_PASSWORD_" + strings.ToUpper(strings.TrimPrefix(string(u), streams.UserPrefix))
 }
 
 // Users lists the users that services connect as.
-func Users() []User { return []User{UserCore, UserBridge, UserBridge0, UserAuth, UserSystem} }
+func Users() []User {
+	users := []User{UserCore, UserBridge, UserBridge0, UserAuth, UserSystem}
+	for _, service := range streams.Services() {
+		users = append(users, UserOf(service))
+	}
+	return users
+}
 
 const fileHeader = `# Configuration of a nats-server that runs by itself. It is made from
 # streams/natsd/nats-server.conf.tmpl by "go tool task generate": change it there.
@@ -85,8 +115,9 @@ const fileHeader = `# Configuration of a nats-server that runs by itself. It is 
 #   HEADWATER_NATS_SYNC        always (survives a power cut) or 1s (all but the
 #                              last second)
 #   HEADWATER_NATS_ISSUER      public key (A...) whose seed the bridge has
-#   HEADWATER_NATS_PASSWORD_*  of CORE, BRIDGE, BRIDGE0, AUTH and SYSTEM; those of
-#                              bcrypt stand within double quotes, for they hold $
+#   HEADWATER_NATS_PASSWORD_*  of CORE, DEVICES, DEVICES0, AUTH, SYSTEM and of each
+#                              service, such as WRITER; those of bcrypt stand
+#                              within double quotes, for they hold $
 
 `
 

@@ -1,6 +1,7 @@
 package natsd_test
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"headwater/streams"
 	"headwater/streams/natsd"
 )
 
@@ -62,5 +64,64 @@ func TestServerFile(t *testing.T) {
 	if nc, err := nats.Connect(s.ClientURL(), nats.UserInfo("core", "wrong")); err == nil {
 		nc.Close()
 		t.Error("a wrong password was taken")
+	}
+}
+
+// TestServicesMayDoNoMoreThanTheyDo tries, as one service, what belongs to others.
+func TestServicesMayDoNoMoreThanTheyDo(t *testing.T) {
+	s, err := natsd.Start(natsd.Config{Dir: t.TempDir(), Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shutdown()
+	for service, forbidden := range map[string]struct{ publish, subscribe []string }{
+		streams.ServiceGateway: {
+			publish:   []string{"telemetry.0.mqtt", "derived.0", "$KV.config.config", "$JS.API.STREAM.DELETE.TELEMETRY", "$KV.leases.writer.0"},
+			subscribe: []string{">", "_INBOX.>", "_INBOX.writer.>", "telemetry.>"},
+		},
+		streams.ServiceProcessor: {
+			publish:   []string{"telemetry.0.mqtt", "alerting.0", "$KV.leases.notifier.0", "$KV.config.config", "$JS.API.STREAM.PURGE.DERIVED"},
+			subscribe: []string{"derived.>", "redrive.bridge"},
+		},
+		streams.ServiceWriter: {
+			publish:   []string{"telemetry.0.http", "derived.0", "deadletters.bridge.topic", "$JS.API.STREAM.UPDATE.TELEMETRY"},
+			subscribe: []string{"alerting.>"},
+		},
+		streams.ServiceDashboard: {
+			publish:   []string{"telemetry.0.http", "$KV.config.config", "deadletters.bridge.topic", "$JS.API.STREAM.DELETE.DEADLETTERS"},
+			subscribe: []string{"telemetry.>"},
+		},
+	} {
+		t.Run(service, func(t *testing.T) {
+			denied := make(chan error, 16)
+			nc, err := s.Connect(natsd.UserOf(service), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denied <- err }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			expect := func(what string) {
+				t.Helper()
+				select {
+				case err := <-denied:
+					if !errors.Is(err, nats.ErrPermissionViolation) {
+						t.Errorf("%s: %v", what, err)
+					}
+				case <-time.After(10 * time.Second):
+					t.Errorf("%s was allowed", what)
+				}
+			}
+			for _, subject := range forbidden.publish {
+				if err := nc.Publish(subject, nil); err != nil {
+					t.Fatal(err)
+				}
+				expect("publish on " + subject)
+			}
+			for _, subject := range forbidden.subscribe {
+				if _, err := nc.SubscribeSync(subject); err != nil {
+					t.Fatal(err)
+				}
+				expect("subscribe to " + subject)
+			}
+		})
 	}
 }

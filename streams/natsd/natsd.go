@@ -35,18 +35,22 @@ const (
 type User string
 
 const (
-	// UserCore is any service, in CORE.
-	UserCore User = "core"
-	// UserBridge reads the stream of the devices, in DEVICES.
-	UserBridge User = "bridge"
+	// UserCore may do everything in CORE: for people and tests. A service is
+	// UserOf its name there.
+	UserCore User = streams.UserPrefix + "core"
+	// UserBridge reads the stream of the devices, in DEVICES, for the bridge.
+	UserBridge User = streams.UserPrefix + "devices"
 	// UserBridge0 sees what devices publish and nothing of nats-server's own
 	// traffic in DEVICES: subjects that begin with "$" and inboxes are withheld.
-	UserBridge0 User = "bridge0"
+	UserBridge0 User = streams.UserPrefix + "devices0"
 	// UserAuth answers the auth callout, in AUTH.
-	UserAuth User = "auth"
+	UserAuth User = streams.UserPrefix + "auth"
 	// UserSystem hears which connections of devices ended, and nothing else.
-	UserSystem User = "system"
+	UserSystem User = streams.UserPrefix + "system"
 )
+
+// UserOf is a service in CORE, where it may do what it does and no more.
+func UserOf(service string) User { return User(streams.ServiceUser(service)) }
 
 // Sync says when a write is forced to the disk.
 type Sync string
@@ -167,10 +171,18 @@ func free(address string) error {
 // IssuerSeed is the seed of the key that signs answers to the auth callout.
 func (s *Server) IssuerSeed() ([]byte, error) { return s.issuer.Seed() }
 
+// inbox has a service get its answers where it may hear them.
+func inbox(user User) nats.Option {
+	if prefix, isService := streams.InboxPrefix(string(user)); isService {
+		return nats.CustomInboxPrefix(prefix)
+	}
+	return func(*nats.Options) error { return nil }
+}
+
 // Connect opens a connection within the process.
 func (s *Server) Connect(user User, options ...nats.Option) (*nats.Conn, error) {
 	options = append([]nats.Option{
-		nats.InProcessServer(s), nats.UserInfo(string(user), s.passwords[user]),
+		nats.InProcessServer(s), nats.UserInfo(string(user), s.passwords[user]), inbox(user),
 	}, options...)
 	nc, err := nats.Connect("", options...)
 	if err != nil {

@@ -16,15 +16,15 @@ type config struct {
 	process.NATSConfig  `embed:""`
 	Bridge              bridge.Config `embed:""`
 
-	DevicesUser      string `help:"User of the devices' account that reads their stream." default:"bridge" env:"HEADWATER_DEVICES_USER"`
+	DevicesUser      string `help:"User of the devices' account that reads their stream." default:"headwater-devices" env:"HEADWATER_DEVICES_USER"`
 	DevicesPassword  string `name:"devices-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_DEVICES_PASSWORD_FILE"`
-	Devices0User     string `name:"devices0-user" help:"User of the devices' account that hears messages with QoS 0; subjects that begin with $ or _INBOX must be denied to it." default:"bridge0" env:"HEADWATER_DEVICES0_USER"`
+	Devices0User     string `name:"devices0-user" help:"User of the devices' account that hears messages with QoS 0; subjects that begin with $ or _INBOX must be denied to it." default:"headwater-devices0" env:"HEADWATER_DEVICES0_USER"`
 	Devices0Password string `name:"devices0-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_DEVICES0_PASSWORD_FILE"`
-	AuthUser         string `help:"User of the account of the auth callout." default:"auth" env:"HEADWATER_AUTH_USER"`
+	AuthUser         string `help:"User of the account of the auth callout." default:"headwater-auth" env:"HEADWATER_AUTH_USER"`
 	AuthPassword     string `name:"auth-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_AUTH_PASSWORD_FILE"`
 	IssuerSeed       string `name:"issuer-seed-file" help:"File that holds the seed of the auth callout's issuer." type:"existingfile" required:"" env:"HEADWATER_ISSUER_SEED_FILE"`
 
-	SystemUser     string `help:"User of the system account that hears of closed connections." default:"system" env:"HEADWATER_SYSTEM_USER"`
+	SystemUser     string `help:"User of the system account that hears of closed connections." default:"headwater-system" env:"HEADWATER_SYSTEM_USER"`
 	SystemPassword string `name:"system-password-file" help:"File that holds its password; without it closed connections are not counted." type:"existingfile" env:"HEADWATER_SYSTEM_PASSWORD_FILE"`
 
 	Durability streams.Durability `help:"Must be what provision was told: replicated keeps three copies of the stream of the devices, on a cluster; with power-safe and fast there is one, which nats-server's sync_interval keeps safe." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`

@@ -7,9 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nkeys"
+
+	"headwater/streams"
 )
 
 // secretsCmd makes the secrets of an installation.
@@ -31,12 +34,12 @@ func (c *secretsCmd) Run(s *session) error {
 		return text, err
 	}
 	environment := "# Passwords and issuer for nats-server's configuration file.\n"
-	for _, user := range natsUsers {
+	for _, user := range slices.Concat(streams.Services(), []string{"core", "devices", "devices0", "auth", "system"}) {
 		password, err := keep(user, func() (string, error) { return rand.Text(), nil })
 		if err != nil {
 			return err
 		}
-		environment += fmt.Sprintf("HEADWATER_%s_PASSWORD=%s\n", strings.ToUpper(user), password)
+		environment += fmt.Sprintf("HEADWATER_NATS_PASSWORD_%s=%s\n", strings.ToUpper(user), password)
 	}
 	for _, name := range []string{"influx-token", "influx-password"} {
 		if _, err := keep(name, func() (string, error) { return rand.Text(), nil }); err != nil {
@@ -55,16 +58,13 @@ func (c *secretsCmd) Run(s *session) error {
 	if err != nil {
 		return fmt.Errorf("public key of the issuer: %w", err)
 	}
-	environment += fmt.Sprintf("HEADWATER_ISSUER=%s\n", public)
+	environment += fmt.Sprintf("HEADWATER_NATS_ISSUER=%s\n", public)
 	if _, err := keep("nats.env", func() (string, error) { return environment, nil }); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(s.out, "%d secrets made in %s\n", made, c.Folder)
 	return err
 }
-
-// natsUsers are the users of nats-server that services log in as.
-var natsUsers = []string{"core", "bridge", "bridge0", "auth", "system"}
 
 func issuerSeed() (string, error) {
 	issuer, err := nkeys.CreateAccount()

@@ -17,7 +17,7 @@ import (
 // NATSConfig is how a service reaches nats-server.
 type NATSConfig struct {
 	NATS         string `name:"nats" help:"URLs of nats-server, separated by commas." default:"nats://127.0.0.1:4222" env:"HEADWATER_NATS"`
-	NATSUser     string `name:"nats-user" help:"User of the services' account." default:"core" env:"HEADWATER_NATS_USER"`
+	NATSUser     string `name:"nats-user" help:"User of the services' account." default:"${nats_user=headwater-core}" env:"HEADWATER_NATS_USER"`
 	NATSPassword string `name:"nats-password-file" help:"File that holds the user's password." type:"existingfile" env:"HEADWATER_NATS_PASSWORD_FILE"`
 }
 
@@ -98,6 +98,10 @@ func (p *Process) Connect(cfg NATSConfig, options ...nats.Option) (*nats.Conn, j
 			return nil, nil, err
 		}
 		options = append(options, nats.UserInfo(cfg.NATSUser, secret))
+		if prefix, isService := streams.InboxPrefix(cfg.NATSUser); isService {
+			// Its answers come where it may hear them.
+			options = append(options, nats.CustomInboxPrefix(prefix))
+		}
 	}
 	options = append(options, nats.RetryOnFailedConnect(true))
 	nc, err := nats.Connect(strings.TrimSpace(cfg.NATS), options...)

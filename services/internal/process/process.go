@@ -21,6 +21,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/term"
+
+	"headwater/streams"
 )
 
 // Base holds the flags that every process has.
@@ -162,7 +164,8 @@ func Main[C any](name, description string, run func(ctx context.Context, p *Proc
 	}
 	parser, err := kong.New(&flags, append([]kong.Option{
 		kong.Name(name), kong.Description(description),
-		kong.Vars{"version": Version()},
+		// A service logs in to nats-server by its own name.
+		kong.Vars{"version": Version(), "nats_user": streams.ServiceUser(name)},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	}, options...)...)
 	if err != nil {
