@@ -308,7 +308,7 @@ func (s *Stack) environment() []string {
 func (s *Stack) arguments(n *Node) []string {
 	services := func(address string, more ...string) []string {
 		return append([]string{
-			"--admin", n.admin, "--nats", "nats://" + address, "--nats-password-file", s.secret(string(natsd.UserOf(string(n.Program)))),
+			"--admin", n.admin, "--nats", "nats://" + address, "--nats-password-file", s.secret(string(natsd.UserOf(n.Program))),
 		}, more...)
 	}
 	var out []string
