@@ -113,9 +113,6 @@ func (t *telemetry) add(stop, work context.Context, b *batch, m jetstream.Msg) {
 	t.encoder.append(&b.lines, readings)
 	const memory = 0.9
 	t.perMessage = memory*t.perMessage + (1-memory)*float64(len(readings.GetSeries()))
-	if meta, err := m.Metadata(); err == nil {
-		t.s.metrics.pending.Set(float64(meta.NumPending))
-	}
 }
 
 // store stores a batch and acknowledges its messages, or gives them back.

@@ -86,6 +86,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var beside, movers sync.WaitGroup
 	beside.Go(func() { s.holds.run(done, readings.CachedInfo().Config.AckWait/3) })
 	beside.Go(func() { limitDrain(ctx, done, cancel) })
+	beside.Go(func() { s.watchLag(ctx, readings) })
 
 	keeper := s.newKeeper(len(lanes))
 	s.setRunning(true)
@@ -137,6 +138,29 @@ func limitDrain(ctx context.Context, done <-chan struct{}, cancel context.Cancel
 	case <-done:
 	case <-timer.C:
 		cancel()
+	}
+}
+
+// lagInterval is how often a writer asks how much is left to do.
+const lagInterval = 2 * time.Second
+
+// watchLag keeps the lag up to date, also while nothing is fetched, until ctx
+// ends.
+func (s *Service) watchLag(ctx context.Context, readings jetstream.Consumer) {
+	tick := time.NewTicker(lagInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		info, err := readings.Info(ctx)
+		if err != nil {
+			s.log.Debug("lag is not known", "err", err)
+			continue
+		}
+		s.metrics.pending.Set(float64(info.NumPending))
 	}
 }
 
