@@ -213,23 +213,8 @@ func (s *Server) seriesQuery(r *http.Request) (view.SeriesQuery, error) {
 	if q.Points, err = number(r, "points", defaultPoints, MaxPoints); err != nil {
 		problems = append(problems, err)
 	}
-	now := s.now()
-	if q.To, err = moment(r.FormValue("to"), now, now); err != nil {
-		problems = append(problems, fmt.Errorf("to %w", err))
-	}
-	if q.From, err = moment(r.FormValue("from"), q.To, q.To.Add(-defaultSpan)); err != nil {
-		problems = append(problems, fmt.Errorf("from %w", err))
-	}
-	if len(problems) == 0 {
-		switch {
-		case !q.From.Before(q.To):
-			problems = append(problems, errors.New("from must be before to"))
-		case q.To.Sub(q.From) > maxSpan:
-			problems = append(problems, errors.New("the range is longer than 20 years"))
-		case q.From.Year() < 1971 || q.To.Year() > 2200:
-			problems = append(problems, errors.New("from and to must lie between 1971 and 2200"))
-		}
-	}
+	q.From, q.To, err = s.span(r)
+	problems = append(problems, err)
 	return q, errors.Join(problems...)
 }
 

@@ -274,8 +274,12 @@ type fakeSource struct {
 
 func newSource() *fakeSource { return new(fakeSource) }
 
+func (f *fakeSource) Ledger(context.Context, view.LedgerQuery) (view.Ledger, error) {
+	return view.Ledger{}, nil
+}
+
 func (f *fakeSource) sources() Sources {
-	return Sources{Devices: f, Alerts: f, History: f, Pipeline: f, DeadLetters: f}
+	return Sources{Devices: f, Alerts: f, History: f, Pipeline: f, DeadLetters: f, Ledger: f}
 }
 
 func (f *fakeSource) set(v float64) {

@@ -32,7 +32,7 @@ type Server struct {
 // New returns a server of what the sources tell. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Devices == nil || sources.Alerts == nil || sources.History == nil || sources.Pipeline == nil ||
-		sources.DeadLetters == nil || log == nil {
+		sources.DeadLetters == nil || sources.Ledger == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{cfg: cfg, sources: sources, log: log, now: time.Now}
@@ -92,6 +92,7 @@ func (s *Server) routes() []route {
 		{"DELETE /api/v1/deadletters", s.apiPurge},
 		{"POST /api/v1/deadletters/{sequence}/redrive", s.apiRedrive},
 		{"POST /api/v1/deadletters/redrive", s.apiRedrive},
+		{"GET /api/v1/ledger", s.apiLedger},
 		{"GET /api/v1/openapi.json", s.apiDescription},
 		{"/api/", s.apiNotFound},
 		{"GET " + static.Prefix, static.Handler().ServeHTTP},

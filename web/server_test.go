@@ -239,6 +239,12 @@ func TestAPI(t *testing.T) {
 		{fixture.Warehouse, "/api/v1/deadletters/0", 400, "sequence must be"},
 		{fixture.Warehouse, "/api/v1/deadletters/x", 400, "sequence must be"},
 		{fixture.Away, "/api/v1/deadletters/37", 503, "cannot be read"},
+		{fixture.Warehouse, "/api/v1/ledger", 200, `"rejected":2`},
+		{fixture.Empty, "/api/v1/ledger", 200, `"rows":[]`},
+		{fixture.Away, "/api/v1/ledger", 503, "InfluxDB does not answer"},
+		{fixture.Warehouse, "/api/v1/ledger?from=-8d", 400, "from must be a time"},
+		{fixture.Warehouse, "/api/v1/ledger?group=minute&from=-200h", 400, "7 days at most"},
+		{fixture.Warehouse, "/api/v1/ledger?group=hour&device=a/b&size=1001", 400, "group must be device or minute"},
 		{fixture.Warehouse, "/api/v1/nothing", 404, "openapi.json"},
 		{fixture.Warehouse, "/api/v2/devices", 404, "openapi.json"},
 	} {

@@ -83,6 +83,14 @@ type DeadLetters interface {
 	Purge(ctx context.Context, s view.DeadLetterSelection) (uint64, error)
 }
 
+// Ledger tells what became of what arrived.
+type Ledger interface {
+	// Ledger returns the account of a range. An error that wraps ErrUnavailable
+	// means that the database or NATS cannot be reached; what is on its way, and
+	// when the database last answered, is told all the same.
+	Ledger(ctx context.Context, q view.LedgerQuery) (view.Ledger, error)
+}
+
 // Sources are where the facts come from. All are needed.
 type Sources struct {
 	Devices     Devices
@@ -90,4 +98,5 @@ type Sources struct {
 	History     History
 	Pipeline    Pipeline
 	DeadLetters DeadLetters
+	Ledger      Ledger
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/pack"
@@ -40,6 +41,8 @@ type laneState struct {
 	last uint64
 	// origin is the highest sequence of the input that the lane covers.
 	origin uint64
+	// account is how many readings and rejected messages were put into the lane.
+	account uint64
 }
 
 func newLanes(svc *Service, n int) *lanes {
@@ -100,7 +103,7 @@ func (s *laneState) load(ctx context.Context, stream jetstream.Stream, lane int)
 	if err != nil {
 		return nil, fmt.Errorf("message %d: %w", last.Sequence, err)
 	}
-	s.last = last.Sequence
+	s.last, s.account = last.Sequence, batch.GetBefore()+batch.Account()
 	return batch.GetOrigin(), nil
 }
 
@@ -127,6 +130,7 @@ const maxBurials = 32
 // again, and the round made anew from the input.
 func (l *lanes) commit(ctx context.Context, r round) error {
 	// Dead letters go first: once a lane covers the round, it is not made anew.
+	// That they were rejected is part of the lanes' messages.
 	if err := l.bury(ctx, r.dead); err != nil {
 		return err
 	}
@@ -143,6 +147,7 @@ func (l *lanes) commit(ctx context.Context, r round) error {
 	var failure error
 	for _, b := range batches {
 		b.Batch.Origin = &telemetryv1.Origin{Incarnation: l.incarnation.UnixNano(), Sequence: l.origin(b.Lane, r)}
+		b.Batch.Before = proto.Uint64(l.lane[b.Lane].account)
 		future, err := l.publish(b)
 		if err != nil {
 			failure = fmt.Errorf("publish to lane %d: %w", b.Lane, err)
@@ -158,7 +163,8 @@ func (l *lanes) commit(ctx context.Context, r round) error {
 			failure = errors.Join(failure, fmt.Errorf("store in lane %d: %w", batches[i].Lane, err))
 			continue
 		}
-		l.lane[batches[i].Lane] = laneState{last: ack.Sequence, origin: l.origin(batches[i].Lane, r)}
+		b := batches[i]
+		l.lane[b.Lane] = laneState{last: ack.Sequence, origin: l.origin(b.Lane, r), account: b.Batch.GetBefore() + b.Batch.Account()}
 		l.highest = max(l.highest, r.sequence)
 	}
 	if failure != nil {

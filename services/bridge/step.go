@@ -39,26 +39,34 @@ func newStep(topics *topic.Matcher, limits decode.Limits, lanes int) *step {
 }
 
 // add takes in a message that arrived at arrival, in nanoseconds since the Unix
-// epoch. Stored, if not nil, says whether the readings of a device are stored
-// already; add then returns false and leaves them out.
+// epoch. Stored, if not nil, says whether what came from a device is stored
+// already; add then returns false and leaves it out.
 func (s *step) add(subject string, payload []byte, arrival int64, stored func(site, device string) bool) bool {
 	s.messages++
 	s.bytes += len(payload)
 	address, err := s.address(subject)
-	if err != nil {
-		s.bury(streams.ReasonTopic, err, streams.TopicFromMQTT(subject), topic.Address{}, payload, arrival)
-		return true
-	}
+	// A message that names no device is in a lane too, by its account.
 	if stored != nil && stored(address.Site, address.Device) {
 		return false
 	}
+	if err != nil {
+		s.reject(streams.ReasonTopic, err, streams.TopicFromMQTT(subject), topic.Address{}, payload, arrival)
+		return true
+	}
 	if reason, err := s.decode(address, payload, arrival); err != nil {
-		s.bury(reason, err, streams.TopicFromMQTT(subject), address, payload, arrival)
+		s.reject(reason, err, streams.TopicFromMQTT(subject), address, payload, arrival)
 	}
 	return true
 }
 
-// redo takes in a message that arrived before, on a topic.
+// reject makes a message a dead letter and counts it.
+func (s *step) reject(reason string, why error, name string, a topic.Address, payload []byte, arrival int64) {
+	s.bury(reason, why, name, a, payload, arrival)
+	s.packer.Reject(a.Site, a.Device, arrival)
+}
+
+// redo takes in a message that arrived before, on a topic. One that is refused
+// again has been counted as rejected before.
 func (s *step) redo(name string, payload []byte, arrival int64) {
 	s.messages++
 	s.bytes += len(payload)
@@ -92,7 +100,7 @@ func (s *step) address(subject string) (topic.Address, error) {
 	}
 	a, err := s.topics.Match(streams.TopicFromMQTT(subject))
 	if err != nil {
-		return a, err
+		return topic.Address{}, err
 	}
 	if len(s.known) >= maxKnown {
 		clear(s.known)

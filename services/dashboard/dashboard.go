@@ -45,6 +45,7 @@ type Service struct {
 	book   *fleet.Book
 	survey *survey
 	past   *history
+	ledger *ledger
 	web    *web.Server
 
 	telemetry, derived, alerting *follower
@@ -65,10 +66,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		past: newHistory(client),
 	}
 	s.survey = newSurvey(deps.JS, deps.DevicesJS, client)
+	s.ledger = newLedger(deps.JS, deps.DevicesJS, client)
 	s.telemetry = &follower{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
 		back: memory, handle: s.onTelemetry,
 	}
+	s.ledger.telemetry = s.telemetry
 	s.derived = &follower{
 		js: deps.JS, log: deps.Log, stream: streams.StreamDerived, filters: []string{streams.DerivedAll},
 		back: streams.AgeDerived, most: maxReplay, handle: s.onDerived,
@@ -80,7 +83,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.devices = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketDevices, handle: s.onDevice}
 	s.alerts = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketAlerts, handle: s.onAlert}
 	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT}, web.Sources{
-		Devices: devices{s.fleet}, Alerts: s.book, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS, log: deps.Log},
+		Devices: devices{s.fleet}, Alerts: s.book, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS, log: deps.Log}, Ledger: s.ledger,
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)

@@ -90,6 +90,13 @@ func (f *follower) state() (caughtUp bool, since time.Time, err error) {
 	return f.caughtUp, f.since, f.err
 }
 
+// reached says whether the stream has been read up to a sequence.
+func (f *follower) reached(sequence uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err == nil && f.last >= sequence
+}
+
 func (f *follower) ready() error {
 	switch caughtUp, _, err := f.state(); {
 	case err != nil:
@@ -157,7 +164,7 @@ func (f *follower) begin(ctx context.Context) (jetstream.OrderedConsumerConfig, 
 		cfg.OptStartSeq = f.last + 1
 	case info.State.Msgs == 0 || info.State.LastTime.Before(oldest):
 		cfg.OptStartSeq = info.State.LastSeq + 1
-		f.caughtUp = true
+		f.caughtUp, f.last = true, info.State.LastSeq
 	case f.most > 0 && info.State.Msgs > f.most:
 		cfg.OptStartSeq = info.State.LastSeq - f.most
 	case info.State.FirstTime.After(oldest):

@@ -73,6 +73,7 @@ func (s *Service) onTelemetry(m message) {
 	if b.Clock != nil {
 		s.fleet.Clock(b.Clock.CaughtUp)
 	}
+	s.ledger.batch(lane, m.sequence, b)
 	s.survey.batch(lane, m.sequence, uint64(len(b.Time)), at(b.Arrival), at(b.GetClock().GetCaughtUp()))
 }
 
@@ -115,6 +116,7 @@ func (s *Service) onDerived(m message) {
 		s.odd(m, err)
 		return
 	}
+	s.ledger.commit(lane, m.sequence, commit)
 	s.survey.commit(lane, commit.GetInput().GetSequence(), m.stored)
 	for _, w := range commit.Summaries {
 		s.book.PutSummary(w.GetSeries().GetSite(), w.GetSeries().GetDevice(), view.Summary{

@@ -9,6 +9,7 @@ import (
 
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/lane"
+	"headwater/streams"
 )
 
 // both rules watch every series.
@@ -100,7 +101,11 @@ func BenchmarkStep(b *testing.B) {
 	}
 }
 
-func (l *load) step(b *telemetryv1.Batch) { l.machine.step(b) }
+func (l *load) step(b *telemetryv1.Batch) {
+	dictionary := b.Dictionary()
+	l.machine.ledger.add(b, dictionary, streams.SourceMQTT, l.sequence)
+	l.machine.step(b, dictionary)
+}
 
 // BenchmarkState measures what the state of a series takes in memory and in a
 // snapshot, and what it costs to write and to read.

@@ -68,6 +68,7 @@ type Machine struct {
 	// resume is the chunk with which the next tick begins: not the first when the
 	// one before left devices to it.
 	resume int
+	ledger ledger
 	// clockChanged and configChanged are for the snapshot.
 	clockChanged, configChanged bool
 
@@ -92,25 +93,37 @@ func NewMachine(lane int, limits Limits, metrics *Metrics) *Machine {
 		lane: lane, limits: limits, metrics: metrics,
 		spec:    window.Spec{MaxReadings: limits.Readings},
 		devices: make(map[deviceKey]*device), units: make(map[string]string), clock: past,
+		ledger: newLedger(),
 	}
 }
 
 // Apply takes one message of the lane. The error is that of a message that is
-// no batch; it has changed nothing then.
+// no batch; it has been counted as that and has changed nothing else.
 func (m *Machine) Apply(in lane.Input) (int, error) {
-	b, err := streams.DecodeTelemetry(in.Data)
+	_, source, err := streams.ParseTelemetry(in.Subject)
 	if err != nil {
 		return 0, err
 	}
-	m.step(b)
+	b, err := streams.DecodeTelemetry(in.Data)
+	if err != nil {
+		m.ledger.malformed(source, in.Stored.UnixNano(), in.Sequence)
+		return 0, err
+	}
+	dictionary := b.Dictionary()
+	m.ledger.add(b, dictionary, source, in.Sequence)
+	if m.ledger.full() {
+		m.output.ledger = m.ledger.enter(m.clock, maxOutputs, m.output.ledger)
+	}
+	m.output.received(source, b)
+	m.step(b, dictionary)
 	return len(b.Series), nil
 }
 
 // step takes one batch: its readings in order, then its clock.
-func (m *Machine) step(b *telemetryv1.Batch) {
+func (m *Machine) step(b *telemetryv1.Batch, dictionary []telemetryv1.Series) {
 	m.learned = b.Arrival
 	m.until = m.output.weight() + maxOutputs
-	m.resolve(b.Dictionary())
+	m.resolve(dictionary)
 	values := 0
 	for i, k := range b.Series {
 		t := &m.targets[k]
@@ -232,6 +245,7 @@ func (m *Machine) tick(now int64) {
 	if every := int64(evictEvery); before/every != now/every {
 		m.evict()
 	}
+	m.output.ledger = m.ledger.enter(now, maxOutputs, m.output.ledger)
 	m.until = m.output.weight() + maxOutputs
 	for n := range chunkCount {
 		i := (m.resume + n) % chunkCount

@@ -218,7 +218,8 @@ func TestFromBatchToCommit(t *testing.T) {
 				Sentence: "8.5 °C: rose 4.5 °C in 1 min (limit 3 °C in 5 min)",
 			},
 		}},
-		Counts: &derivedv1.Counts{Readings: 8, Duplicates: 1, Conflicts: 1, NotNumeric: 3},
+		Counts:     &derivedv1.Counts{Readings: 8, Duplicates: 1, Conflicts: 1, NotNumeric: 3},
+		LedgerOpen: 8, LedgerOpenSince: epoch + minute,
 	}
 	if diff := cmp.Diff(want, r.take(), protocmp.Transform()); diff != "" {
 		t.Errorf("commit (-want +got):\n%s", diff)
@@ -344,7 +345,7 @@ func TestVersions(t *testing.T) {
 	})
 }
 
-func TestMalformedInputLeavesNoTrace(t *testing.T) {
+func TestMalformedInputIsOnlyCounted(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, doorRules)
 	r.read(thermometer, 0, 31)
@@ -358,12 +359,19 @@ func TestMalformedInputLeavesNoTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{"no protobuf": []byte("{}"), "columns that contradict": msg.Data} {
-		if _, err := r.machine.Apply(lane.Input{Data: data}); err == nil {
+		r.sequence++
+		if _, err := r.machine.Apply(lane.Input{Subject: msg.Subject, Sequence: r.sequence, Stored: time.Unix(0, epoch), Data: data}); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if !maps.EqualFunc(before, r.state(), bytes.Equal) {
+	after := r.state()
+	delete(before, chunkLedger)
+	delete(after, chunkLedger)
+	if !maps.EqualFunc(before, after, bytes.Equal) {
 		t.Error("the state has changed")
+	}
+	if got := r.take(); got.LedgerOpen != 3 {
+		t.Errorf("a reading and two dead letters count as %d", got.LedgerOpen)
 	}
 	// Times out of all bounds are counted, and move nothing.
 	for _, at := range []int64{math.MinInt64, math.MaxInt64} {

@@ -17,6 +17,7 @@ type Metrics struct {
 	tooLate, overLimit              prometheus.Counter
 	anomalies                       map[derivedv1.Phase]prometheus.Counter
 	seriesKept                      *prometheus.GaugeVec
+	received, rejected              *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics of the processor.
@@ -41,6 +42,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			derivedv1.Phase_PHASE_UPDATE: anomalies.WithLabelValues("update"),
 			derivedv1.Phase_PHASE_CLOSE:  anomalies.WithLabelValues("close"),
 		},
+		received: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: name("received_readings_total"), Help: "Readings that came in TELEMETRY, by source; they are committed.",
+		}, []string{"source"}),
+		rejected: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: name("received_rejected_total"), Help: "Messages of devices that became dead letters instead of readings, by source; they are committed.",
+		}, []string{"source"}),
 		seriesKept: factory.NewGaugeVec(prometheus.GaugeOpts{
 			Name: name("series"), Help: "Series that a lane has state of.",
 		}, []string{"lane"}),
@@ -59,6 +66,12 @@ func (m *Metrics) committed(o *output) {
 	m.conflicts.Add(float64(o.counts.conflicts))
 	m.tooLate.Add(float64(o.counts.tooLate))
 	m.overLimit.Add(float64(o.counts.overLimit))
+	for source, n := range o.counts.arrived {
+		m.received.WithLabelValues(string(source)).Add(float64(n))
+	}
+	for source, n := range o.counts.rejected {
+		m.rejected.WithLabelValues(string(source)).Add(float64(n))
+	}
 	for _, a := range o.anomalies {
 		m.anomalies[a.Phase].Inc()
 	}

@@ -51,17 +51,19 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	want := map[string]float64{
-		"headwater_processor_readings_total":             9,
-		"headwater_processor_summaries_total":            3,
-		"headwater_processor_not_numeric_total":          1,
-		"headwater_processor_series 3":                   1,
-		"headwater_processor_anomalies_total open":       2,
-		"headwater_processor_anomalies_total update":     2,
-		"headwater_processor_anomalies_total close":      2,
-		"headwater_processor_dropped_total duplicate":    1,
-		"headwater_processor_dropped_total conflict":     1,
-		"headwater_processor_dropped_total too_late":     2,
-		"headwater_processor_dropped_total series_limit": 1,
+		"headwater_processor_readings_total":               9,
+		"headwater_processor_received_readings_total mqtt": 9,
+		"headwater_processor_received_rejected_total mqtt": 0,
+		"headwater_processor_summaries_total":              3,
+		"headwater_processor_not_numeric_total":            1,
+		"headwater_processor_series 3":                     1,
+		"headwater_processor_anomalies_total open":         2,
+		"headwater_processor_anomalies_total update":       2,
+		"headwater_processor_anomalies_total close":        2,
+		"headwater_processor_dropped_total duplicate":      1,
+		"headwater_processor_dropped_total conflict":       1,
+		"headwater_processor_dropped_total too_late":       2,
+		"headwater_processor_dropped_total series_limit":   1,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	derivedv1 "headwater/proto/derived/v1"
+	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/lane"
 	"headwater/services/processor/detect"
 	"headwater/streams"
@@ -14,6 +15,7 @@ import (
 type output struct {
 	summaries []*derivedv1.WindowSummary
 	anomalies []*derivedv1.Anomaly
+	ledger    []*derivedv1.LedgerEntry
 	counts    counts
 	// spare are messages of commits before, to be used again.
 	spare []*derivedv1.WindowSummary
@@ -24,13 +26,28 @@ type counts struct {
 	readings, duplicates, conflicts, tooLate, notNumeric uint64
 	// overLimit are readings of series beyond the limits. It is a metric only.
 	overLimit uint64
+	// arrived and rejected say by which source readings, and messages that became
+	// dead letters, came. They are metrics only.
+	arrived, rejected map[streams.Source]uint64
+}
+
+// received counts what came in a batch.
+func (o *output) received(source streams.Source, b *telemetryv1.Batch) {
+	if o.counts.arrived == nil {
+		o.counts.arrived, o.counts.rejected = make(map[streams.Source]uint64), make(map[streams.Source]uint64)
+	}
+	readings := uint64(len(b.Series))
+	o.counts.arrived[source] += readings
+	o.counts.rejected[source] += b.Account() - readings
 }
 
 // maxSpare bounds the messages that are kept for later.
 const maxSpare = maxOutputs
 
 // weight is the size of the commit, in summaries.
-func (o *output) weight() int { return len(o.summaries) + anomalyWeight*len(o.anomalies) }
+func (o *output) weight() int {
+	return len(o.summaries) + anomalyWeight*len(o.anomalies) + len(o.ledger)
+}
 
 // summary returns a message for the next summary.
 func (o *output) summary() *derivedv1.WindowSummary {
@@ -52,7 +69,8 @@ func (o *output) reset() {
 	}
 	clear(o.summaries)
 	clear(o.anomalies)
-	o.summaries, o.anomalies, o.counts = o.summaries[:0], o.anomalies[:0], counts{}
+	clear(o.ledger)
+	o.summaries, o.anomalies, o.ledger, o.counts = o.summaries[:0], o.anomalies[:0], o.ledger[:0], counts{}
 }
 
 // tellSummaries adds the summaries of the step so far to the output.
@@ -111,8 +129,11 @@ func bound(v float64) *float64 {
 	return &v
 }
 
-// Pending returns how many summaries and anomalies wait for the next commit.
-func (m *Machine) Pending() int { return len(m.output.summaries) + len(m.output.anomalies) }
+// Pending returns how many summaries, anomalies and entries of the ledger wait
+// for the next commit.
+func (m *Machine) Pending() int {
+	return len(m.output.summaries) + len(m.output.anomalies) + len(m.output.ledger)
+}
 
 // Take returns the commit of all outputs since the last Take. Without an
 // incarnation they are thrown away and not counted: they were committed before.
@@ -125,6 +146,7 @@ func (m *Machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	commit := &derivedv1.Commit{
 		Input:     &derivedv1.Position{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence},
 		Summaries: m.output.summaries, Anomalies: m.output.anomalies,
+		Ledger: m.output.ledger, LedgerOpen: m.ledger.waiting, LedgerOpenSince: m.ledger.since(),
 		Counts: &derivedv1.Counts{
 			Readings: c.readings, Duplicates: c.duplicates, Conflicts: c.conflicts, TooLate: c.tooLate, NotNumeric: c.notNumeric,
 		},

@@ -48,6 +48,8 @@ type fixture struct {
 	js     jetstream.JetStream
 	server *streamtest.Server
 	inputs [lanes][]*telemetryv1.Batch
+	// sequences are those of the inputs in the stream.
+	sequences [lanes][]uint64
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -84,9 +86,11 @@ func (f *fixture) publish(t *testing.T, at int64, value float64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.js.PublishMsg(t.Context(), msg); err != nil {
+		ack, err := f.js.PublishMsg(t.Context(), msg)
+		if err != nil {
 			t.Fatal(err)
 		}
+		f.sequences[n] = append(f.sequences[n], ack.Sequence)
 	}
 }
 
@@ -137,6 +141,7 @@ func (f *fixture) outputs(t *testing.T, n int) *derivedv1.Commit {
 		}
 		all.Summaries = append(all.Summaries, c.Summaries...)
 		all.Anomalies = append(all.Anomalies, c.Anomalies...)
+		all.Ledger = append(all.Ledger, c.Ledger...)
 	}
 	return all
 }
@@ -149,12 +154,12 @@ func (f *fixture) expected(t *testing.T, n int) *derivedv1.Commit {
 	if err := m.Configure(1, []byte(rules)); err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range f.inputs[n] {
+	for i, b := range f.inputs[n] {
 		msg, err := streams.TelemetryMsg(n, streams.SourceMQTT, b)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := m.Apply(lane.Input{Data: msg.Data}); err != nil {
+		if _, err := m.Apply(lane.Input{Subject: msg.Subject, Sequence: f.sequences[n][i], Data: msg.Data}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -175,15 +180,15 @@ func (f *fixture) verify(t *testing.T) {
 	t.Helper()
 	for n := range lanes {
 		want := f.expected(t, n)
-		if len(want.Summaries) == 0 || len(want.Anomalies) == 0 {
+		if len(want.Summaries) == 0 || len(want.Anomalies) == 0 || len(want.Ledger) == 0 {
 			t.Fatalf("lane %d: the input derives nothing", n)
 		}
 		streamtest.Eventually(t, 20*time.Second, fmt.Sprintf("all outputs of lane %d", n), func() bool {
 			got := f.outputs(t, n)
-			return len(got.Summaries) >= len(want.Summaries) && len(got.Anomalies) >= len(want.Anomalies)
+			return len(got.Summaries) >= len(want.Summaries) && len(got.Anomalies) >= len(want.Anomalies) && len(got.Ledger) >= len(want.Ledger)
 		})
 		got := f.outputs(t, n)
-		if diff := cmp.Diff(want, got, protocmp.Transform(), protocmp.IgnoreFields(&derivedv1.Commit{}, "input", "counts")); diff != "" {
+		if diff := cmp.Diff(want, got, protocmp.Transform(), protocmp.IgnoreFields(&derivedv1.Commit{}, "input", "counts", "ledger_open", "ledger_open_since")); diff != "" {
 			t.Errorf("lane %d (-want +got):\n%s", n, diff)
 		}
 	}

@@ -18,6 +18,7 @@ const Format = 1
 const (
 	chunkClock   = "clock"
 	chunkConfig  = "config"
+	chunkLedger  = "ledger"
 	chunkDevices = "devices-"
 )
 
@@ -31,6 +32,9 @@ func (m *Machine) Snapshot(all bool) ([]lane.Chunk, error) {
 	}
 	if (all || m.configChanged) && m.config.content != nil {
 		chunks = append(chunks, lane.Chunk{ID: chunkConfig, Data: m.appendConfig(pack.Uint(nil, Format))})
+	}
+	if all || m.ledger.changed {
+		chunks = append(chunks, lane.Chunk{ID: chunkLedger, Data: m.ledger.append(pack.Uint(nil, Format))})
 	}
 	for i := range m.chunks {
 		c := &m.chunks[i]
@@ -46,7 +50,7 @@ func (m *Machine) Snapshot(all bool) ([]lane.Chunk, error) {
 
 // saved notes that the state is that of a snapshot.
 func (m *Machine) saved() {
-	m.clockChanged, m.configChanged = false, false
+	m.clockChanged, m.configChanged, m.ledger.changed = false, false, false
 	for i := range m.chunks {
 		m.chunks[i].changed = false
 	}
@@ -119,6 +123,8 @@ func (m *Machine) restore(c lane.Chunk) error {
 		if err := m.readConfig(r); err != nil {
 			return err
 		}
+	case c.ID == chunkLedger:
+		m.ledger.read(r)
 	case strings.HasPrefix(c.ID, chunkDevices):
 		for range r.Count() {
 			m.readDevice(r)

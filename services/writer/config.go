@@ -20,6 +20,7 @@ type Config struct {
 	RetentionRaw    time.Duration `name:"retention-raw" help:"How long new databases keep readings; 0 is for ever." default:"2160h" env:"HEADWATER_RETENTION_RAW"`
 	RetentionFine   time.Duration `name:"retention-10s" help:"How long new databases keep summaries of windows shorter than a minute; 0 is for ever." default:"720h" env:"HEADWATER_RETENTION_10S"`
 	RetentionCoarse time.Duration `name:"retention-1m" help:"How long new databases keep summaries of windows shorter than an hour; 0 is for ever. Longer windows are kept for ever." default:"8760h" env:"HEADWATER_RETENTION_1M"`
+	RetentionLedger time.Duration `name:"retention-ledger" help:"How long new databases keep the ledger, which accounts for every reading; 0 is for ever." default:"2160h" env:"HEADWATER_RETENTION_LEDGER"`
 }
 
 // DefaultConfig returns the defaults: 90 days of readings, 30 days of summaries
@@ -54,6 +55,7 @@ func (c Config) Validate() error {
 	retention("retention-raw", c.RetentionRaw)
 	retention("retention-10s", c.RetentionFine)
 	retention("retention-1m", c.RetentionCoarse)
+	retention("retention-ledger", c.RetentionLedger)
 	return errors.Join(errs...)
 }
 
@@ -73,6 +75,11 @@ func (c Config) bucket(width time.Duration) influx.Bucket {
 		b.Retention = c.RetentionCoarse
 	}
 	return b
+}
+
+// ledger is the bucket of the ledger.
+func (c Config) ledger() influx.Bucket {
+	return influx.Bucket{Database: c.Influx.Database, Policy: influx.PolicyLedger, Retention: c.RetentionLedger}
 }
 
 // policy names a width by its largest whole unit.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/influx"
 	"headwater/streams"
 )
@@ -83,24 +84,41 @@ func (l *lane) step(stop, work context.Context, m jetstream.Msg) {
 	}
 	release := l.s.holds.add([]jetstream.Msg{m})
 	defer release()
-	for _, w := range encodeSummaries(commit) {
-		err := l.s.store(stop, work, request{
-			bucket: l.s.cfg.bucket(w.width), lines: &w.lines,
-			deadLetter: func(line int) streams.DeadLetter {
-				series := w.summaries[line].GetSeries()
-				d := streams.DeadLetter{Origin: m.Subject(), Site: series.GetSite(), Device: series.GetDevice()}
-				if meta, err := m.Metadata(); err == nil {
-					d.Arrived = meta.Timestamp
-				}
-				return d
-			},
-		})
-		if err != nil {
+	for _, r := range requests(l.s.cfg, commit, m) {
+		if err := l.s.store(stop, work, r); err != nil {
 			l.s.giveBack(m)
 			return
 		}
 	}
 	l.confirm(stop, work, m)
+}
+
+// requests returns what a commit has for InfluxDB.
+func requests(cfg Config, commit *derivedv1.Commit, m jetstream.Msg) []request {
+	letter := func(site, device string) streams.DeadLetter {
+		d := streams.DeadLetter{Origin: m.Subject(), Site: site, Device: device}
+		if meta, err := m.Metadata(); err == nil {
+			d.Arrived = meta.Timestamp
+		}
+		return d
+	}
+	var out []request
+	for _, w := range encodeSummaries(commit) {
+		out = append(out, request{
+			bucket: cfg.bucket(w.width), lines: &w.lines,
+			deadLetter: func(line int) streams.DeadLetter {
+				series := w.summaries[line].GetSeries()
+				return letter(series.GetSite(), series.GetDevice())
+			},
+		})
+	}
+	return append(out, request{
+		bucket: cfg.ledger(), lines: encodeLedger(commit),
+		deadLetter: func(line int) streams.DeadLetter {
+			e := commit.GetLedger()[line]
+			return letter(e.GetSite(), e.GetDevice())
+		},
+	})
 }
 
 // confirm acknowledges until nats-server confirms it. A message whose

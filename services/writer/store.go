@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"headwater/services/internal/influx"
+	"headwater/services/writer/point"
 	"headwater/streams"
 )
 
@@ -18,6 +19,9 @@ type request struct {
 	// deadLetter describes the point of a line that InfluxDB refused; store adds
 	// the service, the reason and the payload.
 	deadLetter func(line int) streams.DeadLetter
+	// entry returns the reading of a line as the ledger knows it; nil for lines
+	// that the ledger does not count.
+	entry func(line int, d streams.DeadLetter) point.Entry
 }
 
 // store returns nil when InfluxDB has stored every line, or refused it and it
@@ -52,6 +56,11 @@ func (s *Service) storeSlice(stop, work context.Context, r request, from, to int
 		return s.storeSlice(stop, work, r, middle, to)
 	}
 	d := r.deadLetter(from)
+	if r.entry != nil {
+		if err := s.refused(stop, work, r.entry(from, d)); err != nil {
+			return err
+		}
+	}
 	d.Reason = streams.ReasonRejected
 	d.Detail = "InfluxDB refused the point: " + refusal.Message
 	d.Payload = []byte(strings.TrimSuffix(string(r.lines.slice(from, to)), "\n"))

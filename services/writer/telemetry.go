@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/writer/point"
 	"headwater/streams"
 )
 
@@ -124,7 +125,7 @@ func (t *telemetry) store(stop, work context.Context, b *batch) {
 	release := t.s.holds.add(b.messages)
 	t.slots <- struct{}{}
 	err := t.s.store(stop, work, request{
-		bucket: t.s.cfg.bucket(0), lines: &b.lines, deadLetter: b.deadLetter,
+		bucket: t.s.cfg.bucket(0), lines: &b.lines, deadLetter: b.deadLetter, entry: b.entry,
 	})
 	<-t.slots
 	release()
@@ -135,6 +136,16 @@ func (t *telemetry) store(stop, work context.Context, b *batch) {
 		}
 		t.s.ack(m)
 	}
+}
+
+// entry returns the reading of a line as the ledger knows it.
+func (b *batch) entry(line int, d streams.DeadLetter) point.Entry {
+	i := sort.SearchInts(b.starts, line+1) - 1
+	sequence := uint64(0)
+	if meta, err := b.messages[i].Metadata(); err == nil {
+		sequence = meta.Sequence.Stream
+	}
+	return entryOf(d, sequence, line-b.starts[i])
 }
 
 // deadLetter finds out which reading a line is of. It decodes the message once

@@ -94,6 +94,7 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, width := range []time.Duration{0, 10 * time.Second, time.Minute} {
 		movers.Go(func() { s.prepare(ctx, work, s.cfg.bucket(width)) })
 	}
+	movers.Go(func() { s.prepare(ctx, work, s.cfg.ledger()) })
 	movers.Go(func() { (&telemetry{s: s, consumer: readings}).run(ctx, work) })
 	kept := keeper.Run(ctx, func(owned context.Context, number int) error {
 		l := &lane{s: s, consumer: lanes[number], until: func() time.Time { return keeper.Until(number) }}

@@ -231,7 +231,7 @@ func TestStoresReadingsOfEveryKind(t *testing.T) {
 	w.influx.mu.Lock()
 	policies := slices.Sorted(maps.Keys(w.influx.policies))
 	w.influx.mu.Unlock()
-	if !slices.Equal(policies, []string{"10s", "1m", "raw"}) {
+	if !slices.Equal(policies, []string{"10s", "1m", "ledger", "raw"}) {
 		t.Errorf("buckets %v", policies)
 	}
 	stop()

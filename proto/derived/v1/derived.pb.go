@@ -202,9 +202,17 @@ type Commit struct {
 	Summaries []*WindowSummary `protobuf:"bytes,3,rep,name=summaries,proto3" json:"summaries,omitempty"`
 	Anomalies []*Anomaly       `protobuf:"bytes,4,rep,name=anomalies,proto3" json:"anomalies,omitempty"`
 	// Readings counted since the commit before.
-	Counts        *Counts `protobuf:"bytes,5,opt,name=counts,proto3" json:"counts,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Counts *Counts `protobuf:"bytes,5,opt,name=counts,proto3" json:"counts,omitempty"`
+	// What arrived, for the account of readings. Entries add up.
+	Ledger []*LedgerEntry `protobuf:"bytes,6,rep,name=ledger,proto3" json:"ledger,omitempty"`
+	// How many readings and rejected messages up to the input above are counted
+	// and in no entry yet.
+	LedgerOpen uint64 `protobuf:"varint,7,opt,name=ledger_open,json=ledgerOpen,proto3" json:"ledger_open,omitempty"`
+	// Start of the earliest minute of these, in nanoseconds since the Unix epoch;
+	// 0 when there are none.
+	LedgerOpenSince int64 `protobuf:"fixed64,8,opt,name=ledger_open_since,json=ledgerOpenSince,proto3" json:"ledger_open_since,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Commit) Reset() {
@@ -272,6 +280,136 @@ func (x *Commit) GetCounts() *Counts {
 	return nil
 }
 
+func (x *Commit) GetLedger() []*LedgerEntry {
+	if x != nil {
+		return x.Ledger
+	}
+	return nil
+}
+
+func (x *Commit) GetLedgerOpen() uint64 {
+	if x != nil {
+		return x.LedgerOpen
+	}
+	return 0
+}
+
+func (x *Commit) GetLedgerOpenSince() int64 {
+	if x != nil {
+		return x.LedgerOpenSince
+	}
+	return 0
+}
+
+// LedgerEntry says what came from one device in one minute of arrival since the
+// entry before of the same device, source and minute.
+type LedgerEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty when it is not known.
+	Site   string `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	Device string `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
+	// The token of the subject by which it came: mqtt, mqtt0, http or redrive.
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// Start of the minute in nanoseconds since the Unix epoch.
+	Minute   int64  `protobuf:"fixed64,4,opt,name=minute,proto3" json:"minute,omitempty"`
+	Readings uint64 `protobuf:"varint,5,opt,name=readings,proto3" json:"readings,omitempty"`
+	// Messages that became dead letters.
+	Rejected uint64 `protobuf:"varint,6,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	// Readings and rejected messages that the bridge had put into the lane and
+	// that were not there any more when it was read.
+	Missing uint64 `protobuf:"varint,7,opt,name=missing,proto3" json:"missing,omitempty"`
+	// Sequence of the last message of TELEMETRY that is counted.
+	Last          uint64 `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerEntry) Reset() {
+	*x = LedgerEntry{}
+	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerEntry) ProtoMessage() {}
+
+func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
+func (*LedgerEntry) Descriptor() ([]byte, []int) {
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *LedgerEntry) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *LedgerEntry) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *LedgerEntry) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *LedgerEntry) GetMinute() int64 {
+	if x != nil {
+		return x.Minute
+	}
+	return 0
+}
+
+func (x *LedgerEntry) GetReadings() uint64 {
+	if x != nil {
+		return x.Readings
+	}
+	return 0
+}
+
+func (x *LedgerEntry) GetRejected() uint64 {
+	if x != nil {
+		return x.Rejected
+	}
+	return 0
+}
+
+func (x *LedgerEntry) GetMissing() uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *LedgerEntry) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
 // Position is a place in an input stream.
 type Position struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -285,7 +423,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	mi := &file_derived_v1_derived_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -297,7 +435,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	mi := &file_derived_v1_derived_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -310,7 +448,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Position) GetIncarnation() int64 {
@@ -338,7 +476,7 @@ type ConfigChange struct {
 
 func (x *ConfigChange) Reset() {
 	*x = ConfigChange{}
-	mi := &file_derived_v1_derived_proto_msgTypes[3]
+	mi := &file_derived_v1_derived_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +488,7 @@ func (x *ConfigChange) String() string {
 func (*ConfigChange) ProtoMessage() {}
 
 func (x *ConfigChange) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[3]
+	mi := &file_derived_v1_derived_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +501,7 @@ func (x *ConfigChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigChange.ProtoReflect.Descriptor instead.
 func (*ConfigChange) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{3}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ConfigChange) GetRevision() uint64 {
@@ -398,7 +536,7 @@ type Counts struct {
 
 func (x *Counts) Reset() {
 	*x = Counts{}
-	mi := &file_derived_v1_derived_proto_msgTypes[4]
+	mi := &file_derived_v1_derived_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -410,7 +548,7 @@ func (x *Counts) String() string {
 func (*Counts) ProtoMessage() {}
 
 func (x *Counts) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[4]
+	mi := &file_derived_v1_derived_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -423,7 +561,7 @@ func (x *Counts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counts.ProtoReflect.Descriptor instead.
 func (*Counts) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{4}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Counts) GetReadings() uint64 {
@@ -489,7 +627,7 @@ type WindowSummary struct {
 
 func (x *WindowSummary) Reset() {
 	*x = WindowSummary{}
-	mi := &file_derived_v1_derived_proto_msgTypes[5]
+	mi := &file_derived_v1_derived_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +639,7 @@ func (x *WindowSummary) String() string {
 func (*WindowSummary) ProtoMessage() {}
 
 func (x *WindowSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[5]
+	mi := &file_derived_v1_derived_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +652,7 @@ func (x *WindowSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowSummary.ProtoReflect.Descriptor instead.
 func (*WindowSummary) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{5}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WindowSummary) GetSeries() *Series {
@@ -627,7 +765,7 @@ type Anomaly struct {
 
 func (x *Anomaly) Reset() {
 	*x = Anomaly{}
-	mi := &file_derived_v1_derived_proto_msgTypes[6]
+	mi := &file_derived_v1_derived_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +777,7 @@ func (x *Anomaly) String() string {
 func (*Anomaly) ProtoMessage() {}
 
 func (x *Anomaly) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[6]
+	mi := &file_derived_v1_derived_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +790,7 @@ func (x *Anomaly) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anomaly.ProtoReflect.Descriptor instead.
 func (*Anomaly) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{6}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Anomaly) GetRule() string {
@@ -748,7 +886,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_derived_v1_derived_proto_msgTypes[7]
+	mi := &file_derived_v1_derived_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +898,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[7]
+	mi := &file_derived_v1_derived_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +911,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{7}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Evidence) GetValue() float64 {
@@ -836,7 +974,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_derived_v1_derived_proto_msgTypes[8]
+	mi := &file_derived_v1_derived_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +986,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[8]
+	mi := &file_derived_v1_derived_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +999,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{8}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Sample) GetTime() int64 {
@@ -887,13 +1025,26 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x06Series\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x16\n" +
-	"\x06metric\x18\x03 \x01(\tR\x06metric\"\xfe\x01\n" +
+	"\x06metric\x18\x03 \x01(\tR\x06metric\"\xfc\x02\n" +
 	"\x06Commit\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x127\n" +
 	"\tsummaries\x18\x03 \x03(\v2\x19.derived.v1.WindowSummaryR\tsummaries\x121\n" +
 	"\tanomalies\x18\x04 \x03(\v2\x13.derived.v1.AnomalyR\tanomalies\x12*\n" +
-	"\x06counts\x18\x05 \x01(\v2\x12.derived.v1.CountsR\x06counts\"H\n" +
+	"\x06counts\x18\x05 \x01(\v2\x12.derived.v1.CountsR\x06counts\x12/\n" +
+	"\x06ledger\x18\x06 \x03(\v2\x17.derived.v1.LedgerEntryR\x06ledger\x12\x1f\n" +
+	"\vledger_open\x18\a \x01(\x04R\n" +
+	"ledgerOpen\x12*\n" +
+	"\x11ledger_open_since\x18\b \x01(\x10R\x0fledgerOpenSince\"\xcf\x01\n" +
+	"\vLedgerEntry\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
+	"\x06device\x18\x02 \x01(\tR\x06device\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12\x16\n" +
+	"\x06minute\x18\x04 \x01(\x10R\x06minute\x12\x1a\n" +
+	"\breadings\x18\x05 \x01(\x04R\breadings\x12\x1a\n" +
+	"\brejected\x18\x06 \x01(\x04R\brejected\x12\x18\n" +
+	"\amissing\x18\a \x01(\x04R\amissing\x12\x12\n" +
+	"\x04last\x18\b \x01(\x04R\x04last\"H\n" +
 	"\bPosition\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x10R\vincarnation\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\"D\n" +
@@ -973,37 +1124,39 @@ func file_derived_v1_derived_proto_rawDescGZIP() []byte {
 }
 
 var file_derived_v1_derived_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_derived_v1_derived_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_derived_v1_derived_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_derived_v1_derived_proto_goTypes = []any{
 	(Phase)(0),            // 0: derived.v1.Phase
 	(Severity)(0),         // 1: derived.v1.Severity
 	(*Series)(nil),        // 2: derived.v1.Series
 	(*Commit)(nil),        // 3: derived.v1.Commit
-	(*Position)(nil),      // 4: derived.v1.Position
-	(*ConfigChange)(nil),  // 5: derived.v1.ConfigChange
-	(*Counts)(nil),        // 6: derived.v1.Counts
-	(*WindowSummary)(nil), // 7: derived.v1.WindowSummary
-	(*Anomaly)(nil),       // 8: derived.v1.Anomaly
-	(*Evidence)(nil),      // 9: derived.v1.Evidence
-	(*Sample)(nil),        // 10: derived.v1.Sample
+	(*LedgerEntry)(nil),   // 4: derived.v1.LedgerEntry
+	(*Position)(nil),      // 5: derived.v1.Position
+	(*ConfigChange)(nil),  // 6: derived.v1.ConfigChange
+	(*Counts)(nil),        // 7: derived.v1.Counts
+	(*WindowSummary)(nil), // 8: derived.v1.WindowSummary
+	(*Anomaly)(nil),       // 9: derived.v1.Anomaly
+	(*Evidence)(nil),      // 10: derived.v1.Evidence
+	(*Sample)(nil),        // 11: derived.v1.Sample
 }
 var file_derived_v1_derived_proto_depIdxs = []int32{
-	4,  // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
-	5,  // 1: derived.v1.Commit.config:type_name -> derived.v1.ConfigChange
-	7,  // 2: derived.v1.Commit.summaries:type_name -> derived.v1.WindowSummary
-	8,  // 3: derived.v1.Commit.anomalies:type_name -> derived.v1.Anomaly
-	6,  // 4: derived.v1.Commit.counts:type_name -> derived.v1.Counts
-	2,  // 5: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
-	2,  // 6: derived.v1.Anomaly.series:type_name -> derived.v1.Series
-	0,  // 7: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
-	1,  // 8: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
-	9,  // 9: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
-	10, // 10: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	5,  // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
+	6,  // 1: derived.v1.Commit.config:type_name -> derived.v1.ConfigChange
+	8,  // 2: derived.v1.Commit.summaries:type_name -> derived.v1.WindowSummary
+	9,  // 3: derived.v1.Commit.anomalies:type_name -> derived.v1.Anomaly
+	7,  // 4: derived.v1.Commit.counts:type_name -> derived.v1.Counts
+	4,  // 5: derived.v1.Commit.ledger:type_name -> derived.v1.LedgerEntry
+	2,  // 6: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
+	2,  // 7: derived.v1.Anomaly.series:type_name -> derived.v1.Series
+	0,  // 8: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
+	1,  // 9: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
+	10, // 10: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
+	11, // 11: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_derived_v1_derived_proto_init() }
@@ -1011,14 +1164,14 @@ func file_derived_v1_derived_proto_init() {
 	if File_derived_v1_derived_proto != nil {
 		return
 	}
-	file_derived_v1_derived_proto_msgTypes[7].OneofWrappers = []any{}
+	file_derived_v1_derived_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_derived_v1_derived_proto_rawDesc), len(file_derived_v1_derived_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -27,7 +27,9 @@ type Builder struct {
 	batch   *Batch
 	index   map[Series]uint32
 	symbols map[string]uint32
-	text    []byte
+	// rejected finds the place of a device among those with rejected messages.
+	rejected map[Key]int
+	text     []byte
 }
 
 // Value adds a numeric reading at the event time t, in nanoseconds since the
@@ -51,6 +53,25 @@ func (b *Builder) Text(k Key, t int64, v string) {
 	b.batch.Text = append(b.batch.Text, v)
 }
 
+// Reject notes that a message of a device became a dead letter. Both names may
+// be empty.
+func (b *Builder) Reject(site, device string) {
+	b.begin()
+	key := Key{Site: site, Device: device}
+	i, ok := b.rejected[key]
+	if !ok {
+		i = len(b.batch.Rejected)
+		b.rejected[key] = i
+		b.batch.RejectedSite = append(b.batch.RejectedSite, b.symbol(site))
+		b.batch.RejectedDevice = append(b.batch.RejectedDevice, b.symbol(device))
+		b.batch.Rejected = append(b.batch.Rejected, 0)
+	}
+	b.batch.Rejected[i]++
+}
+
+// Empty says whether nothing was added since the last Take.
+func (b *Builder) Empty() bool { return b.batch == nil }
+
 // Len returns how many readings wait in the builder.
 func (b *Builder) Len() int {
 	if b.batch == nil {
@@ -72,16 +93,23 @@ func (b *Builder) Take(arrival int64) *Batch {
 	b.batch, b.text = nil, b.text[:0]
 	clear(b.index)
 	clear(b.symbols)
+	clear(b.rejected)
 	return out
 }
 
-func (b *Builder) add(k Key, kind Kind, t int64) {
-	if b.batch == nil {
-		b.batch = new(Batch)
-		if b.index == nil {
-			b.index, b.symbols = make(map[Series]uint32), make(map[string]uint32)
-		}
+// begin begins a batch if there is none.
+func (b *Builder) begin() {
+	if b.batch != nil {
+		return
 	}
+	b.batch = new(Batch)
+	if b.index == nil {
+		b.index, b.symbols, b.rejected = make(map[Series]uint32), make(map[string]uint32), make(map[Key]int)
+	}
+}
+
+func (b *Builder) add(k Key, kind Kind, t int64) {
+	b.begin()
 	i, ok := b.index[Series{k, kind}]
 	if !ok {
 		i = uint32(len(b.batch.DictionaryKind))
@@ -147,6 +175,9 @@ func (b *Batch) Check() error {
 			}
 		}
 	}
+	if err := b.checkRejected(); err != nil {
+		return err
+	}
 	for k, kind := range b.DictionaryKind {
 		if kind < Kind_KIND_VALUE || kind > Kind_KIND_TEXT {
 			return fmt.Errorf("%w: series %d has kind %d", ErrMalformed, k, kind)
@@ -167,6 +198,43 @@ func (b *Batch) Check() error {
 			[]int{len(b.Value), len(b.Flag), len(b.Text)}, want[Kind_KIND_VALUE:])
 	}
 	return nil
+}
+
+func (b *Batch) checkRejected() error {
+	if len(b.RejectedSite) != len(b.Rejected) || len(b.RejectedDevice) != len(b.Rejected) {
+		return fmt.Errorf("%w: %d sites and %d devices for %d counts of rejected messages", ErrMalformed,
+			len(b.RejectedSite), len(b.RejectedDevice), len(b.Rejected))
+	}
+	for _, column := range [][]uint32{b.RejectedSite, b.RejectedDevice} {
+		for i, symbol := range column {
+			if int(symbol) >= len(b.SymbolEnd) {
+				return fmt.Errorf("%w: a name of rejected messages %d is symbol %d of %d", ErrMalformed, i, symbol, len(b.SymbolEnd))
+			}
+		}
+	}
+	return nil
+}
+
+// Rejections yields the devices of messages that became dead letters, with how
+// many they were. The batch must have passed Check.
+func (b *Batch) Rejections() iter.Seq2[Key, uint64] {
+	return func(yield func(Key, uint64) bool) {
+		for i, n := range b.Rejected {
+			k := Key{Site: b.symbol(b.RejectedSite[i]), Device: b.symbol(b.RejectedDevice[i])}
+			if !yield(k, uint64(n)) {
+				return
+			}
+		}
+	}
+}
+
+// Account returns how many readings and rejected messages the batch holds.
+func (b *Batch) Account() uint64 {
+	n := uint64(len(b.GetSeries()))
+	for _, r := range b.GetRejected() {
+		n += uint64(r)
+	}
+	return n
 }
 
 // Dictionary returns the series that the readings are of. The batch must have

@@ -113,7 +113,17 @@ type Batch struct {
 	Origin *Origin `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
 	// Set on the messages with which the bridge moves the clock of the lane. A
 	// clock applies after the readings of its own message.
-	Clock         *Clock `protobuf:"bytes,9,opt,name=clock,proto3" json:"clock,omitempty"`
+	Clock *Clock `protobuf:"bytes,9,opt,name=clock,proto3" json:"clock,omitempty"`
+	// Messages of devices of this lane that became dead letters: rejected[i] of
+	// device rejected_device[i] of site rejected_site[i]; both are symbols, empty
+	// when the message did not say.
+	RejectedSite   []uint32 `protobuf:"varint,16,rep,packed,name=rejected_site,json=rejectedSite,proto3" json:"rejected_site,omitempty"`
+	RejectedDevice []uint32 `protobuf:"varint,17,rep,packed,name=rejected_device,json=rejectedDevice,proto3" json:"rejected_device,omitempty"`
+	Rejected       []uint32 `protobuf:"varint,18,rep,packed,name=rejected,proto3" json:"rejected,omitempty"`
+	// How many readings and rejected messages the bridge had put into this lane
+	// before: whoever reads the lane in order sees by it whether any are missing.
+	// Unset for sources without a durable input.
+	Before        *uint64 `protobuf:"varint,19,opt,name=before,proto3,oneof" json:"before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -253,6 +263,34 @@ func (x *Batch) GetClock() *Clock {
 	return nil
 }
 
+func (x *Batch) GetRejectedSite() []uint32 {
+	if x != nil {
+		return x.RejectedSite
+	}
+	return nil
+}
+
+func (x *Batch) GetRejectedDevice() []uint32 {
+	if x != nil {
+		return x.RejectedDevice
+	}
+	return nil
+}
+
+func (x *Batch) GetRejected() []uint32 {
+	if x != nil {
+		return x.Rejected
+	}
+	return nil
+}
+
+func (x *Batch) GetBefore() uint64 {
+	if x != nil && x.Before != nil {
+		return *x.Before
+	}
+	return 0
+}
+
 // Origin names the last input message that a batch covers.
 type Origin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -360,7 +398,7 @@ var File_telemetry_v1_telemetry_proto protoreflect.FileDescriptor
 
 const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctelemetry/v1/telemetry.proto\x12\ftelemetry.v1\"\x86\x04\n" +
+	"\x1ctelemetry/v1/telemetry.proto\x12\ftelemetry.v1\"\x98\x05\n" +
 	"\x05Batch\x12\x18\n" +
 	"\asymbols\x18\x01 \x01(\tR\asymbols\x12\x1d\n" +
 	"\n" +
@@ -378,7 +416,12 @@ const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\x04text\x18\x0f \x03(\tR\x04text\x12\x18\n" +
 	"\aarrival\x18\a \x01(\x10R\aarrival\x12,\n" +
 	"\x06origin\x18\b \x01(\v2\x14.telemetry.v1.OriginR\x06origin\x12)\n" +
-	"\x05clock\x18\t \x01(\v2\x13.telemetry.v1.ClockR\x05clock\"F\n" +
+	"\x05clock\x18\t \x01(\v2\x13.telemetry.v1.ClockR\x05clock\x12#\n" +
+	"\rrejected_site\x18\x10 \x03(\rR\frejectedSite\x12'\n" +
+	"\x0frejected_device\x18\x11 \x03(\rR\x0erejectedDevice\x12\x1a\n" +
+	"\brejected\x18\x12 \x03(\rR\brejected\x12\x1b\n" +
+	"\x06before\x18\x13 \x01(\x04H\x00R\x06before\x88\x01\x01B\t\n" +
+	"\a_before\"F\n" +
 	"\x06Origin\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x10R\vincarnation\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\"$\n" +
@@ -427,6 +470,7 @@ func file_telemetry_v1_telemetry_proto_init() {
 	if File_telemetry_v1_telemetry_proto != nil {
 		return
 	}
+	file_telemetry_v1_telemetry_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -13,6 +13,13 @@ import (
 	"time"
 )
 
+// PolicyLedger names the policy of the ledger, and MeasurementLedger the only
+// measurement in it.
+const (
+	PolicyLedger      = "ledger"
+	MeasurementLedger = "ledger"
+)
+
 // Bucket is where points are kept for a time.
 type Bucket struct {
 	Database, Policy string

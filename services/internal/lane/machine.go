@@ -28,7 +28,8 @@ type Machine interface {
 	Configure(revision uint64, content []byte) error
 	// Apply takes one input message, in order, and returns how many readings it
 	// held. An error means that this message can't be processed: it is
-	// dead-lettered and passed over, and must have left no trace in the state.
+	// dead-lettered and passed over. It may have been counted; it must have left no
+	// other trace in the state, and the same one whenever it is applied again.
 	Apply(Input) (readings int, err error)
 	// Pending says how many outputs wait for the next Take.
 	Pending() int

@@ -40,11 +40,7 @@ func (p *Packer) Add(site, device string, readings []decode.Reading, arrival int
 		return i
 	}
 	l := &p.lanes[i]
-	if l.builder.Len() == 0 {
-		p.touched = append(p.touched, i)
-		l.arrival = arrival
-	}
-	l.arrival = max(l.arrival, arrival)
+	p.touch(i, arrival)
 	for j := range readings {
 		r := &readings[j]
 		key := telemetryv1.Key{Site: site, Device: device, Metric: r.Metric, Unit: r.Unit}
@@ -61,11 +57,29 @@ func (p *Packer) Add(site, device string, readings []decode.Reading, arrival int
 	return i
 }
 
+// Reject notes that a message, which arrived at arrival, became a dead letter.
+// Site and device may be empty; that is a device like any other.
+func (p *Packer) Reject(site, device string, arrival int64) {
+	i := streams.Lane(site, device, len(p.lanes))
+	p.touch(i, arrival)
+	p.lanes[i].builder.Reject(site, device)
+}
+
+// touch notes that something is added for the lane.
+func (p *Packer) touch(i int, arrival int64) {
+	l := &p.lanes[i]
+	if l.builder.Empty() {
+		p.touched = append(p.touched, i)
+		l.arrival = arrival
+	}
+	l.arrival = max(l.arrival, arrival)
+}
+
 // Len returns how many readings were added since the last Take.
 func (p *Packer) Len() int { return p.len }
 
-// Take returns one batch for each lane that has readings and empties the
-// Packer. Arrival of a batch is when the last of its readings arrived. The
+// Take returns one batch for each lane that something was added for and empties
+// the Packer. Arrival of a batch is when the last of it arrived. The
 // slice holds until the next Take; the batches are the caller's.
 func (p *Packer) Take() []Batch {
 	clear(p.out)

@@ -1,0 +1,368 @@
+package dashboard
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	derivedv1 "headwater/proto/derived/v1"
+	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/internal/influx"
+	"headwater/streams"
+	"headwater/web"
+	"headwater/web/view"
+)
+
+// ledger tells what became of what arrived. What the lanes have counted is in
+// InfluxDB; what is on its way there is found by following it downstream, so
+// that nothing is passed over by going on meanwhile: first what waits in the
+// stream of the devices, then up to where the writers have stored TELEMETRY, then
+// what the lanes have not entered yet, then the entries themselves.
+type ledger struct {
+	js, devicesJS jetstream.JetStream
+	client        *influx.Client
+	telemetry     *follower
+
+	mu    sync.Mutex // guards what follows
+	lanes map[int]*laneLedger
+	// first is the first sequence of TELEMETRY that was seen.
+	first uint64
+	told  time.Time
+}
+
+// laneLedger is what the streams told of one lane.
+type laneLedger struct {
+	// first and last are the first and the last message of TELEMETRY that were
+	// seen.
+	first, last uint64
+	// arrived is what came behind the processor's last commit.
+	arrived tally
+	// committed is the position of that commit; 0 when none was seen.
+	incarnation int64
+	committed   uint64
+	open        uint64
+	openSince   int64
+	// derived is the first message of DERIVED that was seen, entered the entries
+	// that no writer had stored when it was looked at last.
+	derived uint64
+	entered tally
+}
+
+func newLedger(js, devicesJS jetstream.JetStream, client *influx.Client) *ledger {
+	return &ledger{js: js, devicesJS: devicesJS, client: client, lanes: make(map[int]*laneLedger)}
+}
+
+// lane returns what is known of a lane. The lock is held.
+func (l *ledger) lane(n int) *laneLedger {
+	lane := l.lanes[n]
+	if lane == nil {
+		lane = new(laneLedger)
+		l.lanes[n] = lane
+	}
+	return lane
+}
+
+// batch takes in a message of TELEMETRY.
+func (l *ledger) batch(n int, sequence uint64, b *telemetryv1.Batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.first == 0 || sequence < l.first {
+		l.first = sequence
+	}
+	lane := l.lane(n)
+	if sequence <= lane.last { // the stream was made anew
+		*lane = laneLedger{derived: lane.derived, entered: lane.entered}
+	}
+	if lane.first == 0 {
+		lane.first = sequence
+	}
+	lane.last = sequence
+	if sequence > lane.committed {
+		lane.arrived.add(tallied{sequence, b.Account(), b.GetArrival()})
+	}
+}
+
+// commit takes in a message of DERIVED.
+func (l *ledger) commit(n int, sequence uint64, c *derivedv1.Commit) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lane := l.lane(n)
+	if in := c.GetInput().GetIncarnation(); in != lane.incarnation {
+		lane.incarnation, lane.committed = in, 0
+	}
+	lane.committed = c.GetInput().GetSequence()
+	lane.open, lane.openSince = c.GetLedgerOpen(), c.GetLedgerOpenSince()
+	lane.arrived.through(lane.committed)
+	if lane.derived == 0 || sequence < lane.derived {
+		lane.derived = sequence
+	}
+	entries := tallied{sequence: sequence}
+	for _, e := range c.GetLedger() {
+		if entries.n == 0 || e.GetMinute() < entries.since {
+			entries.since = e.GetMinute()
+		}
+		entries.n += e.GetReadings() + e.GetRejected() + e.GetMissing()
+	}
+	lane.entered.add(entries)
+}
+
+// Ledger implements web.Ledger.
+func (l *ledger) Ledger(ctx context.Context, q view.LedgerQuery) (view.Ledger, error) {
+	out := view.Ledger{From: q.From, To: q.To}
+	way, floor, err := l.onTheWay(ctx)
+	if err != nil {
+		l.mu.Lock()
+		out.Told = l.told
+		l.mu.Unlock()
+		return out, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+	}
+	out.OnTheWay = way
+	ctx, cancel := context.WithTimeout(ctx, queryWithin)
+	defer cancel()
+	err = l.read(ctx, q, floor, &out)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		out.Told = l.told
+		if err = unavailable(err); errors.Is(err, web.ErrUnavailable) {
+			return out, fmt.Errorf("%w: InfluxDB does not answer (%s)", web.ErrUnavailable, influxReason(err))
+		}
+		return out, err
+	}
+	l.told = time.Now()
+	out.Told = l.told
+	out.Totals.Exact = out.Totals.InFlight == 0 && way.Unknown == "" && (way.Since.IsZero() || !way.Since.Before(q.To))
+	return out, nil
+}
+
+// onTheWay looks for what is on its way, downstream. Floor is the sequence of
+// TELEMETRY up to which everything is stored, or a dead letter.
+func (l *ledger) onTheWay(ctx context.Context) (way view.LedgerOnTheWay, floor uint64, err error) {
+	if l.js.Conn().Status() != nats.CONNECTED {
+		return way, 0, nats.ErrNoResponders
+	}
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	var unknown []string
+	since := int64(math.MaxInt64)
+	if l.devicesJS == nil {
+		unknown = append(unknown, "this dashboard does not see the stream of the devices")
+	} else {
+		info, err := streamInfo(ctx, l.devicesJS, streams.StreamMQTT)
+		if err != nil {
+			return way, 0, err
+		}
+		if way.Waiting = info.State.Msgs; way.Waiting > 0 {
+			since = info.State.FirstTime.UnixNano()
+		}
+	}
+	telemetry, err := streamInfo(ctx, l.js, streams.StreamTelemetry)
+	if err != nil {
+		return way, 0, err
+	}
+	writer, err := l.js.Consumer(ctx, streams.StreamTelemetry, streams.ConsumerWriter)
+	if err != nil {
+		return way, 0, err
+	}
+	info := writer.CachedInfo()
+	way.Storing = info.NumPending + uint64(info.NumAckPending)
+	if floor = info.AckFloor.Stream; way.Storing == 0 {
+		floor = max(floor, telemetry.State.LastSeq)
+	}
+	floors, err := l.floors(ctx)
+	if err != nil {
+		return way, 0, err
+	}
+	if !l.followed(ctx, telemetry.State.LastSeq) {
+		unknown = append(unknown, "the dashboard is still reading TELEMETRY")
+	}
+	unknown = append(unknown, l.inLanes(&way, &since, telemetry.State.FirstSeq, floors)...)
+	if since != math.MaxInt64 {
+		way.Since = time.Unix(0, since).Truncate(time.Minute)
+	}
+	way.Unknown = strings.Join(unknown, "; ")
+	return way, floor, nil
+}
+
+func streamInfo(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.StreamInfo, error) {
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return stream.CachedInfo(), nil
+}
+
+// derivedFloor is up to where the writers have stored a lane of DERIVED, and
+// the first message that is there.
+type derivedFloor struct{ floor, first uint64 }
+
+// floors returns that for each lane.
+func (l *ledger) floors(ctx context.Context) (map[int]derivedFloor, error) {
+	stream, err := l.js.Stream(ctx, streams.StreamDerived)
+	if err != nil {
+		return nil, err
+	}
+	state := stream.CachedInfo().State
+	out := make(map[int]derivedFloor)
+	list := stream.ListConsumers(ctx)
+	for c := range list.Info() {
+		number, ok := strings.CutPrefix(c.Name, streams.ConsumerWriter+"-")
+		lane, err := strconv.Atoi(number)
+		if !ok || err != nil {
+			continue
+		}
+		f := derivedFloor{c.AckFloor.Stream, state.FirstSeq}
+		if c.NumPending == 0 && c.NumAckPending == 0 {
+			f.floor = max(f.floor, state.LastSeq)
+		}
+		out[lane] = f
+	}
+	return out, list.Err()
+}
+
+// followWithin is how long a look waits until the dashboard has read what is
+// there.
+const followWithin = 2 * time.Second
+
+// followed waits until TELEMETRY has been read up to a sequence, and says
+// whether it has.
+func (l *ledger) followed(ctx context.Context, sequence uint64) bool {
+	ctx, cancel := context.WithTimeout(ctx, followWithin)
+	defer cancel()
+	for !l.telemetry.reached(sequence) {
+		if ctx.Err() != nil {
+			return false
+		}
+		pause(ctx, 5*time.Millisecond)
+	}
+	return true
+}
+
+// inLanes adds what the lanes have not entered yet and the entries that are not
+// stored yet. It returns what cannot be known.
+func (l *ledger) inLanes(way *view.LedgerOnTheWay, since *int64, firstTelemetry uint64, floors map[int]derivedFloor) (unknown []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	earlier := func(n uint64, t int64) uint64 {
+		if n > 0 {
+			*since = min(*since, t)
+		}
+		return n
+	}
+	blind := 0
+	for n, lane := range l.lanes {
+		way.Counting += earlier(lane.open, lane.openSince) + earlier(lane.arrived.above(lane.committed))
+		// What came before the dashboard began to read is known by the first commit
+		// that covers it.
+		uncovered := lane.first > 0 && lane.committed < lane.first && l.first > firstTelemetry
+		floor, ok := floors[n]
+		if ok {
+			lane.entered.through(floor.floor)
+		}
+		way.Entering += earlier(lane.entered.above(0))
+		unread := ok && lane.derived > floor.first && floor.floor+1 < lane.derived
+		if uncovered || unread || !ok {
+			blind++
+		}
+	}
+	if blind > 0 {
+		unknown = append(unknown, fmt.Sprintf("what came earlier is not known yet for %d of %d lanes", blind, len(l.lanes)))
+	}
+	return unknown
+}
+
+const (
+	ledgerSums  = `SELECT sum("readings") AS "readings", sum("rejected") AS "rejected", sum("missing") AS "missing", sum("refused") AS "refused" FROM $measurement`
+	ledgerAbove = `SELECT sum("readings") AS "flight" FROM $measurement`
+)
+
+// read asks InfluxDB for the totals and the rows.
+func (l *ledger) read(ctx context.Context, q view.LedgerQuery, floor uint64, out *view.Ledger) error {
+	where := ` WHERE time >= $from AND time < $to`
+	p := influx.Params{"measurement": influx.Ident(influx.MeasurementLedger), "from": q.From, "to": q.To, "floor": int64(floor)}
+	for name, value := range map[string]string{"site": q.Site, "device": q.Device} {
+		if value != "" {
+			where += ` AND "` + name + `" = $` + name
+			p[name] = value
+		}
+	}
+	flight := where + ` AND "last" > $floor`
+	by := ` GROUP BY "site", "device"`
+	if q.Group == view.LedgerByMinute {
+		by = ` GROUP BY time(1m) fill(none)`
+	}
+	answer, err := l.client.Query(ctx, l.client.Database(), influx.PolicyLedger, strings.Join([]string{
+		ledgerSums + where, ledgerAbove + flight, ledgerSums + where + by, ledgerAbove + flight + by,
+	}, "; "), p)
+	if err != nil {
+		if strings.Contains(err.Error(), "not found") { // nothing was ever entered
+			return nil
+		}
+		return err
+	}
+	rows := make(map[view.LedgerRow]*view.LedgerRow)
+	for _, s := range answer {
+		for i := range s.Values {
+			if s.Statement < 2 {
+				addFigures(&out.Totals.LedgerFigures, s, i)
+				continue
+			}
+			key := view.LedgerRow{Site: s.Tags["site"], Device: s.Tags["device"]}
+			if q.Group == view.LedgerByMinute {
+				key.Minute = time.Unix(0, s.Times[i]).UTC()
+			}
+			row := rows[key]
+			if row == nil {
+				row = &view.LedgerRow{Site: key.Site, Device: key.Device, Minute: key.Minute}
+				rows[key] = row
+			}
+			addFigures(&row.LedgerFigures, s, i)
+		}
+	}
+	out.Totals.Rest()
+	out.Matching = len(rows)
+	all := make([]view.LedgerRow, 0, len(rows))
+	for _, row := range rows {
+		row.Rest()
+		all = append(all, *row)
+	}
+	slices.SortFunc(all, func(a, b view.LedgerRow) int {
+		return cmp.Or(b.Minute.Compare(a.Minute), strings.Compare(a.Site, b.Site), strings.Compare(a.Device, b.Device))
+	})
+	begin := min(len(all), (q.Page-1)*q.Size)
+	out.Rows = all[begin:min(len(all), begin+q.Size)]
+	return nil
+}
+
+// addFigures adds row i of an answer.
+func addFigures(f *view.LedgerFigures, s influx.Series, i int) {
+	for c, name := range s.Columns {
+		v, ok := s.Values[i][c].(float64)
+		if !ok {
+			continue
+		}
+		n := uint64(max(0, v))
+		switch name {
+		case "readings":
+			f.Received += n
+		case "rejected":
+			f.Received, f.Rejected = f.Received+n, f.Rejected+n
+		case "missing":
+			f.Received, f.Missing = f.Received+n, f.Missing+n
+		case "refused":
+			f.Refused += n
+		case "flight":
+			f.InFlight += n
+		}
+	}
+}
