@@ -37,7 +37,7 @@ import (
 // service names the bridge on its dead letters.
 const service = streams.ServiceBridge
 
-// Deps is what the bridge needs. All of it must be set but Auth and System.
+// Deps is what the bridge needs. All of it must be set but Auth, Refuse and System.
 type Deps struct {
 	// JS is in the account of the services.
 	JS jetstream.JetStream
@@ -50,6 +50,9 @@ type Deps struct {
 	// signs the answers. Without Auth somebody else must answer log-ins.
 	Auth       *nats.Conn
 	IssuerSeed []byte
+	// Refuse, if not nil, says why no message with QoS 0 may be taken now, or nil.
+	// It is asked for each and must answer at once.
+	Refuse func() error
 	// System is a connection to the system account, on which nats-server tells
 	// which connections it closed; without it they are not counted.
 	System  *nats.Conn

@@ -49,6 +49,10 @@ func (l *lossy) run(ctx context.Context) error {
 		if m.Header.Get(qosHeader) != "0" {
 			return
 		}
+		if refuse := l.svc.deps.Refuse; refuse != nil && refuse() != nil {
+			l.svc.metrics.dropped.WithLabelValues(dropRefused).Inc()
+			return
+		}
 		select {
 		case queue <- lossyInput{m.Subject, m.Data, time.Now().UnixNano()}:
 		default:

@@ -29,6 +29,7 @@ const (
 // Reasons of the drops of messages with QoS 0.
 const (
 	dropOverflow   = "overflow"
+	dropRefused    = "refused"
 	dropConnection = "connection"
 	dropStore      = "store"
 )
@@ -66,7 +67,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		m.messages.WithLabelValues(qos)
 		m.readings.WithLabelValues(qos)
 	}
-	for _, reason := range []string{dropOverflow, dropConnection, dropStore} {
+	for _, reason := range []string{dropOverflow, dropRefused, dropConnection, dropStore} {
 		m.dropped.WithLabelValues(reason)
 	}
 	return m

@@ -23,7 +23,7 @@ const (
 	// requestTimeout bounds one question to the server, commitTimeout the time
 	// until a round is stored, which includes a disk that is slow.
 	requestTimeout = 5 * time.Second
-	commitTimeout  = 10 * time.Second
+	commitTimeout  = 8 * time.Second
 
 	// firstRetry and lastRetry bound the pause after a failure.
 	firstRetry = 50 * time.Millisecond

@@ -33,8 +33,11 @@ type Deps struct {
 	// DevicesJS is JetStream in the account of the devices, for the state of
 	// their stream; nil leaves that out.
 	DevicesJS jetstream.JetStream
-	Log       *slog.Logger
-	Metrics   prometheus.Registerer
+	// Problems, if not nil, adds what is wrong with the machine that it all runs
+	// on. It must answer at once.
+	Problems func() []view.Problem
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
 }
 
 // Service is a dashboard.
@@ -44,9 +47,11 @@ type Service struct {
 	fleet  *fleet.Fleet
 	book   *fleet.Book
 	survey *survey
-	past   *history
-	ledger *ledger
-	web    *web.Server
+	// problems are those of the machine.
+	problems func() []view.Problem
+	past     *history
+	ledger   *ledger
+	web      *web.Server
 
 	telemetry, derived, alerting *follower
 	devices, alerts              *watcher
@@ -64,6 +69,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s := &Service{
 		log: deps.Log, js: deps.JS, fleet: fleet.New(demoSite), book: fleet.NewBook(),
 		past: newHistory(client),
+	}
+	if s.problems = deps.Problems; s.problems == nil {
+		s.problems = func() []view.Problem { return nil }
 	}
 	s.survey = newSurvey(deps.JS, deps.DevicesJS, client)
 	s.ledger = newLedger(deps.JS, deps.DevicesJS, client)

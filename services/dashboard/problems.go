@@ -120,6 +120,7 @@ func (s *survey) count() uint64 {
 func (s *Service) Pipeline() view.Pipeline {
 	now := time.Now()
 	p := s.survey.facts(now, s.connected())
+	p.Problems = append(s.problems(), p.Problems...)
 	p.Rate, p.Rates = s.fleet.Rates(now)
 	return p
 }
@@ -128,7 +129,7 @@ func (s *Service) connected() bool { return s.js.Conn().Status() == nats.CONNECT
 
 // Status implements web.Pipeline.
 func (s *Service) Status() view.Status {
-	st := view.Status{Firing: s.book.Firing(), Demo: s.fleet.Demo()}
+	st := view.Status{Firing: s.book.Firing(), Demo: s.fleet.Demo(), Notices: s.problems()}
 	now := time.Now()
 	p := s.survey.facts(now, s.connected())
 	for _, x := range p.Streams {

@@ -55,7 +55,7 @@ func (c *committer) commit(ctx context.Context, requests []*request) {
 		return
 	}
 	start, readings := time.Now(), 0
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.PublishTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.patience())
 	defer cancel()
 	for _, r := range requests {
 		readings += r.readings
@@ -77,6 +77,15 @@ func (c *committer) commit(ctx context.Context, requests []*request) {
 	for _, r := range requests {
 		r.done <- r.err
 	}
+}
+
+// patience is how long a commit may take. One that was not answered makes the
+// next ones shorter, so that those who waited behind it are answered in time.
+func (c *committer) patience() time.Duration {
+	if c.health.unanswered() {
+		return c.cfg.PublishTimeout / 3
+	}
+	return c.cfg.PublishTimeout
 }
 
 // publish sends what is packed, one message for each lane.

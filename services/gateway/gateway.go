@@ -34,7 +34,7 @@ type Config struct {
 	Memory         int64         `name:"memory" help:"What all bodies together may take in memory, in bytes; further requests wait." default:"67108864" env:"HEADWATER_GATEWAY_MEMORY"`
 	Queue          int           `name:"queue" help:"How many readings may wait for the stream; beyond it requests are refused with 503." default:"50000" env:"HEADWATER_GATEWAY_QUEUE"`
 	ReadTimeout    time.Duration `name:"read-timeout" help:"How long a body may take to arrive." default:"30s" env:"HEADWATER_GATEWAY_READ_TIMEOUT"`
-	PublishTimeout time.Duration `name:"publish-timeout" help:"How long the stream may take to store a commit." default:"10s" env:"HEADWATER_GATEWAY_PUBLISH_TIMEOUT"`
+	PublishTimeout time.Duration `name:"publish-timeout" help:"How long the stream may take to store a commit; after one that was not answered the next ones get a third of that." default:"3s" env:"HEADWATER_GATEWAY_PUBLISH_TIMEOUT"`
 	MaxAge         time.Duration `name:"max-age" help:"How much older than its arrival a reading may be." default:"168h" env:"HEADWATER_MAX_AGE"`
 	MaxAhead       time.Duration `name:"max-ahead" help:"How far ahead of its arrival a reading may be." default:"5m" env:"HEADWATER_MAX_AHEAD"`
 }
@@ -67,7 +67,10 @@ func (c Config) Validate() error {
 // Deps are what the gateway works with.
 type Deps struct {
 	// JS is JetStream in the account of the services.
-	JS      jetstream.JetStream
+	JS jetstream.JetStream
+	// Refuse, if not nil, says why nothing may be taken now, or nil. It is asked
+	// for every request and must answer at once.
+	Refuse  func() error
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -77,6 +80,7 @@ type Deps struct {
 type Service struct {
 	cfg      Config
 	js       jetstream.JetStream
+	refusal  func() error
 	log      *slog.Logger
 	metrics  metrics
 	registry *registry.Registry
@@ -96,8 +100,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	limits := decode.DefaultLimits()
 	limits.Payload, limits.Past, limits.Future = cfg.MaxBody, cfg.MaxAge, cfg.MaxAhead
 	queue := newQueue(cfg.Queue)
+	if deps.Refuse == nil {
+		deps.Refuse = func() error { return nil }
+	}
 	s := &Service{
-		cfg: cfg, js: deps.JS, log: deps.Log,
+		cfg: cfg, js: deps.JS, refusal: deps.Refuse, log: deps.Log,
 		metrics:  newMetrics(deps.Metrics, queue.len),
 		registry: registry.New(deps.JS, deps.Log, deps.Metrics),
 		queue:    queue,

@@ -67,6 +67,12 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, f)
 		return
 	}
+	if err := s.refusal(); err != nil {
+		f := unavailable(err.Error())
+		f.retry = retryRefused
+		s.refuse(w, f)
+		return
+	}
 	items, arrival, f := s.read(w, r)
 	if f != nil {
 		s.refuse(w, f)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -44,6 +45,13 @@ func (h *health) succeed() (failures int) {
 	defer h.mu.Unlock()
 	failures, h.failure, h.failures = h.failures, nil, 0
 	return failures
+}
+
+// unanswered says whether the last commit got no answer.
+func (h *health) unanswered() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return errors.Is(h.failure, errTimeout)
 }
 
 func (h *health) ready(now time.Time) error {

@@ -34,7 +34,7 @@ type Config struct {
 	Durability streams.Durability `help:"What is on the disk before a device is told so: power-safe (all of it) or fast (all but the last second, should the power fail). The third profile, replicated, needs a cluster: see deploy/README.md." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
 	Demo       *bool              `help:"Run a warehouse of 20 simulated door sensors at the site demo. It is remembered in the data folder; --no-demo ends it and removes its devices." negatable:"" env:"HEADWATER_DEMO"`
 	Lanes      int                `help:"Number of lanes, fixed when the data folder is new." default:"0" hidden:"" env:"HEADWATER_LANES"`
-	DiskShare  int                `help:"Per cent of the disk that the streams may take." default:"10" env:"HEADWATER_DISK_SHARE"`
+	DiskShare  int                `help:"Per cent of the disk that Headwater should take: a fifth of it bounds the streams (64 MiB to 64 GiB), the rest is for InfluxDB, which is watched and not cut. 5 per cent of the disk (2 GiB at most) must be free as well, or readings are refused." default:"50" env:"HEADWATER_DISK_SHARE"`
 	Profiles   bool               `help:"Serve /debug/pprof as well." env:"HEADWATER_PROFILES"`
 
 	File      configfile.Config `embed:""`
@@ -101,20 +101,4 @@ func (c Config) sync() natsd.Sync {
 		return natsd.SyncSecond
 	}
 	return natsd.SyncAlways
-}
-
-// Bounds of what the streams may take, in bytes: less than that makes no sense,
-// more is not needed for a day of readings on one machine.
-const (
-	minStreamBytes = 1 << 30
-	maxStreamBytes = 64 << 30
-)
-
-// streamBytes is what all streams together may take of a disk of that size.
-func (c Config) streamBytes(disk uint64) int64 {
-	return min(max(int64(disk/100)*int64(c.DiskShare), minStreamBytes), maxStreamBytes)
-}
-
-func (c Config) streamOptions(disk uint64) streams.Options {
-	return streams.Options{Lanes: c.Lanes, MaxBytes: c.streamBytes(disk)}
 }

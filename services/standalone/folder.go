@@ -40,11 +40,22 @@ func (f *folder) influx() string { return filepath.Join(f.path, "influxdb") }
 
 // diskBytes is the size of the disk that the folder is on.
 func (f *folder) diskBytes() (uint64, error) {
+	usage, err := f.usage()
+	return usage.Total, err
+}
+
+// freeBytes is what is free there.
+func (f *folder) freeBytes() (uint64, error) {
+	usage, err := f.usage()
+	return usage.Free, err
+}
+
+func (f *folder) usage() (disk.UsageStat, error) {
 	usage, err := disk.Usage(f.path)
 	if err != nil {
-		return 0, fmt.Errorf("size of the disk of %s: %w", f.path, err)
+		return disk.UsageStat{}, fmt.Errorf("look at the disk of %s: %w", f.path, err)
 	}
-	return usage.Total, nil
+	return *usage, nil
 }
 
 // demoMark is there when the demo runs on the folder.

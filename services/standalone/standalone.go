@@ -56,7 +56,8 @@ type standalone struct {
 	folder  *folder
 	http    net.Listener
 	nats    *natsd.Server
-	influx  *influxd.Server
+	influx  *database
+	guard   *supervisor
 	demo    bool
 	endDemo bool
 	closers []func() error
@@ -88,12 +89,14 @@ func (s *standalone) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.cfg.Writer.Influx.URL == "" {
-		s.influx, err = influxd.Start(influxd.Config{Dir: s.folder.influx(), Log: s.log("influxdb")})
+		s.influx, err = openDatabase(influxd.Config{Dir: s.folder.influx(), Log: s.log("influxdb")})
 		if err != nil {
 			return err
 		}
-		s.onClose(s.influx.Close)
-		s.cfg.Writer.Influx.URL = s.influx.URL()
+		s.onClose(s.influx.close)
+		s.cfg.Writer.Influx.URL = s.influx.url()
+		s.guard.influxFolder = s.folder.influx()
+		s.guard.watch("InfluxDB", s.influx.health, s.influx.restart)
 	}
 	return s.forgetDemo(ctx)
 }
@@ -110,7 +113,8 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	options := s.cfg.streamOptions(disk)
+	budget := s.cfg.budget(s.folder.path, disk)
+	options := streams.Options{Lanes: s.cfg.Lanes, MaxBytes: budget.streams}
 	s.nats, err = natsd.Start(natsd.Config{
 		Dir: s.folder.nats(), Sync: s.cfg.sync(), MaxBytes: options.MaxBytes, MQTT: s.cfg.MQTT, Log: s.log("nats"),
 	})
@@ -135,12 +139,29 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 	if err := streams.EnsureDevices(ctx, devices, streams.DeviceOptions{MaxBytes: streams.DeviceBytes(options.MaxBytes)}); err != nil {
 		return err
 	}
+	s.supervise(budget, devices)
 	if s.cfg.Durability == Fast {
 		if err := syncTree(s.folder.nats()); err != nil {
 			return fmt.Errorf("force the new streams to the disk: %w", err)
 		}
 	}
 	return s.settleDemo(ctx, core)
+}
+
+// supervise makes the supervisor, which does nothing until it runs.
+func (s *standalone) supervise(budget diskBudget, devices jetstream.JetStream) {
+	s.guard = newSupervisor(s.log("disk"), budget, s.process.Metrics)
+	s.guard.free = s.folder.freeBytes
+	s.guard.watch("nats-server", s.nats.Health, s.nats.Restart)
+	s.guard.intake = func(ctx context.Context, open bool) error {
+		most := streams.DeviceBytes(budget.streams)
+		if !open {
+			// The stream holds more than a byte already, or the next message would
+			// make it so.
+			most = 1
+		}
+		return streams.EnsureDevices(ctx, devices, streams.DeviceOptions{MaxBytes: most})
+	}
 }
 
 // connect opens a connection for a service; it is drained when all has stopped.
@@ -196,7 +217,7 @@ func userOf(part string) natsd.User {
 
 // parts makes the services in the order in which they start.
 func (s *standalone) parts() ([]process.Part, error) {
-	b := &builder{standalone: s}
+	b := &builder{standalone: s, parts: []process.Part{{Name: "disk", Run: s.guard.run, Ready: s.guard.refuses}}}
 	cfg := s.cfg
 	var intake *gateway.Service
 	var pages *dashboard.Service
@@ -216,7 +237,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 		return processor.New(cfg.Processor, processor.Deps{JS: js, Log: log, Metrics: metrics})
 	})
 	b.add("gateway", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {
-		intake, err = gateway.New(cfg.Gateway, gateway.Deps{JS: js, Log: log, Metrics: metrics})
+		intake, err = gateway.New(cfg.Gateway, gateway.Deps{JS: js, Refuse: s.guard.refuses, Log: log, Metrics: metrics})
 		return intake, err
 	})
 	b.add("dashboard", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {
@@ -225,7 +246,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 			return nil, err
 		}
 		pages, err = dashboard.New(dashboard.Config{Influx: cfg.Writer.Influx, PublicMQTT: s.nats.MQTT()},
-			dashboard.Deps{JS: js, DevicesJS: devices, Log: log, Metrics: metrics})
+			dashboard.Deps{JS: js, DevicesJS: devices, Problems: s.guard.problems, Log: log, Metrics: metrics})
 		return pages, err
 	})
 	if b.err != nil {
@@ -275,7 +296,7 @@ func (b *builder) addBridge() {
 	}
 	b.add("bridge", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {
 		b.bridge, err = bridge.New(b.cfg.Bridge, bridge.Deps{
-			JS: js, Devices: devices, Devices0: devices0, Auth: auth, IssuerSeed: seed, System: system, Log: log, Metrics: metrics,
+			JS: js, Devices: devices, Devices0: devices0, Auth: auth, IssuerSeed: seed, Refuse: b.guard.refuses, System: system, Log: log, Metrics: metrics,
 		})
 		return b.bridge, err
 	})

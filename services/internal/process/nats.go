@@ -24,6 +24,13 @@ type NATSConfig struct {
 // reconnectWait is the pause between attempts to reconnect, with jitter added.
 const reconnectWait = 500 * time.Millisecond
 
+// A server that answers none of pingsLost pings is taken for gone: the
+// connection is lost, and the process unready, within pingEvery*(pingsLost+1).
+const (
+	pingEvery = 3 * time.Second
+	pingsLost = 2
+)
+
 // NATSOptions are the options that every connection of the process has: it
 // reconnects for ever and says what happens to it.
 func NATSOptions(name string, log *slog.Logger) []nats.Option {
@@ -31,6 +38,8 @@ func NATSOptions(name string, log *slog.Logger) []nats.Option {
 		nats.Name(name),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
+		nats.PingInterval(pingEvery),
+		nats.MaxPingsOutstanding(pingsLost),
 		nats.ReconnectJitter(reconnectWait/2, reconnectWait),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
@@ -52,9 +61,14 @@ func NATSOptions(name string, log *slog.Logger) []nats.Option {
 // and not yet acknowledged.
 const maxPublishPending = 4096
 
+// publishTimeout is how long a message that is not answered counts as pending: a
+// stream on a full disk never answers.
+const publishTimeout = 30 * time.Second
+
 // JetStream wraps a connection.
 func JetStream(nc *nats.Conn) (jetstream.JetStream, error) {
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(maxPublishPending))
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(maxPublishPending),
+		jetstream.WithPublishAsyncTimeout(publishTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}

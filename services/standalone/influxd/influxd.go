@@ -73,8 +73,9 @@ type Config struct {
 
 // Server is a running InfluxDB. It is safe for concurrent use.
 type Server struct {
-	addr  net.Addr
-	close []func() error // run last to first
+	addr    net.Addr
+	failing failing
+	close   []func() error // run last to first
 }
 
 // Start opens the data and serves it. After an error nothing is left running.
@@ -303,7 +304,7 @@ func newHandler(client *meta.Client, points *coordinator.PointsWriter, queries *
 
 func (s *Server) serve(listener net.Listener, handler http.Handler, cfg Config) {
 	server := &http.Server{
-		Handler:           guard(handler, cfg.Token),
+		Handler:           guard(s.failing.watch(handler), cfg.Token),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		IdleTimeout:       5 * time.Minute,

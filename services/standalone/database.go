@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"time"
+
+	"headwater/services/standalone/influxd"
+)
+
+// database is the embedded InfluxDB, which can be started again on the same
+// address. Any number of goroutines may use it.
+type database struct {
+	mu     sync.Mutex // guards what follows
+	cfg    influxd.Config
+	server *influxd.Server
+}
+
+func openDatabase(cfg influxd.Config) (*database, error) {
+	server, err := influxd.Start(cfg)
+	if err != nil {
+		return nil, err
+	}
+	at, err := url.Parse(server.URL())
+	if err != nil {
+		return nil, errors.Join(err, server.Close())
+	}
+	cfg.Addr = at.Host
+	return &database{cfg: cfg, server: server}, nil
+}
+
+func (d *database) url() string { return "http://" + d.cfg.Addr }
+
+// health returns nil while InfluxDB can store as far as the disk goes.
+func (d *database) health() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.server == nil {
+		return errors.New("it does not run")
+	}
+	if since := d.server.Full(); !since.IsZero() && time.Since(since) > influxPatience {
+		return fmt.Errorf("writes have failed since %s, when the disk was full", since.Format(time.TimeOnly))
+	}
+	return nil
+}
+
+// restart stops InfluxDB and starts it again. After an error none runs, and
+// restart may be called again.
+func (d *database) restart() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// What it can't write down when it closes is in its write-ahead log.
+	closing := d.stop()
+	server, err := influxd.Start(d.cfg)
+	if err != nil {
+		return errors.Join(err, closing)
+	}
+	d.server = server
+	return nil
+}
+
+func (d *database) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stop()
+}
+
+// stop closes InfluxDB if it runs. The lock is held.
+func (d *database) stop() error {
+	if d.server == nil {
+		return nil
+	}
+	server := d.server
+	d.server = nil
+	return server.Close()
+}

@@ -1,0 +1,371 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"headwater/streams/streamtest"
+)
+
+// smallDisk mounts a disk of that many MiB for the test, which needs root.
+func smallDisk(t *testing.T, size int) string {
+	t.Helper()
+	dir := t.TempDir()
+	err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", size))
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
+		t.Skipf("a small disk cannot be mounted: this test needs root (%v)", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// fill writes a file until only so many bytes are free, 0 for none at all.
+func fill(t *testing.T, path string, leave uint64) {
+	t.Helper()
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	chunk := make([]byte, 256<<10)
+	for {
+		var disk syscall.Statfs_t
+		if err := syscall.Statfs(filepath.Dir(path), &disk); err != nil {
+			t.Fatal(err)
+		}
+		if leave > 0 && disk.Bavail*uint64(disk.Bsize) <= leave {
+			return
+		}
+		if _, err := file.Write(chunk); errors.Is(err, syscall.ENOSPC) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// tally knows which readings were sent and which were acknowledged.
+type tally struct {
+	next        atomic.Int64
+	base        int64
+	mu          sync.Mutex
+	sent, acked map[string]bool
+}
+
+func newTally() *tally {
+	return &tally{base: time.Now().Add(-time.Hour).UnixNano(), sent: make(map[string]bool), acked: make(map[string]bool)}
+}
+
+// issue returns a reading of a time of its own.
+func (y *tally) issue() (key, device string, n, at int64) {
+	n = y.next.Add(1)
+	at, device = y.base+n*1000, fmt.Sprintf("device-%02d", n%20)
+	key = fmt.Sprintf("%s@%d=%d", device, at, n)
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.sent[key] = true
+	return key, device, n, at
+}
+
+func (y *tally) ack(keys ...string) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	for _, key := range keys {
+		y.acked[key] = true
+	}
+}
+
+func (y *tally) count() int { y.mu.Lock(); defer y.mu.Unlock(); return len(y.acked) }
+
+// overMQTT publishes with QoS 1 as a device does that keeps a reading until it
+// is acknowledged, until stop is closed. It connects anew by itself, as paho
+// completes what waits without an error when it does so.
+func (y *tally) overMQTT(at Addresses, id string, stop <-chan struct{}) {
+	key, device, n, ts := y.issue()
+	for {
+		client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + at.MQTT).SetClientID(id).
+			SetAutoReconnect(false).SetConnectTimeout(5 * time.Second))
+		token := client.Connect()
+		for token.WaitTimeout(10*time.Second) && token.Error() == nil {
+			token = client.Publish("sensors/hall/"+device+"/n", 1, false, fmt.Sprintf(`{"value":%d,"ts":%d}`, n, ts))
+			select {
+			case <-token.Done():
+				if token.Error() == nil {
+					y.ack(key)
+					key, device, n, ts = y.issue()
+				}
+			case <-stop:
+			}
+			if pauseOr(stop, 5*time.Millisecond) {
+				client.Disconnect(0)
+				return
+			}
+		}
+		client.Disconnect(0)
+		if pauseOr(stop, 200*time.Millisecond) {
+			return
+		}
+	}
+}
+
+// pauseOr waits and says whether stop was closed meanwhile.
+func pauseOr(stop <-chan struct{}, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return false
+	case <-stop:
+		return true
+	}
+}
+
+// post sends readings over HTTP, each with some padding, and returns the answer
+// and how long it took.
+func (y *tally) post(t *testing.T, at Addresses, readings, padding int) (status int, retryAfter, body string, took time.Duration) {
+	t.Helper()
+	var items []string
+	var keys []string
+	for range readings {
+		key, device, n, ts := y.issue()
+		keys = append(keys, key)
+		items = append(items, fmt.Sprintf(`{"site":"hall","device":%q,"metric":"n","value":%d,"ts":%d}`, device, n, ts))
+		if padding > 0 {
+			noise := make([]byte, padding/2)
+			_, _ = rand.Read(noise)
+			items = append(items, fmt.Sprintf(`{"site":"hall","device":%q,"metric":"pad","value":"%x","ts":%d}`, device, noise, ts))
+		}
+	}
+	begin := time.Now()
+	resp, err := http.Post(at.HTTP+"/api/v1/telemetry", "application/json", strings.NewReader("["+strings.Join(items, ",")+"]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode == http.StatusAccepted {
+		y.ack(keys...)
+	}
+	return resp.StatusCode, resp.Header.Get("Retry-After"), string(answer), time.Since(begin)
+}
+
+// verify waits until every acknowledged reading is in InfluxDB, and demands that
+// it is there once and unaltered, and nothing else.
+func (y *tally) verify(t *testing.T, at Addresses) {
+	t.Helper()
+	stored := func() map[string]int {
+		series, err := query(t, at.Influx, "raw", `SELECT "value" FROM "n" GROUP BY "device"`)
+		if err != nil {
+			return nil
+		}
+		out := make(map[string]int)
+		for _, s := range series {
+			for i, when := range s.Times {
+				out[fmt.Sprintf("%s@%d=%v", s.Tags["device"], when, s.Values[i][0])]++
+			}
+		}
+		return out
+	}
+	missing := func() (keys []string) {
+		have := stored()
+		y.mu.Lock()
+		defer y.mu.Unlock()
+		for key := range y.acked {
+			if have[key] != 1 {
+				keys = append(keys, key)
+			}
+		}
+		return keys
+	}
+	left := ""
+	defer func() {
+		if t.Failed() {
+			t.Log(left)
+		}
+	}()
+	streamtest.Eventually(t, 2*time.Minute, "every acknowledged reading is in InfluxDB", func() bool {
+		keys := missing()
+		if len(keys) > 0 {
+			left = fmt.Sprintf("%d of %d are not, %s among them", len(keys), y.count(), keys[0])
+		}
+		return len(keys) == 0
+	})
+	for key, n := range stored() {
+		if n != 1 || !y.sent[key] {
+			t.Errorf("%s is in InfluxDB %d times; sent: %t", key, n, y.sent[key])
+		}
+	}
+	t.Logf("%d readings sent, %d acknowledged, all of them in InfluxDB once", len(y.sent), len(y.acked))
+}
+
+// readiness returns the status and the text of /readyz.
+func readiness(t *testing.T, at Addresses) (int, string) {
+	t.Helper()
+	resp, err := http.Get(at.HTTP + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var text bytes.Buffer
+	if _, err := text.ReadFrom(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, text.String()
+}
+
+// checkRefused demands that readings are refused in time and that /readyz says
+// why.
+func (y *tally) checkRefused(t *testing.T, at Addresses, since time.Time) {
+	t.Helper()
+	status, retryAfter, body, took := y.post(t, at, 1, 0)
+	for status == http.StatusAccepted && time.Since(since) < 10*time.Second {
+		status, retryAfter, body, took = y.post(t, at, 1, 0)
+	}
+	if status != http.StatusServiceUnavailable || retryAfter == "" || took > 5*time.Second {
+		t.Errorf("POST: %d with Retry-After %q after %s, want 503 with one within 5 s: %s", status, retryAfter, took, body)
+	}
+	var reason string
+	streamtest.Eventually(t, 10*time.Second-time.Since(since), "/readyz is red and says that the disk is full", func() bool {
+		var status int
+		status, reason = readiness(t, at)
+		return status == http.StatusServiceUnavailable && strings.Contains(reason, "is full") && strings.Contains(reason, "Delete other files")
+	})
+	t.Logf("%.1f s after the disk was full: POST answered 503 in %s, /readyz is red", time.Since(since).Seconds(), took.Round(time.Millisecond))
+
+	begin := time.Now()
+	lost := make(chan struct{})
+	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + at.MQTT).SetClientID("refused").SetAutoReconnect(false).
+		SetConnectTimeout(5 * time.Second).SetConnectionLostHandler(func(mqtt.Client, error) { close(lost) }))
+	defer client.Disconnect(0)
+	if token := client.Connect(); !token.WaitTimeout(5*time.Second) || token.Error() != nil {
+		t.Logf("MQTT: a new connection is refused: %v", token.Error())
+		return
+	}
+	key, device, n, ts := y.issue()
+	token := client.Publish("sensors/hall/"+device+"/n", 1, false, fmt.Sprintf(`{"value":%d,"ts":%d}`, n, ts))
+	select {
+	case <-lost:
+		t.Logf("MQTT: no PUBACK, the connection was closed after %s", time.Since(begin).Round(time.Millisecond))
+	case <-token.Done():
+		if token.Error() == nil {
+			y.ack(key)
+			t.Error("MQTT: a publish is acknowledged although the disk is full")
+		}
+		t.Logf("MQTT: no PUBACK within %s: %v", time.Since(begin).Round(time.Millisecond), token.Error())
+	case <-time.After(6 * time.Second):
+		t.Error("MQTT: neither refused nor closed within 6 s")
+	}
+}
+
+func (y *tally) checkRecovery(t *testing.T, at Addresses) {
+	t.Helper()
+	begin, before := time.Now(), y.count()
+	streamtest.Eventually(t, time.Minute, "/readyz is green again", func() bool {
+		status, _ := readiness(t, at)
+		return status == http.StatusOK
+	})
+	green := time.Since(begin)
+	streamtest.Eventually(t, time.Minute, "readings of the devices are acknowledged again", func() bool { return y.count() > before+200 })
+	t.Logf("ready %.1f s after there was space, 200 readings acknowledged after %.1f s", green.Seconds(), time.Since(begin).Seconds())
+}
+
+// load runs devices until the returned function is called.
+func (y *tally) load(t *testing.T, at Addresses) (stop func()) {
+	t.Helper()
+	quit := make(chan struct{})
+	var devices sync.WaitGroup
+	for i := range 4 {
+		devices.Go(func() { y.overMQTT(at, fmt.Sprintf("device-%d", i), quit) })
+	}
+	stop = sync.OnceFunc(func() { close(quit); devices.Wait() })
+	t.Cleanup(stop)
+	return stop
+}
+
+// TestDiskFilledByOthers fills the disk to the last byte in one go, under load.
+// Nothing is acknowledged from then on, people are told, and when the file is
+// gone everything goes on by itself with nothing lost.
+func TestDiskFilledByOthers(t *testing.T) {
+	disk := smallDisk(t, 256)
+	cfg := testConfig(filepath.Join(disk, "data"))
+	cfg.Durability = PowerSafe
+	at, _ := start(t, cfg)
+	y := newTally()
+	stop := y.load(t, at)
+	streamtest.Eventually(t, 30*time.Second, "200 acknowledged readings", func() bool { return y.count() > 200 })
+	foreign := filepath.Join(disk, "foreign")
+	for range 2 {
+		fill(t, foreign, 0)
+		y.checkRefused(t, at, time.Now())
+		if err := os.Remove(foreign); err != nil {
+			t.Fatal(err)
+		}
+		y.checkRecovery(t, at)
+	}
+	stop()
+	y.verify(t, at)
+}
+
+// TestDiskFilledByReadings lets readings themselves fill the disk. They are
+// refused while there is still room for what was taken, which goes on into
+// InfluxDB meanwhile.
+func TestDiskFilledByReadings(t *testing.T) {
+	disk := smallDisk(t, 256)
+	cfg := testConfig(filepath.Join(disk, "data"))
+	at, _ := start(t, cfg)
+	y := newTally()
+	stop := y.load(t, at)
+	ballast := filepath.Join(disk, "ballast")
+	fill(t, ballast, 64<<20)
+	deadline := time.Now().Add(2 * time.Minute)
+	for {
+		status, _, _, _ := y.post(t, at, 50, 500)
+		if status != http.StatusAccepted {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the disk is not full after two minutes")
+		}
+		// So small a disk has a small reserve: a flood would be through it between
+		// two looks.
+		pauseOr(t.Context().Done(), 10*time.Millisecond)
+	}
+	y.checkRefused(t, at, time.Now())
+	var left syscall.Statfs_t
+	if err := syscall.Statfs(disk, &left); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d kB are left of the reserve", left.Bavail*uint64(left.Bsize)>>10)
+	stop()
+	// What was taken is in InfluxDB although the disk is as full as before.
+	y.verify(t, at)
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	again := y.load(t, at)
+	y.checkRecovery(t, at)
+	again()
+	y.verify(t, at)
+}

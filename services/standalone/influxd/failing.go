@@ -1,0 +1,68 @@
+package influxd
+
+import (
+	"bytes"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// failing is since when writes fail because the disk was full. After that, the
+// write-ahead log of a shard refuses everything until it is opened anew, also
+// when there is space again. Any number of goroutines may use it.
+type failing struct {
+	mu    sync.Mutex
+	since time.Time
+}
+
+// Full returns since when writes fail because the disk is full, or was full, and
+// zero while they are stored.
+func (s *Server) Full() time.Time {
+	s.failing.mu.Lock()
+	defer s.failing.mu.Unlock()
+	return s.failing.since
+}
+
+// watch notes what becomes of the writes.
+func (f *failing) watch(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/write" && r.URL.Path != "/api/v2/write" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		seen := &answer{ResponseWriter: w}
+		next.ServeHTTP(seen, r)
+		f.note(seen)
+	})
+}
+
+func (f *failing) note(a *answer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case a.status < http.StatusMultipleChoices:
+		f.since = time.Time{}
+	case a.full && f.since.IsZero():
+		f.since = time.Now()
+	}
+}
+
+// answer passes an answer on and remembers what it was.
+type answer struct {
+	http.ResponseWriter
+	status int
+	full   bool
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(body []byte) (int, error) {
+	if a.status >= http.StatusInternalServerError && bytes.Contains(body, []byte(syscall.ENOSPC.Error())) {
+		a.full = true
+	}
+	return a.ResponseWriter.Write(body)
+}

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"headwater/web/view"
+)
+
+const (
+	// superviseEvery is the pause between looks at the disk and the servers.
+	superviseEvery = 250 * time.Millisecond
+	// measureEvery is the pause between measurements of InfluxDB's files.
+	measureEvery = time.Minute
+	// influxPatience is how long InfluxDB may fail for want of space before it is
+	// started again.
+	influxPatience = 3 * time.Second
+	// resumeShare, in per cent of the reserve, must be free before readings are
+	// taken again, so that the gate does not flap.
+	resumeShare = 125
+	// firstRestart and lastRestart bound the pause between restarts of a server
+	// that does not get well.
+	firstRestart = 2 * time.Second
+	lastRestart  = time.Minute
+)
+
+// watched is a server that stays stuck after its disk was full, until it is
+// started again.
+type watched struct {
+	name string
+	// health returns nil while the server can store, or why it can't.
+	health  func() error
+	restart func() error
+
+	retry *backoff.ExponentialBackOff
+	// next is when it may be started again.
+	next time.Time
+}
+
+// supervisor keeps a reserve of the disk free, by refusing readings before the
+// disk is full, and starts the servers again that a full disk has left stuck,
+// once there is space.
+type supervisor struct {
+	log     *slog.Logger
+	disk    diskBudget
+	free    func() (bytes uint64, err error)
+	servers []*watched
+	// intake opens or closes the stream of the devices.
+	intake func(ctx context.Context, open bool) error
+	// influxFolder is empty when InfluxDB runs elsewhere.
+	influxFolder string
+
+	freeBytes, held, influxBytes prometheus.Gauge
+	restarts                     *prometheus.CounterVec
+
+	// closed says that the stream of the devices takes nothing.
+	closed bool
+
+	mu sync.Mutex // guards what follows
+	// refusal is why nothing is taken, since when; nil while readings are taken.
+	refusal error
+	since   time.Time
+	// influxSize is what InfluxDB's files take, in bytes.
+	influxSize uint64
+}
+
+func newSupervisor(log *slog.Logger, budget diskBudget, metrics prometheus.Registerer) *supervisor {
+	f := promauto.With(metrics)
+	gauge := func(name, help string) prometheus.Gauge {
+		return f.NewGauge(prometheus.GaugeOpts{Namespace: "headwater", Subsystem: "standalone", Name: name, Help: help})
+	}
+	s := &supervisor{
+		log: log, disk: budget,
+		freeBytes:   gauge("disk_free_bytes", "Free space of the disk that the data folder is on."),
+		held:        gauge("intake_refused", "1 while readings are refused for want of disk space, else 0."),
+		influxBytes: gauge("influxdb_bytes", "What the files of the embedded InfluxDB take."),
+		restarts: f.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "headwater", Subsystem: "standalone", Name: "restarts_total",
+			Help: "Restarts of an embedded server that could no longer store, by server.",
+		}, []string{"server"}),
+	}
+	gauge("disk_reserve_bytes", "Free space below which readings are refused.").Set(float64(budget.reserve))
+	gauge("streams_budget_bytes", "What the streams may take of the disk.").Set(float64(budget.streams))
+	gauge("influxdb_budget_bytes", "What InfluxDB should take of the disk at most.").Set(float64(budget.influx))
+	return s
+}
+
+// watch adds a server.
+func (s *supervisor) watch(name string, health, restart func() error) {
+	retry := backoff.NewExponentialBackOff()
+	retry.InitialInterval, retry.MaxInterval = firstRestart, lastRestart
+	s.restarts.WithLabelValues(name)
+	s.servers = append(s.servers, &watched{name: name, health: health, restart: restart, retry: retry})
+}
+
+// run supervises until ctx ends.
+func (s *supervisor) run(ctx context.Context) error {
+	var measuring sync.WaitGroup
+	defer measuring.Wait()
+	if s.influxFolder != "" {
+		measuring.Go(func() { s.measure(ctx) })
+	}
+	tick := time.NewTicker(superviseEvery)
+	defer tick.Stop()
+	for {
+		s.look(ctx, time.Now())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// look decides whether readings are taken, and starts servers again.
+func (s *supervisor) look(ctx context.Context, now time.Time) {
+	free, err := s.free()
+	if err != nil {
+		// A disk that can't be asked is not known to be full.
+		s.refuse(fmt.Errorf("the disk of the data folder does not answer: %w", err), now)
+		return
+	}
+	s.freeBytes.Set(float64(free))
+	if s.low(free) {
+		s.refuse(s.disk.full(free), now)
+		s.shut(ctx)
+		return
+	}
+	for _, w := range s.servers {
+		if err := s.revive(w, now); err != nil {
+			s.refuse(err, now)
+			return
+		}
+	}
+	if err := s.open(ctx); err != nil {
+		s.refuse(fmt.Errorf("readings are not taken yet: %w", err), now)
+		return
+	}
+	s.accept()
+}
+
+// low says whether too little is free.
+func (s *supervisor) low(free uint64) bool {
+	if s.refuses() != nil {
+		return free < s.disk.reserve/100*resumeShare
+	}
+	return free < s.disk.reserve
+}
+
+// revive starts a server again that can't store, if its time has come, and
+// returns why it can't store.
+func (s *supervisor) revive(w *watched, now time.Time) error {
+	err := w.health()
+	switch {
+	case err == nil:
+		if now.Sub(w.next) > lastRestart {
+			w.retry.Reset()
+		}
+		return nil
+	case now.Before(w.next):
+		return fmt.Errorf("%s cannot store and is started again soon: %w", w.name, err)
+	}
+	s.refuse(fmt.Errorf("%s cannot store and is being started again: %w", w.name, err), now)
+	s.log.Warn("a server cannot store although there is space: it is started again", "server", w.name, "err", err)
+	s.restarts.WithLabelValues(w.name).Inc()
+	begin := time.Now()
+	err = w.restart()
+	w.next = time.Now().Add(w.retry.NextBackOff())
+	if err != nil {
+		return fmt.Errorf("%s could not be started again: %w", w.name, err)
+	}
+	s.log.Info("the server runs again", "server", w.name, "took", time.Since(begin).Round(time.Millisecond))
+	return nil
+}
+
+// intakeTimeout bounds how long the stream of the devices may take to close or
+// to open.
+const intakeTimeout = 3 * time.Second
+
+// shut closes the stream of the devices, as far as nats-server still can: one
+// that is stuck refuses by itself.
+func (s *supervisor) shut(ctx context.Context) {
+	if s.closed {
+		return
+	}
+	for _, w := range s.servers {
+		if w.health() != nil {
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, intakeTimeout)
+	defer cancel()
+	if err := s.intake(ctx, false); err != nil {
+		s.log.Warn("the stream of the devices could not be closed; it is tried again", "err", err)
+		return
+	}
+	s.closed = true
+}
+
+func (s *supervisor) open(ctx context.Context) error {
+	if !s.closed {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, intakeTimeout)
+	defer cancel()
+	if err := s.intake(ctx, true); err != nil {
+		return err
+	}
+	s.closed = false
+	return nil
+}
+
+func (s *supervisor) refuse(reason error, now time.Time) {
+	s.mu.Lock()
+	first := s.refusal == nil
+	if first {
+		s.since = now
+	}
+	s.refusal = reason
+	s.mu.Unlock()
+	s.held.Set(1)
+	if first {
+		s.log.Error("readings are refused; devices keep them and send them again", "err", reason)
+	}
+}
+
+func (s *supervisor) accept() {
+	s.mu.Lock()
+	was, since := s.refusal, s.since
+	s.refusal = nil
+	s.mu.Unlock()
+	s.held.Set(0)
+	if was != nil {
+		s.log.Info("readings are taken again", "after", time.Since(since).Round(time.Second))
+	}
+}
+
+// refuses returns why no reading may be taken now, or nil. Any number of
+// goroutines may ask.
+func (s *supervisor) refuses() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refusal
+}
+
+// problems says what is wrong with the disk, for the dashboard.
+func (s *supervisor) problems() []view.Problem {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []view.Problem
+	if s.refusal != nil {
+		out = append(out, view.Problem{Part: "Disk", Text: "Readings are refused: " + s.refusal.Error() + ".", Since: s.since})
+	}
+	if s.influxSize > s.disk.influx {
+		out = append(out, view.Problem{Part: "InfluxDB", Text: fmt.Sprintf(
+			"InfluxDB takes %s of the disk, more than its part of %s. Nothing is deleted for that: keep the history for a shorter time (--retention-raw and the like, for new data folders; ALTER RETENTION POLICY for this one), or give it more with --disk-share.",
+			view.FormatBytes(s.influxSize), view.FormatBytes(s.disk.influx))})
+	}
+	return out
+}
+
+// measure adds up what InfluxDB's files take, now and then.
+func (s *supervisor) measure(ctx context.Context) {
+	tick := time.NewTicker(measureEvery)
+	defer tick.Stop()
+	above := false
+	for {
+		size, err := treeSize(ctx, s.influxFolder)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.log.Warn("the size of InfluxDB's files could not be measured", "err", err)
+		default:
+			s.mu.Lock()
+			s.influxSize = size
+			s.mu.Unlock()
+			s.influxBytes.Set(float64(size))
+			if size > s.disk.influx && !above {
+				s.log.Warn("InfluxDB takes more than its part of the disk; nothing is deleted for that",
+					"bytes", size, "part", s.disk.influx)
+			}
+			above = size > s.disk.influx
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// treeSize adds up the files below root. What vanishes meanwhile is left out.
+func treeSize(ctx context.Context, root string) (uint64, error) {
+	var sum uint64
+	err := filepath.WalkDir(root, func(_ string, entry fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case !entry.Type().IsRegular():
+			return nil
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		sum += uint64(info.Size())
+		return nil
+	})
+	return sum, err
+}
