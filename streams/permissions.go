@@ -40,8 +40,8 @@ func ServicePermissions(service string) (Permissions, bool) {
 	}
 	permissions := p()
 	permissions.Subscribe = append(permissions.Subscribe, inbox(service)+".>")
-	// Every service looks whether the streams are there.
-	permissions.Publish = append(permissions.Publish, api("STREAM.INFO.*"))
+	// Every service looks whether JetStream and the streams are there.
+	permissions.Publish = append(permissions.Publish, api("INFO"), api("STREAM.INFO.*"))
 	return permissions, true
 }
 

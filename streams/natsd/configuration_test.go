@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 
 	"headwater/streams"
@@ -123,5 +124,58 @@ func TestServicesMayDoNoMoreThanTheyDo(t *testing.T) {
 				expect("subscribe to " + subject)
 			}
 		})
+	}
+}
+
+// TestServicesMakeLeasesAnew has each service that holds leases do what it must
+// after a nats-server that stood alone has lost them.
+func TestServicesMakeLeasesAnew(t *testing.T) {
+	s, err := natsd.Start(natsd.Config{Dir: t.TempDir(), Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shutdown()
+	connect := func(service string) jetstream.JetStream {
+		nc, err := s.Connect(natsd.UserOf(service))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(nc.Close)
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return js
+	}
+	ctx := t.Context()
+	provision := connect(streams.ServiceProvision)
+	if _, err := streams.Ensure(ctx, provision, streams.Options{Lanes: 2, MaxBytes: 1 << 30}); err != nil {
+		t.Fatal(err)
+	}
+	for _, service := range []string{streams.ServiceBridge, streams.ServiceProcessor, streams.ServiceNotifier, streams.ServiceWriter} {
+		for _, bucket := range []string{streams.BucketLeases, streams.BucketWorkers} {
+			if err := provision.DeleteKeyValue(ctx, bucket); err != nil {
+				t.Fatal(err)
+			}
+		}
+		js := connect(service)
+		if err := streams.EnsureLeases(ctx, js); err != nil {
+			t.Errorf("%s: %v", service, err)
+			continue
+		}
+		for bucket, key := range map[string]string{
+			streams.BucketLeases: streams.LeaseKey(service, 0), streams.BucketWorkers: streams.WorkerKey(service, "w"),
+		} {
+			kv, err := js.KeyValue(ctx, bucket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := kv.Create(ctx, key, nil); err != nil {
+				t.Errorf("%s takes %s: %v", service, key, err)
+			}
+			if err := kv.Delete(ctx, key); err != nil {
+				t.Errorf("%s gives %s back: %v", service, key, err)
+			}
+		}
 	}
 }
