@@ -29,6 +29,7 @@ var pure = []string{
 	"headwater/services/decode",
 	"headwater/services/notifier/policy",
 	"headwater/services/processor/detect",
+	"headwater/services/processor/detect/nab",
 	"headwater/services/processor/pack",
 	"headwater/services/processor/window",
 	"headwater/services/rule",

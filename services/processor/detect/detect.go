@@ -4,6 +4,11 @@
 // equal input gives equal verdicts, and a verdict never depends on what comes
 // later.
 //
+// Limit and Rate take what people say. The others learn what is usual for each
+// series and take how many false alarms a week are bearable: Range, Season,
+// Shift, Surge, Stuck, Silence, Drift, and Auto for any series. Spike is no
+// detector: it cleans the readings for one.
+//
 // Detectors own hysteresis and duration: what they tell are the transitions of
 // episodes, not single readings. They are driven by readings in the order of
 // their event times, each exactly once, and by the clock. Whether a deadline is
@@ -113,7 +118,8 @@ type Detector interface {
 // series is for the sentences only. It is for one goroutine only.
 type State interface {
 	// Observe judges the next reading: its event time must be after that of the
-	// one before.
+	// one before. A reading that is not, or that is no finite number, changes
+	// nothing.
 	Observe(s Sample, unit string, out []Verdict) []Verdict
 	// Tick tells the state that there was no further reading up to now, which
 	// must not lie before a reading that was observed.
@@ -123,6 +129,13 @@ type State interface {
 	Stop(now int64, reason string, out []Verdict) []Verdict
 	// Open returns the score that was told last of the open episode, or 0.
 	Open() float64
+	// Score says how abnormal the reading observed last was, from 0, not at all,
+	// to 1. The calibrated detectors give a tenth of -log10 p, p being how seldom
+	// such a reading comes; Limit and Rate give 0 while no episode is open and
+	// from 0.5 on while one is. It is of the moment: 0 after Read.
+	Score() float64
+	// Learning reports whether too little is known of the series to judge it.
+	Learning() bool
 	// Due is the time from which on Tick has something to tell; Never if only a
 	// reading can change anything.
 	Due() int64
@@ -137,6 +150,9 @@ func ratio(part, whole float64) float64 {
 	}
 	return MaxScore
 }
+
+// share turns a score, 1 at the threshold, into a part of 1.
+func share(score float64) float64 { return score / (1 + score) }
 
 // thin returns at most MaxSamples of the samples, evenly spread, with the first
 // and the last, in memory of their own.
@@ -167,6 +183,11 @@ func distinct(samples ...Sample) []Sample {
 // silent is the sentence for an episode that ends because nothing is heard.
 func silent(after time.Duration, last Sample, unit string) string {
 	return "no reading for " + span(after) + "; the last was " + quantity(last.Value, unit)
+}
+
+// follows reports whether the sample may be judged after a reading at last.
+func (s Sample) follows(last int64) bool {
+	return s.Time > last && !math.IsNaN(s.Value) && !math.IsInf(s.Value, 0)
 }
 
 func appendSample(b []byte, s Sample) []byte {

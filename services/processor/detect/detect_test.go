@@ -3,10 +3,12 @@ package detect_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"testing"
 	"time"
+	_ "time/tzdata" // a test must not depend on the machine's
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -308,10 +310,49 @@ func detectors() map[string]detect.Detector {
 	}
 }
 
-// draw makes readings in order with steps of seconds to an hour.
+// learners are the detectors that learn what is usual, with parameters under
+// which they find something in a test.
+func learners() map[string]detect.Detector {
+	often := detect.Alarms{FalseAlarms: 20, Silence: 30 * time.Minute}
+	return map[string]detect.Detector{
+		"range":       &detect.Range{Alarms: often},
+		"season":      &detect.Season{Alarms: often},
+		"shift":       &detect.Shift{Alarms: often},
+		"surge":       &detect.Surge{Alarms: often},
+		"rising":      &detect.Surge{Alarms: often, Direction: detect.Up},
+		"stuck":       &detect.Stuck{Alarms: often},
+		"silence":     &detect.Silence{FalseAlarms: 20},
+		"drift":       &detect.Drift{Alarms: often},
+		"auto":        &detect.Auto{Alarms: often},
+		"auto, local": &detect.Auto{Alarms: often, Location: berlin},
+	}
+}
+
+// berlin has days of 23 and 25 hours.
+var berlin = func() *time.Location {
+	l, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		panic(err)
+	}
+	return l
+}()
+
+// everyDetector are all of them.
+func everyDetector() map[string]detect.Detector {
+	all := detectors()
+	maps.Copy(all, learners())
+	return all
+}
+
+// draw makes readings in order with steps of seconds to an hour, sometimes after
+// a few days of unsurprising ones, so that those who learn have learned.
 func draw(rt *rapid.T, value *rapid.Generator[float64]) []step {
 	var out []step
 	var at time.Duration
+	for i := range rapid.SampledFrom([]int{0, 0, 100, 700}).Draw(rt, "before") {
+		at = time.Duration(i) * 5 * time.Minute
+		out = append(out, read(at, math.Round(8*math.Sin(float64(i)*0.7)+math.Sin(float64(i)*0.013))))
+	}
 	for range rapid.IntRange(1, 80).Draw(rt, "n") {
 		at += time.Duration(rapid.SampledFrom([]int{1, 10, 60, 61, 180, 300, 301, 900, 3600}).Draw(rt, "dt")) * time.Second
 		out = append(out, read(at, value.Draw(rt, "value")))
@@ -327,7 +368,7 @@ func TestEveryDetector(t *testing.T) {
 	t.Parallel()
 	values := rapid.OneOf(rapid.Float64Range(-20, 20), rapid.Float64Range(-9, 9),
 		rapid.SampledFrom([]float64{0, 10, -10, 1e300, -1e300, math.MaxFloat64, -math.MaxFloat64, 1e-300}))
-	for name, d := range detectors() {
+	for name, d := range everyDetector() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(rt *rapid.T) {
@@ -480,8 +521,11 @@ func TestUnits(t *testing.T) {
 // TestSize checks that a state does not grow beyond what is published.
 func TestSize(t *testing.T) {
 	t.Parallel()
-	limits := map[string]int{"limit": 80, "rate": 1200}
-	for name, d := range detectors() {
+	limits := map[string]int{
+		"limit": 80, "rate": 1200, "range": 400, "season": 3072, "shift": 1024, "surge": 1024, "rising": 1024,
+		"stuck": 400, "silence": 160, "drift": 500, "auto": 4096, "auto, local": 4096,
+	}
+	for name, d := range everyDetector() {
 		if d.Bytes() > limits[name] {
 			t.Errorf("%s takes %d bytes a series, more than %d", name, d.Bytes(), limits[name])
 		}
@@ -502,7 +546,7 @@ func TestSize(t *testing.T) {
 }
 
 func BenchmarkObserve(b *testing.B) {
-	for name, d := range detectors() {
+	for name, d := range everyDetector() {
 		b.Run(name, func(b *testing.B) {
 			s := d.Start()
 			var out []detect.Verdict

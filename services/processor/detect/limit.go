@@ -110,8 +110,22 @@ func (s *limitState) Due() int64 {
 	return due
 }
 
+// Score says how far beyond the limit the last reading was.
+func (s *limitState) Score() float64 {
+	if s.told == 0 {
+		return 0
+	}
+	return share(s.score(s.last.Value))
+}
+
+// Learning is false: the limits are given.
+func (s *limitState) Learning() bool { return false }
+
 // Observe judges the next reading.
 func (s *limitState) Observe(r Sample, unit string, out []Verdict) []Verdict {
+	if !r.follows(s.last.Time) {
+		return out
+	}
 	side := s.limit.side(r.Value)
 	if s.side == 0 && side == 0 {
 		s.last = r

@@ -179,8 +179,31 @@ func (s *rateState) Due() int64 {
 	return min(s.episode.level.Time+int64(s.rate.Settle), s.last.Time+int64(s.rate.Silence))
 }
 
+// Score says how far the last reading was from the baseline of the episode.
+func (s *rateState) Score() float64 {
+	e := s.episode
+	if e == nil {
+		return 0
+	}
+	return share(ratio((s.last.Value-e.base.Value)*e.sign, s.threshold(e.sign)))
+}
+
+// Learning is false: the change is given.
+func (s *rateState) Learning() bool { return false }
+
+// threshold is the change that is abnormal in the direction.
+func (s *rateState) threshold(sign float64) float64 {
+	if sign < 0 {
+		return s.rate.Fall
+	}
+	return s.rate.Rise
+}
+
 // Observe judges the next reading.
 func (s *rateState) Observe(r Sample, unit string, out []Verdict) []Verdict {
+	if !r.follows(s.last.Time) {
+		return out
+	}
 	if s.episode != nil {
 		out = s.Tick(r.Time, unit, out)
 	}
@@ -192,9 +215,9 @@ func (s *rateState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 		return out
 	}
 	for _, sign := range [...]float64{1, -1} {
-		threshold, c := s.rate.Rise, &s.lowest
+		threshold, c := s.threshold(sign), &s.lowest
 		if sign < 0 {
-			threshold, c = s.rate.Fall, &s.highest
+			c = &s.highest
 		}
 		if threshold == 0 {
 			continue
@@ -228,9 +251,9 @@ func (s *rateState) restart(r Sample) {
 // open begins an episode with a reading that is too far from its baseline.
 // Change is how far within the time of the rule.
 func (s *rateState) open(base, r Sample, sign, change float64, unit string) Verdict {
-	threshold, c := s.rate.Rise, s.lowest
+	threshold, c := s.threshold(sign), s.lowest
 	if sign < 0 {
-		threshold, c = s.rate.Fall, s.highest
+		c = s.highest
 	}
 	samples := thin(append(c, r))
 	if len(c) == 0 {
@@ -252,10 +275,7 @@ func (s *rateState) open(base, r Sample, sign, change float64, unit string) Verd
 func (s *rateState) follow(r Sample, unit string, out []Verdict) []Verdict {
 	e := s.episode
 	s.last = r
-	threshold := s.rate.Rise
-	if e.sign < 0 {
-		threshold = s.rate.Fall
-	}
+	threshold := s.threshold(e.sign)
 	if (r.Value-e.peak.Value)*e.sign > 0 {
 		e.peak = r
 	}
@@ -330,10 +350,7 @@ func (s *rateState) verdict(phase Phase, at int64, samples []Sample) Verdict {
 
 // sentence says how far the reading is from the baseline and what is allowed.
 func (s *rateState) sentence(up, down string, r Sample, unit string) string {
-	threshold := s.rate.Rise
-	if s.episode.sign < 0 {
-		threshold = s.rate.Fall
-	}
+	threshold := s.threshold(s.episode.sign)
 	return quantity(r.Value, unit) + ": " + s.changed(up+" ", down+" ", r, unit) +
 		" (limit " + quantity(threshold, unit) + " in " + span(s.rate.Within) + ")"
 }

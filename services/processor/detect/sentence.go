@@ -65,3 +65,11 @@ func span(d time.Duration) string {
 	}
 	return strings.Join(parts, " ")
 }
+
+// elapsed writes the time between two event times, which may be of the largest.
+func elapsed(from, to int64) string {
+	if d := to - from; d >= 0 {
+		return span(time.Duration(d))
+	}
+	return span(math.MaxInt64)
+}

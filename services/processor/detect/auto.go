@@ -1,0 +1,101 @@
+package detect
+
+import (
+	"time"
+
+	"headwater/services/processor/pack"
+)
+
+// Auto finds unusual values in any series with nothing to set: those beyond the
+// range so far, as Range does, those that are unusual for their time, as Season
+// does, and levels that have moved, as Shift does; whichever surprises most.
+type Auto struct {
+	Alarms
+	// Location is whose days and weeks count; nil means UTC.
+	Location *time.Location
+}
+
+var _ Detector = (*Auto)(nil)
+
+// rangeAlone is by how much a value beyond the range may surprise more than its
+// distance from what was expected does: in a series that often leaves its range
+// by far, that is no news.
+const rangeAlone = 2
+
+// Validate returns all that is wrong with the parameters, joined.
+func (d *Auto) Validate() error { return d.validate("auto") }
+
+// Start returns the state of a series that has no readings yet.
+func (d *Auto) Start() State { return start(d.Alarms, d.core()) }
+
+// Read returns the state that Append wrote.
+func (d *Auto) Read(r *pack.Reader) State { return resume(d.Alarms, d.core(), r) }
+
+// Bytes is the memory of the state of one series.
+func (d *Auto) Bytes() int { return bytesOf(d.core()) }
+
+func (d *Auto) core() *autoCore {
+	return &autoCore{season: *(&Season{Location: d.Location}).core()}
+}
+
+// The parts of Auto, beside the ways of Season.
+const (
+	byRange = ways + iota
+	byShift
+)
+
+type autoCore struct {
+	beyond rangeCore
+	season seasonCore
+	shift  shiftCore
+	// unseasonal and shifted are what the parts think of the reading that is being
+	// judged.
+	unseasonal, shifted opinion
+}
+
+func (c *autoCore) judge(r Sample, p *pace) opinion {
+	c.unseasonal = c.season.judge(r, p)
+	c.shifted = c.shift.judge(r, p)
+	beyond := c.beyond.judge(r, p)
+	if beyond.surprise > 0 && !c.season.tail.learning() {
+		beyond.surprise = min(beyond.surprise, c.season.tail.surprise(c.unseasonal.deviation)+rangeAlone)
+	}
+	beyond.part, c.shifted.part = byRange, byShift
+	most := c.unseasonal
+	for _, o := range [...]opinion{beyond, c.shifted} {
+		if o.surprise > most.surprise {
+			most = o
+		}
+	}
+	return most
+}
+
+func (c *autoCore) learn(r Sample, p *pace, _ opinion) {
+	c.beyond.learn(r, p, opinion{})
+	c.season.learn(r, p, c.unseasonal)
+	c.shift.learn(r, p, c.shifted)
+}
+
+func (c *autoCore) explain(r Sample, o opinion, threshold float64, unit string) Evidence {
+	switch o.part {
+	case byRange:
+		return c.beyond.explain(r, o, threshold, unit)
+	case byShift:
+		return c.shift.explain(r, o, threshold, unit)
+	default:
+		return c.season.explain(r, o, threshold, unit)
+	}
+}
+
+// learning ends when the first part can judge.
+func (c *autoCore) learning() bool { return c.beyond.learning() }
+
+func (c *autoCore) append(b []byte) []byte {
+	return c.shift.append(c.season.append(c.beyond.append(b)))
+}
+
+func (c *autoCore) read(r *pack.Reader) {
+	c.beyond.read(r)
+	c.season.read(r)
+	c.shift.read(r)
+}

@@ -1,0 +1,99 @@
+package detect
+
+import (
+	"math"
+	"time"
+
+	"headwater/services/processor/pack"
+)
+
+const (
+	week = 7 * 24 * time.Hour
+	// gapAfter is from how many usual intervals on the time between two readings
+	// is a gap.
+	gapAfter = 4
+	// gapsAccepted is how many gaps in a row are no gaps but a new interval.
+	gapsAccepted = 8
+	// paceMemory is how many intervals the usual one is a mean of.
+	paceMemory = 100
+	// paceLeast is from how many intervals on the usual one is known.
+	paceLeast = 10
+)
+
+// pace knows how often a series reports.
+type pace struct {
+	// usual is the mean interval in nanoseconds, gaps left out, and jitter the
+	// mean distance from it.
+	usual, jitter mean
+	last          int64
+	gaps          int
+	// since is the time since the reading before in nanoseconds, steps the same
+	// in usual intervals, and gap whether that is too long to compare the two.
+	// They are of the reading that is being judged.
+	since, steps float64
+	gap          bool
+}
+
+// begin takes in the time of the reading that is to be judged.
+func (p *pace) begin(at int64) {
+	p.since, p.steps, p.gap = 0, 1, false
+	if p.last == before {
+		return
+	}
+	p.since = float64(at - p.last)
+	if p.usual.n > 0 {
+		p.steps = p.since / p.usual.value
+		p.gap = p.steps > gapAfter
+	}
+}
+
+// end learns the interval that begin took in.
+func (p *pace) end(at int64) {
+	first := p.last == before
+	p.last = at
+	if first {
+		return
+	}
+	if p.gap {
+		if p.gaps++; p.gaps < gapsAccepted {
+			return
+		}
+		p.usual, p.jitter = mean{}, mean{}
+	}
+	p.gaps = 0
+	if p.usual.n > 0 {
+		p.jitter.add(math.Abs(p.since-p.usual.value), 1, paceMemory)
+	}
+	p.usual.add(p.since, 1, paceMemory)
+}
+
+// aWeek is how many readings come in a week.
+func (p *pace) aWeek() float64 { return float64(week) / p.usual.value }
+
+func (p *pace) known() bool { return p.usual.n >= paceLeast }
+
+func (p *pace) append(b []byte) []byte {
+	return pack.Uint(pack.Int(p.jitter.append(p.usual.append(b)), p.last), uint64(p.gaps))
+}
+
+func (p *pace) read(r *pack.Reader) {
+	p.usual.read(r)
+	p.jitter.read(r)
+	p.last, p.gaps = r.Int(), int(min(r.Uint(), gapsAccepted))
+}
+
+// mean is an exponentially weighted mean that begins as the plain one.
+type mean struct {
+	value float64
+	n     float64
+}
+
+// add takes in a value that counts as steps readings, of a memory of so many.
+func (m *mean) add(v, steps, memory float64) {
+	m.n = min(m.n+1, memory)
+	m.value += (v - m.value) * max(steps/(memory+steps), 1/m.n)
+}
+
+func (m *mean) append(b []byte) []byte { return pack.Uint(pack.Float(b, m.value), uint64(m.n)) }
+
+func (m *mean) read(r *pack.Reader) { m.value, m.n = r.Float(), float64(r.Uint()) }

@@ -1,0 +1,139 @@
+package detect
+
+import (
+	"math"
+
+	"headwater/services/processor/pack"
+)
+
+// Range finds values that were never seen before: beyond the greatest or below
+// the least so far.
+//
+// The farther beyond, in parts of the range so far, the less usual. A value
+// seen once widens the range; it narrows again with a half-life of half a year,
+// so that one extreme does not blind it for good.
+type Range struct {
+	Alarms
+}
+
+var _ Detector = (*Range)(nil)
+
+const (
+	// rangeLeast is from how many readings on there is a range.
+	rangeLeast = 30
+	// rangeDoubt is how sure a range of n readings may be: nothing is said to come
+	// more seldom than once in 10 n readings.
+	rangeDoubt, rangeCount = 1, 1 << 32
+	// rangeHalf is the half-life of a range, rangeMemory that of the level to
+	// which it shrinks, in readings.
+	rangeHalf   = 26 * week
+	rangeMemory = 1000
+)
+
+// Validate returns all that is wrong with the parameters, joined.
+func (d *Range) Validate() error { return d.validate("range") }
+
+// Start returns the state of a series that has no readings yet.
+func (d *Range) Start() State { return start(d.Alarms, new(rangeCore)) }
+
+// Read returns the state that Append wrote.
+func (d *Range) Read(r *pack.Reader) State { return resume(d.Alarms, new(rangeCore), r) }
+
+// Bytes is the memory of the state of one series.
+func (d *Range) Bytes() int { return bytesOf(new(rangeCore)) }
+
+// extremes are the least and greatest value so far.
+type extremes struct{ low, high float64 }
+
+func (e *extremes) include(v float64, first bool) {
+	if first {
+		e.low, e.high = v, v
+		return
+	}
+	e.low, e.high = min(e.low, v), max(e.high, v)
+}
+
+func (e *extremes) width() float64 { return e.high - e.low }
+
+// floor is the least scale that means anything: a thousandth of the range.
+func (e *extremes) floor() float64 { return e.width() / 1000 }
+
+// round writes a value to as many digits as the range is known.
+func (e *extremes) round(v float64) string {
+	if step := math.Pow(10, math.Floor(math.Log10(e.width()))-2); step > 0 && math.Abs(v)/step < 1<<52 {
+		v = math.Round(v/step) * step
+	}
+	return number(v)
+}
+
+func (e *extremes) append(b []byte) []byte { return pack.Float(pack.Float(b, e.low), e.high) }
+
+func (e *extremes) read(r *pack.Reader) { e.low, e.high = r.Float(), r.Float() }
+
+type rangeCore struct {
+	extremes
+	level mean
+	// seen counts readings, up to rangeCount.
+	seen float64
+}
+
+func (c *rangeCore) judge(r Sample, _ *pace) opinion {
+	if c.seen < rangeLeast {
+		return opinion{}
+	}
+	over := max(r.Value-c.high, c.low-r.Value)
+	if over <= 0 {
+		return opinion{}
+	}
+	o := opinion{expected: c.level.value, scale: c.width(), deviation: deviation(over, c.width())}
+	// What a few readings have not shown may still be common.
+	most := math.Log10(c.seen) + rangeDoubt
+	o.surprise = min(2+2*math.Log10(1+100*o.deviation), most, maxSurprise)
+	return o
+}
+
+func (c *rangeCore) learn(r Sample, p *pace, _ opinion) {
+	c.level.add(r.Value, 1, rangeMemory)
+	if c.seen > 0 {
+		shrink := min(p.since/float64(rangeHalf)*math.Ln2, 0.5)
+		c.low += (c.level.value - c.low) * shrink
+		c.high += (c.level.value - c.high) * shrink
+	}
+	c.include(r.Value, c.seen == 0)
+	c.seen = min(c.seen+1, rangeCount)
+}
+
+func (c *rangeCore) explain(r Sample, o opinion, threshold float64, unit string) Evidence {
+	allowed := (math.Pow(10, (threshold-2)/2) - 1) / 100 * o.scale
+	side := "higher"
+	if r.Value < c.low {
+		side = "lower"
+	}
+	return Evidence{
+		Baseline: c.level.value, Low: c.low - allowed, High: c.high + allowed,
+		Sentence: quantity(r.Value, unit) + ": " + side + " than ever seen, " + c.round(c.low) + " to " + c.round(c.high),
+	}
+}
+
+func (c *rangeCore) learning() bool { return c.seen < rangeLeast }
+
+func (c *rangeCore) append(b []byte) []byte {
+	return pack.Uint(c.level.append(c.extremes.append(b)), uint64(c.seen))
+}
+
+func (c *rangeCore) read(r *pack.Reader) {
+	c.extremes.read(r)
+	c.level.read(r)
+	c.seen = float64(min(r.Uint(), rangeCount))
+}
+
+// direction says which way a value differs.
+func direction(v, expected float64) string {
+	if v < expected {
+		return "below"
+	}
+	return "above"
+}
+
+// apart is the distance of two numbers, which may be of the largest.
+func apart(a, b float64) float64 { return min(math.Abs(a-b), math.MaxFloat64) }

@@ -1,0 +1,98 @@
+package detect
+
+import (
+	"math"
+
+	"headwater/services/processor/pack"
+)
+
+// Shift finds a level that has moved and stays moved: a set point that was
+// changed, a machine that slowly fails. It compares the mean of the last dozen
+// readings with that of the last thousand.
+type Shift struct {
+	Alarms
+}
+
+var _ Detector = (*Shift)(nil)
+
+// shortMemory and longMemory are the two means, in usual intervals.
+const shortMemory, longMemory = 12, 1000
+
+// Validate returns all that is wrong with the parameters, joined.
+func (d *Shift) Validate() error { return d.validate("shift") }
+
+// Start returns the state of a series that has no readings yet.
+func (d *Shift) Start() State { return start(d.Alarms, new(shiftCore)) }
+
+// Read returns the state that Append wrote.
+func (d *Shift) Read(r *pack.Reader) State { return resume(d.Alarms, new(shiftCore), r) }
+
+// Bytes is the memory of the state of one series.
+func (d *Shift) Bytes() int { return bytesOf(new(shiftCore)) }
+
+type shiftCore struct {
+	extremes    extremes
+	short, long mean
+	spread      mean
+	tail        tail
+}
+
+// next is what the short mean becomes with the reading.
+func (c *shiftCore) next(r Sample, p *pace) mean {
+	short := c.short
+	if p.gap {
+		short = mean{}
+	}
+	short.add(r.Value, p.steps, shortMemory)
+	return short
+}
+
+func (c *shiftCore) judge(r Sample, p *pace) opinion {
+	if c.long.n == 0 {
+		return opinion{}
+	}
+	o := opinion{expected: c.long.value, scale: max(c.spread.value, c.extremes.floor())}
+	short := c.next(r, p)
+	if short.n >= shortMemory {
+		o.deviation = deviation(short.value-o.expected, o.scale)
+		o.surprise = c.tail.surprise(o.deviation)
+	}
+	return o
+}
+
+func (c *shiftCore) learn(r Sample, p *pace, o opinion) {
+	first := c.long.n == 0
+	c.short = c.next(r, p)
+	if !first {
+		if c.short.n >= shortMemory {
+			c.tail.learn(o.deviation)
+		}
+		c.spread.add(clip(r.Value-o.expected, o.scale), 1, longMemory)
+	}
+	c.extremes.include(r.Value, first)
+	c.long.add(r.Value, min(p.steps, gapAfter), longMemory)
+}
+
+func (c *shiftCore) explain(r Sample, o opinion, threshold float64, unit string) Evidence {
+	allowed := c.tail.beyond(threshold) * o.scale
+	level := o.expected + math.Copysign(o.deviation*o.scale, r.Value-o.expected)
+	return Evidence{
+		Baseline: o.expected, Low: o.expected - allowed, High: o.expected + allowed,
+		Sentence: quantity(r.Value, unit) + ": the level has moved to " + number(level) + ", " + number(o.deviation*o.scale) +
+			" " + direction(r.Value, o.expected) + " what it was",
+	}
+}
+
+func (c *shiftCore) learning() bool { return c.tail.learning() }
+
+func (c *shiftCore) append(b []byte) []byte {
+	return c.tail.append(c.spread.append(c.long.append(c.short.append(c.extremes.append(b)))))
+}
+
+func (c *shiftCore) read(r *pack.Reader) {
+	c.extremes.read(r)
+	c.short.read(r)
+	c.long.read(r)
+	c.spread.read(r)
+	c.tail.read(r)
+}

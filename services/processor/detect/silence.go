@@ -1,0 +1,162 @@
+package detect
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"time"
+
+	"headwater/services/processor/pack"
+)
+
+// Silence finds series that have stopped to report. It opens by the clock, with
+// no new reading, and closes with the next one. How often a series reports, and
+// how regularly, is learned: nothing is missed before three usual intervals have
+// passed.
+type Silence struct {
+	// FalseAlarms is as in Alarms.
+	FalseAlarms float64
+}
+
+var _ Detector = (*Silence)(nil)
+
+const (
+	// silenceLeast is the shortest silence in usual intervals.
+	silenceLeast = 3
+	// jitterTail turns the mean distance from the usual interval into the mean of
+	// an exponential law; gaps are left out of it.
+	jitterTail = 1.4
+)
+
+// Validate returns all that is wrong with the parameters, joined.
+func (d *Silence) Validate() error {
+	if !(d.FalseAlarms > 0) || d.FalseAlarms > 1000 {
+		return fmt.Errorf("silence: false alarms must be above 0 and at most 1000 a week")
+	}
+	return nil
+}
+
+// Start returns the state of a series that has no readings yet.
+func (d *Silence) Start() State { return &silenceState{silence: d, pace: pace{last: before}} }
+
+// Bytes is the memory of the state of one series.
+func (d *Silence) Bytes() int { return int(reflect.TypeFor[silenceState]().Size()) }
+
+// Read returns the state that Append wrote.
+func (d *Silence) Read(r *pack.Reader) State {
+	s := &silenceState{silence: d}
+	s.pace.read(r)
+	s.value, s.start, s.told = r.Float(), r.Int(), r.Bool()
+	s.longest, s.ago = r.Int(), int(min(r.Uint(), holdOff+1))
+	return s
+}
+
+type silenceState struct {
+	silence *Silence
+	pace    pace
+	// value is that of the last reading.
+	value float64
+	start int64
+	told  bool
+	// longest is the last silence that was told, ago how many readings came since:
+	// for holdOff of them only a longer one is news.
+	longest int64
+	ago     int
+	score   float64
+}
+
+// Append appends the state to b.
+func (s *silenceState) Append(b []byte) []byte {
+	b = pack.Bool(pack.Int(pack.Float(s.pace.append(b), s.value), s.start), s.told)
+	return pack.Uint(pack.Int(b, s.longest), uint64(min(s.ago, holdOff+1)))
+}
+
+// Open is 1 while the series is silent.
+func (s *silenceState) Open() float64 {
+	if s.told {
+		return 1
+	}
+	return 0
+}
+
+// Score is above 0 for a reading that ends a silence.
+func (s *silenceState) Score() float64 { return s.score }
+
+// Learning reports whether it is not known how often the series reports.
+func (s *silenceState) Learning() bool { return !s.pace.known() }
+
+// allowed is how long the series may be silent, in nanoseconds.
+func (s *silenceState) allowed() int64 {
+	usual := s.pace.usual.value
+	bearable := math.Log(max(s.pace.aWeek()/s.silence.FalseAlarms, 1))
+	allowed := max(usual*silenceLeast, usual+jitterTail*s.pace.jitter.value*bearable)
+	return int64(min(allowed, float64(Never/4)))
+}
+
+// Due is when the series has been silent for too long.
+func (s *silenceState) Due() int64 {
+	if s.told || !s.pace.known() {
+		return Never
+	}
+	allowed := s.allowed()
+	if s.ago <= holdOff {
+		allowed = max(allowed, s.longest)
+	}
+	// At the very end a reading may still come.
+	return s.pace.last + allowed + 1
+}
+
+// Observe ends a silence.
+func (s *silenceState) Observe(r Sample, unit string, out []Verdict) []Verdict {
+	if !r.follows(s.pace.last) {
+		return out
+	}
+	out = s.Tick(r.Time, unit, out)
+	s.score = 0
+	s.ago = min(s.ago+1, holdOff+1)
+	if s.told {
+		surprise := math.Log10(max(s.pace.aWeek()/s.silence.FalseAlarms, 100))
+		s.score = min(surprise*float64(r.Time-s.pace.last)/float64(s.allowed())/10, 1)
+		s.longest, s.ago = r.Time-s.pace.last, 0
+		out = append(out, s.closed(r.Time, Sample{Time: r.Time, Value: r.Value}, quantity(r.Value, unit)+": back after "+elapsed(s.pace.last, r.Time)))
+	}
+	s.value = r.Value
+	s.pace.begin(r.Time)
+	s.pace.end(r.Time)
+	return out
+}
+
+// Tick opens an episode when the series has been silent for too long.
+func (s *silenceState) Tick(now int64, unit string, out []Verdict) []Verdict {
+	due := s.Due()
+	if due > now {
+		return out
+	}
+	s.told, s.start = true, due
+	v := s.verdict(Open, due, Sample{Time: s.pace.last, Value: s.value})
+	v.Evidence.Score = 1
+	v.Evidence.Sentence = "no reading for " + elapsed(s.pace.last, due-1) + "; the last was " + quantity(s.value, unit) +
+		", and one every " + span(time.Duration(s.pace.usual.value)) + " is usual"
+	return append(out, v)
+}
+
+// Stop closes the open episode for a reason of the caller's.
+func (s *silenceState) Stop(now int64, reason string, out []Verdict) []Verdict {
+	if s.told {
+		out = append(out, s.closed(max(now, s.start), Sample{Time: s.pace.last, Value: s.value}, reason))
+	}
+	return out
+}
+
+func (s *silenceState) closed(at int64, r Sample, sentence string) Verdict {
+	v := s.verdict(Close, at, r)
+	v.Evidence.Sentence = sentence
+	s.told = false
+	return v
+}
+
+func (s *silenceState) verdict(phase Phase, at int64, r Sample) Verdict {
+	return Verdict{Phase: phase, Start: s.start, Time: at, Evidence: Evidence{
+		Value: r.Value, Baseline: s.value, Low: math.Inf(-1), High: math.Inf(1), Samples: []Sample{r},
+	}}
+}

@@ -1,0 +1,123 @@
+package detect
+
+import (
+	"math"
+
+	"headwater/services/processor/pack"
+)
+
+// Stuck finds sensors that give the same value again and again: frozen, cut off,
+// replaced by a constant. How long a value usually stays the same is learned for
+// each series, from thirty such runs on; a series that hardly ever changes is
+// never judged.
+type Stuck struct {
+	Alarms
+}
+
+var _ Detector = (*Stuck)(nil)
+
+const (
+	// runsLeast is from how many runs on the usual one is known, runsMemory how
+	// many it is a mean of.
+	runsLeast, runsMemory = 30, 200
+	// runLeast is the shortest usual run: that values repeat is never quite new.
+	runLeast = 0.05
+)
+
+// Validate returns all that is wrong with the parameters, joined.
+func (d *Stuck) Validate() error { return d.validate("stuck") }
+
+// Start returns the state of a series that has no readings yet.
+func (d *Stuck) Start() State { return start(d.Alarms, new(stuckCore)) }
+
+// Read returns the state that Append wrote.
+func (d *Stuck) Read(r *pack.Reader) State { return resume(d.Alarms, new(stuckCore), r) }
+
+// Bytes is the memory of the state of one series.
+func (d *Stuck) Bytes() int { return bytesOf(new(stuckCore)) }
+
+type stuckCore struct {
+	any bool
+	// last is the first reading of the run, run how many have repeated it since.
+	last Sample
+	run  float64
+	// step is the smallest change seen.
+	step float64
+	// runs and squares are the means of the runs and of their squares.
+	runs, squares mean
+}
+
+// repeats reports whether the reading says what the one before said.
+func (c *stuckCore) repeats(r Sample) bool {
+	return math.Abs(r.Value-c.last.Value) < c.step/2 || r.Value == c.last.Value
+}
+
+// usual is the mean of the runs that a series would have which, at each reading,
+// changes with the same probability; of the two that mean and deviation of the
+// runs stand for, the longer.
+func (c *stuckCore) usual() float64 {
+	variance := max(c.squares.value-c.runs.value*c.runs.value, 0)
+	return max(c.runs.value, (math.Sqrt(1+4*variance)-1)/2, runLeast)
+}
+
+// each is the surprise of one more repetition.
+func (c *stuckCore) each() float64 {
+	usual := c.usual()
+	return math.Log10((1 + usual) / usual)
+}
+
+func (c *stuckCore) judge(r Sample, p *pace) opinion {
+	if c.learning() {
+		return opinion{}
+	}
+	if !c.any || p.gap || !c.repeats(r) {
+		return opinion{over: true}
+	}
+	each := c.each()
+	return opinion{
+		surprise: min((c.run+1)*each, maxSurprise), expected: c.last.Value, scale: c.usual(), deviation: c.run + 1,
+	}
+}
+
+func (c *stuckCore) learn(r Sample, p *pace, _ opinion) {
+	switch {
+	case !c.any || p.gap:
+		c.run = 0
+	case c.repeats(r):
+		c.run++
+		return
+	default:
+		if change := math.Abs(r.Value - c.last.Value); c.step == 0 || change < c.step {
+			c.step = change
+		}
+		run := c.run
+		if !c.learning() {
+			run = min(run, math.Ceil(maxSurprise/c.each()))
+		}
+		c.runs.add(run, 1, runsMemory)
+		c.squares.add(run*run, 1, runsMemory)
+		c.run = 0
+	}
+	c.last, c.any = r, true
+}
+
+func (c *stuckCore) explain(r Sample, o opinion, _ float64, unit string) Evidence {
+	return Evidence{
+		Baseline: c.last.Value, Low: math.Inf(-1), High: math.Inf(1),
+		Sentence: quantity(r.Value, unit) + " " + number(o.deviation+1) + " times in a row, for " + elapsed(c.last.Time, r.Time) +
+			"; " + number(math.Round(1+o.scale)) + " is usual",
+	}
+}
+
+func (c *stuckCore) learning() bool { return c.runs.n < runsLeast }
+
+func (c *stuckCore) append(b []byte) []byte {
+	b = pack.Float(appendSample(pack.Bool(b, c.any), c.last), c.run)
+	return c.squares.append(c.runs.append(pack.Float(b, c.step)))
+}
+
+func (c *stuckCore) read(r *pack.Reader) {
+	c.any, c.last, c.run, c.step = r.Bool(), readSample(r), r.Float(), r.Float()
+	c.runs.read(r)
+	c.squares.read(r)
+}

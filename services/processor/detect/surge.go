@@ -1,0 +1,155 @@
+package detect
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"headwater/services/processor/pack"
+)
+
+// Surge finds values that change faster than is usual for their series: a door
+// left open, a bad reading. It is Rate for people who do not know how fast is
+// too fast.
+//
+// The change over the last three readings, per time, is compared with what it
+// usually is. Nothing is compared across a gap.
+type Surge struct {
+	Alarms
+	// Direction says which changes count.
+	Direction Direction
+}
+
+// Direction is which way a value goes.
+type Direction uint8
+
+const (
+	// Both is up and down.
+	Both Direction = iota
+	// Up counts rises only.
+	Up
+	// Down counts falls only.
+	Down
+)
+
+var _ Detector = (*Surge)(nil)
+
+// surgeLag is over how many readings a change is measured, surgeMemory how many
+// changes the usual one is a mean of.
+const surgeLag, surgeMemory = 3, 1000
+
+// Validate returns all that is wrong with the parameters, joined.
+func (d *Surge) Validate() error {
+	if d.Direction > Down {
+		return fmt.Errorf("surge: %d is no direction", d.Direction)
+	}
+	return d.validate("surge")
+}
+
+// Start returns the state of a series that has no readings yet.
+func (d *Surge) Start() State { return start(d.Alarms, &surgeCore{direction: d.Direction}) }
+
+// Read returns the state that Append wrote.
+func (d *Surge) Read(r *pack.Reader) State {
+	return resume(d.Alarms, &surgeCore{direction: d.Direction}, r)
+}
+
+// Bytes is the memory of the state of one series.
+func (d *Surge) Bytes() int { return bytesOf(new(surgeCore)) }
+
+type surgeCore struct {
+	direction Direction
+	// lags are the last readings, oldest first.
+	lags     [surgeLag]Sample
+	n        int
+	extremes extremes
+	any      bool
+	scale    mean
+	tail     tail
+}
+
+// change returns the change a second.
+func (c *surgeCore) change(r Sample) float64 {
+	return (r.Value - c.lags[0].Value) / time.Duration(r.Time-c.lags[0].Time).Seconds()
+}
+
+func (c *surgeCore) judge(r Sample, p *pace) opinion {
+	if c.n < surgeLag || p.gap {
+		return opinion{}
+	}
+	change := c.change(r)
+	// The scale is no less than a thousandth of the range in the usual time.
+	least := c.extremes.floor() / (surgeLag * time.Duration(p.usual.value).Seconds())
+	o := opinion{expected: c.lags[0].Value, scale: max(c.scale.value, least)}
+	if c.direction == Up && change < 0 || c.direction == Down && change > 0 {
+		change = 0
+	}
+	o.deviation = deviation(change, o.scale)
+	o.surprise = c.tail.surprise(o.deviation)
+	return o
+}
+
+func (c *surgeCore) learn(r Sample, p *pace, o opinion) {
+	switch {
+	case p.gap:
+		c.n = 0
+	case c.n == surgeLag:
+		c.tail.learn(o.deviation)
+		c.scale.add(clip(c.change(r), o.scale), 1, surgeMemory)
+	}
+	c.extremes.include(r.Value, !c.any)
+	c.any = true
+	if c.n == surgeLag {
+		copy(c.lags[:], c.lags[1:])
+		c.n--
+	}
+	c.lags[c.n] = r
+	c.n++
+}
+
+func (c *surgeCore) explain(r Sample, o opinion, threshold float64, unit string) Evidence {
+	base := c.lags[0]
+	in := time.Duration(r.Time - base.Time)
+	usual := min(o.scale*in.Seconds(), math.MaxFloat64)
+	allowed := min(c.tail.beyond(threshold)*usual, math.MaxFloat64)
+	verb := "rose"
+	if r.Value < base.Value {
+		verb = "fell"
+	}
+	e := Evidence{
+		Baseline: base.Value, Low: math.Inf(-1), High: math.Inf(1),
+		Sentence: quantity(r.Value, unit) + ": " + verb + " " + quantity(apart(r.Value, base.Value), unit) + " in " + span(in) +
+			"; " + number(usual) + " is usual",
+	}
+	if c.direction != Up {
+		e.Low = base.Value - allowed
+	}
+	if c.direction != Down {
+		e.High = base.Value + allowed
+	}
+	return e
+}
+
+func (c *surgeCore) learning() bool { return c.tail.learning() }
+
+func (c *surgeCore) append(b []byte) []byte {
+	b = pack.Uint(b, uint64(c.n))
+	for _, s := range c.lags[:c.n] {
+		b = appendSample(b, s)
+	}
+	return c.tail.append(c.scale.append(pack.Bool(c.extremes.append(b), c.any)))
+}
+
+func (c *surgeCore) read(r *pack.Reader) {
+	if c.n = r.Count(); c.n > surgeLag {
+		r.Fail()
+		c.n = 0
+	}
+	for i := range c.n {
+		c.lags[i] = readSample(r)
+	}
+	c.extremes.read(r)
+	c.any = r.Bool()
+	c.scale.read(r)
+	c.tail.read(r)
+}

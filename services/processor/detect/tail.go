@@ -1,0 +1,195 @@
+package detect
+
+import (
+	"math"
+
+	"headwater/services/processor/pack"
+)
+
+const (
+	// tailBuckets divide deviations from 2^tailFrom on, tailParts an octave.
+	tailBuckets = 160
+	tailFrom    = -12
+	tailParts   = 4
+	// tailLeast is from how many deviations on there are probabilities.
+	tailLeast = 60
+	// tailHalf is in how many deviations the weight of an old one halves.
+	tailHalf = 5000
+	// tailRescale bounds the weights, which grow instead of the old ones
+	// shrinking. It is a power of two, so that rescaling rounds nothing.
+	tailRescale = 1 << 12
+	// tailPart of the deviations, but at least tailCount of them, are taken for
+	// the tail that is a Pareto law.
+	tailPart  = 0.03
+	tailCount = 8
+	// The slope of the law begins as if slopePrior deviations had shown the slope
+	// slopePrior, and stays between the other two.
+	slopePrior, slopeLeast, slopeMost = 3, 1, 12
+	// maxSurprise bounds -log10 p.
+	maxSurprise = 5
+	// maxDeviation bounds deviations, which so stay finite.
+	maxDeviation = 1e9
+)
+
+// tailGrowth is by how much a deviation weighs more than the one before it.
+var tailGrowth = math.Exp2(1.0 / tailHalf)
+
+// octaves holds the middle of each bucket as a power of two.
+var octaves = func() (o [tailBuckets]float64) {
+	for i := range o {
+		o[i] = math.Log2(bucketFrom(i) * (1 + 0.5/float64(tailParts+i%tailParts)))
+	}
+	return o
+}()
+
+// tail learns how often a series deviates by how much, and so turns deviations
+// into probabilities: what is rare for one series may be common for another.
+// The deviations lie in a histogram on a logarithmic axis; beyond its upper end
+// a Pareto law stands in, fitted to the largest ones.
+type tail struct {
+	weights [tailBuckets]float32
+	// total is the sum of the weights, point the weight of the next deviation.
+	total, point float64
+	// top is the highest bucket that holds something.
+	top int32
+	// seen counts deviations, up to tailLeast.
+	seen int32
+}
+
+// bucketFrom is the lower end of the bucket.
+func bucketFrom(i int) float64 {
+	return math.Ldexp(1+float64(i%tailParts)/tailParts, tailFrom+i/tailParts)
+}
+
+// bucket returns where a deviation of 0 to maxDeviation belongs.
+func bucket(deviation float64) int {
+	bits := math.Float64bits(deviation)
+	octave := int(bits>>52) - 1023 - tailFrom
+	if octave < 0 {
+		return 0
+	}
+	return min(octave*tailParts+int(bits>>50&(tailParts-1)), tailBuckets-1)
+}
+
+// surprise returns -log10 of the share of deviations that are as large, 0 while
+// too few are known.
+func (t *tail) surprise(deviation float64) float64 {
+	if t.seen < tailLeast {
+		return 0
+	}
+	b := bucket(deviation)
+	above := 0.0
+	for i := b + 1; i <= int(t.top); i++ {
+		above += float64(t.weights[i])
+	}
+	from := bucketFrom(b)
+	upper := bucketFrom(b + 1)
+	own := min(max((upper-deviation)/(upper-from), 0), 1)
+	p := (above + own*float64(t.weights[b]) + t.point/2) / (t.total + t.point)
+	if p < tailPart {
+		if q, ok := t.pareto(deviation); ok {
+			p = q
+		}
+	}
+	return min(max(-math.Log10(p), 0), maxSurprise)
+}
+
+// pareto returns the share of deviations beyond one in the tail, if it is that
+// far out.
+func (t *tail) pareto(deviation float64) (float64, bool) {
+	enough := max(tailPart*t.total, tailCount*t.point)
+	weight, begin := 0.0, int(t.top)
+	for ; begin > 0; begin-- {
+		if weight += float64(t.weights[begin]); weight >= enough {
+			break
+		}
+	}
+	from := bucketFrom(begin)
+	if deviation <= from {
+		return 0, false
+	}
+	start := math.Log2(from)
+	sum := 0.0
+	for i := begin; i <= int(t.top); i++ {
+		sum += float64(t.weights[i]) * (octaves[i] - start)
+	}
+	points := weight / t.point
+	slope := (points + slopePrior) / (sum/t.point*math.Ln2 + slopePrior/float64(slopePrior))
+	slope = min(max(slope, slopeLeast), slopeMost)
+	return (weight + t.point/2) / (t.total + t.point) * math.Pow(deviation/from, -slope), true
+}
+
+// beyond returns the smallest deviation of that surprise or more.
+func (t *tail) beyond(surprise float64) float64 {
+	low, high := 0.0, maxDeviation
+	for range 60 {
+		middle := math.Sqrt(max(low, 1e-6) * high)
+		if t.surprise(middle) >= surprise {
+			high = middle
+		} else {
+			low = middle
+		}
+	}
+	return high
+}
+
+// learn adds a deviation.
+func (t *tail) learn(deviation float64) {
+	if t.point == 0 {
+		t.point = 1
+	}
+	b := bucket(deviation)
+	t.weights[b] += float32(t.point)
+	t.total += t.point
+	t.top = max(t.top, int32(b))
+	t.seen = min(t.seen+1, tailLeast)
+	if t.point *= tailGrowth; t.point < tailRescale {
+		return
+	}
+	t.top = 0
+	for i := range t.weights {
+		if t.weights[i] /= tailRescale; t.weights[i] > 0 {
+			t.top = int32(i)
+		}
+	}
+	t.total /= tailRescale
+	t.point /= tailRescale
+}
+
+func (t *tail) learning() bool { return t.seen < tailLeast }
+
+func (t *tail) append(b []byte) []byte {
+	b = appendSmall(b, t.weights[:t.top+1])
+	return pack.Uint(pack.Float(pack.Float(b, t.total), t.point), uint64(t.seen))
+}
+
+func (t *tail) read(r *pack.Reader) {
+	t.top = int32(readSmall(r, t.weights[:])) - 1
+	t.total, t.point, t.seen = r.Float(), r.Float(), int32(min(r.Uint(), tailLeast))
+	if t.top < 0 {
+		t.top = 0
+		r.Fail()
+	}
+}
+
+// appendSmall appends values of half precision, of which many may be 0.
+func appendSmall(b []byte, values []float32) []byte {
+	b = pack.Uint(b, uint64(len(values)))
+	for _, v := range values {
+		b = pack.Uint(b, uint64(math.Float32bits(v)))
+	}
+	return b
+}
+
+// readSmall reads what appendSmall wrote and returns how many values it were.
+func readSmall(r *pack.Reader, into []float32) int {
+	n := r.Count()
+	if n > len(into) {
+		r.Fail()
+		return 0
+	}
+	for i := range n {
+		into[i] = math.Float32frombits(uint32(r.Uint()))
+	}
+	return n
+}

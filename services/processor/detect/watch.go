@@ -1,0 +1,295 @@
+package detect
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"time"
+
+	"headwater/services/processor/pack"
+)
+
+const (
+	// DefaultFalseAlarms is what people bear: one false alarm of a series in ten
+	// weeks.
+	DefaultFalseAlarms = 0.1
+	// DefaultSilence closes an episode whose series is not heard of.
+	DefaultSilence = 6 * time.Hour
+
+	// quietReadings without anything unusual close an episode.
+	quietReadings = 12
+	// holdOff is for how many readings only something more unusual is news.
+	holdOff = 100
+	// leastSurprise is below any threshold.
+	leastSurprise = 2
+	// recentSamples are kept for evidence.
+	recentSamples = 3
+	// largest bounds the values that enter a state, so that no difference or sum
+	// of two is infinite.
+	largest = 1e300
+	// outlier is how many times the usual a deviation may count when it is
+	// learned.
+	outlier = 100
+)
+
+// Alarms are the parameters of every detector that learns what is usual.
+type Alarms struct {
+	// FalseAlarms is how many a series may raise a week while nothing is wrong
+	// with it: above 0, at most 1000. Those of several detectors add up.
+	FalseAlarms float64
+	// Silence closes an episode whose series has no reading for that long.
+	Silence time.Duration
+}
+
+// DefaultAlarms returns the parameters for people who gave none.
+func DefaultAlarms() Alarms {
+	return Alarms{FalseAlarms: DefaultFalseAlarms, Silence: DefaultSilence}
+}
+
+func (a Alarms) validate(name string) error {
+	var errs []error
+	if !(a.FalseAlarms > 0) || a.FalseAlarms > 1000 {
+		errs = append(errs, fmt.Errorf("%s: false alarms must be above 0 and at most 1000 a week", name))
+	}
+	if a.Silence <= 0 {
+		errs = append(errs, fmt.Errorf("%s: silence must be above 0", name))
+	}
+	return errors.Join(errs...)
+}
+
+// opinion is what a core says of a reading.
+type opinion struct {
+	// surprise is -log10 of how seldom such a reading comes; 0 while learning.
+	surprise float64
+	// expected is the usual value, scale the usual distance from it, deviation
+	// how many times that the reading is away.
+	expected, scale, deviation float64
+	// part tells which of several ways of looking it is.
+	part int
+	// over says that what was unusual is certainly over.
+	over bool
+}
+
+// core is what tells one kind of detector from another.
+type core interface {
+	// judge says how unusual the reading is, by what is known before it. It
+	// changes nothing.
+	judge(r Sample, p *pace) opinion
+	// learn takes in the reading and what was thought of it.
+	learn(r Sample, p *pace, o opinion)
+	// explain returns baseline, band and sentence for a reading that surprises by
+	// the threshold or more. It is called before learn.
+	explain(r Sample, o opinion, threshold float64, unit string) Evidence
+	learning() bool
+	append(b []byte) []byte
+	read(r *pack.Reader)
+}
+
+// watch turns what a core says of readings into episodes.
+type watch struct {
+	alarms  Alarms
+	core    core
+	pace    pace
+	recent  [recentSamples]Sample
+	n       int
+	score   float64
+	held    hold
+	episode episode
+}
+
+// hold lets a surprise pass that is the first for holdOff readings, or greater
+// than the last that passed.
+type hold struct {
+	last float64
+	ago  int
+}
+
+func (h *hold) pass(surprise float64) float64 {
+	if h.ago++; surprise <= 0 || h.ago <= holdOff && surprise <= h.last {
+		return 0
+	}
+	h.ago, h.last = 0, surprise
+	return surprise
+}
+
+// episode is open while told is above 0.
+type episode struct {
+	start int64
+	// peak is the most unusual reading.
+	peak Sample
+	// told is the score that was told last, most that of the peak.
+	told, most float64
+	// quiet counts readings with nothing unusual.
+	quiet int
+	// evidence is that of the peak, for the verdict that closes.
+	baseline, low, high float64
+}
+
+func start(a Alarms, c core) State { return &watch{alarms: a, core: c, pace: pace{last: before}} }
+
+// bytesOf is the memory of a watch with its core.
+func bytesOf(c core) int {
+	return int(reflect.TypeFor[watch]().Size()) + int(reflect.TypeOf(c).Elem().Size())
+}
+
+// resume reads what Append wrote.
+func resume(a Alarms, c core, r *pack.Reader) State {
+	w := &watch{alarms: a, core: c}
+	w.pace.read(r)
+	w.n = r.Count()
+	if w.n > recentSamples {
+		r.Fail()
+		w.n = 0
+	}
+	for i := range w.n {
+		w.recent[i] = readSample(r)
+	}
+	w.held = hold{last: r.Float(), ago: int(min(r.Uint(), holdOff+1))}
+	if e := &w.episode; r.Bool() {
+		*e = episode{
+			start: r.Int(), peak: readSample(r), told: r.Float(), most: r.Float(), quiet: int(min(r.Uint(), holdOff)),
+			baseline: r.Float(), low: r.Float(), high: r.Float(),
+		}
+	}
+	c.read(r)
+	return w
+}
+
+// Append appends the state to b.
+func (w *watch) Append(b []byte) []byte {
+	b = pack.Uint(w.pace.append(b), uint64(w.n))
+	for _, s := range w.recent[:w.n] {
+		b = appendSample(b, s)
+	}
+	b = pack.Uint(pack.Float(b, w.held.last), uint64(min(w.held.ago, holdOff+1)))
+	e := &w.episode
+	b = pack.Bool(b, e.told > 0)
+	if e.told > 0 {
+		b = appendSample(pack.Int(b, e.start), e.peak)
+		b = pack.Uint(pack.Float(pack.Float(b, e.told), e.most), uint64(e.quiet))
+		b = pack.Float(pack.Float(pack.Float(b, e.baseline), e.low), e.high)
+	}
+	return w.core.append(b)
+}
+
+// Open returns the score that was told last of the open episode, or 0.
+func (w *watch) Open() float64 { return w.episode.told }
+
+// Score is a tenth of -log10 p of the last reading, 0 while a greater one is
+// news.
+func (w *watch) Score() float64 { return w.score }
+
+// Learning reports whether too little is known of the series.
+func (w *watch) Learning() bool { return !w.pace.known() || w.core.learning() }
+
+// Due is when the series of an open episode is silent.
+func (w *watch) Due() int64 {
+	if w.episode.told == 0 {
+		return Never
+	}
+	return w.pace.last + int64(w.alarms.Silence)
+}
+
+// Observe judges the next reading, then learns from it.
+func (w *watch) Observe(r Sample, unit string, out []Verdict) []Verdict {
+	if !r.follows(w.pace.last) {
+		return out
+	}
+	out = w.Tick(r.Time, unit, out)
+	tamed := Sample{Time: r.Time, Value: min(max(r.Value, -largest), largest)}
+	w.pace.begin(r.Time)
+	o := w.core.judge(tamed, &w.pace)
+	w.remember(r)
+	news := w.held.pass(o.surprise)
+	w.score = min(news/10, 1)
+	switch {
+	case w.episode.told > 0:
+		out = w.follow(r, o, unit, out)
+	case news >= leastSurprise && w.pace.known():
+		if threshold := w.threshold(); news >= threshold {
+			w.episode = episode{start: r.Time}
+			out = append(out, w.tell(Open, r, o, threshold, unit))
+		}
+	}
+	w.core.learn(tamed, &w.pace, o)
+	w.pace.end(r.Time)
+	return out
+}
+
+// threshold is the surprise that comes as often as there may be false alarms.
+func (w *watch) threshold() float64 {
+	return max(math.Log10(w.pace.aWeek()/w.alarms.FalseAlarms), leastSurprise)
+}
+
+// remember keeps the reading for evidence.
+func (w *watch) remember(r Sample) {
+	if w.n < recentSamples {
+		w.recent[w.n] = r
+		w.n++
+		return
+	}
+	copy(w.recent[:], w.recent[1:])
+	w.recent[recentSamples-1] = r
+}
+
+// follow judges a reading while an episode is open.
+func (w *watch) follow(r Sample, o opinion, unit string, out []Verdict) []Verdict {
+	threshold, e := w.threshold(), &w.episode
+	if o.surprise < threshold {
+		if e.quiet++; e.quiet >= quietReadings || o.over {
+			sentence := quantity(r.Value, unit) + ": back to what is usual after " + elapsed(e.start, r.Time)
+			if !o.over {
+				sentence += "; farthest was " + quantity(e.peak.Value, unit)
+			}
+			out = append(out, w.close(r.Time, r, sentence))
+		}
+		return out
+	}
+	e.quiet = 0
+	score := ratio(o.surprise, threshold)
+	if score > e.most {
+		e.most, e.peak = score, r
+	}
+	if score >= e.told*telling {
+		out = append(out, w.tell(Update, r, o, threshold, unit))
+	}
+	return out
+}
+
+// tell makes the verdict of an episode that opens or gets worse.
+func (w *watch) tell(phase Phase, r Sample, o opinion, threshold float64, unit string) Verdict {
+	e := &w.episode
+	e.told = ratio(o.surprise, threshold)
+	e.most, e.peak = e.told, r
+	evidence := w.core.explain(r, o, threshold, unit)
+	e.baseline, e.low, e.high = evidence.Baseline, evidence.Low, evidence.High
+	evidence.Value, evidence.Score, evidence.Samples = r.Value, e.told, thin(w.recent[:w.n])
+	return Verdict{Phase: phase, Start: e.start, Time: r.Time, Evidence: evidence}
+}
+
+// Tick closes an episode whose series is silent.
+func (w *watch) Tick(now int64, unit string, out []Verdict) []Verdict {
+	if due := w.Due(); due <= now {
+		last := w.recent[w.n-1]
+		out = append(out, w.close(due, last, silent(w.alarms.Silence, last, unit)))
+	}
+	return out
+}
+
+// Stop closes the open episode for a reason of the caller's.
+func (w *watch) Stop(now int64, reason string, out []Verdict) []Verdict {
+	if w.episode.told > 0 {
+		out = append(out, w.close(max(now, w.pace.last), w.recent[w.n-1], reason))
+	}
+	return out
+}
+
+func (w *watch) close(at int64, r Sample, sentence string) Verdict {
+	e := w.episode
+	w.episode = episode{}
+	samples := distinct(Sample{Time: e.peak.Time, Value: e.peak.Value}, r)
+	return Verdict{Phase: Close, Start: e.start, Time: at, Evidence: Evidence{
+		Value: r.Value, Baseline: e.baseline, Low: e.low, High: e.high, Samples: samples, Sentence: sentence,
+	}}
+}
