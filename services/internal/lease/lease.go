@@ -301,7 +301,7 @@ func (r *run) greet(ctx context.Context) error {
 // leave says that this worker has gone. That comes before its lanes are free,
 // else the others would leave them to it.
 func (r *run) leave(ctx context.Context) error {
-	if r.workers == nil {
+	if r.workers == nil || r.view == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.view.ttl/beats)

@@ -1,0 +1,378 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Client is the connection of one process to the cluster. Methods of JetStream
+// that lanes and leases don't call panic.
+type Client struct {
+	// JetStream is nil: what is not implemented here panics.
+	jetstream.JetStream
+
+	cluster *Cluster
+	process *process
+}
+
+// Connect returns the connection of a process that suffers no fault until
+// SetOdds. Faults are drawn from the seed and the name. Crash is called when
+// the process dies, on the goroutine of the call at which it dies.
+func (c *Cluster) Connect(seed uint64, name string, crash func()) *Client {
+	return &Client{cluster: c, process: &process{
+		seed: seed, name: name, crash: crash, made: make(map[string]uint64), deaf: make(map[string]bool),
+	}}
+}
+
+// SetOdds says what faults befall the process from now on.
+func (c *Client) SetOdds(o Odds) {
+	c.process.mu.Lock()
+	defer c.process.mu.Unlock()
+	c.process.odds = o
+}
+
+// SetDeaf says whether the calls of the process to the bucket get no answer.
+func (c *Client) SetDeaf(bucket string, deaf bool) {
+	c.process.mu.Lock()
+	defer c.process.mu.Unlock()
+	c.process.deaf[kindBucket+bucket] = deaf
+}
+
+// Kill has the process die now.
+func (c *Client) Kill() { c.process.die() }
+
+// Dead says whether the process has died.
+func (c *Client) Dead() bool { return c.process.isDead() }
+
+// option reads a field of what an option of nats.go sets. Those structs are
+// private to it, and so are their fields: reflection can read, not name them.
+func option(opt any, field string) (reflect.Value, bool) {
+	f := reflect.ValueOf(opt)
+	into := reflect.New(f.Type().In(0).Elem())
+	f.Call([]reflect.Value{into})
+	v := into.Elem().FieldByName(field)
+	if !v.IsValid() {
+		panic(fmt.Sprintf("simulation: nats.go has no option %s any more", field))
+	}
+	return v, !v.IsZero()
+}
+
+// PublishMsg stores a message.
+func (c *Client) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	sent := &nats.Msg{Subject: m.Subject, Header: maps.Clone(m.Header), Data: m.Data}
+	if sent.Header == nil {
+		sent.Header = nats.Header{}
+	}
+	for _, opt := range opts {
+		if v, ok := option(opt, "lastSubjectSeq"); ok {
+			sent.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(v.Elem().Uint(), 10))
+		}
+		if v, ok := option(opt, "id"); ok {
+			sent.Header.Set(jetstream.MsgIDHeader, v.String())
+		}
+	}
+	return call(ctx, c.process, kindPublish, func() (*jetstream.PubAck, error) { return c.cluster.store(sent) })
+}
+
+// Publish stores a message.
+func (c *Client) Publish(ctx context.Context, subject string, data []byte, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	return c.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}, opts...)
+}
+
+// Stream looks a stream up.
+func (c *Client) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	info, err := c.streamInfo(ctx, kindStream, name)
+	if err != nil {
+		return nil, err
+	}
+	return &streamHandle{client: c, name: name, info: info}, nil
+}
+
+func (c *Client) streamInfo(ctx context.Context, kind, name string) (*jetstream.StreamInfo, error) {
+	return call(ctx, c.process, kind, func() (*jetstream.StreamInfo, error) {
+		c.cluster.mu.Lock()
+		defer c.cluster.mu.Unlock()
+		s, err := c.cluster.find(name)
+		if err != nil {
+			return nil, err
+		}
+		return s.info(), nil
+	})
+}
+
+// CreateOrUpdateStream makes a stream.
+func (c *Client) CreateOrUpdateStream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	c.cluster.ensure(cfg)
+	return c.Stream(ctx, cfg.Name)
+}
+
+// DeleteStream deletes a stream.
+func (c *Client) DeleteStream(ctx context.Context, name string) error {
+	_, err := call(ctx, c.process, kindStream, func() (struct{}, error) {
+		c.cluster.mu.Lock()
+		defer c.cluster.mu.Unlock()
+		s := c.cluster.streams[name]
+		if s == nil {
+			return struct{}{}, jetstream.ErrStreamNotFound
+		}
+		delete(c.cluster.streams, name)
+		s.wake()
+		return struct{}{}, nil
+	})
+	return err
+}
+
+// CreateOrUpdateConsumer does nothing: the durable consumers of the writers are
+// made with the streams, and nobody reads by them here.
+func (c *Client) CreateOrUpdateConsumer(context.Context, string, jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	return nil, nil //nolint:nilnil // whoever used the consumer would panic
+}
+
+// streamHandle is a stream as a client looked it up.
+type streamHandle struct {
+	jetstream.Stream
+
+	client *Client
+	name   string
+	info   *jetstream.StreamInfo
+}
+
+func (s *streamHandle) CachedInfo() *jetstream.StreamInfo { return s.info }
+
+func (s *streamHandle) Info(ctx context.Context, _ ...jetstream.StreamInfoOpt) (*jetstream.StreamInfo, error) {
+	info, err := s.client.streamInfo(ctx, kindStream, s.name)
+	if err == nil {
+		s.info = info
+	}
+	return info, err
+}
+
+func (s *streamHandle) get(ctx context.Context, find func(*stream) *message) (*jetstream.RawStreamMsg, error) {
+	c := s.client
+	return call(ctx, c.process, kindStream, func() (*jetstream.RawStreamMsg, error) {
+		c.cluster.mu.Lock()
+		defer c.cluster.mu.Unlock()
+		stream, err := c.cluster.find(s.name)
+		if err != nil {
+			return nil, err
+		}
+		m := find(stream)
+		if m == nil {
+			return nil, jetstream.ErrMsgNotFound
+		}
+		return &jetstream.RawStreamMsg{Subject: m.subject, Sequence: m.sequence, Header: m.header, Data: m.data, Time: m.stored}, nil
+	})
+}
+
+func (s *streamHandle) GetLastMsgForSubject(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
+	return s.get(ctx, func(stream *stream) *message { return stream.lastMessage(subject) })
+}
+
+func (s *streamHandle) GetMsg(ctx context.Context, sequence uint64, _ ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
+	return s.get(ctx, func(stream *stream) *message {
+		if m := stream.next(sequence, nil); m != nil && m.sequence == sequence {
+			return m
+		}
+		return nil
+	})
+}
+
+func (s *streamHandle) Purge(ctx context.Context, opts ...jetstream.StreamPurgeOpt) error {
+	var request jetstream.StreamPurgeRequest
+	for _, opt := range opts {
+		if err := opt(&request); err != nil {
+			return err
+		}
+	}
+	c := s.client
+	_, err := call(ctx, c.process, kindStream, func() (struct{}, error) {
+		c.cluster.mu.Lock()
+		defer c.cluster.mu.Unlock()
+		stream, err := c.cluster.find(s.name)
+		if err == nil {
+			stream.purge(request.Sequence)
+		}
+		return struct{}{}, err
+	})
+	return err
+}
+
+// ListConsumers lists none: the durable consumers are not simulated.
+func (s *streamHandle) ListConsumers(context.Context) jetstream.ConsumerInfoLister {
+	return noConsumers{}
+}
+
+type noConsumers struct{}
+
+func (noConsumers) Info() <-chan *jetstream.ConsumerInfo {
+	none := make(chan *jetstream.ConsumerInfo)
+	close(none)
+	return none
+}
+
+func (noConsumers) Err() error { return nil }
+
+// OrderedConsumer returns a reader of the stream. It is made on the server when
+// this is called, so that it counts what waits there.
+func (c *Client) OrderedConsumer(ctx context.Context, name string, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+	from := uint64(1)
+	if cfg.DeliverPolicy == jetstream.DeliverByStartSequencePolicy {
+		from = cfg.OptStartSeq
+	}
+	pending, err := call(ctx, c.process, kindRead, func() (uint64, error) {
+		c.cluster.mu.Lock()
+		defer c.cluster.mu.Unlock()
+		s, err := c.cluster.find(name)
+		if err != nil {
+			return 0, err
+		}
+		return s.pending(from, cfg.FilterSubjects), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &orderedConsumer{client: c, stream: name, filters: cfg.FilterSubjects, from: from, pending: pending}, nil
+}
+
+type orderedConsumer struct {
+	jetstream.Consumer
+
+	client  *Client
+	stream  string
+	filters []string
+	from    uint64
+	pending uint64
+}
+
+func (o *orderedConsumer) Info(ctx context.Context) (*jetstream.ConsumerInfo, error) {
+	return call(ctx, o.client.process, kindRead, func() (*jetstream.ConsumerInfo, error) {
+		return &jetstream.ConsumerInfo{Stream: o.stream, NumPending: o.pending}, nil
+	})
+}
+
+func (o *orderedConsumer) Messages(...jetstream.PullMessagesOpt) (jetstream.MessagesContext, error) {
+	if o.client.Dead() {
+		return nil, nats.ErrConnectionClosed
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	return &iterator{orderedConsumer: o, next: o.from, stopped: ctx, stop: stop, serial: 1}, nil
+}
+
+// iterator hands over the messages of an ordered consumer.
+type iterator struct {
+	*orderedConsumer
+	jetstream.MessagesContext
+
+	next, delivered uint64
+	// serial is the number of the consumer on the server: each reset makes a new
+	// one, whose deliveries count from one.
+	serial  int
+	stopped context.Context
+	stop    context.CancelFunc
+}
+
+func (it *iterator) Stop() { it.stop() }
+
+// resetTime is how long it takes until a reader notices that it was cut off and
+// reads again.
+const resetTime = time.Second
+
+func (it *iterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error) {
+	ctx := context.Background()
+	for _, opt := range opts {
+		if v, ok := option(opt, "ctx"); ok {
+			// The field is private to nats.go: only its address gets at the value.
+			ctx = *(*context.Context)(v.Addr().UnsafePointer())
+		}
+	}
+	rng, odds := it.client.process.draw("deliver " + it.stream)
+	switch n := rng.IntN(1000); {
+	case n < odds.Break:
+		return nil, errBroken
+	case n < odds.Break+odds.Reset:
+		if err := it.wait(ctx, resetTime+time.Duration(rng.Int64N(int64(resetTime)))); err != nil {
+			return nil, err
+		}
+		it.serial++
+		it.delivered = 0
+	}
+	for {
+		m, changed := it.peek()
+		if m != nil {
+			if err := it.wait(ctx, travel(rng)); err != nil {
+				return nil, err
+			}
+			it.next = m.sequence + 1
+			it.delivered++
+			return &delivered{message: m, stream: it.stream, consumer: "ordered_" + strconv.Itoa(it.serial), delivery: it.delivered}, nil
+		}
+		select {
+		case <-changed:
+		case <-it.stopped.Done():
+			return nil, jetstream.ErrMsgIteratorClosed
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// wait lets time pass, unless the iterator is stopped.
+func (it *iterator) wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-it.stopped.Done():
+		return jetstream.ErrMsgIteratorClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if it.client.Dead() {
+		return nats.ErrConnectionClosed
+	}
+	return nil
+}
+
+// peek returns the next message, or what tells that there may be one. A stream
+// that was deleted has none until it is made anew: then a consumer begins where
+// the one before was, as ordered consumers do.
+func (it *iterator) peek() (*message, <-chan struct{}) {
+	c := it.client.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, err := c.find(it.stream)
+	if err != nil {
+		return nil, c.remade
+	}
+	m := s.next(it.next, it.filters)
+	for m != nil && c.SkipEvery > 0 && m.sequence%c.SkipEvery == 0 {
+		m = s.next(m.sequence+1, it.filters)
+	}
+	return m, s.changed
+}
+
+// delivered is a message that a consumer handed over.
+type delivered struct {
+	jetstream.Msg
+
+	message          *message
+	stream, consumer string
+	delivery         uint64
+}
+
+func (d *delivered) Subject() string      { return d.message.subject }
+func (d *delivered) Data() []byte         { return d.message.data }
+func (d *delivered) Headers() nats.Header { return d.message.header }
+func (d *delivered) Metadata() (*jetstream.MsgMetadata, error) {
+	return &jetstream.MsgMetadata{
+		Stream: d.stream, Consumer: d.consumer, Timestamp: d.message.stored, NumDelivered: 1,
+		Sequence: jetstream.SequencePair{Stream: d.message.sequence, Consumer: d.delivery},
+	}, nil
+}

@@ -1,0 +1,205 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Odds says how often each fault befalls a call, as parts of a thousand calls.
+type Odds struct {
+	// Lost: the request never arrives. Unanswered: it is done, and its answer is
+	// lost. Late: it is done after the caller has given up. Refused: the
+	// connection is known to be broken at once.
+	Lost, Unanswered, Late, Refused int
+	// Stall: the call takes seconds. Crash: the process dies at the call, before
+	// or after it is done.
+	Stall, Crash int
+	// Break: a reader's iterator fails. Reset: it begins again behind what it
+	// handed over, by itself, as ordered consumers do. Both are drawn for each
+	// message.
+	Break, Reset int
+}
+
+// fault is what befalls one call.
+type fault int
+
+const (
+	none fault = iota
+	lost
+	unanswered
+	late
+	refused
+	stall
+	crashBefore
+	crashAfter
+)
+
+// answerTime is how long a caller without a deadline of its own waits: the
+// default of nats.go.
+const answerTime = 5 * time.Second
+
+// process is one process as far as its connection shows.
+type process struct {
+	seed uint64
+	name string
+	// crash is called once, when the process dies.
+	crash func()
+
+	mu   sync.Mutex
+	odds Odds
+	dead bool
+	// deaf are the kinds of calls that get no answer.
+	deaf map[string]bool
+	made map[string]uint64
+}
+
+// draw returns a source of randomness for the next call of the kind.
+func (p *process) draw(kind string) (*rand.Rand, Odds) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.made[kind]++
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(p.name + "/" + kind + "/" + strconv.FormatUint(p.made[kind], 10)))
+	return rand.New(rand.NewPCG(p.seed, h.Sum64())), p.odds
+}
+
+func (p *process) isDead() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dead
+}
+
+func (p *process) isDeaf(kind string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.deaf[kind]
+}
+
+// die ends the process: no call of it has any effect from now on.
+func (p *process) die() {
+	p.mu.Lock()
+	before := p.dead
+	p.dead = true
+	p.mu.Unlock()
+	if !before && p.crash != nil {
+		p.crash()
+	}
+}
+
+func pick(rng *rand.Rand, o Odds) fault {
+	n := rng.IntN(1000)
+	for _, f := range []struct {
+		odds int
+		fault
+	}{{o.Lost, lost}, {o.Unanswered, unanswered}, {o.Late, late}, {o.Refused, refused}, {o.Stall, stall}, {o.Crash, crashBefore}} {
+		if n -= f.odds; n < 0 {
+			if f.fault == crashBefore && rng.IntN(2) == 0 {
+				return crashAfter
+			}
+			return f.fault
+		}
+	}
+	return none
+}
+
+// Kinds of calls.
+const (
+	kindPublish = "publish"
+	kindStream  = "stream"
+	kindObject  = "object"
+	kindRead    = "read"
+	// The kind of a call to a bucket is this and the bucket's name.
+	kindBucket = "bucket "
+)
+
+// call does what a process asks the cluster for, as far as faults let it.
+func call[T any](ctx context.Context, p *process, kind string, do func() (T, error)) (T, error) {
+	var zero T
+	if p.isDead() {
+		return zero, nats.ErrConnectionClosed
+	}
+	ctx, cancel := withAnswerTime(ctx)
+	defer cancel()
+	rng, odds := p.draw(kind)
+	f := pick(rng, odds)
+	if p.isDeaf(kind) {
+		f = lost
+	}
+	there, back := travel(rng), travel(rng)
+	switch f {
+	case refused:
+		if err := sleep(ctx, there); err != nil {
+			return zero, err
+		}
+		return zero, nats.ErrConnectionReconnecting
+	case lost:
+		<-ctx.Done()
+		return zero, ctx.Err()
+	case stall:
+		there += time.Duration(rng.Int64N(int64(4 * time.Second)))
+	case late:
+		time.AfterFunc(answerTime+time.Duration(rng.Int64N(int64(6*time.Second))), func() { _, _ = do() })
+		<-ctx.Done()
+		return zero, ctx.Err()
+	case crashBefore:
+		p.die()
+		return zero, nats.ErrConnectionClosed
+	}
+	if err := sleep(ctx, there); err != nil {
+		return zero, err
+	}
+	if p.isDead() {
+		return zero, nats.ErrConnectionClosed
+	}
+	result, err := do()
+	switch f {
+	case crashAfter:
+		p.die()
+	case unanswered:
+		<-ctx.Done()
+		return zero, ctx.Err()
+	}
+	if err := sleep(ctx, back); err != nil {
+		return zero, err
+	}
+	if p.isDead() {
+		return zero, nats.ErrConnectionClosed
+	}
+	return result, err
+}
+
+func withAnswerTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, answerTime)
+}
+
+// travel is how long a message is on its way: seldom the same time twice.
+func travel(rng *rand.Rand) time.Duration {
+	return 100*time.Microsecond + time.Duration(rng.Int64N(int64(2*time.Millisecond)))
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// errBroken is what an iterator returns that a fault broke.
+var errBroken = errors.New("simulated: the reader broke off")

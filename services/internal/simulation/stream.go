@@ -1,0 +1,373 @@
+package simulation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Cluster keeps streams, buckets and objects as nats-server does. It may be used
+// by several goroutines at once.
+type Cluster struct {
+	// What follows breaks what nats-server promises; a simulation must be seen to
+	// fail on it. It is set before the cluster is used.
+	//
+	// IgnoreExpected has no compare-and-set. SkipEvery has readers never get one of
+	// that many messages. ForgetEvery acknowledges one of that many messages of a
+	// stream, and of buckets none, without storing it.
+	IgnoreExpected         bool
+	SkipEvery, ForgetEvery uint64
+
+	mu      sync.Mutex
+	streams map[string]*stream
+	objects map[string]map[string][]byte
+	// archive is all that was ever stored in each stream.
+	archive map[string][]Stored
+	// remade is closed, and replaced, when a stream is made.
+	remade chan struct{}
+	// made counts the streams, so that no two have been made at the same time.
+	made int64
+}
+
+// NewCluster returns a cluster without streams.
+func NewCluster() *Cluster {
+	return &Cluster{
+		streams: make(map[string]*stream), objects: make(map[string]map[string][]byte),
+		archive: make(map[string][]Stored), remade: make(chan struct{}),
+	}
+}
+
+// stream is guarded by the mutex of its cluster.
+type stream struct {
+	cfg     jetstream.StreamConfig
+	created time.Time
+	// messages are what is kept, in order; last is the highest sequence ever.
+	messages []*message
+	last     uint64
+	// changed is closed, and replaced, when a message is stored or the stream is
+	// deleted.
+	changed chan struct{}
+}
+
+type message struct {
+	subject  string
+	header   nats.Header
+	data     []byte
+	sequence uint64
+	stored   time.Time
+}
+
+func (s *stream) wake() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// find returns the stream of the name, with what is too old removed.
+func (c *Cluster) find(name string) (*stream, error) {
+	s := c.streams[name]
+	if s == nil {
+		return nil, jetstream.ErrStreamNotFound
+	}
+	if age := s.cfg.MaxAge; age > 0 {
+		now := time.Now()
+		s.messages = slices.DeleteFunc(s.messages, func(m *message) bool { return !m.stored.Add(age).After(now) })
+	}
+	return s, nil
+}
+
+// ensure makes a stream, or changes the configuration of the one that is there.
+func (c *Cluster) ensure(cfg jetstream.StreamConfig) *stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams[cfg.Name]
+	if s == nil {
+		c.made++
+		s = &stream{created: time.Now().Add(time.Duration(c.made)).UTC(), changed: make(chan struct{})}
+		c.streams[cfg.Name] = s
+		close(c.remade)
+		c.remade = make(chan struct{})
+	}
+	s.cfg = cfg
+	return s
+}
+
+// Recreate deletes a stream and makes it anew, empty.
+func (c *Cluster) Recreate(name string) {
+	c.mu.Lock()
+	s := c.streams[name]
+	delete(c.streams, name)
+	s.wake()
+	c.mu.Unlock()
+	c.ensure(s.cfg)
+}
+
+// forSubject returns the stream that takes the subject, or nil.
+func (c *Cluster) forSubject(subject string) *stream {
+	for name, s := range c.streams {
+		if slices.ContainsFunc(s.cfg.Subjects, func(filter string) bool { return matches(filter, subject) }) {
+			s, _ = c.find(name)
+			return s
+		}
+	}
+	return nil
+}
+
+// matches says whether a subject is within a filter.
+func matches(filter, subject string) bool {
+	want, got := strings.Split(filter, "."), strings.Split(subject, ".")
+	for i, token := range want {
+		switch {
+		case token == ">":
+			return len(got) > i
+		case i >= len(got) || token != "*" && token != got[i]:
+			return false
+		}
+	}
+	return len(want) == len(got)
+}
+
+// Answers of nats-server.
+const (
+	codeWrongLast   jetstream.ErrorCode = 10071
+	codeStoreFailed jetstream.ErrorCode = 10077
+)
+
+// store stores a message and returns its place.
+func (c *Cluster) store(m *nats.Msg) (*jetstream.PubAck, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.forSubject(m.Subject)
+	if s == nil {
+		return nil, jetstream.ErrNoStreamResponse
+	}
+	if id := m.Header.Get(jetstream.MsgIDHeader); id != "" {
+		if before := s.duplicate(id); before != nil {
+			return &jetstream.PubAck{Stream: s.cfg.Name, Sequence: before.sequence, Duplicate: true}, nil
+		}
+	}
+	if text := m.Header.Get(jetstream.ExpectedLastSubjSeqHeader); text != "" && !c.IgnoreExpected {
+		expected, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		if last := s.lastOf(m.Subject); last != expected {
+			return nil, &jetstream.APIError{Code: 400, ErrorCode: codeWrongLast, Description: fmt.Sprintf("wrong last sequence: %d", last)}
+		}
+	}
+	if s.cfg.Discard == jetstream.DiscardNew && s.cfg.MaxBytes > 0 && s.bytes()+size(m.Subject, m.Header, m.Data) > uint64(s.cfg.MaxBytes) {
+		return nil, &jetstream.APIError{Code: 503, ErrorCode: codeStoreFailed, Description: "maximum bytes exceeded"}
+	}
+	s.last++
+	if c.ForgetEvery > 0 && s.last%c.ForgetEvery == 0 && !strings.HasPrefix(s.cfg.Name, bucketStream("")) {
+		return &jetstream.PubAck{Stream: s.cfg.Name, Sequence: s.last}, nil
+	}
+	s.messages = append(s.messages, &message{
+		subject: m.Subject, header: maps.Clone(m.Header), data: slices.Clone(m.Data), sequence: s.last, stored: time.Now().UTC(),
+	})
+	if keep := s.cfg.MaxMsgsPerSubject; keep > 0 {
+		s.keep(m.Subject, int(keep))
+	}
+	c.archive[s.cfg.Name] = append(c.archive[s.cfg.Name], s.messages[len(s.messages)-1].asStored(s.created))
+	s.wake()
+	return &jetstream.PubAck{Stream: s.cfg.Name, Sequence: s.last}, nil
+}
+
+// duplicate returns the message of the id, if it came within the last two
+// minutes, nats-server's default.
+func (s *stream) duplicate(id string) *message {
+	for _, m := range slices.Backward(s.messages) {
+		if m.header.Get(jetstream.MsgIDHeader) == id && time.Since(m.stored) < 2*time.Minute {
+			return m
+		}
+	}
+	return nil
+}
+
+// lastOf returns the sequence of the last message of a subject that is kept,
+// or 0.
+func (s *stream) lastOf(subject string) uint64 {
+	if m := s.lastMessage(subject); m != nil {
+		return m.sequence
+	}
+	return 0
+}
+
+func (s *stream) lastMessage(subject string) *message {
+	for _, m := range slices.Backward(s.messages) {
+		if m.subject == subject {
+			return m
+		}
+	}
+	return nil
+}
+
+// keep removes all but the last n messages of the subject.
+func (s *stream) keep(subject string, n int) {
+	excess := -n
+	for _, m := range s.messages {
+		if m.subject == subject {
+			excess++
+		}
+	}
+	s.messages = slices.DeleteFunc(s.messages, func(m *message) bool {
+		if m.subject != subject || excess <= 0 {
+			return false
+		}
+		excess--
+		return true
+	})
+}
+
+// next returns the first message from the sequence on that is within a filter,
+// or nil; no filter means all.
+func (s *stream) next(from uint64, filters []string) *message {
+	i, _ := slices.BinarySearchFunc(s.messages, from, func(m *message, n uint64) int {
+		switch {
+		case m.sequence < n:
+			return -1
+		case m.sequence > n:
+			return 1
+		}
+		return 0
+	})
+	for _, m := range s.messages[i:] {
+		if len(filters) == 0 || slices.ContainsFunc(filters, func(filter string) bool { return matches(filter, m.subject) }) {
+			return m
+		}
+	}
+	return nil
+}
+
+// pending counts what next would return.
+func (s *stream) pending(from uint64, filters []string) uint64 {
+	n := uint64(0)
+	for m := s.next(from, filters); m != nil; m = s.next(m.sequence+1, filters) {
+		n++
+	}
+	return n
+}
+
+func size(subject string, header nats.Header, data []byte) uint64 {
+	n := len(subject) + len(data) + 22
+	for key, values := range header {
+		n += len(key) + len(strings.Join(values, "")) + 4
+	}
+	return uint64(n)
+}
+
+func (s *stream) bytes() uint64 {
+	n := uint64(0)
+	for _, m := range s.messages {
+		n += size(m.subject, m.header, m.data)
+	}
+	return n
+}
+
+func (s *stream) info() *jetstream.StreamInfo {
+	state := jetstream.StreamState{Msgs: uint64(len(s.messages)), Bytes: s.bytes(), FirstSeq: s.last + 1, LastSeq: s.last}
+	if s.last == 0 {
+		state.FirstSeq = 0
+	}
+	if len(s.messages) > 0 {
+		first, last := s.messages[0], s.messages[len(s.messages)-1]
+		state.FirstSeq, state.FirstTime, state.LastTime = first.sequence, first.stored, last.stored
+	}
+	return &jetstream.StreamInfo{Config: s.cfg, Created: s.created, State: state}
+}
+
+// purge removes what lies before the sequence; 0 means everything.
+func (s *stream) purge(before uint64) {
+	s.messages = slices.DeleteFunc(s.messages, func(m *message) bool { return before == 0 || m.sequence < before })
+}
+
+// Stored is a message as a stream keeps it.
+type Stored struct {
+	// Incarnation is when the stream was made.
+	Incarnation time.Time
+	Subject     string
+	Sequence    uint64
+	Time        time.Time
+	Header      nats.Header
+	Data        []byte
+}
+
+func (m *message) asStored(incarnation time.Time) Stored {
+	return Stored{Incarnation: incarnation, Subject: m.subject, Sequence: m.sequence, Time: m.stored, Header: m.header, Data: m.data}
+}
+
+// Archive returns all that was ever stored in the stream of the name within a
+// filter, in order, whatever has been removed since.
+func (c *Cluster) Archive(name, filter string) []Stored {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []Stored
+	for _, m := range c.archive[name] {
+		if matches(filter, m.Subject) {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// LastOf returns the last message of a subject that its stream keeps.
+func (c *Cluster) LastOf(subject string) (Stored, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.forSubject(subject)
+	if s == nil {
+		return Stored{}, false
+	}
+	m := s.lastMessage(subject)
+	if m == nil {
+		return Stored{}, false
+	}
+	return m.asStored(s.created), true
+}
+
+// DropBucket empties a bucket, as a server does that kept it in memory and was
+// restarted.
+func (c *Cluster) DropBucket(bucket string) { c.Recreate(bucketStream(bucket)) }
+
+// Objects returns the names in an object store, in order.
+func (c *Cluster) Objects(bucket string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.objects[bucket]))
+}
+
+// Damage replaces what an object holds; nil removes it.
+func (c *Cluster) Damage(bucket, name string, damage func([]byte) []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	data, ok := c.objects[bucket][name]
+	if !ok {
+		return
+	}
+	if data = damage(slices.Clone(data)); data == nil {
+		delete(c.objects[bucket], name)
+		return
+	}
+	c.objects[bucket][name] = data
+}
+
+// Kept returns what a stream keeps within a filter, in order.
+func (c *Cluster) Kept(name, filter string) []Stored {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, err := c.find(name)
+	if err != nil {
+		return nil
+	}
+	var all []Stored
+	for m := s.next(0, []string{filter}); m != nil; m = s.next(m.sequence+1, []string{filter}) {
+		all = append(all, m.asStored(s.created))
+	}
+	return all
+}
