@@ -127,7 +127,7 @@ func (s *Service) Run(ctx context.Context) error {
 		if f == nil {
 			return nil
 		}
-		return s.own(ctx, topology, f, status)
+		return s.own(ctx, f, status)
 	})
 }
 
@@ -151,13 +151,13 @@ func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
 }
 
 // own decides on alerts and sends, for as long as this process holds the lane.
-func (s *Service) own(ctx context.Context, topology streams.Topology, f *follower, status *lane.Status) error {
+func (s *Service) own(ctx context.Context, f *follower, status *lane.Status) error {
 	// What the lane commits last is sent and reflected by the next owner, if the
 	// follower does not come to it any more.
 	var following sync.WaitGroup
 	following.Go(func() { f.run(ctx) })
 	defer following.Wait()
-	return lane.Run(ctx, laneConfig(topology),
+	return lane.Run(ctx, laneConfig(),
 		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
 		func() lane.Machine { return newMachine(s.metrics.observe) }, status)
 }
@@ -184,10 +184,10 @@ func (s *Service) prepare(ctx context.Context, topology streams.Topology) *follo
 	}
 }
 
-func laneConfig(t streams.Topology) lane.Config {
+func laneConfig() lane.Config {
 	return lane.Config{
 		Service: streams.ServiceNotifier, Lane: lane0,
-		InputStream: streams.StreamDerived, InputFilters: []string{streams.DerivedAll}, Incarnation: t.Derived,
+		InputStream: streams.StreamDerived, InputFilters: []string{streams.DerivedAll},
 		OutputStream: streams.StreamAlerting, OutputSubject: streams.AlertingSubject(lane0),
 		Format: snapshotFormat, ReadCommit: readCommit,
 	}

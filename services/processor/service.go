@@ -87,7 +87,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	lanes := lane.NewGroup(
 		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
-		configs(topology),
+		configs(topology.Lanes),
 		func(n int) lane.Machine { return NewMachine(n, s.limits, s.metrics) },
 	)
 	s.setReady(lanes.Ready)
@@ -130,12 +130,12 @@ func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
 }
 
 // configs says what the lanes read and write.
-func configs(t streams.Topology) []lane.Config {
-	out := make([]lane.Config, t.Lanes)
+func configs(lanes int) []lane.Config {
+	out := make([]lane.Config, lanes)
 	for n := range out {
 		out[n] = lane.Config{
 			Service: streams.ServiceProcessor, Lane: n,
-			InputStream: streams.StreamTelemetry, InputFilters: []string{streams.TelemetryFilter(n)}, Incarnation: t.Telemetry,
+			InputStream: streams.StreamTelemetry, InputFilters: []string{streams.TelemetryFilter(n)},
 			OutputStream: streams.StreamDerived, OutputSubject: streams.DerivedSubject(n),
 			Format: Format, ReadCommit: readCommit,
 		}

@@ -31,10 +31,10 @@ type crew struct {
 func newCrew(t *testing.T, lanes int) *crew {
 	t.Helper()
 	server := streamtest.Run(t)
-	topology := server.Ensure(t, lanes)
+	server.Ensure(t, lanes)
 	c := &crew{server: server}
 	for n := range lanes {
-		c.lanes = append(c.lanes, fixtureOf(server.JS(t), topology, n))
+		c.lanes = append(c.lanes, fixtureOf(server.JS(t), n))
 	}
 	c.lanes[0].configure(t, 1)
 	return c

@@ -20,10 +20,9 @@ type Config struct {
 	Service string
 	Lane    int
 	// InputStream is read in order, as far as its subjects match one of the
-	// filters. Incarnation is when it was created.
+	// filters.
 	InputStream  string
 	InputFilters []string
-	Incarnation  time.Time
 	// OutputStream takes the commits, all on OutputSubject, which no other lane
 	// writes to.
 	OutputStream  string
@@ -69,6 +68,10 @@ const (
 	commitTimeout = 5 * time.Second
 	// stopTimeout bounds the last snapshot of a lane that is told to stop.
 	stopTimeout = 10 * time.Second
+	// lookEvery is how often a lane looks whether its input is still the stream
+	// that it was opened on, and lookTimeout how long that may take.
+	lookEvery   = 5 * time.Second
+	lookTimeout = 5 * time.Second
 )
 
 // Run owns the lane until ctx ends: the caller holds the lane for as long as
@@ -109,6 +112,9 @@ type runner struct {
 	pause   *backoff.ExponentialBackOff
 
 	store *store
+	// incarnation and outputIncarnation are when the input and the output stream
+	// were created, as of when the state was loaded.
+	incarnation, outputIncarnation time.Time
 	// config is what is in force in the machine.
 	config ConfigChange
 	// applied is the sequence of the last input that went into the machine,
@@ -146,12 +152,15 @@ func (r *runner) run(ctx context.Context) error {
 		return fmt.Errorf("watch bucket %s: %w", streams.BucketConfig, err)
 	}
 	defer func() { _ = watch.Stop() }()
-	if err := r.live(ctx, input, watch); err != nil {
+	err = r.live(ctx, input, watch)
+	if err != nil && !errors.Is(err, errMadeAnew) {
 		return err
 	}
+	// Also when the input is another: what was learned from the one before can't
+	// be had from it again.
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	return r.finish(stopCtx)
+	return errors.Join(err, r.finish(stopCtx))
 }
 
 // load brings back the newest snapshot and returns the changes of the
@@ -161,6 +170,15 @@ func (r *runner) load(ctx context.Context) ([]change, error) {
 	if r.store, err = openStore(ctx, r.JS, r.Service, r.Lane, r.Format); err != nil {
 		return nil, err
 	}
+	input, err := r.JS.Stream(ctx, r.InputStream)
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", r.InputStream, err)
+	}
+	output, err := r.JS.Stream(ctx, r.OutputStream)
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", r.OutputStream, err)
+	}
+	r.incarnation, r.outputIncarnation = input.CachedInfo().Created, output.CachedInfo().Created
 	m, chunks, passedOver, err := r.store.load(ctx)
 	if passedOver != nil {
 		r.Metrics.badSnapshots.Inc()
@@ -175,10 +193,32 @@ func (r *runner) load(ctx context.Context) ([]change, error) {
 		if err := r.restore(m, chunks); err != nil {
 			return nil, err
 		}
-		firstCommit = m.OutputSequence + 1
+		firstCommit = r.firstCommit(m)
+		r.tellGap(input.CachedInfo().State, m)
 	}
 	r.sinceSnapshot.at = time.Now()
-	return r.commits(ctx, firstCommit)
+	return r.commits(ctx, output, firstCommit)
+}
+
+// firstCommit returns the sequence of the first commit that the snapshot does
+// not cover. An output stream that was made anew counts from one again.
+func (r *runner) firstCommit(m *manifest) uint64 {
+	if m.OutputIncarnation == 0 || m.OutputIncarnation == r.outputIncarnation.UnixNano() {
+		return m.OutputSequence + 1
+	}
+	r.log.Error("the output stream was made anew: what it held is gone; the lane goes on with what was learned before",
+		"stream", r.OutputStream)
+	r.Metrics.incarnations.Inc()
+	return 0
+}
+
+// tellGap says when the input begins only behind what the snapshot covers.
+func (r *runner) tellGap(state jetstream.StreamState, m *manifest) {
+	if r.applied == 0 || state.FirstSeq <= r.applied+1 {
+		return
+	}
+	r.log.Warn("the input between the snapshot and the stream's beginning is gone; the lane goes on with what was learned before",
+		"stream", r.InputStream, "snapshot_seq", r.applied, "first_seq", state.FirstSeq, "written", m.Written.UTC())
 }
 
 func (r *runner) restore(m *manifest, chunks []Chunk) error {
@@ -192,10 +232,11 @@ func (r *runner) restore(m *manifest, chunks []Chunk) error {
 	if err := r.machine.Restore(chunks); err != nil {
 		return fmt.Errorf("restore the snapshot of input %d: %w", m.InputSequence, err)
 	}
-	if m.Incarnation == r.Incarnation.UnixNano() {
+	if m.Incarnation == r.incarnation.UnixNano() {
 		r.applied, r.committed = m.InputSequence, m.InputSequence
 	} else {
-		r.log.Error("the input stream was made anew: it is read from its beginning, with what was learned before")
+		r.log.Error("the input stream was made anew: it is read from its beginning, with what was learned before",
+			"stream", r.InputStream)
 		r.Metrics.incarnations.Inc()
 	}
 	return nil
@@ -209,11 +250,7 @@ type change struct {
 
 // commits reads the lane's commits from the sequence first on: how far they
 // reach, and which configurations they carry.
-func (r *runner) commits(ctx context.Context, first uint64) ([]change, error) {
-	stream, err := r.JS.Stream(ctx, r.OutputStream)
-	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", r.OutputStream, err)
-	}
+func (r *runner) commits(ctx context.Context, stream jetstream.Stream, first uint64) ([]change, error) {
 	last, err := stream.GetLastMsgForSubject(ctx, r.OutputSubject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
@@ -248,7 +285,7 @@ func (r *runner) commits(ctx context.Context, first uint64) ([]change, error) {
 		if err != nil {
 			return nil, fmt.Errorf("commit %d of %s: %w", meta.Sequence.Stream, r.OutputSubject, err)
 		}
-		same := pos.Incarnation.Equal(r.Incarnation)
+		same := pos.Incarnation.Equal(r.incarnation)
 		if same {
 			r.committed = max(r.committed, pos.Sequence)
 		}
@@ -276,8 +313,11 @@ func orderedFrom(sequence uint64, filters ...string) jetstream.OrderedConsumerCo
 // reader hands the input over, in order.
 type reader struct {
 	messages jetstream.MessagesContext
-	inputs   chan Input
-	errs     chan error
+	// same returns an error unless the stream is the one that the lane was opened
+	// on.
+	same   func() error
+	inputs chan Input
+	errs   chan error
 	// waiting is how many messages lay in the stream when it was opened.
 	waiting uint64
 	quit    chan struct{}
@@ -292,6 +332,9 @@ func (r *runner) open(ctx context.Context) (*reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the input: %w", err)
 	}
+	if err := r.sameInput(); err != nil {
+		return nil, err
+	}
 	info, err := consumer.Info(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open the input: %w", err)
@@ -302,7 +345,7 @@ func (r *runner) open(ctx context.Context) (*reader, error) {
 		return nil, fmt.Errorf("open the input: %w", err)
 	}
 	in := &reader{
-		messages: messages, waiting: info.NumPending,
+		messages: messages, waiting: info.NumPending, same: r.sameInput,
 		inputs: make(chan Input, readAhead), errs: make(chan error, 1),
 		quit: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -310,8 +353,29 @@ func (r *runner) open(ctx context.Context) (*reader, error) {
 	return in, nil
 }
 
+// errMadeAnew is returned when the input is another stream of the same name.
+var errMadeAnew = errors.New("the input stream was made anew")
+
+// sameInput returns nil if the input is the stream that the lane was opened on.
+func (r *runner) sameInput() error {
+	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+	defer cancel()
+	stream, err := r.JS.Stream(ctx, r.InputStream)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", r.InputStream, err)
+	}
+	if !stream.CachedInfo().Created.Equal(r.incarnation) {
+		return fmt.Errorf("%w: %s", errMadeAnew, r.InputStream)
+	}
+	return nil
+}
+
+// read hands over the messages. An ordered consumer that was cut off is replaced
+// by nats.go with another, which goes on at the same sequence, whatever stream is
+// there now: before its first message is taken, the stream is looked at.
 func (in *reader) read() {
 	defer close(in.done)
+	consumer := ""
 	for {
 		msg, err := in.messages.Next()
 		if err != nil {
@@ -323,6 +387,13 @@ func (in *reader) read() {
 			in.errs <- fmt.Errorf("read the input: %w", err)
 			return
 		}
+		if consumer != "" && consumer != meta.Consumer {
+			if err := in.same(); err != nil {
+				in.errs <- fmt.Errorf("read the input: %w", err)
+				return
+			}
+		}
+		consumer = meta.Consumer
 		select {
 		case in.inputs <- Input{
 			Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp,
@@ -419,6 +490,8 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 			return err
 		}
 	}
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		// Without a configuration the first input must wait for one: it is part of
 		// what the outputs depend on.
@@ -434,6 +507,10 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 			return nil
 		case err := <-in.errs:
 			return err
+		case <-look.C:
+			if err := in.same(); err != nil {
+				return err
+			}
 		case entry, open := <-watch.Updates():
 			if !open {
 				return errors.New("the watch of the configuration ended")
@@ -515,7 +592,7 @@ func (r *runner) change(ctx context.Context, config ConfigChange) error {
 
 // commit stores all outputs and the position in one message.
 func (r *runner) commit(ctx context.Context, config *ConfigChange) error {
-	body, err := r.machine.Take(Position{Incarnation: r.Incarnation, Sequence: r.applied}, config)
+	body, err := r.machine.Take(Position{Incarnation: r.incarnation, Sequence: r.applied}, config)
 	if err != nil {
 		return fmt.Errorf("encode the commit of input %d: %w", r.applied, err)
 	}
@@ -585,7 +662,8 @@ func (r *runner) snapshot(ctx context.Context) error {
 		chunks = append(chunks, Chunk{ID: configChunk, Data: r.config.Content})
 	}
 	size, err := r.store.write(ctx, manifest{
-		Incarnation: r.Incarnation.UnixNano(), Revision: r.config.Revision, Written: start,
+		Incarnation: r.incarnation.UnixNano(), OutputIncarnation: r.outputIncarnation.UnixNano(),
+		Revision: r.config.Revision, Written: start,
 		Holding: streams.Holding{
 			InputStream: r.InputStream, InputSequence: r.applied,
 			OutputStream: r.OutputStream, OutputSequence: r.output,

@@ -102,14 +102,15 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	server := streamtest.Run(t)
-	return fixtureOf(server.JS(t), server.Ensure(t, 1), 0)
+	server.Ensure(t, 1)
+	return fixtureOf(server.JS(t), 0)
 }
 
-func fixtureOf(js jetstream.JetStream, topology streams.Topology, lane int) *fixture {
+func fixtureOf(js jetstream.JetStream, lane int) *fixture {
 	f := &fixture{js: js}
 	f.cfg = Config{
 		Service: "test", Lane: lane, InputStream: streams.StreamTelemetry, InputFilters: []string{streams.TelemetryFilter(lane)},
-		Incarnation: topology.Telemetry, OutputStream: streams.StreamDerived, OutputSubject: streams.DerivedSubject(lane),
+		OutputStream: streams.StreamDerived, OutputSubject: streams.DerivedSubject(lane),
 		Format: 1,
 		ReadCommit: func(body []byte) (Position, *ConfigChange, error) {
 			var c adderCommit

@@ -26,6 +26,8 @@ type manifest struct {
 	// there is committed.
 	Incarnation int64 `json:"incarnation"`
 	streams.Holding
+	// OutputIncarnation of the output stream; 0 in manifests that don't say.
+	OutputIncarnation int64 `json:"output_incarnation,omitempty"`
 	// Revision is that of the configuration in force.
 	Revision uint64              `json:"revision"`
 	Chunks   map[string]chunkRef `json:"chunks"`
@@ -51,6 +53,10 @@ const maxObjects = 8
 
 // errNoSnapshot is returned by store.load when there is none, or none whole.
 var errNoSnapshot = errors.New("no snapshot")
+
+// errDamaged is wrapped by store.chunks when a snapshot is not whole, or is of
+// another format: reading it again will not mend that.
+var errDamaged = errors.New("damaged")
 
 // errLost is returned by store.write when the lane has another owner.
 var errLost = errors.New("the lane has another owner")
@@ -85,7 +91,9 @@ func openStore(ctx context.Context, js jetstream.JetStream, service string, lane
 }
 
 // load returns the newest snapshot that is whole, with the reasons why newer
-// ones were passed over. The error is errNoSnapshot when none is whole.
+// ones were passed over. The error is errNoSnapshot when none is whole. Any other
+// error says that it is not known whether one is: to pass over a snapshot for a
+// server that did not answer would lose what only the snapshot holds.
 func (s *store) load(ctx context.Context) (m *manifest, chunks []Chunk, passedOver error, err error) {
 	entries, err := s.manifests.History(ctx, s.key)
 	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -109,8 +117,8 @@ func (s *store) load(ctx context.Context) (m *manifest, chunks []Chunk, passedOv
 			break
 		}
 		restored, err := s.chunks(ctx, m)
-		if ctx.Err() != nil {
-			return nil, nil, nil, ctx.Err()
+		if err != nil && !errors.Is(err, errDamaged) {
+			return nil, nil, passedOver, fmt.Errorf("read snapshot %d of %s: %w", entry.Revision(), s.key, err)
 		}
 		if err != nil {
 			passedOver = errors.Join(passedOver, fmt.Errorf("snapshot %d of %s: %w", entry.Revision(), s.key, err))
@@ -126,7 +134,7 @@ func (s *store) load(ctx context.Context) (m *manifest, chunks []Chunk, passedOv
 
 func (s *store) chunks(ctx context.Context, m *manifest) ([]Chunk, error) {
 	if m.Format != s.format {
-		return nil, fmt.Errorf("format %d, this program reads %d", m.Format, s.format)
+		return nil, fmt.Errorf("%w: format %d, this program reads %d", errDamaged, m.Format, s.format)
 	}
 	objects := make(map[string][]byte)
 	var chunks []Chunk
@@ -135,17 +143,21 @@ func (s *store) chunks(ctx context.Context, m *manifest) ([]Chunk, error) {
 		object, ok := objects[ref.Object]
 		if !ok {
 			var err error
-			if object, err = s.objects.GetBytes(ctx, ref.Object); err != nil {
+			object, err = s.objects.GetBytes(ctx, ref.Object)
+			if errors.Is(err, jetstream.ErrObjectNotFound) || errors.Is(err, jetstream.ErrDigestMismatch) || errors.Is(err, jetstream.ErrBadObjectMeta) {
+				return nil, fmt.Errorf("%w: read object %s: %w", errDamaged, ref.Object, err)
+			}
+			if err != nil {
 				return nil, fmt.Errorf("read object %s: %w", ref.Object, err)
 			}
 			objects[ref.Object] = object
 		}
 		if ref.Offset < 0 || ref.Length < 0 || ref.Offset+ref.Length > len(object) {
-			return nil, fmt.Errorf("chunk %s lies outside of object %s", id, ref.Object)
+			return nil, fmt.Errorf("%w: chunk %s lies outside of object %s", errDamaged, id, ref.Object)
 		}
 		data := object[ref.Offset : ref.Offset+ref.Length]
 		if hash(data) != ref.Hash {
-			return nil, fmt.Errorf("chunk %s in object %s is damaged", id, ref.Object)
+			return nil, fmt.Errorf("%w: chunk %s in object %s has another hash", errDamaged, id, ref.Object)
 		}
 		chunks = append(chunks, Chunk{ID: id, Data: data})
 	}

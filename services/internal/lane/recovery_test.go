@@ -1,0 +1,263 @@
+package lane
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"headwater/streams"
+	"headwater/streams/streamtest"
+)
+
+// journal is a log to look into.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) has(text string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Contains(j.text.String(), text)
+}
+
+// listen has the lane write its log into a journal.
+func (f *fixture) listen() *journal {
+	j := new(journal)
+	f.deps.Log = slog.New(slog.NewTextHandler(j, nil))
+	return j
+}
+
+func (f *fixture) publishAll(t *testing.T, from, to int) {
+	t.Helper()
+	for i := from; i <= to; i++ {
+		f.publish(t, strconv.Itoa(i))
+	}
+}
+
+func (f *fixture) purge(t *testing.T, name string) {
+	t.Helper()
+	stream, err := f.js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// recreate deletes a stream and makes it anew.
+func (f *fixture) recreate(t *testing.T, name string) {
+	t.Helper()
+	if err := f.js.DeleteStream(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := streams.Ensure(t.Context(), f.js, streams.Options{Lanes: 1, MaxBytes: 1 << 30}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sums returns the outputs of the commits that are there.
+func (f *fixture) sums(t *testing.T) []output {
+	t.Helper()
+	var all []output
+	for _, c := range f.commits(t) {
+		all = append(all, c.Outputs...)
+	}
+	return all
+}
+
+// expect waits for outputs: of every third input from the first to the last,
+// with what was summed up before.
+func (f *fixture) expect(t *testing.T, first, last, sum int) {
+	t.Helper()
+	f.await(t, last)
+	got := f.sums(t)
+	var want []output
+	for i := first; i <= last; i++ {
+		if sum += i; i%3 == 0 {
+			want = append(want, output{i, sum})
+		}
+	}
+	if len(got) != len(want) {
+		t.Fatalf("outputs %v, want %v", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("output %d is %v, want %v", i, got[i], want[i])
+		}
+	}
+}
+
+// TestOffForLongerThanStreamsKeep purges input and output while nobody owns the
+// lane, together with input that nobody has read: the lane goes on with what it
+// had learned, and says what it misses.
+func TestOffForLongerThanStreamsKeep(t *testing.T) {
+	f := newFixture(t)
+	log := f.listen()
+	f.configure(t, 1)
+	stop := f.start(t, never)
+	f.publishAll(t, 1, 30)
+	f.await(t, 30)
+	stop()
+	f.publishAll(t, 31, 40)
+	f.purge(t, streams.StreamTelemetry)
+	f.purge(t, streams.StreamDerived)
+	defer f.start(t, never)()
+	f.publishAll(t, 41, 60)
+	f.expect(t, 41, 60, 30*31/2)
+	if !log.has("goes on with what was learned before") {
+		t.Error("the log doesn't say that input is missing")
+	}
+}
+
+// TestOtherFormatIsRebuilt starts a program whose machine writes its state in
+// another way: the snapshot is not read, the state is built anew from the input.
+func TestOtherFormatIsRebuilt(t *testing.T) {
+	f := newFixture(t)
+	log := f.listen()
+	f.configure(t, 1)
+	stop := f.start(t, never)
+	f.publishAll(t, 1, 30)
+	f.await(t, 30)
+	stop()
+	f.cfg.Format = 2
+	defer f.start(t, never)()
+	f.publishAll(t, 31, 60)
+	f.expect(t, 1, 60, 0)
+	if n := testutil.ToFloat64(f.deps.Metrics.badSnapshots); n != 1 || !log.has("format 1, this program reads 2") {
+		t.Errorf("%v snapshots passed over, want 1, and the reason in the log", n)
+	}
+}
+
+// TestInputMadeAnew deletes the input and makes it anew under a lane that works,
+// and again while nobody owns it: what comes then is processed, from the first
+// message on, with what was learned before, and an alarm is raised.
+func TestInputMadeAnew(t *testing.T) {
+	f := newFixture(t)
+	f.configure(t, 1)
+	stop := f.start(t, never)
+	f.publishAll(t, 1, 30)
+	f.await(t, 30)
+	f.recreate(t, streams.StreamTelemetry)
+	f.publishAll(t, 31, 33)
+	f.expect(t, 1, 33, 0)
+	if n := testutil.ToFloat64(f.deps.Metrics.incarnations); n == 0 {
+		t.Error("no alarm for the first time")
+	}
+	before := testutil.ToFloat64(f.deps.Metrics.incarnations)
+	stop()
+	f.recreate(t, streams.StreamTelemetry)
+	f.publishAll(t, 34, 36)
+	defer f.start(t, never)()
+	f.expect(t, 1, 36, 0)
+	if n := testutil.ToFloat64(f.deps.Metrics.incarnations); n == before {
+		t.Error("no alarm for the second time")
+	}
+}
+
+// TestOutputMadeAnew deletes the output and makes it anew under a lane: the lane
+// goes on, and what it commits then is found by the next owner, once.
+func TestOutputMadeAnew(t *testing.T) {
+	f := newFixture(t)
+	f.configure(t, 1)
+	stop := f.start(t, never)
+	f.publishAll(t, 1, 30)
+	f.await(t, 30)
+	stop()
+	f.recreate(t, streams.StreamDerived)
+	ctx, cancel := context.WithCancel(t.Context())
+	crashing := &unwritable{JetStream: f.js}
+	f.deps.JS = crashing
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = Run(ctx, f.cfg, f.deps, func() Machine { return &adder{fail: never} }, NewStatus())
+	}()
+	f.publishAll(t, 31, 33)
+	f.expect(t, 31, 33, 30*31/2)
+	cancel()
+	<-done
+	// The owner before left no snapshot of what it did.
+	f.deps.JS = f.js
+	defer f.start(t, never)()
+	f.publishAll(t, 34, 36)
+	f.expect(t, 31, 36, 30*31/2)
+	if n := testutil.ToFloat64(f.deps.Metrics.incarnations); n == 0 {
+		t.Error("no alarm")
+	}
+}
+
+// unwritable is JetStream whose object stores can't be written to.
+type unwritable struct{ jetstream.JetStream }
+
+func (u *unwritable) ObjectStore(ctx context.Context, name string) (jetstream.ObjectStore, error) {
+	store, err := u.JetStream.ObjectStore(ctx, name)
+	return &unwritableObjects{store}, err
+}
+
+type unwritableObjects struct{ jetstream.ObjectStore }
+
+func (*unwritableObjects) PutBytes(context.Context, string, []byte) (*jetstream.ObjectInfo, error) {
+	return nil, context.DeadlineExceeded
+}
+
+// silent is JetStream whose object stores don't answer for a while.
+type silent struct {
+	jetstream.JetStream
+	reads atomic.Int64
+}
+
+func (s *silent) ObjectStore(ctx context.Context, name string) (jetstream.ObjectStore, error) {
+	store, err := s.JetStream.ObjectStore(ctx, name)
+	return &silentObjects{store, s}, err
+}
+
+type silentObjects struct {
+	jetstream.ObjectStore
+	silent *silent
+}
+
+func (o *silentObjects) GetBytes(ctx context.Context, name string, opts ...jetstream.GetObjectOpt) ([]byte, error) {
+	if o.silent.reads.Add(1) <= 3 {
+		return nil, context.DeadlineExceeded
+	}
+	return o.ObjectStore.GetBytes(ctx, name, opts...)
+}
+
+// TestUnansweredSnapshotIsNotDamaged has the server not answer when the snapshot
+// is read, which alone holds what was learned: the lane must wait for it, not
+// begin with nothing.
+func TestUnansweredSnapshotIsNotDamaged(t *testing.T) {
+	f := newFixture(t)
+	f.configure(t, 1)
+	stop := f.start(t, never)
+	f.publishAll(t, 1, 30)
+	f.await(t, 30)
+	stop()
+	f.purge(t, streams.StreamTelemetry)
+	js := &silent{JetStream: f.js}
+	f.deps.JS = js
+	defer f.start(t, never)()
+	f.publishAll(t, 31, 60)
+	f.expect(t, 1, 60, 0)
+	streamtest.Eventually(t, 10*time.Second, "that the snapshot was read in the end", func() bool { return js.reads.Load() > 3 })
+	if n := testutil.ToFloat64(f.deps.Metrics.badSnapshots); n != 0 {
+		t.Errorf("%v snapshots passed over", n)
+	}
+}
