@@ -660,3 +660,28 @@ func TestTakeThrowsAway(t *testing.T) {
 		t.Error("no commit is accepted")
 	}
 }
+
+// TestRestoredMachineIsConfigured changes the rules of a machine that was just
+// restored, and of one that was not: the episodes that end by it are the same,
+// with when that was learned.
+func TestRestoredMachineIsConfigured(t *testing.T) {
+	closed := func(restored bool) []byte {
+		r := newRig(t, doorRules)
+		r.read(thermometer, 0, 20)
+		r.tick(second)
+		r.read(thermometer, 2*second, 29)
+		r.send(3 * second)
+		r.take()
+		if restored {
+			r.reload()
+		}
+		r.configure(2, "rules: []\n")
+		if c := r.machine.Pending(); c != 1 {
+			t.Fatalf("%d outputs, want the end of an episode", c)
+		}
+		return r.body()
+	}
+	if a, b := closed(false), closed(true); !bytes.Equal(a, b) {
+		t.Errorf("undisturbed %x, restored %x", a, b)
+	}
+}

@@ -94,9 +94,13 @@ func (m *Machine) tellVerdicts(s *series, r *activeRule) {
 }
 
 // stop closes the open episode of a rule that does not watch the series any
-// more.
+// more. No message may be at hand that says when that is learned, and the last
+// one is no part of a snapshot: it is the clock of the lane, or the time of the
+// event if that is later.
 func (m *Machine) stop(s *series, sl slot, reason string) {
-	m.verdicts = sl.state.Stop(max(s.last, m.clock-s.lag), reason, m.verdicts[:0])
+	at := max(s.last, m.clock-s.lag)
+	m.learned = max(m.clock, at)
+	m.verdicts = sl.state.Stop(at, reason, m.verdicts[:0])
 	m.tellVerdicts(s, sl.rule)
 }
 

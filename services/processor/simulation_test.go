@@ -1,0 +1,590 @@
+package processor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+
+	derivedv1 "headwater/proto/derived/v1"
+	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/internal/deadletter"
+	"headwater/services/internal/lane"
+	"headwater/services/internal/simulation"
+	"headwater/streams"
+)
+
+const (
+	simLanes = 2
+	// simSeeds is how many seeds run by default.
+	simSeeds = 1000
+	// drainTime bounds, by the simulation's clock, how long the input takes to
+	// drain when nothing fails any more: a lease that runs out, the longest pause
+	// between two attempts, and messages that come late.
+	drainTime = time.Minute
+)
+
+// simRules are the configurations that people change between.
+var simRules = []string{
+	"rules:\n  - {name: warm, detector: limit, above: 30}\n  - {name: rise, detector: rate, rise: 3, within: 5m}\n",
+	"rules:\n  - {name: warm, detector: limit, above: 27, for: 10s}\n  - {name: rise, detector: rate, rise: 3, within: 5m}\n",
+	"rules:\n  - {name: hot, detector: limit, above: 33}\n",
+}
+
+// group is what arrives in a lane at one time. However it is cut into messages,
+// the outputs are the same.
+type group struct {
+	lane    int
+	arrival int64
+	rows    []row
+	clock   bool
+	// poison is a message that is no batch; it stands alone.
+	poison []byte
+	// first and last are the sequences of its messages, once published.
+	first, last uint64
+}
+
+type row struct {
+	key   telemetryv1.Key
+	at    int64
+	value float64
+}
+
+// batch returns the rows as one message.
+func (g *group) batch(rows []row, clock bool) *nats.Msg {
+	if g.poison != nil {
+		return &nats.Msg{Subject: streams.TelemetrySubject(g.lane, streams.SourceMQTT), Data: g.poison}
+	}
+	var b telemetryv1.Builder
+	for _, r := range rows {
+		b.Value(r.key, r.at, r.value)
+	}
+	batch := b.Take(g.arrival)
+	if clock {
+		batch.Clock = &telemetryv1.Clock{CaughtUp: g.arrival}
+	}
+	msg, err := streams.TelemetryMsg(g.lane, streams.SourceMQTT, batch)
+	if err != nil {
+		panic(err)
+	}
+	return msg
+}
+
+// world is one run of the simulation.
+type world struct {
+	seed    uint64
+	rng     *rand.Rand
+	cluster *simulation.Cluster
+	admin   *simulation.Client
+	log     *slog.Logger
+	// contest has every worker work on every lane without leases, so that all
+	// but one are always zombies; otherwise workers share the lanes by leases.
+	contest bool
+	odds    simulation.Odds
+	// janitor has the streams purged of what no snapshot needs; otherwise
+	// snapshots are damaged. Both at once may lose what nobody promises to keep.
+	janitor bool
+
+	workers []*worker
+	born    int
+	groups  []*group
+	now     int64
+	value   map[string]float64
+	revised int
+}
+
+// worker is one process.
+type worker struct {
+	client *simulation.Client
+	stop   context.CancelFunc
+	done   chan struct{}
+	err    error
+}
+
+func newWorld(ctx context.Context, seed uint64) (*world, error) {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	w := &world{
+		seed: seed, rng: rng, cluster: simulation.NewCluster(), log: slog.New(slog.DiscardHandler),
+		contest: rng.IntN(3) != 0, janitor: rng.IntN(2) == 0, now: epoch, value: make(map[string]float64),
+	}
+	if os.Getenv("HEADWATER_SIMULATION_LOG") != "" {
+		w.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	w.odds = simulation.Odds{
+		Lost: rng.IntN(20), Unanswered: rng.IntN(30), Late: rng.IntN(20), Refused: rng.IntN(30),
+		Stall: rng.IntN(20), Crash: rng.IntN(15), Break: rng.IntN(10), Reset: rng.IntN(10),
+	}
+	w.admin = w.cluster.Connect(seed, "admin", nil)
+	_, err := streams.Ensure(ctx, w.admin, streams.Options{Lanes: simLanes})
+	return w, err
+}
+
+// start starts a process.
+func (w *world) start() error {
+	w.born++
+	name := fmt.Sprintf("worker-%d", w.born)
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &worker{stop: cancel, done: make(chan struct{})}
+	p.client = w.cluster.Connect(w.seed, name, cancel)
+	p.client.SetOdds(w.odds)
+	log := w.log.With("worker", name)
+	run := func() error { return w.zombies(ctx, p.client, log) }
+	if !w.contest {
+		svc, err := New(DefaultConfig(), Deps{JS: p.client, Log: log, Metrics: prometheus.NewRegistry()})
+		if err != nil {
+			return err
+		}
+		run = func() error { return svc.Run(ctx) }
+	}
+	go func() {
+		defer close(p.done)
+		p.err = run()
+	}()
+	w.workers = append(w.workers, p)
+	return nil
+}
+
+// zombies works on every lane, whoever else does.
+func (w *world) zombies(ctx context.Context, js *simulation.Client, log *slog.Logger) error {
+	reg := prometheus.NewRegistry()
+	s := &Service{limits: DefaultLimits(), js: js, log: log, deadLetters: deadletter.New(js, log, reg)}
+	s.setReady(func() error { return nil })
+	topology, err := s.awaitStreams(ctx)
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	deps := lane.Deps{JS: js, DeadLetter: s.deadLetter, Log: log, Metrics: lane.NewMetrics(reg, streams.ServiceProcessor)}
+	var wait sync.WaitGroup
+	errs := make([]error, simLanes)
+	for n, cfg := range configs(topology.Lanes) {
+		wait.Go(func() {
+			errs[n] = lane.Run(ctx, cfg, deps, func() lane.Machine { return NewMachine(n, s.limits, nil) }, lane.NewStatus())
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+// remove stops the i-th process, or has it die, and waits until nothing of it is
+// left.
+func (w *world) remove(i int, kill bool) error {
+	p := w.workers[i]
+	w.workers = slices.Delete(w.workers, i, i+1)
+	if kill {
+		p.client.Kill()
+	}
+	p.stop()
+	<-p.done
+	return p.err
+}
+
+// bury takes note of processes that died by themselves.
+func (w *world) bury() error {
+	for i := len(w.workers) - 1; i >= 0; i-- {
+		if w.workers[i].client.Dead() {
+			if err := w.remove(i, true); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *world) configure(ctx context.Context) error {
+	bucket, err := w.admin.KeyValue(ctx, streams.BucketConfig)
+	if err != nil {
+		return err
+	}
+	_, err = bucket.PutString(ctx, streams.ConfigKey, simRules[w.revised%len(simRules)])
+	w.revised++
+	return err
+}
+
+// arrive makes what arrives next in a lane.
+func (w *world) arrive(n int) *group {
+	g := &group{lane: n, arrival: w.now, clock: w.rng.IntN(3) == 0}
+	if w.rng.IntN(40) == 0 {
+		g.poison, g.clock = []byte{0xff, byte(w.rng.IntN(256))}, false
+		return g
+	}
+	for range w.rng.IntN(6) {
+		d := w.rng.IntN(4)
+		key := telemetryv1.Key{Site: "hall", Device: fmt.Sprintf("door-%d", d), Metric: "temperature", Unit: "°C"}
+		w.value[key.Device] += w.rng.Float64()*3 - 1.5
+		if w.rng.IntN(15) == 0 {
+			w.value[key.Device] = 15 * w.rng.Float64()
+		}
+		at := w.now - int64(w.rng.IntN(1000))*int64(time.Millisecond)
+		if w.rng.IntN(10) == 0 {
+			at -= int64(w.rng.IntN(400)) * second
+		}
+		g.rows = append(g.rows, row{key, at, 22 + w.value[key.Device]})
+	}
+	return g
+}
+
+// publish cuts the group into messages and stores them.
+func (w *world) publish(ctx context.Context, g *group) error {
+	w.groups = append(w.groups, g)
+	rows := g.rows
+	for {
+		n := len(rows)
+		if n > 1 && w.rng.IntN(2) == 0 {
+			n = 1 + w.rng.IntN(n-1)
+		}
+		last := n == len(rows)
+		ack, err := w.admin.PublishMsg(ctx, g.batch(rows[:n], last && g.clock))
+		if err != nil {
+			return err
+		}
+		if g.first == 0 {
+			g.first = ack.Sequence
+		}
+		g.last = ack.Sequence
+		if rows = rows[n:]; last {
+			return nil
+		}
+	}
+}
+
+// trouble is what befalls more than one call.
+func (w *world) trouble(ctx context.Context) error {
+	if err := w.bury(); err != nil {
+		return err
+	}
+	for len(w.workers) == 0 || len(w.workers) < 4 && w.rng.IntN(8) == 0 {
+		if err := w.start(); err != nil {
+			return err
+		}
+	}
+	i := w.rng.IntN(len(w.workers))
+	switch w.rng.IntN(20) {
+	case 0:
+		return w.remove(i, true)
+	case 1, 2:
+		return w.remove(i, false)
+	case 3:
+		return w.configure(ctx)
+	case 4:
+		w.workers[i].client.SetDeaf(streams.BucketLeases, true)
+		w.workers[i].client.SetDeaf(streams.BucketWorkers, true)
+	case 5:
+		w.heal(w.odds)
+	case 6:
+		w.cluster.DropBucket(streams.BucketLeases)
+	case 7, 8:
+		if w.janitor {
+			return streams.Janitor{JS: w.admin, Log: w.log}.Clean(ctx, time.Now().Add(10_000*time.Hour))
+		}
+		w.damage()
+	}
+	return nil
+}
+
+// damage harms an object of the snapshots.
+func (w *world) damage() {
+	names := w.cluster.Objects(streams.BucketSnapshots)
+	if len(names) == 0 {
+		return
+	}
+	how := w.rng.IntN(3)
+	w.cluster.Damage(streams.BucketSnapshots, names[w.rng.IntN(len(names))], func(data []byte) []byte {
+		switch {
+		case how == 0 || len(data) == 0:
+			return nil
+		case how == 1:
+			return data[:len(data)/2]
+		}
+		data[len(data)/3] ^= 0x40
+		return data
+	})
+}
+
+// heal ends what befalls more than one call, and sets the odds of the rest.
+func (w *world) heal(odds simulation.Odds) {
+	for _, p := range w.workers {
+		p.client.SetDeaf(streams.BucketLeases, false)
+		p.client.SetDeaf(streams.BucketWorkers, false)
+		p.client.SetOdds(odds)
+	}
+}
+
+// simulate is one run: input, faults, then peace, in which all must drain.
+func simulate(ctx context.Context, seed uint64, spoil func(*world)) error {
+	w, err := newWorld(ctx, seed)
+	if err != nil {
+		return err
+	}
+	spoil(w)
+	defer func() {
+		for len(w.workers) > 0 {
+			_ = w.remove(0, true)
+		}
+	}()
+	if err := w.configure(ctx); err != nil {
+		return err
+	}
+	for range 30 + w.rng.IntN(60) {
+		for n := range simLanes {
+			if err := w.publish(ctx, w.arrive(n)); err != nil {
+				return err
+			}
+		}
+		pause := time.Duration(w.rng.Int64N(int64(2 * time.Second)))
+		if w.contest && w.rng.IntN(30) == 0 {
+			pause = 11 * time.Minute
+		}
+		time.Sleep(pause)
+		w.now += int64(pause) + int64(w.rng.IntN(8))*second
+		if err := w.trouble(ctx); err != nil {
+			return err
+		}
+	}
+	if err := w.drain(ctx); err != nil {
+		return err
+	}
+	for len(w.workers) > 0 {
+		if err := w.remove(0, false); err != nil {
+			return err
+		}
+	}
+	for n := range simLanes {
+		if err := w.verify(n); err != nil {
+			return fmt.Errorf("lane %d: %w", n, err)
+		}
+	}
+	return w.verifyDeadLetters()
+}
+
+// drain ends all faults and waits until every input is committed.
+func (w *world) drain(ctx context.Context) error {
+	if err := w.bury(); err != nil {
+		return err
+	}
+	w.odds = simulation.Odds{}
+	w.heal(w.odds)
+	if len(w.workers) == 0 {
+		if err := w.start(); err != nil {
+			return err
+		}
+	}
+	// The clock closes all windows, so that every lane has something to commit.
+	w.now += day
+	var last [simLanes]uint64
+	for n := range simLanes {
+		g := &group{lane: n, arrival: w.now, clock: true, rows: []row{{thermometer, w.now, 20}}}
+		if err := w.publish(ctx, g); err != nil {
+			return err
+		}
+		last[n] = g.last
+	}
+	began := time.Now()
+	for n := range simLanes {
+		for w.committed(n) < last[n] {
+			if time.Since(began) > drainTime {
+				return fmt.Errorf("lane %d is at input %d of %d, %s after the last fault", n, w.committed(n), last[n], drainTime)
+			}
+			time.Sleep(time.Second)
+			w.now += second
+			if err := w.publish(ctx, &group{lane: n, arrival: w.now, clock: true}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *world) committed(n int) uint64 {
+	m, ok := w.cluster.LastOf(streams.DerivedSubject(n))
+	if !ok {
+		return 0
+	}
+	pos, _, err := readCommit(m.Data)
+	if err != nil {
+		panic(err)
+	}
+	return pos.Sequence
+}
+
+// verify compares all outputs of a lane with those of one machine that is given
+// the same readings, each group in one message, and the configurations where the
+// commits say that they took effect. What is no part of the comparison is how
+// outputs are cut into commits: their number, positions and order of counts.
+func (w *world) verify(n int) error {
+	var got derivedv1.Commit
+	var changes []lane.ConfigChange
+	var after []uint64
+	position := uint64(0)
+	for _, m := range w.cluster.Archive(streams.StreamDerived, streams.DerivedSubject(n)) {
+		c, err := streams.DecodeDerived(m.Data)
+		if err != nil {
+			return err
+		}
+		if at := c.GetInput().GetSequence(); at < position {
+			return fmt.Errorf("commit %d goes back from input %d to %d", m.Sequence, position, at)
+		}
+		position = c.GetInput().GetSequence()
+		if c.Config != nil {
+			changes = append(changes, lane.ConfigChange{Revision: c.Config.Revision, Content: c.Config.Content})
+			after = append(after, position)
+		}
+		add(&got, c)
+	}
+	m := NewMachine(n, DefaultLimits(), nil)
+	configure := func(upTo uint64) error {
+		for len(changes) > 0 && after[0] <= upTo {
+			if err := m.Configure(changes[0].Revision, changes[0].Content); err != nil {
+				return err
+			}
+			changes, after = changes[1:], after[1:]
+		}
+		return nil
+	}
+	for _, g := range w.groups {
+		// The clocks that come while the input drains need not be processed.
+		if g.lane != n || g.last > position {
+			continue
+		}
+		if err := configure(g.first - 1); err != nil {
+			return err
+		}
+		if len(after) > 0 && after[0] < g.last {
+			// A configuration took effect within the group.
+			for _, in := range w.cluster.Archive(streams.StreamTelemetry, streams.TelemetryFilter(n)) {
+				if in.Sequence < g.first || in.Sequence > g.last {
+					continue
+				}
+				if err := configure(in.Sequence - 1); err != nil {
+					return err
+				}
+				_, _ = m.Apply(lane.Input{Subject: in.Subject, Sequence: in.Sequence, Stored: in.Time, Data: in.Data})
+			}
+			continue
+		}
+		whole := g.batch(g.rows, g.clock)
+		_, _ = m.Apply(lane.Input{Subject: whole.Subject, Sequence: g.last, Stored: time.Unix(0, g.arrival), Data: whole.Data})
+	}
+	if err := configure(position); err != nil {
+		return err
+	}
+	body, err := m.Take(lane.Position{Incarnation: time.Unix(1, 0)}, nil)
+	if err != nil {
+		return err
+	}
+	want, err := streams.DecodeDerived(body)
+	if err != nil {
+		return err
+	}
+	want.Input = nil
+	return same(want, &got)
+}
+
+// add adds the outputs of a commit, and its counts, to those before.
+func add(all, c *derivedv1.Commit) {
+	all.Summaries = append(all.Summaries, c.Summaries...)
+	all.Anomalies = append(all.Anomalies, c.Anomalies...)
+	if all.Counts == nil {
+		all.Counts = &derivedv1.Counts{}
+	}
+	all.Counts.Readings += c.GetCounts().GetReadings()
+	all.Counts.Duplicates += c.GetCounts().GetDuplicates()
+	all.Counts.Conflicts += c.GetCounts().GetConflicts()
+	all.Counts.TooLate += c.GetCounts().GetTooLate()
+	all.Counts.NotNumeric += c.GetCounts().GetNotNumeric()
+}
+
+// same compares byte for byte, and names the first difference.
+func same(want, got *derivedv1.Commit) error {
+	if len(want.Summaries) == 0 {
+		return errors.New("the input derives nothing")
+	}
+	if err := sameList("summary", want.Summaries, got.Summaries); err != nil {
+		return err
+	}
+	if err := sameList("anomaly", want.Anomalies, got.Anomalies); err != nil {
+		return err
+	}
+	if !proto.Equal(want.Counts, got.Counts) {
+		return fmt.Errorf("counts are %v, want %v", got.Counts, want.Counts)
+	}
+	return nil
+}
+
+func sameList[M proto.Message](what string, want, got []M) error {
+	for i := range max(len(want), len(got)) {
+		switch {
+		case i >= len(got):
+			return fmt.Errorf("%s %d of %d is missing: %v", what, i, len(want), want[i])
+		case i >= len(want):
+			return fmt.Errorf("%s %d is one too many: %v", what, i, got[i])
+		}
+		w, err := proto.MarshalOptions{Deterministic: true}.Marshal(want[i])
+		if err != nil {
+			return err
+		}
+		g, err := proto.MarshalOptions{Deterministic: true}.Marshal(got[i])
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(w, g) {
+			return fmt.Errorf("%s %d of %d is\n%v, want\n%v", what, i, len(want), got[i], want[i])
+		}
+	}
+	return nil
+}
+
+// verifyDeadLetters checks that what is no batch is kept, at least once.
+func (w *world) verifyDeadLetters() error {
+	letters := w.cluster.Archive(streams.StreamDeadLetters, streams.DeadLettersAll)
+	for _, g := range w.groups {
+		if g.poison == nil {
+			continue
+		}
+		if !slices.ContainsFunc(letters, func(m simulation.Stored) bool { return bytes.Equal(m.Data, g.poison) }) {
+			return fmt.Errorf("input %d is no batch, and is no dead letter either", g.last)
+		}
+	}
+	return nil
+}
+
+// TestSimulation runs processors over a stream while everything fails that can:
+// the outputs are those of one machine that was never disturbed, byte for byte,
+// each once; and when the faults end, the input drains.
+func TestSimulation(t *testing.T) {
+	simulation.Seeds(t, simSeeds, func(t *testing.T, seed uint64) error {
+		return simulate(t.Context(), seed, func(*world) {})
+	})
+}
+
+// TestSimulationFindsWhatIsMissing takes away what the guarantee rests on: the
+// simulation must notice within a few seeds.
+func TestSimulationFindsWhatIsMissing(t *testing.T) {
+	for name, spoil := range map[string]func(*world){
+		"no compare-and-set":   func(w *world) { w.cluster.IgnoreExpected = true },
+		"no input for a while": func(w *world) { w.cluster.SkipEvery = 40 },
+		"commits vanish":       func(w *world) { w.cluster.ForgetEvery = 20 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := uint64(1); seed <= 50; seed++ {
+				if err := simulation.Run(t, func(t *testing.T) error { return simulate(t.Context(), seed, spoil) }); err != nil {
+					text, _, _ := strings.Cut(err.Error(), "\n")
+					t.Logf("found with seed %d: %s", seed, text)
+					return
+				}
+			}
+			t.Error("not found with 50 seeds")
+		})
+	}
+}
