@@ -282,8 +282,15 @@ func (y *tally) checkRefused(t *testing.T, at Addresses, since time.Time) {
 func (y *tally) checkRecovery(t *testing.T, at Addresses) {
 	t.Helper()
 	begin, before := time.Now(), y.count()
+	reason := ""
+	defer func() {
+		if t.Failed() {
+			t.Log(reason)
+		}
+	}()
 	streamtest.Eventually(t, time.Minute, "/readyz is green again", func() bool {
-		status, _ := readiness(t, at)
+		var status int
+		status, reason = readiness(t, at)
 		return status == http.StatusOK
 	})
 	green := time.Since(begin)
