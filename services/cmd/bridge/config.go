@@ -12,12 +12,11 @@ import (
 )
 
 type config struct {
-	process.AdminConfig `embed:""`
-	process.NATSConfig  `embed:""`
-	Bridge              bridge.Config `embed:""`
+	process.AdminConfig   `embed:""`
+	process.NATSConfig    `embed:""`
+	process.DevicesConfig `embed:""`
+	Bridge                bridge.Config `embed:""`
 
-	DevicesUser      string `help:"User of the devices' account that reads their stream." default:"headwater-devices" env:"HEADWATER_DEVICES_USER"`
-	DevicesPassword  string `name:"devices-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_DEVICES_PASSWORD_FILE"`
 	Devices0User     string `name:"devices0-user" help:"User of the devices' account that hears messages with QoS 0; subjects that begin with $ or _INBOX must be denied to it." default:"headwater-devices0" env:"HEADWATER_DEVICES0_USER"`
 	Devices0Password string `name:"devices0-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_DEVICES0_PASSWORD_FILE"`
 	AuthUser         string `help:"User of the account of the auth callout." default:"headwater-auth" env:"HEADWATER_AUTH_USER"`

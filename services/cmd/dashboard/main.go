@@ -11,13 +11,6 @@ import (
 	"headwater/services/internal/process"
 )
 
-type config struct {
-	process.AdminConfig `embed:""`
-	process.NATSConfig  `embed:""`
-	HTTP                string           `name:"http" help:"Address of the pages and of /api/v1." default:"127.0.0.1:8080" env:"HEADWATER_HTTP"`
-	Service             dashboard.Config `embed:""`
-}
-
 func main() {
 	os.Exit(process.Main("dashboard", "Shows devices, history, alerts and the pipeline, live.", run))
 }
@@ -25,12 +18,15 @@ func main() {
 // run serves the dashboard until ctx ends. It does not wait for the streams:
 // pages say what is missing.
 func run(ctx context.Context, p *process.Process, cfg config) error {
-	nc, js, err := p.Connect(cfg.NATSConfig)
+	deps := dashboard.Deps{Log: p.Log, Metrics: p.Metrics}
+	connections, err := cfg.connect(p, &deps)
+	for _, nc := range connections {
+		defer nc.Close()
+	}
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
-	service, err := dashboard.New(cfg.Service, dashboard.Deps{JS: js, Log: p.Log, Metrics: p.Metrics})
+	service, err := dashboard.New(cfg.Service, deps)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,18 @@ type NATSConfig struct {
 	NATSPassword string `name:"nats-password-file" help:"File that holds the user's password." type:"existingfile" env:"HEADWATER_NATS_PASSWORD_FILE"`
 }
 
+// DevicesConfig is how a service reaches the stream of the devices, which is in
+// an account of its own.
+type DevicesConfig struct {
+	DevicesUser     string `help:"User of the devices' account that reads their stream." default:"headwater-devices" env:"HEADWATER_DEVICES_USER"`
+	DevicesPassword string `name:"devices-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_DEVICES_PASSWORD_FILE"`
+}
+
+// At returns how to connect to that account of the nats-server of the services.
+func (c DevicesConfig) At(services NATSConfig) NATSConfig {
+	return NATSConfig{NATS: services.NATS, NATSUser: c.DevicesUser, NATSPassword: c.DevicesPassword}
+}
+
 // reconnectWait is the pause between attempts to reconnect, with jitter added.
 const reconnectWait = 500 * time.Millisecond
 

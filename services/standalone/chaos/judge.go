@@ -4,7 +4,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"time"
 
@@ -15,6 +18,7 @@ import (
 	"headwater/services/standalone/internal/oracle"
 	"headwater/services/standalone/internal/stack"
 	"headwater/streams"
+	"headwater/web/view"
 )
 
 // width is that of the windows of the rules.
@@ -118,6 +122,7 @@ func (r *run) judge(ctx context.Context, ended time.Time) []string {
 		{"alerts", r.judgeAlerts},
 		{"messages", r.judgeCalls},
 		{"dead letters", r.judgeDeadLetters},
+		{"ledger", r.judgeLedger},
 	}
 	ctx, cancel := context.WithDeadline(ctx, ended.Add(drainTimeout))
 	defer cancel()
@@ -320,4 +325,59 @@ func (r *run) judgeDeadLetters(ctx context.Context) ([]string, error) {
 		}
 	}
 	return wrong, nil
+}
+
+// judgeLedger asks for the account of the whole run, which must be closed and
+// fit what was sent.
+func (r *run) judgeLedger(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	ledger, err := r.ledger(ctx)
+	if err != nil {
+		return nil, err
+	}
+	letters, err := r.js.Stream(ctx, streams.StreamDeadLetters)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", streams.StreamDeadLetters, err)
+	}
+	_, acked := r.book.Totals()
+	r.mu.Lock()
+	stored := r.verdict.Stored
+	r.mu.Unlock()
+	t := ledger.Totals
+	var wrong []string
+	demand := func(ok bool, what string) {
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf("ledger: %s: %+v, on the way %+v", what, t, ledger.OnTheWay))
+		}
+	}
+	demand(t.Exact, "it is not closed")
+	demand(t.Missing == 0 && t.InFlight == 0, "something is missing or in flight")
+	demand(t.Refused == 0, "InfluxDB refused readings")
+	demand(t.Rejected == letters.CachedInfo().State.Msgs, fmt.Sprintf("there are %d dead letters", letters.CachedInfo().State.Msgs))
+	// A reading that was sent again is stored, and counts, as often as it came.
+	demand(t.Stored >= uint64(max(acked, stored)), fmt.Sprintf("%d readings were acknowledged, %d are stored", acked, stored))
+	return wrong, nil
+}
+
+func (r *run) ledger(ctx context.Context) (view.Ledger, error) {
+	var ledger view.Ledger
+	from := r.begin.UTC().Format(time.RFC3339)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.stack.DashboardAddress+"/api/v1/ledger?from="+from, nil)
+	if err != nil {
+		return ledger, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return ledger, fmt.Errorf("ledger: %w", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return ledger, fmt.Errorf("ledger: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return ledger, fmt.Errorf("ledger: %s: %s", resp.Status, body)
+	}
+	return ledger, json.Unmarshal(body, &ledger)
 }

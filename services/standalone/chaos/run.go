@@ -35,6 +35,7 @@ type run struct {
 	bin, dir   string
 	out        io.Writer
 
+	begin  time.Time // of the load
 	stack  *stack.Stack
 	links  *links
 	book   *oracle.Book
@@ -125,7 +126,7 @@ func (r *run) do(ctx context.Context) (wrong []string, err error) {
 
 // judged is the run proper, on a stack that is ready.
 func (r *run) judged(ctx context.Context) ([]string, error) {
-	begin := time.Now()
+	r.begin = time.Now()
 	r.load = &load{
 		book: r.book, rate: r.rate, delay: max(min(time.Minute, r.length/4), time.Second),
 		rng: rand.New(rand.NewPCG(r.cfg.Seed, 2)), planted: make(map[string]bool),
@@ -141,14 +142,14 @@ func (r *run) judged(ctx context.Context) ([]string, error) {
 	r.owners = newOwners(r.stack)
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	watched := make(chan struct{})
-	go func() { defer close(watched); r.watch(watchCtx, begin) }()
+	go func() { defer close(watched); r.watch(watchCtx, r.begin) }()
 	defer func() { stopWatch(); <-watched }()
 
-	r.happen(ctx, begin)
+	r.happen(ctx, r.begin)
 	if err := r.calm(ctx); err != nil {
 		return nil, err
 	}
-	readyAfter := time.Since(begin)
+	readyAfter := time.Since(r.begin)
 	fresh := r.fresh(ctx)
 	sleep(ctx, quiet)
 	close(stop)

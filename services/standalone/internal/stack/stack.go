@@ -330,7 +330,8 @@ func (s *Stack) arguments(n *Node) []string {
 	case Writer:
 		out = services(s.NATSAddress, "--influx-url", "http://"+s.WriterInflux)
 	case Dashboard:
-		out = services(s.NATSAddress, "--http", s.DashboardAddress, "--influx-url", "http://"+s.InfluxAddress)
+		out = services(s.NATSAddress, "--http", s.DashboardAddress, "--influx-url", "http://"+s.InfluxAddress,
+			"--devices-password-file", s.secret(string(natsd.UserBridge)))
 	default:
 		out = services(s.NATSAddress)
 	}

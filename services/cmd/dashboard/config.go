@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"headwater/services/dashboard"
+	"headwater/services/internal/process"
+)
+
+type config struct {
+	process.AdminConfig   `embed:""`
+	process.NATSConfig    `embed:""`
+	process.DevicesConfig `embed:""`
+	HTTP                  string           `name:"http" help:"Address of the pages and of /api/v1." default:"127.0.0.1:8080" env:"HEADWATER_HTTP"`
+	Service               dashboard.Config `embed:""`
+}
+
+// connect fills deps and returns the connections to close, also with an error.
+// Without a password of the devices' account the dashboard says what it cannot
+// tell.
+func (cfg config) connect(p *process.Process, deps *dashboard.Deps) ([]*nats.Conn, error) {
+	var connections []*nats.Conn
+	if cfg.DevicesPassword != "" {
+		// First, so that readiness is that of the connection to the services.
+		nc, js, err := p.Connect(cfg.At(cfg.NATSConfig))
+		if err != nil {
+			return nil, fmt.Errorf("user %s: %w", cfg.DevicesUser, err)
+		}
+		connections, deps.DevicesJS = append(connections, nc), js
+	}
+	nc, js, err := p.Connect(cfg.NATSConfig)
+	if err != nil {
+		return connections, err
+	}
+	deps.JS = js
+	return append(connections, nc), nil
+}
