@@ -45,6 +45,8 @@ type cli struct {
 		Redrive redriveCmd `cmd:"" help:"Process dead letters again, once their cause is mended."`
 		Purge   purgeCmd   `cmd:"" help:"Remove dead letters for ever."`
 	} `cmd:"" name:"deadletters" help:"What could not be processed."`
+	Detect  detectCmd  `cmd:"" help:"Score CSV files of your own with a detector, as if they came in now."`
+	Quality qualityCmd `cmd:"" help:"Score the detectors on folders of labelled series."`
 
 	Secrets secretsCmd `cmd:"" help:"Make the passwords and keys of an installation of separate services."`
 }

@@ -6,6 +6,11 @@
 //	headwater deadletters redrive --service bridge --reason topic
 //	headwater deadletters purge 41 42
 //
+// and it tries the detectors on files, for which nothing has to run:
+//
+//	headwater detect --out scores cold-room.csv
+//	headwater quality labelled
+//
 // It exits with 0 when all was done, 1 when something went wrong, 2 when the
 // command can't be understood, and 3 when not every letter could be redriven.
 package main

@@ -35,7 +35,7 @@ func (d *Auto) Read(r *pack.Reader) State { return resume(d.Alarms, d.core(), r)
 func (d *Auto) Bytes() int { return bytesOf(d.core()) }
 
 func (d *Auto) core() *autoCore {
-	return &autoCore{season: *(&Season{Location: d.Location}).core()}
+	return &autoCore{season: *(&Season{Location: d.Location}).core(), shift: *newShiftCore()}
 }
 
 // The parts of Auto, beside the ways of Season.

@@ -1,14 +1,12 @@
 package detect
 
 import (
-	"math"
-
 	"headwater/services/processor/pack"
 )
 
 // Shift finds a level that has moved and stays moved: a set point that was
 // changed, a machine that slowly fails. It compares the mean of the last dozen
-// readings with that of the last thousand.
+// readings with that of the last thousand. It judges from the third day on.
 type Shift struct {
 	Alarms
 }
@@ -22,7 +20,7 @@ const shortMemory, longMemory = 12, 1000
 func (d *Shift) Validate() error { return d.validate("shift") }
 
 // Start returns the state of a series that has no readings yet.
-func (d *Shift) Start() State { return start(d.Alarms, new(shiftCore)) }
+func (d *Shift) Start() State { return start(d.Alarms, newShiftCore()) }
 
 // Read returns the state that Append wrote.
 func (d *Shift) Read(r *pack.Reader) State { return resume(d.Alarms, new(shiftCore), r) }
@@ -35,7 +33,13 @@ type shiftCore struct {
 	short, long mean
 	spread      mean
 	tail        tail
+	// since is the time of the first reading.
+	since int64
+	// now is the short mean with the reading that is being judged.
+	now mean
 }
+
+func newShiftCore() *shiftCore { return &shiftCore{since: before} }
 
 // next is what the short mean becomes with the reading.
 func (c *shiftCore) next(r Sample, p *pace) mean {
@@ -52,10 +56,11 @@ func (c *shiftCore) judge(r Sample, p *pace) opinion {
 		return opinion{}
 	}
 	o := opinion{expected: c.long.value, scale: max(c.spread.value, c.extremes.floor())}
-	short := c.next(r, p)
-	if short.n >= shortMemory {
-		o.deviation = deviation(short.value-o.expected, o.scale)
-		o.surprise = c.tail.surprise(o.deviation)
+	if c.now = c.next(r, p); c.now.n >= shortMemory {
+		o.deviation = deviation(c.now.value-o.expected, o.scale)
+		if r.Time-c.since >= int64(seasonLeast) {
+			o.surprise = c.tail.surprise(o.deviation)
+		}
 	}
 	return o
 }
@@ -63,7 +68,9 @@ func (c *shiftCore) judge(r Sample, p *pace) opinion {
 func (c *shiftCore) learn(r Sample, p *pace, o opinion) {
 	first := c.long.n == 0
 	c.short = c.next(r, p)
-	if !first {
+	if first {
+		c.since = r.Time
+	} else {
 		if c.short.n >= shortMemory {
 			c.tail.learn(o.deviation)
 		}
@@ -75,18 +82,18 @@ func (c *shiftCore) learn(r Sample, p *pace, o opinion) {
 
 func (c *shiftCore) explain(r Sample, o opinion, threshold float64, unit string) Evidence {
 	allowed := c.tail.beyond(threshold) * o.scale
-	level := o.expected + math.Copysign(o.deviation*o.scale, r.Value-o.expected)
+	level := c.now.value
 	return Evidence{
 		Baseline: o.expected, Low: o.expected - allowed, High: o.expected + allowed,
-		Sentence: quantity(r.Value, unit) + ": the level has moved to " + number(level) + ", " + number(o.deviation*o.scale) +
-			" " + direction(r.Value, o.expected) + " what it was",
+		Sentence: quantity(r.Value, unit) + ": the level has moved to " + number(level) + ", " + number(apart(level, o.expected)) +
+			" " + direction(level, o.expected) + " what it was",
 	}
 }
 
 func (c *shiftCore) learning() bool { return c.tail.learning() }
 
 func (c *shiftCore) append(b []byte) []byte {
-	return c.tail.append(c.spread.append(c.long.append(c.short.append(c.extremes.append(b)))))
+	return pack.Int(c.tail.append(c.spread.append(c.long.append(c.short.append(c.extremes.append(b))))), c.since)
 }
 
 func (c *shiftCore) read(r *pack.Reader) {
@@ -95,4 +102,5 @@ func (c *shiftCore) read(r *pack.Reader) {
 	c.long.read(r)
 	c.spread.read(r)
 	c.tail.read(r)
+	c.since = r.Int()
 }

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// columns names those of a CSV file that matter.
+type columns struct {
+	TimeColumn  string `help:"Column with the times." default:"timestamp" placeholder:"NAME"`
+	ValueColumn string `help:"Column with the values." default:"value" placeholder:"NAME"`
+}
+
+// row is a line of a CSV file. Value is no number where there is none.
+type row struct {
+	text, number string
+	at           int64
+	value        float64
+}
+
+// readRows calls each with the rows of a CSV file in their order. Errors name
+// file and line.
+func readRows(path string, c columns, each func(row) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("read the series: %w", err)
+	}
+	defer f.Close()
+	r := csv.NewReader(f)
+	r.ReuseRecord, r.TrimLeadingSpace = true, true
+	head, err := r.Read()
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s:1: the file is empty: it needs a line with the names of the columns", path)
+	}
+	if err != nil {
+		return at(path, err)
+	}
+	head = slices.Clone(head)
+	if len(head) > 0 {
+		head[0] = strings.TrimPrefix(head[0], "\ufeff")
+	}
+	when, what := slices.Index(head, c.TimeColumn), slices.Index(head, c.ValueColumn)
+	for column, i := range map[string]int{c.TimeColumn: when, c.ValueColumn: what} {
+		if i < 0 {
+			return fmt.Errorf("%s:1: no column %q; there are %s (--time-column and --value-column name others)",
+				path, column, strings.Join(head, ", "))
+		}
+	}
+	for {
+		record, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return at(path, err)
+		}
+		line, _ := r.FieldPos(when)
+		t, err := parseTime(record[when])
+		if err != nil {
+			return fmt.Errorf("%s:%d: %w", path, line, err)
+		}
+		// A copy: the next record takes the memory of this one.
+		out := row{text: strings.Clone(record[when]), number: strings.Clone(record[what]), at: t}
+		if out.value, err = strconv.ParseFloat(strings.TrimSpace(out.number), 64); err != nil {
+			out.value = math.NaN()
+		}
+		if err := each(out); err != nil {
+			return err
+		}
+	}
+}
+
+// at puts file and line in front of an error of the CSV reader.
+func at(path string, err error) error {
+	if wrong, ok := errors.AsType[*csv.ParseError](err); ok {
+		return fmt.Errorf("%s:%d: %w", path, wrong.Line, wrong.Err)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// parseTime reads a date and time, UTC where it names no zone, or a number of
+// seconds, milli-, micro- or nanoseconds since 1970, told apart by how large it
+// is. It returns nanoseconds.
+func parseTime(s string) (int64, error) {
+	s = strings.TrimSpace(s)
+	for _, layout := range []string{time.DateTime, time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02T15:04", time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			if t.Year() < 1700 || t.Year() > 2250 {
+				return 0, fmt.Errorf("the time %q is not from 1700 to 2250", clip(safe(s), 40))
+			}
+			return t.UnixNano(), nil
+		}
+	}
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		unit := int64(time.Second)
+		for _, smaller := range []int64{1e11, 1e14, 1e17} {
+			if n >= smaller || n <= -smaller {
+				unit /= 1000
+			}
+		}
+		return n * unit, nil
+	}
+	if f, err := strconv.ParseFloat(s, 64); err == nil && math.Abs(f) < 9e9 {
+		return int64(math.Round(f * 1e9)), nil
+	}
+	return 0, fmt.Errorf("%q is no time such as 2026-01-31 14:00:00 or 1769868000", clip(safe(s), 40))
+}
