@@ -65,7 +65,8 @@ func (f *faulty) poisson(mean float64) float64 {
 // faultKinds is how many kinds of fault each family has.
 const faultKinds = 3
 
-// families are the held-out check.
+// families are a check beside the published files. The seeds of the test are not
+// those by which the detectors were chosen.
 func families() []family {
 	return []family{
 		{"office climate", 300, 4, func(f *faulty, day float64) float64 {
@@ -266,10 +267,10 @@ func TestFamilies(t *testing.T) {
 			alarms, weeks := 0, 0.0
 			for _, f := range families() {
 				for seed := range uint64(6) {
-					l := f.made(seed, true)
+					l := f.made(1000+seed, true)
 					scores, _ := l.scores(test.detector)
 					files = append(files, nab.File{Scores: scores, Windows: l.windows})
-					_, told := f.made(seed+100, false).scores(test.detector)
+					_, told := f.made(2000+seed, false).scores(test.detector)
 					alarms += len(opened(told))
 					weeks += f.weeks
 				}
