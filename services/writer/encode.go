@@ -16,7 +16,19 @@ type lines struct {
 	ends []int // where each line ends in text
 }
 
-func (l *lines) reset() { l.text, l.ends = l.text[:0], l.ends[:0] }
+func (l *lines) reset() { l.text, l.ends = emptied(l.text), emptied(l.ends) }
+
+// maxSpare is how many times what it holds a slice may have room for.
+const maxSpare = 4
+
+// emptied returns the slice without its elements, or nil when it has far more
+// room than they took.
+func emptied[T any](s []T) []T {
+	if cap(s) > maxSpare*len(s) {
+		return nil
+	}
+	return s[:0]
+}
 
 func (l *lines) count() int { return len(l.ends) }
 

@@ -29,10 +29,12 @@ type batch struct {
 	since    time.Time
 }
 
+// reset empties the batch and keeps its memory for the next one, unless that is
+// far more than this one needed: after a backlog, batches are small again.
 func (b *batch) reset() {
 	b.lines.reset()
 	clear(b.messages)
-	b.messages, b.starts = b.messages[:0], b.starts[:0]
+	b.messages, b.starts = emptied(b.messages), emptied(b.starts)
 }
 
 // telemetry moves TELEMETRY into the bucket of the readings. The free batches
@@ -44,7 +46,7 @@ type telemetry struct {
 	encoder  encoder
 	free     chan *batch
 	slots    chan struct{} // one token for each batch in flight
-	// perMessage is how many readings a message has had lately.
+	// perMessage is how many readings a message has had lately, 0 before the first.
 	perMessage float64
 }
 
@@ -88,8 +90,12 @@ func (t *telemetry) fill(stop, work context.Context, b *batch) {
 	}
 }
 
-// want returns how many messages fill the batch, about.
+// want returns how many messages fill the batch, about. The first message comes
+// alone: a backlog of large ones would make a batch that is far too large.
 func (t *telemetry) want(b *batch) int {
+	if t.perMessage == 0 {
+		return 1
+	}
 	room := float64(t.s.cfg.BatchPoints - b.lines.count())
 	return max(1, min(int(room/max(1, t.perMessage)), maxBatchMessages-len(b.messages), maxFetch))
 }
@@ -112,8 +118,16 @@ func (t *telemetry) add(stop, work context.Context, b *batch, m jetstream.Msg) {
 	b.messages = append(b.messages, m)
 	b.starts = append(b.starts, b.lines.count())
 	t.encoder.append(&b.lines, readings)
+	t.learn(len(readings.GetSeries()))
+}
+
+// learn takes note of how many readings a message has.
+func (t *telemetry) learn(readings int) {
+	if t.perMessage == 0 {
+		t.perMessage = float64(readings)
+	}
 	const memory = 0.9
-	t.perMessage = memory*t.perMessage + (1-memory)*float64(len(readings.GetSeries()))
+	t.perMessage = memory*t.perMessage + (1-memory)*float64(readings)
 }
 
 // store stores a batch and acknowledges its messages, or gives them back.
