@@ -263,12 +263,8 @@ func TestHoldsWhileInfluxDBTakesNothing(t *testing.T) {
 				w.readings("door-1", 20)
 			}
 			w.held(s, tt.says...)
-			// Three batches of 100 points and the messages that complete them.
-			c, err := w.js.Consumer(t.Context(), streams.StreamTelemetry, streams.ConsumerWriter)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := c.CachedInfo().NumAckPending; n > 3*maxFetch/4 {
+			// Three batches of 100 points, with 20 of them in each message.
+			if n := w.heldMessages(); n > 3*100/20 {
 				t.Errorf("%d messages are held", n)
 			}
 			w.influx.be(well)
@@ -279,6 +275,94 @@ func TestHoldsWhileInfluxDBTakesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAnswerThatIsLostLeavesEachPointOnce(t *testing.T) {
+	w := newWorld(t)
+	var mu sync.Mutex
+	var bodies [][]string // of the requests with readings
+	w.influx.be(func(bucket string, lines []string) answer {
+		a := well(bucket, lines)
+		if bucket != "headwater/raw" {
+			return a
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		bodies = append(bodies, lines)
+		a.cut = len(bodies) == 1
+		return a
+	})
+	w.readings("door-1", 20)
+	w.start(nil)
+	w.all()
+	mu.Lock()
+	defer mu.Unlock()
+	if len(bodies) != 2 || !slices.Equal(bodies[0], bodies[1]) {
+		t.Errorf("%d requests, not the same one twice", len(bodies))
+	}
+	if d := w.deadLetters(); len(d) > 0 {
+		t.Errorf("dead letters %v", d)
+	}
+}
+
+func TestSlowAnswersBoundWhatIsHeld(t *testing.T) {
+	const (
+		points, inFlight     = 100, 2 // of the configuration
+		messages, perMessage = 100, 20
+		held                 = (inFlight + 1) * points / perMessage // one more batch fills meanwhile
+	)
+	w := newWorld(t)
+	asked, leave := make(chan int), make(chan struct{})
+	var open atomic.Int32
+	w.influx.be(func(bucket string, lines []string) answer {
+		if bucket == "headwater/raw" {
+			if n := open.Add(1); n > inFlight {
+				t.Errorf("%d requests at once", n)
+			}
+			select {
+			case asked <- len(lines):
+			case <-t.Context().Done(): // The test has failed.
+			}
+			select {
+			case <-leave:
+			case <-t.Context().Done():
+			}
+			open.Add(-1)
+		}
+		return answer{store: lines}
+	})
+	for range messages {
+		w.readings("door-1", perMessage)
+	}
+	w.start(func(c *Config) { c.BatchPoints, c.InFlight, c.FlushInterval = points, inFlight, 2*time.Second })
+	const requests = messages * perMessage / points
+	for n := 1; n <= requests; n++ {
+		if size := <-asked; size > points {
+			t.Errorf("a request with %d points", size)
+		}
+		if n < inFlight {
+			continue
+		}
+		// While all requests wait for their answer, the next batch fills and no more.
+		streamtest.Eventually(t, 10*time.Second, "another batch is full", func() bool {
+			return w.heldMessages() == min(held, messages-(n-inFlight)*points/perMessage)
+		})
+		leave <- struct{}{}
+	}
+	for range inFlight - 1 {
+		leave <- struct{}{}
+	}
+	w.all()
+}
+
+// heldMessages returns how many messages of TELEMETRY writers have in hand.
+func (w *world) heldMessages() int {
+	w.t.Helper()
+	c, err := w.js.Consumer(w.t.Context(), streams.StreamTelemetry, streams.ConsumerWriter)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c.CachedInfo().NumAckPending
 }
 
 func TestBucketThatGoesIsMadeAgain(t *testing.T) {
