@@ -365,6 +365,69 @@ func TestStreamOfDevicesMadeAnew(t *testing.T) {
 	}
 }
 
+// TestDurableIsWaitedFor shows that the bridge looks again when it could not
+// begin to read.
+func TestDurableIsWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	r := w.start(t)
+	c := w.device(t, "d")
+	if err := w.devices.DeleteConsumer(t.Context(), streams.StreamMQTT, streams.ConsumerBridge); err != nil {
+		t.Fatal(err)
+	}
+	streamtest.Eventually(t, within, "the bridge says what is missing", func() bool {
+		err := r.Ready()
+		return err != nil && strings.Contains(err.Error(), "look up consumer "+streams.ConsumerBridge)
+	})
+	if err := streams.EnsureDevices(t.Context(), w.devices, streams.DeviceOptions{MaxBytes: 64 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	streamtest.Eventually(t, within, "the bridge reads again", func() bool { return r.Ready() == nil })
+	publish(t, c, 1, "sensors/hall/d/m", "1")
+	w.drained(t)
+	if got, want := w.readings(t), []string{"mqtt hall/d/m 1"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestClockSurvivesAFailedProbe shows that the clock of the lanes moves on when
+// the server once gave no answer about the stream, also while no device sends
+// anything.
+func TestClockSurvivesAFailedProbe(t *testing.T) {
+	w := newWorld(t)
+	var failNext atomic.Bool
+	r := w.start(t, func(_ *bridge.Config, d *bridge.Deps) { d.Devices = silentOnce{d.Devices, &failNext} })
+	clock := func() float64 { return r.value(t, "headwater_bridge_clock_seconds", "") }
+	streamtest.Eventually(t, within, "the clock moves", func() bool { return clock() > 0 })
+	failNext.Store(true)
+	streamtest.Eventually(t, within, "a probe fails", func() bool { return !failNext.Load() })
+	before := clock()
+	streamtest.Eventually(t, within, "the clock moves on", func() bool { return clock() > before+2 })
+}
+
+// silentOnce is a JetStream that once, when it is told, gives no answer about a
+// stream.
+type silentOnce struct {
+	jetstream.JetStream
+	failNext *atomic.Bool
+}
+
+func (s silentOnce) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	stream, err := s.JetStream.Stream(ctx, name)
+	return silentStream{stream, s.failNext}, err
+}
+
+type silentStream struct {
+	jetstream.Stream
+	failNext *atomic.Bool
+}
+
+func (s silentStream) Info(ctx context.Context, opts ...jetstream.StreamInfoOpt) (*jetstream.StreamInfo, error) {
+	if s.failNext.CompareAndSwap(true, false) {
+		return nil, nats.ErrTimeout
+	}
+	return s.Stream.Info(ctx, opts...)
+}
+
 func TestClockMovesEveryLane(t *testing.T) {
 	w := newWorld(t)
 	began := time.Now()

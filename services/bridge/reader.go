@@ -100,6 +100,8 @@ type session struct {
 	// broken gets why the reading broke, and probes gets how far it must come.
 	broken <-chan error
 	probes <-chan probe
+	// failure is what came from broken, if anything has.
+	failure error
 	// committed is the input sequence up to which everything is stored.
 	committed uint64
 	// last is the last message of the step that is being gathered, if any.
@@ -113,7 +115,7 @@ func (r *reader) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	broken := make(chan error, 3)
-	stopWatching := watchConnection(ctx, r.svc.deps.Devices.Conn(), broken)
+	stopWatching := watchConnection(r.svc.deps.Devices.Conn(), broken)
 	defer stopWatching()
 	source, err := r.open(ctx)
 	if err != nil {
@@ -146,8 +148,10 @@ func (s *session) run(ctx context.Context) error {
 		switch {
 		case stopping:
 			return ctx.Err()
-		case !more:
+		case !more && s.failure == nil:
 			return <-s.broken
+		case !more:
+			return s.failure
 		}
 		select {
 		case err := <-s.broken:
@@ -187,6 +191,8 @@ func (s *session) gather(ctx context.Context) (more bool) {
 			case p := <-s.openProbes():
 				s.asked = &p
 				continue
+			case s.failure = <-s.broken:
+				return false
 			case <-timeout:
 				return true
 			case <-ctx.Done():

@@ -106,7 +106,8 @@ func settle(ctx context.Context, consumer jetstream.Consumer) (*jetstream.Consum
 
 // watchConnection reports the loss of the connection: the iterator would go on
 // by itself after it, with what was on the wire missing.
-func watchConnection(ctx context.Context, nc *nats.Conn, broken chan<- error) (stop func()) {
+func watchConnection(nc *nats.Conn, broken chan<- error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
 	changes := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	done := make(chan struct{})
 	go func() {
@@ -117,7 +118,7 @@ func watchConnection(ctx context.Context, nc *nats.Conn, broken chan<- error) (s
 			report(broken, errReconnect)
 		}
 	}()
-	return func() { <-done; nc.RemoveStatusListener(changes) }
+	return func() { cancel(); <-done; nc.RemoveStatusListener(changes) }
 }
 
 func report(broken chan<- error, err error) {
