@@ -8,7 +8,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/proto"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/pack"
@@ -147,7 +146,7 @@ func (l *lanes) commit(ctx context.Context, r round) error {
 	var failure error
 	for _, b := range batches {
 		b.Batch.Origin = &telemetryv1.Origin{Incarnation: l.incarnation.UnixNano(), Sequence: l.origin(b.Lane, r)}
-		b.Batch.Before = proto.Uint64(l.lane[b.Lane].account)
+		b.Batch.Before = new(l.lane[b.Lane].account)
 		future, err := l.publish(b)
 		if err != nil {
 			failure = fmt.Errorf("publish to lane %d: %w", b.Lane, err)

@@ -288,21 +288,22 @@ const (
 
 // read asks InfluxDB for the totals and the rows.
 func (l *ledger) read(ctx context.Context, q view.LedgerQuery, floor uint64, out *view.Ledger) error {
-	where := ` WHERE time >= $from AND time < $to`
+	var where strings.Builder
+	where.WriteString(` WHERE time >= $from AND time < $to`)
 	p := influx.Params{"measurement": influx.Ident(influx.MeasurementLedger), "from": q.From, "to": q.To, "floor": int64(floor)}
 	for name, value := range map[string]string{"site": q.Site, "device": q.Device} {
 		if value != "" {
-			where += ` AND "` + name + `" = $` + name
+			where.WriteString(` AND "` + name + `" = $` + name)
 			p[name] = value
 		}
 	}
-	flight := where + ` AND "last" > $floor`
+	flight := where.String() + ` AND "last" > $floor`
 	by := ` GROUP BY "site", "device"`
 	if q.Group == view.LedgerByMinute {
 		by = ` GROUP BY time(1m) fill(none)`
 	}
 	answer, err := l.client.Query(ctx, l.client.Database(), influx.PolicyLedger, strings.Join([]string{
-		ledgerSums + where, ledgerAbove + flight, ledgerSums + where + by, ledgerAbove + flight + by,
+		ledgerSums + where.String(), ledgerAbove + flight, ledgerSums + where.String() + by, ledgerAbove + flight + by,
 	}, "; "), p)
 	if err != nil {
 		if strings.Contains(err.Error(), "not found") { // nothing was ever entered

@@ -346,7 +346,7 @@ func simulate(ctx context.Context, seed uint64, spoil func(*world)) error {
 		if w.contest && w.rng.IntN(30) == 0 {
 			pause = 11 * time.Minute
 		}
-		time.Sleep(pause)
+		time.Sleep(pause) //nolint:forbidigo // the clock of the bubble
 		w.now += int64(pause) + int64(w.rng.IntN(8))*second
 		if err := w.trouble(ctx); err != nil {
 			return err
@@ -396,7 +396,7 @@ func (w *world) drain(ctx context.Context) error {
 			if time.Since(began) > drainTime {
 				return fmt.Errorf("lane %d is at input %d of %d, %s after the last fault", n, w.committed(n), last[n], drainTime)
 			}
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) //nolint:forbidigo // the clock of the bubble
 			w.now += second
 			if err := w.publish(ctx, &group{lane: n, arrival: w.now, clock: true}); err != nil {
 				return err

@@ -33,13 +33,14 @@ func (c *secretsCmd) Run(s *session) error {
 		}
 		return text, err
 	}
-	environment := "# Passwords and issuer for nats-server's configuration file.\n"
+	var environment strings.Builder
+	environment.WriteString("# Passwords and issuer for nats-server's configuration file.\n")
 	for _, user := range slices.Concat(streams.Services(), []string{"core", "devices", "devices0", "auth", "system"}) {
 		password, err := keep(user, func() (string, error) { return rand.Text(), nil })
 		if err != nil {
 			return err
 		}
-		environment += fmt.Sprintf("HEADWATER_NATS_PASSWORD_%s=%s\n", strings.ToUpper(user), password)
+		fmt.Fprintf(&environment, "HEADWATER_NATS_PASSWORD_%s=%s\n", strings.ToUpper(user), password)
 	}
 	for _, name := range []string{"influx-token", "influx-password"} {
 		if _, err := keep(name, func() (string, error) { return rand.Text(), nil }); err != nil {
@@ -58,8 +59,8 @@ func (c *secretsCmd) Run(s *session) error {
 	if err != nil {
 		return fmt.Errorf("public key of the issuer: %w", err)
 	}
-	environment += fmt.Sprintf("HEADWATER_NATS_ISSUER=%s\n", public)
-	if _, err := keep("nats.env", func() (string, error) { return environment, nil }); err != nil {
+	fmt.Fprintf(&environment, "HEADWATER_NATS_ISSUER=%s\n", public)
+	if _, err := keep("nats.env", func() (string, error) { return environment.String(), nil }); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(s.out, "%d secrets made in %s\n", made, c.Folder)

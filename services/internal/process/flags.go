@@ -82,7 +82,7 @@ func (l *list) validate(v reflect.Value) {
 	if v.Kind() != reflect.Struct {
 		return
 	}
-	if validator, ok := v.Addr().Interface().(interface{ Validate() error }); ok {
+	if validator, ok := reflect.TypeAssert[interface{ Validate() error }](v.Addr()); ok {
 		l.add(validator.Validate())
 	}
 	for i := range v.NumField() {

@@ -137,7 +137,8 @@ func checkHealth(ctx context.Context, config any) error {
 	if err != nil {
 		return fmt.Errorf("address of /readyz: %w", err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	client := &http.Client{Timeout: healthTimeout}
+	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("ask for /readyz: %w", err)
 	}

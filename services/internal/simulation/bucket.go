@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -92,9 +93,7 @@ func (b *bucket) entry(m *message) *entry {
 // 0 for none; less than 0 means any.
 func (b *bucket) write(ctx context.Context, key string, value []byte, expected int64, header nats.Header) (uint64, error) {
 	m := &nats.Msg{Subject: bucketSubject(b.name, key), Data: value, Header: nats.Header{}}
-	for name, values := range header {
-		m.Header[name] = values
-	}
+	maps.Copy(m.Header, header)
 	if expected >= 0 {
 		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatInt(expected, 10))
 	}

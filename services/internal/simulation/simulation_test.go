@@ -32,8 +32,7 @@ func outcome(value any, err error) string {
 			words = append(words, known.Error())
 		}
 	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		words = append(words, fmt.Sprintf("code %d, %d: %s", api.Code, api.ErrorCode, api.Description))
 	}
 	if len(words) == 0 {
@@ -354,7 +353,7 @@ func TestKeysRunOut(t *testing.T) {
 		for range 3 {
 			_, err = kv.Create(t.Context(), "k", nil)
 			got = append(got, outcome("made", err))
-			time.Sleep(600 * time.Millisecond)
+			time.Sleep(600 * time.Millisecond) //nolint:forbidigo // the clock of the bubble
 		}
 		if got[0] != "made" || got[1] == "made" || got[2] != "made" {
 			return fmt.Errorf("%q", slices.Clone(got))

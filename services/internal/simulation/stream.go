@@ -83,7 +83,7 @@ func (c *Cluster) find(name string) (*stream, error) {
 }
 
 // ensure makes a stream, or changes the configuration of the one that is there.
-func (c *Cluster) ensure(cfg jetstream.StreamConfig) *stream {
+func (c *Cluster) ensure(cfg jetstream.StreamConfig) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.streams[cfg.Name]
@@ -95,7 +95,6 @@ func (c *Cluster) ensure(cfg jetstream.StreamConfig) *stream {
 		c.remade = make(chan struct{})
 	}
 	s.cfg = cfg
-	return s
 }
 
 // Recreate deletes a stream and makes it anew, empty.

@@ -367,7 +367,7 @@ func (r *run) ledger(ctx context.Context) (view.Ledger, error) {
 	if err != nil {
 		return ledger, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Timeout: readTimeout}).Do(req)
 	if err != nil {
 		return ledger, fmt.Errorf("ledger: %w", err)
 	}

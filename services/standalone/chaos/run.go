@@ -390,8 +390,10 @@ func (r *run) fresh(ctx context.Context) []string {
 	begin := time.Now()
 	limited, cancel := context.WithTimeout(ctx, freshTimeout)
 	defer cancel()
-	d := &device{address: r.stack.MQTTAddress, id: "fresh", in: in, window: 1, connects: &r.load.connects,
-		acked: func(reading) { r.book.Ack(id) }}
+	d := &device{
+		address: r.stack.MQTTAddress, id: "fresh", in: in, window: 1, connects: &r.load.connects,
+		acked: func(reading) { r.book.Ack(id) },
+	}
 	d.run(limited)
 	for limited.Err() == nil {
 		points, err := r.points(limited, series)

@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"time"
@@ -54,18 +53,16 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	}
 	p.Log.Info("answers as InfluxDB 2", "address", l.Addr().String(), "version", influx2.Version)
 	return p.Run(ctx, process.Part{Name: "http", Run: func(ctx context.Context) error {
-		return process.Serve(ctx, l, s.Handler(), p.Log.With(slog.String("part", "http")), 5*time.Second)
+		return process.Serve(ctx, l, s.Handler(), p.Log, 5*time.Second)
 	}})
 }
 
 func ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1"+address+"/health", nil)
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := (&http.Client{Timeout: 3 * time.Second}).Do(request)
 	if err != nil {
 		return err
 	}

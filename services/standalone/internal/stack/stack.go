@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -250,12 +251,7 @@ func (s *Stack) Start(ctx context.Context, except ...*Node) error {
 }
 
 func contains(nodes []*Node, n *Node) bool {
-	for _, other := range nodes {
-		if other == n {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(nodes, n)
 }
 
 // Await waits until every node that should run is ready.
