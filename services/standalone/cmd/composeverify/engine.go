@@ -79,8 +79,6 @@ type project struct {
 	*engine
 	name  string
 	files []string
-	// build are the arguments for building images.
-	build []string
 }
 
 func (p *project) command(arguments ...string) []string {
