@@ -31,3 +31,18 @@ func delay(tb testing.TB, p *toxiproxy.Proxy, by time.Duration) {
 		tb.Fatal(err)
 	}
 }
+
+// swallow closes the connection instead of every answer, until heal is called.
+func swallow(tb testing.TB, p *toxiproxy.Proxy) (heal func()) {
+	tb.Helper()
+	toxic, err := p.Toxics.AddToxicJson(strings.NewReader(`{"type":"limit_data","stream":"downstream","attributes":{"bytes":0}}`))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return func() {
+		tb.Helper()
+		if err := p.Toxics.RemoveToxic(tb.Context(), toxic.Name); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}

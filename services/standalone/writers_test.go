@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -54,72 +56,131 @@ func BenchmarkWriters(b *testing.B) {
 
 // measureWriters returns how many readings a second the writers store.
 func measureWriters(b *testing.B, writers int) float64 {
-	server := streamtest.Run(b)
-	server.Ensure(b, streams.DefaultLanes)
-	js := server.JS(b)
-	database, err := influxd.Start(influxd.Config{Dir: b.TempDir()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() {
-		if err := database.Close(); err != nil {
-			b.Error(err)
-		}
-	}()
-	proxy := newProxy(b, database.URL()[len("http://"):])
-	delay(b, proxy, writersLatency)
-	fillTelemetry(b, js, writers*writersBacklog)
-
-	ctx, cancel := context.WithCancel(b.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel()
+	d := newDesk(b)
+	delay(b, d.proxy, writersLatency)
+	d.publish(writers * writersBacklog)
 	begin := time.Now()
-	for range writers {
-		s := newWriter(b, server, "http://"+proxy.Listen)
-		running.Go(func() {
-			if err := s.Run(ctx); err != nil {
-				b.Error(err)
-			}
-		})
-	}
-	streamtest.Eventually(b, 5*time.Minute, "the backlog is stored", func() bool {
-		c, err := js.Consumer(ctx, streams.StreamTelemetry, streams.ConsumerWriter)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return c.CachedInfo().NumPending == 0 && c.CachedInfo().NumAckPending == 0
-	})
+	stop := d.start(writers)
+	defer stop()
+	streamtest.Eventually(b, 5*time.Minute, "the backlog is stored", func() bool { return d.unacknowledged() == 0 })
 	took := time.Since(begin)
-	series, err := query(b, database.URL(), "raw", `SELECT count("value") FROM "temperature"`)
-	if err != nil || len(series) == 0 {
-		b.Fatalf("count the readings: %v", err)
-	}
-	if got := int(series[0].Floats("count")[0]); got != writers*writersBacklog {
+	if got := d.stored(); got != writers*writersBacklog {
 		b.Errorf("%d of %d readings are stored", got, writers*writersBacklog)
 	}
 	return float64(writers*writersBacklog) / took.Seconds()
 }
 
-func newWriter(b *testing.B, server *streamtest.Server, url string) *writer.Service {
-	b.Helper()
-	js, err := jetstream.New(server.Conn(b, natsd.UserOf(streams.ServiceWriter)))
+// TestAnswersThatAreLostStoreEachReadingOnce cuts the connection when InfluxDB
+// answers that it has stored.
+func TestAnswersThatAreLostStoreEachReadingOnce(t *testing.T) {
+	d := newDesk(t)
+	stop := d.start(1)
+	defer stop()
+	d.publish(writersMessage)
+	streamtest.Eventually(t, time.Minute, "the first readings are stored", func() bool { return d.unacknowledged() == 0 })
+	heal := swallow(t, d.proxy)
+	d.publish(5 * writersMessage)
+	streamtest.Eventually(t, time.Minute, "readings are stored that the writer does not know of", func() bool {
+		return d.stored() > writersMessage && d.unacknowledged() == 5
+	})
+	heal()
+	streamtest.Eventually(t, time.Minute, "all is acknowledged", func() bool { return d.unacknowledged() == 0 })
+	if got := d.stored(); got != 6*writersMessage {
+		t.Errorf("%d of %d readings are stored", got, 6*writersMessage)
+	}
+	letters, err := d.js.Stream(t.Context(), streams.StreamDeadLetters)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
+	}
+	if n := letters.CachedInfo().State.Msgs; n > 0 {
+		t.Errorf("%d dead letters", n)
+	}
+}
+
+// desk is what writers work at: streams, and an InfluxDB behind a proxy.
+type desk struct {
+	testing.TB
+	server   *streamtest.Server
+	js       jetstream.JetStream
+	database *influxd.Server
+	proxy    *toxiproxy.Proxy
+}
+
+func newDesk(tb testing.TB) *desk {
+	tb.Helper()
+	server := streamtest.Run(tb)
+	server.Ensure(tb, streams.DefaultLanes)
+	database, err := influxd.Start(influxd.Config{Dir: tb.TempDir()})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := database.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	proxy := newProxy(tb, strings.TrimPrefix(database.URL(), "http://"))
+	return &desk{TB: tb, server: server, js: server.JS(tb), database: database, proxy: proxy}
+}
+
+// start runs writers with one request of 500 readings in flight each; stop ends
+// them and waits for that.
+func (d *desk) start(writers int) (stop func()) {
+	d.Helper()
+	ctx, cancel := context.WithCancel(d.Context())
+	var running sync.WaitGroup
+	for range writers {
+		s := d.writer()
+		running.Go(func() {
+			if err := s.Run(ctx); err != nil {
+				d.Error(err)
+			}
+		})
+	}
+	return func() { cancel(); running.Wait() }
+}
+
+func (d *desk) writer() *writer.Service {
+	d.Helper()
+	js, err := jetstream.New(d.server.Conn(d, natsd.UserOf(streams.ServiceWriter)))
+	if err != nil {
+		d.Fatal(err)
 	}
 	cfg := writer.DefaultConfig()
-	cfg.Influx.URL, cfg.BatchPoints, cfg.InFlight = url, 500, 1
+	cfg.Influx.URL, cfg.BatchPoints, cfg.InFlight = "http://"+d.proxy.Listen, 500, 1
 	s, err := writer.New(cfg, writer.Deps{JS: js, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 	if err != nil {
-		b.Fatal(err)
+		d.Fatal(err)
 	}
 	return s
 }
 
-// fillTelemetry publishes readings of a thousand devices, each with a time of
-// its own.
-func fillTelemetry(b *testing.B, js jetstream.JetStream, readings int) {
-	b.Helper()
+// unacknowledged returns how many messages of TELEMETRY no writer has finished.
+func (d *desk) unacknowledged() int {
+	d.Helper()
+	c, err := d.js.Consumer(d.Context(), streams.StreamTelemetry, streams.ConsumerWriter)
+	if err != nil {
+		d.Fatal(err)
+	}
+	return int(c.CachedInfo().NumPending) + c.CachedInfo().NumAckPending
+}
+
+// stored returns how many readings InfluxDB has.
+func (d *desk) stored() int {
+	d.Helper()
+	series, err := query(d, d.database.URL(), "raw", `SELECT count("value") FROM "temperature"`)
+	if err != nil {
+		d.Fatalf("count the readings: %v", err)
+	}
+	if len(series) == 0 {
+		return 0
+	}
+	return int(series[0].Floats("count")[0])
+}
+
+// publish publishes readings of a thousand devices, each with a time of its own.
+func (d *desk) publish(readings int) {
+	d.Helper()
 	at := time.Now().Add(-time.Hour).UnixNano()
 	var acks []jetstream.PubAckFuture
 	for n := 0; n < readings; n += writersMessage {
@@ -130,11 +191,11 @@ func fillTelemetry(b *testing.B, js jetstream.JetStream, readings int) {
 		}
 		m, err := streams.TelemetryMsg(n/writersMessage%streams.DefaultLanes, streams.SourceHTTP, batch.Take(at))
 		if err != nil {
-			b.Fatal(err)
+			d.Fatal(err)
 		}
-		ack, err := js.PublishMsgAsync(m)
+		ack, err := d.js.PublishMsgAsync(m)
 		if err != nil {
-			b.Fatal(err)
+			d.Fatal(err)
 		}
 		acks = append(acks, ack)
 	}
@@ -142,9 +203,9 @@ func fillTelemetry(b *testing.B, js jetstream.JetStream, readings int) {
 		select {
 		case <-ack.Ok():
 		case err := <-ack.Err():
-			b.Fatal(err)
-		case <-b.Context().Done():
-			b.Fatal(b.Context().Err())
+			d.Fatal(err)
+		case <-d.Context().Done():
+			d.Fatal(d.Context().Err())
 		}
 	}
 }
