@@ -17,6 +17,7 @@ import (
 	"headwater/services/internal/influx"
 	"headwater/services/internal/process"
 	"headwater/streams"
+	"headwater/streams/streamtest"
 )
 
 // testConfig is a standalone on free ports in the folder.
@@ -148,7 +149,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childFolder); dir != "" {
 		os.Exit(child(dir))
 	}
-	os.Exit(m.Run())
+	os.Exit(streamtest.Main(m))
 }
 
 // child runs a standalone and prints its addresses as a line of JSON.

@@ -23,9 +23,12 @@ type settings struct {
 	Issuer                string
 	// Passwords are as the server wants to have them.
 	Passwords map[User]string
-	// Cluster is the block of that name; empty for a server by itself.
-	Cluster string
+	// Cluster is nil for a server by itself.
+	Cluster *cluster
 }
+
+// cluster is what one server knows of the others. Routes is a list.
+type cluster struct{ Listen, Password, Routes string }
 
 // MaxPayload bounds one message, in bytes.
 func (settings) MaxPayload() int { return streams.MaxMessage }
@@ -87,10 +90,24 @@ const (
 	EnvIssuer   = "HEADWATER_NATS_ISSUER"
 )
 
+// Names of the further variables of a server of a cluster.
+const (
+	EnvName          = "HEADWATER_NATS_NAME"
+	EnvCluster       = "HEADWATER_NATS_CLUSTER"
+	EnvRoutes        = "HEADWATER_NATS_ROUTES"
+	EnvRoutePassword = "HEADWATER_NATS_PASSWORD_ROUTES"
+)
+
+// RouteUser is the user as which the servers of a cluster connect to each other.
+const RouteUser = "routes"
+
 // EnvPassword is the name of the variable that holds the password of a user.
 func EnvPassword(u User) string {
 	return "HEADWATER_NATS_PASSWORD_" + strings.ToUpper(strings.TrimPrefix(string(u), streams.UserPrefix))
 }
+
+// serverName is that of a server by itself.
+const serverName = "headwater"
 
 // Users lists the users that services connect as.
 func Users() []User {
@@ -101,7 +118,7 @@ func Users() []User {
 	return users
 }
 
-const fileHeader = `# Configuration of a nats-server that runs by itself. It is made from
+const fileHeader = `# Configuration of %s. It is made from
 # streams/natsd/nats-server.conf.tmpl by "go tool task generate": change it there.
 #
 # These environment variables must be set:
@@ -110,7 +127,7 @@ const fileHeader = `# Configuration of a nats-server that runs by itself. It is 
 #   HEADWATER_NATS_MONITOR     where /healthz answers, such as 127.0.0.1:8222
 #   HEADWATER_NATS_MQTT        where devices connect, such as 0.0.0.0:1883
 #   HEADWATER_NATS_STORE       folder of the streams
-#   HEADWATER_NATS_MAX_STORE   what the folder may hold, in bytes: 115 % of what
+#   HEADWATER_NATS_MAX_STORE   what the folder may hold, in bytes: 115 %% of what
 #                              provision's --max-bytes says
 #   HEADWATER_NATS_SYNC        always (survives a power cut) or 1s (all but the
 #                              last second)
@@ -118,20 +135,46 @@ const fileHeader = `# Configuration of a nats-server that runs by itself. It is 
 #   HEADWATER_NATS_PASSWORD_*  of CORE, DEVICES, DEVICES0, AUTH, SYSTEM and of each
 #                              service, such as WRITER; those of bcrypt stand
 #                              within double quotes, for they hold $
+%s
+`
 
+const clusterHeader = `#   HEADWATER_NATS_NAME        name of this server, for good
+#   HEADWATER_NATS_CLUSTER     where the other servers connect, such as 0.0.0.0:6222
+#   HEADWATER_NATS_PASSWORD_ROUTES  what they log in with; it stands in ROUTES too
+#   HEADWATER_NATS_ROUTES      all servers, in brackets, such as
+#                              ["nats://routes:PASSWORD@nats-1:6222",
+#                              "nats://routes:PASSWORD@nats-2:6222",
+#                              "nats://routes:PASSWORD@nats-3:6222"]
 `
 
 // ServerFile returns the configuration file of a nats-server by itself, which
 // takes from the environment what differs from place to place.
 func ServerFile() (string, error) {
+	s := fileSettings()
+	s.ServerName = serverName
+	text, err := s.render()
+	return fmt.Sprintf(fileHeader, "a nats-server that runs by itself", "") + text, err
+}
+
+// ClusterFile returns the configuration file of each server of a cluster of
+// three.
+func ClusterFile() (string, error) {
+	s := fileSettings()
+	s.ServerName = "$" + EnvName
+	s.Cluster = &cluster{Listen: "$" + EnvCluster, Password: "$" + EnvRoutePassword, Routes: "$" + EnvRoutes}
+	text, err := s.render()
+	return fmt.Sprintf(fileHeader, "each of three nats-servers of a cluster", clusterHeader) + text, err
+}
+
+// fileSettings takes from the environment what all servers need.
+func fileSettings() settings {
 	s := settings{
-		ServerName: "headwater", Listen: "$" + EnvListen, Monitor: "$" + EnvMonitor, MQTT: "$" + EnvMQTT,
+		Listen: "$" + EnvListen, Monitor: "$" + EnvMonitor, MQTT: "$" + EnvMQTT,
 		StoreDir: "$" + EnvStoreDir, Sync: "$" + EnvSync, MaxStore: "$" + EnvMaxStore, Issuer: "$" + EnvIssuer,
 		Passwords: make(map[User]string),
 	}
 	for _, u := range Users() {
 		s.Passwords[u] = "$" + EnvPassword(u)
 	}
-	text, err := s.render()
-	return fileHeader + text, err
+	return s
 }

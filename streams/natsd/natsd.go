@@ -108,7 +108,7 @@ func (s *Server) configuration(cfg Config) (string, error) {
 		hashed[u] = strconv.Quote(hash)
 	}
 	out := settings{
-		ServerName: "headwater", MQTT: strconv.Quote(mqtt), Issuer: public, Passwords: hashed,
+		ServerName: serverName, MQTT: strconv.Quote(mqtt), Issuer: public, Passwords: hashed,
 		StoreDir: strconv.Quote(filepath.ToSlash(cfg.Dir)), Sync: string(cfg.Sync),
 		MaxStore: strconv.FormatInt(cfg.MaxBytes/100*115, 10),
 	}

@@ -1,5 +1,5 @@
-// Command generate writes the configuration file of a nats-server that runs by
-// itself, from the template that the embedded one is configured by.
+// Command generate writes the configuration files of nats-servers that run by
+// themselves, from the template that the embedded one is configured by.
 //
 // Run it in the root of the module:
 //
@@ -15,14 +15,19 @@ import (
 )
 
 func main() {
-	if err := run(filepath.Join("..", "deploy", "nats", "nats-server.conf")); err != nil {
-		fmt.Fprintln(os.Stderr, "generate:", err)
-		os.Exit(1)
+	folder := filepath.Join("..", "deploy", "nats")
+	for name, text := range map[string]func() (string, error){
+		"nats-server.conf": natsd.ServerFile, "nats-cluster.conf": natsd.ClusterFile,
+	} {
+		if err := write(filepath.Join(folder, name), text); err != nil {
+			fmt.Fprintln(os.Stderr, "generate:", err)
+			os.Exit(1)
+		}
 	}
 }
 
-func run(path string) error {
-	text, err := natsd.ServerFile()
+func write(path string, file func() (string, error)) error {
+	text, err := file()
 	if err != nil {
 		return err
 	}
