@@ -14,7 +14,6 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -71,51 +70,66 @@ func TestReplicatedLosesNothing(t *testing.T) {
 }
 
 // startServices runs two bridges, of which one stands by, a processor and a
-// writer, as on a cluster; stop drains them.
+// writer, each as the user that it is on a cluster; stop drains them.
 func startServices(t *testing.T, cluster *streamtest.Cluster, influxURL string) (stop func()) {
 	t.Helper()
-	seed, err := cluster.IssuerSeed()
-	if err != nil {
-		t.Fatal(err)
-	}
 	log := slog.New(slog.NewTextHandler(logWriter(t), nil))
-	connect := func(user natsd.User) *nats.Conn {
-		return cluster.Conn(t, user, process.NATSOptions(string(user), log)...)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	running, ctx := errgroup.WithContext(ctx)
-	var all []service
-	run := func(svc service, err error) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, svc)
-		running.Go(func() error { return svc.Run(ctx) })
-	}
 	js := func(user natsd.User) jetstream.JetStream {
-		js, err := process.JetStream(connect(user))
+		js, err := process.JetStream(cluster.Conn(t, user, process.NATSOptions(string(user), log)...))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return js
 	}
-	files, err := configfile.New(configfile.DefaultConfig(), configfile.Deps{JS: js(natsd.UserCore), Log: log, Metrics: prometheus.NewRegistry()})
-	run(files, err)
 	writing := writer.DefaultConfig()
 	writing.Influx.URL = influxURL
-	writes, err := writer.New(writing, writer.Deps{JS: js(natsd.UserCore), Log: log, Metrics: prometheus.NewRegistry()})
-	run(writes, err)
-	computes, err := processor.New(processor.DefaultConfig(), processor.Deps{JS: js(natsd.UserCore), Log: log, Metrics: prometheus.NewRegistry()})
-	run(computes, err)
+	all := []func() (service, error){
+		func() (service, error) {
+			return configfile.New(configfile.DefaultConfig(),
+				configfile.Deps{JS: js(natsd.UserOf(streams.ServiceProvision)), Log: log, Metrics: prometheus.NewRegistry()})
+		},
+		func() (service, error) {
+			return writer.New(writing, writer.Deps{JS: js(natsd.UserOf(streams.ServiceWriter)), Log: log, Metrics: prometheus.NewRegistry()})
+		},
+		func() (service, error) {
+			return processor.New(processor.DefaultConfig(),
+				processor.Deps{JS: js(natsd.UserOf(streams.ServiceProcessor)), Log: log, Metrics: prometheus.NewRegistry()})
+		},
+	}
 	for range 2 {
-		carries, err := bridge.New(bridge.DefaultConfig(), bridge.Deps{
-			JS: js(natsd.UserCore), Devices: js(natsd.UserBridge), Devices0: connect(natsd.UserBridge0),
-			Auth: connect(natsd.UserAuth), IssuerSeed: seed, Log: log, Metrics: prometheus.NewRegistry(),
-		})
-		run(carries, err)
+		all = append(all, func() (service, error) { return newBridge(t, cluster, js, log) })
+	}
+	return runAll(t, all)
+}
+
+func newBridge(t *testing.T, cluster *streamtest.Cluster, js func(natsd.User) jetstream.JetStream, log *slog.Logger) (service, error) {
+	t.Helper()
+	seed, err := cluster.IssuerSeed()
+	if err != nil {
+		return nil, err
+	}
+	return bridge.New(bridge.DefaultConfig(), bridge.Deps{
+		JS: js(natsd.UserOf(streams.ServiceBridge)), Devices: js(natsd.UserBridge), Devices0: js(natsd.UserBridge0).Conn(),
+		Auth: js(natsd.UserAuth).Conn(), IssuerSeed: seed, System: js(natsd.UserSystem).Conn(), Log: log, Metrics: prometheus.NewRegistry(),
+	})
+}
+
+// runAll runs services and returns when all are ready.
+func runAll(t *testing.T, all []func() (service, error)) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	running, ctx := errgroup.WithContext(ctx)
+	var services []service
+	for _, build := range all {
+		svc, err := build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		services = append(services, svc)
+		running.Go(func() error { return svc.Run(ctx) })
 	}
 	streamtest.Eventually(t, time.Minute, "every service is ready", func() bool {
-		for _, svc := range all {
+		for _, svc := range services {
 			if svc.Ready() != nil {
 				return false
 			}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"headwater/streams"
 	"headwater/streams/streamtest"
 )
 
@@ -253,6 +254,12 @@ func TestUnusableFolder(t *testing.T) {
 	dir := t.TempDir()
 	start(t, testConfig(dir))
 	expectFailure(t, testConfig(dir), dir, "in use by another Headwater")
+}
+
+func TestReplicatedNeedsACluster(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.Durability = streams.Replicated
+	expectFailure(t, cfg, "--durability", "three nats-servers", "deploy/README.md")
 }
 
 func expectFailure(t *testing.T, cfg Config, wants ...string) {

@@ -171,8 +171,9 @@ func free(address string) error {
 // IssuerSeed is the seed of the key that signs answers to the auth callout.
 func (s *Server) IssuerSeed() ([]byte, error) { return s.issuer.Seed() }
 
-// inbox has a service get its answers where it may hear them.
-func inbox(user User) nats.Option {
+// Inbox has a service get its answers where it may hear them; other users get
+// them where every user but a service does.
+func Inbox(user User) nats.Option {
 	if prefix, isService := streams.InboxPrefix(string(user)); isService {
 		return nats.CustomInboxPrefix(prefix)
 	}
@@ -182,7 +183,7 @@ func inbox(user User) nats.Option {
 // Connect opens a connection within the process.
 func (s *Server) Connect(user User, options ...nats.Option) (*nats.Conn, error) {
 	options = append([]nats.Option{
-		nats.InProcessServer(s), nats.UserInfo(string(user), s.passwords[user]), inbox(user),
+		nats.InProcessServer(s), nats.UserInfo(string(user), s.passwords[user]), Inbox(user),
 	}, options...)
 	nc, err := nats.Connect("", options...)
 	if err != nil {

@@ -216,7 +216,7 @@ func (c *Cluster) Conn(tb testing.TB, user natsd.User, options ...nats.Option) *
 		urls = append(urls, "nats://"+m.client)
 	}
 	options = append([]nats.Option{
-		nats.UserInfo(string(user), password(user)), nats.RetryOnFailedConnect(true),
+		nats.UserInfo(string(user), password(user)), natsd.Inbox(user), nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond),
 	}, options...)
 	nc, err := nats.Connect(strings.Join(urls, ","), options...)
