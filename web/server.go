@@ -72,6 +72,7 @@ func (s *Server) routes() []route {
 		{"GET /devices/{site}/{device}", s.devicePage},
 		{"GET /alerts", s.alertsPage},
 		{"GET /pipeline", s.pipelinePage},
+		{"GET /ledger", s.ledgerPage},
 		{"GET /deadletters", s.deadLettersPage},
 		{"GET /deadletters/confirm", s.confirmPage},
 		{"POST /deadletters/redrive", s.redrivePage},

@@ -91,6 +91,16 @@ func TestPages(t *testing.T) {
 		{fixture.Away, "/deadletters/confirm?do=purge", 503, "cannot be read"},
 		{fixture.Empty, "/deadletters", 200, "No dead letters"},
 		{fixture.Away, "/deadletters", 503, "cannot be read"},
+		{fixture.Warehouse, "/ledger", 200, "Closed: every reading that arrived is stored or a dead letter."},
+		{fixture.Warehouse, "/ledger?range=7d&site=warehouse&device=door-04&page=2", 200, "Page 2 of 101"},
+		{fixture.Warehouse, "/ledger?page=1000", 200, "There are no more rows."},
+		{fixture.Warehouse, "/ledger?range=2h", 400, "range must be"},
+		{fixture.Warehouse, "/ledger?device=%3Cb%3E", 400, "device must be"},
+		{fixture.Warehouse, "/ledger?page=0", 400, "page must be"},
+		{fixture.Empty, "/ledger", 200, "Nothing arrived in the last hour."},
+		{fixture.Away, "/ledger", 200, "InfluxDB does not answer"},
+		{fixture.Large, "/ledger", 200, "on their way."},
+		{fixture.Hostile, "/ledger", 200, "Does not close:"},
 		{fixture.Warehouse, "/nowhere", 404, "There is no page"},
 	} {
 		t.Run(string(c.state)+c.path, func(t *testing.T) {
@@ -116,7 +126,7 @@ func TestPagesKeepToThemselves(t *testing.T) {
 	for _, state := range []fixture.State{fixture.Warehouse, fixture.Empty, fixture.Away, fixture.Hostile} {
 		s := server(t, state)
 		device := "/devices/warehouse/door-04"
-		for _, path := range []string{"/", device, "/alerts", "/pipeline", "/deadletters", "/deadletters/confirm?do=purge", "/deadletters/confirm?do=redrive&sequence=41", "/nowhere"} {
+		for _, path := range []string{"/", device, "/alerts", "/pipeline", "/ledger", "/ledger?group=minute", "/deadletters", "/deadletters/confirm?do=purge", "/deadletters/confirm?do=redrive&sequence=41", "/nowhere"} {
 			res, body := get(t, s, http.MethodGet, path)
 			tags := text.ReplaceAllString(body, "><")
 			for _, found := range []string{inline.FindString(values.ReplaceAllString(tags, `=""`)), foreign.FindString(tags)} {

@@ -124,7 +124,8 @@ func (l *ledger) Ledger(ctx context.Context, q view.LedgerQuery) (view.Ledger, e
 		l.mu.Lock()
 		out.Told = l.told
 		l.mu.Unlock()
-		return out, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+		out.OnTheWay = view.LedgerOnTheWay{Unknown: reason(err)}
+		return out, fmt.Errorf("%w: NATS does not tell (%s)", web.ErrUnavailable, reason(err))
 	}
 	out.OnTheWay = way
 	ctx, cancel := context.WithTimeout(ctx, queryWithin)

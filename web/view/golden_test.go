@@ -44,6 +44,21 @@ func pages(t *testing.T, state fixture.State) map[string]templ.Component {
 		"alerts":   view.AlertsPage(alerts),
 		"pipeline": view.PipelinePage(pipeline),
 	}
+	ledger := view.LedgerFacts{
+		Range: view.LedgerRanges[0], Query: view.LedgerQuery{From: now.Add(-time.Hour), To: now, Group: view.LedgerByDevice, Page: 1, Size: 8},
+	}
+	for name, group := range map[string]string{"ledger": view.LedgerByDevice, "ledger-minutes": view.LedgerByMinute} {
+		facts := ledger
+		facts.Query.Group = group
+		if group == view.LedgerByMinute {
+			facts.Query.Site, facts.Query.Device = "warehouse", "door-04"
+		}
+		var err error
+		if facts.Ledger, err = s.Ledger(t.Context(), facts.Query); err != nil {
+			facts.Problem = "InfluxDB does not answer (connection refused)"
+		}
+		out[name] = view.LedgerPage(facts)
+	}
 	if letters, err := s.DeadLetters(t.Context(), view.DeadLetterQuery{Size: 25}); err == nil {
 		out["deadletters"] = view.DeadLettersPage(view.DeadLettersFacts{Letters: letters})
 		out["redrive-all"] = view.ConfirmPage(view.ConfirmFacts{Selection: view.DeadLetterSelection{Through: letters.Last}, Counts: letters.Counts})
