@@ -149,7 +149,37 @@ func newDetector(r rule.Rule) (detect.Detector, error) {
 	case rule.Rate:
 		d = &detect.Rate{Rise: r.Rise, Fall: r.Fall, Within: r.Within, Settle: r.Settle, Silence: r.Silence}
 	default:
-		return nil, fmt.Errorf("unknown detector %q", r.Detector)
+		if d = newLearner(r); d == nil {
+			return nil, fmt.Errorf("unknown detector %q", r.Detector)
+		}
 	}
 	return d, d.Validate()
 }
+
+// newLearner returns the detector of a rule that learns what is usual, or nil.
+func newLearner(r rule.Rule) detect.Detector {
+	alarms := detect.Alarms{FalseAlarms: r.FalseAlarms, Silence: r.Silence}
+	switch r.Detector {
+	case rule.Auto:
+		return &detect.Auto{Alarms: alarms}
+	case rule.Surge:
+		return &detect.Surge{Alarms: alarms, Direction: directions[r.Direction]}
+	case rule.Range:
+		return &detect.Range{Alarms: alarms}
+	case rule.Season:
+		return &detect.Season{Alarms: alarms}
+	case rule.Shift:
+		return &detect.Shift{Alarms: alarms}
+	case rule.Stuck:
+		return &detect.Stuck{Alarms: alarms}
+	case rule.Silence:
+		return &detect.Silence{FalseAlarms: r.FalseAlarms}
+	case rule.Drift:
+		return &detect.Drift{Alarms: alarms}
+	default:
+		return nil
+	}
+}
+
+// directions maps what people declare to what the detector takes.
+var directions = map[rule.Direction]detect.Direction{rule.Both: detect.Both, rule.Up: detect.Up, rule.Down: detect.Down}

@@ -18,10 +18,49 @@ const (
 	Limit Detector = "limit"
 	// Rate judges how much the value rises or falls within a time.
 	Rate Detector = "rate"
+	// Auto finds unusual values in any series, with nothing to set.
+	Auto Detector = "auto"
+	// Surge finds changes that are faster than usual.
+	Surge Detector = "surge"
+	// Range finds values that were never seen before.
+	Range Detector = "range"
+	// Season finds values that are unusual for the time of the day or week.
+	Season Detector = "season"
+	// Shift finds a level that has moved.
+	Shift Detector = "shift"
+	// Stuck finds sensors that give the same value again and again.
+	Stuck Detector = "stuck"
+	// Silence finds series that have stopped to report.
+	Silence Detector = "silence"
+	// Drift finds days whose mean leaves that of the week before.
+	Drift Detector = "drift"
 )
 
 // Detectors lists every detector, in the order in which they are documented.
-func Detectors() []Detector { return []Detector{Limit, Rate} }
+func Detectors() []Detector {
+	return []Detector{Limit, Rate, Auto, Surge, Range, Season, Shift, Stuck, Silence, Drift}
+}
+
+// Learns reports whether the detector learns what is usual, and so takes
+// FalseAlarms.
+func (d Detector) Learns() bool {
+	return d != Limit && d != Rate && slices.Contains(Detectors(), d)
+}
+
+// Direction says which changes count.
+type Direction string
+
+const (
+	// Both counts rises and falls.
+	Both Direction = "both"
+	// Up counts rises only.
+	Up Direction = "up"
+	// Down counts falls only.
+	Down Direction = "down"
+)
+
+// Directions lists every direction.
+func Directions() []Direction { return []Direction{Both, Up, Down} }
 
 // Severity says how much an alert matters to people.
 type Severity string
@@ -89,6 +128,12 @@ type Rule struct {
 	// direction for that long: it is the new normal. Event time. Rate only.
 	Settle time.Duration
 
+	// FalseAlarms is how many alarms a series may raise a week while nothing is
+	// wrong with it: above 0, at most MaxFalseAlarms. Detectors that learn only.
+	FalseAlarms float64
+	// Direction says which changes count. Surge only.
+	Direction Direction
+
 	// Silence ends an episode whose series has had no reading for that long,
 	// in event time and by the lane's clock.
 	Silence time.Duration
@@ -104,10 +149,14 @@ const (
 	DefaultSettle   = time.Hour
 	DefaultSilence  = time.Hour
 	DefaultSeverity = Warning
+	// DefaultFalseAlarms is one in ten weeks.
+	DefaultFalseAlarms = 0.1
+	DefaultDirection   = Both
 )
 
 // WithDefaults returns the rule with every optional field filled in that has
-// a default. Settle is filled in for Rate only.
+// a default. Settle is filled in for Rate only, Direction for Surge, FalseAlarms for
+// those that learn.
 func (r Rule) WithDefaults() Rule {
 	if r.Match.Site == "" {
 		r.Match.Site = "*"
@@ -120,6 +169,12 @@ func (r Rule) WithDefaults() Rule {
 	}
 	if r.Detector == Rate && r.Settle == 0 {
 		r.Settle = DefaultSettle
+	}
+	if r.Detector.Learns() && r.FalseAlarms == 0 {
+		r.FalseAlarms = DefaultFalseAlarms
+	}
+	if r.Detector == Surge && r.Direction == "" {
+		r.Direction = DefaultDirection
 	}
 	if r.Silence == 0 {
 		r.Silence = DefaultSilence
@@ -157,6 +212,7 @@ func (r Rule) SameDetection(o Rule) bool {
 	return r.Name == o.Name && r.Match == o.Match && r.Detector == o.Detector &&
 		same(r.Above, o.Above) && same(r.Below, o.Below) && r.Hysteresis == o.Hysteresis && r.For == o.For &&
 		r.Rise == o.Rise && r.Fall == o.Fall && r.Within == o.Within && r.Settle == o.Settle &&
+		r.FalseAlarms == o.FalseAlarms && r.Direction == o.Direction &&
 		r.Silence == o.Silence && r.Severity == o.Severity
 }
 

@@ -47,6 +47,24 @@ func TestMatches(t *testing.T) {
 	}
 }
 
+// unusual is a rule of a detector that learns.
+func unusual(d rule.Detector) rule.Rule {
+	return rule.Rule{Name: "unusual", Detector: d}.WithDefaults()
+}
+
+func TestDetectorsThatLearnNeedNothing(t *testing.T) {
+	for _, d := range rule.Detectors() {
+		if r := unusual(d); d.Learns() && (r.Validate() != nil || r.FalseAlarms != rule.DefaultFalseAlarms) {
+			t.Errorf("%s: %v, %+v", d, r.Validate(), r)
+		} else if !d.Learns() && r.FalseAlarms != 0 {
+			t.Errorf("%s takes false alarms", d)
+		}
+	}
+	if got := unusual(rule.Surge).Direction; got != rule.Both {
+		t.Errorf("a surge counts %q", got)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	if got := doorLeftOpen(); got.Settle != time.Hour || got.Silence != time.Hour || got.Severity != rule.Warning || got.Match != (rule.Match{Site: "*", Device: "*", Metric: "*"}) {
 		t.Errorf("defaults of a rate rule: %+v", got)
@@ -74,6 +92,8 @@ func TestEqual(t *testing.T) {
 		"fall":       func(r *rule.Rule) { r.Fall = 1 },
 		"within":     func(r *rule.Rule) { r.Within = 1 },
 		"settle":     func(r *rule.Rule) { r.Settle = 1 },
+		"alarms":     func(r *rule.Rule) { r.FalseAlarms = 1 },
+		"direction":  func(r *rule.Rule) { r.Direction = rule.Up },
 		"silence":    func(r *rule.Rule) { r.Silence = 1 },
 		"severity":   func(r *rule.Rule) { r.Severity = rule.Info },
 	} {
@@ -145,6 +165,14 @@ func TestValidate(t *testing.T) {
 		"channel twice":         {doorLeftOpen(), func(r *rule.Rule) { r.Notify = []string{"a", "a"} }, `notify[1]: "a" is listed twice`},
 		"too many channels":     {doorLeftOpen(), func(r *rule.Rule) { r.Notify = make([]string, 101) }, "notify: lists 101 channels"},
 		"hysteresis in a rate":  {doorLeftOpen(), func(r *rule.Rule) { r.Hysteresis = 1 }, "hysteresis: belongs"},
+		"alarms of a limit":     {tooWarm(), func(r *rule.Rule) { r.FalseAlarms = 1 }, "false_alarms: belongs to the detectors that learn, not limit"},
+		"direction of a limit":  {tooWarm(), func(r *rule.Rule) { r.Direction = rule.Up }, "direction: belongs to detector surge, not limit"},
+		"too many alarms":       {unusual(rule.Auto), func(r *rule.Rule) { r.FalseAlarms = 1001 }, "false_alarms: 1001 is out of range"},
+		"negative alarms":       {unusual(rule.Auto), func(r *rule.Rule) { r.FalseAlarms = -1 }, "false_alarms: -1 is out of range"},
+		"alarms nan":            {unusual(rule.Auto), func(r *rule.Rule) { r.FalseAlarms = math.NaN() }, "false_alarms: NaN is out of range"},
+		"no direction":          {unusual(rule.Surge), func(r *rule.Rule) { r.Direction = "left" }, `direction: "left" is not a direction: one of both, up, down`},
+		"direction of another":  {unusual(rule.Drift), func(r *rule.Rule) { r.Direction = rule.Up }, "direction: belongs to detector surge, not drift"},
+		"above in another":      {unusual(rule.Stuck), func(r *rule.Rule) { r.Above = new(1.0) }, "above: belongs to detector limit, not stuck"},
 		"within of another one": {tooWarm(), func(r *rule.Rule) { r.Within = 1 }, "within: belongs"},
 	} {
 		t.Run(name, func(t *testing.T) {

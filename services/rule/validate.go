@@ -27,6 +27,8 @@ const (
 	// MaxSpan is the longest For, Settle and Silence: readings older than that
 	// are refused at the door.
 	MaxSpan = 7 * 24 * time.Hour
+	// MaxFalseAlarms is the greatest number of false alarms a week.
+	MaxFalseAlarms = 1000
 )
 
 // FieldError is one problem with one field of a rule.
@@ -60,17 +62,20 @@ func (r Rule) Problems() []*FieldError {
 	c.glob("match.site", r.Match.Site)
 	c.glob("match.device", r.Match.Device)
 	c.glob("match.metric", r.Match.Metric)
-	switch r.Detector {
-	case Limit:
+	switch {
+	case r.Detector == Limit:
 		c.limit(r)
-		c.notRate(r)
-	case Rate:
+	case r.Detector == Rate:
 		c.rate(r)
-		c.notLimit(r)
-	case "":
-		c.add("detector", "is missing: one of limit, rate")
+	case r.Detector.Learns():
+		c.learner(r)
+	case r.Detector == "":
+		c.add("detector", "is missing: one of "+join(Detectors()))
 	default:
-		c.add("detector", fmt.Sprintf("%q is not a detector: one of limit, rate", r.Detector))
+		c.add("detector", fmt.Sprintf("%q is not a detector: one of %s", clip(string(r.Detector)), join(Detectors())))
+	}
+	if slices.Contains(Detectors(), r.Detector) {
+		c.foreign(r)
 	}
 	c.span("silence", r.Silence, time.Second, MaxSpan)
 	if !slices.Contains(Severities(), r.Severity) {
@@ -147,29 +152,50 @@ func (c *check) rate(r Rule) {
 	c.span("settle", r.Settle, time.Second, MaxSpan)
 }
 
-// notRate refuses the fields of Rate in a rule with another detector, where
-// they would be passed over in silence.
-func (c *check) notRate(r Rule) {
-	for _, f := range []struct {
-		field string
-		set   bool
-	}{{"rise", r.Rise != 0}, {"fall", r.Fall != 0}, {"within", r.Within != 0}, {"settle", r.Settle != 0}} {
-		if f.set {
-			c.add(f.field, "belongs to detector rate, not limit")
-		}
+func (c *check) learner(r Rule) {
+	if !(r.FalseAlarms > 0) || r.FalseAlarms > MaxFalseAlarms {
+		c.add("false_alarms", fmt.Sprintf("%v is out of range: above 0, at most %d a week", r.FalseAlarms, MaxFalseAlarms))
+	}
+	if r.Detector == Surge && !slices.Contains(Directions(), r.Direction) {
+		c.add("direction", fmt.Sprintf("%q is not a direction: one of %s", clip(string(r.Direction)), join(Directions())))
 	}
 }
 
-// notLimit is notRate the other way round.
-func (c *check) notLimit(r Rule) {
+// foreign refuses the fields of another detector, which would be passed over in
+// silence.
+func (c *check) foreign(r Rule) {
 	for _, f := range []struct {
 		field string
 		set   bool
-	}{{"above", r.Above != nil}, {"below", r.Below != nil}, {"hysteresis", r.Hysteresis != 0}, {"for", r.For != 0}} {
-		if f.set {
-			c.add(f.field, "belongs to detector limit, not rate")
+		takes bool
+		of    string
+	}{
+		{"above", r.Above != nil, r.Detector == Limit, "limit"},
+		{"below", r.Below != nil, r.Detector == Limit, "limit"},
+		{"hysteresis", r.Hysteresis != 0, r.Detector == Limit, "limit"},
+		{"for", r.For != 0, r.Detector == Limit, "limit"},
+		{"rise", r.Rise != 0, r.Detector == Rate, "rate"},
+		{"fall", r.Fall != 0, r.Detector == Rate, "rate"},
+		{"within", r.Within != 0, r.Detector == Rate, "rate"},
+		{"settle", r.Settle != 0, r.Detector == Rate, "rate"},
+		{"direction", r.Direction != "", r.Detector == Surge, "surge"},
+	} {
+		if f.set && !f.takes {
+			c.add(f.field, fmt.Sprintf("belongs to detector %s, not %s", f.of, r.Detector))
 		}
 	}
+	if r.FalseAlarms != 0 && !r.Detector.Learns() {
+		c.add("false_alarms", fmt.Sprintf("belongs to the detectors that learn, not %s", r.Detector))
+	}
+}
+
+// join lists names for people.
+func join[S ~string](all []S) string {
+	names := make([]string, len(all))
+	for i, s := range all {
+		names[i] = string(s)
+	}
+	return strings.Join(names, ", ")
 }
 
 func (c *check) notify(channels []string) {

@@ -45,6 +45,14 @@ func TestParse(t *testing.T) {
 				Name: "quiet", Match: rule.Match{Site: "*", Device: "*", Metric: "*"}, Detector: rule.Limit,
 				Above: new(10.0), Silence: time.Hour, Severity: rule.Info, Notify: []string{},
 			},
+			{
+				Name: "leap", Match: rule.Match{Site: "*", Device: "*", Metric: "*"}, Detector: rule.Surge,
+				FalseAlarms: 0.5, Direction: rule.Up, Silence: time.Hour, Severity: rule.Warning,
+			},
+			{
+				Name: "unusual", Match: rule.Match{Site: "*", Device: "*", Metric: "*"}, Detector: rule.Auto,
+				FalseAlarms: 0.1, Silence: time.Hour, Severity: rule.Warning,
+			},
 		},
 		Channels: []config.Channel{
 			{Name: "phone", Type: config.Ntfy, URL: "https://ntfy.sh/my-topic", Resolved: true},

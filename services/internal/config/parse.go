@@ -66,7 +66,7 @@ func (o *object) rules(channels []Channel) []rule.Rule {
 	all := make([]rule.Rule, 0, len(items))
 	for _, item := range items {
 		ro := o.r.object(item, "name", "description", "match", "detector", "above", "below", "hysteresis", "for",
-			"rise", "fall", "within", "settle", "silence", "severity", "notify")
+			"rise", "fall", "within", "settle", "false_alarms", "direction", "silence", "severity", "notify")
 		if ro == nil {
 			continue
 		}
@@ -83,7 +83,7 @@ func (o *object) rules(channels []Channel) []rule.Rule {
 
 func (o *object) rule(channels []string, channelsKnown bool) rule.Rule {
 	var u rule.Rule
-	var detector, severity string
+	var detector, severity, direction string
 	o.string("name", &u.Name)
 	o.string("description", &u.Description)
 	if m, ok := o.fields["match"]; ok {
@@ -98,10 +98,12 @@ func (o *object) rule(channels []string, channelsKnown bool) rule.Rule {
 	}
 	o.string("detector", &detector)
 	o.string("severity", &severity)
-	u.Detector, u.Severity = rule.Detector(detector), rule.Severity(severity)
+	o.string("direction", &direction)
+	u.Detector, u.Severity, u.Direction = rule.Detector(detector), rule.Severity(severity), rule.Direction(direction)
 	u.Above, u.Below = o.number("above"), o.number("below")
 	u.Hysteresis = o.orZero("hysteresis")
 	u.Rise, u.Fall = o.positive("rise"), o.positive("fall")
+	u.FalseAlarms = o.positive("false_alarms")
 	o.duration("for", &u.For)
 	o.span("within", &u.Within)
 	o.span("settle", &u.Settle)
