@@ -106,13 +106,12 @@ func (s *scenario) kill(ctx context.Context, service string) error {
 	if len(ids) != 1 {
 		return fmt.Errorf("it has %d containers, want 1", len(ids))
 	}
-	text, err := s.output(ctx, "docker", "inspect", "--format", "{{.State.Pid}}", ids[0])
+	pid, err := s.process(ctx, ids[0])
 	if err != nil {
 		return err
 	}
-	pid, err := strconv.Atoi(text)
-	if err != nil || pid <= 1 {
-		return fmt.Errorf("its process is %q", text)
+	if pid <= 1 {
+		return errors.New("it has no process")
 	}
 	// An engine takes "docker kill" for a wish of its user and leaves the container
 	// ended.
@@ -122,11 +121,36 @@ func (s *scenario) kill(ctx context.Context, service string) error {
 	begin := time.Now()
 	waiting, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
+	// Until the engine has seen it, the container counts as healthy.
+	for {
+		if now, err := s.process(waiting, ids[0]); err != nil {
+			return err
+		} else if now != pid && now != 0 {
+			break
+		}
+		pause(waiting, 20*time.Millisecond)
+	}
 	if err := s.await(waiting, everything()); err != nil {
 		return err
 	}
 	s.say("%s was killed; all healthy after %.1f s", service, time.Since(begin).Seconds())
 	return s.reading(ctx)
+}
+
+// process returns the number of a container's first process; 0 while it has none.
+func (s *scenario) process(ctx context.Context, container string) (int, error) {
+	text, err := s.output(ctx, "docker", "inspect", "--format", "{{.State.Pid}}", container)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(text)
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // reading publishes one reading over MQTT with QoS 1 and waits until it comes
@@ -180,10 +204,9 @@ func publish(ctx context.Context, value float64) error {
 			}
 		}
 		client.Disconnect(0)
-		select {
-		case <-ctx.Done():
+		pause(ctx, 200*time.Millisecond)
+		if ctx.Err() != nil {
 			return fmt.Errorf("a reading is not acknowledged: %w", errors.Join(ctx.Err(), token.Error()))
-		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
