@@ -49,8 +49,9 @@ type outage struct {
 // BenchmarkOutage takes InfluxDB away from the writer under load: everything
 // runs as a process of its own, 1,000 readings a second come over HTTP, an alert
 // is raised in the middle. All that was acknowledged must be stored once. It
-// prints the writer's heap after a collection before, during and after, how
-// often it asked, and how fast the backlog drained, beside the load.
+// prints the writer's heap after a collection and its resident memory before,
+// during and after, how often it asked, and how fast the backlog drained, beside
+// the load.
 func BenchmarkOutage(b *testing.B) {
 	away := 15 * time.Second
 	if v := os.Getenv(outageLength); v != "" {
@@ -107,13 +108,13 @@ func runOutage(b *testing.B, away time.Duration) {
 	var load sync.WaitGroup
 	load.Go(func() { o.load(stop) })
 	o.sleep(ctx, min(away, time.Minute))
-	before, asked := o.heap(), o.failed()
+	before, asked, resident := o.heap(), o.failed(), o.resident()
 
 	proxy.Stop()
 	o.sleep(ctx, away/2)
 	alert := o.alert(ctx)
 	o.sleep(ctx, away/2-alert)
-	during, probes := o.heap(), o.failed()-asked
+	during, probes, residentDuring := o.heap(), o.failed()-asked, o.resident()
 	lag := o.metric("headwater_writer_messages_pending")
 	if lag == 0 {
 		b.Error("the gauge shows no lag")
@@ -133,7 +134,7 @@ func runOutage(b *testing.B, away time.Duration) {
 	streamtest.Eventually(b, 2*away+time.Minute, "the summaries are stored", func() bool { return o.lag(streams.StreamDerived) < 100 })
 	summaries := time.Since(began)
 	o.sleep(ctx, min(away, 30*time.Second))
-	after := o.heap()
+	after, residentAfter := o.heap(), o.resident()
 	close(stop)
 	load.Wait()
 	streamtest.Eventually(b, time.Minute, "all is stored", func() bool {
@@ -145,11 +146,12 @@ func runOutage(b *testing.B, away time.Duration) {
 	}
 	b.Logf("InfluxDB was away for %v; the alert took %v; heap of the writer after a collection: %.2f MB before, %.2f MB during, %.2f MB after",
 		away, alert.Round(time.Millisecond), before/1e6, during/1e6, after/1e6)
+	b.Logf("resident memory of the writer: %.1f MB before, %.1f MB during, %.1f MB after", resident/1e6, residentDuring/1e6, residentAfter/1e6)
 	b.Logf("%.0f requests failed; %.0f messages waited; drained in %v, the summaries in %v, at %.0f readings/s; %d of %d stored",
 		probes, lag, drained.Round(time.Millisecond), summaries.Round(time.Millisecond), rate, got, want)
 	b.ReportMetric(float64(want-got), "lost")
-	b.ReportMetric(100*math.Abs(during-before)/before, "%heap-during")
-	b.ReportMetric(100*math.Abs(after-before)/before, "%heap-after")
+	b.ReportMetric(100*(during-before)/before, "%heap-during")
+	b.ReportMetric(100*(after-before)/before, "%heap-after")
 	b.ReportMetric(rate/outageRate, "x-ingest")
 	b.ReportMetric(probes/away.Seconds(), "asked/s")
 }
@@ -261,6 +263,11 @@ func (o *outage) metric(name string, labels ...string) float64 {
 		}
 	}
 	return sum
+}
+
+func (o *outage) resident() float64 {
+	o.Helper()
+	return o.metric("process_resident_memory_bytes")
 }
 
 func (o *outage) failed() float64 {
