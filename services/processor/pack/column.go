@@ -2,8 +2,8 @@ package pack
 
 import "math"
 
-// units are the steps in which devices give times, in nanoseconds.
-var units = [...]int64{1e9, 1e6, 1e3, 1}
+// Units are the steps in which devices give times, in nanoseconds.
+var Units = [...]int64{1e9, 1e6, 1e3, 1}
 
 // Times appends n ascending or nearly ascending times. Regular times take about
 // a byte each whatever their unit: what is written is the change of the step.
@@ -14,14 +14,14 @@ func Times(b []byte, n int, at func(int) int64) []byte {
 	}
 	unit := 0
 	for i := range n {
-		for at(i)%units[unit] != 0 {
+		for at(i)%Units[unit] != 0 {
 			unit++
 		}
 	}
 	b = append(b, byte(unit))
 	var last, step int64
 	for i := range n {
-		t := at(i) / units[unit]
+		t := at(i) / Units[unit]
 		b = Int(b, t-last-step)
 		// The first time is no step: it would only have to be taken back.
 		if i > 0 {
@@ -39,7 +39,7 @@ func (r *Reader) Times() []int64 {
 		return nil
 	}
 	unit := r.data[0]
-	if int(unit) >= len(units) {
+	if int(unit) >= len(Units) {
 		r.Fail()
 		return nil
 	}
@@ -52,7 +52,7 @@ func (r *Reader) Times() []int64 {
 			step = t - last
 		}
 		last = t
-		out[i] = t * units[unit]
+		out[i] = t * Units[unit]
 	}
 	if r.err != nil {
 		return nil
@@ -63,20 +63,20 @@ func (r *Reader) Times() []int64 {
 // raw says that values follow as they are, eight bytes each.
 const raw = 0xff
 
-// decimals are the scales at which most sensors give their values.
-var decimals = [...]float64{1, 10, 100, 1000, 10000}
+// Decimals are the scales at which most sensors give their values.
+var Decimals = [...]float64{1, 10, 100, 1000, 10000}
 
 // Values appends n values. Values with up to four decimals, as nearly all
 // sensors give them, take one or two bytes each; every value comes back bit for
 // bit.
 func Values(b []byte, n int, at func(int) float64) []byte {
 	scale := 0
-	for i := 0; i < n && scale < len(decimals); i++ {
-		for scale < len(decimals) && !isDecimal(at(i), decimals[scale]) {
+	for i := 0; i < n && scale < len(Decimals); i++ {
+		for scale < len(Decimals) && !IsDecimal(at(i), Decimals[scale]) {
 			scale++
 		}
 	}
-	if scale == len(decimals) {
+	if scale == len(Decimals) {
 		b = append(b, raw)
 		for i := range n {
 			b = Float(b, at(i))
@@ -86,17 +86,17 @@ func Values(b []byte, n int, at func(int) float64) []byte {
 	b = append(b, byte(scale))
 	var last int64
 	for i := range n {
-		v := int64(math.Round(at(i) * decimals[scale]))
+		v := int64(math.Round(at(i) * Decimals[scale]))
 		b = Int(b, v-last)
 		last = v
 	}
 	return b
 }
 
-// isDecimal reports whether v comes back bit for bit from a whole number of
+// IsDecimal reports whether v comes back bit for bit from a whole number of
 // 1/scale. A value that does so at one scale need not at a larger one; Values
 // falls back to eight bytes then.
-func isDecimal(v, scale float64) bool {
+func IsDecimal(v, scale float64) bool {
 	n := math.Round(v * scale)
 	return math.Abs(n) < 1<<52 && math.Float64bits(float64(int64(n))/scale) == math.Float64bits(v)
 }
@@ -115,11 +115,11 @@ func (r *Reader) Values(n int) []float64 {
 		for i := range out {
 			out[i] = r.Float()
 		}
-	case int(scale) < len(decimals):
+	case int(scale) < len(Decimals):
 		var last int64
 		for i := range out {
 			last += r.Int()
-			out[i] = float64(last) / decimals[scale]
+			out[i] = float64(last) / Decimals[scale]
 		}
 	default:
 		r.Fail()

@@ -1,6 +1,7 @@
 package window
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -25,34 +26,37 @@ func (s *Series) keepFrom(spec *Spec, oldest int64) int64 {
 	return keep
 }
 
-// makeRoom drops readings that are no longer needed, or else lets the series
-// grow by an eighth, or else, at the greatest size, folds its oldest quarter.
+// makeRoom drops readings that are no longer needed, and folds the oldest
+// quarter if the series has the greatest size nevertheless.
 func (s *Series) makeRoom(spec *Spec, oldest int64, out []Summary) []Summary {
-	n := len(s.readings)
-	drop := s.search(s.keepFrom(spec, oldest))
 	if len(s.partials) > 0 {
 		s.partials = slices.DeleteFunc(s.partials, func(q partial) bool {
 			end := q.start + int64(q.width)
 			return end <= oldest && end <= s.closed
 		})
 	}
-	switch {
-	case drop > 0 && drop >= n/16:
-		s.readings = s.readings[:copy(s.readings, s.readings[drop:])]
-	case n < spec.MaxReadings:
-		grown := make([]Reading, n-drop, min(n-drop+n/8+2, max(spec.MaxReadings, n+1)))
-		copy(grown, s.readings[drop:])
-		s.readings = grown
-	default:
-		out = s.fold(n/4, out, spec)
+	keep := s.keepFrom(spec, oldest)
+	if n := s.readings.len(); n >= spec.MaxReadings {
+		var buffer [onStack]Reading
+		all := s.readings.appendTo(buffer[:0], minTime)
+		drop, _ := slices.BinarySearchFunc(all, keep, func(r Reading, t int64) int { return cmp.Compare(r.Time, t) })
+		if drop == 0 || drop < n/16 {
+			drop = n / 4
+			out = s.fold(all[:drop], out, spec)
+		}
+		s.readings.set(all[drop:])
+	}
+	if s.readings.full() {
+		s.readings.makeRoom(keep)
 	}
 	return out
 }
 
-// fold gives up the n oldest readings. Windows that they belong to go on from
-// the sums so far; late readings of that age are too late from now on.
-func (s *Series) fold(n int, out []Summary, spec *Spec) []Summary {
-	floor := s.readings[n-1].Time
+// fold tells readings, the oldest, that are to be given up. Windows that they
+// belong to go on from the sums so far; late readings of that age are too late
+// from now on.
+func (s *Series) fold(readings []Reading, out []Summary, spec *Spec) []Summary {
+	floor := readings[len(readings)-1].Time
 	for i := range s.revised {
 		if r := &s.revised[i]; r.dirty && r.start <= floor {
 			out = s.tell(r, out)
@@ -61,16 +65,16 @@ func (s *Series) fold(n int, out []Summary, spec *Spec) []Summary {
 	var partials []partial
 	for _, width := range spec.Widths {
 		for _, q := range s.partials {
-			if q.width == width && q.start+int64(width) <= s.readings[0].Time && q.start+int64(width) > s.closed {
+			if q.width == width && q.start+int64(width) <= readings[0].Time && q.start+int64(width) > s.closed {
 				partials = append(partials, q)
 			}
 		}
-		for i := 0; i < n; {
-			start := Start(s.readings[i].Time, width)
+		for i := 0; i < len(readings); {
+			start := Start(readings[i].Time, width)
 			end := start + int64(width)
 			m := s.before(start, width)
-			for ; i < n && s.readings[i].Time < end; i++ {
-				m.add(s.readings[i].Value)
+			for ; i < len(readings) && readings[i].Time < end; i++ {
+				m.add(readings[i].Value)
 			}
 			if end > floor || end > s.closed {
 				partials = append(partials, partial{start: start, width: width, moments: m})
@@ -78,19 +82,17 @@ func (s *Series) fold(n int, out []Summary, spec *Spec) []Summary {
 		}
 	}
 	s.partials, s.floor = partials, floor
-	s.readings = s.readings[:copy(s.readings, s.readings[n:])]
 	return out
 }
 
-// sum adds up the window whose first kept reading has the index and returns the
-// index of the first reading after it.
-func (s *Series) sum(start int64, width time.Duration, i int) (moments, int) {
+// sum adds up the window.
+func (s *Series) sum(start int64, width time.Duration) moments {
 	m := s.before(start, width)
 	end := start + int64(width)
-	for ; i < len(s.readings) && s.readings[i].Time < end; i++ {
-		m.add(s.readings[i].Value)
+	for c := s.readings.from(start); c.next() && c.reading.Time < end; {
+		m.add(c.reading.Value)
 	}
-	return m, i
+	return m
 }
 
 // before returns the sums over the folded readings of the window.
@@ -106,23 +108,4 @@ func (s *Series) partial(start int64, width time.Duration) int {
 		return -1
 	}
 	return slices.IndexFunc(s.partials, func(q partial) bool { return q.start == start && q.width == width })
-}
-
-// search returns the index of the first reading at or after t. What is looked
-// for is nearly always close to the end.
-func (s *Series) search(t int64) int {
-	n := len(s.readings)
-	step := 1
-	for step <= n && s.readings[n-step].Time >= t {
-		step *= 2
-	}
-	low, high := max(0, n-step), n-step/2
-	for low < high {
-		if mid := int(uint(low+high) / 2); s.readings[mid].Time < t {
-			low = mid + 1
-		} else {
-			high = mid
-		}
-	}
-	return low
 }

@@ -9,8 +9,7 @@ import (
 // lateness, and what was told about closed windows. It must be made with New.
 // It is for one goroutine only.
 type Series struct {
-	// readings are in the order of their event times, without repeats.
-	readings []Reading
+	readings history
 	// due is when the first window that is open and has readings closes.
 	due int64
 	// closed is the time that the ends of all closed windows have reached.
@@ -68,35 +67,26 @@ func (s *Series) Add(spec *Spec, p Progress, r Reading, out []Summary) (Result, 
 	if r.Time < oldest || r.Time <= s.floor || r.Time > MaxTime {
 		return TooLate, out
 	}
-	n := len(s.readings)
-	at := n
-	if n > 0 && s.readings[n-1].Time >= r.Time {
-		at = s.search(r.Time)
-		if known := s.readings[at]; known.Time == r.Time {
+	if s.readings.last() >= r.Time {
+		if known, ok := s.readings.find(r.Time); ok {
 			if known.Value == r.Value {
 				return Duplicate, out
 			}
 			return Conflict, out
 		}
 	}
-	if n == cap(s.readings) {
+	if s.readings.full() || s.readings.len() >= spec.MaxReadings {
 		out = s.makeRoom(spec, oldest, out)
 		if r.Time <= s.floor {
 			return TooLate, out
 		}
-		at -= n - len(s.readings)
 	}
-	s.readings = append(s.readings, r)
-	if at < len(s.readings)-1 {
-		copy(s.readings[at+1:], s.readings[at:])
-		s.readings[at] = r
-	}
-	return s.place(spec, p, at), out
+	s.readings.insert(r)
+	return s.place(spec, p, r.Time), out
 }
 
-// place opens or dirties the windows of the new reading at the index.
-func (s *Series) place(spec *Spec, p Progress, at int) Result {
-	t := s.readings[at].Time
+// place opens or dirties the windows of the new reading of the time.
+func (s *Series) place(spec *Spec, p Progress, t int64) Result {
 	s.closed = max(s.closed, p.Now()-int64(spec.Delay))
 	result := Counted
 	for _, width := range spec.Widths {
@@ -107,20 +97,18 @@ func (s *Series) place(spec *Spec, p Progress, at int) Result {
 			continue
 		}
 		result = Late
-		s.touch(p, at, start, width)
+		s.touch(p, t, start, width)
 	}
 	return result
 }
 
-// touch marks a closed window that the reading at the index has changed.
-func (s *Series) touch(p Progress, at int, start int64, width time.Duration) {
+// touch marks a closed window that the new reading of the time has changed.
+func (s *Series) touch(p Progress, t, start int64, width time.Duration) {
 	end := start + int64(width)
 	i := slices.IndexFunc(s.revised, func(r revision) bool { return r.start == start && r.width == width })
 	if i < 0 {
-		alone := (at == 0 || s.readings[at-1].Time < start) &&
-			(at == len(s.readings)-1 || s.readings[at+1].Time >= end) && s.partial(start, width) < 0
 		told := uint32(1)
-		if alone {
+		if s.partial(start, width) < 0 && s.alone(t, start, end) {
 			told = 0
 		}
 		i = len(s.revised)
@@ -139,6 +127,17 @@ func (s *Series) touch(p Progress, at int, start int64, width time.Duration) {
 	}
 }
 
+// alone reports whether no reading from start to end but that of the time is
+// kept.
+func (s *Series) alone(t, start, end int64) bool {
+	for c := s.readings.from(start); c.next() && c.reading.Time < end; {
+		if c.reading.Time != t {
+			return false
+		}
+	}
+	return true
+}
+
 // Advance closes the windows whose end and delay p has passed and appends their
 // summaries to out, which is returned: ascending by width, then by time. It
 // must be called for all series of a device when the watermark or the clock
@@ -149,23 +148,34 @@ func (s *Series) Advance(spec *Spec, p Progress, out []Summary) []Summary {
 	}
 	closed := p.Now() - int64(spec.Delay)
 	for _, width := range spec.Widths {
-		i := 0
+		from, until := int64(minTime), Start(closed, width)
 		if s.closed > minTime {
-			i = s.search(Start(s.closed, width))
+			from = Start(s.closed, width)
 		}
-		until := Start(closed, width)
 		out = s.closePartials(width, until, out)
-		for i < len(s.readings) && s.readings[i].Time < until {
-			start := Start(s.readings[i].Time, width)
-			var m moments
-			m, i = s.sum(start, width, i)
-			if s.partial(start, width) < 0 {
-				out = append(out, m.summary(start, width, 1))
-			}
+		if from < until {
+			out = s.closeWindows(width, from, until, out)
 		}
 	}
 	s.closed = max(s.closed, closed)
 	s.due = s.nextDue(spec)
+	return out
+}
+
+// closeWindows tells the windows that have readings in [from, until), both
+// bounds of windows, and of which no readings were folded.
+func (s *Series) closeWindows(width time.Duration, from, until int64, out []Summary) []Summary {
+	c := s.readings.from(from)
+	for more := c.next(); more && c.reading.Time < until; {
+		start := Start(c.reading.Time, width)
+		var m moments
+		for end := start + int64(width); more && c.reading.Time < end; more = c.next() {
+			m.add(c.reading.Value)
+		}
+		if s.partial(start, width) < 0 {
+			out = append(out, m.summary(start, width, 1))
+		}
+	}
 	return out
 }
 
@@ -175,7 +185,7 @@ func (s *Series) closePartials(width time.Duration, until int64, out []Summary) 
 	for i := range s.partials {
 		q := &s.partials[i]
 		if q.width == width && q.start < until && q.start+int64(width) > s.closed {
-			m, _ := s.sum(q.start, width, s.search(q.start))
+			m := s.sum(q.start, width)
 			out = append(out, m.summary(q.start, width, 1))
 		}
 	}
@@ -200,11 +210,26 @@ func (s *Series) nextDue(spec *Spec) int64 {
 				due = min(due, end+int64(spec.Delay))
 			}
 		}
-		if i := s.search(Start(s.closed, width)); i < len(s.readings) {
-			due = min(due, Start(s.readings[i].Time, width)+int64(width+spec.Delay))
+		if start, ok := s.firstWindow(Start(s.closed, width), width); ok {
+			due = min(due, start+int64(width+spec.Delay))
 		}
 	}
 	return due
+}
+
+// firstWindow returns the start of the first window at or after the start of
+// another that has readings.
+func (s *Series) firstWindow(from int64, width time.Duration) (int64, bool) {
+	last := s.readings.last()
+	switch {
+	case last < from:
+		return 0, false
+	case last < from+int64(width): // so is the first; there is no need to look for it
+		return from, true
+	}
+	c := s.readings.from(from)
+	c.next()
+	return Start(c.reading.Time, width), true
 }
 
 // Revise tells the windows again that late readings have changed, with a higher
@@ -224,7 +249,7 @@ func (s *Series) Revise(p Progress, out []Summary) []Summary {
 func (s *Series) tell(r *revision, out []Summary) []Summary {
 	r.dirty = false
 	r.told++
-	m, _ := s.sum(r.start, r.width, s.search(r.start))
+	m := s.sum(r.start, r.width)
 	return append(out, m.summary(r.start, r.width, r.told))
 }
 

@@ -13,7 +13,8 @@ func (s *Series) Append(b []byte, spec *Spec, p Progress) []byte {
 	b = pack.Int(b, s.closed)
 	b = pack.Int(b, s.floor)
 	oldest := s.oldest(spec, p)
-	kept := s.readings[s.search(s.keepFrom(spec, oldest)):]
+	var buffer [onStack]Reading
+	kept := s.readings.appendTo(buffer[:0], s.keepFrom(spec, oldest))
 	b = pack.Times(b, len(kept), func(i int) int64 { return kept[i].Time })
 	b = pack.Values(b, len(kept), func(i int) float64 { return kept[i].Value })
 	revised := 0
@@ -76,16 +77,15 @@ func Read(r *pack.Reader) Series {
 	if r.Err() != nil {
 		return New()
 	}
-	if len(times) > 0 {
-		s.readings = make([]Reading, len(times))
-	}
+	readings := make([]Reading, len(times))
 	for i := range times {
-		s.readings[i] = Reading{Time: times[i], Value: values[i]}
+		readings[i] = Reading{Time: times[i], Value: values[i]}
 		if i > 0 && times[i] <= times[i-1] {
 			r.Fail()
 			return New()
 		}
 	}
+	s.readings.set(readings)
 	for range r.Count() {
 		s.revised = append(s.revised, revision{
 			start: r.Int(), width: time.Duration(r.Int()), told: uint32(r.Uint()), dirty: r.Bool(), hold: r.Int(),
