@@ -57,9 +57,10 @@ func (l *load) batch(n int) *telemetryv1.Batch {
 	return l.builder.Take(at)
 }
 
-// BenchmarkStep measures a reading from the decoded batch to the encoded commit,
-// with a limit and a rate on every series. A commit is taken after each batch of
-// 1,000 readings, and the clock ticks with it.
+// BenchmarkStep measures a batch of 1,000 readings from the decoded batch to the
+// encoded commit, with a limit and a rate on every series. The clock ticks with
+// each batch. With a reading a second the windows of a minute close every 60
+// batches, so it takes some hundred of them for an average.
 func BenchmarkStep(b *testing.B) {
 	for _, windows := range []string{"[1m]", "[10s, 1m]"} {
 		for _, every := range []int64{1, 10} {
@@ -76,14 +77,12 @@ func BenchmarkStep(b *testing.B) {
 					batches = append(batches, batch)
 				}
 				span := batches[len(batches)-1].Arrival - batches[0].Arrival + every*second
+				l.body()
 				b.ReportAllocs()
-				b.ResetTimer()
-				bytes := 0
-				for i := range b.N {
-					if i%perBatch != 0 {
-						continue // b.N counts readings
-					}
-					batch := batches[i/perBatch%len(batches)]
+				bytes, n := 0, 0
+				for b.Loop() {
+					batch := batches[n%len(batches)]
+					n++
 					l.sequence++
 					l.step(batch)
 					bytes += len(l.body())
@@ -95,7 +94,9 @@ func BenchmarkStep(b *testing.B) {
 					batch.Arrival += span
 					batch.Clock.CaughtUp += span
 				}
-				b.ReportMetric(float64(bytes)/float64(b.N), "output-B/op")
+				readings := float64(n) * perBatch
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/readings, "ns/reading")
+				b.ReportMetric(float64(bytes)/readings, "output-B/reading")
 			})
 		}
 	}
@@ -105,6 +106,14 @@ func (l *load) step(b *telemetryv1.Batch) {
 	dictionary := b.Dictionary()
 	l.machine.ledger.add(b, dictionary, streams.SourceMQTT, l.sequence)
 	l.machine.step(b, dictionary)
+}
+
+// tick takes the next n readings and the clock, and drops what they derive.
+func (l *load) tick(n int) {
+	b := l.batch(n)
+	b.Clock = &telemetryv1.Clock{CaughtUp: b.Arrival}
+	l.step(b)
+	l.machine.output.reset()
 }
 
 // BenchmarkState measures what the state of a series takes in memory and in a
@@ -142,4 +151,50 @@ func BenchmarkState(b *testing.B) {
 			runtime.KeepAlive(l)
 		})
 	}
+}
+
+// BenchmarkSnapshot measures what a snapshot of one lane costs to make, and how
+// large it is: of the whole state, as after every eighth, and of what changed
+// when ten devices have reported since the last one. When all have, as is usual
+// between two snapshots, what changed is all.
+func BenchmarkSnapshot(b *testing.B) {
+	for _, n := range []int{10_000, 100_000} {
+		l := newLoad(b, n, 30*second, "[10s, 1m]")
+		l.machine.limits.Series = n
+		for l.round < 14 { // past the lateness
+			l.tick(1000)
+		}
+		for _, all := range []bool{true, false} {
+			state := "changed"
+			if all {
+				state = "all"
+			}
+			b.Run(fmt.Sprintf("series=%d/%s", n, state), func(b *testing.B) { l.benchmarkSnapshot(b, all) })
+		}
+	}
+}
+
+func (l *load) benchmarkSnapshot(b *testing.B, all bool) {
+	if _, err := l.machine.Snapshot(true); err != nil {
+		b.Fatal(err)
+	}
+	snapshots, chunks, size := 0, 0, 0
+	for b.Loop() {
+		b.StopTimer()
+		l.tick(100)
+		b.StartTimer()
+		written, err := l.machine.Snapshot(all)
+		if err != nil {
+			b.Fatal(err)
+		}
+		snapshots++
+		chunks += len(written)
+		for _, c := range written {
+			size += len(c.Data)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(snapshots), "ms/snapshot")
+	b.ReportMetric(float64(size)/float64(snapshots), "B/snapshot")
+	b.ReportMetric(float64(chunks)/float64(snapshots), "chunks/snapshot")
+	b.ReportMetric(float64(size)/float64(snapshots*len(l.series)), "B/series")
 }
