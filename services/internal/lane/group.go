@@ -16,7 +16,7 @@ import (
 type Metrics struct {
 	commits, readings, rejected, reloads, badSnapshots, failedSnapshots, incarnations prometheus.Counter
 	snapshotBytes                                                                     prometheus.Counter
-	commitSeconds, snapshotSeconds                                                    prometheus.Histogram
+	commitSeconds, snapshotSeconds, loadSeconds, replaySeconds                        prometheus.Histogram
 	// Leases are the metrics of the keeper that the lanes come from.
 	Leases *lease.Metrics
 }
@@ -45,6 +45,8 @@ func NewMetrics(reg prometheus.Registerer, service string) *Metrics {
 		snapshotBytes:   counter("lane_snapshot_bytes_total", "Bytes of snapshots written."),
 		commitSeconds:   seconds("lane_commit_seconds", "Time until a commit is stored."),
 		snapshotSeconds: seconds("lane_snapshot_seconds", "Time to make and store a snapshot."),
+		loadSeconds:     seconds("lane_load_seconds", "Time until a new owner of a lane has read its newest snapshot and the commits after it."),
+		replaySeconds:   seconds("lane_replay_seconds", "Time until a new owner of a lane has replayed the input after its snapshot."),
 		Leases:          lease.NewMetrics(reg, service),
 	}
 }

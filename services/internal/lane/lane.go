@@ -130,19 +130,23 @@ type runner struct {
 
 func (r *runner) run(ctx context.Context) error {
 	r.status.set(errLoading)
+	start := time.Now()
 	changes, err := r.load(ctx)
 	if err != nil {
 		return err
 	}
+	r.Metrics.loadSeconds.Observe(time.Since(start).Seconds())
 	input, err := r.open(ctx)
 	if err != nil {
 		return err
 	}
 	// The reader ends when the iterator is stopped; nobody reads on after that.
 	defer input.stop()
+	start = time.Now()
 	if err := r.replay(ctx, input, changes); err != nil {
 		return err
 	}
+	r.Metrics.replaySeconds.Observe(time.Since(start).Seconds())
 	bucket, err := r.JS.KeyValue(ctx, streams.BucketConfig)
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", streams.BucketConfig, err)
