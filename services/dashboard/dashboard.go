@@ -51,6 +51,7 @@ type Service struct {
 	problems func() []view.Problem
 	past     *history
 	ledger   *ledger
+	audit    *audit
 	web      *web.Server
 
 	telemetry, derived, alerting *follower
@@ -96,6 +97,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)
 	}
+	s.audit = newAudit(s.ledger, deps.Log, deps.Metrics)
 	s.register(deps.Metrics)
 	return s, nil
 }
@@ -124,7 +126,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
 		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run,
-		s.survey.runStreams, s.survey.runInflux, s.web.Run,
+		s.survey.runStreams, s.survey.runInflux, s.audit.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })
 	}

@@ -1,0 +1,89 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"headwater/web"
+	"headwater/web/view"
+)
+
+// The ledger of the last auditSpan is looked at every auditEvery, so that what
+// metrics tell costs the same however often they are asked for.
+const (
+	auditEvery = 30 * time.Second
+	auditSpan  = time.Hour
+	// auditWithin bounds one look.
+	auditWithin = 20 * time.Second
+)
+
+// audit looks at the ledger again and again, and remembers what it saw.
+type audit struct {
+	ledger web.Ledger
+	log    *slog.Logger
+
+	mu sync.Mutex // guards what follows
+	// inFlight and missing are NaN while they are not known.
+	inFlight, missing float64
+}
+
+func newAudit(ledger web.Ledger, log *slog.Logger, registry prometheus.Registerer) *audit {
+	a := &audit{ledger: ledger, log: log, inFlight: math.NaN(), missing: math.NaN()}
+	factory := promauto.With(registry)
+	for _, g := range []struct {
+		name, help string
+		value      *float64
+	}{
+		{"headwater_ledger_in_flight_readings", "What has arrived and may not be stored yet, looked at every 30 s; NaN while that is not known.", &a.inFlight},
+		{"headwater_ledger_missing_readings", "Readings of the last hour that were kept and then were gone, looked at every 30 s; NaN while that was never known.", &a.missing},
+	} {
+		factory.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, func() float64 {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return *g.value
+		})
+	}
+	return a
+}
+
+func (a *audit) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		a.look(ctx, time.Now())
+		pause(ctx, auditEvery)
+	}
+}
+
+// look asks for the account of the time up to now. While InfluxDB is away, what
+// was missing before still holds.
+func (a *audit) look(ctx context.Context, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, auditWithin)
+	defer cancel()
+	to := now.Truncate(time.Minute).Add(time.Minute)
+	ledger, err := a.ledger.Ledger(ctx, view.LedgerQuery{
+		From: to.Add(-auditSpan), To: to, Group: view.LedgerByDevice, Page: 1, Size: 1,
+	})
+	if err != nil && !errors.Is(err, web.ErrUnavailable) && ctx.Err() == nil {
+		a.log.Warn("the ledger was not read", "err", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.inFlight = math.NaN()
+	if ledger.OnTheWay.Unknown == "" {
+		a.inFlight = float64(ledger.Totals.InFlight + ledger.OnTheWay.Received())
+	}
+	if err != nil {
+		return
+	}
+	missing := float64(ledger.Totals.Missing)
+	if missing > 0 && missing != a.missing {
+		a.log.Error("the ledger does not close: readings were kept and then were gone", "missing", ledger.Totals.Missing, "since", ledger.From)
+	}
+	a.missing = missing
+}
