@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,23 +35,60 @@ func TestLedgerCloses(t *testing.T) {
 			t.Fatalf("POST: %s", resp.Status)
 		}
 	}
-	closed := func(what string, want view.LedgerFigures, rows int) {
-		t.Helper()
-		var got view.Ledger
-		streamtest.Eventually(t, 40*time.Second, what, func() bool {
-			got = view.Ledger{}
-			getJSON(t, at.HTTP+"/api/v1/ledger?from=-24h", &got)
-			return got.Totals.Exact && got.Totals.Received >= want.Received
-		})
-		if got.Totals.LedgerFigures != want || got.Matching != rows {
-			t.Errorf("%s: %+v in %d rows, want %+v in %d", what, got.Totals, got.Matching, want, rows)
-		}
-	}
 	send(40)
-	closed("the ledger closes", view.LedgerFigures{Received: 43, Stored: 41, Rejected: 2}, 3)
+	closed(t, at, "the ledger closes", view.LedgerFigures{Received: 43, Stored: 41, Rejected: 2}, 3)
 	send(20)
 	stop()
 	at, _ = start(t, cfg)
 	send(10)
-	closed("the ledger closes after a restart", view.LedgerFigures{Received: 79, Stored: 73, Rejected: 6}, 3)
+	closed(t, at, "the ledger closes after a restart", view.LedgerFigures{Received: 79, Stored: 73, Rejected: 6}, 3)
+}
+
+// closed waits until the ledger is exact, and holds it against what is wanted.
+func closed(t *testing.T, at Addresses, what string, want view.LedgerFigures, rows int) {
+	t.Helper()
+	var got view.Ledger
+	streamtest.Eventually(t, 40*time.Second, what, func() bool {
+		got = view.Ledger{}
+		getJSON(t, at.HTTP+"/api/v1/ledger?from=-24h", &got)
+		return got.Totals.Exact && got.Totals.Received >= want.Received
+	})
+	if got.Totals.LedgerFigures != want || got.Matching != rows {
+		t.Errorf("%s: %+v in %d rows, want %+v in %d", what, got.Totals, got.Matching, want, rows)
+	}
+}
+
+// TestLedgerOfRefusedAndRedriven shows what the ledger makes of a reading that
+// InfluxDB refuses, and of a dead letter that is redriven after the fix.
+func TestLedgerOfRefusedAndRedriven(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	at, stop := start(t, cfg)
+	client := device(t, at.MQTT, "door-01")
+	publish(t, client, "sensors/hall/door-01/temperature", "19.5")
+	publish(t, client, "plant/hall/door-01/temperature", "20.5")
+	// Where the value is a text, InfluxDB takes no number.
+	now := time.Now()
+	write(t, at.Influx, "raw", fmt.Sprintf(`level,site=hall,device=other value="high" %d`, now.UnixNano()))
+	publish(t, client, "sensors/hall/door-01/level", fmt.Sprintf(`{"value":5,"ts":%d}`, now.UnixMilli()))
+	want := view.LedgerFigures{Received: 3, Stored: 1, Rejected: 1, Refused: 1}
+	closed(t, at, "the ledger closes over what was refused", want, 2)
+	var letters view.DeadLetters
+	getJSON(t, at.HTTP+"/api/v1/deadletters?service=writer", &letters)
+	if len(letters.Items) != 1 || letters.Items[0].Device != "door-01" {
+		t.Errorf("dead letters of the writer: %+v", letters.Items)
+	}
+
+	stop()
+	cfg.Bridge.Topics = append(slices.Clone(cfg.Bridge.Topics), "plant/{site}/{device}/{metric}")
+	at, _ = start(t, cfg)
+	resp, err := http.Post(fmt.Sprintf("%s/api/v1/deadletters/redrive?service=bridge&reason=topic&through=%d", at.HTTP, letters.Last), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("redrive: %s", resp.Status)
+	}
+	want.Received, want.Stored = want.Received+1, want.Stored+1
+	closed(t, at, "the ledger closes over what was redriven", want, 2)
 }

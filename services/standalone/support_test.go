@@ -121,6 +121,21 @@ func query(tb testing.TB, url, policy, q string) ([]influx.Series, error) {
 	return client.Query(context.WithoutCancel(tb.Context()), cfg.Database, policy, q, nil)
 }
 
+// write stores lines of line protocol in InfluxDB itself.
+func write(tb testing.TB, url, policy, lines string) {
+	tb.Helper()
+	cfg := process.Defaults[influx.Config]()
+	cfg.URL = url
+	client, err := influx.New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Write(context.WithoutCancel(tb.Context()), cfg.Database+"/"+policy, lines); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // getJSON decodes the answer of the API into v.
 func getJSON(tb testing.TB, url string, v any) {
 	tb.Helper()
