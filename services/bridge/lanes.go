@@ -56,7 +56,7 @@ func (l *lanes) load(ctx context.Context, incarnation time.Time) error {
 	if !before.Equal(incarnation) {
 		*l = lanes{svc: l.svc, incarnation: incarnation, lane: make([]laneState, len(l.lane)), clock: l.clock}
 	}
-	stream, err := l.svc.deps.JS.Stream(ctx, streams.StreamTelemetry)
+	stream, err := streams.LookUp(ctx, l.svc.deps.JS, streams.StreamTelemetry)
 	if err != nil {
 		return fmt.Errorf("look up stream %s: %w", streams.StreamTelemetry, err)
 	}

@@ -50,7 +50,7 @@ func (r *reader) open(ctx context.Context) (source, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	devices := r.svc.deps.Devices
-	stream, err := devices.Stream(ctx, streams.StreamMQTT)
+	stream, err := streams.LookUp(ctx, devices, streams.StreamMQTT)
 	if err != nil {
 		return source{}, fmt.Errorf("look up stream %s: %w", streams.StreamMQTT, err)
 	}

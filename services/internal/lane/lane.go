@@ -174,11 +174,11 @@ func (r *runner) load(ctx context.Context) ([]change, error) {
 	if r.store, err = openStore(ctx, r.JS, r.Service, r.Lane, r.Format); err != nil {
 		return nil, err
 	}
-	input, err := r.JS.Stream(ctx, r.InputStream)
+	input, err := streams.LookUp(ctx, r.JS, r.InputStream)
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", r.InputStream, err)
 	}
-	output, err := r.JS.Stream(ctx, r.OutputStream)
+	output, err := streams.LookUp(ctx, r.JS, r.OutputStream)
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", r.OutputStream, err)
 	}

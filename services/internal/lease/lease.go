@@ -254,7 +254,7 @@ func (r *run) open(ctx context.Context) error {
 		name string
 		kv   *jetstream.KeyValue
 	}{{streams.BucketLeases, &r.leases}, {streams.BucketWorkers, &r.workers}} {
-		*open.kv, err = r.deps.JS.KeyValue(ctx, open.name)
+		*open.kv, err = streams.LookUpBucket(ctx, r.deps.JS, open.name)
 		if errors.Is(err, jetstream.ErrBucketNotFound) {
 			if err = streams.EnsureLeases(ctx, r.deps.JS); err == nil {
 				*open.kv, err = r.deps.JS.KeyValue(ctx, open.name)

@@ -1,0 +1,58 @@
+package streams
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// askAgain is the pause before a question is put once more.
+const askAgain = time.Second
+
+// Ask puts a question to nats-server, such as where a stream stands, and puts it
+// again every second until it is answered or ctx ends: while nobody leads a
+// stream of a cluster, nobody answers, not even later. The first answer counts,
+// also a late one of a slow server, and an error is an answer. The question must
+// change nothing; it may be under way several times at once.
+func Ask[T any](ctx context.Context, question func(context.Context) (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
+	for {
+		asking.Go(func() {
+			value, err := question(ctx)
+			select {
+			case answers <- answer{value, err}:
+			case <-ctx.Done():
+			}
+		})
+		select {
+		case a := <-answers:
+			return a.value, a.err
+		case <-ctx.Done():
+			var none T
+			return none, ctx.Err()
+		case <-again.C:
+		}
+	}
+}
+
+// LookUp asks for a stream.
+func LookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream.Stream, error) {
+	return Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, name) })
+}
+
+// LookUpBucket asks for a bucket.
+func LookUpBucket(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
+	return Ask(ctx, func(ctx context.Context) (jetstream.KeyValue, error) { return js.KeyValue(ctx, name) })
+}
