@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -152,26 +151,19 @@ func shares(replicas []*replica) []int {
 	return out
 }
 
-// settled waits until each processor has an equal share of the lanes and works,
-// or would if there were a configuration, and returns how long that took.
-func (c *crew) settled(replicas []*replica, configured bool) time.Duration {
+// settled waits until each processor has an equal share of the lanes and works.
+func (c *crew) settled(replicas []*replica) {
 	c.tb.Helper()
-	began := time.Now()
 	want := slices.Repeat([]int{len(c.ends) / len(replicas)}, len(replicas))
 	streamtest.Eventually(c.tb, within, fmt.Sprintf("the shares are %v", want), func() bool {
-		for _, w := range replicas {
-			err := w.Ready()
-			if configured && err != nil || !configured && (err == nil || !strings.Contains(err.Error(), errUnconfigured)) {
+		for _, r := range replicas {
+			if r.Ready() != nil {
 				return false
 			}
 		}
 		return slices.Equal(shares(replicas), want)
 	})
-	return time.Since(began)
 }
-
-// errUnconfigured is in what a lane says that waits for its configuration.
-const errUnconfigured = "waiting for a configuration"
 
 // committed waits until the processors have committed all that was sent.
 func (c *crew) committed(replicas []*replica) {

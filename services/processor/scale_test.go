@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,7 +26,7 @@ import (
 func BenchmarkLane(b *testing.B) {
 	for _, perMessage := range []int{1000, 20} {
 		b.Run(fmt.Sprintf("readings=%d", perMessage), func(b *testing.B) {
-			messages := backlog(b, 400_000/perMessage, perMessage)
+			messages := backlog(b, 1_000_000/perMessage, perMessage)
 			var alone, inLane time.Duration
 			n := 0
 			for b.Loop() {
@@ -101,9 +100,8 @@ func (w witness) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, err
 	return body, err
 }
 
-// runLane returns how long a lane takes in which the messages lie: from when it
-// is given its configuration, for which it waits, until the last commit is
-// stored.
+// runLane returns how long a lane takes in which the messages lie: from its
+// start until the last commit is stored.
 func runLane(b *testing.B, messages []*nats.Msg) time.Duration {
 	b.Helper()
 	c := newCrew(b, 1)
@@ -122,22 +120,17 @@ func runLane(b *testing.B, messages []*nats.Msg) time.Duration {
 			}
 		},
 	}
-	status := lane.NewStatus()
+	c.configure("[10s, 1m]")
+	began := time.Now()
 	ctx, cancel := context.WithCancel(b.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
 		newMachine := func() lane.Machine { return witness{NewMachine(0, DefaultLimits(), nil), &taken} }
-		if err := lane.Run(ctx, configs(1)[0], deps, newMachine, status); err != nil {
+		if err := lane.Run(ctx, configs(1)[0], deps, newMachine, lane.NewStatus()); err != nil {
 			b.Error(err)
 		}
 	})
 	defer func() { cancel(); running.Wait(); c.close() }()
-	streamtest.Eventually(b, within, "the lane waits for its configuration", func() bool {
-		err := status.Ready()
-		return err != nil && strings.Contains(err.Error(), errUnconfigured)
-	})
-	began := time.Now()
-	c.configure("[10s, 1m]")
 	select {
 	case <-done:
 	case <-time.After(within):
@@ -159,7 +152,7 @@ func BenchmarkTakeover(b *testing.B) {
 		c.configure("[10s, 1m]")
 		f := c.fleet(perLane, 30*second)
 		owner := c.join()
-		c.settled([]*replica{owner}, true)
+		c.settled([]*replica{owner})
 		for range rounds {
 			f.send()
 		}
@@ -277,32 +270,32 @@ func (c *crew) committedTo() {
 }
 
 // BenchmarkScale measures how fast 1, 2 and 4 processors get through a backlog
-// of eight lanes. They and the nats-server are in one process and share its
+// of eight lanes, from their start. They and the nats-server are in one process and share its
 // cores; what they share out and that nothing is missing or there twice is
 // checked.
 func BenchmarkScale(b *testing.B) {
-	const lanes, perLane, rounds = 8, 1000, 100
+	const lanes, perLane, rounds = 8, 1000, 300
 	for _, processors := range []int{1, 2, 4} {
 		b.Run(fmt.Sprintf("processors=%d", processors), func(b *testing.B) {
 			var took time.Duration
 			var n uint64
 			for b.Loop() {
 				c := newCrew(b, lanes)
-				var replicas []*replica
-				for range processors {
-					replicas = append(replicas, c.join())
-				}
-				c.settled(replicas, false)
-				b.Logf("lanes of each processor: %v", shares(replicas))
+				c.configure("[1m]")
 				f := c.fleet(perLane, 10*second)
 				for range rounds {
 					f.send()
 				}
 				began := time.Now()
-				c.configure("[1m]")
+				var replicas []*replica
+				for range processors {
+					replicas = append(replicas, c.join())
+				}
 				c.committed(replicas)
 				took += time.Since(began)
 				n += c.sent()
+				c.settled(replicas)
+				b.Logf("lanes of each processor: %v", shares(replicas))
 				for _, w := range replicas {
 					w.stop()
 				}
@@ -340,7 +333,7 @@ func BenchmarkRebalance(b *testing.B) {
 			}
 		}
 		join(1)()
-		c.settled(replicas, true)
+		c.settled(replicas)
 		f := c.fleet(perDevice, minute)
 		stop := f.feed()
 		changes := []struct {
@@ -357,7 +350,7 @@ func BenchmarkRebalance(b *testing.B) {
 			change := &changes[i]
 			change.began = time.Now()
 			change.do()
-			c.settled(replicas, true)
+			c.settled(replicas)
 			change.done = time.Now()
 			// The pauses of this change must be over before the next one.
 			c.committedSince(c.derived())
