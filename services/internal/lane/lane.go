@@ -143,8 +143,17 @@ func (r *runner) run(ctx context.Context) error {
 	// The reader ends when the iterator is stopped; nobody reads on after that.
 	defer input.stop()
 	start = time.Now()
-	if err := r.replay(ctx, input, changes); err != nil {
+	first, err := r.replay(ctx, input, changes)
+	if err != nil {
 		return err
+	}
+	if err := r.store.unchanged(ctx); err != nil {
+		return fmt.Errorf("replay up to input %d: %w", r.applied, err)
+	}
+	if first != nil {
+		if err := r.step(ctx, *first); err != nil {
+			return err
+		}
 	}
 	r.Metrics.replaySeconds.Observe(time.Since(start).Seconds())
 	bucket, err := r.JS.KeyValue(ctx, streams.BucketConfig)
@@ -416,11 +425,12 @@ func (in *reader) stop() {
 }
 
 // replay applies what was committed before, drops the outputs, and applies the
-// changes of the configuration where they took effect.
-func (r *runner) replay(ctx context.Context, in *reader, changes []change) error {
+// changes of the configuration where they took effect. It returns the first new
+// input if it has come upon that.
+func (r *runner) replay(ctx context.Context, in *reader, changes []change) (first *Input, err error) {
 	if r.config.Content != nil {
 		if err := r.machine.Configure(r.config.Revision, r.config.Content); err != nil {
-			return fmt.Errorf("configuration %d of the snapshot: %w", r.config.Revision, err)
+			return nil, fmt.Errorf("configuration %d of the snapshot: %w", r.config.Revision, err)
 		}
 	}
 	configureUpTo := func(sequence uint64) error {
@@ -437,35 +447,33 @@ func (r *runner) replay(ctx context.Context, in *reader, changes []change) error
 	for waiting := in.waiting; waiting > 0 && r.applied < until; waiting-- {
 		next, err := in.next(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := configureUpTo(next.Sequence - 1); err != nil {
-			return err
+			return nil, err
 		}
 		if next.Sequence > until {
 			// What was committed has left the stream; this one is the first new input.
-			if err := r.drop(); err != nil {
-				return err
-			}
-			return r.step(ctx, next)
+			first = &next
+			break
 		}
 		if err := r.apply(ctx, next); err != nil {
-			return err
+			return nil, err
 		}
 		if r.machine.Pending() >= maxPending {
 			if err := r.drop(); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
 	r.applied = max(r.applied, until)
 	if err := configureUpTo(r.applied); err != nil {
-		return err
+		return nil, err
 	}
 	if r.applied > from {
 		r.log.Info("lane replayed its input", "from", from, "to", r.applied, "took", time.Since(start).Round(time.Millisecond))
 	}
-	return r.drop()
+	return first, r.drop()
 }
 
 // drop forgets outputs that were committed before.

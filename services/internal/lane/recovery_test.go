@@ -261,3 +261,69 @@ func TestUnansweredSnapshotIsNotDamaged(t *testing.T) {
 		t.Errorf("%v snapshots passed over", n)
 	}
 }
+
+// halting is an adder that stands still before one input, once.
+type halting struct {
+	adder
+	before  string
+	reached chan struct{}
+	resume  chan struct{}
+}
+
+func (h *halting) Apply(in Input) (int, error) {
+	if string(in.Data) == h.before && h.reached != nil {
+		close(h.reached)
+		h.reached = nil
+		<-h.resume
+	}
+	return h.adder.Apply(in)
+}
+
+// TestCleanedUpUnderAReplay has another owner write a snapshot while the lane is
+// replayed from its beginning, and what that snapshot covers be purged: the
+// replay then misses the middle of its input, and must not be gone on with.
+func TestCleanedUpUnderAReplay(t *testing.T) {
+	// More than a lane reads ahead.
+	const n = 3 * readAhead
+	f := newFixture(t)
+	f.configure(t, 1)
+	other := f.start(t, never)
+	f.publishAll(t, 1, n)
+	f.await(t, n)
+
+	reached, resume := make(chan struct{}), make(chan struct{})
+	slow := &halting{adder: adder{fail: never}, before: "10", reached: reached, resume: resume}
+	machines := []Machine{slow}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err := Run(ctx, f.cfg, f.deps, func() Machine {
+			if len(machines) > 0 {
+				m := machines[0]
+				machines = nil
+				return m
+			}
+			return &adder{fail: never}
+		}, NewStatus())
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	<-reached
+	// The other one writes its snapshot when it stops.
+	other()
+	stream, err := f.js.Stream(t.Context(), streams.StreamTelemetry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(n)); err != nil {
+		t.Fatal(err)
+	}
+	close(resume)
+	f.publishAll(t, n+1, n+30)
+	f.await(t, n+30)
+	cancel()
+	<-done
+	f.verify(t, n+30)
+}

@@ -95,14 +95,11 @@ func openStore(ctx context.Context, js jetstream.JetStream, service string, lane
 // error says that it is not known whether one is: to pass over a snapshot for a
 // server that did not answer would lose what only the snapshot holds.
 func (s *store) load(ctx context.Context) (m *manifest, chunks []Chunk, passedOver error, err error) {
-	entries, err := s.manifests.History(ctx, s.key)
-	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil, nil, nil, fmt.Errorf("read manifests of %s: %w", s.key, err)
+	entries, revision, err := s.history(ctx)
+	if err != nil {
+		return nil, nil, nil, err
 	}
-	s.current, s.previous, s.revision = nil, nil, 0
-	if len(entries) > 0 {
-		s.revision = entries[len(entries)-1].Revision()
-	}
+	s.current, s.previous, s.revision = nil, nil, revision
 	for _, entry := range slices.Backward(entries) {
 		if entry.Operation() != jetstream.KeyValuePut {
 			continue
@@ -162,6 +159,34 @@ func (s *store) chunks(ctx context.Context, m *manifest) ([]Chunk, error) {
 		chunks = append(chunks, Chunk{ID: id, Data: data})
 	}
 	return chunks, nil
+}
+
+// errOvertaken is returned when somebody else has written a snapshot since this
+// one was loaded.
+var errOvertaken = errors.New("there is a newer snapshot by now")
+
+// unchanged returns nil if the snapshot that was loaded is still the newest. After
+// a newer one the input may have been cleaned up behind it: a replay that was
+// under way meanwhile may lack the middle of its input.
+func (s *store) unchanged(ctx context.Context) error {
+	_, revision, err := s.history(ctx)
+	if err == nil && revision != s.revision {
+		err = fmt.Errorf("%w: manifest of %s", errOvertaken, s.key)
+	}
+	return err
+}
+
+// history returns the manifests that are kept, oldest first, and the revision of
+// the last.
+func (s *store) history(ctx context.Context) (entries []jetstream.KeyValueEntry, revision uint64, err error) {
+	entries, err = s.manifests.History(ctx, s.key)
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, 0, fmt.Errorf("read manifests of %s: %w", s.key, err)
+	}
+	if len(entries) > 0 {
+		revision = entries[len(entries)-1].Revision()
+	}
+	return entries, revision, nil
 }
 
 // needsAll says whether the next snapshot must hold every chunk.
