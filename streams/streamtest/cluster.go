@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,7 +126,7 @@ func (c *Cluster) configure(sync natsd.Sync) {
 	}
 	for i := range c.members {
 		m := &c.members[i]
-		m.env = append(c.env[:len(c.env):len(c.env)], natsd.EnvName+"="+name(i), natsd.EnvStoreDir+"="+m.dir,
+		m.env = append(slices.Clip(c.env), natsd.EnvName+"="+name(i), natsd.EnvStoreDir+"="+m.dir,
 			natsd.EnvListen+"="+m.client, natsd.EnvMQTT+"="+m.mqtt, natsd.EnvCluster+"="+m.route)
 	}
 }
