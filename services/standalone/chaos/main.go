@@ -38,7 +38,8 @@ const (
 
 // cli is the command line.
 type cli struct {
-	Run RunCmd `cmd:"" default:"withargs" help:"Kill, pause and cut off processes under load."`
+	Run   RunCmd   `cmd:"" default:"withargs" help:"Kill, pause and cut off processes under load."`
+	Power PowerCmd `cmd:"" help:"Cut the power of a standalone under load, which needs root."`
 }
 
 // RunCmd is the run with faults of processes and connections.
