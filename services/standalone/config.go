@@ -44,6 +44,11 @@ type Config struct {
 	Notifier  notifier.Config   `embed:""`
 	Writer    writer.Config     `embed:""`
 
+	// Unsafe leaves acknowledged readings off the disk for minutes. Only the
+	// harness of power cuts sets it, to prove that it sees a loss; there is no
+	// variable of the environment for it and help does not tell of it.
+	Unsafe bool `name:"lose-readings-at-a-power-cut" hidden:""`
+
 	// Started is called once everything runs, with the addresses in use. It may
 	// be nil.
 	Started func(Addresses) `kong:"-"`
@@ -97,6 +102,9 @@ func (c Config) folder() string {
 }
 
 func (c Config) sync() natsd.Sync {
+	if c.Unsafe {
+		return natsd.SyncUnsafe
+	}
 	if c.Durability == Fast {
 		return natsd.SyncSecond
 	}

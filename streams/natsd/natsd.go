@@ -60,6 +60,9 @@ const (
 	SyncAlways Sync = "always"
 	// SyncSecond forces writes once a second.
 	SyncSecond Sync = "1s"
+	// SyncUnsafe is nats-server's own default, which a power cut costs all that was
+	// acknowledged for minutes. It is only there to prove that a test sees such a loss.
+	SyncUnsafe Sync = "120s"
 )
 
 // ErrAddressInUse is returned by Start when another program listens where

@@ -27,8 +27,9 @@ import (
 // holds at one moment, as a copy of the image under a running file system, is
 // all that the next start gets.
 type PowerCmd struct {
-	Cuts int    `help:"Number of cuts, each with a new disk." default:"20"`
-	Seed uint64 `help:"Repeats the moments of the cuts." default:"1"`
+	Cuts  int    `help:"Number of cuts, each with a new disk." default:"20"`
+	Seed  uint64 `help:"Repeats the moments of the cuts." default:"1"`
+	Prove bool   `help:"Run nats-server with its own default, which must lose readings: that this is seen is the proof."`
 }
 
 // Run does it.
@@ -49,10 +50,10 @@ func (c *PowerCmd) Run(ctx context.Context) error {
 		return err
 	}
 	rng := rand.New(rand.NewPCG(c.Seed, 0))
-	wrong := 0
+	wrong, lost := 0, 0
 	for i := range c.Cuts {
 		after := time.Duration(1000+rng.IntN(7000)) * time.Millisecond
-		p := &powerRound{dir: filepath.Join(dir, fmt.Sprint(i)), bin: bin, book: oracle.NewBook()}
+		p := &powerRound{dir: filepath.Join(dir, fmt.Sprint(i)), bin: bin, book: oracle.NewBook(), prove: c.Prove}
 		v, err := p.do(ctx, after)
 		if err != nil {
 			return fmt.Errorf("cut %d: %w (see %s)", i+1, err, p.dir)
@@ -60,12 +61,20 @@ func (c *PowerCmd) Run(ctx context.Context) error {
 		_, acked := p.book.Totals()
 		fmt.Printf("cut %d after %s: %d acknowledged, %d stored, %d lost, %d altered, %d twice, %d unknown\n",
 			i+1, after, acked, v.Stored, v.Lost, v.Altered, v.Twice, v.Unknown)
+		lost += v.Lost
 		if v.Wrong() > 0 || acked == 0 {
 			wrong++
 			for _, e := range v.Examples {
 				fmt.Println("WRONG:", e)
 			}
 		}
+	}
+	if c.Prove {
+		if lost == 0 {
+			return fmt.Errorf("%w: no loss was seen where there must be one: seed %d, see %s", errWrong, c.Seed, dir)
+		}
+		fmt.Println("the loss was seen, as it must be")
+		return os.RemoveAll(dir)
 	}
 	if wrong > 0 {
 		return fmt.Errorf("%w in %d cuts: seed %d, see %s", errWrong, wrong, c.Seed, dir)
@@ -86,6 +95,8 @@ type powerRound struct {
 	book     *oracle.Book
 	// dark is set at the cut: later acknowledgements do not count.
 	dark atomic.Bool
+	// prove leaves the streams off the disk.
+	prove bool
 }
 
 func (p *powerRound) do(ctx context.Context, after time.Duration) (v oracle.Verdict, err error) {
@@ -131,11 +142,19 @@ func (p *powerRound) do(ctx context.Context, after time.Duration) (v oracle.Verd
 		return v, err
 	}
 	defer again.kill()
-	for limit := time.Now().Add(time.Minute); ; sleep(ctx, time.Second) {
+	for limit := time.Now().Add(p.patience()); ; sleep(ctx, time.Second) {
 		if v, err = p.judge(ctx, again.influx); (err == nil && v.Wrong() == 0) || time.Now().After(limit) || ctx.Err() != nil {
 			return v, err
 		}
 	}
+}
+
+// patience is how long what survived may take to be in InfluxDB.
+func (p *powerRound) patience() time.Duration {
+	if p.prove {
+		return 15 * time.Second
+	}
+	return time.Minute
 }
 
 // load sends until the function it returns is called, which waits for all senders.
@@ -231,6 +250,9 @@ func (p *powerRound) start(ctx context.Context, mnt, log string) (*powered, erro
 	}
 	defer out.Close()
 	s.cmd = exec.Command(p.bin, "--data", filepath.Join(mnt, "data"), "--http", s.http, "--mqtt", s.mqtt, "--durability", powerSafe)
+	if p.prove {
+		s.cmd.Args = append(s.cmd.Args, "--lose-readings-at-a-power-cut")
+	}
 	s.cmd.Stdout, s.cmd.Stderr = out, out
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
