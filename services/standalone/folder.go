@@ -80,7 +80,7 @@ func (f *folder) setDemo(on bool) error {
 	return err
 }
 
-// sync forces all that lies in the folder to the disk, and the folders
+// syncTree forces all that lies in the folder to the disk, and the folders
 // themselves: a stream that was made a moment ago is lost as a whole when the
 // power fails before its folder is on the disk.
 func syncTree(root string) error {
@@ -88,10 +88,15 @@ func syncTree(root string) error {
 		if err != nil {
 			return err
 		}
-		file, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		return errors.Join(file.Sync(), file.Close())
+		return syncFolder(path)
 	})
+}
+
+// syncFolder forces one file, or the names in one folder, to the disk.
+func syncFolder(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
 }

@@ -140,7 +140,7 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 		return err
 	}
 	s.supervise(budget, devices)
-	if s.cfg.Durability == Fast {
+	if s.cfg.Durability == Fast || s.cfg.Unsafe {
 		if err := syncTree(s.folder.nats()); err != nil {
 			return fmt.Errorf("force the new streams to the disk: %w", err)
 		}
@@ -219,6 +219,9 @@ func userOf(part string) natsd.User {
 func (s *standalone) parts() ([]process.Part, error) {
 	b := &builder{standalone: s, parts: []process.Part{{Name: "disk", Run: s.guard.run, Ready: s.guard.refuses}}}
 	cfg := s.cfg
+	if cfg.Durability == Fast {
+		b.parts = append(b.parts, process.Part{Name: "newborn", Run: newNewborn(s.folder.nats(), s.log("disk")).run})
+	}
 	var intake *gateway.Service
 	var pages *dashboard.Service
 	b.add("writer", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
