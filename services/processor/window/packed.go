@@ -202,7 +202,8 @@ func (p *packed) blockOf(t int64) int {
 	return at
 }
 
-// dropBefore gives up blocks of which all readings are before the time.
+// dropBefore gives up what lies before the time, but for the block that begins
+// last before it.
 func (p *packed) dropBefore(t int64) {
 	if p.count == 0 {
 		return

@@ -101,8 +101,9 @@ func TestPackedIsASortedList(t *testing.T) {
 				from := rapid.Int64Range(want[0].Time, at+1).Draw(rt, "drop")
 				i, _ := find(from)
 				p.dropBefore(from)
-				// What is kept of earlier ones is less than a block.
-				if extra := p.count - (len(want) - i); extra < 0 || extra >= blockReadings {
+				// Of earlier ones at most a block is kept: the one that begins last before
+				// the time, all of which may lie before it.
+				if extra := p.count - (len(want) - i); extra < 0 || extra > blockReadings {
 					rt.Fatalf("%d readings before %d are kept", extra, from)
 				}
 				want = want[len(want)-p.count:]
