@@ -145,7 +145,12 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 			return fmt.Errorf("force the new streams to the disk: %w", err)
 		}
 	}
-	return s.settleDemo(ctx, core)
+	// Devices are removed at the wish of a person, not by a service.
+	_, all, err := s.connect(natsd.UserCore, "demo")
+	if err != nil {
+		return err
+	}
+	return s.settleDemo(ctx, all)
 }
 
 // supervise makes the supervisor, which does nothing until it runs.

@@ -300,3 +300,15 @@ func FuzzBindQuotes(f *testing.F) {
 		}
 	})
 }
+
+func TestReasonWinsOverNotExecuted(t *testing.T) {
+	for _, results := range []string{
+		`[{"statement_id":0,"error":"not executed"},{"statement_id":1,"error":"retention policy not found: ledger"}]`,
+		`[{"statement_id":0,"error":"retention policy not found: ledger"},{"statement_id":1,"error":"not executed"}]`,
+	} {
+		_, err := decode(strings.NewReader(`{"results":` + results + `}`))
+		if err == nil || !strings.Contains(err.Error(), "retention policy not found") {
+			t.Errorf("%s: %v", results, err)
+		}
+	}
+}

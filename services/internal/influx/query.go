@@ -1,6 +1,7 @@
 package influx
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -113,6 +114,9 @@ func (c *Client) query(ctx context.Context, method, database, policy, query stri
 	return series, nil
 }
 
+// notExecuted is what InfluxDB says of statements that another's failure stopped.
+const notExecuted = "not executed"
+
 // decode reads an answer of /query.
 func decode(r io.Reader) ([]Series, error) {
 	var answer struct {
@@ -138,11 +142,19 @@ func decode(r io.Reader) ([]Series, error) {
 	if answer.Error != "" {
 		return nil, &Error{Op: "query InfluxDB", Message: answer.Error}
 	}
+	// What kept one statement from being executed keeps the others as well, and
+	// comes in any order.
+	reason := ""
+	for _, res := range answer.Results {
+		if reason == "" || reason == notExecuted {
+			reason = cmp.Or(res.Error, reason)
+		}
+	}
+	if reason != "" {
+		return nil, &Error{Op: "query InfluxDB", Message: reason, Hint: hint(reason)}
+	}
 	var out []Series
 	for _, res := range answer.Results {
-		if res.Error != "" {
-			return nil, &Error{Op: "query InfluxDB", Message: res.Error, Hint: hint(res.Error)}
-		}
 		for _, s := range res.Series {
 			if s.Partial {
 				return nil, ErrTooLarge
