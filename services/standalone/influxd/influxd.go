@@ -224,13 +224,14 @@ func (s *Server) engine(client *meta.Client, store *tsdb.Store, log *zap.Logger)
 	points := coordinator.NewPointsWriter()
 	points.WriteTimeout = writeTimeout
 	points.MetaClient = client
-	points.TSDBStore = store
+	turns := new(turns)
+	points.TSDBStore = turnStore{store, turns}
 	points.WithLogger(log)
 
 	queries := query.NewExecutor()
 	queries.TaskManager.QueryTimeout = queryTimeout
 	queries.TaskManager.MaxConcurrentQueries = maxQueries
-	queries.StatementExecutor = &coordinator.StatementExecutor{
+	queries.StatementExecutor = turnExecutor{turns: turns, StatementExecutor: &coordinator.StatementExecutor{
 		MetaClient:  client,
 		TaskManager: queries.TaskManager,
 		TSDBStore:   store,
@@ -241,7 +242,7 @@ func (s *Server) engine(client *meta.Client, store *tsdb.Store, log *zap.Logger)
 		Monitor:           monitor.New(statistics{store, points, queries}, monitor.Config{}),
 		PointsWriter:      points,
 		MaxSelectBucketsN: maxBuckets,
-	}
+	}}
 	return points, queries
 }
 
