@@ -22,7 +22,7 @@ func TestNoProfileTakesCopiesAway(t *testing.T) {
 	if made.Lanes != streams.ClusterLanes {
 		t.Errorf("%d lanes, want %d", made.Lanes, streams.ClusterLanes)
 	}
-	core, devices := cluster.JS(t, natsd.UserCore), cluster.JS(t, natsd.UserBridge)
+	core, devices := cluster.JS(t, natsd.UserCore), cluster.JS(t, natsd.UserDevices)
 	for _, d := range []streams.Durability{streams.PowerSafe, streams.Fast, ""} {
 		if _, err := streams.Ensure(t.Context(), core, streams.Options{Durability: d, MaxBytes: 1 << 30}); !errors.Is(err, streams.ErrCopies) {
 			t.Errorf("Ensure with %q: %v", d, err)

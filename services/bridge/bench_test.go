@@ -63,7 +63,7 @@ func carry(b *testing.B, s *streamtest.Server, devices jetstream.JetStream) {
 		return js
 	}
 	service, err := bridge.New(bridge.DefaultConfig(), bridge.Deps{
-		JS: js(natsd.UserCore), Devices: js(natsd.UserBridge), Devices0: s.Conn(b, natsd.UserBridge0),
+		JS: js(natsd.UserCore), Devices: js(natsd.UserDevices), Devices0: s.Conn(b, natsd.UserDevices0),
 		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {

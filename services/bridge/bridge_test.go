@@ -88,11 +88,11 @@ func (w *world) startUnready(t *testing.T, edit ...func(*bridge.Config, *bridge.
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &running{metrics: prometheus.NewRegistry(), devices: w.Conn(t, natsd.UserBridge)}
+	r := &running{metrics: prometheus.NewRegistry(), devices: w.Conn(t, natsd.UserDevices)}
 	cfg := bridge.DefaultConfig()
 	deps := bridge.Deps{
 		JS: stream(t, w.Conn(t, natsd.UserCore)), Devices: stream(t, r.devices),
-		Devices0: w.Conn(t, natsd.UserBridge0), Auth: w.Conn(t, natsd.UserAuth), IssuerSeed: seed, System: w.Conn(t, natsd.UserSystem),
+		Devices0: w.Conn(t, natsd.UserDevices0), Auth: w.Conn(t, natsd.UserAuth), IssuerSeed: seed, System: w.Conn(t, natsd.UserSystem),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Metrics: r.metrics,
 	}
 	for _, f := range edit {

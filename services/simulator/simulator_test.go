@@ -221,7 +221,7 @@ func TestQoS0IsWritten(t *testing.T) {
 	s := broker(t, "")
 	var mu sync.Mutex
 	arrived := make(map[string]int)
-	nc := s.Conn(t, natsd.UserBridge0)
+	nc := s.Conn(t, natsd.UserDevices0)
 	if _, err := nc.Subscribe("*.>", func(m *nats.Msg) {
 		mu.Lock()
 		defer mu.Unlock()

@@ -51,7 +51,7 @@ func TestReplicatedLosesNothing(t *testing.T) {
 	load := startCrowd(t, cluster)
 	load.moreFromAll(t, "before the first kill", 200)
 	cluster.AwaitCopies(t)
-	victim := cluster.Leader(t, natsd.UserBridge, streams.StreamMQTT)
+	victim := cluster.Leader(t, natsd.UserDevices, streams.StreamMQTT)
 	killed := time.Now()
 	cluster.Kill(victim)
 	load.moreFromAll(t, "after the kill", 1)
@@ -109,7 +109,7 @@ func newBridge(t *testing.T, cluster *streamtest.Cluster, js func(natsd.User) je
 		return nil, err
 	}
 	return bridge.New(bridge.DefaultConfig(), bridge.Deps{
-		JS: js(natsd.UserOf(streams.ServiceBridge)), Devices: js(natsd.UserBridge), Devices0: js(natsd.UserBridge0).Conn(),
+		JS: js(natsd.UserOf(streams.ServiceBridge)), Devices: js(natsd.UserDevices), Devices0: js(natsd.UserDevices0).Conn(),
 		Auth: js(natsd.UserAuth).Conn(), IssuerSeed: seed, System: js(natsd.UserSystem).Conn(), Log: log, Metrics: prometheus.NewRegistry(),
 	})
 }

@@ -132,7 +132,7 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 	if _, err := streams.Ensure(ctx, core, options); err != nil {
 		return err
 	}
-	_, devices, err := s.connect(natsd.UserBridge, "provision")
+	_, devices, err := s.connect(natsd.UserDevices, "provision")
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 		return intake, err
 	})
 	b.add("dashboard", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {
-		_, devices, err := s.connect(natsd.UserBridge, "dashboard")
+		_, devices, err := s.connect(natsd.UserDevices, "dashboard")
 		if err != nil {
 			return nil, err
 		}
@@ -295,8 +295,8 @@ func (s *standalone) mux(intake *gateway.Service, pages *dashboard.Service) http
 
 func (b *builder) addBridge() {
 	seed, err := b.nats.IssuerSeed()
-	_, devices, err1 := b.connect(natsd.UserBridge, "bridge")
-	devices0, _, err2 := b.connect(natsd.UserBridge0, "bridge")
+	_, devices, err1 := b.connect(natsd.UserDevices, "bridge")
+	devices0, _, err2 := b.connect(natsd.UserDevices0, "bridge")
 	auth, _, err3 := b.connect(natsd.UserAuth, "bridge")
 	system, _, err4 := b.connect(natsd.UserSystem, "bridge")
 	if b.err = errors.Join(err, err1, err2, err3, err4); b.err != nil {

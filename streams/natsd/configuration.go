@@ -111,7 +111,7 @@ const serverName = "headwater"
 
 // Users lists the users that services connect as.
 func Users() []User {
-	users := []User{UserCore, UserBridge, UserBridge0, UserAuth, UserSystem}
+	users := []User{UserCore, UserDevices, UserDevices0, UserAuth, UserSystem}
 	for _, service := range streams.Services() {
 		users = append(users, UserOf(service))
 	}

@@ -38,11 +38,11 @@ const (
 	// UserCore may do everything in CORE: for people and tests. A service is
 	// UserOf its name there.
 	UserCore User = streams.UserPrefix + "core"
-	// UserBridge reads the stream of the devices, in DEVICES, for the bridge.
-	UserBridge User = streams.UserPrefix + "devices"
-	// UserBridge0 sees what devices publish and nothing of nats-server's own
+	// UserDevices reads the stream of the devices, in DEVICES, for the bridge.
+	UserDevices User = streams.UserPrefix + "devices"
+	// UserDevices0 sees what devices publish and nothing of nats-server's own
 	// traffic in DEVICES: subjects that begin with "$" and inboxes are withheld.
-	UserBridge0 User = streams.UserPrefix + "devices0"
+	UserDevices0 User = streams.UserPrefix + "devices0"
 	// UserAuth answers the auth callout, in AUTH.
 	UserAuth User = streams.UserPrefix + "auth"
 	// UserSystem hears which connections of devices ended, and nothing else.

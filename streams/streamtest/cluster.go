@@ -251,7 +251,7 @@ func (c *Cluster) Ensure(tb testing.TB) streams.Topology {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	err = streams.EnsureDevices(tb.Context(), c.JS(tb, natsd.UserBridge), streams.DeviceOptions{Durability: streams.Replicated, MaxBytes: 64 << 20})
+	err = streams.EnsureDevices(tb.Context(), c.JS(tb, natsd.UserDevices), streams.DeviceOptions{Durability: streams.Replicated, MaxBytes: 64 << 20})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func name(i int) string { return fmt.Sprintf("nats-%d", i+1) }
 // more server may be lost.
 func (c *Cluster) AwaitCopies(tb testing.TB) {
 	tb.Helper()
-	accounts := []jetstream.JetStream{c.JS(tb, natsd.UserCore), c.JS(tb, natsd.UserBridge)}
+	accounts := []jetstream.JetStream{c.JS(tb, natsd.UserCore), c.JS(tb, natsd.UserDevices)}
 	Eventually(tb, time.Minute, "every copy is up to date", func() bool {
 		for _, js := range accounts {
 			all := js.ListStreams(tb.Context())

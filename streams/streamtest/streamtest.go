@@ -58,7 +58,7 @@ func (s *Server) JS(tb testing.TB) jetstream.JetStream {
 // DevicesJS is JetStream in the account of the devices.
 func (s *Server) DevicesJS(tb testing.TB) jetstream.JetStream {
 	tb.Helper()
-	return jetStream(tb, s.Conn(tb, natsd.UserBridge))
+	return jetStream(tb, s.Conn(tb, natsd.UserDevices))
 }
 
 func jetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {

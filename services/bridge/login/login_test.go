@@ -225,7 +225,7 @@ func TestDeviceHearsItsCommandsOnly(t *testing.T) {
 	if !granted(t, c, "commands/door-1/#", func(_ mqtt.Client, m mqtt.Message) { heard <- m.Topic() }) {
 		t.Fatal("a device may not subscribe to its commands")
 	}
-	if err := s.Conn(t, natsd.UserBridge).Publish("commands.door-1.set", []byte("open")); err != nil {
+	if err := s.Conn(t, natsd.UserDevices).Publish("commands.door-1.set", []byte("open")); err != nil {
 		t.Fatal(err)
 	}
 	select {

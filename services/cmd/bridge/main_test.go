@@ -56,7 +56,7 @@ func TestRunCarriesAReading(t *testing.T) {
 	}
 	cfg.NATS, cfg.Admin = "nats://"+address.Host, "127.0.0.1:0"
 	cfg.NATSPassword, cfg.AuthPassword = password(natsd.UserCore), password(natsd.UserAuth)
-	cfg.DevicesPassword, cfg.Devices0Password = password(natsd.UserBridge), password(natsd.UserBridge0)
+	cfg.DevicesPassword, cfg.Devices0Password = password(natsd.UserDevices), password(natsd.UserDevices0)
 	cfg.IssuerSeed, cfg.MaxBytes = secret(t, string(seed)), 64<<20
 
 	p := process.New("bridge", process.Base{LogFormat: "text", Grace: within}, io.Discard)

@@ -50,7 +50,7 @@ func newWorld(t *testing.T, withBridge bool) *world {
 		return w
 	}
 	b, err := bridge.New(bridge.DefaultConfig(), bridge.Deps{
-		JS: s.JS(t), Devices: s.DevicesJS(t), Devices0: s.Conn(t, natsd.UserBridge0), Log: log, Metrics: prometheus.NewRegistry(),
+		JS: s.JS(t), Devices: s.DevicesJS(t), Devices0: s.Conn(t, natsd.UserDevices0), Log: log, Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -318,7 +318,7 @@ func (s *Stack) arguments(n *Node) []string {
 			"--lanes", strconv.Itoa(s.cfg.Lanes))
 	case Bridge:
 		out = services(s.BridgeNATS, "--issuer-seed-file", s.secret("issuer"),
-			"--devices-password-file", s.secret(string(natsd.UserBridge)), "--devices0-password-file", s.secret(string(natsd.UserBridge0)),
+			"--devices-password-file", s.secret(string(natsd.UserDevices)), "--devices0-password-file", s.secret(string(natsd.UserDevices0)),
 			"--auth-password-file", s.secret(string(natsd.UserAuth)), "--system-password-file", s.secret(string(natsd.UserSystem)),
 			"--devices-max-bytes", strconv.FormatInt(streams.DeviceBytes(s.cfg.MaxBytes), 10))
 	case Gateway:
@@ -327,7 +327,7 @@ func (s *Stack) arguments(n *Node) []string {
 		out = services(s.NATSAddress, "--influx-url", "http://"+s.WriterInflux)
 	case Dashboard:
 		out = services(s.NATSAddress, "--http", s.DashboardAddress, "--influx-url", "http://"+s.InfluxAddress,
-			"--devices-password-file", s.secret(string(natsd.UserBridge)))
+			"--devices-password-file", s.secret(string(natsd.UserDevices)))
 	default:
 		out = services(s.NATSAddress)
 	}
