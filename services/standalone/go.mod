@@ -21,6 +21,7 @@ require (
 	github.com/shirou/gopsutil/v4 v4.26.10
 	go.uber.org/zap v1.9.1
 	golang.org/x/sync v0.24.0
+	golang.org/x/sys v0.49.0
 	headwater/proto v0.0.0
 	headwater/services v0.0.0
 	headwater/streams v0.0.0
@@ -206,7 +207,6 @@ require (
 	golang.org/x/mod v0.42.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/oauth2 v0.37.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/telemetry v0.0.0-20260924152758-ed294f943157 // indirect
 	golang.org/x/term v0.47.0 // indirect
 	golang.org/x/text v0.43.0 // indirect

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Node is one process of a stack. A process that ends by itself is started
@@ -160,11 +162,26 @@ func (n *Node) Kill() error {
 	return err
 }
 
-// Pause stops the process in its tracks (SIGSTOP) until Resume.
+// Pause stops the process in its tracks (SIGSTOP) until Resume. When it returns
+// nothing of the process runs any more.
 func (n *Node) Pause() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.signal(syscall.SIGSTOP)
+	if err := n.signal(syscall.SIGSTOP); err != nil || !n.running() {
+		return err
+	}
+	// The signal is only sent by now, and threads on other cores run on for a
+	// moment. The kernel tells the parent when the last one has stopped.
+	for {
+		err := unix.Waitid(unix.P_PID, n.cmd.Process.Pid, nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err == nil, errors.Is(err, unix.ECHILD): // It ended instead.
+			return nil
+		default:
+			return fmt.Errorf("wait until %s has stopped: %w", n.Name, err)
+		}
+	}
 }
 
 // Resume has a paused process go on.
