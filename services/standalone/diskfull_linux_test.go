@@ -18,6 +18,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"headwater/services/standalone/internal/oracle"
 	"headwater/streams/streamtest"
 )
 
@@ -67,62 +68,50 @@ func fill(t *testing.T, path string, leave uint64) {
 
 // tally knows which readings were sent and which were acknowledged.
 type tally struct {
-	next        atomic.Int64
-	base        int64
-	mu          sync.Mutex
-	sent, acked map[string]bool
+	next atomic.Int64
+	base time.Time
+	book *oracle.Book
 }
 
 func newTally() *tally {
-	return &tally{base: time.Now().Add(-time.Hour).UnixNano(), sent: make(map[string]bool), acked: make(map[string]bool)}
+	return &tally{base: time.Now().Add(-time.Hour), book: oracle.NewBook()}
 }
 
 // issue returns a reading of a time of its own.
-func (y *tally) issue() (key, device string, n, at int64) {
+func (y *tally) issue() (id oracle.ID, device string, n, at int64) {
 	n = y.next.Add(1)
-	at, device = y.base+n*1000, fmt.Sprintf("device-%02d", n%20)
-	key = fmt.Sprintf("%s@%d=%d", device, at, n)
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	y.sent[key] = true
-	return key, device, n, at
+	device = fmt.Sprintf("device-%02d", n%20)
+	id, at = y.book.Issue(oracle.Series{Device: device, Metric: "n"}, y.base.Add(time.Duration(n)*time.Microsecond), float64(n))
+	return id, device, n, at
 }
 
-func (y *tally) ack(keys ...string) {
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	for _, key := range keys {
-		y.acked[key] = true
-	}
-}
-
-func (y *tally) count() int { y.mu.Lock(); defer y.mu.Unlock(); return len(y.acked) }
+func (y *tally) acknowledged() int { _, n := y.book.Totals(); return n }
 
 // overMQTT publishes with QoS 1 as a device does that keeps a reading until it
 // is acknowledged, until stop is closed. It connects anew by itself, as paho
 // completes what waits without an error when it does so.
-func (y *tally) overMQTT(at Addresses, id string, stop <-chan struct{}) {
-	key, device, n, ts := y.issue()
+func (y *tally) overMQTT(at Addresses, client string, stop <-chan struct{}) {
+	id, device, n, ts := y.issue()
 	for {
-		client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + at.MQTT).SetClientID(id).
+		conn := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + at.MQTT).SetClientID(client).
 			SetAutoReconnect(false).SetConnectTimeout(5 * time.Second))
-		token := client.Connect()
+		token := conn.Connect()
 		for token.WaitTimeout(10*time.Second) && token.Error() == nil {
-			token = client.Publish("sensors/hall/"+device+"/n", 1, false, fmt.Sprintf(`{"value":%d,"ts":%d}`, n, ts))
+			token = conn.Publish("sensors/hall/"+device+"/n", 1, false, fmt.Sprintf(`{"value":%d,"ts":%d}`, n, ts))
 			select {
 			case <-token.Done():
 				if token.Error() == nil {
-					y.ack(key)
-					key, device, n, ts = y.issue()
+					y.book.Ack(id)
+					id, device, n, ts = y.issue()
 				}
 			case <-stop:
 			}
 			if pauseOr(stop, 5*time.Millisecond) {
-				client.Disconnect(0)
+				conn.Disconnect(0)
 				return
 			}
 		}
-		client.Disconnect(0)
+		conn.Disconnect(0)
 		if pauseOr(stop, 200*time.Millisecond) {
 			return
 		}
@@ -144,10 +133,10 @@ func pauseOr(stop <-chan struct{}, d time.Duration) bool {
 func (y *tally) post(t *testing.T, at Addresses, readings, padding int) (status int, retryAfter, body string, took time.Duration) {
 	t.Helper()
 	var items []string
-	var keys []string
+	var ids []oracle.ID
 	for range readings {
-		key, device, n, ts := y.issue()
-		keys = append(keys, key)
+		id, device, n, ts := y.issue()
+		ids = append(ids, id)
 		items = append(items, fmt.Sprintf(`{"site":"hall","device":%q,"metric":"n","value":%d,"ts":%d}`, device, n, ts))
 		if padding > 0 {
 			noise := make([]byte, padding/2)
@@ -166,7 +155,9 @@ func (y *tally) post(t *testing.T, at Addresses, readings, padding int) (status 
 		t.Fatal(err)
 	}
 	if resp.StatusCode == http.StatusAccepted {
-		y.ack(keys...)
+		for _, id := range ids {
+			y.book.Ack(id)
+		}
 	}
 	return resp.StatusCode, resp.Header.Get("Retry-After"), string(answer), time.Since(begin)
 }
@@ -175,49 +166,9 @@ func (y *tally) post(t *testing.T, at Addresses, readings, padding int) (status 
 // it is there once and unaltered, and nothing else.
 func (y *tally) verify(t *testing.T, at Addresses) {
 	t.Helper()
-	stored := func() map[string]int {
-		series, err := query(t, at.Influx, "raw", `SELECT "value" FROM "n" GROUP BY "device"`)
-		if err != nil {
-			return nil
-		}
-		out := make(map[string]int)
-		for _, s := range series {
-			for i, when := range s.Times {
-				out[fmt.Sprintf("%s@%d=%v", s.Tags["device"], when, s.Values[i][0])]++
-			}
-		}
-		return out
-	}
-	missing := func() (keys []string) {
-		have := stored()
-		y.mu.Lock()
-		defer y.mu.Unlock()
-		for key := range y.acked {
-			if have[key] != 1 {
-				keys = append(keys, key)
-			}
-		}
-		return keys
-	}
-	left := ""
-	defer func() {
-		if t.Failed() {
-			t.Log(left)
-		}
-	}()
-	streamtest.Eventually(t, 2*time.Minute, "every acknowledged reading is in InfluxDB", func() bool {
-		keys := missing()
-		if len(keys) > 0 {
-			left = fmt.Sprintf("%d of %d are not, %s among them", len(keys), y.count(), keys[0])
-		}
-		return len(keys) == 0
-	})
-	for key, n := range stored() {
-		if n != 1 || !y.sent[key] {
-			t.Errorf("%s is in InfluxDB %d times; sent: %t", key, n, y.sent[key])
-		}
-	}
-	t.Logf("%d readings sent, %d acknowledged, all of them in InfluxDB once", len(y.sent), len(y.acked))
+	awaitVerdict(t, at, y.book)
+	issued, acked := y.book.Totals()
+	t.Logf("%d readings sent, %d acknowledged, all of them in InfluxDB once", issued, acked)
 }
 
 // readiness returns the status and the text of /readyz.
@@ -263,14 +214,14 @@ func (y *tally) checkRefused(t *testing.T, at Addresses, since time.Time) {
 		t.Logf("MQTT: a new connection is refused: %v", token.Error())
 		return
 	}
-	key, device, n, ts := y.issue()
+	id, device, n, ts := y.issue()
 	token := client.Publish("sensors/hall/"+device+"/n", 1, false, fmt.Sprintf(`{"value":%d,"ts":%d}`, n, ts))
 	select {
 	case <-lost:
 		t.Logf("MQTT: no PUBACK, the connection was closed after %s", time.Since(begin).Round(time.Millisecond))
 	case <-token.Done():
 		if token.Error() == nil {
-			y.ack(key)
+			y.book.Ack(id)
 			t.Error("MQTT: a publish is acknowledged although the disk is full")
 		}
 		t.Logf("MQTT: no PUBACK within %s: %v", time.Since(begin).Round(time.Millisecond), token.Error())
@@ -281,7 +232,7 @@ func (y *tally) checkRefused(t *testing.T, at Addresses, since time.Time) {
 
 func (y *tally) checkRecovery(t *testing.T, at Addresses) {
 	t.Helper()
-	begin, before := time.Now(), y.count()
+	begin, before := time.Now(), y.acknowledged()
 	reason := ""
 	defer func() {
 		if t.Failed() {
@@ -294,7 +245,7 @@ func (y *tally) checkRecovery(t *testing.T, at Addresses) {
 		return status == http.StatusOK
 	})
 	green := time.Since(begin)
-	streamtest.Eventually(t, time.Minute, "readings of the devices are acknowledged again", func() bool { return y.count() > before+200 })
+	streamtest.Eventually(t, time.Minute, "readings of the devices are acknowledged again", func() bool { return y.acknowledged() > before+200 })
 	t.Logf("ready %.1f s after there was space, 200 readings acknowledged after %.1f s", green.Seconds(), time.Since(begin).Seconds())
 }
 
@@ -321,7 +272,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 	at, _ := start(t, cfg)
 	y := newTally()
 	stop := y.load(t, at)
-	streamtest.Eventually(t, 30*time.Second, "200 acknowledged readings", func() bool { return y.count() > 200 })
+	streamtest.Eventually(t, 30*time.Second, "200 acknowledged readings", func() bool { return y.acknowledged() > 200 })
 	foreign := filepath.Join(disk, "foreign")
 	for range 2 {
 		fill(t, foreign, 0)

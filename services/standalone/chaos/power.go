@@ -14,12 +14,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"headwater/services/internal/influx"
 	"headwater/services/internal/process"
+	"headwater/services/standalone/internal/judge"
+	"headwater/services/standalone/internal/load"
 	"headwater/services/standalone/internal/oracle"
 )
 
@@ -123,11 +124,11 @@ type powerRound struct {
 }
 
 type acknowledged struct {
-	reading reading
+	reading load.Reading
 	at      time.Time
 }
 
-func (p *powerRound) ack(r reading) {
+func (p *powerRound) ack(r load.Reading) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.dark {
@@ -143,7 +144,7 @@ func (p *powerRound) cut() {
 	latest := time.Now().Add(-p.window())
 	for _, a := range p.acks {
 		if !a.at.After(latest) {
-			p.book.Ack(a.reading.id)
+			p.book.Ack(a.reading.ID)
 		}
 	}
 }
@@ -215,23 +216,22 @@ func (p *powerRound) patience() time.Duration {
 func (p *powerRound) load(ctx context.Context, s *powered) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	var connects atomic.Int64
 	for i := range 8 {
-		in := make(chan reading)
+		in := make(chan load.Reading)
 		series := oracle.Series{Device: fmt.Sprintf("power-%d", i), Metric: "n"}
 		if i < 6 {
-			d := &device{address: s.mqtt, id: series.Device, in: in, window: 50, acked: p.ack, connects: &connects}
-			wg.Go(func() { d.run(ctx) })
+			d := &load.Device{Addresses: []string{s.mqtt}, ID: series.Device, In: in, Window: 50, Acked: p.ack}
+			wg.Go(func() { d.Run(ctx) })
 		} else {
-			h := &poster{url: "http://" + s.http + "/api/v1/telemetry", in: in, acked: p.ack, refused: func(string) {}, client: &http.Client{Timeout: patience}}
-			wg.Go(func() { h.run(ctx) })
+			h := &load.Poster{URL: "http://" + s.http + "/api/v1/telemetry", In: in, Acked: p.ack, Refused: func(string) {}, Client: &http.Client{Timeout: load.Patience}}
+			wg.Go(func() { h.Run(ctx) })
 		}
 		wg.Go(func() {
 			defer close(in)
 			for n := 0; ctx.Err() == nil; n++ {
 				id, at := p.book.Issue(series, time.Now(), float64(n))
 				select {
-				case in <- reading{id: id, series: series, time: at, value: float64(n)}:
+				case in <- load.Reading{ID: id, Series: series, Time: at, Value: float64(n)}:
 				case <-ctx.Done():
 				}
 				sleep(ctx, 5*time.Millisecond)
@@ -241,29 +241,17 @@ func (p *powerRound) load(ctx context.Context, s *powered) (stop func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-func (p *powerRound) judge(ctx context.Context, url string) (all oracle.Verdict, err error) {
+func (p *powerRound) judge(ctx context.Context, url string) (oracle.Verdict, error) {
 	cfg := process.Defaults[influx.Config]()
 	cfg.URL = url
 	client, err := influx.New(cfg)
 	if err != nil {
-		return all, err
+		return oracle.Verdict{}, err
 	}
 	defer client.Close()
-	for _, s := range p.book.Series() {
-		rows, err := client.Query(ctx, client.Database(), "raw", `SELECT "value" FROM $metric WHERE "site"=$site AND "device"=$device`,
-			influx.Params{"metric": influx.Ident(s.Metric), "site": site, "device": s.Device})
-		if err != nil {
-			return all, err
-		}
-		var points []oracle.Point
-		for _, row := range rows {
-			for i, value := range row.Floats("value") {
-				points = append(points, oracle.Point{Time: row.Times[i], Value: value})
-			}
-		}
-		all.Add(p.book.Judge(s, points))
-	}
-	return all, nil
+	j := &judge.Judge{Book: p.book, Influx: client}
+	_, err = j.Readings(ctx)
+	return j.Verdict, err
 }
 
 // powered is a running standalone.

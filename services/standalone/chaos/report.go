@@ -20,7 +20,7 @@ const maxShown = 40
 func (r *run) report(wrong []string) {
 	issued, acked := r.book.Totals()
 	r.mu.Lock()
-	verdict, windows, again, calls := r.verdict, r.windows, r.again, len(r.calls)
+	verdict, again, calls := r.judge.Verdict, r.again, len(r.calls)
 	r.mu.Unlock()
 	r.say("\n%-13s %6s %7s %7s   takeover p50, max (n)", "", "killed", "paused", "left")
 	for _, p := range programs {
@@ -38,7 +38,7 @@ func (r *run) report(wrong []string) {
 	r.say("%d readings issued, %d acknowledged, %d stored: %d lost, %d unknown, %d altered, %d twice",
 		issued, acked, verdict.Stored, verdict.Lost, verdict.Unknown, verdict.Altered, verdict.Twice)
 	r.say("%d window summaries, %d alerts, %d messages of which %d came again, %d connections of devices",
-		windows, len(r.episodes()), calls, again, r.load.connects.Load())
+		r.judge.Windows, len(r.load.Episodes()), calls, again, r.load.Connects())
 	for _, n := range r.stack.Nodes("") {
 		for _, exit := range n.Exits() {
 			r.say("note: %s", exit)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -19,7 +18,11 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/internal/influx"
+	"headwater/services/internal/process"
 	"headwater/services/notifier/channel"
+	"headwater/services/standalone/internal/judge"
+	"headwater/services/standalone/internal/load"
 	"headwater/services/standalone/internal/oracle"
 	"headwater/services/standalone/internal/stack"
 	"headwater/streams"
@@ -39,17 +42,16 @@ type run struct {
 	stack  *stack.Stack
 	links  *links
 	book   *oracle.Book
-	load   *load
-	js     jetstream.JetStream
+	load   *load.Load
+	judge  *judge.Judge
 	owners *owners
 
 	mu     sync.Mutex
 	faults map[string]map[kind]int // by node; guarded by mu
 	calls  []oracle.Call           // guarded by mu
 	failed []error                 // faults that could not be done; guarded by mu
-	// What the checks found last; guarded by mu.
-	verdict        oracle.Verdict
-	windows, again int
+	// again is how many messages came again; guarded by mu.
+	again int
 }
 
 const (
@@ -65,15 +67,6 @@ const (
 	closeGrace    = 30 * time.Second
 )
 
-const rules = `windows: [10s]
-lateness: 5m
-rules:
-  - {name: limit, detector: limit, above: %[1]v, match: {site: chaos, metric: level}}
-  - {name: rate, detector: rate, rise: %[2]v, within: 10m, match: {site: chaos, metric: slope}}
-channels:
-  - {name: hook, type: webhook, url: "http://%[3]s/"}
-`
-
 // do runs it all and returns what is wrong.
 func (r *run) do(ctx context.Context) (wrong []string, err error) {
 	r.book, r.faults = oracle.NewBook(), make(map[string]map[kind]int)
@@ -81,7 +74,7 @@ func (r *run) do(ctx context.Context) (wrong []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	hook := &http.Server{Handler: http.HandlerFunc(r.receive), ReadHeaderTimeout: patience}
+	hook := &http.Server{Handler: http.HandlerFunc(r.receive), ReadHeaderTimeout: load.Patience}
 	served := make(chan struct{})
 	go func() { defer close(served); _ = hook.Serve(sink) }()
 	defer func() { _ = hook.Close(); <-served }()
@@ -91,7 +84,7 @@ func (r *run) do(ctx context.Context) (wrong []string, err error) {
 		sync = natsd.SyncSecond
 	}
 	r.stack, err = stack.New(stack.Config{
-		Bin: r.bin, Dir: r.dir, Sync: sync, Rules: fmt.Sprintf(rules, oracle.Limit, oracle.Rise, sink.Addr()),
+		Bin: r.bin, Dir: r.dir, Sync: sync, Rules: load.Rules("http://" + sink.Addr().String() + "/"),
 		Nodes: map[string]int{
 			stack.Writer: r.cfg.Writers, stack.Processor: r.cfg.Processors, stack.Bridge: 2, stack.Notifier: 2,
 		},
@@ -118,25 +111,34 @@ func (r *run) do(ctx context.Context) (wrong []string, err error) {
 		return nil, fmt.Errorf("connect to nats-server: %w", err)
 	}
 	defer nc.Close()
-	if r.js, err = jetstream.New(nc); err != nil {
+	js, err := jetstream.New(nc)
+	if err != nil {
 		return nil, err
+	}
+	store, err := r.store()
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	r.begin = time.Now()
+	r.load = load.New(load.Config{
+		Book: r.book, MQTT: []string{r.stack.MQTTAddress}, Gateway: r.stack.GatewayAddress, Rate: r.rate,
+		Delay: max(min(time.Minute, r.length/4), time.Second), Seed: r.cfg.Seed, Plant: true,
+	})
+	r.judge = &judge.Judge{
+		Book: r.book, Load: r.load, Influx: store, JS: js, Dashboard: r.stack.DashboardAddress, Begin: r.begin,
 	}
 	return r.judged(ctx)
 }
 
 // judged is the run proper, on a stack that is ready.
 func (r *run) judged(ctx context.Context) ([]string, error) {
-	r.begin = time.Now()
-	r.load = &load{
-		book: r.book, rate: r.rate, delay: max(min(time.Minute, r.length/4), time.Second),
-		rng: rand.New(rand.NewPCG(r.cfg.Seed, 2)), planted: make(map[string]bool),
-	}
 	loadCtx, stopLoad := context.WithCancel(ctx)
 	defer stopLoad()
 	stop, loaded := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(loaded)
-		r.load.run(loadCtx, r.stack.MQTTAddress, r.stack.GatewayAddress, stop)
+		r.load.Run(loadCtx, stop)
 	}()
 	defer func() { stopLoad(); <-loaded }()
 	r.owners = newOwners(r.stack)
@@ -163,7 +165,7 @@ func (r *run) judged(ctx context.Context) ([]string, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	wrong := r.judge(ctx, ended)
+	wrong := r.verdict(ctx)
 	wrong = append(fresh, wrong...)
 	r.mu.Lock()
 	for _, err := range r.failed {
@@ -369,7 +371,7 @@ func (r *run) watch(ctx context.Context, begin time.Time) {
 func (r *run) lag(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	c, err := r.js.Consumer(ctx, streams.StreamTelemetry, streams.ConsumerWriter)
+	c, err := r.judge.JS.Consumer(ctx, streams.StreamTelemetry, streams.ConsumerWriter)
 	if err != nil {
 		return "unknown"
 	}
@@ -382,21 +384,20 @@ const freshTimeout = 10 * time.Second
 
 // fresh sends one reading by MQTT and waits for it in InfluxDB.
 func (r *run) fresh(ctx context.Context) []string {
-	in := make(chan reading, 1)
+	in := make(chan load.Reading, 1)
 	series := oracle.Series{Device: "fresh", Metric: "n"}
 	id, at := r.book.Issue(series, time.Now(), 1)
-	in <- reading{id: id, series: series, time: at, value: 1}
+	in <- load.Reading{ID: id, Series: series, Time: at, Value: 1}
 	close(in)
 	begin := time.Now()
 	limited, cancel := context.WithTimeout(ctx, freshTimeout)
 	defer cancel()
-	d := &device{
-		address: r.stack.MQTTAddress, id: "fresh", in: in, window: 1, connects: &r.load.connects,
-		acked: func(reading) { r.book.Ack(id) },
+	d := &load.Device{
+		Addresses: []string{r.stack.MQTTAddress}, ID: "fresh", In: in, Window: 1, Acked: func(load.Reading) { r.book.Ack(id) },
 	}
-	d.run(limited)
+	d.Run(limited)
 	for limited.Err() == nil {
-		points, err := r.points(limited, series)
+		points, err := r.judge.Points(limited, series)
 		if err == nil && slices.Contains(points, oracle.Point{Time: at, Value: 1}) {
 			r.say("a fresh reading is in InfluxDB after %.2f s", time.Since(begin).Seconds())
 			return nil
@@ -407,4 +408,29 @@ func (r *run) fresh(ctx context.Context) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("a fresh reading was not in InfluxDB within %s of the end of the faults", freshTimeout)}
+}
+
+// verdict asks the oracle for as long as the backlog may take.
+func (r *run) verdict(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	checks := append(r.judge.Checks(), judge.Check{Name: "messages", Check: r.judgeCalls})
+	return append(r.judge.Sending(), judge.All(ctx, checks, r.say)...)
+}
+
+func (r *run) judgeCalls(context.Context) ([]string, error) {
+	// Only what takes the sender away between sending and recording may repeat.
+	repeats := r.counted(stack.Notifier, kill, pause) + r.counted(stack.NATS, kill, pause)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wrong, again := oracle.JudgeCalls(r.load.Episodes(), r.calls, repeats)
+	r.again = again
+	return wrong, nil
+}
+
+// store is a client of the InfluxDB of the stack.
+func (r *run) store() (*influx.Client, error) {
+	cfg := process.Defaults[influx.Config]()
+	cfg.URL = "http://" + r.stack.InfluxAddress
+	return influx.New(cfg)
 }

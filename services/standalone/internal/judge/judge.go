@@ -1,6 +1,6 @@
-//go:build linux
-
-package main
+// Package judge asks a running Headwater what became of a load, and has the
+// oracle say what of it is wrong.
+package judge
 
 import (
 	"context"
@@ -14,26 +14,35 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/services/internal/influx"
-	"headwater/services/internal/process"
+	"headwater/services/standalone/internal/load"
 	"headwater/services/standalone/internal/oracle"
-	"headwater/services/standalone/internal/stack"
 	"headwater/streams"
 	"headwater/web/view"
 )
 
-// width is that of the windows of the rules.
-const width = 10 * time.Second
+// Judge knows where to ask. Its methods return what is wrong, and an error when
+// they could not find out; one goroutine calls them.
+type Judge struct {
+	Book *oracle.Book
+	Load *load.Load
+	// Influx holds the history, JS the streams; Dashboard is the address of its pages.
+	Influx    *influx.Client
+	JS        jetstream.JetStream
+	Dashboard string
+	// Begin is that of the load.
+	Begin time.Time
 
-// store is a client of the InfluxDB of the stack.
-func (r *run) store() (*influx.Client, error) {
-	cfg := process.Defaults[influx.Config]()
-	cfg.URL = "http://" + r.stack.InfluxAddress
-	return influx.New(cfg)
+	// Verdict and Windows are what Readings and Summaries found last.
+	Verdict oracle.Verdict
+	Windows int
 }
 
-// points returns what is stored of a series.
-func (r *run) points(ctx context.Context, s oracle.Series) ([]oracle.Point, error) {
-	rows, err := r.query(ctx, "raw", `SELECT "value" FROM $metric WHERE "site"=$site AND "device"=$device`, s)
+// policy is that of the summaries of load.Rules.
+const policy = "10s"
+
+// Points returns what is stored of a series.
+func (j *Judge) Points(ctx context.Context, s oracle.Series) ([]oracle.Point, error) {
+	rows, err := j.query(ctx, "raw", `SELECT "value" FROM $metric WHERE "site"=$site AND "device"=$device`, s)
 	if err != nil || len(rows.Times) == 0 {
 		return nil, err
 	}
@@ -46,8 +55,8 @@ func (r *run) points(ctx context.Context, s oracle.Series) ([]oracle.Point, erro
 }
 
 // summaries returns the stored summaries of a series.
-func (r *run) summaries(ctx context.Context, s oracle.Series) ([]oracle.Summary, error) {
-	rows, err := r.query(ctx, "10s", `SELECT * FROM $metric WHERE "site"=$site AND "device"=$device`, s)
+func (j *Judge) summaries(ctx context.Context, s oracle.Series) ([]oracle.Summary, error) {
+	rows, err := j.query(ctx, policy, `SELECT * FROM $metric WHERE "site"=$site AND "device"=$device`, s)
 	if err != nil {
 		return nil, err
 	}
@@ -70,14 +79,9 @@ func (r *run) summaries(ctx context.Context, s oracle.Series) ([]oracle.Summary,
 	return out, nil
 }
 
-func (r *run) query(ctx context.Context, policy, q string, s oracle.Series) (influx.Series, error) {
-	client, err := r.store()
-	if err != nil {
-		return influx.Series{}, err
-	}
-	defer client.Close()
-	series, err := client.Query(ctx, client.Database(), policy, q, influx.Params{
-		"metric": influx.Ident(s.Metric), "site": site, "device": s.Device,
+func (j *Judge) query(ctx context.Context, policy, q string, s oracle.Series) (influx.Series, error) {
+	series, err := j.Influx.Query(ctx, j.Influx.Database(), policy, q, influx.Params{
+		"metric": influx.Ident(s.Metric), "site": load.Site, "device": s.Device,
 	})
 	if err != nil || len(series) == 0 {
 		return influx.Series{}, err
@@ -88,72 +92,69 @@ func (r *run) query(ctx context.Context, policy, q string, s oracle.Series) (inf
 	return series[0], nil
 }
 
-// strangers lists series in the history that nobody issued.
-func (r *run) strangers(ctx context.Context) ([]string, error) {
-	client, err := r.store()
+// Strangers lists series in the history that nobody issued.
+func (j *Judge) Strangers(ctx context.Context) ([]string, error) {
+	series, err := j.Influx.Query(ctx, j.Influx.Database(), "raw", `SELECT count("value") FROM /.*/ GROUP BY "site", "device"`, nil)
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
-	series, err := client.Query(ctx, client.Database(), "raw", `SELECT count("value") FROM /.*/ GROUP BY "site", "device"`, nil)
-	if err != nil {
-		return nil, err
-	}
-	known := r.book.Series()
+	known := j.Book.Series()
 	var wrong []string
 	for _, s := range series {
-		if s.Tags["site"] != site || !slices.Contains(known, oracle.Series{Device: s.Tags["device"], Metric: s.Name}) {
+		if s.Tags["site"] != load.Site || !slices.Contains(known, oracle.Series{Device: s.Tags["device"], Metric: s.Name}) {
 			wrong = append(wrong, fmt.Sprintf("unknown series %s %v", s.Name, s.Tags))
 		}
 	}
 	return wrong, nil
 }
 
-// judge asks the oracle again and again until it has nothing to say, for as
-// long as the backlog may take; what it says last counts.
-func (r *run) judge(ctx context.Context, ended time.Time) []string {
-	checks := []struct {
-		name  string
-		check func(context.Context) ([]string, error)
-	}{
-		{"readings", r.judgeReadings},
-		{"unknown series", r.strangers},
-		{"summaries", r.judgeSummaries},
-		{"alerts", r.judgeAlerts},
-		{"messages", r.judgeCalls},
-		{"dead letters", r.judgeDeadLetters},
-		{"ledger", r.judgeLedger},
+// Sending tells of what never got through.
+func (j *Judge) Sending() (wrong []string) {
+	if issued, acked := j.Book.Totals(); acked < issued {
+		wrong = append(wrong, fmt.Sprintf("%d of %d readings were not acknowledged", issued-acked, issued))
 	}
-	ctx, cancel := context.WithDeadline(ctx, ended.Add(drainTimeout))
-	defer cancel()
-	wrong := r.judgeSending()
-	for _, c := range checks {
-		said, took := r.insist(ctx, ended, c.check)
-		verdict := "as they should be"
-		if len(said) > 0 {
-			verdict = fmt.Sprintf("WRONG (%d)", len(said))
-		}
-		r.say("%-15s %s, %.1f s after the end of the load", c.name, verdict, took.Seconds())
-		wrong = append(wrong, said...)
-	}
-	return wrong
-}
-
-// judgeSending tells of what never got through.
-func (r *run) judgeSending() (wrong []string) {
-	if issued, acked := r.book.Totals(); acked < issued {
-		wrong = append(wrong, fmt.Sprintf("%d of %d readings were not acknowledged in %s", issued-acked, issued, drainTimeout))
-	}
-	r.load.mu.Lock()
-	defer r.load.mu.Unlock()
-	for _, answer := range r.load.refusals {
+	for _, answer := range j.Load.Refusals() {
 		wrong = append(wrong, "refused for good: "+answer)
 	}
 	return wrong
 }
 
+// A Check is one method of Judge by its name.
+type Check struct {
+	Name  string
+	Check func(context.Context) ([]string, error)
+}
+
+// Checks are all that a load alone allows.
+func (j *Judge) Checks() []Check {
+	return []Check{
+		{"readings", j.Readings},
+		{"unknown series", j.Strangers},
+		{"summaries", j.Summaries},
+		{"alerts", j.Alerts},
+		{"dead letters", j.DeadLetters},
+		{"ledger", j.Ledger},
+	}
+}
+
+// All does the checks, each again and again until it has nothing to say or ctx
+// ends, tells say of each, and returns what they say last.
+func All(ctx context.Context, checks []Check, say func(format string, args ...any)) (wrong []string) {
+	ended := time.Now()
+	for _, c := range checks {
+		said, took := insist(ctx, ended, c.Check)
+		verdict := "as they should be"
+		if len(said) > 0 {
+			verdict = fmt.Sprintf("WRONG (%d)", len(said))
+		}
+		say("%-15s %s, %.1f s after all was sent", c.Name, verdict, took.Seconds())
+		wrong = append(wrong, said...)
+	}
+	return wrong
+}
+
 // insist repeats a check until it has nothing to say or ctx ends.
-func (r *run) insist(ctx context.Context, ended time.Time, check func(context.Context) ([]string, error)) ([]string, time.Duration) {
+func insist(ctx context.Context, ended time.Time, check func(context.Context) ([]string, error)) ([]string, time.Duration) {
 	var last []string
 	for attempt := 0; ; attempt++ {
 		// A check that begins is finished, however late it is.
@@ -165,25 +166,27 @@ func (r *run) insist(ctx context.Context, ended time.Time, check func(context.Co
 			return wrong, time.Since(ended)
 		}
 		last = wrong
-		sleep(ctx, time.Second)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
 		if ctx.Err() != nil {
 			return last, time.Since(ended)
 		}
 	}
 }
 
-func (r *run) judgeReadings(ctx context.Context) ([]string, error) {
+// Readings compares what is stored with what was acknowledged.
+func (j *Judge) Readings(ctx context.Context) ([]string, error) {
 	var all oracle.Verdict
-	for _, s := range r.book.Series() {
-		points, err := r.points(ctx, s)
+	for _, s := range j.Book.Series() {
+		points, err := j.Points(ctx, s)
 		if err != nil {
 			return nil, err
 		}
-		all.Add(r.book.Judge(s, points))
+		all.Add(j.Book.Judge(s, points))
 	}
-	r.mu.Lock()
-	r.verdict = all
-	r.mu.Unlock()
+	j.Verdict = all
 	if all.Wrong() == 0 {
 		return nil, nil
 	}
@@ -191,41 +194,31 @@ func (r *run) judgeReadings(ctx context.Context) ([]string, error) {
 		all.Examples...), nil
 }
 
-func (r *run) judgeSummaries(ctx context.Context) ([]string, error) {
+// Summaries compares the stored summaries of windows with those of the stored readings.
+func (j *Judge) Summaries(ctx context.Context) ([]string, error) {
 	var wrong []string
 	windows := 0
-	for _, s := range r.book.Series() {
-		points, err := r.points(ctx, s)
+	for _, s := range j.Book.Series() {
+		points, err := j.Points(ctx, s)
 		if err != nil {
 			return nil, err
 		}
-		got, err := r.summaries(ctx, s)
+		got, err := j.summaries(ctx, s)
 		if err != nil {
 			return nil, err
 		}
 		windows += len(got)
-		for _, w := range oracle.JudgeSummaries(oracle.Summaries(points, width), got) {
+		for _, w := range oracle.JudgeSummaries(oracle.Summaries(points, load.Width), got) {
 			wrong = append(wrong, s.Device+" "+s.Metric+": "+w)
 		}
 	}
-	r.mu.Lock()
-	r.windows = windows
-	r.mu.Unlock()
+	j.Windows = windows
 	return wrong, nil
 }
 
-// episodes are those that the scripts of the devices are to cause.
-func (r *run) episodes() (out []oracle.Episode) {
-	for i := range len(scripts) * scripted {
-		s := scriptedSeries(i)
-		out = append(out, oracle.Episodes(scripts[i/scripted].rule, s.Device, r.book.Issued(s))...)
-	}
-	return out
-}
-
 // read hands each message of a stream, as it is now, to take.
-func (r *run) read(ctx context.Context, stream, filter string, take func(jetstream.Msg) error) error {
-	s, err := r.js.Stream(ctx, stream)
+func (j *Judge) read(ctx context.Context, stream, filter string, take func(jetstream.Msg) error) error {
+	s, err := j.JS.Stream(ctx, stream)
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", stream, err)
 	}
@@ -260,7 +253,8 @@ func (r *run) read(ctx context.Context, stream, filter string, take func(jetstre
 // readTimeout bounds how long one stream may take to be read.
 const readTimeout = 30 * time.Second
 
-func (r *run) judgeAlerts(ctx context.Context) ([]string, error) {
+// Alerts compares the alerts with the episodes of the scripted devices.
+func (j *Judge) Alerts(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	type start struct {
@@ -268,7 +262,7 @@ func (r *run) judgeAlerts(ctx context.Context) ([]string, error) {
 		at           int64
 	}
 	ends := make(map[start]int64)
-	err := r.read(ctx, streams.StreamAlerting, streams.AlertingAll, func(m jetstream.Msg) error {
+	err := j.read(ctx, streams.StreamAlerting, streams.AlertingAll, func(m jetstream.Msg) error {
 		commit, err := streams.DecodeAlerting(m.Data())
 		if err != nil {
 			return err
@@ -285,32 +279,22 @@ func (r *run) judgeAlerts(ctx context.Context) ([]string, error) {
 	for s, end := range ends {
 		got = append(got, oracle.Episode{Rule: s.rule, Device: s.device, Start: s.at, End: end})
 	}
-	return oracle.JudgeEpisodes(r.episodes(), got), nil
+	return oracle.JudgeEpisodes(j.Load.Episodes(), got), nil
 }
 
-func (r *run) judgeCalls(context.Context) ([]string, error) {
-	// Only what takes the sender away between sending and recording may repeat.
-	repeats := r.counted(stack.Notifier, kill, pause) + r.counted(stack.NATS, kill, pause)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	wrong, again := oracle.JudgeCalls(r.episodes(), r.calls, repeats)
-	r.again = again
-	return wrong, nil
-}
-
-func (r *run) judgeDeadLetters(ctx context.Context) ([]string, error) {
+// DeadLetters demands a dead letter of each malformed message, and no other.
+func (j *Judge) DeadLetters(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	r.load.mu.Lock()
-	defer r.load.mu.Unlock()
+	planted := j.Load.Planted()
 	found := make(map[string]bool)
 	var wrong []string
-	err := r.read(ctx, streams.StreamDeadLetters, streams.DeadLettersAll, func(m jetstream.Msg) error {
+	err := j.read(ctx, streams.StreamDeadLetters, streams.DeadLettersAll, func(m jetstream.Msg) error {
 		d, err := streams.ParseDeadLetterMsg(m.Subject(), m.Headers(), m.Data())
 		if err != nil {
 			return err
 		}
-		if !r.load.planted[string(d.Payload)] {
+		if !planted[string(d.Payload)] {
 			wrong = append(wrong, fmt.Sprintf("dead letter of %s, %s: %s (%q)", d.Service, d.Reason, d.Detail, d.Origin))
 		}
 		found[string(d.Payload)] = true
@@ -319,7 +303,7 @@ func (r *run) judgeDeadLetters(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	for payload := range r.load.planted {
+	for payload := range planted {
 		if !found[payload] {
 			wrong = append(wrong, fmt.Sprintf("no dead letter of %q", payload))
 		}
@@ -327,23 +311,21 @@ func (r *run) judgeDeadLetters(ctx context.Context) ([]string, error) {
 	return wrong, nil
 }
 
-// judgeLedger asks for the account of the whole run, which must be closed and
+// Ledger asks for the account of the whole run, which must be closed and
 // fit what was sent.
-func (r *run) judgeLedger(ctx context.Context) ([]string, error) {
+func (j *Judge) Ledger(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	ledger, err := r.ledger(ctx)
+	ledger, err := j.ledger(ctx)
 	if err != nil {
 		return nil, err
 	}
-	letters, err := r.js.Stream(ctx, streams.StreamDeadLetters)
+	letters, err := j.JS.Stream(ctx, streams.StreamDeadLetters)
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", streams.StreamDeadLetters, err)
 	}
-	_, acked := r.book.Totals()
-	r.mu.Lock()
-	stored := r.verdict.Stored
-	r.mu.Unlock()
+	_, acked := j.Book.Totals()
+	stored := j.Verdict.Stored
 	t := ledger.Totals
 	var wrong []string
 	demand := func(ok bool, what string) {
@@ -360,10 +342,10 @@ func (r *run) judgeLedger(ctx context.Context) ([]string, error) {
 	return wrong, nil
 }
 
-func (r *run) ledger(ctx context.Context) (view.Ledger, error) {
+func (j *Judge) ledger(ctx context.Context) (view.Ledger, error) {
 	var ledger view.Ledger
-	from := r.begin.UTC().Format(time.RFC3339)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.stack.DashboardAddress+"/api/v1/ledger?from="+from, nil)
+	from := j.Begin.UTC().Format(time.RFC3339)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+j.Dashboard+"/api/v1/ledger?from="+from, nil)
 	if err != nil {
 		return ledger, err
 	}
