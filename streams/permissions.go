@@ -129,6 +129,7 @@ func dashboardPermissions() Permissions {
 	for _, bucket := range []string{BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts} {
 		p.Publish = append(p.Publish, readBucket(bucket)...)
 	}
+	p.Publish = append(p.Publish, writeBucket(BucketConfig, ConfigKey)...)
 	return p
 }
 

@@ -201,7 +201,7 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 		}
 	}
 	return append(leaseConfigs(o.Durability.Replicas()),
-		bucket(BucketConfig, "Rules and channels as people wrote them.", 20),
+		bucket(BucketConfig, "Rules and channels as people wrote them, and the versions before.", 64),
 		bucket(BucketManifests, "Newest snapshots of the lanes, and the ones before.", 2),
 		bucket(BucketDevices, "The devices that were seen.", 1),
 		bucket(BucketAlerts, "The alerts as of their last transition.", 1),

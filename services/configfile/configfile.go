@@ -28,8 +28,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"headwater/services/internal/config"
+	"headwater/services/internal/configstore"
 	"headwater/services/internal/process"
-	"headwater/streams"
 )
 
 // Config says where the file is.
@@ -125,38 +125,37 @@ func (s *Service) setReady(reason error) {
 // It returns ErrInvalid at the start when the file can't be used and there is
 // nothing else to go by.
 func (s *Service) Run(ctx context.Context) error {
-	kv, err := s.js.KeyValue(ctx, streams.BucketConfig)
+	store, err := configstore.Open(ctx, s.js)
 	if err != nil {
-		return fmt.Errorf("open bucket %s: %w", streams.BucketConfig, err)
+		return err
 	}
 	if s.cfg.Path == "" {
-		if err := s.putDefault(ctx, kv); err != nil {
+		if err := s.putDefault(ctx, store); err != nil {
 			return err
 		}
 		s.setReady(nil)
 		<-ctx.Done()
 		return nil
 	}
-	return s.follow(ctx, kv)
+	return s.follow(ctx, store)
 }
 
-func (s *Service) putDefault(ctx context.Context, kv jetstream.KeyValue) error {
+func (s *Service) putDefault(ctx context.Context, store *configstore.Store) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	revision, err := kv.Create(ctx, streams.ConfigKey, config.Default())
-	switch {
-	case errors.Is(err, jetstream.ErrKeyExists):
-		return nil
-	case err != nil:
+	v, changed, err := store.PutDefault(ctx, config.Default())
+	if err != nil {
 		return fmt.Errorf("put the default configuration in force: %w", err)
 	}
-	s.log.Info("default configuration in force", "revision", revision)
+	if changed {
+		s.log.Info("configuration in force, without a file", "revision", v.Revision)
+	}
 	return nil
 }
 
 // follow reads the file now and after every change.
-func (s *Service) follow(ctx context.Context, kv jetstream.KeyValue) error {
-	f := &follower{Service: s, kv: kv}
+func (s *Service) follow(ctx context.Context, store *configstore.Store) error {
+	f := &follower{Service: s, store: store}
 	var events <-chan fsnotify.Event
 	var failures <-chan error
 	if watcher, err := fsnotify.NewWatcher(); err == nil {
@@ -192,7 +191,7 @@ func (s *Service) follow(ctx context.Context, kv jetstream.KeyValue) error {
 // follower is what Run knows of the file. One goroutine only.
 type follower struct {
 	*Service
-	kv jetstream.KeyValue
+	store *configstore.Store
 	// watcher is nil where the system has none to give.
 	watcher *fsnotify.Watcher
 	// judged is the text or the error that was dealt with last, so that the
@@ -205,10 +204,10 @@ type follower struct {
 func (f *follower) first(ctx context.Context) error {
 	text, err := f.read()
 	if err == nil {
-		_, err = config.Parse(f.cfg.Path, text)
+		_, err = config.ParseFile(f.cfg.Path, text)
 	}
 	if err != nil {
-		if _, missing := f.kv.Get(ctx, streams.ConfigKey); errors.Is(missing, jetstream.ErrKeyNotFound) {
+		if _, missing := f.store.Current(ctx); errors.Is(missing, configstore.ErrNone) {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 		f.reload(ctx)
@@ -230,13 +229,20 @@ func (f *follower) reload(ctx context.Context) {
 	if f.judged != nil && bytes.Equal(text, f.judged) {
 		return
 	}
-	c, err := config.Parse(f.cfg.Path, text)
+	c, err := config.ParseFile(f.cfg.Path, text)
 	if err != nil {
 		f.judged = text
 		f.refuse(err)
 		return
 	}
-	revision, changed, err := f.store(ctx, text)
+	revision, changed, err := f.put(ctx, text)
+	if len(config.Problems(err)) > 0 {
+		// It does not go with the rules made on the page, which may change: the next
+		// tick tries again.
+		f.refuse(err)
+		f.setReady(nil)
+		return
+	}
 	if err != nil {
 		// The next tick tries again.
 		f.log.Warn("put the configuration in force", "err", err)
@@ -273,23 +279,13 @@ func (f *follower) refuse(err error) {
 	f.log.Warn("the configuration before stays in force", "file", f.cfg.Path, "problems", max(len(problems), 1))
 }
 
-// store writes the text unless it is in force already, which keeps the
-// revision over a restart.
-func (f *follower) store(ctx context.Context, text []byte) (revision uint64, changed bool, err error) {
+// put writes the text unless it is in force already, which keeps the revision
+// over a restart.
+func (f *follower) put(ctx context.Context, text []byte) (revision uint64, changed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	entry, err := f.kv.Get(ctx, streams.ConfigKey)
-	if err == nil && bytes.Equal(entry.Value(), text) {
-		return entry.Revision(), false, nil
-	}
-	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
-		return 0, false, fmt.Errorf("read key %s of bucket %s: %w", streams.ConfigKey, streams.BucketConfig, err)
-	}
-	revision, err = f.kv.Put(ctx, streams.ConfigKey, text)
-	if err != nil {
-		return 0, false, fmt.Errorf("write key %s of bucket %s: %w", streams.ConfigKey, streams.BucketConfig, err)
-	}
-	return revision, true, nil
+	v, changed, err := f.store.PutFile(ctx, filepath.Base(f.cfg.Path), text)
+	return v.Revision, changed, err
 }
 
 // read returns the text of the file, or as much of it as Parse needs to refuse

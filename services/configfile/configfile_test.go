@@ -97,7 +97,11 @@ func (f *fixture) inForce(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(entry.Value())
+	parts, err := config.Take(entry.Value())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(parts.File)
 }
 
 func (f *fixture) await(t *testing.T, text string) {

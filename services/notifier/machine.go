@@ -150,7 +150,7 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 	}
 	r, _ := m.rule(a)
 	d := policy.Decide(known.entry, policy.Transition{Phase: phase(a.GetPhase()), Start: a.GetStart()},
-		policy.Audience{Notify: r.Notify, Channels: m.channels})
+		policy.Audience{Notify: r.Audience(), Channels: m.channels})
 	m.observe(d)
 	if !d.Changed {
 		return

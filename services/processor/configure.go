@@ -15,7 +15,18 @@ import (
 type configuration struct {
 	revision uint64
 	content  []byte
-	rules    []*activeRule
+	// parsed is nil as long as there is no content.
+	parsed *config.Config
+	// rules are those that are evaluated: all but drafts.
+	rules []*activeRule
+}
+
+// tags returns what the device is tagged with.
+func (c *configuration) tags(d deviceKey) map[string]string {
+	if c.parsed == nil {
+		return nil
+	}
+	return c.parsed.Tags(d.site, d.name)
 }
 
 // activeRule is a rule in force.
@@ -26,7 +37,7 @@ type activeRule struct {
 	version  uint64
 	severity derivedv1.Severity
 	detector detect.Detector
-	// index is its place in the configuration.
+	// index is its place among the rules that are evaluated.
 	index int
 }
 
@@ -58,14 +69,15 @@ func (m *Machine) Configure(revision uint64, content []byte) error {
 			}
 		}
 	}
-	m.config = configuration{revision: revision, content: bytes.Clone(content), rules: rules}
+	m.config = configuration{revision: revision, content: bytes.Clone(content), parsed: parsed, rules: rules}
 	m.setWindows(parsed)
 	m.configChanged = true
 	for i := range m.chunks {
 		for _, d := range m.chunks[i].devices {
+			tags := m.config.tags(d.deviceKey)
 			for _, s := range d.series {
 				s.window.Change(&m.spec)
-				m.exchange(s, kept)
+				m.exchange(s, tags, kept)
 			}
 			m.plan(d)
 			d.chunk.changed = true
@@ -80,10 +92,11 @@ func (m *Machine) setWindows(c *config.Config) {
 }
 
 // exchange gives the series the rules in force.
-func (m *Machine) exchange(s *series, kept map[*activeRule]*activeRule) {
+func (m *Machine) exchange(s *series, tags map[string]string, kept map[*activeRule]*activeRule) {
 	known := make(map[*activeRule]detect.State, len(s.slots))
 	for _, sl := range s.slots {
-		if r := kept[sl.rule]; r != nil {
+		// A rule that is as before may have lost the series with a tag.
+		if r := kept[sl.rule]; r != nil && r.rule.Matches(s.device.site, s.device.name, s.metric, tags) {
 			known[r] = sl.state
 			continue
 		}
@@ -91,7 +104,7 @@ func (m *Machine) exchange(s *series, kept map[*activeRule]*activeRule) {
 	}
 	s.slots = nil
 	for _, r := range m.config.rules {
-		if !r.rule.Matches(s.device.site, s.device.name, s.metric) {
+		if !r.rule.Matches(s.device.site, s.device.name, s.metric, tags) {
 			continue
 		}
 		state := known[r]
@@ -115,13 +128,16 @@ func parse(content []byte) (*config.Config, []*activeRule, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	rules := make([]*activeRule, len(parsed.Rules))
-	for i, r := range parsed.Rules {
+	var rules []*activeRule
+	for _, r := range parsed.Rules {
+		if r.State == rule.Draft {
+			continue
+		}
 		d, err := newDetector(r)
 		if err != nil {
 			return nil, nil, fmt.Errorf("rule %s: %w", r.Name, err)
 		}
-		rules[i] = &activeRule{rule: r, severity: severities[r.Severity], detector: d, index: i}
+		rules = append(rules, &activeRule{rule: r, severity: severities[r.Severity], detector: d, index: len(rules)})
 	}
 	return parsed, rules, nil
 }

@@ -151,7 +151,7 @@ func (m *Machine) readConfig(r *pack.Reader) error {
 	for _, rule := range rules {
 		rule.version = r.Uint()
 	}
-	m.config.rules = rules
+	m.config.parsed, m.config.rules = parsed, rules
 	m.setWindows(parsed)
 	return nil
 }

@@ -177,8 +177,9 @@ func (m *Machine) admit(key deviceKey, metric string) *series {
 	s := &series{metric: strings.Clone(metric), window: window.New(), last: past}
 	m.addSeries(d, s)
 	d.chunk.changed = true
+	tags := m.config.tags(d.deviceKey)
 	for _, r := range m.config.rules {
-		if r.rule.Matches(d.site, d.name, s.metric) {
+		if r.rule.Matches(d.site, d.name, s.metric, tags) {
 			s.slots = append(s.slots, slot{rule: r, state: r.detector.Start()})
 		}
 	}

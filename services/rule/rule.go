@@ -5,6 +5,7 @@
 package rule
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"time"
@@ -77,6 +78,32 @@ const (
 // Severities lists every severity, least first.
 func Severities() []Severity { return []Severity{Info, Warning, Critical} }
 
+// State says what becomes of what a rule finds.
+type State string
+
+const (
+	// Enabled rules raise alerts and tell people.
+	Enabled State = "enabled"
+	// Muted rules raise alerts, which show on the dashboard, and tell nobody.
+	Muted State = "muted"
+	// Draft rules are not evaluated: they are there to be tried on the past.
+	Draft State = "draft"
+)
+
+// States lists every state.
+func States() []State { return []State{Enabled, Muted, Draft} }
+
+// Origin says where a rule was declared.
+type Origin string
+
+const (
+	// FromFile is a rule of the configuration file, or of the default that is in
+	// force without one.
+	FromFile Origin = "file"
+	// FromPage is a rule made on the page or by the API.
+	FromPage Origin = "page"
+)
+
 // Match selects series by globs as path.Match reads them: `*` is any run of
 // characters, `?` one character, `[a-c]` a class. A glob covers the whole
 // token. An empty glob means `*`.
@@ -84,12 +111,18 @@ type Match struct {
 	Site   string
 	Device string
 	Metric string
+	// Tags are what the device must be tagged with, all of them, word for word.
+	Tags map[string]string
+}
+
+func (m Match) equal(o Match) bool {
+	return m.Site == o.Site && m.Device == o.Device && m.Metric == o.Metric && maps.Equal(m.Tags, o.Tags)
 }
 
 // Rule is one declaration. The zero value of an optional field means "not
 // given"; WithDefaults fills those in that have a default.
 //
-// A Rule is a plain value. Its slices and pointers are never changed after
+// A Rule is a plain value. Its slices, maps and pointers are never changed after
 // Parse, so copies may be read by several goroutines.
 type Rule struct {
 	// Name is unique among the rules: 1 to 64 characters of [a-z0-9_-].
@@ -98,6 +131,10 @@ type Rule struct {
 	Description string
 	// Match selects the series.
 	Match Match
+	// State says what becomes of what the rule finds.
+	State State
+	// Origin says where the rule was declared. It is no part of what it says.
+	Origin Origin
 	// Detector says which of the fields below count.
 	Detector Detector
 
@@ -142,6 +179,10 @@ type Rule struct {
 	// Notify lists the channels that are told. Nil means all channels; empty
 	// but not nil means none: the alert only shows on the dashboard.
 	Notify []string
+	// Labels go with every alert of the rule to where it is sent.
+	Labels map[string]string
+	// Runbook is an http or https URL at which people read what to do, or empty.
+	Runbook string
 }
 
 // Defaults of the fields that have one.
@@ -182,13 +223,29 @@ func (r Rule) WithDefaults() Rule {
 	if r.Severity == "" {
 		r.Severity = DefaultSeverity
 	}
+	if r.State == "" {
+		r.State = Enabled
+	}
 	return r
 }
 
-// Matches reports whether the rule watches the series. A malformed glob, which
-// Validate refuses, matches nothing.
-func (r Rule) Matches(site, device, metric string) bool {
-	return glob(r.Match.Metric, metric) && glob(r.Match.Device, device) && glob(r.Match.Site, site)
+// Matches reports whether the rule watches the series of a device with these
+// tags. A malformed glob, which Validate refuses, matches nothing.
+func (r Rule) Matches(site, device, metric string, tags map[string]string) bool {
+	return glob(r.Match.Metric, metric) && r.Match.MatchesDevice(site, device, tags)
+}
+
+// MatchesDevice is Matches for all but the metric.
+func (m Match) MatchesDevice(site, device string, tags map[string]string) bool {
+	if !glob(m.Device, device) || !glob(m.Site, site) {
+		return false
+	}
+	for key, want := range m.Tags {
+		if got, tagged := tags[key]; !tagged || got != want {
+			return false
+		}
+	}
+	return true
 }
 
 func glob(pattern, token string) bool {
@@ -199,17 +256,19 @@ func glob(pattern, token string) bool {
 	return ok && err == nil
 }
 
-// Equal reports whether both rules say the same in every field.
+// Equal reports whether both rules say the same in every field, wherever they
+// were declared.
 func (r Rule) Equal(o Rule) bool {
-	return r.SameDetection(o) && r.Description == o.Description &&
-		(r.Notify == nil) == (o.Notify == nil) && slices.Equal(r.Notify, o.Notify)
+	return r.SameDetection(o) && r.Description == o.Description && r.State == o.State &&
+		(r.Notify == nil) == (o.Notify == nil) && slices.Equal(r.Notify, o.Notify) &&
+		maps.Equal(r.Labels, o.Labels) && r.Runbook == o.Runbook
 }
 
 // SameDetection reports whether both rules find the same episodes with the
 // same severity: they differ at most in what is said about them and to whom.
 // A detector may keep its state over such a change.
 func (r Rule) SameDetection(o Rule) bool {
-	return r.Name == o.Name && r.Match == o.Match && r.Detector == o.Detector &&
+	return r.Name == o.Name && r.Match.equal(o.Match) && r.Detector == o.Detector &&
 		same(r.Above, o.Above) && same(r.Below, o.Below) && r.Hysteresis == o.Hysteresis && r.For == o.For &&
 		r.Rise == o.Rise && r.Fall == o.Fall && r.Within == o.Within && r.Settle == o.Settle &&
 		r.FalseAlarms == o.FalseAlarms && r.Direction == o.Direction &&
@@ -223,7 +282,17 @@ func same(a, b *float64) bool {
 	return *a == *b
 }
 
-// Notifies reports whether the rule wants the channel to be told.
+// Audience returns the channels that the rule has told: nil means all, empty
+// but not nil means none, as for every rule that is not enabled.
+func (r Rule) Audience() []string {
+	if r.State != "" && r.State != Enabled {
+		return []string{}
+	}
+	return r.Notify
+}
+
+// Notifies reports whether the rule has the channel told.
 func (r Rule) Notifies(channel string) bool {
-	return r.Notify == nil || slices.Contains(r.Notify, channel)
+	audience := r.Audience()
+	return audience == nil || slices.Contains(audience, channel)
 }

@@ -2,7 +2,9 @@ package rule_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -35,14 +37,14 @@ func TestMatches(t *testing.T) {
 		{"hall-a", "door-01", "temperature2", false},
 		{"hall-a", "door-01", "Temperature", false},
 	} {
-		if got := r.Matches(tc.site, tc.device, tc.metric); got != tc.want {
+		if got := r.Matches(tc.site, tc.device, tc.metric, nil); got != tc.want {
 			t.Errorf("Matches(%q, %q, %q) = %v, want %v", tc.site, tc.device, tc.metric, got, tc.want)
 		}
 	}
-	if !doorLeftOpen().Matches("any", "any", "any") {
+	if !doorLeftOpen().Matches("any", "any", "any", nil) {
 		t.Error("a rule without match should match every series")
 	}
-	if (rule.Rule{Match: rule.Match{Site: "["}}).Matches("[", "d", "m") {
+	if (rule.Rule{Match: rule.Match{Site: "["}}).Matches("[", "d", "m", nil) {
 		t.Error("a malformed glob should match nothing")
 	}
 }
@@ -65,8 +67,49 @@ func TestDetectorsThatLearnNeedNothing(t *testing.T) {
 	}
 }
 
+func manyLabels() map[string]string {
+	all := map[string]string{}
+	for i := range rule.MaxTags + 1 {
+		all[fmt.Sprintf("l%d", i)] = "x"
+	}
+	return all
+}
+
+func TestTagsOfTheDevice(t *testing.T) {
+	r := tooWarm()
+	r.Match.Tags = map[string]string{"kind": "door", "floor": "1"}
+	for name, tc := range map[string]struct {
+		tags map[string]string
+		want bool
+	}{
+		"all of them":         {map[string]string{"kind": "door", "floor": "1", "more": "x"}, true},
+		"one is missing":      {map[string]string{"kind": "door"}, false},
+		"another value":       {map[string]string{"kind": "door", "floor": "2"}, false},
+		"no tags at all":      {nil, false},
+		"part of the value":   {map[string]string{"kind": "doors", "floor": "1"}, false},
+		"a pattern is a word": {map[string]string{"kind": "*", "floor": "1"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := r.Matches("hall-1", "door-11", "temperature", tc.tags); got != tc.want {
+				t.Errorf("got %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestOnlyEnabledRulesTell(t *testing.T) {
+	for state, want := range map[rule.State]bool{rule.Enabled: true, rule.Muted: false, rule.Draft: false} {
+		r := tooWarm()
+		r.State = state
+		r.Notify = nil
+		if got := r.Notifies("phone"); got != want {
+			t.Errorf("%s: %v", state, got)
+		}
+	}
+}
+
 func TestDefaults(t *testing.T) {
-	if got := doorLeftOpen(); got.Settle != time.Hour || got.Silence != time.Hour || got.Severity != rule.Warning || got.Match != (rule.Match{Site: "*", Device: "*", Metric: "*"}) {
+	if got := doorLeftOpen(); got.Settle != time.Hour || got.Silence != time.Hour || got.Severity != rule.Warning || !reflect.DeepEqual(got.Match, rule.Match{Site: "*", Device: "*", Metric: "*"}) {
 		t.Errorf("defaults of a rate rule: %+v", got)
 	}
 	if got := tooWarm(); got.Settle != 0 {
@@ -82,6 +125,7 @@ func TestEqual(t *testing.T) {
 	for name, change := range map[string]func(*rule.Rule){
 		"name":       func(r *rule.Rule) { r.Name = "x" },
 		"match":      func(r *rule.Rule) { r.Match.Site = "x" },
+		"tags":       func(r *rule.Rule) { r.Match.Tags = map[string]string{"kind": "door"} },
 		"detector":   func(r *rule.Rule) { r.Detector = rule.Rate },
 		"above":      func(r *rule.Rule) { r.Above = new(31.0) },
 		"no above":   func(r *rule.Rule) { r.Above = nil },
@@ -108,6 +152,9 @@ func TestEqual(t *testing.T) {
 		"notify":      func(r *rule.Rule) { r.Notify = []string{"mail"} },
 		"notify none": func(r *rule.Rule) { r.Notify = []string{} },
 		"notify all":  func(r *rule.Rule) { r.Notify = nil },
+		"state":       func(r *rule.Rule) { r.State = rule.Muted },
+		"labels":      func(r *rule.Rule) { r.Labels = map[string]string{"team": "ops"} },
+		"runbook":     func(r *rule.Rule) { r.Runbook = "https://wiki.example.org" },
 	} {
 		c := tooWarm()
 		change(&c)
@@ -162,6 +209,16 @@ func TestValidate(t *testing.T) {
 		"settle":                {doorLeftOpen(), func(r *rule.Rule) { r.Settle = time.Millisecond }, "settle: 1ms is out of range"},
 		"silence":               {doorLeftOpen(), func(r *rule.Rule) { r.Silence = 8 * 24 * time.Hour }, "silence: 192h0m0s is out of range"},
 		"severity":              {doorLeftOpen(), func(r *rule.Rule) { r.Severity = "loud" }, `severity: "loud" is not a severity`},
+		"state":                 {tooWarm(), func(r *rule.Rule) { r.State = "off" }, `state: "off" is not a state: one of enabled, muted, draft`},
+		"tag without a name":    {tooWarm(), func(r *rule.Rule) { r.Match.Tags = map[string]string{"Kind of": "x"} }, `match.tags: "Kind of" is not a name`},
+		"empty tag":             {tooWarm(), func(r *rule.Rule) { r.Match.Tags = map[string]string{"kind": ""} }, "match.tags: kind is empty"},
+		"long label":            {tooWarm(), func(r *rule.Rule) { r.Labels = map[string]string{"a": strings.Repeat("x", 201)} }, "labels: a is 201 bytes long"},
+		"label with a bell":     {tooWarm(), func(r *rule.Rule) { r.Labels = map[string]string{"a": "\a"} }, "labels: a holds control characters"},
+		"many labels":           {tooWarm(), func(r *rule.Rule) { r.Labels = manyLabels() }, "labels: lists 21, at most 20"},
+		"runbook":               {tooWarm(), func(r *rule.Rule) { r.Runbook = "wiki" }, "runbook: is not a URL"},
+		"script as runbook":     {tooWarm(), func(r *rule.Rule) { r.Runbook = "javascript:alert(1)" }, "runbook: is not a URL"},
+		"runbook with password": {tooWarm(), func(r *rule.Rule) { r.Runbook = "https://a:b@example.org" }, "runbook: is not a URL"},
+		"long runbook":          {tooWarm(), func(r *rule.Rule) { r.Runbook = "https://" + strings.Repeat("x", 500) }, "runbook: is 508 bytes long"},
 		"channel twice":         {doorLeftOpen(), func(r *rule.Rule) { r.Notify = []string{"a", "a"} }, `notify[1]: "a" is listed twice`},
 		"too many channels":     {doorLeftOpen(), func(r *rule.Rule) { r.Notify = make([]string, 101) }, "notify: lists 101 channels"},
 		"hysteresis in a rate":  {doorLeftOpen(), func(r *rule.Rule) { r.Hysteresis = 1 }, "hysteresis: belongs"},

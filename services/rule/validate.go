@@ -3,7 +3,9 @@ package rule
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -27,6 +29,12 @@ const (
 	// MaxSpan is the longest For, Settle and Silence: readings older than that
 	// are refused at the door.
 	MaxSpan = 7 * 24 * time.Hour
+	// MaxTags is the greatest number of tags and of labels.
+	MaxTags = 20
+	// MaxTag is the greatest length of the value of a tag or label in bytes.
+	MaxTag = 200
+	// MaxRunbook is the greatest length of a runbook's URL in bytes.
+	MaxRunbook = 500
 	// MaxFalseAlarms is the greatest number of false alarms a week.
 	MaxFalseAlarms = 1000
 )
@@ -62,6 +70,7 @@ func (r Rule) Problems() []*FieldError {
 	c.glob("match.site", r.Match.Site)
 	c.glob("match.device", r.Match.Device)
 	c.glob("match.metric", r.Match.Metric)
+	c.tags("match.tags", r.Match.Tags)
 	switch {
 	case r.Detector == Limit:
 		c.limit(r)
@@ -82,6 +91,11 @@ func (r Rule) Problems() []*FieldError {
 		c.add("severity", fmt.Sprintf("%q is not a severity: one of info, warning, critical", r.Severity))
 	}
 	c.notify(r.Notify)
+	c.tags("labels", r.Labels)
+	c.runbook(r.Runbook)
+	if !slices.Contains(States(), r.State) {
+		c.add("state", fmt.Sprintf("%q is not a state: one of %s", clip(string(r.State)), join(States())))
+	}
 	return c.found
 }
 
@@ -111,12 +125,60 @@ func (c *check) description(s string) {
 }
 
 func (c *check) glob(field, g string) {
+	if problem := CheckGlob(g); problem != "" {
+		c.add(field, problem)
+	}
+}
+
+// CheckGlob says what is wrong with a glob, or returns "".
+func CheckGlob(g string) string {
 	if len(g) > MaxGlob {
-		c.add(field, fmt.Sprintf("is %d bytes long, at most %d", len(g), MaxGlob))
-		return
+		return fmt.Sprintf("is %d bytes long, at most %d", len(g), MaxGlob)
 	}
 	if _, err := path.Match(g, ""); err != nil {
-		c.add(field, fmt.Sprintf("%q is not a pattern: * is any run of characters, ? one, [a-c] a class", g))
+		return fmt.Sprintf("%q is not a pattern: * is any run of characters, ? one, [a-c] a class", g)
+	}
+	return ""
+}
+
+// TagProblems says what is wrong with tags or labels; the field is their own.
+func TagProblems(field string, tags map[string]string) []*FieldError {
+	var c check
+	c.tags(field, tags)
+	return c.found
+}
+
+func (c *check) tags(field string, tags map[string]string) {
+	if len(tags) > MaxTags {
+		c.add(field, fmt.Sprintf("lists %d, at most %d", len(tags), MaxTags))
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		switch value := tags[key]; {
+		case !ValidName(key):
+			c.add(field, fmt.Sprintf("%q is not a name: 1 to %d characters of a-z, 0-9, _ and -", clip(key), MaxName))
+		case value == "":
+			c.add(field, key+" is empty")
+		case len(value) > MaxTag:
+			c.add(field, fmt.Sprintf("%s is %d bytes long, at most %d", key, len(value), MaxTag))
+		case strings.ContainsFunc(value, unicode.IsControl):
+			c.add(field, key+" holds control characters")
+		}
+	}
+}
+
+func (c *check) runbook(text string) {
+	if text == "" {
+		return
+	}
+	if len(text) > MaxRunbook {
+		c.add("runbook", fmt.Sprintf("is %d bytes long, at most %d", len(text), MaxRunbook))
+		return
+	}
+	u, err := url.Parse(text)
+	bad := strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) })
+	if err != nil || bad || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
+		c.add("runbook", "is not a URL like https://wiki.example.org/doors, without a password in it")
 	}
 }
 

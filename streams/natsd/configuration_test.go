@@ -89,7 +89,7 @@ func TestServicesMayDoNoMoreThanTheyDo(t *testing.T) {
 			subscribe: []string{"alerting.>"},
 		},
 		streams.ServiceDashboard: {
-			publish:   []string{"telemetry.0.http", "$KV.config.config", "deadletters.bridge.topic", "$JS.API.STREAM.DELETE.DEADLETTERS"},
+			publish:   []string{"telemetry.0.http", "$KV.config.other", "deadletters.bridge.topic", "$JS.API.STREAM.DELETE.DEADLETTERS"},
 			subscribe: []string{"telemetry.>"},
 		},
 	} {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,6 +28,8 @@ const (
 	MaxRules = 10_000
 	// MaxChannels is the greatest number of channels.
 	MaxChannels = 100
+	// MaxDevices is the greatest number of entries in devices.
+	MaxDevices = 1000
 	// MaxLateness is the longest lateness: open windows are kept in memory for
 	// that long.
 	MaxLateness = time.Hour
@@ -46,9 +49,11 @@ func Windows() []time.Duration { return []time.Duration{10 * time.Second, time.M
 // Config is a configuration that is whole and valid. It is never changed after
 // Parse and may be read by several goroutines.
 type Config struct {
-	// Rules are in the order of the text; their names are unique and their
-	// defaults filled in.
+	// Rules are those of the file, then those made on the page, each in the order
+	// of the text; their names are unique and their defaults filled in.
 	Rules []rule.Rule
+	// Devices give tags to devices, in the order of the text.
+	Devices []Devices
 	// Channels are in the order of the text; their names are unique.
 	Channels []Channel
 	// Windows are the widths of the tumbling windows, ascending.
@@ -65,6 +70,30 @@ func (c *Config) Rule(name string) (rule.Rule, bool) {
 		return rule.Rule{}, false
 	}
 	return c.Rules[i], true
+}
+
+// Devices are the devices of one pattern, and what they are tagged with.
+type Devices struct {
+	// Match selects by site and device; its metric and tags are empty.
+	Match rule.Match
+	// Tags are names of [a-z0-9_-] with values of any text.
+	Tags map[string]string
+}
+
+// Tags returns what the device is tagged with, or nil. Where entries differ, the
+// later one counts.
+func (c *Config) Tags(site, device string) map[string]string {
+	var tags map[string]string
+	for _, d := range c.Devices {
+		if !d.Match.MatchesDevice(site, device, nil) {
+			continue
+		}
+		if tags == nil {
+			tags = make(map[string]string)
+		}
+		maps.Copy(tags, d.Tags)
+	}
+	return tags
 }
 
 // ChannelType says how a channel is spoken to.

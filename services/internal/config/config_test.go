@@ -32,7 +32,11 @@ func TestParse(t *testing.T) {
 		Rules: []rule.Rule{
 			{
 				Name: "door-left-open", Description: "A door seems to be open.",
-				Match: rule.Match{Site: "*", Device: "door-*", Metric: "temperature"}, Detector: rule.Rate,
+				Match: rule.Match{
+					Site: "*", Device: "door-*", Metric: "temperature", Tags: map[string]string{"kind": "door"},
+				},
+				State: rule.Muted, Labels: map[string]string{"team": "ops", "floor": "2"},
+				Runbook: "https://wiki.example.org/doors", Detector: rule.Rate,
 				Rise: 3, Fall: 2.5, Within: 5 * time.Minute, Settle: 90 * time.Minute, Silence: time.Hour,
 				Severity: rule.Critical, Notify: []string{"phone"},
 			},
@@ -54,6 +58,10 @@ func TestParse(t *testing.T) {
 				FalseAlarms: 0.1, Silence: time.Hour, Severity: rule.Warning,
 			},
 		},
+		Devices: []config.Devices{
+			{Match: rule.Match{Site: "hall", Device: "door-*"}, Tags: map[string]string{"kind": "door", "floor": "2"}},
+			{Match: rule.Match{Device: "door-3"}, Tags: map[string]string{"floor": "basement"}},
+		},
 		Channels: []config.Channel{
 			{Name: "phone", Type: config.Ntfy, URL: "https://ntfy.sh/my-topic", Resolved: true},
 			{Name: "mail", Type: config.Shoutrrr, URLFile: "secrets/mail", Resolved: false},
@@ -61,8 +69,22 @@ func TestParse(t *testing.T) {
 		Windows:  []time.Duration{10 * time.Second, time.Minute},
 		Lateness: 2 * time.Minute,
 	}
+	for i := range want.Rules {
+		r := &want.Rules[i]
+		r.Origin = rule.FromFile
+		if r.State == "" {
+			r.State = rule.Enabled
+		}
+	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+	for device, want := range map[string]map[string]string{
+		"door-1": {"kind": "door", "floor": "2"}, "door-3": {"kind": "door", "floor": "basement"}, "gate": nil,
+	} {
+		if d := cmp.Diff(want, got.Tags("hall", device)); d != "" {
+			t.Errorf("tags of %s: %s", device, d)
+		}
 	}
 	if r, ok := got.Rule("too-warm"); !ok || r.Name != "too-warm" {
 		t.Error("Rule did not find too-warm")
@@ -78,11 +100,11 @@ func TestDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	door, ok := c.Rule("door-left-open")
-	if !ok || door.Detector != rule.Rate || !door.Matches("demo", "door-01", "temperature") {
+	if !ok || door.Detector != rule.Rate || !door.Matches("demo", "door-01", "temperature", nil) {
 		t.Errorf("the default should watch the doors of the demo: %+v", door)
 	}
 	warm, ok := c.Rule("too-warm")
-	if !ok || warm.Above == nil || *warm.Above != 30 || !warm.Matches("demo", "door-20", "temperature") {
+	if !ok || warm.Above == nil || *warm.Above != 30 || !warm.Matches("demo", "door-20", "temperature", nil) {
 		t.Errorf("the default should watch for warmth: %+v", warm)
 	}
 	if len(c.Channels) != 0 {

@@ -15,25 +15,57 @@ import (
 	"headwater/services/rule"
 )
 
-// Parse reads a configuration. The name stands for the file in messages. The
-// error joins every problem that was found, each a *Problem; the text is then
-// good for nothing, and no part of it is returned.
+// Parse reads a configuration as it is in force: what people wrote in a file,
+// and behind it what Headwater keeps (see Parts). The name stands for the file in
+// messages. The error joins every problem that was found, each a *Problem; the
+// text is then good for nothing, and no part of it is returned.
 func Parse(name string, text []byte) (*Config, error) {
 	r := &reader{file: name}
-	c := r.config(text)
-	if len(r.found) == 0 {
-		return c, nil
+	if !r.fits(text) {
+		return nil, r.problems()
 	}
+	file, kept, line := split(text)
+	c := r.config(file)
+	if c != nil && kept != nil {
+		r.line, r.origin = line, rule.FromPage
+		r.kept(c, kept)
+	}
+	if err := r.problems(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// ParseRule reads the text of one rule, as the page and the API have it, with
+// the channels that it may name.
+func ParseRule(name string, text []byte, channels []Channel) (rule.Rule, error) {
+	r := &reader{file: name, origin: rule.FromPage}
+	var u rule.Rule
+	if r.fits(text) {
+		if root := r.root(text); root != nil {
+			if o := r.object(value{node: root, line: line(root)}, ruleFields()...); o != nil {
+				u = o.rule(names(channels), true)
+			}
+		}
+	}
+	if err := r.problems(); err != nil {
+		return rule.Rule{}, err
+	}
+	return u, nil
+}
+
+// problems joins what was found, or returns nil.
+func (r *reader) problems() error {
 	slices.SortStableFunc(r.found, func(a, b *Problem) int { return cmp.Compare(a.Line, b.Line) })
 	var errs []error
 	for i, p := range r.found {
 		if i == maxProblems {
-			errs = append(errs, fmt.Errorf("%s: and %d problems more", name, len(r.found)-i))
+			errs = append(errs, fmt.Errorf("%s: and %d problems more", r.file, len(r.found)-i))
 			break
 		}
 		errs = append(errs, p)
 	}
-	return nil, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 func (r *reader) config(text []byte) *Config {
@@ -41,12 +73,15 @@ func (r *reader) config(text []byte) *Config {
 	if root == nil {
 		return nil
 	}
-	top := r.object(value{node: root, line: line(root)}, "rules", "channels", "windows", "lateness")
+	top := r.object(value{node: root, line: line(root)}, "rules", "devices", "channels", "windows", "lateness")
 	if top == nil {
 		return nil
 	}
+	r.origin, r.lines = rule.FromFile, map[string]int{}
 	c := &Config{Windows: []time.Duration{DefaultWindow}, Lateness: DefaultLateness}
 	c.Channels = top.channels()
+	r.channelsKnown = !top.failed["channels"]
+	c.Devices = top.devices()
 	c.Rules = top.rules(c.Channels)
 	top.windows(&c.Windows)
 	top.duration("lateness", &c.Lateness)
@@ -56,50 +91,127 @@ func (r *reader) config(text []byte) *Config {
 	return c
 }
 
-func (o *object) rules(channels []Channel) []rule.Rule {
-	known := make([]string, len(channels))
-	for i, c := range channels {
-		known[i] = c.Name
+// kept reads the part that Headwater keeps.
+func (r *reader) kept(c *Config, text []byte) {
+	root := r.root(text)
+	if root == nil {
+		return
 	}
+	top := r.object(value{node: root, line: line(root)}, "author", "file", "rules")
+	if top == nil {
+		return
+	}
+	more := top.rules(c.Channels)
+	if len(c.Rules)+len(more) > MaxRules {
+		top.fail("rules", "are %d with those of the file, at most %d", len(c.Rules)+len(more), MaxRules)
+	}
+	c.Rules = append(c.Rules, more...)
+}
+
+func names(channels []Channel) []string {
+	all := make([]string, len(channels))
+	for i, c := range channels {
+		all[i] = c.Name
+	}
+	return all
+}
+
+// ruleFields are the fields of a rule.
+func ruleFields() []string {
+	return []string{
+		"name", "description", "match", "state", "detector", "above", "below", "hysteresis", "for", "rise", "fall",
+		"within", "settle", "false_alarms", "direction", "silence", "severity", "notify", "labels", "runbook",
+	}
+}
+
+func (o *object) rules(channels []Channel) []rule.Rule {
+	known := names(channels)
 	items, _ := o.list("rules", MaxRules)
-	lines := map[string]int{}
 	all := make([]rule.Rule, 0, len(items))
 	for _, item := range items {
-		ro := o.r.object(item, "name", "description", "match", "detector", "above", "below", "hysteresis", "for",
-			"rise", "fall", "within", "settle", "false_alarms", "direction", "silence", "severity", "notify")
+		ro := o.r.object(item, ruleFields()...)
 		if ro == nil {
 			continue
 		}
-		u := ro.rule(known, !o.failed["channels"])
-		if first, twice := lines[u.Name]; twice && u.Name != "" {
+		u := ro.rule(known, o.r.channelsKnown)
+		first, twice := o.r.lines[u.Name]
+		switch {
+		case u.Name == "":
+		case twice && o.r.origin == rule.FromPage && first < o.r.line:
+			ro.fail("name", "%q is the name of a rule made on the page and of one in the file, in line %d: rename or remove one of them", clip(u.Name), first)
+		case twice:
 			ro.fail("name", "%q is the name of the rule in line %d already", clip(u.Name), first)
-		} else {
-			lines[u.Name] = item.line
+		default:
+			o.r.lines[u.Name] = o.r.line + item.line
 		}
 		all = append(all, u)
 	}
 	return all
 }
 
+func (o *object) devices() []Devices {
+	items, _ := o.list("devices", MaxDevices)
+	all := make([]Devices, 0, len(items))
+	for _, item := range items {
+		do := o.r.object(item, "match", "tags")
+		if do == nil {
+			continue
+		}
+		d := Devices{Tags: do.words("tags")}
+		if m, ok := do.fields["match"]; ok {
+			if mo := o.r.object(m, "site", "device"); mo != nil {
+				mo.string("site", &d.Match.Site)
+				mo.string("device", &d.Match.Device)
+				mo.glob("site", d.Match.Site)
+				mo.glob("device", d.Match.Device)
+			}
+		} else {
+			do.fail("match", "is missing: which devices, like {site: hall, device: \"door-*\"}")
+		}
+		if len(d.Tags) == 0 && !do.failed["tags"] {
+			do.fail("tags", "is missing: like {kind: door}")
+		}
+		for _, p := range rule.TagProblems("tags", d.Tags) {
+			do.fail(p.Field, "%s", p.Problem)
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+func (o *object) glob(field, g string) {
+	if problem := rule.CheckGlob(g); problem != "" && !o.failed[field] {
+		o.fail(field, "%s", problem)
+	}
+}
+
 func (o *object) rule(channels []string, channelsKnown bool) rule.Rule {
-	var u rule.Rule
-	var detector, severity, direction string
+	u := rule.Rule{Origin: o.r.origin}
+	var detector, severity, direction, state string
 	o.string("name", &u.Name)
 	o.string("description", &u.Description)
 	if m, ok := o.fields["match"]; ok {
-		if mo := o.r.object(m, "site", "device", "metric"); mo != nil {
+		if mo := o.r.object(m, "site", "device", "metric", "tags"); mo != nil {
 			mo.string("site", &u.Match.Site)
 			mo.string("device", &u.Match.Device)
 			mo.string("metric", &u.Match.Metric)
+			u.Match.Tags = mo.words("tags")
 			for field, v := range mo.fields {
 				o.fields["match."+field] = v
+			}
+			for field := range mo.failed {
+				o.failed["match."+field] = true
 			}
 		}
 	}
 	o.string("detector", &detector)
 	o.string("severity", &severity)
 	o.string("direction", &direction)
+	o.string("state", &state)
+	o.string("runbook", &u.Runbook)
+	u.Labels = o.words("labels")
 	u.Detector, u.Severity, u.Direction = rule.Detector(detector), rule.Severity(severity), rule.Direction(direction)
+	u.State = rule.State(state)
 	u.Above, u.Below = o.number("above"), o.number("below")
 	u.Hysteresis = o.orZero("hysteresis")
 	u.Rise, u.Fall = o.positive("rise"), o.positive("fall")

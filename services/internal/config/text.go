@@ -15,6 +15,8 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"headwater/services/rule"
 )
 
 const (
@@ -26,24 +28,37 @@ const (
 
 // reader turns the syntax tree of one text into values and collects problems.
 type reader struct {
-	file  string
-	found []*Problem
+	file string
+	// line is how many lines lie before the text being read.
+	line int
+	// origin is that of the rules being read.
+	origin rule.Origin
+	// lines says where the rule of a name is.
+	lines map[string]int
+	// channelsKnown says that the list of channels could be read.
+	channelsKnown bool
+	found         []*Problem
 }
 
 func (r *reader) problem(line int, field, format string, args ...any) {
-	r.found = append(r.found, &Problem{File: r.file, Line: max(line, 1), Field: field, Text: fmt.Sprintf(format, args...)})
+	r.found = append(r.found, &Problem{File: r.file, Line: r.line + max(line, 1), Field: field, Text: fmt.Sprintf(format, args...)})
+}
+
+// fits reports whether the text may be read at all.
+func (r *reader) fits(text []byte) bool {
+	if len(text) > MaxBytes {
+		r.problem(1, "", "is %d bytes long, at most %d", len(text), MaxBytes)
+		return false
+	}
+	if at := invalidUTF8(text); at >= 0 {
+		r.problem(1+strings.Count(string(text[:at]), "\n"), "", "is not UTF-8")
+		return false
+	}
+	return true
 }
 
 // root returns the top mapping of the text, or nil and a problem.
 func (r *reader) root(text []byte) ast.Node {
-	if len(text) > MaxBytes {
-		r.problem(1, "", "is %d bytes long, at most %d", len(text), MaxBytes)
-		return nil
-	}
-	if at := invalidUTF8(text); at >= 0 {
-		r.problem(1+strings.Count(string(text[:at]), "\n"), "", "is not UTF-8")
-		return nil
-	}
 	tokens := lexer.Tokenize(string(text))
 	if line := tooComplex(tokens); line > 0 {
 		r.problem(line, "", "is nested deeper than %d levels or has more than %d fields in a row", maxNesting, maxFields)
@@ -206,6 +221,40 @@ func (o *object) string(field string, into *string) {
 	default:
 		o.fail(field, "must be text, not %s", kind(v.node))
 	}
+}
+
+// words reads a mapping of names to texts. Numbers and truth values count as the
+// text that they are written as.
+func (o *object) words(field string) map[string]string {
+	v, ok := o.fields[field]
+	if !ok {
+		return nil
+	}
+	m, ok := v.node.(ast.MapNode)
+	if !ok {
+		o.fail(field, "must be a mapping of names to texts, like {kind: door}, not %s", kind(v.node))
+		return nil
+	}
+	all := make(map[string]string)
+	for it := m.MapRange(); it.Next(); {
+		key, ok := it.Key().(*ast.StringNode)
+		if !ok {
+			o.fail(field, "the name must be plain text, not %s", kind(it.Key()))
+			continue
+		}
+		if _, twice := all[key.Value]; twice {
+			o.fail(field, "%q is given twice", clip(key.Value))
+		}
+		switch n := it.Value().(type) {
+		case *ast.StringNode:
+			all[key.Value] = n.Value
+		case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+			all[key.Value] = n.GetToken().Value
+		default:
+			o.fail(field, "%s must be text, not %s", clip(key.Value), kind(n))
+		}
+	}
+	return all
 }
 
 func (o *object) bool(field string, into *bool) {

@@ -1,0 +1,420 @@
+// Package configstore keeps the one configuration that is in force, and the
+// versions before it, in the bucket of the configuration. The file's follower
+// puts a file there, the page and the API single rules; each change is a whole
+// new version, made by compare-and-set, with who made it.
+//
+// Nothing gets there that config.Parse refuses: every service may rely on that.
+// The store holds no state of its own and may be used by several goroutines and
+// processes at once.
+package configstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/services/internal/config"
+	"headwater/services/rule"
+	"headwater/streams"
+)
+
+// Who made a version: one of these, or one of these and a name.
+const (
+	// AuthorDefault is Headwater itself, with what it comes with.
+	AuthorDefault = "default"
+	// AuthorFile and a name is a file, AuthorPage and a user or address somebody
+	// at the page.
+	AuthorFile = "file:"
+	AuthorPage = "page:"
+	// AuthorAPI, alone or with a colon and a name, is a program.
+	AuthorAPI = "api"
+)
+
+// maxAuthor bounds an author in bytes.
+const maxAuthor = 200
+
+// Errors of the store. They are told to people as they are.
+var (
+	// ErrNone is returned while no configuration is in force.
+	ErrNone = errors.New("no configuration is in force yet")
+	// ErrConflict is returned when another version is in force than the one that
+	// the change started from. The caller reads again and decides anew.
+	ErrConflict = errors.New("the configuration was changed meanwhile")
+	// ErrFile is returned for a change of a rule that a file declares.
+	ErrFile = errors.New("the rule is declared in a file and is changed there")
+	// ErrNoRule is returned for a rule that is not there.
+	ErrNoRule = errors.New("there is no rule of that name")
+	// ErrNoVersion is returned for a version that is not kept, or never was.
+	ErrNoVersion = errors.New("that version is not kept")
+)
+
+// Store is the configuration in a bucket.
+type Store struct{ kv jetstream.KeyValue }
+
+// Open returns the store. The bucket must be there.
+func Open(ctx context.Context, js jetstream.JetStream) (*Store, error) {
+	kv, err := js.KeyValue(ctx, streams.BucketConfig)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", streams.BucketConfig, err)
+	}
+	return &Store{kv: kv}, nil
+}
+
+// Version is one version of the configuration.
+type Version struct {
+	// Revision grows with each version. It is what rules' versions are counted in.
+	Revision uint64
+	// At is when it came into force.
+	At time.Time
+	// Text is the whole text, as config.Parse takes it.
+	Text []byte
+	// Parts is the same taken apart.
+	Parts config.Parts
+}
+
+// Config returns what the version says.
+func (v Version) Config() (*config.Config, error) {
+	return config.Parse(fmt.Sprintf("configuration %d", v.Revision), v.Text)
+}
+
+// Rule is one rule as people see it.
+type Rule struct {
+	rule.Rule
+	// Text is the rule in YAML, with the comments of whoever wrote it.
+	Text string
+	// ReadOnly says that a file is in charge of it.
+	ReadOnly bool
+}
+
+// Rules returns the rules of the version, those of the file first.
+func (v Version) Rules() ([]Rule, error) {
+	c, err := v.Config()
+	if err != nil {
+		return nil, err
+	}
+	texts := make(map[string]string, len(c.Rules))
+	for _, p := range slices.Concat(v.Parts.Pieces(), v.Parts.Rules) {
+		texts[p.Name] = p.Text
+	}
+	all := make([]Rule, len(c.Rules))
+	for i, r := range c.Rules {
+		all[i] = Rule{Rule: r, Text: texts[r.Name], ReadOnly: r.Origin == rule.FromFile && v.Parts.FileName != ""}
+		if all[i].Text == "" {
+			all[i].Text = config.Format(r)
+		}
+	}
+	return all, nil
+}
+
+func version(entry jetstream.KeyValueEntry) (Version, error) {
+	parts, err := config.Take(entry.Value())
+	if err != nil {
+		return Version{}, fmt.Errorf("version %d of the configuration: %w", entry.Revision(), err)
+	}
+	return Version{Revision: entry.Revision(), At: entry.Created(), Text: entry.Value(), Parts: parts}, nil
+}
+
+// Current returns what is in force, or ErrNone.
+func (s *Store) Current(ctx context.Context) (Version, error) {
+	entry, err := s.kv.Get(ctx, streams.ConfigKey)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return Version{}, ErrNone
+	}
+	if err != nil {
+		return Version{}, fmt.Errorf("read key %s of bucket %s: %w", streams.ConfigKey, streams.BucketConfig, err)
+	}
+	return version(entry)
+}
+
+// History returns the versions that are kept, the newest first: the one in force
+// and the 63 before it. Versions that can't be read any more are left out.
+func (s *Store) History(ctx context.Context) ([]Version, error) {
+	entries, err := s.kv.History(ctx, streams.ConfigKey)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the history of key %s of bucket %s: %w", streams.ConfigKey, streams.BucketConfig, err)
+	}
+	all := make([]Version, 0, len(entries))
+	for _, entry := range slices.Backward(entries) {
+		if entry.Operation() != jetstream.KeyValuePut {
+			continue
+		}
+		if v, err := version(entry); err == nil {
+			all = append(all, v)
+		}
+	}
+	return all, nil
+}
+
+// Version returns one version that is kept, or ErrNoVersion.
+func (s *Store) Version(ctx context.Context, revision uint64) (Version, error) {
+	entry, err := s.kv.GetRevision(ctx, streams.ConfigKey, revision)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidOption) {
+		return Version{}, fmt.Errorf("%w: %d", ErrNoVersion, revision)
+	}
+	if err != nil {
+		return Version{}, fmt.Errorf("read version %d of the configuration: %w", revision, err)
+	}
+	return version(entry)
+}
+
+// Change is one version of one rule.
+type Change struct {
+	Version
+	// Rule is nil in the version that removed it.
+	Rule *Rule
+}
+
+// RuleHistory returns the versions in which a rule came to be as it was or was
+// removed, the newest first, as far as the history reaches.
+func (s *Store) RuleHistory(ctx context.Context, name string) ([]Change, error) {
+	versions, err := s.History(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var changes []Change
+	var last *Rule
+	for _, v := range slices.Backward(versions) {
+		rules, err := v.Rules()
+		if err != nil {
+			// What cannot be read any more was never in force for long.
+			continue
+		}
+		var now *Rule
+		if i := slices.IndexFunc(rules, func(r Rule) bool { return r.Name == name }); i >= 0 {
+			now = &rules[i]
+		}
+		if (now == nil) != (last == nil) || now != nil && !now.Equal(last.Rule) {
+			changes = append(changes, Change{Version: v, Rule: now})
+		}
+		last = now
+	}
+	slices.Reverse(changes)
+	return changes, nil
+}
+
+// PutDefault puts a text in force unless there is one already; with no file in
+// charge any more, the rules of the last one may be changed on the page. It
+// returns what is in force afterwards.
+func (s *Store) PutDefault(ctx context.Context, text []byte) (v Version, changed bool, err error) {
+	return s.change(ctx, 0, func(v *Version) (config.Parts, error) {
+		switch {
+		case v == nil:
+			return config.Parts{File: text, Author: AuthorDefault}, nil
+		case v.Parts.FileName == "":
+			return v.Parts, errUnchanged
+		default:
+			p := v.Parts
+			p.FileName, p.Author = "", AuthorDefault
+			return p, nil
+		}
+	})
+}
+
+// PutFile puts the text of a file in force, beside the rules made on the page,
+// unless it is already. The problems of the text are those of config.ParseFile;
+// one that only comes up together with the rules made on the page names their
+// line in the whole. It returns what is in force afterwards.
+func (s *Store) PutFile(ctx context.Context, name string, text []byte) (v Version, changed bool, err error) {
+	if _, err := config.ParseFile(name, text); err != nil {
+		return Version{}, false, err
+	}
+	return s.change(ctx, 0, func(v *Version) (config.Parts, error) {
+		p := config.Parts{File: text, FileName: name, Author: AuthorFile + name}
+		if v != nil {
+			p.Rules = v.Parts.Rules
+			if v.Parts.FileName == name && bytes.Equal(bytes.TrimRight(v.Parts.File, "\n"), bytes.TrimRight(text, "\n")) {
+				return p, errUnchanged
+			}
+		}
+		return p, nil
+	})
+}
+
+// SaveRule makes a rule, or changes the one of that name, by its text: one
+// mapping of YAML. Expected is the revision that the change starts from; 0 takes
+// what is in force. Errors: the problems of config.ParseRule, ErrFile,
+// ErrConflict.
+func (s *Store) SaveRule(ctx context.Context, text, author string, expected uint64) (Version, error) {
+	v, _, err := s.change(ctx, expected, func(v *Version) (config.Parts, error) {
+		if v == nil {
+			return config.Parts{}, ErrNone
+		}
+		c, err := v.Config()
+		if err != nil {
+			return config.Parts{}, err
+		}
+		r, err := config.ParseRule("rule", []byte(text), c.Channels)
+		if err != nil {
+			return config.Parts{}, err
+		}
+		if old, known := c.Rule(r.Name); known && old.Origin == rule.FromFile {
+			if v.Parts.FileName != "" {
+				return config.Parts{}, fmt.Errorf("%w: %s in %s", ErrFile, r.Name, v.Parts.FileName)
+			}
+			p, _, err := v.Parts.Without(r.Name)
+			if err != nil {
+				return config.Parts{}, err
+			}
+			return p.With(config.Piece{Name: r.Name, Text: text}).By(author), nil
+		}
+		return v.Parts.With(config.Piece{Name: r.Name, Text: text}).By(author), nil
+	})
+	return v, err
+}
+
+// DeleteRule removes a rule. Expected is as for SaveRule. Errors: ErrNoRule,
+// ErrFile, ErrConflict.
+func (s *Store) DeleteRule(ctx context.Context, name, author string, expected uint64) (Version, error) {
+	v, _, err := s.change(ctx, expected, func(v *Version) (config.Parts, error) {
+		if _, err := v.editable(name); err != nil {
+			return config.Parts{}, err
+		}
+		p, _, err := v.Parts.Without(name)
+		return p.By(author), err
+	})
+	return v, err
+}
+
+// SetState enables or mutes a rule or makes it a draft. Expected is as for
+// SaveRule. Errors: ErrNoRule, ErrFile, ErrConflict.
+func (s *Store) SetState(ctx context.Context, name string, state rule.State, author string, expected uint64) (Version, error) {
+	if !slices.Contains(rule.States(), state) {
+		return Version{}, fmt.Errorf("%q is not a state of a rule", state)
+	}
+	v, _, err := s.change(ctx, expected, func(v *Version) (config.Parts, error) {
+		r, err := v.editable(name)
+		if err != nil {
+			return config.Parts{}, err
+		}
+		if r.State == state {
+			return v.Parts, errUnchanged
+		}
+		text, err := config.SetState(r.Text, state)
+		if err != nil {
+			return config.Parts{}, err
+		}
+		p := v.Parts
+		if r.Origin == rule.FromFile {
+			if p, _, err = p.Without(name); err != nil {
+				return config.Parts{}, err
+			}
+		}
+		return p.With(config.Piece{Name: name, Text: text}).By(author), nil
+	})
+	return v, err
+}
+
+// Restore puts an earlier version in force again: all of it, or, while a file is
+// in charge, its rules made on the page. Expected is as for SaveRule. Errors:
+// ErrNoVersion, ErrConflict, the problems of config.Parse when the old rules do
+// not go with the file of now.
+func (s *Store) Restore(ctx context.Context, revision uint64, author string, expected uint64) (Version, error) {
+	old, err := s.Version(ctx, revision)
+	if err != nil {
+		return Version{}, err
+	}
+	v, _, err := s.change(ctx, expected, func(v *Version) (config.Parts, error) {
+		p := old.Parts
+		p.FileName = ""
+		if v != nil && v.Parts.FileName != "" {
+			p.File, p.FileName = v.Parts.File, v.Parts.FileName
+		}
+		return p.By(author), nil
+	})
+	return v, err
+}
+
+// editable returns the rule of that name if it may be changed here.
+func (v *Version) editable(name string) (Rule, error) {
+	if v == nil {
+		return Rule{}, ErrNone
+	}
+	rules, err := v.Rules()
+	if err != nil {
+		return Rule{}, err
+	}
+	i := slices.IndexFunc(rules, func(r Rule) bool { return r.Name == name })
+	switch {
+	case i < 0:
+		return Rule{}, fmt.Errorf("%w: %s", ErrNoRule, name)
+	case rules[i].ReadOnly:
+		return Rule{}, fmt.Errorf("%w: %s in %s", ErrFile, name, v.Parts.FileName)
+	default:
+		return rules[i], nil
+	}
+}
+
+// errUnchanged is returned by an edit that finds nothing to do.
+var errUnchanged = errors.New("unchanged")
+
+// attempts is how often a change that starts from whatever is in force is tried
+// while others change it, too.
+const attempts = 8
+
+// change makes a version out of the one in force, which is nil when there is
+// none.
+func (s *Store) change(ctx context.Context, expected uint64, edit func(*Version) (config.Parts, error)) (Version, bool, error) {
+	for range attempts {
+		v, changed, err := s.try(ctx, expected, edit)
+		if expected != 0 || !errors.Is(err, ErrConflict) {
+			return v, changed, err
+		}
+	}
+	return Version{}, false, ErrConflict
+}
+
+func (s *Store) try(ctx context.Context, expected uint64, edit func(*Version) (config.Parts, error)) (Version, bool, error) {
+	var from *Version
+	var revision uint64
+	switch v, err := s.Current(ctx); {
+	case errors.Is(err, ErrNone):
+	case err != nil:
+		return Version{}, false, err
+	default:
+		from, revision = &v, v.Revision
+	}
+	if expected != 0 && expected != revision {
+		return Version{}, false, fmt.Errorf("%w: version %d is in force, not %d", ErrConflict, revision, expected)
+	}
+	parts, err := edit(from)
+	if errors.Is(err, errUnchanged) {
+		return *from, false, nil
+	}
+	if err != nil {
+		return Version{}, false, err
+	}
+	if len(parts.Author) > maxAuthor {
+		parts.Author = parts.Author[:maxAuthor]
+	}
+	text := parts.Text()
+	name := parts.FileName
+	if name == "" {
+		name = "configuration"
+	}
+	if _, err := config.Parse(name, text); err != nil {
+		return Version{}, false, err
+	}
+	// Update with revision 0 is right for a key that is not there.
+	now, err := s.kv.Update(ctx, streams.ConfigKey, text, revision)
+	if wrongLast(err) {
+		return Version{}, false, ErrConflict
+	}
+	if err != nil {
+		return Version{}, false, fmt.Errorf("write key %s of bucket %s: %w", streams.ConfigKey, streams.BucketConfig, err)
+	}
+	return Version{Revision: now, At: time.Now(), Text: text, Parts: parts}, true, nil
+}
+
+// wrongLast reports whether a write was refused for there is a newer version.
+func wrongLast(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return errors.Is(err, jetstream.ErrKeyExists) || ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+}
