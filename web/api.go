@@ -35,10 +35,18 @@ type problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
+	// Problems are those of a rule, one by one.
+	Problems []view.RuleProblem `json:"problems,omitempty"`
 }
 
 func (s *Server) fail(w http.ResponseWriter, status int, detail string) {
-	body, err := json.Marshal(problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail})
+	s.failWith(w, status, problem{Detail: detail})
+}
+
+// failWith answers with a problem that says more than its detail.
+func (s *Server) failWith(w http.ResponseWriter, status int, p problem) {
+	p.Type, p.Title, p.Status = "about:blank", http.StatusText(status), status
+	body, err := json.Marshal(p)
 	if err != nil {
 		s.log.Error("a problem was not encoded", "err", err)
 	}
@@ -241,7 +249,7 @@ func (s *Server) apiAlerts(w http.ResponseWriter, r *http.Request) {
 		s.bad(w, err)
 		return
 	}
-	a := s.sources.Alerts.Alerts(n)
+	a := s.alerts(n)
 	a.Active, a.Resolved = orEmpty(a.Active), orEmpty(a.Resolved)
 	s.answer(w, r, a)
 }

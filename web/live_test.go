@@ -279,7 +279,26 @@ func (f *fakeSource) Ledger(context.Context, view.LedgerQuery) (view.Ledger, err
 }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Devices: f, Alerts: f, History: f, Pipeline: f, DeadLetters: f, Ledger: f}
+	return Sources{Devices: f, Alerts: f, History: f, Pipeline: f, DeadLetters: f, Ledger: f, Rules: f, RuleStore: f}
+}
+
+func (*fakeSource) Rules(string) (view.Rules, error)      { return view.Rules{}, nil }
+func (*fakeSource) Rule(name string) (view.Rule, error)   { return view.Rule{Name: name}, nil }
+func (*fakeSource) About(string) (view.RuleAbout, bool)   { return view.RuleAbout{}, false }
+func (*fakeSource) Check(d view.RuleDraft) view.RuleCheck { return view.RuleCheck{Draft: d} }
+
+func (*fakeSource) Save(context.Context, view.RuleDraft, view.Author) (view.Rule, error) {
+	return view.Rule{}, nil
+}
+
+func (*fakeSource) Delete(context.Context, string, uint64, view.Author) error { return nil }
+
+func (*fakeSource) SetState(context.Context, string, uint64, view.RuleState, view.Author) (view.Rule, error) {
+	return view.Rule{}, nil
+}
+
+func (*fakeSource) Versions(context.Context, string) ([]view.RuleVersion, error) {
+	return nil, nil
 }
 
 func (f *fakeSource) set(v float64) {

@@ -148,7 +148,7 @@ func points(all []view.Point) []event {
 func (s *Server) alertsLive(w http.ResponseWriter, r *http.Request) {
 	s.stream(w, r, r.URL.Path, func() content {
 		return partsOf(func() []part {
-			a := s.sources.Alerts.Alerts(resolvedShown)
+			a := s.alerts(resolvedShown)
 			return append(s.shell(), part{id: "active", body: view.ActiveAlerts(a)}, part{id: "resolved", body: view.ResolvedAlerts(a)})
 		})
 	})

@@ -68,7 +68,7 @@ func overviewQuery(r *http.Request) (view.DeviceQuery, error) {
 
 func (s *Server) overview(q view.DeviceQuery, start view.Start) view.OverviewFacts {
 	pipeline := s.sources.Pipeline.Pipeline()
-	alerts := s.sources.Alerts.Alerts(0)
+	alerts := s.alerts(0)
 	f := view.OverviewFacts{Query: q, Devices: s.sources.Devices.Devices(q), Rate: pipeline.Rate, Rates: pipeline.Rates, Start: start}
 	f.Firing = alerts.Active[:min(firingOnPage, len(alerts.Active))]
 	f.FiringMore = len(alerts.Active) - len(f.Firing)
@@ -103,14 +103,14 @@ func (s *Server) device(site, device string, rng view.Range) (view.DeviceFacts, 
 	now := s.now()
 	return view.DeviceFacts{
 		Device: d, Range: rng,
-		Episodes:  s.sources.Alerts.Episodes(site, device, now.Add(-rng.Span), now),
+		Episodes:  s.episodes(site, device, now.Add(-rng.Span), now),
 		Summaries: s.sources.Alerts.Summaries(site, device),
 	}, true
 }
 
 func (s *Server) alertsPage(w http.ResponseWriter, r *http.Request) {
 	s.render(w, r, http.StatusOK, view.Page{Title: "Alerts", Section: "alerts", Live: "/live/alerts"},
-		view.AlertsPage(s.sources.Alerts.Alerts(resolvedShown)))
+		view.AlertsPage(s.alerts(resolvedShown)))
 }
 
 func (s *Server) pipelinePage(w http.ResponseWriter, r *http.Request) {

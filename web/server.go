@@ -32,7 +32,7 @@ type Server struct {
 // New returns a server of what the sources tell. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Devices == nil || sources.Alerts == nil || sources.History == nil || sources.Pipeline == nil ||
-		sources.DeadLetters == nil || sources.Ledger == nil || log == nil {
+		sources.DeadLetters == nil || sources.Ledger == nil || sources.Rules == nil || sources.RuleStore == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{cfg: cfg, sources: sources, log: log, now: time.Now}
@@ -77,11 +77,23 @@ func (s *Server) routes() []route {
 		{"GET /deadletters/confirm", s.confirmPage},
 		{"POST /deadletters/redrive", s.redrivePage},
 		{"POST /deadletters/purge", s.purgePage},
+		{"GET /rules", s.rulesPage},
+		{"GET /rules/new", s.newRulePage},
+		{"POST /rules/new", s.saveRulePage},
+		{"GET /rules/{name}", s.rulePage},
+		{"POST /rules/{name}", s.saveRulePage},
+		{"POST /rules/{name}/check", s.checkRulePart},
+		{"GET /rules/{name}/versions", s.ruleVersionsPage},
+		{"POST /rules/{name}/restore", s.restoreRulePage},
+		{"POST /rules/{name}/state", s.ruleStatePage},
+		{"GET /rules/{name}/delete", s.confirmRulePage},
+		{"POST /rules/{name}/delete", s.deleteRulePage},
 		{"GET /live/overview", s.overviewLive},
 		{"GET /live/devices/{site}/{device}", s.deviceLive},
 		{"GET /live/alerts", s.alertsLive},
 		{"GET /live/pipeline", s.pipelineLive},
 		{"GET /live/deadletters", s.deadLettersLive},
+		{"GET /live/rules", s.rulesLive},
 		{"GET /api/v1/devices", s.apiDevices},
 		{"GET /api/v1/devices/{site}/{device}", s.apiDevice},
 		{"GET /api/v1/series", s.apiSeries},
@@ -94,6 +106,12 @@ func (s *Server) routes() []route {
 		{"POST /api/v1/deadletters/{sequence}/redrive", s.apiRedrive},
 		{"POST /api/v1/deadletters/redrive", s.apiRedrive},
 		{"GET /api/v1/ledger", s.apiLedger},
+		{"GET /api/v1/rules", s.apiRules},
+		{"GET /api/v1/rules/{name}", s.apiRule},
+		{"PUT /api/v1/rules/{name}", s.apiSaveRule},
+		{"DELETE /api/v1/rules/{name}", s.apiDeleteRule},
+		{"POST /api/v1/rules/{name}/state", s.apiRuleState},
+		{"GET /api/v1/rules/{name}/versions", s.apiRuleVersions},
 		{"GET /api/v1/openapi.json", s.apiDescription},
 		{"/api/", s.apiNotFound},
 		{"GET " + static.Prefix, static.Handler().ServeHTTP},

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"headwater/web/view"
@@ -65,7 +66,7 @@ type Pipeline interface {
 }
 
 // ErrNotFound is returned by a source for what is not there, or not any more.
-var ErrNotFound = errors.New("there is no such dead letter")
+var ErrNotFound = errors.New("it is not there")
 
 // DeadLetters tells what could not be processed, and does what people decide
 // about it. An error that wraps ErrUnavailable means that they cannot be reached
@@ -91,6 +92,65 @@ type Ledger interface {
 	Ledger(ctx context.Context, q view.LedgerQuery) (view.Ledger, error)
 }
 
+// ErrConflict is returned by a source when somebody else has changed meanwhile
+// what was to be changed.
+var ErrConflict = errors.New("somebody else has changed it meanwhile")
+
+// ErrReadOnly is returned by a source for a rule that is changed elsewhere.
+// Wrap it with where.
+var ErrReadOnly = errors.New("the rule cannot be changed here")
+
+// RuleProblems is the error of a rule that cannot be put in force as it is.
+type RuleProblems []view.RuleProblem
+
+// Error returns all problems in one line.
+func (p RuleProblems) Error() string {
+	var b strings.Builder
+	for i, one := range p {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		if one.Field != "" {
+			b.WriteString(one.Field + ": ")
+		}
+		b.WriteString(one.Text)
+	}
+	return b.String()
+}
+
+// Rules tells what is watched, from memory. An error that wraps ErrUnavailable
+// means that it is not known yet.
+type Rules interface {
+	// Rules returns the rules whose name, sentence or labels hold the text, in
+	// any case.
+	Rules(text string) (view.Rules, error)
+	// Rule returns one rule; ErrNotFound when there is none of the name.
+	Rule(name string) (view.Rule, error)
+	// About returns what an alert says of its rule; false when there is no rule
+	// of the name any more.
+	About(name string) (view.RuleAbout, bool)
+	// Check tells what is known of a draft: what is wrong with it, what it would
+	// do and which series it would match. It returns the draft as fields and as
+	// YAML, whichever it was.
+	Check(d view.RuleDraft) view.RuleCheck
+}
+
+// RuleStore keeps the rules. An error that wraps ErrUnavailable means that
+// nothing was changed, or that it is not known whether.
+type RuleStore interface {
+	// Save puts a draft in force if the rule still has the revision of the draft,
+	// else returns ErrConflict. A draft with problems is refused with them, as
+	// RuleProblems.
+	Save(ctx context.Context, d view.RuleDraft, author view.Author) (view.Rule, error)
+	// Delete removes the rule if it still has the revision.
+	Delete(ctx context.Context, name string, revision uint64, author view.Author) error
+	// SetState changes the state of a rule if it still has the revision.
+	SetState(ctx context.Context, name string, revision uint64, state view.RuleState, author view.Author) (view.Rule, error)
+	// Versions returns what is remembered of a rule, the newest first, also of
+	// one that was deleted; ErrNotFound when nothing is.
+	Versions(ctx context.Context, name string) ([]view.RuleVersion, error)
+}
+
 // Sources are where the facts come from. All are needed.
 type Sources struct {
 	Devices     Devices
@@ -99,4 +159,6 @@ type Sources struct {
 	Pipeline    Pipeline
 	DeadLetters DeadLetters
 	Ledger      Ledger
+	Rules       Rules
+	RuleStore   RuleStore
 }

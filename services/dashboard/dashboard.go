@@ -52,6 +52,7 @@ type Service struct {
 	past     *history
 	ledger   *ledger
 	audit    *audit
+	rules    *rules
 	web      *web.Server
 
 	telemetry, derived, alerting *follower
@@ -76,6 +77,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.survey = newSurvey(deps.JS, deps.DevicesJS, client)
 	s.ledger = newLedger(deps.JS, deps.DevicesJS, client)
+	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book)
 	s.telemetry = &follower{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
 		back: memory, handle: s.onTelemetry,
@@ -93,6 +95,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.alerts = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketAlerts, handle: s.onAlert}
 	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT}, web.Sources{
 		Devices: devices{s.fleet}, Alerts: s.book, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS, log: deps.Log}, Ledger: s.ledger,
+		Rules: s.rules, RuleStore: s.rules,
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)
@@ -126,7 +129,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
 		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run,
-		s.survey.runStreams, s.survey.runInflux, s.audit.run, s.web.Run,
+		s.survey.runStreams, s.survey.runInflux, s.audit.run, s.rules.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })
 	}

@@ -178,6 +178,11 @@ type Alert struct {
 	Learned time.Time `json:"learned,omitzero"`
 	// Sentence says why, in words.
 	Sentence string `json:"sentence"`
+	// Labels and Runbook are those of the rule, as long as there is one.
+	Labels  []RuleLabel `json:"labels,omitempty"`
+	Runbook string      `json:"runbook,omitempty"`
+	// About is the rule as it is now; nil when it is not there or not known.
+	About *RuleAbout `json:"-"`
 }
 
 // Late says by how much the last transition was learned of late, and whether
@@ -223,6 +228,8 @@ type Episode struct {
 	// Low and High bound what is not abnormal; nil is open.
 	Low  *float64 `json:"low,omitempty"`
 	High *float64 `json:"high,omitempty"`
+	// About is the rule as it is now; nil when it is not there or not known.
+	About *RuleAbout `json:"-"`
 }
 
 // Summary is what a series did in one window.

@@ -77,6 +77,7 @@ func pages(t *testing.T, state fixture.State) map[string]templ.Component {
 			Device: d, Range: view.Ranges[1], Episodes: s.Episodes(d.Site, d.Device, now.Add(-time.Hour), now), Summaries: s.Summaries(d.Site, d.Device),
 		})
 	}
+	rulePages(t, s, out)
 	out["banner"] = view.Banner(s.Status())
 	return out
 }
@@ -114,6 +115,41 @@ func TestHostileTextStaysText(t *testing.T) {
 			if at := strings.Index(strings.ToLower(html), bad); at >= 0 {
 				t.Errorf("%s holds %q: …%.80s…", name, bad, html[at:])
 			}
+		}
+	}
+}
+
+// rulePages adds the pages of rules.
+func rulePages(t *testing.T, s *fixture.Source, out map[string]templ.Component) {
+	t.Helper()
+	rules, err := s.Rules("")
+	if err != nil {
+		return // there is no page of them then
+	}
+	out["rules"] = view.RulesPage(view.RulesFacts{Rules: rules})
+	out["rule-new"] = view.RuleEditor(view.EditorFacts{Check: s.Check(view.RuleDraft{Fields: map[string]string{"detector": "limit", "above": "warm"}}), Judged: true, Channels: rules.Channels, By: "Ana"})
+	for i, r := range rules.Items {
+		facts := view.EditorFacts{
+			Check:    s.Check(view.RuleDraft{Was: r.Name, Revision: r.Revision, AsYAML: true, YAML: r.YAML}),
+			Channels: rules.Channels, Rule: &rules.Items[i],
+		}
+		facts.Check.Draft.AsYAML = i == 1
+		switch i {
+		case 0:
+			versions, err := s.Versions(t.Context(), r.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out["rule-versions"] = view.RuleVersions(view.VersionsFacts{Name: r.Name, Rule: facts.Rule, Versions: versions})
+			out["rule-delete"] = view.RuleDelete(r)
+			out["rule-form"] = view.RuleEditor(facts)
+		case 1:
+			theirs := r
+			theirs.Author, theirs.YAML = r.Author+fixture.Evil, "name: humid\n# "+fixture.Evil+"\n"
+			facts.Theirs = &theirs
+			out["rule-conflict"] = view.RuleEditor(facts)
+		case 2:
+			out["rule-of-file"] = view.RuleEditor(facts)
 		}
 	}
 }

@@ -316,3 +316,19 @@ func (f *Fleet) Device(site, dev string, now time.Time) (view.Device, bool) {
 	}
 	return d.view(f.clock, now), true
 }
+
+// Numbers calls each for every device and its metrics whose latest value is a
+// number, in the order of the devices. It must not call the fleet.
+func (f *Fleet) Numbers(each func(site, dev string, metrics iter.Seq2[string, string])) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, d := range f.order {
+		each(d.site, d.id, func(yield func(name, unit string) bool) {
+			for _, m := range d.metrics {
+				if m.kind == view.KindNumber && !yield(m.name, m.unit) {
+					return
+				}
+			}
+		})
+	}
+}

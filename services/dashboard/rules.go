@@ -1,0 +1,513 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/services/dashboard/fleet"
+	"headwater/services/dashboard/rulebook"
+	"headwater/services/internal/config"
+	"headwater/services/internal/configstore"
+	"headwater/services/rule"
+	"headwater/streams"
+	"headwater/web"
+	"headwater/web/view"
+)
+
+const (
+	// countEvery is how often it is counted anew which series a rule matches.
+	countEvery = 5 * time.Second
+	// seriesShown is how many of the series that a draft matches are shown.
+	seriesShown = 8
+	// saveAttempts is how often a change is tried while others change other rules.
+	saveAttempts = 5
+)
+
+// rules are the rules in force and their versions. It follows the configuration
+// and remembers when each rule was changed last.
+type rules struct {
+	js    jetstream.JetStream
+	log   *slog.Logger
+	fleet *fleet.Fleet
+	book  *fleet.Book
+	now   func() time.Time
+
+	mu      sync.Mutex // guards what follows
+	version configstore.Version
+	config  *config.Config
+	known   map[string]knownRule
+	// problem is why the newest version is not what is shown; nil when it is.
+	problem error
+	err     error
+	// counted are the series that each rule matched at countedAt.
+	counted   map[string]rulebook.Matched
+	countedAt time.Time
+}
+
+// knownRule is a rule with its last change.
+type knownRule struct {
+	configstore.Rule
+	revision uint64
+	at       time.Time
+	author   string
+}
+
+func newRules(js jetstream.JetStream, log *slog.Logger, f *fleet.Fleet, b *fleet.Book) *rules {
+	return &rules{js: js, log: log, fleet: f, book: b, now: time.Now, err: errors.New("they have not been read yet")}
+}
+
+// run follows the configuration until ctx ends.
+func (r *rules) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := r.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		r.mu.Lock()
+		if r.err == nil {
+			r.log.Warn("the configuration cannot be followed; trying again", "stream", streams.BucketConfig, "err", err)
+		}
+		if r.config == nil {
+			r.err = err
+		}
+		r.mu.Unlock()
+		pause(ctx, retryEvery)
+	}
+}
+
+// follow reads the versions that are kept and then each new one. It returns nil
+// when it is time to begin anew.
+func (r *rules) follow(ctx context.Context) error {
+	opening, cancel := context.WithTimeout(ctx, callWithin)
+	bucket, err := r.js.KeyValue(opening, streams.BucketConfig)
+	cancel()
+	if err != nil {
+		return err
+	}
+	ctx, cancel = context.WithTimeout(ctx, rewatchEvery)
+	defer cancel()
+	watch, err := bucket.Watch(ctx, streams.ConfigKey, jetstream.IncludeHistory())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = watch.Stop() }() // it may have ended by itself
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case entry, ok := <-watch.Updates():
+			switch {
+			case !ok:
+				return errors.New("the watch ended")
+			case entry == nil: // all that is kept has been told
+			case entry.Operation() == jetstream.KeyValuePut:
+				r.entry(entry)
+			}
+		}
+	}
+}
+
+// entry takes in a version as it lies in the bucket.
+func (r *rules) entry(entry jetstream.KeyValueEntry) {
+	parts, err := config.Take(entry.Value())
+	if err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.problem = err
+		return
+	}
+	r.take(configstore.Version{Revision: entry.Revision(), At: entry.Created(), Text: entry.Value(), Parts: parts})
+}
+
+// take takes in a version unless a newer one is known.
+func (r *rules) take(v configstore.Version) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if v.Revision <= r.version.Revision {
+		return
+	}
+	c, err := v.Config()
+	var all []configstore.Rule
+	if err == nil {
+		all, err = v.Rules()
+	}
+	if err != nil {
+		// The services stay with the version before, and so does the page.
+		r.problem = err
+		return
+	}
+	known := make(map[string]knownRule, len(all))
+	for _, one := range all {
+		k := knownRule{Rule: one, revision: v.Revision, at: v.At, author: v.Parts.Author}
+		if before, ok := r.known[one.Name]; ok && before.Equal(one.Rule) && before.Text == one.Text && before.ReadOnly == one.ReadOnly {
+			k.revision, k.at, k.author = before.revision, before.at, before.author
+		}
+		known[one.Name] = k
+	}
+	r.version, r.config, r.known, r.problem, r.err = v, c, known, nil, nil
+	r.counted = nil
+}
+
+// ready returns what the pages are made of, or why that is not known.
+func (r *rules) ready() (map[string]knownRule, *config.Config, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		return nil, nil, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(r.err))
+	}
+	return r.known, r.config, nil
+}
+
+// devices are the series that rules can judge.
+func (r *rules) devices() []rulebook.Device {
+	var out []rulebook.Device
+	r.fleet.Numbers(func(site, device string, metrics iter.Seq2[string, string]) {
+		d := rulebook.Device{Site: site, Device: device}
+		for name, unit := range metrics {
+			d.Metrics = append(d.Metrics, rulebook.Metric{Name: name, Unit: unit})
+		}
+		if len(d.Metrics) > 0 {
+			out = append(out, d)
+		}
+	})
+	return out
+}
+
+// matched returns the series that each rule matches, as of at most countEvery
+// ago.
+func (r *rules) matched() map[string]rulebook.Matched {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := r.now(); r.counted == nil || now.Sub(r.countedAt) >= countEvery {
+		tagged := rulebook.Tag(r.config, r.devices())
+		r.counted, r.countedAt = make(map[string]rulebook.Matched, len(r.known)), now
+		for name, k := range r.known {
+			r.counted[name] = tagged.Match(k.Rule.Rule, nil)
+		}
+	}
+	return r.counted
+}
+
+// firing counts the alerts that last, by rule.
+func (r *rules) firing() map[string]int {
+	out := make(map[string]int)
+	for _, a := range r.book.Alerts(0).Active {
+		out[a.Rule]++
+	}
+	return out
+}
+
+// Rules implements web.Rules.
+func (r *rules) Rules(text string) (view.Rules, error) {
+	known, c, err := r.ready()
+	if err != nil {
+		return view.Rules{}, err
+	}
+	matched, firing := r.matched(), r.firing()
+	out := view.Rules{Total: len(known), Windows: windowWords(c), Where: r.where()}
+	text = strings.ToLower(text)
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		one := r.shown(known[name], matched[name], firing[name])
+		if strings.Contains(searched(one), text) {
+			out.Items = append(out.Items, one)
+		}
+	}
+	for _, ch := range c.Channels {
+		out.Channels = append(out.Channels, view.RuleChannel{Name: ch.Name, Type: string(ch.Type), Resolved: ch.Resolved})
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.problem != nil {
+		out.Problem = "The newest version of the configuration cannot be read; the one before stays in force: " + r.problem.Error() + "."
+	}
+	return out, nil
+}
+
+// searched is what the text of a filter is looked for in.
+func searched(r view.Rule) string {
+	var b strings.Builder
+	b.WriteString(r.Name + "\n" + r.Description + "\n" + r.Sentence + "\n" + string(r.State) + "\n" + r.Detector)
+	for _, l := range r.Labels {
+		b.WriteString("\n" + l.Name + ": " + l.Value)
+	}
+	return strings.ToLower(b.String())
+}
+
+// windowWords says which windows are in force.
+func windowWords(c *config.Config) []string {
+	out := make([]string, len(c.Windows))
+	for i, w := range c.Windows {
+		out[i] = view.FormatDuration(w) + ", readings up to " + view.FormatDuration(c.Lateness) + " late"
+	}
+	return out
+}
+
+// where says where channels and windows are set.
+func (r *rules) where() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if file := r.version.Parts.FileName; file != "" {
+		return "channels and windows are set in " + file
+	}
+	return "channels and windows are set in a file that is named with --config"
+}
+
+// shown is a rule as the pages have it.
+func (r *rules) shown(k knownRule, m rulebook.Matched, firing int) view.Rule {
+	out := view.Rule{
+		Name: k.Name, Description: k.Description, State: view.RuleState(k.State), Severity: view.Severity(k.Severity), Detector: string(k.Detector),
+		Sentence: rulebook.Sentence(k.Rule.Rule, m.Unit), Labels: labelsOf(k.Labels), Runbook: k.Runbook,
+		Origin: view.OriginPage, Revision: k.revision, Changed: k.at, Author: authorWords(k.author), Series: m.Series, Firing: firing, YAML: k.Text,
+	}
+	if k.ReadOnly {
+		out.Origin = view.OriginFile
+		r.mu.Lock()
+		out.Where = "edit " + r.version.Parts.FileName + "; a change takes effect at once"
+		r.mu.Unlock()
+	}
+	return out
+}
+
+func labelsOf(all map[string]string) []view.RuleLabel {
+	var out []view.RuleLabel
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, view.RuleLabel{Name: name, Value: all[name]})
+	}
+	return out
+}
+
+// authorWords names who made a version.
+func authorWords(author string) string {
+	if author == configstore.AuthorDefault {
+		return "Headwater"
+	}
+	if who, ok := strings.CutPrefix(author, configstore.AuthorAPI+":"); ok {
+		return who + " (API)"
+	}
+	for _, prefix := range []string{configstore.AuthorPage, configstore.AuthorFile} {
+		if who, ok := strings.CutPrefix(author, prefix); ok {
+			return who
+		}
+	}
+	return author
+}
+
+// Rule implements web.Rules.
+func (r *rules) Rule(name string) (view.Rule, error) {
+	known, _, err := r.ready()
+	if err != nil {
+		return view.Rule{}, err
+	}
+	k, ok := known[name]
+	if !ok {
+		return view.Rule{}, web.ErrNotFound
+	}
+	return r.shown(k, r.matched()[name], r.firing()[name]), nil
+}
+
+// About implements web.Rules.
+func (r *rules) About(name string) (view.RuleAbout, bool) {
+	known, _, err := r.ready()
+	k, ok := known[name]
+	if err != nil || !ok {
+		return view.RuleAbout{}, false
+	}
+	return view.RuleAbout{State: view.RuleState(k.State), Revision: k.revision, Labels: labelsOf(k.Labels), Runbook: k.Runbook, ReadOnly: k.ReadOnly}, true
+}
+
+// Check implements web.Rules.
+func (r *rules) Check(d view.RuleDraft) view.RuleCheck {
+	known, c, err := r.ready()
+	var channels []config.Channel
+	if err == nil {
+		channels = c.Channels
+	}
+	checked, parsed := rulebook.Check(d, channels)
+	if parsed == nil {
+		r.match(&checked, rulebook.Loosely(checked.Draft.Fields), c)
+		return checked
+	}
+	_, taken := known[parsed.Name]
+	if p, ok := rulebook.NameProblem(d.Was, parsed.Name, taken); ok {
+		checked.Problems = append(checked.Problems, p)
+	}
+	unit := r.match(&checked, *parsed, c)
+	if len(checked.Problems) == 0 {
+		checked.Sentence, checked.Name = rulebook.Sentence(*parsed, unit), parsed.Name
+	}
+	return checked
+}
+
+// match tells which series a draft would match. It returns the unit of them all.
+func (r *rules) match(checked *view.RuleCheck, as rule.Rule, c *config.Config) (unit string) {
+	for _, glob := range []string{as.Match.Site, as.Match.Device, as.Match.Metric} {
+		if rule.CheckGlob(glob) != "" {
+			return ""
+		}
+	}
+	checked.Matched = true
+	m := rulebook.Tag(c, r.devices()).Match(as, func(d rulebook.Device, m rulebook.Metric) {
+		if len(checked.Shown) < seriesShown {
+			checked.Shown = append(checked.Shown, view.RuleSeries{Site: d.Site, Device: d.Device, Metric: m.Name, Unit: m.Unit})
+		}
+	})
+	checked.Series = m.Series
+	for i, s := range checked.Shown {
+		d, _ := r.fleet.Device(s.Site, s.Device, r.now())
+		if at := slices.IndexFunc(d.Metrics, func(m view.Metric) bool { return m.Name == s.Metric }); at >= 0 {
+			checked.Shown[i].Value = d.Metrics[at].Value
+		}
+	}
+	return m.Unit
+}
+
+// author is who makes a version, as the store has it.
+func authorOf(a view.Author) string {
+	if a.API {
+		return configstore.AuthorAPI + ":" + a.Who
+	}
+	return configstore.AuthorPage + a.Who
+}
+
+// change does something to the configuration in force, if the rule still has
+// the revision that was seen; 0 means that there must be none of the name. A
+// change of other rules in between is none of its business.
+func (r *rules) change(ctx context.Context, name string, revision uint64, do func(*configstore.Store, configstore.Version) (configstore.Version, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	store, err := r.store(ctx)
+	if err != nil {
+		return err
+	}
+	for range saveAttempts {
+		current, err := store.Current(ctx)
+		if err != nil {
+			return storeError(err)
+		}
+		r.take(current)
+		known, _, err := r.ready()
+		if err != nil {
+			return err
+		}
+		k, there := known[name]
+		switch {
+		case !there && revision != 0:
+			return web.ErrNotFound
+		case there && k.ReadOnly:
+			return fmt.Errorf("%w: edit %s, which takes effect at once", web.ErrReadOnly, current.Parts.FileName)
+		case there && k.revision != revision:
+			return web.ErrConflict
+		}
+		v, err := do(store, current)
+		if errors.Is(err, configstore.ErrConflict) {
+			continue // of another rule, or the next attempt finds out
+		}
+		if err != nil {
+			return storeError(err)
+		}
+		r.take(v)
+		return nil
+	}
+	return fmt.Errorf("%w: others change the configuration all the time; try again", web.ErrUnavailable)
+}
+
+// store opens the store of the configuration.
+func (r *rules) store(ctx context.Context) (*configstore.Store, error) {
+	if r.js.Conn().Status() != nats.CONNECTED {
+		return nil, fmt.Errorf("%w: NATS does not answer", web.ErrUnavailable)
+	}
+	store, err := configstore.Open(ctx, r.js)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return store, nil
+}
+
+// storeError says what an error of the store means to the pages.
+func storeError(err error) error {
+	if problems := rulebook.Problems(err); problems != nil {
+		return web.RuleProblems(problems)
+	}
+	switch {
+	case errors.Is(err, configstore.ErrNoRule):
+		return web.ErrNotFound
+	case errors.Is(err, configstore.ErrFile), errors.Is(err, config.ErrInPlace):
+		return fmt.Errorf("%w: %w", web.ErrReadOnly, err)
+	}
+	return fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+}
+
+// Save implements web.RuleStore.
+func (r *rules) Save(ctx context.Context, d view.RuleDraft, author view.Author) (view.Rule, error) {
+	checked := r.Check(d)
+	name := checked.Name
+	if len(checked.Problems) > 0 {
+		// That a rule has come in between under the name of a new one, or is gone,
+		// says more than that it has a problem.
+		return view.Rule{}, web.RuleProblems(checked.Problems)
+	}
+	err := r.change(ctx, name, d.Revision, func(store *configstore.Store, current configstore.Version) (configstore.Version, error) {
+		return store.SaveRule(ctx, checked.Draft.YAML, authorOf(author), current.Revision)
+	})
+	if err != nil {
+		return view.Rule{}, err
+	}
+	return r.Rule(name)
+}
+
+// Delete implements web.RuleStore.
+func (r *rules) Delete(ctx context.Context, name string, revision uint64, author view.Author) error {
+	return r.change(ctx, name, max(1, revision), func(store *configstore.Store, current configstore.Version) (configstore.Version, error) {
+		return store.DeleteRule(ctx, name, authorOf(author), current.Revision)
+	})
+}
+
+// SetState implements web.RuleStore.
+func (r *rules) SetState(ctx context.Context, name string, revision uint64, state view.RuleState, author view.Author) (view.Rule, error) {
+	err := r.change(ctx, name, max(1, revision), func(store *configstore.Store, current configstore.Version) (configstore.Version, error) {
+		return store.SetState(ctx, name, rule.State(state), authorOf(author), current.Revision)
+	})
+	if err != nil {
+		return view.Rule{}, err
+	}
+	return r.Rule(name)
+}
+
+// Versions implements web.RuleStore.
+func (r *rules) Versions(ctx context.Context, name string) ([]view.RuleVersion, error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	store, err := r.store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := store.RuleHistory(ctx, name)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	if len(changes) == 0 {
+		return nil, web.ErrNotFound
+	}
+	out := make([]view.RuleVersion, len(changes))
+	for i, c := range changes {
+		out[i] = view.RuleVersion{Version: c.Revision, Changed: c.At, Author: authorWords(c.Parts.Author), Deleted: c.Rule == nil}
+		if c.Rule != nil {
+			out[i].State, out[i].YAML, out[i].Current = view.RuleState(c.Rule.State), c.Rule.Text, i == 0
+		}
+	}
+	return out, nil
+}
