@@ -99,10 +99,14 @@ func gatewayPermissions() Permissions {
 }
 
 func processorPermissions() Permissions {
-	return Permissions{Publish: join(
-		[]string{DerivedAll}, bury(ServiceProcessor), read(StreamTelemetry), read(StreamDerived),
-		lease(ServiceProcessor), snapshots(ServiceProcessor),
-	)}
+	return Permissions{
+		Answers:   true,
+		Subscribe: []string{ReplayStart, ReplaySubject("*")},
+		Publish: join(
+			[]string{DerivedAll}, bury(ServiceProcessor), read(StreamTelemetry), read(StreamDerived),
+			lease(ServiceProcessor), snapshots(ServiceProcessor),
+		),
+	}
 }
 
 func notifierPermissions() Permissions {
@@ -122,6 +126,7 @@ func writerPermissions() Permissions {
 func dashboardPermissions() Permissions {
 	p := Permissions{Publish: []string{
 		api("STREAM.MSG.DELETE." + StreamDeadLetters), api("STREAM.PURGE." + StreamDeadLetters), RedriveSubject("*"),
+		ReplayStart, ReplaySubject("*"),
 	}}
 	for _, stream := range []string{StreamTelemetry, StreamDerived, StreamAlerting, StreamDeadLetters} {
 		p.Publish = append(p.Publish, read(stream)...)

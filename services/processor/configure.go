@@ -54,6 +54,12 @@ func (m *Machine) Configure(revision uint64, content []byte) error {
 	if err != nil {
 		return err
 	}
+	m.install(revision, content, parsed, rules)
+	return nil
+}
+
+// install puts rules and windows in force, which are what the content says.
+func (m *Machine) install(revision uint64, content []byte, parsed *config.Config, rules []*activeRule) {
 	old := make(map[string]*activeRule, len(m.config.rules))
 	for _, r := range m.config.rules {
 		old[r.rule.Name] = r
@@ -83,7 +89,6 @@ func (m *Machine) Configure(revision uint64, content []byte) error {
 			d.chunk.changed = true
 		}
 	}
-	return nil
 }
 
 // setWindows takes over what the configuration says of windows.
@@ -128,18 +133,24 @@ func parse(content []byte) (*config.Config, []*activeRule, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	rules, err := activate(parsed.Rules)
+	return parsed, rules, err
+}
+
+// activate makes the detectors of the rules that are evaluated.
+func activate(declared []rule.Rule) ([]*activeRule, error) {
 	var rules []*activeRule
-	for _, r := range parsed.Rules {
+	for _, r := range declared {
 		if r.State == rule.Draft {
 			continue
 		}
 		d, err := newDetector(r)
 		if err != nil {
-			return nil, nil, fmt.Errorf("rule %s: %w", r.Name, err)
+			return nil, fmt.Errorf("rule %s: %w", r.Name, err)
 		}
 		rules = append(rules, &activeRule{rule: r, severity: severities[r.Severity], detector: d, index: len(rules)})
 	}
-	return parsed, rules, nil
+	return rules, nil
 }
 
 // severities maps what people declare to what is told.

@@ -55,6 +55,9 @@ type Machine struct {
 	limits  Limits
 	metrics *Metrics
 
+	// watches says which series there is state for; nil means all.
+	watches func(deviceKey, string) bool
+
 	config configuration
 	spec   window.Spec
 	chunks [chunkCount]chunk

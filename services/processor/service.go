@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lane"
@@ -49,6 +50,7 @@ type Service struct {
 	metrics     *Metrics
 	laneMetrics *lane.Metrics
 	deadLetters *deadletter.Publisher
+	replays     *prometheus.CounterVec
 
 	// mu guards ready.
 	mu    sync.Mutex
@@ -70,6 +72,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		metrics:     NewMetrics(deps.Metrics),
 		laneMetrics: lane.NewMetrics(deps.Metrics, streams.ServiceProcessor),
 		deadLetters: deadletter.New(deps.JS, deps.Log, deps.Metrics),
+		replays:     newReplayMetrics(deps.Metrics),
 	}
 	s.setReady(func() error { return errors.New("not started") })
 	return s, nil
@@ -92,7 +95,13 @@ func (s *Service) Run(ctx context.Context) error {
 	)
 	s.setReady(lanes.Ready)
 	s.log.Info("shares the lanes with the other processors", "lanes", topology.Lanes)
-	return lanes.Run(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return lanes.Run(ctx) })
+	// A simulated NATS has streams and no connection to be asked on.
+	if s.js.Conn() != nil {
+		group.Go(func() error { return newReplays(s, topology.Lanes).run(ctx) })
+	}
+	return group.Wait()
 }
 
 // Ready returns nil while every lane is processed, here or by another processor,

@@ -167,6 +167,9 @@ func (m *Machine) resolve(dictionary []telemetryv1.Series) {
 // admit makes a series, and its device if that is new, or returns nil when
 // there are too many. The names are copied: they are parts of the batch.
 func (m *Machine) admit(key deviceKey, metric string) *series {
+	if m.watches != nil && !m.watches(key, metric) {
+		return nil
+	}
 	d := m.devices[key]
 	if m.seriesCount >= m.limits.Series || d != nil && len(d.series) >= m.limits.DeviceSeries {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -246,6 +247,14 @@ func (m Match) MatchesDevice(site, device string, tags map[string]string) bool {
 		}
 	}
 	return true
+}
+
+// OneDevice returns the device if the rule can watch no other.
+func (r Rule) OneDevice() (site, device string, ok bool) {
+	const special = `*?[\`
+	m := r.Match
+	ok = m.Site != "" && m.Device != "" && !strings.ContainsAny(m.Site, special) && !strings.ContainsAny(m.Device, special)
+	return m.Site, m.Device, ok
 }
 
 func glob(pattern, token string) bool {

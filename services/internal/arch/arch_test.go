@@ -187,7 +187,7 @@ func TestPurePackagesStayPure(t *testing.T) {
 
 // subject matches what looks like a subject of NATS: one of Headwater's own, or
 // one of nats-server.
-var subject = regexp.MustCompile(`^(telemetry|derived|alerting|deliveries|deadletters|redrive)\.|\$(MQTT|JS|KV|O|SYS|SRV)\b`)
+var subject = regexp.MustCompile(`^(telemetry|derived|alerting|deliveries|deadletters|redrive|replay)\.|\$(MQTT|JS|KV|O|SYS|SRV)\b`)
 
 // spellers are the packages beside streams that may spell out a subject.
 var spellers = []string{

@@ -22,6 +22,9 @@ type Client struct {
 	process *process
 }
 
+// Conn returns nil: only JetStream is simulated.
+func (c *Client) Conn() *nats.Conn { return nil }
+
 // Connect returns the connection of a process that suffers no fault until
 // SetOdds. Faults are drawn from the seed and the name. Crash is called when
 // the process dies, on the goroutine of the call at which it dies.

@@ -1,0 +1,216 @@
+package streams
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// replayPrefix begins the subjects of what-if replays. No stream keeps them.
+const replayPrefix = "replay."
+
+// ReplayStart is where a processor is asked to begin a replay.
+const ReplayStart = replayPrefix + "start"
+
+// ReplaySubject is where the processor that has begun a replay tells how it goes,
+// and is told to end it. The id must be a valid token.
+func ReplaySubject(id string) string { return replayPrefix + "run." + id }
+
+// Bounds of a replay.
+const (
+	// MaxReplayRule bounds the text of a rule, in bytes.
+	MaxReplayRule = 64 << 10
+	// MaxReplayPeriod bounds the period, and the time before it in which the
+	// detectors learn.
+	MaxReplayPeriod = 31 * 24 * time.Hour
+	// MaxReplayAlerts is how many alerts an answer holds at most; all are counted.
+	MaxReplayAlerts = 2000
+	// MaxReplayDevices is how many devices with alerts an answer lists at most.
+	MaxReplayDevices = 2000
+	// ReplayPatience is for how long a replay goes on whose state nobody asks for,
+	// and for how long what came of it is kept. Whoever waits asks every second.
+	ReplayPatience = 15 * time.Second
+	ReplayKept     = 15 * time.Minute
+)
+
+// ErrReplay is wrapped by the error of a request for a replay that cannot be
+// meant.
+var ErrReplay = errors.New("the replay is not possible")
+
+// ReplayRequest asks what alerts a rule would have raised. Nothing is stored for
+// it, and nobody is told.
+type ReplayRequest struct {
+	// ID is chosen by whoever asks: a valid token that nobody else uses.
+	ID string `json:"id"`
+	// Rule is the rule as people write it, by itself or as the only one of a list
+	// of rules.
+	Rule string `json:"rule"`
+	// From and To are the period [From, To) in event time.
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	// Warm is how long before From the detectors begin to learn, as far as there
+	// are readings of then.
+	Warm time.Duration `json:"warm"`
+}
+
+// Check says what is wrong with the request, other than with the text of the rule.
+func (r ReplayRequest) Check() error {
+	switch {
+	case !ValidToken(r.ID):
+		return fmt.Errorf("%w: its id is no token", ErrReplay)
+	case len(r.Rule) == 0 || len(r.Rule) > MaxReplayRule:
+		return fmt.Errorf("%w: the text of the rule has %d bytes, must be 1 to %d", ErrReplay, len(r.Rule), MaxReplayRule)
+	case !r.From.Before(r.To):
+		return fmt.Errorf("%w: the period must end after it begins", ErrReplay)
+	case r.To.Sub(r.From) > MaxReplayPeriod:
+		return fmt.Errorf("%w: the period is longer than %d days", ErrReplay, MaxReplayPeriod/(24*time.Hour))
+	case r.Warm < 0 || r.Warm > MaxReplayPeriod:
+		return fmt.Errorf("%w: the time to learn is negative or longer than %d days", ErrReplay, MaxReplayPeriod/(24*time.Hour))
+	}
+	return nil
+}
+
+// Encode is the body of the message that carries the request to ReplayStart.
+func (r ReplayRequest) Encode() ([]byte, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode request to replay: %w", err)
+	}
+	return data, nil
+}
+
+// DecodeReplayRequest undoes ReplayRequest.Encode. What it returns has passed
+// Check.
+func DecodeReplayRequest(data []byte) (ReplayRequest, error) {
+	var r ReplayRequest
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, fmt.Errorf("decode request to replay: %w", err)
+	}
+	return r, r.Check()
+}
+
+// ReplayCancel is the body of a message to ReplaySubject that ends the replay;
+// any other body only asks how it goes.
+const ReplayCancel = "cancel"
+
+// ReplayState is how a replay stands.
+type ReplayState string
+
+const (
+	// ReplayWarming means that the detectors learn from before the period.
+	ReplayWarming ReplayState = "warming"
+	// ReplayRunning means that readings of the period are judged.
+	ReplayRunning ReplayState = "running"
+	// ReplayDone means that the result is there.
+	ReplayDone ReplayState = "done"
+	// ReplayFailed means that there is none; the status says why.
+	ReplayFailed ReplayState = "failed"
+	// ReplayBusy refuses a request: the processor that was asked has a replay in
+	// hand already.
+	ReplayBusy ReplayState = "busy"
+)
+
+// Over says whether the state will not change any more.
+func (s ReplayState) Over() bool { return s != ReplayWarming && s != ReplayRunning }
+
+// ReplayStatus answers a request, and tells how a replay goes.
+type ReplayStatus struct {
+	ID    string      `json:"id"`
+	State ReplayState `json:"state"`
+	// Done is how far it has come, from 0 to 1.
+	Done float64 `json:"done"`
+	// Readings were read so far, those to learn from included, in Seconds.
+	Readings uint64  `json:"readings"`
+	Seconds  float64 `json:"seconds"`
+	// Error says in words why it failed.
+	Error string `json:"error,omitempty"`
+	// Problems are what is wrong with the text of the rule.
+	Problems []ReplayProblem `json:"problems,omitempty"`
+	// Result is set when it is done.
+	Result *ReplayResult `json:"result,omitempty"`
+}
+
+// ReplayProblem is one thing that is wrong with the text of a rule.
+type ReplayProblem struct {
+	// Line counts from 1.
+	Line  int    `json:"line"`
+	Field string `json:"field,omitempty"`
+	Text  string `json:"text"`
+}
+
+// ReplayResult is what a rule would have raised.
+type ReplayResult struct {
+	// Rule is the name of the rule, Text the rule as it was tried.
+	Rule string    `json:"rule"`
+	Text string    `json:"text"`
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	// Since is when the first of the readings was stored; zero when there were none.
+	// The detectors learned from what came between it and From; of a time before
+	// it nothing is known.
+	Since time.Time `json:"since,omitzero"`
+	// Warmed says in words what the detectors had learned from at From.
+	Warmed string `json:"warmed"`
+	// Matched is how many series the rule watches.
+	Matched int `json:"matched"`
+	// Readings were read, Seconds long.
+	Readings uint64  `json:"readings"`
+	Seconds  float64 `json:"seconds"`
+	// Total counts the alerts that were open at any time of the period, Began those
+	// that began in it.
+	Total int `json:"total"`
+	Began int `json:"began"`
+	// Alerts are those of Total, by their start: the first MaxReplayAlerts.
+	Alerts []ReplayAlert `json:"alerts"`
+	// Devices are those with alerts, most alerts first: at most MaxReplayDevices.
+	Devices []ReplayDevice `json:"devices"`
+}
+
+// ReplayAlert is one alert that a rule would have raised.
+type ReplayAlert struct {
+	Site     string `json:"site"`
+	Device   string `json:"device"`
+	Metric   string `json:"metric"`
+	Unit     string `json:"unit,omitempty"`
+	Severity string `json:"severity"`
+	// Start and End are event times; End is zero when it lasts at the end of the
+	// period.
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end,omitzero"`
+	// Sentence says why, at the alert's height, with the value and the band in
+	// which it would not be abnormal; an end that is not set is open.
+	Sentence string   `json:"sentence"`
+	Value    float64  `json:"value"`
+	Low      *float64 `json:"low,omitempty"`
+	High     *float64 `json:"high,omitempty"`
+}
+
+// ReplayDevice counts the alerts of one device.
+type ReplayDevice struct {
+	Site   string `json:"site"`
+	Device string `json:"device"`
+	// Alerts were open at any time of the period, Began began in it.
+	Alerts int `json:"alerts"`
+	Began  int `json:"began"`
+	// PerWeek is Began for each week of the period that there are readings of.
+	PerWeek float64 `json:"per_week"`
+}
+
+// Encode is the body of the message that carries the status.
+func (s ReplayStatus) Encode() ([]byte, error) {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode status of a replay: %w", err)
+	}
+	return data, nil
+}
+
+// DecodeReplayStatus undoes ReplayStatus.Encode.
+func DecodeReplayStatus(data []byte) (ReplayStatus, error) {
+	var s ReplayStatus
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("decode status of a replay: %w", err)
+	}
+	return s, nil
+}
