@@ -59,6 +59,10 @@ func (s *Server) failWith(w http.ResponseWriter, status int, p problem) {
 }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, v any) {
+	s.answerWith(w, r, http.StatusOK, v)
+}
+
+func (s *Server) answerWith(w http.ResponseWriter, r *http.Request, status int, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
 		s.log.Error("an answer was not encoded", "path", r.URL.Path, "err", err)
@@ -66,6 +70,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, v any) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that went away needs no answer
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/a-h/templ"
 
+	"headwater/streams"
 	"headwater/web/view"
 )
 
@@ -278,8 +279,18 @@ func (f *fakeSource) Ledger(context.Context, view.LedgerQuery) (view.Ledger, err
 	return view.Ledger{}, nil
 }
 
+func (f *fakeSource) Begin(context.Context, view.ReplayQuery) (view.Replay, error) {
+	return view.Replay{}, nil
+}
+
+func (f *fakeSource) Replay(_ context.Context, id string) (view.Replay, error) {
+	return view.Replay{ReplayStatus: streams.ReplayStatus{ID: id, State: streams.ReplayRunning}}, nil
+}
+
+func (f *fakeSource) Cancel(context.Context, string) error { return nil }
+
 func (f *fakeSource) sources() Sources {
-	return Sources{Devices: f, Alerts: f, History: f, Pipeline: f, DeadLetters: f, Ledger: f, Rules: f, RuleStore: f}
+	return Sources{Devices: f, Alerts: f, History: f, Pipeline: f, DeadLetters: f, Ledger: f, Rules: f, RuleStore: f, Replays: f}
 }
 
 func (*fakeSource) Rules(string) (view.Rules, error)      { return view.Rules{}, nil }

@@ -32,7 +32,8 @@ type Server struct {
 // New returns a server of what the sources tell. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Devices == nil || sources.Alerts == nil || sources.History == nil || sources.Pipeline == nil ||
-		sources.DeadLetters == nil || sources.Ledger == nil || sources.Rules == nil || sources.RuleStore == nil || log == nil {
+		sources.DeadLetters == nil || sources.Ledger == nil || sources.Rules == nil || sources.RuleStore == nil ||
+		sources.Replays == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{cfg: cfg, sources: sources, log: log, now: time.Now}
@@ -112,6 +113,9 @@ func (s *Server) routes() []route {
 		{"DELETE /api/v1/rules/{name}", s.apiDeleteRule},
 		{"POST /api/v1/rules/{name}/state", s.apiRuleState},
 		{"GET /api/v1/rules/{name}/versions", s.apiRuleVersions},
+		{"POST /api/v1/replays", s.apiBeginReplay},
+		{"GET /api/v1/replays/{id}", s.apiReplay},
+		{"DELETE /api/v1/replays/{id}", s.apiCancelReplay},
 		{"GET /api/v1/openapi.json", s.apiDescription},
 		{"/api/", s.apiNotFound},
 		{"GET " + static.Prefix, static.Handler().ServeHTTP},

@@ -151,6 +151,20 @@ type RuleStore interface {
 	Versions(ctx context.Context, name string) ([]view.RuleVersion, error)
 }
 
+// Replays tries rules over stored readings. An error that wraps ErrUnavailable
+// means that nobody is there to do it; ErrNotFound that nothing is known of the
+// replay, or not any more.
+type Replays interface {
+	// Begin begins a replay and returns how it stands: it may have failed already,
+	// or be refused for now, as the status says.
+	Begin(ctx context.Context, q view.ReplayQuery) (view.Replay, error)
+	// Replay tells how a replay stands. One that nobody asks for within
+	// streams.ReplayPatience is ended.
+	Replay(ctx context.Context, id string) (view.Replay, error)
+	// Cancel ends a replay.
+	Cancel(ctx context.Context, id string) error
+}
+
 // Sources are where the facts come from. All are needed.
 type Sources struct {
 	Devices     Devices
@@ -161,4 +175,5 @@ type Sources struct {
 	Ledger      Ledger
 	Rules       Rules
 	RuleStore   RuleStore
+	Replays     Replays
 }

@@ -96,6 +96,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT}, web.Sources{
 		Devices: devices{s.fleet}, Alerts: s.book, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS, log: deps.Log}, Ledger: s.ledger,
 		Rules: s.rules, RuleStore: s.rules,
+		Replays: &replays{js: deps.JS, book: s.book},
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)

@@ -45,6 +45,7 @@ type cli struct {
 		Redrive redriveCmd `cmd:"" help:"Process dead letters again, once their cause is mended."`
 		Purge   purgeCmd   `cmd:"" help:"Remove dead letters for ever."`
 	} `cmd:"" name:"deadletters" help:"What could not be processed."`
+	Replay  replayCmd  `cmd:"" help:"Show what alerts a rule would have raised, on what is stored, without putting it in force."`
 	Detect  detectCmd  `cmd:"" help:"Score CSV files of your own with a detector, as if they came in now."`
 	Quality qualityCmd `cmd:"" help:"Score the detectors on folders of labelled series."`
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,13 +50,22 @@ func ask[T any](ctx context.Context, c *client, method string, path []string, qu
 	return out, err
 }
 
-// call asks for something and decodes the answer.
+// call asks for something about dead letters and decodes the answer.
 func (c *client) call(ctx context.Context, method string, path []string, query url.Values, into any) error {
 	at := c.base.JoinPath(append([]string{"api", "v1", "deadletters"}, path...)...)
 	at.RawQuery = query.Encode()
-	r, err := http.NewRequestWithContext(ctx, method, at.String(), nil)
+	return c.send(ctx, method, at, nil, into)
+}
+
+// send makes a request, with a body of JSON if there is one, and decodes the
+// answer into something unless that is nil.
+func (c *client) send(ctx context.Context, method string, at *url.URL, body []byte, into any) error {
+	r, err := http.NewRequestWithContext(ctx, method, at.String(), bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("make a request to %s: %w", c.base.Redacted(), err)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
 	}
 	res, err := c.http.Do(r)
 	if err != nil {
@@ -65,20 +75,23 @@ func (c *client) call(ctx context.Context, method string, path []string, query u
 		return fmt.Errorf("the dashboard at %s does not answer: %w (--server names another)", c.base.Redacted(), err)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("read the answer of %s: %w", c.base.Redacted(), err)
 	}
-	if res.StatusCode != http.StatusOK {
+	if res.StatusCode < 200 || res.StatusCode > 299 {
 		var problem struct {
 			Detail string `json:"detail"`
 		}
-		if json.Unmarshal(body, &problem) == nil && problem.Detail != "" {
+		if json.Unmarshal(answer, &problem) == nil && problem.Detail != "" {
 			return errors.New(safe(strings.TrimSuffix(problem.Detail, ".")))
 		}
 		return fmt.Errorf("%s answered %s: is that a dashboard of Headwater?", c.base.Redacted(), res.Status)
 	}
-	if err := json.Unmarshal(body, into); err != nil {
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(answer, into); err != nil {
 		return fmt.Errorf("read the answer of %s, is that a dashboard of Headwater? %w", c.base.Redacted(), err)
 	}
 	return nil

@@ -5,6 +5,7 @@
 //	headwater deadletters show 41
 //	headwater deadletters redrive --service bridge --reason topic
 //	headwater deadletters purge 41 42
+//	headwater replay -f rule.yaml --from 24h
 //
 // and it tries the detectors on files, for which nothing has to run:
 //

@@ -246,6 +246,31 @@ func (b *Book) Episodes(site, device string, from, to time.Time) []view.Episode 
 	return out
 }
 
+// Found is an episode with its device.
+type Found struct {
+	Site, Device string
+	view.Episode
+}
+
+// Search returns the anomalies of watched series that touch [from, to), by their
+// start, at most so many, and whether there are more of them.
+func (b *Book) Search(watched func(site, device, metric string) bool, from, to time.Time, most int) (found []Found, more bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for n, all := range b.episodes {
+		for _, e := range all {
+			if e.Start.Before(to) && (e.End.IsZero() || !e.End.Before(from)) && watched(n.site, n.id, e.Metric) {
+				found = append(found, Found{n.site, n.id, e})
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b Found) int {
+		return cmp.Or(a.Start.Compare(b.Start), strings.Compare(a.Site, b.Site), strings.Compare(a.Device, b.Device),
+			strings.Compare(a.Metric, b.Metric), strings.Compare(a.Rule, b.Rule))
+	})
+	return found[:min(most, len(found))], len(found) > most
+}
+
 // PutSummary takes in a window summary; a higher revision replaces a lower one.
 func (b *Book) PutSummary(site, device string, s view.Summary) {
 	b.mu.Lock()

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"headwater/streams"
+	"headwater/web/view"
+)
+
+const (
+	// replayAsk is how often it is asked how far a replay has come.
+	replayAsk = 300 * time.Millisecond
+	// replayPatience bounds the pauses in which the dashboard or the processor do
+	// not answer.
+	replayPatience = 10 * time.Second
+	// replayEnd is how long the end of a replay may take to be told.
+	replayEnd = 2 * time.Second
+)
+
+type replayCmd struct {
+	File string        `short:"f" required:"" help:"The rule in YAML, by itself; - reads it from the input." placeholder:"FILE"`
+	From string        `help:"Beginning of the period: a time of RFC 3339, or how long ago, such as 6h." default:"24h" placeholder:"TIME"`
+	To   string        `help:"End of the period, likewise; now unless given." placeholder:"TIME"`
+	Warm time.Duration `help:"How long before the period the detectors begin to learn, as far as readings are stored." default:"168h" placeholder:"TIME"`
+	List int           `help:"How many devices and alerts to list." default:"20" placeholder:"N"`
+	JSON bool          `name:"json" help:"Write JSON."`
+}
+
+// Run tries the rule and tells what it would have raised.
+func (c *replayCmd) Run(s *session) error {
+	text, err := c.read(s)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(map[string]string{"rule": text, "from": ago(c.From), "to": ago(c.To), "warm": c.Warm.String()})
+	if err != nil {
+		return fmt.Errorf("encode the request: %w", err)
+	}
+	var begun view.Replay
+	if err := s.client.send(s.ctx, http.MethodPost, s.client.base.JoinPath("api", "v1", "replays"), body, &begun); err != nil {
+		return err
+	}
+	replay, err := s.await(begun)
+	if err != nil {
+		return err
+	}
+	if replay.State != streams.ReplayDone || replay.Result == nil {
+		return fmt.Errorf("the replay failed: %s", safe(replay.Error))
+	}
+	if c.JSON {
+		return s.json(replay)
+	}
+	return c.tell(s, replay)
+}
+
+// ago has a duration mean how long ago, with or without a sign.
+func ago(text string) string {
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return "-" + text
+	}
+	return text
+}
+
+// read reads the text of the rule.
+func (c *replayCmd) read(s *session) (string, error) {
+	in := s.in
+	if c.File != "-" {
+		f, err := os.Open(c.File)
+		if err != nil {
+			return "", usage(err.Error())
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, streams.MaxReplayRule+1))
+	if err != nil {
+		return "", fmt.Errorf("read the rule: %w", err)
+	}
+	if len(text) > streams.MaxReplayRule {
+		return "", usage(fmt.Sprintf("%s is longer than %d bytes", c.File, streams.MaxReplayRule))
+	}
+	return string(text), nil
+}
+
+// await asks for the replay until it is over, and shows how far it has come. A
+// replay that nobody waits for any more is ended.
+func (s *session) await(replay view.Replay) (view.Replay, error) {
+	at := s.client.base.JoinPath("api", "v1", "replays", replay.ID)
+	answered := time.Now()
+	for !replay.State.Over() {
+		if s.interactive {
+			fmt.Fprintf(s.err, "\r%-8s %3.0f %%  %d readings in %.0f s ", replay.State, 100*replay.Done, replay.Readings, replay.Seconds)
+		}
+		select {
+		case <-s.ctx.Done():
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), replayEnd)
+			defer cancel()
+			return replay, errors.Join(errors.New("cancelled"), s.client.send(ctx, http.MethodDelete, at, nil, nil))
+		case <-time.After(replayAsk):
+		}
+		var next view.Replay
+		err := s.client.send(s.ctx, http.MethodGet, at, nil, &next)
+		switch {
+		case err == nil:
+			replay, answered = next, time.Now()
+		case s.ctx.Err() == nil && time.Since(answered) > replayPatience:
+			return replay, err
+		}
+	}
+	if s.interactive {
+		fmt.Fprintf(s.err, "\r%s\r", strings.Repeat(" ", 60))
+	}
+	return replay, nil
+}
+
+func (c *replayCmd) tell(s *session, replay view.Replay) error {
+	r := replay.Result
+	same, others := replay.Reals()
+	fmt.Fprintf(s.out, "Rule %s, from %s to %s\n", safe(r.Rule), r.From.UTC().Format(time.DateTime), r.To.UTC().Format(time.DateTime))
+	fmt.Fprintf(s.out, "%d readings in %.1f s (%.0f a second), series watched: %d\n",
+		r.Readings, r.Seconds, float64(r.Readings)/max(r.Seconds, 1e-9), r.Matched)
+	fmt.Fprintf(s.out, "Learned before the period from %s\n", r.Warmed)
+	more := ""
+	if replay.MoreReal {
+		more = " or more"
+	}
+	fmt.Fprintf(s.out, "Alerts it would have raised: %d (begun in the period: %d); really raised%s: %d by this rule, %d by others\n",
+		r.Total, r.Began, more, same, others)
+	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	if rows := replay.Rows(); len(rows) > 0 {
+		fmt.Fprintln(w, "\nDEVICE\tWOULD\tA WEEK\tREALLY\tBY OTHERS")
+		listed := rows[:min(len(rows), c.List)]
+		for _, row := range listed {
+			fmt.Fprintf(w, "%s\t%d\t%.1f\t%d\t%d\n", safe(row.Site+"/"+row.Device), row.Would, row.PerWeek, row.Same, row.Others)
+		}
+		andMore(w, len(rows)-len(listed))
+	}
+	if listed := min(len(r.Alerts), c.List); listed > 0 {
+		fmt.Fprintln(w, "\nSTART\tLASTED\tSERIES\tSEVERITY\tWHY")
+		for _, a := range r.Alerts[:listed] {
+			lasted := "lasts"
+			if !a.End.IsZero() {
+				lasted = a.End.Sub(a.Start).Round(time.Second).String()
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", a.Start.UTC().Format(time.DateTime), lasted,
+				safe(a.Site+"/"+a.Device+" "+a.Metric), a.Severity, clip(safe(a.Sentence), 100))
+		}
+		andMore(w, r.Total-listed)
+	}
+	return w.Flush()
+}
+
+func andMore(w io.Writer, n int) {
+	if n > 0 {
+		fmt.Fprintf(w, "and %d more\n", n)
+	}
+}

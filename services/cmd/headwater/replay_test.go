@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/processor"
+	"headwater/streams"
+	"headwater/streams/streamtest"
+)
+
+// process runs a processor on the world's streams.
+func (w *world) process(t *testing.T) {
+	t.Helper()
+	bucket, err := w.js.KeyValue(t.Context(), streams.BucketConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bucket.PutString(t.Context(), streams.ConfigKey, "rules: []\n"); err != nil {
+		t.Fatal(err)
+	}
+	p, err := processor.New(processor.DefaultConfig(), processor.Deps{JS: w.js, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		if err := p.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); done.Wait() })
+	streamtest.Eventually(t, within, "the processor replays", func() bool {
+		_, err := w.js.Conn().Request(streams.ReplayStart, nil, within)
+		return err == nil
+	})
+}
+
+// warm stores a device that warms up and cools down, minute by minute until now.
+func (w *world) warm(t *testing.T, values ...float64) {
+	t.Helper()
+	key := telemetryv1.Key{Site: "hall", Device: "door-1", Metric: "temperature", Unit: "°C"}
+	start := time.Now().Add(-time.Duration(len(values)) * time.Minute)
+	for i, v := range values {
+		var b telemetryv1.Builder
+		at := start.Add(time.Duration(i) * time.Minute).UnixNano()
+		b.Value(key, at, v)
+		msg, err := streams.TelemetryMsg(streams.Lane(key.Site, key.Device, 2), streams.SourceMQTT, b.Take(at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.js.PublishMsg(t.Context(), msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestReplay(t *testing.T) {
+	w := newWorld(t, false)
+	w.process(t)
+	w.warm(t, 20, 20, 31, 33, 20, 20)
+	rule := filepath.Join(t.TempDir(), "rule.yaml")
+	if err := os.WriteFile(rule, []byte("name: too-warm\ndetector: limit\nabove: 30\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(bad, []byte("name: too-warm\ndetector: limit\nabove: hot\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args  []string
+		code  int
+		holds []string
+	}{
+		{[]string{"-f", rule, "--from", "1h"}, exitDone, []string{
+			"Rule too-warm, from ", "6 readings in ", "series watched: 1", "Alerts it would have raised: 1 (begun in the period: 1); really raised: 0 by this rule, 0 by others",
+			"hall/door-1  1 ", "2m0s    hall/door-1 temperature  warning   31 °C: above the limit of 30 °C",
+		}},
+		{[]string{"-f", rule, "--list", "0", "--to=-1s"}, exitDone, []string{"would have raised: 1 "}},
+		{[]string{"-f", rule, "--json"}, exitDone, []string{`"state": "done"`, `"total": 1`}},
+		{[]string{"-f", bad}, exitFailed, []string{"rule:3: above: must be a number, not text"}},
+		{[]string{"-f", rule, "--from", "yesterday"}, exitFailed, []string{"from must be a time of RFC 3339"}},
+		{[]string{"-f", filepath.Join(t.TempDir(), "none.yaml")}, exitUsage, []string{"no such file"}},
+		{nil, exitUsage, []string{"--file"}},
+	} {
+		var out, errs bytes.Buffer
+		env := environment{out: &out, err: &errs, in: strings.NewReader("")}
+		code := run(t.Context(), env, append([]string{"replay", "--server", w.url}, c.args...))
+		if code != c.code {
+			t.Errorf("%v: code %d, want %d: %s%s", c.args, code, c.code, out.String(), errs.String())
+		}
+		for _, text := range c.holds {
+			if !strings.Contains(out.String()+errs.String(), text) {
+				t.Errorf("%v: %q is not in\n%s%s", c.args, text, out.String(), errs.String())
+			}
+		}
+	}
+}
