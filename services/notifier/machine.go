@@ -40,6 +40,8 @@ type machine struct {
 	aheadChanged bool
 
 	alerts map[string]*alert
+	// firing are those of them that are not over.
+	firing map[string]*alert
 	// resolved counts the alerts that are over.
 	resolved int
 	// changed says which chunks differ from the last snapshot.
@@ -51,6 +53,10 @@ type machine struct {
 	// alertBytes is about what outAlerts takes in a commit.
 	alertBytes  int
 	outMessages []pendingMessage
+
+	// now is when the input being applied was stored, in nanoseconds since the
+	// Unix epoch: the notifier knows no other clock.
+	now int64
 }
 
 var _ lane.Machine = (*machine)(nil)
@@ -60,6 +66,9 @@ type alert struct {
 	entry policy.Entry
 	// state is as it was committed; it is replaced and never changed.
 	state *alertingv1.Alert
+	// told is when channels were told last, in nanoseconds since the Unix epoch by
+	// the machine's clock; 0 when that is not known.
+	told int64
 }
 
 type configuration struct {
@@ -69,7 +78,7 @@ type configuration struct {
 }
 
 func newMachine(observe func(policy.Decision)) *machine {
-	return &machine{observe: observe, alerts: map[string]*alert{}, outLast: map[string]int{}}
+	return &machine{observe: observe, alerts: map[string]*alert{}, firing: map[string]*alert{}, outLast: map[string]int{}}
 }
 
 // Configure puts rules and channels in force.
@@ -112,9 +121,11 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 			return 0, fmt.Errorf("anomaly of rule %q without rule, series or phase", a.GetRule())
 		}
 	}
+	m.now = in.Stored.UnixNano()
 	for _, a := range c.GetAnomalies() {
 		m.apply(a)
 	}
+	m.remind()
 	m.lookAhead(c.GetConfig())
 	return len(c.GetAnomalies()), nil
 }
@@ -156,6 +167,9 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 		return
 	}
 	next := &alert{entry: d.Entry, state: transition(id, known.state, a, d.Entry.State, r)}
+	if next.told = known.told; len(d.Tell) > 0 {
+		next.told = m.now
+	}
 	m.put(id, known, next)
 	m.record(next.state)
 	for _, ch := range d.Tell {
@@ -171,6 +185,11 @@ func (m *machine) put(id string, before, after *alert) {
 		m.resolved++
 	}
 	m.alerts[id] = after
+	if after.entry.State == policy.Firing {
+		m.firing[id] = after
+	} else {
+		delete(m.firing, id)
+	}
 	m.changed[chunkOf(id)] = true
 	if m.resolved >= maxResolved+slackResolved {
 		m.forget()
@@ -239,6 +258,34 @@ func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	return body, nil
 }
 
+// remind tells channels again of what lasts.
+func (m *machine) remind() {
+	var due []string
+	for id, a := range m.firing {
+		r := m.rules[a.state.GetRule()]
+		switch {
+		case r.Remind == 0 || len(a.entry.Told) == 0:
+		case a.told == 0:
+			a.told = m.now
+			m.changed[chunkOf(id)] = true
+		case m.now-a.told >= int64(r.Remind):
+			due = append(due, id)
+		}
+	}
+	slices.Sort(due)
+	for _, id := range due {
+		a := m.firing[id]
+		a.told = m.now
+		m.changed[chunkOf(id)] = true
+		r := m.rules[a.state.GetRule()]
+		for _, ch := range m.channels {
+			if slices.Contains(a.entry.Told, ch.Name) && r.Notifies(ch.Name) {
+				m.outMessages = append(m.outMessages, pendingMessage{channel: ch.Name, alert: a.state, reminder: true})
+			}
+		}
+	}
+}
+
 // alertID is stable for a rule and a series: 16 hexadecimal digits.
 func alertID(name string, s *derivedv1.Series) string {
 	h := fnv.New64a()
@@ -268,6 +315,7 @@ func transition(id string, before *alertingv1.Alert, a *derivedv1.Anomaly, state
 		Id: id, Rule: a.GetRule(), RuleVersion: a.GetRuleVersion(), Series: a.GetSeries(), Unit: a.GetUnit(),
 		State: alertingv1.State_STATE_FIRING, Severity: severity(a.GetSeverity(), r), Started: a.GetStart(),
 		Updated: a.GetTime(), Learned: a.GetLearned(), Evidence: a.GetEvidence(), Description: r.Description,
+		Labels: r.Labels, Runbook: r.Runbook,
 	}
 	if state == policy.Resolved {
 		next.State, next.Ended = alertingv1.State_STATE_RESOLVED, a.GetTime()
@@ -276,8 +324,8 @@ func transition(id string, before *alertingv1.Alert, a *derivedv1.Anomaly, state
 		next.Evidence = before.GetEvidence()
 	}
 	// A rule that was deleted still had a description when it fired.
-	if next.Description == "" && before.GetStarted() == next.Started {
-		next.Description = before.GetDescription()
+	if r.Name == "" && before.GetStarted() == next.Started {
+		next.Description, next.Labels, next.Runbook = before.GetDescription(), before.GetLabels(), before.GetRunbook()
 	}
 	return next
 }

@@ -374,3 +374,81 @@ func BenchmarkApply(b *testing.B) {
 		}
 	}
 }
+
+const lasting = `
+rules:
+  - name: warm
+    detector: limit
+    above: 30
+    remind: 4h
+    labels: {team: ops}
+    runbook: https://wiki.example.org/warm
+    notify: [phone]
+  - {name: cold, detector: limit, below: 0, remind: 4h, state: muted}
+channels:
+  - {name: phone, type: ntfy, url: "https://ntfy.sh/x"}
+  - {name: log, type: webhook, url: "http://127.0.0.1/x"}
+`
+
+// at applies a commit that was stored at a time.
+func at(t testing.TB, m *machine, stored time.Duration, anomalies ...*derivedv1.Anomaly) *alertingv1.Commit {
+	t.Helper()
+	in := input(t, 1, &derivedv1.Commit{Anomalies: anomalies})
+	in.Stored = time.Unix(0, int64(stored)+1)
+	if _, err := m.Apply(in); err != nil {
+		t.Fatal(err)
+	}
+	return take(t, m)
+}
+
+func TestRemindersOfWhatLasts(t *testing.T) {
+	m := newMachine(func(policy.Decision) {})
+	if err := m.Configure(1, []byte(lasting)); err != nil {
+		t.Fatal(err)
+	}
+	c := at(t, m, 0, anomaly("warm", "d1", open, 100, 110), anomaly("cold", "d1", open, 100, 110))
+	if d := cmp.Diff([]string{"phone: Warning: warm (d1)"}, told(c)); d != "" {
+		t.Fatalf("a muted rule tells nobody: %s", d)
+	}
+	body := c.GetMessages()[0].GetBody()
+	for _, want := range []string{"Rule warm (team=ops)", "What to do: https://wiki.example.org/warm"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the message lacks %q: %s", want, body)
+		}
+	}
+	if got := outgoing(key{1, 0}, c.GetMessages()[0], 0).Alerts[0]; got.Labels["team"] != "ops" || got.Runbook == "" {
+		t.Errorf("the alert for programs is %+v", got)
+	}
+	restored := newMachine(func(policy.Decision) {})
+	chunks, err := m.Snapshot(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := restored.Restore(chunks); err != nil {
+		t.Fatal(err)
+	}
+	if err := restored.Configure(1, []byte(lasting)); err != nil {
+		t.Fatal(err)
+	}
+	for name, m := range map[string]*machine{"as it ran": m, "restored": restored} {
+		if got := told(at(t, m, 4*time.Hour-1)); len(got) != 0 {
+			t.Errorf("%s: too early: %v", name, got)
+		}
+		c := at(t, m, 4*time.Hour)
+		if d := cmp.Diff([]string{"phone: Still warning: warm (d1)"}, told(c)); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+		if len(c.GetAlerts()) != 0 || !c.GetMessages()[0].GetReminder() {
+			t.Errorf("%s: %v", name, c)
+		}
+		if got := told(at(t, m, 5*time.Hour)); len(got) != 0 {
+			t.Errorf("%s: again at once: %v", name, got)
+		}
+		if got := told(at(t, m, 8*time.Hour, anomaly("warm", "d1", shut, 100, 200))); len(got) != 1 || got[0] != "phone: Resolved: warm (d1)" {
+			t.Errorf("%s: at the end: %v", name, got)
+		}
+		if got := told(at(t, m, 20*time.Hour)); len(got) != 0 {
+			t.Errorf("%s: after the end: %v", name, got)
+		}
+	}
+}

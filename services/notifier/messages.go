@@ -23,7 +23,17 @@ const (
 type pendingMessage struct {
 	channel string
 	alert   *alertingv1.Alert
+	// reminder says that the channel was told before.
+	reminder bool
 }
+
+// kind is what messages have in common that one may stand for.
+type kind struct {
+	channel        string
+	over, reminder bool
+}
+
+func (p pendingMessage) kind() kind { return kind{p.channel, p.over(), p.reminder} }
 
 func (p pendingMessage) over() bool {
 	return p.alert.GetState() == alertingv1.State_STATE_RESOLVED
@@ -32,45 +42,43 @@ func (p pendingMessage) over() bool {
 // messages words what waits, in order. Where a channel would get more than
 // maxSingle of one kind, one message takes the place of the first of them.
 func messages(waiting []pendingMessage) []*alertingv1.Message {
-	type kind struct {
-		channel string
-		over    bool
-	}
 	groups := map[kind][]*alertingv1.Alert{}
 	for _, p := range waiting {
-		k := kind{p.channel, p.over()}
+		k := p.kind()
 		groups[k] = append(groups[k], p.alert)
 	}
 	var out []*alertingv1.Message
 	for _, p := range waiting {
-		k := kind{p.channel, p.over()}
+		k := p.kind()
 		switch group := groups[k]; {
 		case group == nil:
 			// Told by the message of the group.
 		case len(group) <= maxSingle:
-			out = append(out, single(p.channel, p.alert))
+			out = append(out, single(k, p.alert))
 		default:
-			out = append(out, grouped(p.channel, group))
+			out = append(out, grouped(k, group))
 			groups[k] = nil
 		}
 	}
 	return out
 }
 
-func single(channel string, a *alertingv1.Alert) *alertingv1.Message {
+func single(k kind, a *alertingv1.Alert) *alertingv1.Message {
 	n := notice(a)
-	return &alertingv1.Message{Channel: channel, Title: n.Title(), Body: n.Body(), Alerts: []*alertingv1.Alert{withoutSamples(a)}}
+	n.Reminder = k.reminder
+	return &alertingv1.Message{Channel: k.channel, Reminder: k.reminder, Title: n.Title(), Body: n.Body(), Alerts: []*alertingv1.Alert{withoutSamples(a)}}
 }
 
-func grouped(channel string, alerts []*alertingv1.Alert) *alertingv1.Message {
+func grouped(k kind, alerts []*alertingv1.Alert) *alertingv1.Message {
 	worst := slices.SortedStableFunc(slices.Values(alerts), func(a, b *alertingv1.Alert) int {
 		return cmp.Compare(b.GetSeverity(), a.GetSeverity())
 	})
 	worst = worst[:min(len(worst), maxListed)]
-	m := &alertingv1.Message{Channel: channel}
+	m := &alertingv1.Message{Channel: k.channel, Reminder: k.reminder}
 	notices := make([]policy.Notice, len(worst))
 	for i, a := range worst {
 		notices[i] = notice(a)
+		notices[i].Reminder = k.reminder
 		m.Alerts = append(m.Alerts, withoutSamples(a))
 	}
 	m.Title, m.Body = policy.Group(notices, len(alerts))
@@ -83,7 +91,7 @@ func notice(a *alertingv1.Alert) policy.Notice {
 		Rule: a.GetRule(), Description: a.GetDescription(), Severity: ruleSeverity(a.GetSeverity()),
 		Site: a.GetSeries().GetSite(), Device: a.GetSeries().GetDevice(), Metric: a.GetSeries().GetMetric(), Unit: a.GetUnit(),
 		Started: a.GetStarted(), Ended: a.GetEnded(), Happened: a.GetUpdated(), Learned: a.GetLearned(),
-		Sentence: a.GetEvidence().GetSentence(),
+		Sentence: a.GetEvidence().GetSentence(), Labels: a.GetLabels(), Runbook: a.GetRunbook(),
 	}
 	if e := a.GetEvidence(); e != nil {
 		n.Value, n.Low, n.High = finite(&e.Value), finite(e.Low), finite(e.High)

@@ -15,7 +15,7 @@ import (
 )
 
 // snapshotFormat is the version of the chunks. It changes with any change of
-// storedAlert or of what Entry means.
+// storedAlert that makes an old one mean something else, or of what Entry means.
 const snapshotFormat = 1
 
 // alertChunks is the number of chunks that alerts are spread over, so that a
@@ -35,6 +35,8 @@ type storedAlert struct {
 	Episode int64        `json:"episode"`
 	Told    []string     `json:"told,omitempty"`
 	Ended   bool         `json:"ended,omitempty"`
+	// At is alert.told.
+	At int64 `json:"at,omitempty"`
 }
 
 // storedAhead is machine.ahead in a chunk.
@@ -70,7 +72,7 @@ func (m *machine) Snapshot(all bool) ([]lane.Chunk, error) {
 			if err != nil {
 				return nil, fmt.Errorf("encode alert %s: %w", id, err)
 			}
-			stored[j] = storedAlert{Alert: body, State: a.entry.State, Episode: a.entry.Episode, Told: a.entry.Told, Ended: a.entry.Ended}
+			stored[j] = storedAlert{Alert: body, State: a.entry.State, Episode: a.entry.Episode, Told: a.entry.Told, Ended: a.entry.Ended, At: a.told}
 		}
 		chunk, err := encode(chunkAlerts+strconv.Itoa(i), stored)
 		if err != nil {
@@ -128,11 +130,15 @@ func (m *machine) restoreAlerts(data []byte) error {
 		if len(a.GetId()) != 16 {
 			return fmt.Errorf("%q is not the id of an alert", a.GetId())
 		}
-		m.alerts[a.GetId()] = &alert{
-			state: a, entry: policy.Entry{State: s.State, Episode: s.Episode, Told: s.Told, Ended: s.Ended},
+		restored := &alert{
+			state: a, entry: policy.Entry{State: s.State, Episode: s.Episode, Told: s.Told, Ended: s.Ended}, told: s.At,
 		}
-		if s.State == policy.Resolved {
+		m.alerts[a.GetId()] = restored
+		switch s.State {
+		case policy.Resolved:
 			m.resolved++
+		case policy.Firing:
+			m.firing[a.GetId()] = restored
 		}
 	}
 	return nil

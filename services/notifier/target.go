@@ -88,6 +88,7 @@ func outgoingAlert(a *alertingv1.Alert) channel.Alert {
 		ID: a.GetId(), Rule: a.GetRule(), Description: a.GetDescription(), Status: channel.StatusFiring,
 		Severity: ruleSeverity(a.GetSeverity()), Site: a.GetSeries().GetSite(), Device: a.GetSeries().GetDevice(),
 		Metric: a.GetSeries().GetMetric(), Unit: a.GetUnit(), Sentence: e.GetSentence(),
+		Labels: a.GetLabels(), Runbook: a.GetRunbook(),
 		Started: moment(a.GetStarted()), Learned: moment(a.GetLearned()),
 	}
 	if e != nil {

@@ -180,6 +180,9 @@ type Rule struct {
 	// Notify lists the channels that are told. Nil means all channels; empty
 	// but not nil means none: the alert only shows on the dashboard.
 	Notify []string
+	// Remind is after which time the channels that were told of an alert are told
+	// again while it lasts; 0: never. By the clock of the notifier.
+	Remind time.Duration
 	// Labels go with every alert of the rule to where it is sent.
 	Labels map[string]string
 	// Runbook is an http or https URL at which people read what to do, or empty.
@@ -270,7 +273,7 @@ func glob(pattern, token string) bool {
 func (r Rule) Equal(o Rule) bool {
 	return r.SameDetection(o) && r.Description == o.Description && r.State == o.State &&
 		(r.Notify == nil) == (o.Notify == nil) && slices.Equal(r.Notify, o.Notify) &&
-		maps.Equal(r.Labels, o.Labels) && r.Runbook == o.Runbook
+		r.Remind == o.Remind && maps.Equal(r.Labels, o.Labels) && r.Runbook == o.Runbook
 }
 
 // SameDetection reports whether both rules find the same episodes with the

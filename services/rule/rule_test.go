@@ -154,6 +154,7 @@ func TestEqual(t *testing.T) {
 		"notify all":  func(r *rule.Rule) { r.Notify = nil },
 		"state":       func(r *rule.Rule) { r.State = rule.Muted },
 		"labels":      func(r *rule.Rule) { r.Labels = map[string]string{"team": "ops"} },
+		"remind":      func(r *rule.Rule) { r.Remind = time.Hour },
 		"runbook":     func(r *rule.Rule) { r.Runbook = "https://wiki.example.org" },
 	} {
 		c := tooWarm()
@@ -215,6 +216,7 @@ func TestValidate(t *testing.T) {
 		"long label":            {tooWarm(), func(r *rule.Rule) { r.Labels = map[string]string{"a": strings.Repeat("x", 201)} }, "labels: a is 201 bytes long"},
 		"label with a bell":     {tooWarm(), func(r *rule.Rule) { r.Labels = map[string]string{"a": "\a"} }, "labels: a holds control characters"},
 		"many labels":           {tooWarm(), func(r *rule.Rule) { r.Labels = manyLabels() }, "labels: lists 21, at most 20"},
+		"remind":                {tooWarm(), func(r *rule.Rule) { r.Remind = time.Second }, "remind: 1s is out of range: 1m0s"},
 		"runbook":               {tooWarm(), func(r *rule.Rule) { r.Runbook = "wiki" }, "runbook: is not a URL"},
 		"script as runbook":     {tooWarm(), func(r *rule.Rule) { r.Runbook = "javascript:alert(1)" }, "runbook: is not a URL"},
 		"runbook with password": {tooWarm(), func(r *rule.Rule) { r.Runbook = "https://a:b@example.org" }, "runbook: is not a URL"},

@@ -26,9 +26,11 @@ const (
 	// MaxWithin is the longest span in which a change is measured: a detector
 	// keeps the readings of that span.
 	MaxWithin = 24 * time.Hour
-	// MaxSpan is the longest For, Settle and Silence: readings older than that
+	// MaxSpan is the longest For, Settle, Silence and Remind: readings older than that
 	// are refused at the door.
 	MaxSpan = 7 * 24 * time.Hour
+	// MinRemind is the shortest Remind.
+	MinRemind = time.Minute
 	// MaxTags is the greatest number of tags and of labels.
 	MaxTags = 20
 	// MaxTag is the greatest length of the value of a tag or label in bytes.
@@ -91,6 +93,9 @@ func (r Rule) Problems() []*FieldError {
 		c.add("severity", fmt.Sprintf("%q is not a severity: one of info, warning, critical", r.Severity))
 	}
 	c.notify(r.Notify)
+	if r.Remind != 0 {
+		c.span("remind", r.Remind, MinRemind, MaxSpan)
+	}
 	c.tags("labels", r.Labels)
 	c.runbook(r.Runbook)
 	if !slices.Contains(States(), r.State) {

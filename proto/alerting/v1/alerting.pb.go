@@ -222,7 +222,11 @@ type Alert struct {
 	Learned  int64        `protobuf:"fixed64,11,opt,name=learned,proto3" json:"learned,omitempty"`
 	Evidence *v1.Evidence `protobuf:"bytes,12,opt,name=evidence,proto3" json:"evidence,omitempty"`
 	// The description of the rule, for people.
-	Description   string `protobuf:"bytes,13,opt,name=description,proto3" json:"description,omitempty"`
+	Description string `protobuf:"bytes,13,opt,name=description,proto3" json:"description,omitempty"`
+	// The labels of the rule.
+	Labels map[string]string `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// URL at which people read what to do; empty when the rule names none.
+	Runbook       string `protobuf:"bytes,15,opt,name=runbook,proto3" json:"runbook,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -348,6 +352,20 @@ func (x *Alert) GetDescription() string {
 	return ""
 }
 
+func (x *Alert) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Alert) GetRunbook() string {
+	if x != nil {
+		return x.Runbook
+	}
+	return ""
+}
+
 // Message is one notification for one channel.
 type Message struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -357,7 +375,9 @@ type Message struct {
 	// A few lines for people.
 	Body string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
 	// The alerts that it tells of.
-	Alerts        []*Alert `protobuf:"bytes,4,rep,name=alerts,proto3" json:"alerts,omitempty"`
+	Alerts []*Alert `protobuf:"bytes,4,rep,name=alerts,proto3" json:"alerts,omitempty"`
+	// The alerts fire still, and the channel was told before.
+	Reminder      bool `protobuf:"varint,5,opt,name=reminder,proto3" json:"reminder,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -418,6 +438,13 @@ func (x *Message) GetAlerts() []*Alert {
 		return x.Alerts
 	}
 	return nil
+}
+
+func (x *Message) GetReminder() bool {
+	if x != nil {
+		return x.Reminder
+	}
+	return false
 }
 
 // Delivery records the outcome of one message.
@@ -534,7 +561,7 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x12*\n" +
 	"\x06alerts\x18\x03 \x03(\v2\x12.alerting.v1.AlertR\x06alerts\x120\n" +
-	"\bmessages\x18\x04 \x03(\v2\x14.alerting.v1.MessageR\bmessages\"\xa2\x03\n" +
+	"\bmessages\x18\x04 \x03(\v2\x14.alerting.v1.MessageR\bmessages\"\xaf\x04\n" +
 	"\x05Alert\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12!\n" +
@@ -549,12 +576,18 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	" \x01(\x10R\aupdated\x12\x18\n" +
 	"\alearned\x18\v \x01(\x10R\alearned\x120\n" +
 	"\bevidence\x18\f \x01(\v2\x14.derived.v1.EvidenceR\bevidence\x12 \n" +
-	"\vdescription\x18\r \x01(\tR\vdescription\"y\n" +
+	"\vdescription\x18\r \x01(\tR\vdescription\x126\n" +
+	"\x06labels\x18\x0e \x03(\v2\x1e.alerting.v1.Alert.LabelsEntryR\x06labels\x12\x18\n" +
+	"\arunbook\x18\x0f \x01(\tR\arunbook\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x01\n" +
 	"\aMessage\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\tR\x04body\x12*\n" +
-	"\x06alerts\x18\x04 \x03(\v2\x12.alerting.v1.AlertR\x06alerts\"\xdf\x01\n" +
+	"\x06alerts\x18\x04 \x03(\v2\x12.alerting.v1.AlertR\x06alerts\x12\x1a\n" +
+	"\breminder\x18\x05 \x01(\bR\breminder\"\xdf\x01\n" +
 	"\bDelivery\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
 	"\achannel\x18\x02 \x01(\tR\achannel\x12.\n" +
@@ -588,7 +621,7 @@ func file_alerting_v1_alerting_proto_rawDescGZIP() []byte {
 }
 
 var file_alerting_v1_alerting_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_alerting_v1_alerting_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_alerting_v1_alerting_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_alerting_v1_alerting_proto_goTypes = []any{
 	(State)(0),              // 0: alerting.v1.State
 	(Outcome)(0),            // 1: alerting.v1.Outcome
@@ -596,28 +629,30 @@ var file_alerting_v1_alerting_proto_goTypes = []any{
 	(*Alert)(nil),           // 3: alerting.v1.Alert
 	(*Message)(nil),         // 4: alerting.v1.Message
 	(*Delivery)(nil),        // 5: alerting.v1.Delivery
-	(*v1.Position)(nil),     // 6: derived.v1.Position
-	(*v1.ConfigChange)(nil), // 7: derived.v1.ConfigChange
-	(*v1.Series)(nil),       // 8: derived.v1.Series
-	(v1.Severity)(0),        // 9: derived.v1.Severity
-	(*v1.Evidence)(nil),     // 10: derived.v1.Evidence
+	nil,                     // 6: alerting.v1.Alert.LabelsEntry
+	(*v1.Position)(nil),     // 7: derived.v1.Position
+	(*v1.ConfigChange)(nil), // 8: derived.v1.ConfigChange
+	(*v1.Series)(nil),       // 9: derived.v1.Series
+	(v1.Severity)(0),        // 10: derived.v1.Severity
+	(*v1.Evidence)(nil),     // 11: derived.v1.Evidence
 }
 var file_alerting_v1_alerting_proto_depIdxs = []int32{
-	6,  // 0: alerting.v1.Commit.input:type_name -> derived.v1.Position
-	7,  // 1: alerting.v1.Commit.config:type_name -> derived.v1.ConfigChange
+	7,  // 0: alerting.v1.Commit.input:type_name -> derived.v1.Position
+	8,  // 1: alerting.v1.Commit.config:type_name -> derived.v1.ConfigChange
 	3,  // 2: alerting.v1.Commit.alerts:type_name -> alerting.v1.Alert
 	4,  // 3: alerting.v1.Commit.messages:type_name -> alerting.v1.Message
-	8,  // 4: alerting.v1.Alert.series:type_name -> derived.v1.Series
+	9,  // 4: alerting.v1.Alert.series:type_name -> derived.v1.Series
 	0,  // 5: alerting.v1.Alert.state:type_name -> alerting.v1.State
-	9,  // 6: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
-	10, // 7: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
-	3,  // 8: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
-	1,  // 9: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 6: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
+	11, // 7: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
+	6,  // 8: alerting.v1.Alert.labels:type_name -> alerting.v1.Alert.LabelsEntry
+	3,  // 9: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
+	1,  // 10: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_alerting_v1_alerting_proto_init() }
@@ -631,7 +666,7 @@ func file_alerting_v1_alerting_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_alerting_v1_alerting_proto_rawDesc), len(file_alerting_v1_alerting_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

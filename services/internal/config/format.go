@@ -39,6 +39,7 @@ func Format(r rule.Rule) string {
 		}
 		f.line("notify", "["+strings.Join(all, ", ")+"]")
 	}
+	f.span("remind", r.Remind, 0)
 	f.words("labels", r.Labels)
 	f.text("runbook", r.Runbook, "")
 	return f.b.String()

@@ -120,7 +120,7 @@ func names(channels []Channel) []string {
 func ruleFields() []string {
 	return []string{
 		"name", "description", "match", "state", "detector", "above", "below", "hysteresis", "for", "rise", "fall",
-		"within", "settle", "false_alarms", "direction", "silence", "severity", "notify", "labels", "runbook",
+		"within", "settle", "false_alarms", "direction", "silence", "severity", "notify", "remind", "labels", "runbook",
 	}
 }
 
@@ -220,6 +220,7 @@ func (o *object) rule(channels []string, channelsKnown bool) rule.Rule {
 	o.span("within", &u.Within)
 	o.span("settle", &u.Settle)
 	o.span("silence", &u.Silence)
+	o.span("remind", &u.Remind)
 	o.notify(&u, channels, channelsKnown)
 	u = u.WithDefaults()
 	o.validate(u)

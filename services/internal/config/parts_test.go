@@ -167,7 +167,8 @@ func drawn(t *rapid.T) rule.Rule {
 			Tags: words.Draw(t, "tags"),
 		},
 		State: rapid.SampledFrom(rule.States()).Draw(t, "state"), Severity: rapid.SampledFrom(rule.Severities()).Draw(t, "severity"),
-		Silence: spans.Draw(t, "silence"), Labels: words.Draw(t, "labels"), Detector: rule.Auto,
+		Silence: spans.Draw(t, "silence"), Labels: words.Draw(t, "labels"),
+		Remind: spans.Draw(t, "remind") + time.Minute, Detector: rule.Auto,
 	}
 	switch rapid.IntRange(0, 2).Draw(t, "detector") {
 	case 0:

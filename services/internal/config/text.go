@@ -399,7 +399,7 @@ func suggestion(known string, all []string) string {
 		return fmt.Sprintf("; did you mean %q?", known)
 	case len(all) == 0:
 		return "; there are none"
-	case len(all) <= 20:
+	case len(all) <= 30:
 		return "; known are " + strings.Join(all, ", ")
 	default:
 		return ""

@@ -128,10 +128,10 @@ func TestRefused(t *testing.T) {
 			return err
 		}, "one in rules.yaml", configstore.ErrFile},
 		"a rule of the file is removed": {func() error { _, err := s.DeleteRule(ctx, "two", "api", 0); return err }, "two in rules.yaml", configstore.ErrFile},
-		"a rule of the file is muted": {func() error { _, err := s.SetState(ctx, "two", rule.Muted, "api", 0); return err }, "", configstore.ErrFile},
-		"an absent rule is removed":   {func() error { _, err := s.DeleteRule(ctx, "three", "api", 0); return err }, "three", configstore.ErrNoRule},
-		"an absent rule is muted":     {func() error { _, err := s.SetState(ctx, "three", rule.Muted, "api", 0); return err }, "three", configstore.ErrNoRule},
-		"a state that there is not":   {func() error { _, err := s.SetState(ctx, "page-made", "off", "api", 0); return err }, `"off" is not a state`, nil},
+		"a rule of the file is muted":   {func() error { _, err := s.SetState(ctx, "two", rule.Muted, "api", 0); return err }, "", configstore.ErrFile},
+		"an absent rule is removed":     {func() error { _, err := s.DeleteRule(ctx, "three", "api", 0); return err }, "three", configstore.ErrNoRule},
+		"an absent rule is muted":       {func() error { _, err := s.SetState(ctx, "three", rule.Muted, "api", 0); return err }, "three", configstore.ErrNoRule},
+		"a state that there is not":     {func() error { _, err := s.SetState(ctx, "page-made", "off", "api", 0); return err }, `"off" is not a state`, nil},
 		"an old revision": {func() error {
 			_, err := s.SaveRule(ctx, pageRule, "api", v.Revision)
 			return err

@@ -54,6 +54,9 @@ type Alert struct {
 	Score float64 `json:"score"`
 	// Sentence says why, in words.
 	Sentence string `json:"sentence,omitempty"`
+	// Labels and Runbook are those of the rule.
+	Labels  map[string]string `json:"labels,omitempty"`
+	Runbook string            `json:"runbook,omitempty"`
 	// Started and Ended bound the episode in event time; Ended is absent while
 	// it lasts. Learned is when Headwater came to know of the last change.
 	Started time.Time  `json:"started"`

@@ -2,7 +2,9 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +36,8 @@ const Late = 2 * time.Minute
 type Notice struct {
 	// Over says that the episode has ended.
 	Over bool
+	// Reminder says that it lasts still, and that people were told before.
+	Reminder bool
 	// Rule and Description are those of the rule; Description may be empty.
 	Rule, Description    string
 	Severity             rule.Severity
@@ -51,6 +55,9 @@ type Notice struct {
 	Low, High *float64
 	// Sentence says why, in words.
 	Sentence string
+	// Labels and Runbook are those of the rule; either may be empty.
+	Labels  map[string]string
+	Runbook string
 }
 
 // Title returns one line for a lock screen.
@@ -66,14 +73,17 @@ func (n Notice) headline() string {
 	if n.Over {
 		return "Resolved"
 	}
+	headline := "Warning"
 	switch n.Severity {
 	case rule.Critical:
-		return "Critical"
+		headline = "Critical"
 	case rule.Info:
-		return "Info"
-	default:
-		return "Warning"
+		headline = "Info"
 	}
+	if n.Reminder {
+		return "Still " + strings.ToLower(headline)
+	}
+	return headline
 }
 
 // Body returns a few lines that say what, where and when.
@@ -86,7 +96,10 @@ func (n Notice) Body() string {
 	if lag := time.Duration(n.Learned - n.Happened); lag >= Late {
 		lines = append(lines, fmt.Sprintf("Happened %s ago, learned now.", Span(lag)))
 	}
-	lines = append(lines, "Rule "+clean(n.Rule))
+	lines = append(lines, "Rule "+clean(n.Rule)+n.labels())
+	if n.Runbook != "" {
+		lines = append(lines, "What to do: "+clean(n.Runbook))
+	}
 	return clip(strings.Join(lines, "\n"), MaxBody)
 }
 
@@ -105,6 +118,18 @@ func Group(notices []Notice, total int) (title, body string) {
 		lines = append(lines, fmt.Sprintf("and %d more", more))
 	}
 	return clip(title, MaxTitle), clip(strings.Join(lines, "\n"), MaxBody)
+}
+
+// labels lists the labels behind the name of the rule.
+func (n Notice) labels() string {
+	if len(n.Labels) == 0 {
+		return ""
+	}
+	parts := make([]string, 0, len(n.Labels))
+	for _, name := range slices.Sorted(maps.Keys(n.Labels)) {
+		parts = append(parts, clean(name)+"="+clean(n.Labels[name]))
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
 }
 
 func (n Notice) where() string {
