@@ -14,6 +14,7 @@ import (
 
 // both rules watch every series.
 const bothRules = `
+auto: off
 rules:
   - {name: surge, detector: rate, rise: 30, within: 5m}
   - {name: hot, detector: limit, above: 300, hysteresis: 1, for: 2m}

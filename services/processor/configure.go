@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
 
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/config"
@@ -39,6 +40,22 @@ type activeRule struct {
 	detector detect.Detector
 	// index is its place among the rules that are evaluated.
 	index int
+	// thinned says that its detector gets the readings of fast series as means.
+	thinned bool
+}
+
+// watch appends to out the rules that watch a series, in their order. The
+// built-in rule leaves series alone that another one of its kind watches.
+func (c *configuration) watch(d deviceKey, metric string, tags map[string]string, out []*activeRule) []*activeRule {
+	unusual := false
+	for _, r := range c.rules {
+		if r.rule.Origin == rule.BuiltIn && unusual || !r.rule.Matches(d.site, d.name, metric, tags) {
+			continue
+		}
+		unusual = unusual || r.rule.Detector == rule.Auto
+		out = append(out, r)
+	}
+	return out
 }
 
 // Configure puts the configuration, a text for config.Parse, in force. A rule
@@ -98,20 +115,18 @@ func (m *Machine) setWindows(c *config.Config) {
 
 // exchange gives the series the rules in force.
 func (m *Machine) exchange(s *series, tags map[string]string, kept map[*activeRule]*activeRule) {
+	watching := m.config.watch(s.device.deviceKey, s.metric, tags, nil)
 	known := make(map[*activeRule]detect.State, len(s.slots))
 	for _, sl := range s.slots {
-		// A rule that is as before may have lost the series with a tag.
-		if r := kept[sl.rule]; r != nil && r.rule.Matches(s.device.site, s.device.name, s.metric, tags) {
+		// A rule that is as before may have lost the series with a tag, or to another.
+		if r := kept[sl.rule]; r != nil && slices.Contains(watching, r) {
 			known[r] = sl.state
 			continue
 		}
 		m.stop(s, sl, "the rule was changed or removed")
 	}
 	s.slots = nil
-	for _, r := range m.config.rules {
-		if !r.rule.Matches(s.device.site, s.device.name, s.metric, tags) {
-			continue
-		}
+	for _, r := range watching {
 		state := known[r]
 		if state == nil {
 			state = r.detector.Start()
@@ -148,7 +163,10 @@ func activate(declared []rule.Rule) ([]*activeRule, error) {
 		if err != nil {
 			return nil, fmt.Errorf("rule %s: %w", r.Name, err)
 		}
-		rules = append(rules, &activeRule{rule: r, severity: severities[r.Severity], detector: d, index: len(rules)})
+		rules = append(rules, &activeRule{
+			rule: r, severity: severities[r.Severity], detector: d, index: len(rules),
+			thinned: r.Detector.Learns() && r.Detector != rule.Silence,
+		})
 	}
 	return rules, nil
 }

@@ -206,12 +206,25 @@ func (m *Machine) intern(unit string) string {
 
 // score has the detectors of a series judge a reading that is in order.
 func (m *Machine) score(s *series, r detect.Sample) {
+	before := s.last
 	s.last, s.lag = r.Time, max(0, m.clock-r.Time)
+	mean, meanDue, whole := s.thin.add(r, before)
 	for i := range s.slots {
-		m.verdicts = s.slots[i].state.Observe(r, s.unit, m.verdicts[:0])
-		m.tellVerdicts(s, s.slots[i].rule)
+		thinned := s.slots[i].rule.thinned
+		if thinned && meanDue {
+			m.observe(s, i, mean)
+		}
+		if !thinned || whole {
+			m.observe(s, i, r)
+		}
 		s.plan(i)
 	}
+}
+
+// observe has one detector of a series judge a reading, or a mean of some.
+func (m *Machine) observe(s *series, i int, r detect.Sample) {
+	m.verdicts = s.slots[i].state.Observe(r, s.unit, m.verdicts[:0])
+	m.tellVerdicts(s, s.slots[i].rule)
 }
 
 // progress says how far time has come for the device.
@@ -276,8 +289,9 @@ func (m *Machine) wake(d *device) {
 		m.tellSummaries(s)
 		// A device whose clock is ahead has readings after the lane's clock.
 		now := max(s.last, m.clock-s.lag)
+		m.settle(s, now)
 		for i := range s.slots {
-			m.verdicts = s.slots[i].state.Tick(now, s.unit, m.verdicts[:0])
+			m.verdicts = s.slots[i].state.Tick(s.heard(i, now), s.unit, m.verdicts[:0])
 			m.tellVerdicts(s, s.slots[i].rule)
 		}
 	}

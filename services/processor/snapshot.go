@@ -12,7 +12,7 @@ import (
 
 // Format is the version of the chunks. It changes with any change of what
 // Snapshot, a window or a detector writes.
-const Format = 1
+const Format = 2
 
 // Names of the chunks. Those of devices are a prefix and a number.
 const (
@@ -80,7 +80,7 @@ func (m *Machine) appendDevices(b []byte, devices []*device) []byte {
 
 func (m *Machine) appendSeries(b []byte, s *series) []byte {
 	b = pack.String(pack.String(b, s.metric), s.unit)
-	b = pack.Int(pack.Int(b, s.last), s.lag)
+	b = s.thin.append(pack.Int(pack.Int(b, s.last), s.lag))
 	b = s.window.Append(b, &m.spec, m.progress(s.device))
 	b = pack.Uint(b, uint64(len(s.slots)))
 	for _, sl := range s.slots {
@@ -177,7 +177,7 @@ func (m *Machine) readDevice(r *pack.Reader) {
 }
 
 func (m *Machine) readSeries(r *pack.Reader) *series {
-	s := &series{metric: r.String(), unit: m.intern(r.String()), last: r.Int(), lag: r.Int(), window: window.Read(r)}
+	s := &series{metric: r.String(), unit: m.intern(r.String()), last: r.Int(), lag: r.Int(), thin: readThin(r), window: window.Read(r)}
 	for range r.Count() {
 		index := r.Uint()
 		if index >= uint64(len(m.config.rules)) {

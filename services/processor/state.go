@@ -65,6 +65,8 @@ type series struct {
 	// of the lane's clock.
 	lag   int64
 	slots []slot
+	// thin gathers the readings of a fast series for the detectors that learn.
+	thin thin
 }
 
 // slot is one rule that watches a series.
@@ -180,11 +182,8 @@ func (m *Machine) admit(key deviceKey, metric string) *series {
 	s := &series{metric: strings.Clone(metric), window: window.New(), last: past}
 	m.addSeries(d, s)
 	d.chunk.changed = true
-	tags := m.config.tags(d.deviceKey)
-	for _, r := range m.config.rules {
-		if r.rule.Matches(d.site, d.name, s.metric, tags) {
-			s.slots = append(s.slots, slot{rule: r, state: r.detector.Start()})
-		}
+	for _, r := range m.config.watch(d.deviceKey, s.metric, m.config.tags(d.deviceKey), nil) {
+		s.slots = append(s.slots, slot{rule: r, state: r.detector.Start()})
 	}
 	m.metrics.series(m.lane, m.seriesCount)
 	return s

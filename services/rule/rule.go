@@ -103,6 +103,8 @@ const (
 	FromFile Origin = "file"
 	// FromPage is a rule made on the page or by the API.
 	FromPage Origin = "page"
+	// BuiltIn is the rule that is there without anybody declaring it.
+	BuiltIn Origin = "built-in"
 )
 
 // Match selects series by globs as path.Match reads them: `*` is any run of
@@ -187,6 +189,20 @@ type Rule struct {
 	Labels map[string]string
 	// Runbook is an http or https URL at which people read what to do, or empty.
 	Runbook string
+}
+
+// UnusualName is the name of the built-in rule. A rule that is declared with that
+// name takes its place.
+const UnusualName = "unusual"
+
+// Unusual returns the built-in rule: it has every numeric series watched for what
+// is unusual, and tells nobody. It watches no series that another rule with
+// detector auto watches.
+func Unusual() Rule {
+	return Rule{
+		Name: UnusualName, Description: "It is not as usual.", Origin: BuiltIn,
+		Detector: Auto, Severity: Info, Notify: []string{},
+	}.WithDefaults()
 }
 
 // Defaults of the fields that have one.

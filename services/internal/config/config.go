@@ -50,7 +50,8 @@ func Windows() []time.Duration { return []time.Duration{10 * time.Second, time.M
 // Parse and may be read by several goroutines.
 type Config struct {
 	// Rules are those of the file, then those made on the page, each in the order
-	// of the text; their names are unique and their defaults filled in.
+	// of the text, then the built-in one unless the text says otherwise; their names
+	// are unique and their defaults filled in.
 	Rules []rule.Rule
 	// Devices give tags to devices, in the order of the text.
 	Devices []Devices

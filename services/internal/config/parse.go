@@ -33,6 +33,9 @@ func Parse(name string, text []byte) (*Config, error) {
 	if err := r.problems(); err != nil {
 		return nil, err
 	}
+	if _, declared := c.Rule(rule.UnusualName); r.auto && !declared {
+		c.Rules = append(c.Rules, rule.Unusual())
+	}
 	return c, nil
 }
 
@@ -73,7 +76,7 @@ func (r *reader) config(text []byte) *Config {
 	if root == nil {
 		return nil
 	}
-	top := r.object(value{node: root, line: line(root)}, "rules", "devices", "channels", "windows", "lateness")
+	top := r.object(value{node: root, line: line(root)}, "rules", "auto", "devices", "channels", "windows", "lateness")
 	if top == nil {
 		return nil
 	}
@@ -83,6 +86,8 @@ func (r *reader) config(text []byte) *Config {
 	r.channelsKnown = !top.failed["channels"]
 	c.Devices = top.devices()
 	c.Rules = top.rules(c.Channels)
+	r.auto = true
+	top.toggle("auto", &r.auto)
 	top.windows(&c.Windows)
 	top.duration("lateness", &c.Lateness)
 	if c.Lateness < 0 || c.Lateness > MaxLateness {

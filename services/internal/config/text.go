@@ -35,6 +35,8 @@ type reader struct {
 	origin rule.Origin
 	// lines says where the rule of a name is.
 	lines map[string]int
+	// auto says that the built-in rule is wanted.
+	auto bool
 	// channelsKnown says that the list of channels could be read.
 	channelsKnown bool
 	found         []*Problem
@@ -267,6 +269,26 @@ func (o *object) bool(field string, into *bool) {
 		return
 	}
 	o.fail(field, "must be true or false, not %s", kind(v.node))
+}
+
+// toggle reads on or off, which YAML 1.2 takes for texts.
+func (o *object) toggle(field string, into *bool) {
+	v, ok := o.fields[field]
+	if !ok {
+		return
+	}
+	switch n := v.node.(type) {
+	case *ast.BoolNode:
+		*into = n.Value
+	case *ast.StringNode:
+		if n.Value != "on" && n.Value != "off" {
+			o.fail(field, "%q is neither on nor off", clip(n.Value))
+			return
+		}
+		*into = n.Value == "on"
+	default:
+		o.fail(field, "must be on or off, not %s", kind(v.node))
+	}
 }
 
 func (o *object) number(field string) *float64 {

@@ -47,6 +47,8 @@ var (
 	ErrConflict = errors.New("the configuration was changed meanwhile")
 	// ErrFile is returned for a change of a rule that a file declares.
 	ErrFile = errors.New("the rule is declared in a file and is changed there")
+	// ErrBuiltIn is returned for the removal of the rule that nobody declared.
+	ErrBuiltIn = errors.New("the rule is built in: make it a draft, or write `auto: off` into the file")
 	// ErrNoRule is returned for a rule that is not there.
 	ErrNoRule = errors.New("there is no rule of that name")
 	// ErrNoVersion is returned for a version that is not kept, or never was.
@@ -91,7 +93,8 @@ type Rule struct {
 	ReadOnly bool
 }
 
-// Rules returns the rules of the version, those of the file first.
+// Rules returns the rules of the version, those of the file first, the built-in
+// one last.
 func (v Version) Rules() ([]Rule, error) {
 	c, err := v.Config()
 	if err != nil {
@@ -271,11 +274,15 @@ func (s *Store) SaveRule(ctx context.Context, text, author string, expected uint
 }
 
 // DeleteRule removes a rule. Expected is as for SaveRule. Errors: ErrNoRule,
-// ErrFile, ErrConflict.
+// ErrFile, ErrBuiltIn, ErrConflict.
 func (s *Store) DeleteRule(ctx context.Context, name, author string, expected uint64) (Version, error) {
 	v, _, err := s.change(ctx, expected, func(v *Version) (config.Parts, error) {
-		if _, err := v.editable(name); err != nil {
+		r, err := v.editable(name)
+		if err != nil {
 			return config.Parts{}, err
+		}
+		if r.Origin == rule.BuiltIn {
+			return config.Parts{}, ErrBuiltIn
 		}
 		p, _, err := v.Parts.Without(name)
 		return p.By(author), err

@@ -129,6 +129,7 @@ func TestRefused(t *testing.T) {
 		}, "one in rules.yaml", configstore.ErrFile},
 		"a rule of the file is removed": {func() error { _, err := s.DeleteRule(ctx, "two", "api", 0); return err }, "two in rules.yaml", configstore.ErrFile},
 		"a rule of the file is muted":   {func() error { _, err := s.SetState(ctx, "two", rule.Muted, "api", 0); return err }, "", configstore.ErrFile},
+		"the built-in rule is removed":  {func() error { _, err := s.DeleteRule(ctx, "unusual", "api", 0); return err }, "auto: off", configstore.ErrBuiltIn},
 		"an absent rule is removed":     {func() error { _, err := s.DeleteRule(ctx, "three", "api", 0); return err }, "three", configstore.ErrNoRule},
 		"an absent rule is muted":       {func() error { _, err := s.SetState(ctx, "three", rule.Muted, "api", 0); return err }, "three", configstore.ErrNoRule},
 		"a state that there is not":     {func() error { _, err := s.SetState(ctx, "page-made", "off", "api", 0); return err }, `"off" is not a state`, nil},
@@ -202,6 +203,18 @@ func TestWithoutAFile(t *testing.T) {
 	}
 	if r := named(t, s, "too-warm"); r != nil {
 		t.Errorf("the removed rule is %+v", r)
+	}
+	if _, err := s.SetState(ctx, rule.UnusualName, rule.Draft, "page:jo", 0); err != nil {
+		t.Fatal(err)
+	}
+	if r := named(t, s, rule.UnusualName); r == nil || r.State != rule.Draft || r.Origin != rule.FromPage || r.Notify == nil {
+		t.Errorf("the built-in rule that was turned off is %+v", r)
+	}
+	if _, err := s.DeleteRule(ctx, rule.UnusualName, "page:jo", 0); err != nil {
+		t.Error(err)
+	}
+	if r := named(t, s, rule.UnusualName); r == nil || r.Origin != rule.BuiltIn {
+		t.Errorf("the built-in rule is %+v", r)
 	}
 	// A file that was in charge and is no more.
 	putFile(t, s, "rules:\n  - {name: filed, detector: limit, above: 1}\n")
