@@ -24,6 +24,7 @@ const fileRules = `rules:
     above: 30
 channels:
   - {name: phone, type: ntfy, url: "https://ntfy.example.org/secret-topic"}
+auto: off
 `
 
 // store is the store of the configuration beside the dashboard.

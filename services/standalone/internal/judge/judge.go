@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/services/internal/influx"
+	"headwater/services/rule"
 	"headwater/services/standalone/internal/load"
 	"headwater/services/standalone/internal/oracle"
 	"headwater/streams"
@@ -253,7 +254,9 @@ func (j *Judge) read(ctx context.Context, stream, filter string, take func(jetst
 // readTimeout bounds how long one stream may take to be read.
 const readTimeout = 30 * time.Second
 
-// Alerts compares the alerts with the episodes of the scripted devices.
+// Alerts compares the alerts with the episodes of the scripted devices. Those of
+// the built-in rule are left out: what it learns cannot be said beforehand. That
+// it finds the same whatever fails is for the simulation of the processors.
 func (j *Judge) Alerts(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -268,6 +271,9 @@ func (j *Judge) Alerts(ctx context.Context) ([]string, error) {
 			return err
 		}
 		for _, a := range commit.GetAlerts() {
+			if a.GetRule() == rule.UnusualName {
+				continue
+			}
 			ends[start{a.GetRule(), a.GetSeries().GetDevice(), a.GetStarted()}] = a.GetEnded()
 		}
 		return nil
