@@ -45,6 +45,13 @@ type cli struct {
 		Redrive redriveCmd `cmd:"" help:"Process dead letters again, once their cause is mended."`
 		Purge   purgeCmd   `cmd:"" help:"Remove dead letters for ever."`
 	} `cmd:"" name:"deadletters" help:"What could not be processed."`
+	Rules struct {
+		Ls    rulesLsCmd    `cmd:"" help:"List the rules, with what they match and what fires."`
+		Show  rulesShowCmd  `cmd:"" help:"Show one rule with its YAML."`
+		Apply rulesApplyCmd `cmd:"" help:"Put the rule of a file in force, new or changed."`
+		State rulesStateCmd `cmd:"" help:"Enable or mute a rule, or make it a draft."`
+		Rm    rulesRmCmd    `cmd:"" help:"Delete rules."`
+	} `cmd:"" help:"What is watched, and whom to tell."`
 	Replay  replayCmd  `cmd:"" help:"Show what alerts a rule would have raised, on what is stored, without putting it in force."`
 	Detect  detectCmd  `cmd:"" help:"Score CSV files of your own with a detector, as if they came in now."`
 	Quality qualityCmd `cmd:"" help:"Score the detectors on folders of labelled series."`
@@ -65,7 +72,7 @@ func run(ctx context.Context, env environment, args []string) int {
 	exited, code := false, exitDone
 	parser, err := kong.New(&flags,
 		kong.Name("headwater"), kong.Description("Looks after a running Headwater."),
-		kong.Vars{"version": process.Version()}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"version": process.Version(), "user": userName()}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(env.out, env.err), kong.Exit(func(c int) { exited, code = true, c }))
 	if err != nil {
 		return env.fail(exitUsage, err)

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"headwater/services/internal/config"
+	"headwater/web/view"
+)
+
+// maxRuleText bounds what is read of a file with a rule; the API takes no more.
+const maxRuleText = 64 << 10
+
+// signed says who changes something.
+type signed struct {
+	By string `help:"Your name, for the list of versions." default:"${user}" placeholder:"NAME"`
+}
+
+// userName is the name of who runs the command, for the list of versions.
+func userName() string {
+	u, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return u.Username
+}
+
+// rules asks the API for rules.
+func (c *client) rules(ctx context.Context, method string, path []string, query url.Values, body []byte, into any) error {
+	at := c.base.JoinPath(append([]string{"api", "v1", "rules"}, path...)...)
+	at.RawQuery = query.Encode()
+	return c.send(ctx, method, at, body, into)
+}
+
+func (s *session) rule(name string) (r view.Rule, err error) {
+	return r, s.client.rules(s.ctx, http.MethodGet, []string{name}, nil, nil, &r)
+}
+
+// seenRule makes the query of a change of a rule as it is now.
+func (s *session) seenRule(name, by string) (url.Values, view.Rule, error) {
+	r, err := s.rule(name)
+	return url.Values{"revision": {strconv.FormatUint(r.Revision, 10)}, "by": {by}}, r, err
+}
+
+type rulesLsCmd struct {
+	Text string `arg:"" optional:"" help:"Only rules whose name, words or labels hold this text."`
+	JSON bool   `name:"json" help:"Write JSON."`
+}
+
+// Run lists the rules.
+func (c *rulesLsCmd) Run(s *session) error {
+	var rules view.Rules
+	if err := s.client.rules(s.ctx, http.MethodGet, nil, url.Values{"q": {c.Text}}, nil, &rules); err != nil {
+		return err
+	}
+	if c.JSON {
+		return s.json(rules)
+	}
+	if len(rules.Items) == 0 {
+		_, err := fmt.Fprintf(s.out, "None of %d rules.\n", rules.Total)
+		return err
+	}
+	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tSTATE\tSEVERITY\tSERIES\tFIRING\tOF\tCHANGED\tBY\tWHAT")
+	for _, r := range rules.Items {
+		what := r.Sentence
+		if r.Problem != "" {
+			what = "BROKEN: " + r.Problem
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", r.Name, r.State, r.Severity, r.Series, r.Firing, r.Origin, when(r.Changed), clip(safe(r.Author), 24), clip(safe(what), 100))
+	}
+	return w.Flush()
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.DateTime)
+}
+
+type rulesShowCmd struct {
+	Name string `arg:"" help:"Name of the rule."`
+	JSON bool   `name:"json" xor:"form" help:"Write JSON."`
+	YAML bool   `name:"yaml" xor:"form" help:"Write the YAML alone, as apply takes it."`
+}
+
+// Run shows one rule.
+func (c *rulesShowCmd) Run(s *session) error {
+	r, err := s.rule(c.Name)
+	switch {
+	case err != nil:
+		return err
+	case c.JSON:
+		return s.json(r)
+	case c.YAML:
+		_, err := io.WriteString(s.out, r.YAML)
+		return err
+	}
+	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s:\t%s\n", name, safe(value))
+		}
+	}
+	row("Rule", r.Name)
+	row("What", r.Sentence)
+	row("State", string(r.State))
+	row("Broken", r.Problem)
+	row("Matches", strconv.Itoa(r.Series)+" series, "+strconv.Itoa(r.Firing)+" firing")
+	row("Changed", when(r.Changed)+" by "+r.Author)
+	row("Of a file", r.Where)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(s.out)
+	for line := range strings.Lines(r.YAML) {
+		fmt.Fprintln(s.out, safe(strings.TrimRight(line, "\r\n")))
+	}
+	return nil
+}
+
+type rulesApplyCmd struct {
+	File   string `short:"f" help:"File with one rule in YAML; - reads the standard input." placeholder:"FILE" required:""`
+	Check  bool   `help:"Only say what is wrong with it."`
+	signed `embed:""`
+}
+
+// Run puts the rule of a file in force.
+func (c *rulesApplyCmd) Run(s *session) error {
+	name, text, err := c.read(s)
+	if err != nil {
+		return err
+	}
+	var rules view.Rules
+	if err := s.client.rules(s.ctx, http.MethodGet, nil, nil, nil, &rules); err != nil {
+		return err
+	}
+	channels := make([]config.Channel, len(rules.Channels))
+	for i, ch := range rules.Channels {
+		channels[i].Name = ch.Name
+	}
+	r, err := config.ParseRule(name, text, channels)
+	if err != nil {
+		for _, p := range config.Problems(err) {
+			fmt.Fprintln(s.err, safe(p.Error()))
+		}
+		return errors.New("the rule was not saved")
+	}
+	query, was := url.Values{"revision": {"0"}, "by": {c.By}}, view.Rule{}
+	for _, have := range rules.Items {
+		if have.Name == r.Name {
+			was = have
+			query.Set("revision", strconv.FormatUint(have.Revision, 10))
+		}
+	}
+	switch {
+	case c.Check:
+		_, err := fmt.Fprintf(s.out, "%s is right.\n", r.Name)
+		return err
+	case was.YAML == string(text):
+		_, err := fmt.Fprintf(s.out, "%s is in force already.\n", r.Name)
+		return err
+	}
+	var saved view.Rule
+	if err := s.client.rules(s.ctx, http.MethodPut, []string{r.Name}, query, text, &saved); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, "%s is in force (%s), matching %d series. %s\n", saved.Name, saved.State, saved.Series, safe(saved.Sentence))
+	return err
+}
+
+// read returns the text of the rule and what to call it in messages.
+func (c *rulesApplyCmd) read(s *session) (name string, text []byte, err error) {
+	in := s.in
+	name = "standard input"
+	if c.File != "-" {
+		file, err := os.Open(c.File)
+		if err != nil {
+			return "", nil, err
+		}
+		defer file.Close()
+		in, name = file, c.File
+	}
+	text, err = io.ReadAll(io.LimitReader(in, maxRuleText+1))
+	if err == nil && len(text) > maxRuleText {
+		err = fmt.Errorf("it has more than %d bytes", maxRuleText)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return name, text, nil
+}
+
+type rulesStateCmd struct {
+	Name   string `arg:"" help:"Name of the rule."`
+	State  string `arg:"" enum:"enabled,muted,draft" help:"enabled finds and tells; muted finds and shows, and tells nobody; draft does nothing."`
+	signed `embed:""`
+}
+
+// Run changes the state of a rule.
+func (c *rulesStateCmd) Run(s *session) error {
+	query, _, err := s.seenRule(c.Name, c.By)
+	if err != nil {
+		return err
+	}
+	query.Set("state", c.State)
+	var r view.Rule
+	if err := s.client.rules(s.ctx, http.MethodPost, []string{c.Name, "state"}, query, nil, &r); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, "%s is %s\n", r.Name, r.State)
+	return err
+}
+
+type rulesRmCmd struct {
+	Names  []string `arg:"" name:"name" help:"Names of the rules."`
+	Yes    bool     `short:"y" help:"Do not ask whether it is really meant."`
+	signed `embed:""`
+}
+
+// Run deletes rules, when it is confirmed.
+func (c *rulesRmCmd) Run(s *session) error {
+	var errs []error
+	for _, name := range c.Names {
+		errs = append(errs, c.remove(s, name))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *rulesRmCmd) remove(s *session, name string) error {
+	query, r, err := s.seenRule(name, c.By)
+	if err != nil {
+		return fmt.Errorf("%s: %w", safe(name), err)
+	}
+	if !c.Yes {
+		if err := s.confirm(fmt.Sprintf("Delete %s, of which %d alerts fire? Its versions can be restored on the page.", r.Name, r.Firing)); err != nil {
+			return err
+		}
+	}
+	if err := s.client.rules(s.ctx, http.MethodDelete, []string{name}, query, nil, nil); err != nil {
+		return fmt.Errorf("%s: %w", safe(name), err)
+	}
+	_, err = fmt.Fprintf(s.out, "%s deleted\n", r.Name)
+	return err
+}
