@@ -183,6 +183,40 @@ func (f EditorFacts) elsewhere() []RuleProblem {
 	return out
 }
 
+// focused says whether a field is the first that has a problem.
+func (f EditorFacts) focused(field string) bool {
+	for _, g := range RuleFields {
+		if g.Takes(f.value("detector")) && f.problem(g.Name) != "" {
+			return g.Name == field
+		}
+	}
+	return false
+}
+
+// stillToSay are the problems of a draft that nobody has judged yet, with the
+// label of their field.
+func (f EditorFacts) stillToSay() []string {
+	var out []string
+	for _, p := range f.Check.Problems {
+		name, _, _ := strings.Cut(p.Field, "[")
+		at := problemAt(p)
+		if label := ruleField(name).Label; p.Field != "" && !f.draft().AsYAML {
+			at = plain(label)
+		}
+		if len(out) == maxStillToSay {
+			return append(out, plural(len(f.Check.Problems)-len(out), "more", "more"))
+		}
+		if at != "" {
+			at += ": "
+		}
+		out = append(out, at+plain(p.Text))
+	}
+	return out
+}
+
+// maxStillToSay bounds the problems that the preview lists.
+const maxStillToSay = 6
+
 // notifies says whether the channel is ticked.
 func (f EditorFacts) notifies(channel string) bool {
 	return slices.Contains(strings.Split(f.value("channels"), "\n"), channel)
