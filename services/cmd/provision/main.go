@@ -19,7 +19,7 @@ type config struct {
 	Durability streams.Durability `help:"What an acknowledged reading survives: replicated keeps three copies of each stream, on a cluster; with power-safe and fast there is one, which nats-server's sync_interval keeps safe." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
 	Lanes      int                `help:"Number of lanes, for good; 0 keeps it, or takes 8, and 32 when replicated." default:"0" env:"HEADWATER_LANES"`
 	MaxBytes   int64              `help:"What all streams together may take on the disk, in bytes." default:"8589934592" env:"HEADWATER_MAX_BYTES"`
-	Once       bool               `help:"Make the streams and exit."`
+	Once       bool               `help:"Make the streams and exit." env:"HEADWATER_ONCE"`
 }
 
 func main() {

@@ -20,10 +20,6 @@ import (
 func TestStack(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	bin := t.TempDir()
-	if err := stack.Build(ctx, bin); err != nil {
-		t.Fatal(err)
-	}
 	s, err := stack.New(stack.Config{
 		Bin: bin, Dir: t.TempDir(), Sync: natsd.SyncSecond, Nodes: map[string]int{stack.Writer: 2},
 		Rules: "windows: [10s]\n",
