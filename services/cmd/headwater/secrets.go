@@ -42,7 +42,8 @@ func (c *secretsCmd) Run(s *session) error {
 		}
 		fmt.Fprintf(&environment, "HEADWATER_NATS_PASSWORD_%s=%s\n", strings.ToUpper(user), password)
 	}
-	for _, name := range []string{"influx-token", "influx-password"} {
+	// The servers of a cluster log in to each other with that of routes.
+	for _, name := range []string{"influx-token", "influx-password", "routes"} {
 		if _, err := keep(name, func() (string, error) { return rand.Text(), nil }); err != nil {
 			return err
 		}

@@ -37,6 +37,9 @@ func TestSecretsFitTheConfigurationOfNATS(t *testing.T) {
 			t.Errorf("the environment lacks %s", natsd.EnvPassword(user))
 		}
 	}
+	if read("routes") == "" {
+		t.Error("there is no password for the routes of a cluster")
+	}
 	if !strings.Contains(environment, natsd.EnvIssuer+"=A") || !strings.HasPrefix(read("issuer-seed"), "SA") {
 		t.Error("there is no pair of keys for log-ins")
 	}
