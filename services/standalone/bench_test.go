@@ -39,7 +39,7 @@ func BenchmarkPath(b *testing.B) {
 			for b.Loop() {
 				run++
 				load := load{
-					address: at.MQTT, connections: 50, window: 20, qos: bench.qos, devices: 1000,
+					addresses: []string{at.MQTT}, connections: 50, window: 20, qos: bench.qos, devices: 1000,
 					from: time.Now().Add(-time.Duration(run) * time.Hour).Truncate(time.Hour),
 				}
 				begin := time.Now()

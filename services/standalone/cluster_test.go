@@ -69,9 +69,51 @@ func TestReplicatedLosesNothing(t *testing.T) {
 	load.check(t, influx.URL())
 }
 
+// BenchmarkReplicated measures readings from the first publish over MQTT with
+// QoS 1 until the last one is in InfluxDB, on a cluster whose three servers, each
+// with sync_interval always, share the disk and the processors of this machine.
+func BenchmarkReplicated(b *testing.B) {
+	const readings = 15_000
+	cluster := streamtest.RunCluster(b, natsd.SyncAlways)
+	cluster.Ensure(b)
+	influx, err := influxd.Start(influxd.Config{Dir: b.TempDir(), Addr: "127.0.0.1:0"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := influx.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
+	stop := startServices(b, cluster, influx.URL())
+	defer stop()
+	servers := cluster.MQTT()
+	for i, address := range servers {
+		// The first device of each server waits for what is made for it.
+		streamtest.Eventually(b, time.Minute, "a device is connected to each server", func() bool {
+			client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + address).SetClientID(fmt.Sprintf("first-%d", i)))
+			defer client.Disconnect(0)
+			token := client.Connect()
+			return token.WaitTimeout(10*time.Second) && token.Error() == nil
+		})
+	}
+	run := 0
+	for b.Loop() {
+		run++
+		from := time.Now().Add(-time.Duration(run) * time.Hour).Truncate(time.Hour)
+		begin := time.Now()
+		load{addresses: servers[:], connections: 60, window: 20, qos: 1, devices: 1000, from: from}.run(b, readings)
+		sent := time.Since(begin)
+		awaitPoints(b, influx.URL(), from, readings, true)
+		b.ReportMetric(readings/sent.Seconds(), "published/s")
+		b.ReportMetric(readings/time.Since(begin).Seconds(), "stored/s")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
 // startServices runs two bridges, of which one stands by, a processor and a
 // writer, each as the user that it is on a cluster; stop drains them.
-func startServices(t *testing.T, cluster *streamtest.Cluster, influxURL string) (stop func()) {
+func startServices(t testing.TB, cluster *streamtest.Cluster, influxURL string) (stop func()) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(logWriter(t), nil))
 	js := func(user natsd.User) jetstream.JetStream {
@@ -102,7 +144,7 @@ func startServices(t *testing.T, cluster *streamtest.Cluster, influxURL string) 
 	return runAll(t, all)
 }
 
-func newBridge(t *testing.T, cluster *streamtest.Cluster, js func(natsd.User) jetstream.JetStream, log *slog.Logger) (service, error) {
+func newBridge(t testing.TB, cluster *streamtest.Cluster, js func(natsd.User) jetstream.JetStream, log *slog.Logger) (service, error) {
 	t.Helper()
 	seed, err := cluster.IssuerSeed()
 	if err != nil {
@@ -115,7 +157,7 @@ func newBridge(t *testing.T, cluster *streamtest.Cluster, js func(natsd.User) je
 }
 
 // runAll runs services and returns when all are ready.
-func runAll(t *testing.T, all []func() (service, error)) (stop func()) {
+func runAll(t testing.TB, all []func() (service, error)) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	running, ctx := errgroup.WithContext(ctx)

@@ -16,7 +16,8 @@ import (
 // speaks MQTT by the packets of the Paho client, without its goroutines for each
 // message, so that little of the machine goes into making the load.
 type load struct {
-	address     string
+	// addresses are those of the servers; each connection goes to the next one.
+	addresses   []string
 	connections int
 	// window is how many readings of a connection may wait for their
 	// acknowledgement.
@@ -49,7 +50,7 @@ func (l load) run(tb testing.TB, n int) {
 
 // connection publishes the readings c, c + connections, c + 2 connections...
 func (l load) connection(c, n int) error {
-	conn, err := net.Dial("tcp", l.address)
+	conn, err := net.Dial("tcp", l.addresses[c%len(l.addresses)])
 	if err != nil {
 		return err
 	}

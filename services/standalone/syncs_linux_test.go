@@ -206,7 +206,7 @@ const syncDevices = 1000
 // sendMQTT publishes single readings with QoS 1 from 50 connections.
 func sendMQTT(b *testing.B, at Addresses, from time.Time, n int) {
 	b.Helper()
-	load{address: at.MQTT, connections: 50, window: 20, qos: 1, devices: syncDevices, from: from}.run(b, n)
+	load{addresses: []string{at.MQTT}, connections: 50, window: 20, qos: 1, devices: syncDevices, from: from}.run(b, n)
 }
 
 // sendHTTP posts readings in batches of 100, each sender the next one when the
