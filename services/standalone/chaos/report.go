@@ -20,8 +20,9 @@ const maxShown = 40
 func (r *run) report(wrong []string) {
 	issued, acked := r.book.Totals()
 	r.mu.Lock()
-	verdict, again, calls := r.judge.Verdict, r.again, len(r.calls)
+	again := r.again
 	r.mu.Unlock()
+	verdict, calls := r.judge.Verdict, len(r.calls.List())
 	r.say("\n%-13s %6s %7s %7s   takeover p50, max (n)", "", "killed", "paused", "left")
 	for _, p := range programs {
 		took := ""

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +19,6 @@ import (
 
 	"headwater/services/internal/influx"
 	"headwater/services/internal/process"
-	"headwater/services/notifier/channel"
 	"headwater/services/standalone/internal/judge"
 	"headwater/services/standalone/internal/load"
 	"headwater/services/standalone/internal/oracle"
@@ -44,11 +42,11 @@ type run struct {
 	book   *oracle.Book
 	load   *load.Load
 	judge  *judge.Judge
+	calls  judge.Calls
 	owners *owners
 
 	mu     sync.Mutex
 	faults map[string]map[kind]int // by node; guarded by mu
-	calls  []oracle.Call           // guarded by mu
 	failed []error                 // faults that could not be done; guarded by mu
 	// again is how many messages came again; guarded by mu.
 	again int
@@ -74,7 +72,7 @@ func (r *run) do(ctx context.Context) (wrong []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	hook := &http.Server{Handler: http.HandlerFunc(r.receive), ReadHeaderTimeout: load.Patience}
+	hook := &http.Server{Handler: &r.calls, ReadHeaderTimeout: load.Patience}
 	served := make(chan struct{})
 	go func() { defer close(served); _ = hook.Serve(sink) }()
 	defer func() { _ = hook.Close(); <-served }()
@@ -123,7 +121,7 @@ func (r *run) do(ctx context.Context) (wrong []string, err error) {
 	r.begin = time.Now()
 	r.load = load.New(load.Config{
 		Book: r.book, MQTT: []string{r.stack.MQTTAddress}, Gateway: r.stack.GatewayAddress, Rate: r.rate,
-		Delay: max(min(time.Minute, r.length/4), time.Second), Seed: r.cfg.Seed, Plant: true,
+		Delay: max(min(time.Minute, r.length/4), time.Second), Seed: r.cfg.Seed, Plant: 20_000, Pause: 400 * time.Millisecond,
 	})
 	r.judge = &judge.Judge{
 		Book: r.book, Load: r.load, Influx: store, JS: js, Dashboard: r.stack.DashboardAddress, Begin: r.begin,
@@ -183,24 +181,6 @@ func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):
-	}
-}
-
-// receive takes the messages of the notifier.
-func (r *run) receive(w http.ResponseWriter, req *http.Request) {
-	var p channel.Payload
-	if err := json.NewDecoder(io.LimitReader(req.Body, 1<<20)).Decode(&p); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, a := range p.Alerts {
-		e := oracle.Episode{Rule: a.Rule, Device: a.Device, Start: a.Started.UnixNano()}
-		if a.Ended != nil {
-			e.End = a.Ended.UnixNano()
-		}
-		r.calls = append(r.calls, oracle.Call{Key: p.Key, Episode: e})
 	}
 }
 
@@ -421,9 +401,9 @@ func (r *run) verdict(ctx context.Context) []string {
 func (r *run) judgeCalls(context.Context) ([]string, error) {
 	// Only what takes the sender away between sending and recording may repeat.
 	repeats := r.counted(stack.Notifier, kill, pause) + r.counted(stack.NATS, kill, pause)
+	wrong, again := oracle.JudgeCalls(r.load.Episodes(), r.calls.List(), repeats)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	wrong, again := oracle.JudgeCalls(r.load.Episodes(), r.calls, repeats)
 	r.again = again
 	return wrong, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -79,6 +80,9 @@ type project struct {
 	*engine
 	name  string
 	files []string
+	// rules is the folder of rules.yaml that is used in place of the one beside
+	// compose.yaml.
+	rules string
 }
 
 func (p *project) command(arguments ...string) []string {
@@ -93,7 +97,11 @@ func (p *project) command(arguments ...string) []string {
 // do runs Compose with its progress on the log. The images are built the way
 // that every engine knows.
 func (p *project) do(ctx context.Context, arguments ...string) error {
-	return p.run(ctx, []string{"DOCKER_BUILDKIT=0", "COMPOSE_DOCKER_CLI_BUILD=0"}, p.command(arguments...)...)
+	environment := []string{
+		"DOCKER_BUILDKIT=0", "COMPOSE_DOCKER_CLI_BUILD=0",
+		"HEADWATER_RULES_FOLDER=" + p.rules, "HEADWATER_VERSION=" + version, "HEADWATER_COMMIT=" + commit,
+	}
+	return p.run(ctx, environment, p.command(arguments...)...)
 }
 
 // containers returns the ids of the running containers of a service.
@@ -101,6 +109,32 @@ func (p *project) containers(ctx context.Context, service string) ([]string, err
 	out, err := p.output(ctx, "docker", "ps", "--quiet", "--no-trunc",
 		"--filter", "label=com.docker.compose.project="+p.name, "--filter", "label=com.docker.compose.service="+service)
 	return strings.Fields(out), err
+}
+
+// container returns the id of the one running container of a service.
+func (p *project) container(ctx context.Context, service string) (string, error) {
+	ids, err := p.containers(ctx, service)
+	if err == nil && len(ids) != 1 {
+		err = fmt.Errorf("service %s has %d containers, want 1", service, len(ids))
+	}
+	if err != nil {
+		return "", err
+	}
+	return ids[0], nil
+}
+
+// process returns the number of a container's first process; 0 while it has none.
+func (p *project) process(ctx context.Context, container string) (int, error) {
+	text, err := p.output(ctx, "docker", "inspect", "--format", "{{.State.Pid}}", container)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(text)
+}
+
+// address returns the address of a container on the network of the project.
+func (p *project) address(ctx context.Context, container string) (string, error) {
+	return p.output(ctx, "docker", "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
 }
 
 // health returns the health of a container: healthy, starting, unhealthy, or none

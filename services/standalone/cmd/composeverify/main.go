@@ -1,8 +1,11 @@
-// Command composeverify runs deploy/compose/compose.yaml for real, on a Docker
-// engine, and checks what it promises: every container gets healthy, a reading
-// over MQTT arrives in InfluxDB and in the dashboard, services scale out and back,
-// each container comes back after it was killed and readings flow again, and
-// nothing is left when it is down.
+// Command composeverify runs deploy/compose for real, on a Docker engine, and
+// checks what it promises while devices report: every container gets healthy, a
+// reading over MQTT arrives in InfluxDB and in the dashboard, services scale out
+// and back, each container comes back after it was killed or replaced, and
+// readings flow again; a cluster goes on without any one of its servers, and
+// stands links between them that fail. At the end an oracle compares every
+// reading that was acknowledged with what is stored and summed up, and nothing
+// is left when all is down.
 //
 // Images that can't be pulled are replaced by stand-ins, built from Go modules
 // under the same names.
@@ -15,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -24,10 +28,33 @@ import (
 // projectName keeps what is verified apart from what people run.
 const projectName = "headwater-verify"
 
+// Setups are what can be run.
+const (
+	single  = "single"
+	cluster = "cluster"
+	both    = "both"
+)
+
+// Steps are what is done to a setup under load.
+const (
+	scaling   = "scale"
+	killing   = "kill"
+	replacing = "replace"
+	parting   = "partition"
+	watching  = "metrics"
+)
+
 type cli struct {
+	Setup  string        `help:"What to run: single (compose.yaml), cluster (with compose.cluster.yaml), or both one after the other." enum:"single,cluster,both" default:"both"`
+	Steps  []string      `help:"What to do under load, separated by commas: metrics (Prometheus, where it can be had), scale, kill, replace (as an upgrade does), partition (of a cluster)." enum:"metrics,scale,kill,replace,partition" default:"metrics,scale,kill,replace"`
+	Rate   int           `help:"Readings a second." default:"200"`
+	Cut    time.Duration `help:"How long each fault of a link lasts." default:"60s"`
 	Keep   bool          `help:"Leave the containers running at the end."`
 	Within time.Duration `help:"How long containers may take to get healthy." default:"3m"`
 }
+
+// errWrong says that something acknowledged was lost, and the like.
+var errWrong = errors.New("something is wrong")
 
 func main() {
 	var c cli
@@ -45,7 +72,22 @@ func main() {
 	}
 }
 
-func (c *cli) verify(ctx context.Context) (err error) {
+// Validate reports every problem of the flags.
+func (c *cli) Validate() error {
+	var errs []error
+	if c.Rate < 1 || c.Within <= 0 || c.Cut <= 0 {
+		errs = append(errs, errors.New("--rate must be 1 or more, --within and --cut longer than 0s"))
+	}
+	if c.Keep && c.Setup == both {
+		errs = append(errs, errors.New("--keep goes with one --setup"))
+	}
+	if slices.Contains(c.Steps, parting) && c.Setup == single {
+		errs = append(errs, errors.New("--steps partition goes with --setup cluster"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *cli) verify(ctx context.Context) error {
 	e, err := newEngine(ctx, os.Stderr)
 	if err != nil {
 		return err
@@ -57,11 +99,35 @@ func (c *cli) verify(ctx context.Context) (err error) {
 	if _, err := standIns(ctx, e, root); err != nil {
 		return err
 	}
-	p := &project{engine: e, name: projectName, files: []string{filepath.Join(root, "deploy", "compose", "compose.yaml")}}
+	setups := []string{c.Setup}
+	if c.Setup == both {
+		setups = []string{single, cluster}
+	}
+	for _, setup := range setups {
+		if err := c.one(ctx, e, filepath.Join(root, "deploy", "compose"), setup); err != nil {
+			return fmt.Errorf("%s: %w", setup, err)
+		}
+	}
+	return nil
+}
+
+// one runs one setup, from nothing to nothing.
+func (c *cli) one(ctx context.Context, e *engine, folder, setup string) (err error) {
+	rules, err := os.MkdirTemp("", "headwater-rules-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(rules)) }()
+	files := []string{filepath.Join(folder, "compose.yaml")}
+	if setup == cluster {
+		files = append(files, filepath.Join(folder, "compose.cluster.yaml"))
+	}
+	p := &project{engine: e, name: projectName, files: files, rules: rules}
 	if left, err := p.leftovers(ctx); err != nil || len(left) > 0 {
 		return errors.Join(fmt.Errorf("an earlier run has left %v: run %v", left, p.command("down", "--volumes")), err)
 	}
-	s := &scenario{project: p, within: c.Within, begin: time.Now()}
+	s := newScenario(c, p, setup)
+	s.say("%s", setup)
 	defer func() {
 		if !c.Keep {
 			err = errors.Join(err, s.down(context.WithoutCancel(ctx)))

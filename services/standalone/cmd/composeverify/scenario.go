@@ -2,44 +2,88 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"net/http"
-	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
-	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"headwater/services/standalone/internal/judge"
+	"headwater/services/standalone/internal/load"
+	"headwater/services/standalone/internal/oracle"
 )
 
-// Where compose.yaml has devices and people connect.
+// Where compose.yaml has people and batches of readings, and, with
+// compose.cluster.yaml, the devices of each server.
 const (
-	mqttAddress = "tcp://127.0.0.1:1883"
-	pages       = "http://127.0.0.1:8080"
+	pages   = "127.0.0.1:8080"
+	gateway = "127.0.0.1:8081"
 )
 
-// flow bounds how long a reading may take to InfluxDB once all is healthy.
-const flow = 30 * time.Second
+// A server is a nats-server by the name of its service, and where devices
+// connect to it.
+type server struct{ service, mqtt string }
+
+var servers = []server{{"nats", "127.0.0.1:1883"}, {"nats-2", "127.0.0.1:1884"}, {"nats-3", "127.0.0.1:1885"}}
+
+const (
+	// flow bounds how long a reading may take to InfluxDB once all is healthy.
+	flow = 60 * time.Second
+	// progress bounds how long it may take until every device goes on.
+	progress = 60 * time.Second
+	// late is the most that a late reading is held back.
+	late = 20 * time.Second
+	// planted is with how many readings a malformed message comes.
+	planted = 2000
+	// drain bounds how long all that was acknowledged may take to be stored, summed
+	// up and told.
+	drain = 4 * time.Minute
+)
 
 // scenario is one run of it all.
 type scenario struct {
 	*project
-	within time.Duration
-	begin  time.Time
-	// sent counts the readings, each with a value of its own.
+	*cli
+	setup   string
+	servers []server
+	begin   time.Time
+
+	book  *oracle.Book
+	load  *load.Load
+	calls judge.Calls
+	// repeats is how many messages may come again: one each time that something
+	// takes the sender away between sending and recording.
+	repeats int
+	// sent counts the readings that are followed to the dashboard.
 	sent int
 }
 
-// services that have one container each, unless they are scaled.
-func everything() map[string]int {
+func newScenario(c *cli, p *project, setup string) *scenario {
+	s := &scenario{project: p, cli: c, setup: setup, servers: servers[:1], begin: time.Now(), book: oracle.NewBook()}
+	if setup == cluster {
+		s.servers = servers
+	}
+	return s
+}
+
+// everything is how many containers each service has unless it is scaled.
+func (s *scenario) everything() map[string]int {
 	want := make(map[string]int)
-	for _, name := range []string{"nats", "influxdb", "provision", "bridge", "gateway", "processor", "notifier", "writer", "dashboard"} {
+	for _, name := range []string{"influxdb", "provision", "bridge", "gateway", "processor", "notifier", "writer", "dashboard"} {
 		want[name] = 1
+	}
+	for _, server := range s.servers {
+		want[server.service] = 1
+	}
+	if s.setup == cluster {
+		for _, name := range []string{"bridge", "processor", "notifier", "writer"} {
+			want[name] = 2
+		}
 	}
 	return want
 }
@@ -49,36 +93,100 @@ func (s *scenario) say(format string, args ...any) {
 }
 
 func (s *scenario) run(ctx context.Context) error {
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	unhook, err := s.hook(ctx)
+	if err != nil {
+		return err
+	}
+	defer unhook()
+	began := time.Now()
+	s.load = load.New(load.Config{
+		Book: s.book, MQTT: s.mqtt(), Gateway: gateway, Rate: s.Rate, Delay: late, Seed: uint64(began.UnixNano()),
+		Plant: planted, Pause: 3 * time.Second,
+	})
+	loadCtx, give := context.WithCancel(ctx)
+	stop, loaded := make(chan struct{}), make(chan struct{})
+	go func() { defer close(loaded); s.load.Run(loadCtx, stop) }()
+	defer func() { give(); <-loaded }()
+	if err := s.goOn(ctx, "at the begin"); err != nil {
+		return err
+	}
+	steps := []struct {
+		name string
+		do   func(context.Context) error
+	}{{watching, s.metrics}, {scaling, s.scale}, {killing, s.kill}, {replacing, s.replace}, {parting, s.partition}}
+	for _, step := range steps {
+		if !slices.Contains(s.Steps, step.name) || step.name == parting && s.setup == single {
+			continue
+		}
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	close(stop)
+	patience := time.AfterFunc(drain, give)
+	<-loaded
+	patience.Stop()
+	return s.judge(ctx, began)
+}
+
+// prepare builds the images and brings all up.
+func (s *scenario) prepare(ctx context.Context) error {
+	// The services run as a user of their own.
+	if err := os.Chmod(s.rules, 0o755); err != nil {
+		return err
+	}
+	if err := s.rule(""); err != nil {
+		return err
+	}
 	if err := s.do(ctx, "build"); err != nil {
 		return err
 	}
 	s.say("images are built")
-	if err := s.scale(ctx); err != nil {
+	if err := s.images(ctx); err != nil {
 		return err
 	}
-	if err := s.reading(ctx); err != nil {
+	if err := s.up(ctx); err != nil {
 		return err
 	}
-	for _, n := range [][2]int{{4, 3}, {1, 1}} {
-		if err := s.scale(ctx, "writer="+strconv.Itoa(n[0]), "processor="+strconv.Itoa(n[1])); err != nil {
-			return err
-		}
-		if err := s.reading(ctx); err != nil {
-			return err
-		}
-	}
-	for _, service := range []string{"writer", "processor", "notifier", "bridge", "gateway", "dashboard", "provision", "influxdb", "nats"} {
-		if err := s.kill(ctx, service); err != nil {
-			return fmt.Errorf("%s was killed: %w", service, err)
-		}
-	}
-	return nil
+	return s.contained(ctx)
 }
 
-// scale brings everything up, with as many containers as is said for some, and
+// rule puts rules in force, with a webhook when there is one.
+func (s *scenario) rule(webhook string) error {
+	return os.WriteFile(filepath.Join(s.rules, "rules.yaml"), []byte(load.Rules(webhook)), 0o644)
+}
+
+// hook takes what is told of alerts, on the network of the project, until the
+// function that it returns is called.
+func (s *scenario) hook(ctx context.Context) (unhook func(), err error) {
+	at, err := s.output(ctx, "docker", "network", "inspect", "--format", "{{range .IPAM.Config}}{{.Gateway}}{{end}}", s.name+"_headwater")
+	if err != nil {
+		return nil, err
+	}
+	sink, err := net.Listen("tcp", net.JoinHostPort(at, "0"))
+	if err != nil {
+		return nil, fmt.Errorf("listen to the containers: %w", err)
+	}
+	server := &http.Server{Handler: &s.calls, ReadHeaderTimeout: load.Patience}
+	served := make(chan struct{})
+	go func() { defer close(served); _ = server.Serve(sink) }()
+	return func() { _ = server.Close(); <-served }, s.rule("http://" + sink.Addr().String() + "/")
+}
+
+func (s *scenario) mqtt() (addresses []string) {
+	for _, server := range s.servers {
+		addresses = append(addresses, server.mqtt)
+	}
+	return addresses
+}
+
+// up brings everything up, with as many containers as is said for some, and
 // waits until all are healthy.
-func (s *scenario) scale(ctx context.Context, numbers ...string) error {
-	want, arguments := everything(), []string{"up", "--detach"}
+func (s *scenario) up(ctx context.Context, numbers ...string) error {
+	want, arguments := s.everything(), []string{"up", "--detach"}
 	for _, number := range numbers {
 		service, n, _ := strings.Cut(number, "=")
 		want[service], _ = strconv.Atoi(n)
@@ -87,63 +195,77 @@ func (s *scenario) scale(ctx context.Context, numbers ...string) error {
 	if err := s.do(ctx, arguments...); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.within)
-	defer cancel()
-	if err := s.await(ctx, want); err != nil {
+	if err := s.healthy(ctx, want); err != nil {
 		return err
 	}
 	s.say("all healthy %s", strings.Join(numbers, ", "))
 	return nil
 }
 
-// kill kills the process of a service's container from outside, as a crash would,
-// and waits until it is back and readings flow.
-func (s *scenario) kill(ctx context.Context, service string) error {
-	ids, err := s.containers(ctx, service)
-	if err != nil {
-		return err
-	}
-	if len(ids) != 1 {
-		return fmt.Errorf("it has %d containers, want 1", len(ids))
-	}
-	pid, err := s.process(ctx, ids[0])
-	if err != nil {
-		return err
-	}
-	if pid <= 1 {
-		return errors.New("it has no process")
-	}
-	// An engine takes "docker kill" for a wish of its user and leaves the container
-	// ended.
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		return fmt.Errorf("kill process %d (this needs root on the machine of the engine): %w", pid, err)
-	}
-	begin := time.Now()
-	waiting, cancel := context.WithTimeout(ctx, s.within)
+func (s *scenario) healthy(ctx context.Context, want map[string]int) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Within)
 	defer cancel()
-	// Until the engine has seen it, the container counts as healthy.
-	for {
-		if now, err := s.process(waiting, ids[0]); err != nil {
-			return err
-		} else if now != pid && now != 0 {
-			break
-		}
-		pause(waiting, 20*time.Millisecond)
-	}
-	if err := s.await(waiting, everything()); err != nil {
-		return err
-	}
-	s.say("%s was killed; all healthy after %.1f s", service, time.Since(begin).Seconds())
-	return s.reading(ctx)
+	return s.await(ctx, want)
 }
 
-// process returns the number of a container's first process; 0 while it has none.
-func (s *scenario) process(ctx context.Context, container string) (int, error) {
-	text, err := s.output(ctx, "docker", "inspect", "--format", "{{.State.Pid}}", container)
-	if err != nil {
-		return 0, err
+// scale adds writers and processors and takes them away again.
+func (s *scenario) scale(ctx context.Context) error {
+	usual := s.everything()
+	for _, n := range [][2]int{{4, 3}, {usual["writer"], usual["processor"]}} {
+		if err := s.up(ctx, "writer="+strconv.Itoa(n[0]), "processor="+strconv.Itoa(n[1])); err != nil {
+			return err
+		}
+		if err := s.goOn(ctx, "scaled"); err != nil {
+			return err
+		}
 	}
-	return strconv.Atoi(text)
+	return nil
+}
+
+// replace has each service's containers made anew, one service after the other,
+// as an upgrade does.
+func (s *scenario) replace(ctx context.Context) error {
+	for _, service := range s.services() {
+		begin := time.Now()
+		if err := s.do(ctx, "up", "--detach", "--no-deps", "--no-build", "--force-recreate", service); err != nil {
+			return err
+		}
+		if err := s.healthy(ctx, s.everything()); err != nil {
+			return fmt.Errorf("%s was replaced: %w", service, err)
+		}
+		if err := s.goOn(ctx, fmt.Sprintf("%s was replaced, all healthy after %.1f s", service, time.Since(begin).Seconds())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// services are in the order in which they are upgraded: what the others need
+// comes last.
+func (s *scenario) services() []string {
+	first := []string{"writer", "processor", "notifier", "bridge", "gateway", "dashboard", "provision", "influxdb"}
+	for _, server := range s.servers {
+		first = append(first, server.service)
+	}
+	return first
+}
+
+// goOn waits until every device has an acknowledgement of something that it
+// reports from now on, and one reading more has come through InfluxDB to the
+// dashboard.
+func (s *scenario) goOn(ctx context.Context, when string) error {
+	m := s.watch("")
+	if err := m.await(ctx, progress); err != nil {
+		return fmt.Errorf("%s: %w", when, err)
+	}
+	took, err := s.reading(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", when, err)
+	}
+	issued, acked := s.book.Totals()
+	s.say("%s; devices go on after %.1f s, a reading is on the dashboard after %.2f s; %d of %d acknowledged",
+		when, m.stayed.Seconds(), took.Seconds(), acked, issued)
+	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -153,99 +275,11 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// reading publishes one reading over MQTT with QoS 1 and waits until it comes
-// from InfluxDB through the dashboard.
-func (s *scenario) reading(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, flow)
-	defer cancel()
-	s.sent++
-	value, begin := float64(s.sent), time.Now()
-	if err := publish(ctx, value); err != nil {
-		return err
-	}
-	acknowledged := time.Since(begin)
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		values, err := history(ctx)
-		if slices.Contains(values, value) {
-			s.say("reading %d: acknowledged after %.2f s, in InfluxDB after %.2f s", s.sent, acknowledged.Seconds(), time.Since(begin).Seconds())
-			if len(values) != s.sent {
-				return fmt.Errorf("%d readings were acknowledged, %d are in InfluxDB", s.sent, len(values))
-			}
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("reading %d is not in InfluxDB within %s", s.sent, flow), err)
-		case <-tick.C:
-		}
-	}
-}
-
-// Names of the readings.
-const (
-	site, device, metric = "compose", "verify", "n"
-)
-
-// publish tries until a reading is acknowledged. It has a time of its own, so
-// that a repeat counts once.
-func publish(ctx context.Context, value float64) error {
-	payload := fmt.Sprintf(`{"value":%v,"ts":%d}`, value, time.Now().UnixNano())
-	for {
-		client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(mqttAddress).SetClientID(device).SetAutoReconnect(false).
-			SetConnectTimeout(5 * time.Second))
-		token := client.Connect()
-		if token.WaitTimeout(5*time.Second) && token.Error() == nil {
-			token = client.Publish(strings.Join([]string{"sensors", site, device, metric}, "/"), 1, false, payload)
-			if token.WaitTimeout(5*time.Second) && token.Error() == nil {
-				client.Disconnect(100)
-				return nil
-			}
-		}
-		client.Disconnect(0)
-		pause(ctx, 200*time.Millisecond)
-		if ctx.Err() != nil {
-			return fmt.Errorf("a reading is not acknowledged: %w", errors.Join(ctx.Err(), token.Error()))
-		}
-	}
-}
-
-// history returns the values that InfluxDB holds, as the dashboard's API tells.
-func history(ctx context.Context) ([]float64, error) {
-	query := url.Values{"site": {site}, "device": {device}, "metric": {metric}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, pages+"/api/v1/series?"+query.Encode(), nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := (&http.Client{Timeout: 5 * time.Second}).Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	if err != nil {
-		return nil, err
-	}
-	var answer struct {
-		Source string    `json:"source"`
-		Max    []float64 `json:"max"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil || response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the dashboard answers %s: %.200s", response.Status, body)
-	}
-	// Without InfluxDB the dashboard tells what it has seen itself.
-	if answer.Source != "history" {
-		return nil, fmt.Errorf("the dashboard has no history: source %q", answer.Source)
-	}
-	return answer.Max, nil
-}
-
 // down removes everything and looks for what is left.
 func (s *scenario) down(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	if err := s.do(ctx, "down", "--volumes", "--remove-orphans"); err != nil {
+	if err := s.do(ctx, "--profile", "metrics", "down", "--volumes", "--remove-orphans"); err != nil {
 		return err
 	}
 	left, err := s.leftovers(ctx)
@@ -253,7 +287,7 @@ func (s *scenario) down(ctx context.Context) error {
 		return err
 	}
 	if len(left) > 0 {
-		return fmt.Errorf("this is left: %s", strings.Join(left, ", "))
+		return errors.New("this is left: " + strings.Join(left, ", "))
 	}
 	s.say("all is down and nothing is left")
 	return nil

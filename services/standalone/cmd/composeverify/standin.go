@@ -16,10 +16,14 @@ import (
 
 // Names and tags of the official images that the files name.
 const (
-	imageGo       = "golang:1.26-alpine"
-	imageNATS     = "nats:2.15.2-alpine"
-	imageInfluxDB = "influxdb:2.7"
+	imageGo         = "golang:1.26-alpine"
+	imageNATS       = "nats:2.15.2-alpine"
+	imageInfluxDB   = "influxdb:2.7"
+	imagePrometheus = "prom/prometheus:v3.8.0"
 )
+
+// errAbsent says that a stand-in can't be made, and that it need not be.
+var errAbsent = errors.New("there is nothing to make it of")
 
 // applets are the commands that the images of Alpine and Debian bring along and
 // that the files use.
@@ -39,12 +43,14 @@ func standIns(ctx context.Context, e *engine, root string) (made []string, err e
 	for _, image := range []struct {
 		name string
 		make func(ctx context.Context, e *engine, root, temporary string) error
-	}{{imageGo, standInGo}, {imageNATS, standInNATS}, {imageInfluxDB, standInInfluxDB}} {
+	}{{imageGo, standInGo}, {imageNATS, standInNATS}, {imageInfluxDB, standInInfluxDB}, {imagePrometheus, standInPrometheus}} {
 		if _, err := e.output(ctx, "docker", "image", "inspect", image.name); err == nil {
 			continue
 		}
 		fmt.Fprintf(e.log, "%s is not here; a stand-in is built\n", image.name)
-		if err := image.make(ctx, e, root, temporary); err != nil {
+		if err := image.make(ctx, e, root, temporary); errors.Is(err, errAbsent) {
+			continue
+		} else if err != nil {
 			return made, fmt.Errorf("stand-in for %s: %w", image.name, err)
 		}
 		made = append(made, image.name)
@@ -101,6 +107,29 @@ func standInInfluxDB(ctx context.Context, e *engine, root, temporary string) err
 		w.file("usr/bin/influx", program, 0o755)
 		return w.err
 	}, "ENV PATH=/usr/bin:/bin", `ENTRYPOINT ["influxd"]`)
+}
+
+// standInPrometheus takes the Prometheus of this machine, with what it is linked
+// to.
+func standInPrometheus(ctx context.Context, e *engine, _, _ string) error {
+	program, err := exec.LookPath("prometheus")
+	if err != nil {
+		return errAbsent
+	}
+	// A static program has no libraries, which is an error to ldd.
+	linked, _ := e.output(ctx, "ldd", program)
+	return importImage(ctx, e, imagePrometheus, func(w *layer) error {
+		w.folder("tmp")
+		w.folder("prometheus")
+		w.file("bin/prometheus", program, 0o755)
+		for word := range strings.FieldsSeq(linked) {
+			if strings.HasPrefix(word, "/") {
+				w.file(strings.TrimPrefix(word, "/"), word, 0o755)
+			}
+		}
+		return w.err
+	}, "USER 65534", `ENTRYPOINT ["/bin/prometheus"]`,
+		`CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]`)
 }
 
 // buildProgram builds a program that needs no library of the system.

@@ -50,7 +50,8 @@ type Device struct {
 	// Acked takes each reading that was acknowledged.
 	Acked func(Reading)
 
-	connects, acks atomic.Int64
+	// newest is the greatest time of a reading that was acknowledged.
+	connects, newest atomic.Int64
 	// at is the place, from 1, of the address that it is connected to; 0 while to none.
 	at atomic.Int64
 	// turn counts the addresses that were tried.
@@ -93,8 +94,8 @@ func (d *Device) Run(ctx context.Context) {
 // Connects counts its connections.
 func (d *Device) Connects() int64 { return d.connects.Load() }
 
-// Acks counts the acknowledgements that it got.
-func (d *Device) Acks() int64 { return d.acks.Load() }
+// Newest is the greatest time of a reading that was acknowledged.
+func (d *Device) Newest() time.Time { return time.Unix(0, d.newest.Load()) }
 
 // At is the address of the server that it is connected to, empty while it is to
 // none.
@@ -230,7 +231,7 @@ func (d *Device) exchange(ctx context.Context, conn net.Conn, w *bufio.Writer, a
 func (d *Device) settle(packet uint16) {
 	for i, w := range d.waiting {
 		if w.packet == packet {
-			d.acks.Add(1)
+			d.newest.Store(max(d.newest.Load(), w.Time))
 			d.Acked(w.Reading)
 			d.waiting = append(d.waiting[:i], d.waiting[i+1:]...)
 			return

@@ -50,8 +50,12 @@ type Config struct {
 	// Delay is the most that a late reading is held back.
 	Delay time.Duration
 	Seed  uint64
-	// Plant says that a malformed message comes now and then.
-	Plant bool
+	// Pause is the time between two readings of a scripted device. After an outage
+	// so long that each has more than two episodes, a message of the notifier lists
+	// only the worst.
+	Pause time.Duration
+	// Plant is with how many readings a malformed message comes; 0 for never.
+	Plant int
 }
 
 // Load is all that comes in while the faults happen.
@@ -81,10 +85,8 @@ const (
 	// out of order, and that come twice.
 	lateShare, againShare = 0.1, 0.04
 	tick                  = 10 * time.Millisecond
-	// scriptPause is the time between two readings of a scripted device.
-	scriptPause = 400 * time.Millisecond
-	queued      = 500
-	window      = 100
+	queued                = 500
+	window                = 100
 )
 
 // Metrics and rules of the scripted devices.
@@ -190,7 +192,7 @@ func (l *Load) Episodes() (out []oracle.Episode) {
 // perform is one scripted device, which ends in calm.
 func (l *Load) perform(ctx context.Context, i int, in chan<- Reading, stop <-chan struct{}) {
 	series := scriptedSeries(i)
-	tick := time.NewTicker(scriptPause)
+	tick := time.NewTicker(l.cfg.Pause)
 	defer tick.Stop()
 	ending := false
 	for n := 0; ; n++ {
@@ -288,17 +290,14 @@ func (l *Load) issue(now time.Time) {
 	if l.rng.Float64() < againShare {
 		later(other)
 	}
-	if l.cfg.Plant && n%plantEvery == 0 {
+	if l.cfg.Plant > 0 && n%l.cfg.Plant == 0 {
 		p := Reading{Series: oracle.Series{Device: plantedDevice, Metric: "n"}, planted: fmt.Sprintf(`{"value":"planted-%d",`, n)}
 		heap.Push(&l.later, held{now, l.mqtt[0], p})
 	}
 }
 
-// A malformed message is planted with every so many readings.
-const (
-	plantEvery    = 20_000
-	plantedDevice = "planted"
-)
+// plantedDevice sends what is malformed.
+const plantedDevice = "planted"
 
 // release hands over what was held back long enough, as far as there is room.
 func (l *Load) release(now time.Time) {

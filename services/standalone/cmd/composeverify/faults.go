@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"headwater/services/standalone/internal/load"
+)
+
+// kill ends the process of each container in turn from outside, as a crash
+// would; of a cluster, each server stays away for a while.
+func (s *scenario) kill(ctx context.Context) error {
+	for _, service := range s.services() {
+		if s.setup == cluster && slices.ContainsFunc(s.servers, func(v server) bool { return v.service == service }) {
+			continue
+		}
+		ids, err := s.containers(ctx, service)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if err := s.crash(ctx, service, id); err != nil {
+				return fmt.Errorf("%s was killed: %w", service, err)
+			}
+		}
+	}
+	if s.setup != cluster {
+		return nil
+	}
+	for _, server := range s.servers {
+		if err := s.lose(ctx, server); err != nil {
+			return fmt.Errorf("%s was killed: %w", server.service, err)
+		}
+	}
+	return nil
+}
+
+// crash kills the process of a container, which the engine starts again, and
+// waits until it is back and readings flow.
+func (s *scenario) crash(ctx context.Context, service, id string) error {
+	pid, err := s.process(ctx, id)
+	if err != nil {
+		return err
+	}
+	if pid <= 1 {
+		return errors.New("it has no process")
+	}
+	// An engine takes "docker kill" for a wish of its user and leaves the container
+	// ended.
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return fmt.Errorf("kill process %d (this needs root on the machine of the engine): %w", pid, err)
+	}
+	if service == "notifier" || service == "nats" {
+		s.repeats++
+	}
+	begin := time.Now()
+	waiting, cancel := context.WithTimeout(ctx, s.Within)
+	defer cancel()
+	// Until the engine has seen it, the container counts as healthy.
+	for {
+		if now, err := s.process(waiting, id); err != nil {
+			return err
+		} else if now != pid && now != 0 {
+			break
+		}
+		pause(waiting, 20*time.Millisecond)
+	}
+	if err := s.await(waiting, s.everything()); err != nil {
+		return err
+	}
+	return s.goOn(ctx, fmt.Sprintf("%s was killed, all healthy after %.1f s", service, time.Since(begin).Seconds()))
+}
+
+// lose kills a server of a cluster and starts it again when every device and
+// service has gone on without it.
+func (s *scenario) lose(ctx context.Context, lost server) error {
+	id, err := s.container(ctx, lost.service)
+	if err != nil {
+		return err
+	}
+	moved := s.watch(lost.mqtt)
+	if _, err := s.output(ctx, "docker", "kill", id); err != nil {
+		return err
+	}
+	s.repeats++
+	begin := moved.now()
+	if err := moved.await(ctx, progress); err != nil {
+		return err
+	}
+	s.say("%s was killed; %s", lost.service, moved)
+	if err := s.goOn(ctx, "without "+lost.service); err != nil {
+		return err
+	}
+	if _, err := s.output(ctx, "docker", "start", id); err != nil {
+		return err
+	}
+	if err := s.healthy(ctx, s.everything()); err != nil {
+		return err
+	}
+	return s.goOn(ctx, fmt.Sprintf("%s is back, all healthy %.1f s after the kill", lost.service, time.Since(begin).Seconds()))
+}
+
+// move looks when each device goes on, which is when something that it reports
+// from now on is acknowledged: those that are connected to a lost server, which
+// need another one, and the rest.
+type move struct {
+	lost        string
+	begin       time.Time
+	here, there []*load.Device
+	devices     int // of the lost server
+	// moved and stayed are how long the last of each took.
+	moved, stayed time.Duration
+}
+
+// watch begins to look; lost is the address of the lost server, or empty.
+func (s *scenario) watch(lost string) *move {
+	m := &move{lost: lost, begin: time.Now()}
+	for _, d := range s.load.Devices() {
+		if lost != "" && d.At() == lost {
+			m.here = append(m.here, d)
+		} else {
+			m.there = append(m.there, d)
+		}
+	}
+	m.devices = len(m.here)
+	return m
+}
+
+// now has the time count from now on.
+func (m *move) now() time.Time {
+	m.begin = time.Now()
+	return m.begin
+}
+
+// await waits until every device has gone on.
+func (m *move) await(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	goesOn := func(d *load.Device) bool { return d.Newest().After(m.begin) }
+	for {
+		m.here = slices.DeleteFunc(m.here, func(d *load.Device) bool { return goesOn(d) && d.At() != m.lost && d.At() != "" })
+		m.there = slices.DeleteFunc(m.there, goesOn)
+		if now := time.Since(m.begin); len(m.here) > 0 {
+			m.moved = now
+		}
+		if len(m.there) > 0 {
+			m.stayed = time.Since(m.begin)
+		}
+		if len(m.here)+len(m.there) == 0 {
+			return nil
+		}
+		if pause(ctx, 20*time.Millisecond); ctx.Err() != nil {
+			return fmt.Errorf("%d devices of the lost server and %d of the others do not go on: %w", len(m.here), len(m.there), ctx.Err())
+		}
+	}
+}
+
+func (m *move) String() string {
+	return fmt.Sprintf("its %d devices go on with another server after %.1f s at the most, the others after %.1f s",
+		m.devices, m.moved.Seconds(), m.stayed.Seconds())
+}
+
+// Names of the rules that cut servers off, for people.
+const (
+	apart    = "cut off from the two others"
+	deaf     = "not heard by the two others"
+	flapping = "cut off and back, 1 s each"
+)
+
+// partition spoils the links between the server that leads the stream of the
+// devices and the two others, while services and devices reach all three.
+func (s *scenario) partition(ctx context.Context) error {
+	for _, kind := range []string{apart, deaf, flapping} {
+		if err := s.spoil(ctx, kind); err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+	}
+	return nil
+}
+
+// spoil does one kind of fault and waits until all is well after it.
+func (s *scenario) spoil(ctx context.Context, kind string) error {
+	victim, err := s.leader(ctx)
+	if err != nil {
+		return err
+	}
+	w, err := s.wall(ctx, victim, kind == deaf)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = w.down(context.WithoutCancel(ctx)) }()
+	moved := s.watch(victim.mqtt)
+	if err := w.up(ctx); err != nil {
+		return err
+	}
+	began := moved.now()
+	// Each time that the link breaks or heals.
+	s.repeats += 2
+	if kind == flapping {
+		s.repeats += int(s.Cut / flap)
+	}
+	spoilt, cancel := context.WithDeadline(ctx, began.Add(s.Cut))
+	defer cancel()
+	going := make(chan error, 1)
+	go func() { going <- moved.await(spoilt, s.Cut) }()
+	if err := w.stand(spoilt, kind == flapping); err != nil {
+		return err
+	}
+	stuck := <-going
+	issued, acked := s.book.Totals()
+	if kind != flapping && stuck != nil {
+		return stuck
+	}
+	if stuck == nil {
+		s.say("%s, the leader of the devices' stream, was %s for %s; %s", victim.service, kind, s.Cut, moved)
+	} else {
+		s.say("%s, the leader of the devices' stream, was %s for %s; %v", victim.service, kind, s.Cut, stuck)
+	}
+	s.say("%d of %d acknowledged at its end", acked, issued)
+	ended := time.Now()
+	if err := w.down(ctx); err != nil {
+		return err
+	}
+	if err := s.healthy(ctx, s.everything()); err != nil {
+		return err
+	}
+	return s.goOn(ctx, fmt.Sprintf("the link is whole, all healthy after %.1f s", time.Since(ended).Seconds()))
+}
