@@ -118,6 +118,11 @@ func (s ReplayState) Over() bool { return s != ReplayWarming && s != ReplayRunni
 type ReplayStatus struct {
 	ID    string      `json:"id"`
 	State ReplayState `json:"state"`
+	// Rule is the text of the rule, and From and To are the period, as they were
+	// asked for.
+	Rule string    `json:"rule,omitempty"`
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
 	// Done is how far it has come, from 0 to 1.
 	Done float64 `json:"done"`
 	// Readings were read so far, those to learn from included, in Seconds.
@@ -141,9 +146,8 @@ type ReplayProblem struct {
 
 // ReplayResult is what a rule would have raised.
 type ReplayResult struct {
-	// Rule is the name of the rule, Text the rule as it was tried.
+	// Rule is the name of the rule.
 	Rule string    `json:"rule"`
-	Text string    `json:"text"`
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
 	// Since is when the first of the readings was stored; zero when there were none.

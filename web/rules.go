@@ -231,6 +231,13 @@ func (s *Server) saveRulePage(w http.ResponseWriter, r *http.Request) {
 		f.Check, f.Judged = s.sources.Rules.Check(draft), true
 		s.editor(w, r, http.StatusOK, f)
 		return
+	case "try":
+		if f.Check, f.Judged = s.sources.Rules.Check(draft), true; len(f.Check.Problems) > 0 {
+			s.editor(w, r, http.StatusOK, f)
+			return
+		}
+		s.tryDraft(w, r, f)
+		return
 	case "yaml", "form":
 		f.Check = s.sources.Rules.Check(draft)
 		switch to := r.PostForm.Get("do") == "yaml"; {

@@ -123,7 +123,7 @@ func (r *replays) compare(ctx context.Context, out *view.Replay) error {
 	if err != nil {
 		return err
 	}
-	tried, err := config.ParseRule("rule", []byte(out.Result.Text), inForce.Channels)
+	tried, err := config.ParseRule("rule", []byte(out.Rule), inForce.Channels)
 	if err != nil {
 		return fmt.Errorf("read the rule that was tried: %w", err)
 	}

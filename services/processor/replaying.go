@@ -74,7 +74,7 @@ func (r *replay) run(ctx context.Context) (*streams.ReplayResult, error) {
 		}
 	}
 	result := summarise(all, r.request.From, r.request.To, since)
-	result.Rule, result.Text, result.Warmed = r.rule.Name, r.request.Rule, warmed(since, r.request.From)
+	result.Rule, result.Warmed = r.rule.Name, warmed(since, r.request.From)
 	result.Seconds = time.Since(began).Seconds()
 	return result, nil
 }

@@ -203,7 +203,8 @@ func (j *replayJob) run(ctx context.Context) streams.ReplayStatus {
 // status tells how far the replay has come.
 func (r *replay) status(j *replayJob) streams.ReplayStatus {
 	s := streams.ReplayStatus{
-		ID: j.id, State: streams.ReplayWarming, Readings: r.readings.Load(), Seconds: time.Since(j.began).Seconds(),
+		ID: j.id, State: streams.ReplayWarming, Rule: r.request.Rule, From: r.request.From, To: r.request.To,
+		Readings: r.readings.Load(), Seconds: time.Since(j.began).Seconds(),
 	}
 	if r.judging.Load() {
 		s.State = streams.ReplayRunning

@@ -44,7 +44,11 @@
       this.plot = figure.querySelector('.plot');
       this.note = figure.querySelector('p.chart-note');
       this.read = figure.querySelector('.chart-read');
-      this.span = Number(figure.dataset.span);
+      // A chart of a period that is over stands still.
+      this.period = figure.dataset.from ? [figure.dataset.from, figure.dataset.to].map((t) => Date.parse(t) / 1000) : null;
+      this.span = this.period ? 1000 * (this.period[1] - this.period[0]) : Number(figure.dataset.span);
+      // What a rule that is tried would have raised, beside what was.
+      this.tried = JSON.parse(figure.dataset.tried ?? '[]').map((e) => ({ ...e, tried: true }));
       this.flag = figure.dataset.kind === 'flag';
       this.unit = figure.dataset.unit;
       this.data = [[], [], [], []]; // seconds, max, min, mean
@@ -69,7 +73,8 @@
     async load() {
       const { site, device, metric } = this.figure.dataset;
       const points = Math.min(2000, Math.max(120, Math.round(this.plot.clientWidth * Math.min(2, devicePixelRatio))));
-      const query = new URLSearchParams({ site, device, metric, from: `-${this.span}ms`, points });
+      const { from, to: until } = this.figure.dataset;
+      const query = new URLSearchParams({ site, device, metric, points, ...(this.period ? { from, to: until } : { from: `-${this.span}ms` }) });
       let answer;
       try {
         const response = await fetch(`/api/v1/series?${query}`, { headers: { Accept: 'application/json' } });
@@ -80,7 +85,7 @@
         answer = await response.json();
       } catch (error) {
         this.loaded = true; // live points go on without the history
-        this.say(`The history could not be loaded: ${error.message}.`);
+        this.say(`The history could not be loaded: ${error.message.replace(/\.$/, '')}.`);
         this.take(this.waiting.splice(0));
         return;
       }
@@ -88,7 +93,7 @@
       const shift = this.bucket / 2;
       const to = Date.parse(answer.to) / 1000;
       this.data = [answer.time_ms.map((t) => Math.min(t / 1000 + shift, to)), answer.max, answer.min, answer.mean];
-      this.episodes = answer.episodes;
+      this.episodes = [...answer.episodes, ...this.tried];
       // The last seconds may not have been written when the history was read.
       this.until = to - 5;
       this.first = this.data[0].length;
@@ -125,7 +130,7 @@
         min.splice(i, 0, value);
         mean.splice(i, 0, value);
       }
-      const begin = Date.now() / 1000 - this.span / 1000;
+      const [begin] = this.window();
       let old = 0;
       while (old < x.length - 1 && x[old + 1] < begin) old++;
       if (old > 0) this.data.forEach((column) => column.splice(0, old));
@@ -155,6 +160,7 @@
     }
 
     window() {
+      if (this.period) return this.period;
       const now = Date.now() / 1000;
       return [now - this.span / 1000, now];
     }
@@ -240,18 +246,11 @@
       for (const e of this.episodes) {
         const colour = this.colours[e.severity] ?? this.colours.info;
         const start = u.valToPos(Date.parse(e.start) / 1000, 'x', true);
-        const end = u.valToPos(e.end ? Date.parse(e.end) / 1000 : Date.now() / 1000, 'x', true);
+        const end = u.valToPos(e.end ? Date.parse(e.end) / 1000 : this.window()[1], 'x', true);
         const width = Math.max(2 * ratio, end - start);
-        ctx.fillStyle = alpha(colour, 14);
-        ctx.fillRect(start, bbox.top, width, bbox.height);
-        ctx.fillStyle = colour;
-        ctx.fillRect(start, bbox.top, Math.max(1.5, 1.5 * ratio), bbox.height);
-        ctx.beginPath(); // a flag at the start: colour is not the only sign
-        ctx.moveTo(start, bbox.top - 8 * ratio);
-        ctx.lineTo(start + 9 * ratio, bbox.top - 3.5 * ratio);
-        ctx.lineTo(start, bbox.top + 1 * ratio);
-        ctx.fill();
-        ctx.strokeStyle = colour;
+        if (e.tried) this.hatch(u, start, width);
+        else this.flagged(u, start, width, colour);
+        ctx.strokeStyle = e.tried ? this.colours.text : colour;
         ctx.lineWidth = ratio;
         ctx.setLineDash([4 * ratio, 4 * ratio]);
         for (const bound of [e.low, e.high]) {
@@ -264,6 +263,48 @@
           ctx.stroke();
         }
         ctx.setLineDash([]);
+      }
+      ctx.restore();
+    }
+
+    // flagged marks what was really raised: a tint, and a flag at the start, as
+    // colour is not the only sign.
+    flagged({ ctx, bbox }, start, width, colour) {
+      const ratio = devicePixelRatio;
+      ctx.fillStyle = alpha(colour, 14);
+      ctx.fillRect(start, bbox.top, width, bbox.height);
+      ctx.fillStyle = colour;
+      ctx.fillRect(start, bbox.top, Math.max(1.5, 1.5 * ratio), bbox.height);
+      ctx.beginPath();
+      ctx.moveTo(start, bbox.top - 8 * ratio);
+      ctx.lineTo(start + 9 * ratio, bbox.top - 3.5 * ratio);
+      ctx.lineTo(start, bbox.top + 1 * ratio);
+      ctx.fill();
+    }
+
+    // hatch marks what a rule would have raised: a hatched bar at the foot of the
+    // chart.
+    hatch({ ctx, bbox }, start, width) {
+      const ratio = devicePixelRatio;
+      const height = 14 * ratio;
+      const foot = bbox.top + bbox.height;
+      ctx.save();
+      ctx.fillStyle = alpha(this.colours.line, 10);
+      ctx.fillRect(start, bbox.top, width, bbox.height);
+      ctx.beginPath();
+      ctx.rect(start, foot - height, width, height);
+      ctx.clip();
+      ctx.fillStyle = this.colours.surface;
+      ctx.fillRect(start, foot - height, width, height);
+      ctx.strokeStyle = this.colours.text;
+      ctx.lineWidth = 2 * ratio;
+      ctx.strokeRect(start, foot - height, width, height);
+      ctx.lineWidth = 1.5 * ratio;
+      for (let x = start - height; x < start + width; x += 6 * ratio) {
+        ctx.beginPath();
+        ctx.moveTo(x, foot);
+        ctx.lineTo(x + height, foot - height);
+        ctx.stroke();
       }
       ctx.restore();
     }
@@ -287,8 +328,14 @@
       const date = new Date(data[0][i] * 1000);
       text += ` · ${(date.toDateString() === new Date().toDateString() ? seconds : moment).format(date)}`;
       const at = data[0][i] * 1000;
-      const e = this.episodes.find((x) => Date.parse(x.start) <= at && (!x.end || at <= Date.parse(x.end)));
-      if (e && index !== null && index !== undefined) text += ` · ${e.sentence.replace(/[\u0000-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, ' ')}`;
+      const there = this.episodes.filter((x) => Date.parse(x.start) <= at && (!x.end || at <= Date.parse(x.end)));
+      if (index === null || index === undefined) there.length = 0;
+      for (const tried of [false, true]) {
+        const e = there.find((x) => Boolean(x.tried) === tried);
+        if (!e) continue;
+        const which = tried ? 'would have been raised: ' : this.period ? `${e.rule}: ` : '';
+        text += ` · ${which}${e.sentence.replace(/[\u0000-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, ' ')}`;
+      }
       this.read.textContent = text;
     }
 

@@ -78,6 +78,16 @@ func pages(t *testing.T, state fixture.State) map[string]templ.Component {
 		})
 	}
 	rulePages(t, s, out)
+	for name, id := range map[string]string{"try-running": fixture.ReplayRunning, "try-done": fixture.ReplayDone, "try-failed": fixture.ReplayFailed} {
+		if replay, err := s.Replay(t.Context(), id); err == nil {
+			out[name] = view.TryPage(view.TryFacts{Name: "door-left-open", Revision: 7, YAML: replay.Rule, Period: "24h", Replay: &replay})
+		}
+	}
+	out["try-new"] = view.TryPage(view.TryFacts{
+		Name: view.NewRule, YAML: "{name: warm}", Period: "1h", Failure: "another replay is under way; try again when it has ended",
+		Problems: []view.RuleProblem{{Line: 1, Field: "detector", Text: "is missing"}},
+	})
+	out["try-gone"] = view.TryPage(view.TryFacts{Name: view.NewRule, YAML: "{name: warm}", Period: "24h", Gone: true})
 	out["banner"] = view.Banner(s.Status())
 	return out
 }

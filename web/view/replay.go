@@ -2,7 +2,11 @@ package view
 
 import (
 	"cmp"
+	"encoding/json"
+	"math"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -94,4 +98,194 @@ func (r Replay) Reals() (same, others int) {
 		}
 	}
 	return same, others
+}
+
+// TryFacts are what the page shows on which a rule is tried on the past.
+type TryFacts struct {
+	// Name is the rule that is changed or looked at, NewRule for one that is not
+	// there yet.
+	Name string
+	// Rule is the rule of that name as it is in force; nil when there is none.
+	Rule *Rule
+	// Revision is that of the rule when the trial began; 0 for a new one.
+	Revision uint64
+	// YAML is the rule to try, Period what of.
+	YAML   string
+	Period string
+	// Problems are what is wrong with it, Failure why it cannot be tried now.
+	Problems []RuleProblem
+	Failure  string
+	// Replay is how the trial stands; nil before there is one. Gone says that it is
+	// not known any more.
+	Replay *Replay
+	Gone   bool
+	// Series is whose chart is shown.
+	Series ReplaySeries
+	// By is the name of the person, as far as it is known.
+	By string
+}
+
+// NewRule stands for the name of a rule that is not there yet.
+const NewRule = "new"
+
+// ReplaySeries names a series of a trial.
+type ReplaySeries struct{ Site, Device, Metric string }
+
+// TryURL is the address of the page on which a rule is tried.
+func TryURL(name string) string { return RuleURL(name) + "/try" }
+
+// RunURL is the address of one trial.
+func (f TryFacts) RunURL(id string) string {
+	return TryURL(f.Name) + "?" + url.Values{"run": {id}, "revision": {number(f.Revision)}}.Encode()
+}
+
+func (f TryFacts) seriesURL(s ReplaySeries) string {
+	return f.RunURL(f.Replay.ID) + "&" + url.Values{"site": {s.Site}, "device": {s.Device}, "metric": {s.Metric}}.Encode() + "#chart"
+}
+
+// Title is that of the page.
+func (f TryFacts) Title() string {
+	if f.Name == NewRule {
+		return "Try a new rule"
+	}
+	return "Try " + f.Name
+}
+
+// result returns what came of the trial, or nil.
+func (f TryFacts) result() *streams.ReplayResult {
+	if f.Replay == nil {
+		return nil
+	}
+	return f.Replay.Result
+}
+
+// percent is how far the trial has come.
+func (f TryFacts) percent() string { return strconv.Itoa(int(100 * f.Replay.Done)) }
+
+func (f TryFacts) period() string {
+	return FormatDuration(f.Replay.To.Sub(f.Replay.From))
+}
+
+// speed says how many readings were judged a second.
+func (f TryFacts) speed() string {
+	r := f.result()
+	return FormatCount(uint64(float64(r.Readings) / max(r.Seconds, 0.001)))
+}
+
+// perWeek is how many alerts would begin a week, of all devices.
+func (f TryFacts) perWeek() string {
+	sum := 0.0
+	for _, d := range f.result().Devices {
+		sum += d.PerWeek
+	}
+	return FormatNumber(math.Round(sum*10) / 10)
+}
+
+// enablable says whether the rule that was tried can be put in force here.
+func (f TryFacts) enablable() bool {
+	return f.Rule == nil || f.Rule.Editable() || f.result().Rule != f.Rule.Name
+}
+
+// enableWord names what the button does.
+func (f TryFacts) enableWord() string {
+	if f.Rule == nil || f.result().Rule != f.Rule.Name {
+		return "Enable this rule"
+	}
+	if f.Rule.State == RuleIsEnabled {
+		return "Put this change in force"
+	}
+	return "Save and enable this rule"
+}
+
+// seriesOf returns a series of the device with an alert, if one is known.
+func (f TryFacts) seriesOf(site, device string) (ReplaySeries, bool) {
+	for _, a := range f.result().Alerts {
+		if a.Site == site && a.Device == device {
+			return ReplaySeries{a.Site, a.Device, a.Metric}, true
+		}
+	}
+	for _, a := range f.Replay.Real {
+		if a.Site == site && a.Device == device {
+			return ReplaySeries{a.Site, a.Device, a.Metric}, true
+		}
+	}
+	return ReplaySeries{}, false
+}
+
+// charted returns the series of the chart: the one that was chosen, or the first
+// of the device with most alerts.
+func (f TryFacts) charted() (ReplaySeries, bool) {
+	if f.Series != (ReplaySeries{}) {
+		return f.Series, true
+	}
+	for _, row := range f.Replay.Rows() {
+		if s, ok := f.seriesOf(row.Site, row.Device); ok {
+			return s, true
+		}
+	}
+	return ReplaySeries{}, false
+}
+
+// tried returns the alerts that the rule would have raised on a series, as the
+// chart draws them.
+func (f TryFacts) tried(s ReplaySeries) []Episode {
+	out := []Episode{}
+	for _, a := range f.result().Alerts {
+		if a.Site == s.Site && a.Device == s.Device && a.Metric == s.Metric {
+			out = append(out, triedEpisode(f.result().Rule, a))
+		}
+	}
+	return out
+}
+
+func triedEpisode(rule string, a streams.ReplayAlert) Episode {
+	return Episode{
+		Rule: plain(rule), Metric: a.Metric, Severity: Severity(a.Severity), Start: a.Start, End: a.End, Sentence: plain(a.Sentence), Low: a.Low, High: a.High,
+	}
+}
+
+// marks are the same as JSON, for the script of the chart.
+func (f TryFacts) marks(s ReplaySeries) string {
+	b, err := json.Marshal(f.tried(s))
+	if err != nil { // a bound that JSON cannot express
+		return "[]"
+	}
+	return string(b)
+}
+
+// shownAlerts bounds the alerts and devices that the page of a trial lists.
+const shownAlerts = 50
+
+// rows are the devices that are listed, and how many more there are.
+func (f TryFacts) rows() (shown []ReplayRow, more int) {
+	all := f.Replay.Rows()
+	n := min(len(all), shownAlerts)
+	return all[:n], len(all) - n
+}
+
+// alerts are those that are listed, and how many more there are.
+func (f TryFacts) alerts() (shown []streams.ReplayAlert, more int) {
+	all := f.result().Alerts
+	n := min(len(all), shownAlerts)
+	return all[:n], f.result().Total - n
+}
+
+// unitOf is the unit of a series, as its alerts say; empty when they do not.
+func (f TryFacts) unitOf(s ReplaySeries) string {
+	for _, a := range f.result().Alerts {
+		if a.Site == s.Site && a.Device == s.Device && a.Metric == s.Metric {
+			return a.Unit
+		}
+	}
+	return ""
+}
+
+// RangeOf returns the range of that span.
+func RangeOf(span time.Duration) (Range, bool) {
+	for _, r := range Ranges {
+		if r.Span == span {
+			return r, true
+		}
+	}
+	return Range{}, false
 }
