@@ -87,7 +87,7 @@ func TestRulesByCommand(t *testing.T) {
 	w.rules(t, "", "ls").want(t, exitDone, "cold", "muted", "of-the-file", "(API)")
 	w.rules(t, "", "ls", "COLD").want(t, exitDone, "cold", "below 3")
 	w.rules(t, "", "ls", "nothing").want(t, exitDone, "None of 3 rules.")
-	w.rules(t, "", "ls", "--json").want(t, exitDone, `"total": 2`)
+	w.rules(t, "", "ls", "--json").want(t, exitDone, `"total": 3`)
 	w.rules(t, "", "show", "cold").want(t, exitDone, "State:", "muted", "below: 3")
 	if shown := w.rules(t, "", "show", "cold", "--yaml"); shown.out != "name: cold\ndetector: limit\nbelow: 3\nstate: muted\n" {
 		t.Errorf("its YAML is %q", shown.out)
