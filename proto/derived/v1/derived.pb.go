@@ -600,7 +600,8 @@ func (x *Counts) GetNotNumeric() uint64 {
 }
 
 // WindowSummary is what one series did in one window. A summary with a higher
-// revision replaces the one before.
+// revision replaces the one before of the same series, window and time, which is
+// at or, where that is 0, start.
 type WindowSummary struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Series *Series                `protobuf:"bytes,1,opt,name=series,proto3" json:"series,omitempty"`
@@ -609,7 +610,9 @@ type WindowSummary struct {
 	// the Unix epoch.
 	Start int64 `protobuf:"fixed64,3,opt,name=start,proto3" json:"start,omitempty"`
 	// Width in nanoseconds.
-	Width int64   `protobuf:"varint,4,opt,name=width,proto3" json:"width,omitempty"`
+	Width int64 `protobuf:"varint,4,opt,name=width,proto3" json:"width,omitempty"`
+	// Number of readings; 0 when a session is no more, because a late reading has
+	// made it part of another. Then nothing below means anything but the revision.
 	Count uint64  `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
 	Min   float64 `protobuf:"fixed64,6,opt,name=min,proto3" json:"min,omitempty"`
 	Max   float64 `protobuf:"fixed64,7,opt,name=max,proto3" json:"max,omitempty"`
@@ -620,7 +623,22 @@ type WindowSummary struct {
 	Deviation float64 `protobuf:"fixed64,11,opt,name=deviation,proto3" json:"deviation,omitempty"`
 	// 1 for the first summary of a window, one more each time late readings
 	// changed it.
-	Revision      uint32 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision uint32 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Mean over the time from the first reading to the last, with straight lines
+	// between them.
+	TimeMean float64 `protobuf:"fixed64,13,opt,name=time_mean,json=timeMean,proto3" json:"time_mean,omitempty"`
+	// Change per second from the first reading to the last.
+	Rate float64 `protobuf:"fixed64,14,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Median and percentiles; of hours and days they are taken from a sketch.
+	P50 float64 `protobuf:"fixed64,15,opt,name=p50,proto3" json:"p50,omitempty"`
+	P90 float64 `protobuf:"fixed64,16,opt,name=p90,proto3" json:"p90,omitempty"`
+	P95 float64 `protobuf:"fixed64,17,opt,name=p95,proto3" json:"p95,omitempty"`
+	P99 float64 `protobuf:"fixed64,18,opt,name=p99,proto3" json:"p99,omitempty"`
+	// Name of the window: 1m, 1h and 1d are the roll-ups, others as declared.
+	Window string `protobuf:"bytes,19,opt,name=window,proto3" json:"window,omitempty"`
+	// Start of the step that a sliding window belongs to, in nanoseconds since the
+	// Unix epoch; 0 for others.
+	At            int64 `protobuf:"fixed64,20,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -735,6 +753,62 @@ func (x *WindowSummary) GetDeviation() float64 {
 func (x *WindowSummary) GetRevision() uint32 {
 	if x != nil {
 		return x.Revision
+	}
+	return 0
+}
+
+func (x *WindowSummary) GetTimeMean() float64 {
+	if x != nil {
+		return x.TimeMean
+	}
+	return 0
+}
+
+func (x *WindowSummary) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *WindowSummary) GetP50() float64 {
+	if x != nil {
+		return x.P50
+	}
+	return 0
+}
+
+func (x *WindowSummary) GetP90() float64 {
+	if x != nil {
+		return x.P90
+	}
+	return 0
+}
+
+func (x *WindowSummary) GetP95() float64 {
+	if x != nil {
+		return x.P95
+	}
+	return 0
+}
+
+func (x *WindowSummary) GetP99() float64 {
+	if x != nil {
+		return x.P99
+	}
+	return 0
+}
+
+func (x *WindowSummary) GetWindow() string {
+	if x != nil {
+		return x.Window
+	}
+	return ""
+}
+
+func (x *WindowSummary) GetAt() int64 {
+	if x != nil {
+		return x.At
 	}
 	return 0
 }
@@ -1059,7 +1133,7 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\tconflicts\x18\x03 \x01(\x04R\tconflicts\x12\x19\n" +
 	"\btoo_late\x18\x04 \x01(\x04R\atooLate\x12\x1f\n" +
 	"\vnot_numeric\x18\x05 \x01(\x04R\n" +
-	"notNumeric\"\xad\x02\n" +
+	"notNumeric\"\xce\x03\n" +
 	"\rWindowSummary\x12*\n" +
 	"\x06series\x18\x01 \x01(\v2\x12.derived.v1.SeriesR\x06series\x12\x12\n" +
 	"\x04unit\x18\x02 \x01(\tR\x04unit\x12\x14\n" +
@@ -1073,7 +1147,15 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x04last\x18\n" +
 	" \x01(\x01R\x04last\x12\x1c\n" +
 	"\tdeviation\x18\v \x01(\x01R\tdeviation\x12\x1a\n" +
-	"\brevision\x18\f \x01(\rR\brevision\"\xd1\x02\n" +
+	"\brevision\x18\f \x01(\rR\brevision\x12\x1b\n" +
+	"\ttime_mean\x18\r \x01(\x01R\btimeMean\x12\x12\n" +
+	"\x04rate\x18\x0e \x01(\x01R\x04rate\x12\x10\n" +
+	"\x03p50\x18\x0f \x01(\x01R\x03p50\x12\x10\n" +
+	"\x03p90\x18\x10 \x01(\x01R\x03p90\x12\x10\n" +
+	"\x03p95\x18\x11 \x01(\x01R\x03p95\x12\x10\n" +
+	"\x03p99\x18\x12 \x01(\x01R\x03p99\x12\x16\n" +
+	"\x06window\x18\x13 \x01(\tR\x06window\x12\x0e\n" +
+	"\x02at\x18\x14 \x01(\x10R\x02at\"\xd1\x02\n" +
 	"\aAnomaly\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12!\n" +
 	"\frule_version\x18\x02 \x01(\x04R\vruleVersion\x12*\n" +

@@ -39,12 +39,9 @@ const (
 
 // Defaults of what the text leaves out.
 const (
-	DefaultWindow   = time.Minute
 	DefaultLateness = 5 * time.Minute
+	DefaultTimeZone = "UTC"
 )
-
-// Windows lists the widths of windows that there is a bucket for.
-func Windows() []time.Duration { return []time.Duration{10 * time.Second, time.Minute} }
 
 // Config is a configuration that is whole and valid. It is never changed after
 // Parse and may be read by several goroutines.
@@ -57,11 +54,24 @@ type Config struct {
 	Devices []Devices
 	// Channels are in the order of the text; their names are unique.
 	Channels []Channel
-	// Windows are the widths of the tumbling windows, ascending.
-	Windows []time.Duration
-	// Lateness is how late, in event time behind the watermark, a reading may
-	// come and still change the summary of its window.
+	// Windows are the windows of every series, the tumbling ones first, ascending.
+	// That of a minute is always among them.
+	Windows []Window
+	// Lateness is that of windows that have none of their own.
 	Lateness time.Duration
+	// TimeZone is the name of the time zone of sites that have none of their own.
+	TimeZone string
+	// siteZones are those of the sites that have one.
+	siteZones map[string]string
+}
+
+// Zone returns the name of the time zone of a site, which time.LoadLocation
+// knows.
+func (c *Config) Zone(site string) string {
+	if zone, ok := c.siteZones[site]; ok {
+		return zone
+	}
+	return c.TimeZone
 }
 
 // Rule returns the rule of that name.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"headwater/services/internal/config"
 	"headwater/services/rule"
@@ -66,8 +67,18 @@ func TestParse(t *testing.T) {
 			{Name: "phone", Type: config.Ntfy, URL: "https://ntfy.sh/my-topic", Resolved: true},
 			{Name: "mail", Type: config.Shoutrrr, URLFile: "secrets/mail", Resolved: false},
 		},
-		Windows:  []time.Duration{10 * time.Second, time.Minute},
+		Windows: []config.Window{
+			{Name: "10s", Kind: config.Tumbling, Width: 10 * time.Second, Lateness: 2 * time.Minute},
+			{Name: "1m", Kind: config.Tumbling, Width: time.Minute, Lateness: 2 * time.Minute},
+			{
+				Name: "hopping-10m-1m", Kind: config.Hopping, Width: 10 * time.Minute, Every: time.Minute,
+				Delay: 10 * time.Second, Lateness: 5 * time.Minute,
+			},
+			{Name: "session-5m-1h", Kind: config.Session, Width: time.Hour, Gap: 5 * time.Minute, Lateness: 2 * time.Minute},
+			{Name: "sliding-5m-30s", Kind: config.Sliding, Width: 5 * time.Minute, Every: 30 * time.Second, Lateness: 2 * time.Minute},
+		},
 		Lateness: 2 * time.Minute,
+		TimeZone: "Europe/Berlin",
 	}
 	for i := range want.Rules {
 		r := &want.Rules[i]
@@ -76,7 +87,10 @@ func TestParse(t *testing.T) {
 			r.State = rule.Enabled
 		}
 	}
-	if d := cmp.Diff(want, got); d != "" {
+	if got.Zone("hall") != "Asia/Kolkata" || got.Zone("attic") != "Europe/Berlin" || got.Zone("elsewhere") != "Europe/Berlin" {
+		t.Errorf("zones are %s, %s and %s", got.Zone("hall"), got.Zone("attic"), got.Zone("elsewhere"))
+	}
+	if d := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); d != "" {
 		t.Error(d)
 	}
 	for device, want := range map[string]map[string]string{

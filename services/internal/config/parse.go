@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/goccy/go-yaml/ast"
@@ -76,23 +75,21 @@ func (r *reader) config(text []byte) *Config {
 	if root == nil {
 		return nil
 	}
-	top := r.object(value{node: root, line: line(root)}, "rules", "auto", "devices", "channels", "windows", "lateness")
+	top := r.object(value{node: root, line: line(root)}, "rules", "auto", "devices", "channels", "windows", "lateness", "time_zone", "sites")
 	if top == nil {
 		return nil
 	}
 	r.origin, r.lines = rule.FromFile, map[string]int{}
-	c := &Config{Windows: []time.Duration{DefaultWindow}, Lateness: DefaultLateness}
+	c := &Config{Lateness: DefaultLateness, TimeZone: DefaultTimeZone}
 	c.Channels = top.channels()
 	r.channelsKnown = !top.failed["channels"]
 	c.Devices = top.devices()
 	c.Rules = top.rules(c.Channels)
 	r.auto = true
 	top.toggle("auto", &r.auto)
-	top.windows(&c.Windows)
-	top.duration("lateness", &c.Lateness)
-	if c.Lateness < 0 || c.Lateness > MaxLateness {
-		top.fail("lateness", "%v is out of range: 0s to %v", c.Lateness, MaxLateness)
-	}
+	top.bounded("lateness", &c.Lateness, 0, MaxLateness)
+	c.Windows = top.windows(c.Lateness)
+	top.zones(c)
 	return c
 }
 
@@ -283,35 +280,6 @@ func (o *object) notify(u *rule.Rule, channels []string, channelsKnown bool) {
 			u.Notify = append(u.Notify, n.Value)
 		}
 	}
-}
-
-func (o *object) windows(into *[]time.Duration) {
-	items, given := o.list("windows", len(Windows()))
-	if !given || o.failed["windows"] {
-		return
-	}
-	if len(items) == 0 {
-		o.fail("windows", "lists none: 10s, 1m or both")
-		return
-	}
-	var all []time.Duration
-	for _, item := range items {
-		d, problem := duration(item.node)
-		switch {
-		case problem != "":
-		case !slices.Contains(Windows(), d):
-			problem = fmt.Sprintf("%v is not a window: 10s or 1m", d)
-		case slices.Contains(all, d):
-			problem = fmt.Sprintf("%v is listed twice", d)
-		}
-		if problem != "" {
-			o.r.problem(item.line, item.path, "%s", problem)
-			continue
-		}
-		all = append(all, d)
-	}
-	slices.Sort(all)
-	*into = all
 }
 
 func (o *object) channels() []Channel {

@@ -23,7 +23,7 @@ const (
 	// maxNesting is deeper than any field lies.
 	maxNesting = 16
 	// maxFields is more than any mapping of the schema has.
-	maxFields = 64
+	maxFields = 512
 )
 
 // reader turns the syntax tree of one text into values and collects problems.

@@ -112,6 +112,17 @@ func (r *Reader) Bool() bool {
 	return v
 }
 
+// Byte reads one byte.
+func (r *Reader) Byte() byte {
+	if len(r.data) < 1 {
+		r.Fail()
+		return 0
+	}
+	v := r.data[0]
+	r.data = r.data[1:]
+	return v
+}
+
 // String reads what String wrote.
 func (r *Reader) String() string { return string(r.Bytes()) }
 

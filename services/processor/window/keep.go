@@ -6,43 +6,59 @@ import (
 	"time"
 )
 
-// oldest returns the least event time that is still within the lateness.
-func (s *Series) oldest(spec *Spec, p Progress) int64 {
-	return max(p.Watermark, minTime/2) - int64(spec.Delay+spec.Lateness)
-}
-
-// keepFrom returns the least event time whose readings are still needed, given
-// the least one that is within the lateness.
-func (s *Series) keepFrom(spec *Spec, oldest int64) int64 {
-	keep := oldest
-	for _, width := range spec.Widths {
-		keep = min(keep, Start(oldest, width))
+// keepFrom returns the least event time whose readings are still needed.
+func (s *Series) keepFrom(spec *Spec, p Progress) int64 {
+	keep := max(p.Watermark, minTime/2) - spec.reach()
+	for i := range spec.Windows {
+		w := &spec.Windows[i]
+		final := min(s.final(w, p), s.closed(w))
+		switch w.Kind {
+		case Tumbling, Hopping:
+			keep = min(keep, w.first(final))
+			if int64(w.Width) == minute && spec.Calendar != nil {
+				keep = min(keep, s.rollup.from())
+			}
+		case Sliding:
+			keep = min(keep, Start(final, w.Every)+1-int64(w.Width))
+		case Session:
+			if n := slices.IndexFunc(s.sessions, func(z session) bool { return int(z.window) == i }); n >= 0 {
+				keep = min(keep, s.sessions[n].anchor)
+			}
+		}
 	}
 	for _, r := range s.revised {
-		if r.dirty {
-			keep = min(keep, r.start)
+		if r.dirty && r.window < ofHours {
+			keep = min(keep, r.start-int64(spec.Windows[r.window].Width))
 		}
 	}
 	return keep
 }
 
+// from is the time from which on minutes are not folded.
+func (u *rollup) from() int64 {
+	if u == nil {
+		return minTime
+	}
+	return u.folded
+}
+
 // makeRoom drops readings that are no longer needed, and folds the oldest
 // quarter if the series has the greatest size nevertheless.
-func (s *Series) makeRoom(spec *Spec, oldest int64, out []Summary) []Summary {
-	if len(s.partials) > 0 {
-		s.partials = slices.DeleteFunc(s.partials, func(q partial) bool {
-			end := q.start + int64(q.width)
-			return end <= oldest && end <= s.closed
-		})
+func (s *Series) makeRoom(spec *Spec, p Progress, out []Summary) []Summary {
+	if spec.Calendar != nil {
+		s.roll(spec, p)
 	}
-	keep := s.keepFrom(spec, oldest)
+	if len(s.partials) > 0 {
+		s.partials = slices.DeleteFunc(s.partials, func(q partial) bool { return !s.matters(spec, p, &q) })
+	}
+	keep := s.keepFrom(spec, p)
 	if n := s.readings.len(); n >= spec.MaxReadings {
 		var buffer [onStack]Reading
 		all := s.readings.appendTo(buffer[:0], minTime)
 		drop, _ := slices.BinarySearchFunc(all, keep, func(r Reading, t int64) int { return cmp.Compare(r.Time, t) })
 		if drop == 0 || drop < n/16 {
 			drop = n / 4
-			out = s.fold(all[:drop], out, spec)
+			out = s.fold(spec, p, all[:drop], out)
 		}
 		s.readings.set(all[drop:])
 	}
@@ -52,60 +68,119 @@ func (s *Series) makeRoom(spec *Spec, oldest int64, out []Summary) []Summary {
 	return out
 }
 
+// matters reports whether the partial window can still be told, for the first
+// time or again.
+func (s *Series) matters(spec *Spec, p Progress, q *partial) bool {
+	w := &spec.Windows[q.window]
+	end := q.start + int64(w.Width)
+	if w.Kind == Session {
+		z := s.session(q.window)
+		return q.start >= z.anchor
+	}
+	return end > min(s.final(w, p), s.closed(w))
+}
+
 // fold tells readings, the oldest, that are to be given up. Windows that they
 // belong to go on from the sums so far; late readings of that age are too late
-// from now on.
-func (s *Series) fold(readings []Reading, out []Summary, spec *Spec) []Summary {
-	floor := readings[len(readings)-1].Time
+// from now on, so what ends with them is told at once.
+func (s *Series) fold(spec *Spec, p Progress, readings []Reading, out []Summary) []Summary {
 	for i := range s.revised {
-		if r := &s.revised[i]; r.dirty && r.start <= floor {
-			out = s.tell(r, out)
+		if r := &s.revised[i]; r.dirty {
+			out = s.tell(spec, r, out)
 		}
+	}
+	for i := range s.sessions {
+		if z := &s.sessions[i]; z.dirty {
+			out = s.reviseSessions(spec, p, z, out)
+		}
+	}
+	floor := readings[len(readings)-1].Time
+	out = s.close(spec, p, s.now, floor, out)
+	for i := range s.sessions {
+		s.finish(&spec.Windows[s.sessions[i].window], p, &s.sessions[i])
+	}
+	if spec.Calendar != nil {
+		s.roll(spec, p)
 	}
 	var partials []partial
-	for _, width := range spec.Widths {
-		for _, q := range s.partials {
-			if q.width == width && q.start+int64(width) <= readings[0].Time && q.start+int64(width) > s.closed {
-				partials = append(partials, q)
-			}
-		}
-		for i := 0; i < len(readings); {
-			start := Start(readings[i].Time, width)
-			end := start + int64(width)
-			m := s.before(start, width)
-			for ; i < len(readings) && readings[i].Time < end; i++ {
-				m.add(readings[i].Value)
-			}
-			if end > floor || end > s.closed {
-				partials = append(partials, partial{start: start, width: width, moments: m})
-			}
-		}
+	for i := range spec.Windows {
+		partials = s.foldWindow(spec, uint8(i), readings, partials)
 	}
-	s.partials, s.floor = partials, floor
+	s.partials = partials
+	s.due = s.nextDue(spec)
 	return out
 }
 
-// sum adds up the window.
-func (s *Series) sum(start int64, width time.Duration) moments {
-	m := s.before(start, width)
-	end := start + int64(width)
-	for c := s.readings.from(start); c.next() && c.reading.Time < end; {
-		m.add(c.reading.Value)
+// foldWindow appends the partials of one window once the readings are given up.
+func (s *Series) foldWindow(spec *Spec, window uint8, readings []Reading, partials []partial) []partial {
+	w := &spec.Windows[window]
+	add := func(start, end int64) {
+		q := partial{window: window, start: start, tally: s.before(window, start)}
+		if q.tally.bins == nil {
+			q.tally.bins = new(sketch)
+		}
+		for _, r := range readings {
+			if r.Time >= start && r.Time < end {
+				q.tally.add(r)
+			}
+		}
+		if q.tally.count > 0 {
+			partials = append(partials, q)
+		}
 	}
-	return m
+	switch w.Kind {
+	case Tumbling, Hopping:
+		for start := w.first(s.floor + 1); start <= s.floor; start += int64(w.step()) {
+			add(start, start+int64(w.Width))
+		}
+	case Session:
+		s.walk(w, s.session(window), func(a span) bool {
+			if a.start <= s.floor {
+				add(a.start, a.end)
+			}
+			return false
+		})
+	case Sliding: // where it will begin is not known yet
+	}
+	return partials
+}
+
+// sum adds up the readings from start to end that belong to the window of that
+// start.
+func (s *Series) sum(spec *Spec, window uint8, start, end int64) tally {
+	t := s.before(window, start)
+	t.values = spec.scratch[:0]
+	for c := s.readings.from(start); c.next() && c.reading.Time < end; {
+		t.add(c.reading)
+	}
+	spec.scratch = t.values
+	return t
 }
 
 // before returns the sums over the folded readings of the window.
-func (s *Series) before(start int64, width time.Duration) moments {
-	if i := s.partial(start, width); i >= 0 {
-		return s.partials[i].moments
+func (s *Series) before(window uint8, start int64) tally {
+	if i := s.partial(window, start); i >= 0 {
+		t := s.partials[i].tally
+		bins := *t.bins
+		t.bins = &bins
+		return t
 	}
-	return moments{}
+	return tally{}
 }
 
-func (s *Series) partial(start int64, width time.Duration) int {
+func (s *Series) partial(window uint8, start int64) int {
 	if len(s.partials) == 0 {
 		return -1
 	}
-	return slices.IndexFunc(s.partials, func(q partial) bool { return q.start == start && q.width == width })
+	return slices.IndexFunc(s.partials, func(q partial) bool { return q.start == start && q.window == window })
+}
+
+// minuteNumber returns the window that is rolled up and its number.
+func (s *Spec) minuteNumber() (uint8, *Window) {
+	for i := range s.Windows {
+		if w := &s.Windows[i]; w.Kind == Tumbling && w.Width == time.Minute {
+			return uint8(i), w
+		}
+	}
+	return 0, nil
 }

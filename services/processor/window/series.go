@@ -2,7 +2,6 @@ package window
 
 import (
 	"slices"
-	"time"
 )
 
 // Series is the state of one series: its readings of the last width, delay and
@@ -12,8 +11,8 @@ type Series struct {
 	readings history
 	// due is when the first window that is open and has readings closes.
 	due int64
-	// closed is the time that the ends of all closed windows have reached.
-	closed int64
+	// now is the time up to which windows were closed, before their delay.
+	now int64
 	// floor is the latest event time that was folded into partials; nothing at
 	// or before it can still be told from a repeat.
 	floor int64
@@ -21,12 +20,17 @@ type Series struct {
 	revised []revision
 	// partials are the windows that reach back to the floor or beyond.
 	partials []partial
+	// sessions are the states of the session windows that had a reading.
+	sessions []session
+	// rollup is what hours and days hold of minutes that are final; nil until
+	// there is one.
+	rollup *rollup
 }
 
 // revision is what is known of a closed window that a late reading changed.
 type revision struct {
-	start int64
-	width time.Duration
+	window     uint8
+	start, end int64
 	// told is the revision of the summary that was told last, 0 for none.
 	told uint32
 	// dirty says that a reading has come since.
@@ -38,13 +42,13 @@ type revision struct {
 
 // partial is a window of which some readings are no longer kept.
 type partial struct {
-	start   int64
-	width   time.Duration
-	moments moments
+	window uint8
+	start  int64
+	tally  tally
 }
 
 // New returns the state of a series without readings.
-func New() Series { return Series{due: Never, closed: minTime, floor: minTime} }
+func New() Series { return Series{due: Never, now: minTime, floor: minTime} }
 
 // Due is when Advance has something to do next: when the watermark of the
 // device or the clock of the lane reaches it. Never if nothing is open.
@@ -52,7 +56,17 @@ func (s *Series) Due() int64 { return s.due }
 
 // Dirty reports whether Revise has, or will have, something to tell.
 func (s *Series) Dirty() bool {
-	return slices.ContainsFunc(s.revised, func(r revision) bool { return r.dirty })
+	return slices.ContainsFunc(s.revised, func(r revision) bool { return r.dirty }) ||
+		slices.ContainsFunc(s.sessions, func(z session) bool { return z.dirty })
+}
+
+// closed is the time that the ends of all closed windows have reached.
+func (s *Series) closed(w *Window) int64 { return max(s.now-int64(w.Delay), s.floor+1) }
+
+// final is the time that the ends of all windows have reached that no reading
+// can change any more.
+func (s *Series) final(w *Window, p Progress) int64 {
+	return max(max(p.Watermark, minTime/2)-int64(w.Delay+w.Lateness), s.floor+1)
 }
 
 // Add takes one reading. The watermark of p includes it. Summaries of windows
@@ -60,10 +74,8 @@ func (s *Series) Dirty() bool {
 // returned; Add allocates only when it must keep more than ever before.
 func (s *Series) Add(spec *Spec, p Progress, r Reading, out []Summary) (Result, []Summary) {
 	out = s.Advance(spec, p, out)
-	oldest := s.oldest(spec, p)
-	if len(s.revised) > 0 {
-		out = s.settle(oldest, out)
-	}
+	out = s.settle(spec, p, out)
+	oldest := max(p.Watermark, minTime/2) - spec.reach()
 	if r.Time < oldest || r.Time <= s.floor || r.Time > MaxTime {
 		return TooLate, out
 	}
@@ -76,7 +88,7 @@ func (s *Series) Add(spec *Spec, p Progress, r Reading, out []Summary) (Result, 
 		}
 	}
 	if s.readings.full() || s.readings.len() >= spec.MaxReadings {
-		out = s.makeRoom(spec, oldest, out)
+		out = s.makeRoom(spec, p, out)
 		if r.Time <= s.floor {
 			return TooLate, out
 		}
@@ -87,32 +99,77 @@ func (s *Series) Add(spec *Spec, p Progress, r Reading, out []Summary) (Result, 
 
 // place opens or dirties the windows of the new reading of the time.
 func (s *Series) place(spec *Spec, p Progress, t int64) Result {
-	s.closed = max(s.closed, p.Now()-int64(spec.Delay))
+	s.now = max(s.now, p.Now())
 	result := Counted
-	for _, width := range spec.Widths {
-		start := Start(t, width)
-		end := start + int64(width)
-		if end > s.closed {
-			s.due = min(s.due, end+int64(spec.Delay))
-			continue
+	for i := range spec.Windows {
+		w := &spec.Windows[i]
+		n := uint8(i)
+		switch w.Kind {
+		case Tumbling:
+			start := Start(t, w.Width)
+			r := s.enter(spec, p, n, t, start, start+int64(w.Width))
+			if r == Late && int64(w.Width) == minute && spec.Calendar != nil {
+				start, end := spec.Calendar.Hour(t)
+				s.enter(spec, p, ofHours, t, start, end)
+				start, end = spec.Calendar.Day(t)
+				s.enter(spec, p, ofDays, t, start, end)
+			}
+			result = max(result, r)
+		case Hopping:
+			for start := w.first(t); start <= t; start += int64(w.Every) {
+				result = max(result, s.enter(spec, p, n, t, start, start+int64(w.Width)))
+			}
+		case Sliding:
+			result = max(result, s.slide(spec, p, n, t))
+		case Session:
+			result = max(result, s.join(spec, p, n, t))
 		}
-		result = Late
-		s.touch(p, t, start, width)
+	}
+	return result
+}
+
+// first returns the start of the first window that ends after t.
+func (w *Window) first(t int64) int64 {
+	return Start(t-int64(w.Width), w.step()) + int64(w.step())
+}
+
+// enter takes note of a new reading of the time in a window.
+func (s *Series) enter(spec *Spec, p Progress, window uint8, t, start, end int64) Result {
+	w := spec.window(window)
+	switch {
+	case end > s.closed(w):
+		s.due = min(s.due, end+int64(w.Delay))
+		return Counted
+	case end <= s.final(w, p):
+		return TooLate
+	}
+	s.touch(p, window, t, start, end)
+	return Late
+}
+
+// slide takes note of a new reading in the steps of a sliding window that end
+// with it or later ones.
+func (s *Series) slide(spec *Spec, p Progress, window uint8, t int64) Result {
+	w := &spec.Windows[window]
+	start := Start(t, w.Every)
+	result := s.enter(spec, p, window, t, start, start+int64(w.Every))
+	for c := s.readings.from(start + int64(w.Every)); c.next() && c.reading.Time-t < int64(w.Width); {
+		start = Start(c.reading.Time, w.Every)
+		result = max(result, s.enter(spec, p, window, t, start, start+int64(w.Every)))
 	}
 	return result
 }
 
 // touch marks a closed window that the new reading of the time has changed.
-func (s *Series) touch(p Progress, t, start int64, width time.Duration) {
-	end := start + int64(width)
-	i := slices.IndexFunc(s.revised, func(r revision) bool { return r.start == start && r.width == width })
+func (s *Series) touch(p Progress, window uint8, t, start, end int64) {
+	i := slices.IndexFunc(s.revised, func(r revision) bool { return r.start == start && r.window == window })
 	if i < 0 {
 		told := uint32(1)
-		if s.partial(start, width) < 0 && s.alone(t, start, end) {
+		if s.partial(window, start) < 0 && s.alone(t, start, end) && !s.rollup.holds(window, start, end) {
 			told = 0
 		}
 		i = len(s.revised)
-		s.revised = append(s.revised, revision{start: start, width: width, told: told})
+		s.revised = append(s.revised, revision{window: window, start: start, end: end, told: told})
 	}
 	r := &s.revised[i]
 	if r.dirty {
@@ -123,7 +180,7 @@ func (s *Series) touch(p Progress, t, start int64, width time.Duration) {
 	// would multiply the output; once it was told, it waits.
 	r.dirty, r.hold = true, minTime
 	if r.told > 0 && p.Watermark < end {
-		r.hold = p.Lane + int64(width)
+		r.hold = p.Lane + end - start
 	}
 }
 
@@ -139,128 +196,249 @@ func (s *Series) alone(t, start, end int64) bool {
 }
 
 // Advance closes the windows whose end and delay p has passed and appends their
-// summaries to out, which is returned: ascending by width, then by time. It
-// must be called for all series of a device when the watermark or the clock
-// reaches Due.
+// summaries to out, which is returned: in the order of the windows, then by
+// time, hours and days last. It must be called for all series of a device when
+// the watermark or the clock reaches Due.
 func (s *Series) Advance(spec *Spec, p Progress, out []Summary) []Summary {
 	if p.Now() < s.due {
 		return out
 	}
-	closed := p.Now() - int64(spec.Delay)
-	for _, width := range spec.Widths {
-		from, until := int64(minTime), Start(closed, width)
-		if s.closed > minTime {
-			from = Start(s.closed, width)
-		}
-		out = s.closePartials(width, until, out)
-		if from < until {
-			out = s.closeWindows(width, from, until, out)
-		}
+	out = s.close(spec, p, max(s.now, p.Now()), s.floor, out)
+	out = s.settle(spec, p, out)
+	if spec.Calendar != nil {
+		s.roll(spec, p)
 	}
-	s.closed = max(s.closed, closed)
 	s.due = s.nextDue(spec)
 	return out
 }
 
-// closeWindows tells the windows that have readings in [from, until), both
-// bounds of windows, and of which no readings were folded.
-func (s *Series) closeWindows(width time.Duration, from, until int64, out []Summary) []Summary {
-	c := s.readings.from(from)
-	for more := c.next(); more && c.reading.Time < until; {
-		start := Start(c.reading.Time, width)
-		var m moments
-		for end := start + int64(width); more && c.reading.Time < end; more = c.next() {
-			m.add(c.reading.Value)
+// close tells the windows that end by a time, before their delay, or by the
+// floor, and takes over both.
+func (s *Series) close(spec *Spec, p Progress, now, floor int64, out []Summary) []Summary {
+	for i := range spec.Windows {
+		w := &spec.Windows[i]
+		from, until := s.closed(w), max(now-int64(w.Delay), floor+1)
+		if from >= until {
+			continue
 		}
-		if s.partial(start, width) < 0 {
-			out = append(out, m.summary(start, width, 1))
+		switch w.Kind {
+		case Tumbling, Hopping:
+			out = s.closeFixed(spec, uint8(i), from, until, out)
+		case Sliding:
+			out = s.closeSliding(spec, uint8(i), from, until, out)
+		case Session:
+			out = s.closeSessions(spec, p, uint8(i), from, until, out)
 		}
 	}
+	if w := spec.minute(); spec.Calendar != nil && w != nil {
+		if from, until := s.closed(w), max(now-int64(w.Delay), floor+1); from < until {
+			out = s.closeRollups(spec, from, until, out)
+		}
+	}
+	s.now, s.floor = now, floor
 	return out
 }
 
-// closePartials tells the open windows that end by the time and of which some
-// readings were folded.
-func (s *Series) closePartials(width time.Duration, until int64, out []Summary) []Summary {
-	for i := range s.partials {
-		q := &s.partials[i]
-		if q.width == width && q.start < until && q.start+int64(width) > s.closed {
-			m := s.sum(q.start, width)
-			out = append(out, m.summary(q.start, width, 1))
+// closeFixed tells the tumbling or hopping windows that have readings and end
+// after one time and not after another.
+func (s *Series) closeFixed(spec *Spec, window uint8, from, until int64, out []Summary) []Summary {
+	w := &spec.Windows[window]
+	for start := w.first(from); ; start += int64(w.step()) {
+		t := s.next(window, start)
+		if t >= until {
+			return out
+		}
+		start = max(start, w.first(t))
+		end := start + int64(w.Width)
+		if end > until {
+			return out
+		}
+		if sum := s.sum(spec, window, start, end); sum.count > 0 {
+			out = append(out, sum.fixed(w, start))
 		}
 	}
+}
+
+// fixed returns the first summary of a tumbling or hopping window.
+func (t *tally) fixed(w *Window, start int64) Summary {
+	return t.summary(w.Name, start, start+int64(w.Width), 1)
+}
+
+// next returns the time of the first reading at or after the time, or the start
+// of the first partial of the window, or Never.
+func (s *Series) next(window uint8, t int64) int64 {
+	first := int64(Never)
+	for _, q := range s.partials {
+		if q.window == window && q.start >= t {
+			first = min(first, q.start)
+		}
+	}
+	if s.readings.last() < t {
+		return first
+	}
+	if c := s.readings.from(t); c.next() {
+		first = min(first, c.reading.Time)
+	}
+	return first
+}
+
+// closeSliding tells the steps that have readings and end after one time and
+// not after another.
+func (s *Series) closeSliding(spec *Spec, window uint8, from, until int64, out []Summary) []Summary {
+	every := spec.Windows[window].Every
+	for at := Start(from-int64(every), every) + int64(every); ; at += int64(every) {
+		t := s.next(window, at)
+		if t >= until {
+			return out
+		}
+		if at = Start(t, every); at+int64(every) > until {
+			return out
+		}
+		out = append(out, s.summary(spec, window, at, at+int64(every), 1))
+	}
+}
+
+// summary sums a window up that has a reading: that from start to end, or that
+// which ends with the last reading of this step.
+func (s *Series) summary(spec *Spec, window uint8, start, end int64, revision uint32) Summary {
+	switch {
+	case window == ofHours:
+		sum := s.hour(spec, start, end)
+		return sum.summary(NameHour, start, end, revision)
+	case window == ofDays:
+		sum := s.day(spec, start, end)
+		return sum.summary(NameDay, start, end, revision)
+	case spec.Windows[window].Kind == Sliding:
+		return s.sliding(spec, window, start, end, revision)
+	}
+	sum := s.sum(spec, window, start, end)
+	return sum.summary(spec.Windows[window].Name, start, end, revision)
+}
+
+func (s *Series) sliding(spec *Spec, window uint8, start, end int64, revision uint32) Summary {
+	w := &spec.Windows[window]
+	last := start
+	for c := s.readings.from(start); c.next() && c.reading.Time < end; {
+		last = c.reading.Time
+	}
+	sum := s.sum(spec, window, last+1-int64(w.Width), last+1)
+	out := sum.summary(w.Name, last+1-int64(w.Width), last+1, revision)
+	out.At = start
 	return out
 }
 
-// Change follows a change of the specification. Windows of a width that is new
-// and that have not ended are told in full as far as their readings are kept;
-// what is open or changed of a width that is gone is told no more.
-func (s *Series) Change(spec *Spec) {
-	s.revised = slices.DeleteFunc(s.revised, func(r revision) bool { return !slices.Contains(spec.Widths, r.width) })
-	s.partials = slices.DeleteFunc(s.partials, func(q partial) bool { return !slices.Contains(spec.Widths, q.width) })
+// Change follows a change of the specification. Windows that are new and have
+// not ended are told in full as far as their readings are kept; what is open or
+// changed of windows that are gone is told no more.
+func (s *Series) Change(before, spec *Spec) {
+	number := func(old uint8) (uint8, bool) {
+		if old >= ofHours {
+			return old, spec.Calendar != nil && before.Calendar != nil && *spec.minute() == *before.minute() &&
+				spec.Calendar.zone.String() == before.Calendar.zone.String()
+		}
+		i := slices.Index(spec.Windows, before.Windows[old])
+		return uint8(i), i >= 0
+	}
+	s.revised = renumber(s.revised, number, func(r *revision) *uint8 { return &r.window })
+	s.partials = renumber(s.partials, number, func(q *partial) *uint8 { return &q.window })
+	s.sessions = renumber(s.sessions, number, func(z *session) *uint8 { return &z.window })
+	if _, same := number(ofDays); !same {
+		s.rollup = nil
+	}
 	s.due = s.nextDue(spec)
+}
+
+// renumber gives the elements the new numbers of their windows, and drops those
+// whose window is gone.
+func renumber[E any](list []E, number func(uint8) (uint8, bool), of func(*E) *uint8) []E {
+	var kept []E
+	for i := range list {
+		if n, ok := number(*of(&list[i])); ok {
+			*of(&list[i]) = n
+			kept = append(kept, list[i])
+		}
+	}
+	return kept
 }
 
 // nextDue returns when the first window closes that is open and has readings.
 func (s *Series) nextDue(spec *Spec) int64 {
 	due := int64(Never)
-	for _, width := range spec.Widths {
-		for _, q := range s.partials {
-			if end := q.start + int64(q.width); q.width == width && end > s.closed {
-				due = min(due, end+int64(spec.Delay))
-			}
+	for i := range spec.Windows {
+		w := &spec.Windows[i]
+		if end := s.nextEnd(spec, uint8(i)); end != Never {
+			due = min(due, end+int64(w.Delay))
 		}
-		if start, ok := s.firstWindow(Start(s.closed, width), width); ok {
-			due = min(due, start+int64(width+spec.Delay))
+	}
+	if w := spec.minute(); spec.Calendar != nil && w != nil {
+		if end := s.nextRollup(spec, s.closed(w)); end != Never {
+			due = min(due, end+int64(w.Delay))
 		}
 	}
 	return due
 }
 
-// firstWindow returns the start of the first window at or after the start of
-// another that has readings.
-func (s *Series) firstWindow(from int64, width time.Duration) (int64, bool) {
-	last := s.readings.last()
-	switch {
-	case last < from:
-		return 0, false
-	case last < from+int64(width): // so is the first; there is no need to look for it
-		return from, true
+// nextEnd returns when the first window ends that is open and has readings, or
+// a time before that, or Never.
+func (s *Series) nextEnd(spec *Spec, window uint8) int64 {
+	w := &spec.Windows[window]
+	closed := s.closed(w)
+	switch w.Kind {
+	case Session:
+		return s.nextSession(spec, window, closed)
+	case Sliding:
+		at := Start(closed-int64(w.Every), w.Every) + int64(w.Every)
+		if t := s.next(window, at); t != Never {
+			return Start(t, w.Every) + int64(w.Every)
+		}
+		return Never
 	}
-	c := s.readings.from(from)
-	c.next()
-	return Start(c.reading.Time, width), true
+	start := w.first(closed)
+	if last := s.readings.last(); last >= start && last < start+int64(w.Width) { // there is no need to look for the first
+		return start + int64(w.Width)
+	}
+	if t := s.next(window, start); t != Never {
+		return max(start, w.first(t)) + int64(w.Width)
+	}
+	return Never
 }
 
 // Revise tells the windows again that late readings have changed, with a higher
 // revision. It is called when the clock of the lane ticks. A window that was
 // told already and that the device has not left by its own watermark waits for
 // that, at most for its width by the lane's clock.
-func (s *Series) Revise(p Progress, out []Summary) []Summary {
+func (s *Series) Revise(spec *Spec, p Progress, out []Summary) []Summary {
 	for i := range s.revised {
 		r := &s.revised[i]
-		if r.dirty && (p.Watermark >= r.start+int64(r.width) || p.Lane >= r.hold) {
-			out = s.tell(r, out)
+		if r.dirty && (p.Watermark >= r.end || p.Lane >= r.hold) {
+			out = s.tell(spec, r, out)
+		}
+	}
+	for i := range s.sessions {
+		if z := &s.sessions[i]; z.dirty && p.Lane >= z.hold {
+			out = s.reviseSessions(spec, p, z, out)
 		}
 	}
 	return out
 }
 
-func (s *Series) tell(r *revision, out []Summary) []Summary {
+func (s *Series) tell(spec *Spec, r *revision, out []Summary) []Summary {
 	r.dirty = false
 	r.told++
-	m := s.sum(r.start, r.width)
-	return append(out, m.summary(r.start, r.width, r.told))
+	return append(out, s.summary(spec, r.window, r.start, r.end, r.told))
 }
 
 // settle tells what is dirty in windows that no reading can change any more,
 // before their readings are dropped, and forgets about such windows.
-func (s *Series) settle(oldest int64, out []Summary) []Summary {
+func (s *Series) settle(spec *Spec, p Progress, out []Summary) []Summary {
+	if len(s.revised) == 0 && len(s.sessions) == 0 {
+		return out
+	}
 	kept := s.revised[:0]
 	for _, r := range s.revised {
-		over := r.start+int64(r.width) <= oldest
+		over := r.end <= s.final(spec.window(r.window), p)
 		if over && r.dirty {
-			out = s.tell(&r, out)
+			out = s.tell(spec, &r, out)
 		}
 		if !over {
 			kept = append(kept, r)
@@ -269,6 +447,11 @@ func (s *Series) settle(oldest int64, out []Summary) []Summary {
 	s.revised = kept
 	if len(kept) == 0 {
 		s.revised = nil
+	}
+	for i := range s.sessions {
+		if z := &s.sessions[i]; z.dirty && z.changed <= s.final(&spec.Windows[z.window], p) {
+			out = s.reviseSessions(spec, p, z, out)
+		}
 	}
 	return out
 }

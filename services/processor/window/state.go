@@ -1,77 +1,81 @@
 package window
 
 import (
-	"time"
-
 	"headwater/services/processor/pack"
 )
 
 // Append appends the state of the series to b, without the readings that are no
 // longer needed at p. Series that behave alike from here on give equal bytes.
 func (s *Series) Append(b []byte, spec *Spec, p Progress) []byte {
-	b = pack.Int(b, s.due)
-	b = pack.Int(b, s.closed)
-	b = pack.Int(b, s.floor)
-	oldest := s.oldest(spec, p)
+	b = pack.Int(pack.Int(pack.Int(b, s.due), s.now), s.floor)
 	var buffer [onStack]Reading
-	kept := s.readings.appendTo(buffer[:0], s.keepFrom(spec, oldest))
+	kept := s.readings.appendTo(buffer[:0], s.keepFrom(spec, p))
 	b = pack.Times(b, len(kept), func(i int) int64 { return kept[i].Time })
 	b = pack.Values(b, len(kept), func(i int) float64 { return kept[i].Value })
-	revised := 0
-	for _, r := range s.revised {
-		if r.matters(oldest) {
-			revised++
-		}
-	}
-	b = pack.Uint(b, uint64(revised))
-	for _, r := range s.revised {
-		if !r.matters(oldest) {
+	matters := func(r *revision) bool { return r.dirty || r.end > s.final(spec.window(r.window), p) }
+	b = pack.Uint(b, count(s.revised, matters))
+	for i := range s.revised {
+		r := &s.revised[i]
+		if !matters(r) {
 			continue
 		}
-		b = pack.Int(b, r.start)
-		b = pack.Int(b, int64(r.width))
-		b = pack.Uint(b, uint64(r.told))
-		b = pack.Bool(b, r.dirty)
+		b = pack.Int(pack.Int(append(b, r.window), r.start), r.end-r.start)
+		b = pack.Bool(pack.Uint(b, uint64(r.told)), r.dirty)
 		b = pack.Int(b, r.hold)
 	}
-	partials := 0
-	for _, q := range s.partials {
-		if q.matters(s.closed, oldest) {
-			partials++
+	remains := func(q *partial) bool { return s.matters(spec, p, q) }
+	b = pack.Uint(b, count(s.partials, remains))
+	for i := range s.partials {
+		if q := &s.partials[i]; remains(q) {
+			b = q.tally.append(pack.Int(append(b, q.window), q.start))
+			b = q.tally.bins.append(b)
 		}
 	}
-	b = pack.Uint(b, uint64(partials))
-	for _, q := range s.partials {
-		if !q.matters(s.closed, oldest) {
-			continue
-		}
-		b = pack.Int(b, q.start)
-		b = pack.Int(b, int64(q.width))
-		b = pack.Uint(b, q.moments.count)
-		for _, v := range [...]float64{q.moments.min, q.moments.max, q.moments.first, q.moments.last, q.moments.mean, q.moments.squares} {
-			b = pack.Float(b, v)
-		}
-		b = pack.Bool(b, q.moments.scaled)
+	b = pack.Uint(b, uint64(len(s.sessions)))
+	for i := range s.sessions {
+		b = s.sessions[i].append(b)
+	}
+	b = pack.Bool(b, s.rollup != nil)
+	if u := s.rollup; u != nil {
+		b = pack.Int(b, u.folded)
+		b = u.day.append(u.hour.append(b))
 	}
 	return b
 }
 
-// matters reports whether the window can still be told again.
-func (r *revision) matters(oldest int64) bool {
-	return r.dirty || r.start+int64(r.width) > oldest
+// count counts the elements that matter.
+func count[E any](list []E, matters func(*E) bool) uint64 {
+	n := uint64(0)
+	for i := range list {
+		if matters(&list[i]) {
+			n++
+		}
+	}
+	return n
 }
 
-// matters reports whether the window can still be told, for the first time or
-// again.
-func (q *partial) matters(closed, oldest int64) bool {
-	end := q.start + int64(q.width)
-	return end > oldest || end > closed
+func (z *session) append(b []byte) []byte {
+	b = pack.Int(append(b, z.window), z.anchor)
+	b = pack.Int(pack.Int(pack.Bool(b, z.dirty), z.changed), z.hold)
+	b = pack.Uint(b, uint64(len(z.told)))
+	for _, t := range z.told {
+		b = pack.Uint(pack.Uint(pack.Int(b, t.start), t.count), uint64(t.revision))
+	}
+	return b
+}
+
+func (f *fold) append(b []byte) []byte {
+	b = pack.Bool(b, f.count > 0)
+	if f.count == 0 {
+		return b
+	}
+	return append(f.moments.append(pack.Int(b, f.start)), f.bins...)
 }
 
 // Read reads what Append wrote. The state is good only if r.Err is nil
-// afterwards.
-func Read(r *pack.Reader) Series {
-	s := Series{due: r.Int(), closed: r.Int(), floor: r.Int()}
+// afterwards. The specification must be the one that it was written with.
+func Read(r *pack.Reader, spec *Spec) Series {
+	s := Series{due: r.Int(), now: r.Int(), floor: r.Int()}
 	times := r.Times()
 	values := r.Values(len(times))
 	if r.Err() != nil {
@@ -87,20 +91,63 @@ func Read(r *pack.Reader) Series {
 	}
 	s.readings.set(readings)
 	for range r.Count() {
-		s.revised = append(s.revised, revision{
-			start: r.Int(), width: time.Duration(r.Int()), told: uint32(r.Uint()), dirty: r.Bool(), hold: r.Int(),
-		})
+		v := revision{window: r.Byte(), start: r.Int()}
+		v.end = v.start + r.Int()
+		v.told, v.dirty, v.hold = uint32(r.Uint()), r.Bool(), r.Int()
+		s.revised = append(s.revised, v)
 	}
 	for range r.Count() {
-		q := partial{start: r.Int(), width: time.Duration(r.Int())}
-		q.moments.count = r.Uint()
-		for _, v := range [...]*float64{
-			&q.moments.min, &q.moments.max, &q.moments.first, &q.moments.last, &q.moments.mean, &q.moments.squares,
-		} {
-			*v = r.Float()
-		}
-		q.moments.scaled = r.Bool()
+		q := partial{window: r.Byte(), start: r.Int(), tally: tally{bins: new(sketch)}}
+		q.tally.read(r)
+		q.tally.bins.read(r)
 		s.partials = append(s.partials, q)
 	}
+	for range r.Count() {
+		z := session{window: r.Byte(), anchor: r.Int(), dirty: r.Bool(), changed: r.Int(), hold: r.Int()}
+		for range r.Count() {
+			z.told = append(z.told, toldSession{start: r.Int(), count: r.Uint(), revision: uint32(r.Uint())})
+		}
+		s.sessions = append(s.sessions, z)
+	}
+	if r.Bool() {
+		s.rollup = &rollup{folded: r.Int()}
+		s.rollup.hour.read(r)
+		s.rollup.day.read(r)
+	}
+	if !s.fits(spec) {
+		r.Fail()
+		return New()
+	}
 	return s
+}
+
+// fits reports whether all windows of the state are there.
+func (s *Series) fits(spec *Spec) bool {
+	for _, v := range s.revised {
+		if int(v.window) >= len(spec.Windows) && (v.window < ofHours || spec.Calendar == nil) {
+			return false
+		}
+	}
+	for _, q := range s.partials {
+		if int(q.window) >= len(spec.Windows) {
+			return false
+		}
+	}
+	for _, z := range s.sessions {
+		if int(z.window) >= len(spec.Windows) || spec.Windows[z.window].Kind != Session {
+			return false
+		}
+	}
+	return s.rollup == nil || spec.Calendar != nil
+}
+
+func (f *fold) read(r *pack.Reader) {
+	if !r.Bool() {
+		return
+	}
+	f.start = r.Int()
+	f.moments.read(r)
+	var bins sketch
+	bins.read(r)
+	f.bins = bins.append(nil)
 }

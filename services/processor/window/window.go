@@ -1,9 +1,12 @@
-// Package window makes summaries of what one series did in tumbling windows of
-// event time. It is pure: event times, the watermark of the device and the
+// Package window makes summaries of what one series did in windows of event
+// time: tumbling, hopping, sliding and session windows, and minutes that are
+// rolled up to hours and days. It is pure: event times, the watermark of the device and the
 // clock of the lane are arguments.
 //
 // A Series keeps the readings that a late one could still be compared with, in
-// the order of their event times, and sums a window up when it closes. A
+// the order of their event times, and sums a window up when it closes. A minute
+// that no reading can change any more is folded into its hour, that into its
+// day; a summary of either is the fold and what is still at hand. A
 // summary is therefore the same, bit for bit, whatever the order in which the
 // readings arrived within the lateness; a repeat is told apart from a
 // contradiction exactly; and a late reading costs no more than adding its
@@ -27,40 +30,150 @@ const (
 	minTime = -MaxTime
 )
 
-// Spec says which windows there are. It is shared by all series and never
-// changes while it is in use.
-type Spec struct {
-	// Widths are the widths of the windows, ascending; each series has windows
-	// of every width.
-	Widths []time.Duration
+// Kind says how a window is cut out of time.
+type Kind uint8
+
+const (
+	// Tumbling windows follow one another: [n*Width, (n+1)*Width).
+	Tumbling Kind = iota
+	// Hopping windows have a width and begin at every multiple of Every, so that
+	// a reading lies in several: [n*Every, n*Every+Width).
+	Hopping
+	// Sliding windows end with a reading and reach back by Width. Of the readings
+	// in each step [n*Every, (n+1)*Every) the last one is told, when the step
+	// ends; a step without readings is not.
+	Sliding
+	// Session windows hold readings that follow one another within less than Gap,
+	// and end a Gap after the last one, or when they are as long as Width.
+	Session
+)
+
+// Window is one way to cut windows. Its zero value is good for nothing.
+type Window struct {
+	// Name stands in summaries.
+	Name string
+	Kind Kind
+	// Width is that of the windows; the greatest one of sessions.
+	Width time.Duration
+	// Every is the distance of hopping windows and the step of sliding ones.
+	Every time.Duration
+	// Gap ends a session.
+	Gap time.Duration
 	// Delay is how long after its end a window waits before it closes.
 	Delay time.Duration
-	// Lateness is how far, beyond Delay, a reading may lie behind the watermark
-	// of its device and still change the summary of its window.
+	// Lateness is how far, beyond Delay, a reading may lie behind the watermark of
+	// its device and still change the summary of its window.
 	Lateness time.Duration
-	// MaxReadings bounds the readings that a series keeps. A series that has
-	// more of them within the lateness loses lateness, never a summary.
-	MaxReadings int
 }
+
+// maxOverlap bounds in how many windows of one kind a reading lies.
+const maxOverlap = 60
+
+// validate returns what is wrong with the window, or nil.
+func (w *Window) validate() error {
+	switch {
+	case w.Width <= 0 || w.Width > 24*time.Hour:
+		return fmt.Errorf("window %s: the width %v must be above 0 and at most a day", w.Name, w.Width)
+	case w.Delay < 0 || w.Lateness < 0:
+		return fmt.Errorf("window %s: delay and lateness must not be negative", w.Name)
+	case (w.Kind == Hopping || w.Kind == Sliding) && (w.Every <= 0 || w.Every > w.Width || w.Width/w.Every > maxOverlap):
+		return fmt.Errorf("window %s: every %v must be from %d parts of the width %v to the whole of it", w.Name, w.Every, maxOverlap, w.Width)
+	case w.Kind == Session && (w.Gap <= 0 || w.Gap > w.Width):
+		return fmt.Errorf("window %s: the gap %v must be above 0 and at most %v", w.Name, w.Gap, w.Width)
+	}
+	return nil
+}
+
+// step is the distance between the starts of two windows.
+func (w *Window) step() time.Duration {
+	if w.Kind == Tumbling {
+		return w.Width
+	}
+	return w.Every
+}
+
+// Spec says which windows there are. It is shared by the series of one
+// goroutine.
+type Spec struct {
+	// Windows are the windows that each series has.
+	Windows []Window
+	// Calendar, if there is one, has the windows of a minute, which must be among
+	// Windows, rolled up to hours and days.
+	Calendar *Calendar
+	// MaxReadings bounds the readings that a series keeps. A series that has
+	// more of them within the lateness loses lateness, never a summary; only a
+	// sliding window does not reach back beyond what is kept then.
+	MaxReadings int
+
+	// scratch holds the values of the window that is being summed up.
+	scratch []float64
+}
+
+// Names of the roll-ups.
+const (
+	NameMinute = "1m"
+	NameHour   = "1h"
+	NameDay    = "1d"
+)
+
+// maxWindows leaves numbers for the roll-ups.
+const maxWindows = 64
+
+// Windows with these numbers are the roll-ups, not elements of Spec.Windows.
+const (
+	ofHours = 254
+	ofDays  = 255
+)
 
 // Validate returns all that is wrong with the specification, joined.
 func (s *Spec) Validate() error {
 	var errs []error
-	for i, w := range s.Widths {
-		switch {
-		case w <= 0 || w > 366*24*time.Hour:
-			errs = append(errs, fmt.Errorf("window of %v: must be above 0 and at most a year", w))
-		case i > 0 && w <= s.Widths[i-1]:
-			errs = append(errs, fmt.Errorf("window of %v: widths must ascend", w))
+	for i := range s.Windows {
+		errs = append(errs, s.Windows[i].validate())
+		for j := range i {
+			if s.Windows[i].Name == s.Windows[j].Name {
+				errs = append(errs, fmt.Errorf("window %s is there twice", s.Windows[i].Name))
+			}
 		}
 	}
-	if s.Delay < 0 || s.Lateness < 0 {
-		errs = append(errs, errors.New("delay and lateness must not be negative"))
+	if len(s.Windows) > maxWindows {
+		errs = append(errs, fmt.Errorf("%d windows: at most %d", len(s.Windows), maxWindows))
+	}
+	if s.Calendar != nil && s.minute() == nil {
+		errs = append(errs, errors.New("there is no window of a minute to roll up"))
 	}
 	if s.MaxReadings < 16 {
 		errs = append(errs, fmt.Errorf("at most %d readings a series: must be 16 or more", s.MaxReadings))
 	}
 	return errors.Join(errs...)
+}
+
+// minute returns the window that is rolled up.
+func (s *Spec) minute() *Window {
+	for i := range s.Windows {
+		if w := &s.Windows[i]; w.Kind == Tumbling && w.Width == time.Minute {
+			return w
+		}
+	}
+	return nil
+}
+
+// window returns the window of a number; that of the minutes for roll-ups,
+// whose delay and lateness are theirs.
+func (s *Spec) window(i uint8) *Window {
+	if i >= ofHours {
+		return s.minute()
+	}
+	return &s.Windows[i]
+}
+
+// reach is the longest delay and lateness.
+func (s *Spec) reach() int64 {
+	reach := time.Duration(0)
+	for i := range s.Windows {
+		reach = max(reach, s.Windows[i].Delay+s.Windows[i].Lateness)
+	}
+	return int64(reach)
 }
 
 // Start returns the start of the window [start, start+width) that holds t.
@@ -97,15 +210,33 @@ type Reading struct {
 
 // Summary is what the series did in [Start, Start+Width).
 type Summary struct {
+	// Window is the name of the window.
+	Window string
+	// At names the summary among those of its window: it is Start, but for sliding
+	// windows, where it is the start of the step that the window ends in.
+	At    int64
 	Start int64
 	Width time.Duration
-	// Count is the number of readings; at least 1.
+	// Count is the number of readings. It is 0 only for a session that is no more,
+	// because a late reading has made it part of another one; then nothing else
+	// but Revision means anything.
 	Count uint64
 	// First and Last are by event time.
 	Min, Max, Mean, First, Last float64
 	// Deviation is the standard deviation of the readings as a whole
 	// population.
 	Deviation float64
+	// TimeMean is the mean over the time from the first reading to the last, with
+	// straight lines between them.
+	TimeMean float64
+	// Rate is the change per second from the first reading to the last, 0 if there
+	// is only one.
+	Rate float64
+	// P50 is the median, the mean of both in the middle of an even number; P90, P95
+	// and P99 are the readings of the nearest rank. All are exact while the
+	// readings are at hand; those of hours and days, and of windows of a series
+	// that was at its bound, are as good as sketch says.
+	P50, P90, P95, P99 float64
 	// Revision is 1 for the first summary of a window and rises by one with
 	// each that replaces it.
 	Revision uint32
@@ -124,7 +255,8 @@ const (
 	Duplicate
 	// Conflict readings contradict one of the same event time, which stands.
 	Conflict
-	// TooLate readings came after the lateness and do not count.
+	// TooLate readings came after the lateness and do not count, or only in
+	// windows with a longer lateness than others have.
 	TooLate
 )
 

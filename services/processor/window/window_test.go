@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"headwater/services/processor/pack"
@@ -21,8 +22,21 @@ const (
 	epoch = 1_700_000_040 * second
 )
 
+// spec returns tumbling windows of the widths, with a lateness of 5 minutes.
 func spec(widths ...time.Duration) *window.Spec {
-	return &window.Spec{Widths: widths, Lateness: 5 * time.Minute, MaxReadings: 1 << 15}
+	s := &window.Spec{MaxReadings: 1 << 15}
+	for _, width := range widths {
+		s.Windows = append(s.Windows, window.Window{Name: width.String(), Width: width, Lateness: 5 * time.Minute})
+	}
+	return s
+}
+
+// delayed returns the same with a delay of each window.
+func delayed(delay time.Duration, s *window.Spec) *window.Spec {
+	for i := range s.Windows {
+		s.Windows[i].Delay = delay
+	}
+	return s
 }
 
 // feed is one device with one series under test.
@@ -52,15 +66,14 @@ func (f *feed) add(t int64, v float64) window.Result {
 func (f *feed) tick(t int64) {
 	f.progress.Lane = max(f.progress.Lane, t)
 	f.told = f.series.Advance(f.spec, f.progress, f.told)
-	f.told = f.series.Revise(f.progress, f.told)
+	f.told = f.series.Revise(f.spec, f.progress, f.told)
 }
 
 // reload puts the series through a snapshot.
-func (f *feed) reload(tb testing.TB) {
-	tb.Helper()
+func (f *feed) reload(tb interface{ Fatalf(string, ...any) }) {
 	b := f.series.Append(nil, f.spec, f.progress)
 	r := pack.NewReader(b)
-	f.series = window.Read(r)
+	f.series = window.Read(r, f.spec)
 	if r.Err() != nil || r.Len() != 0 {
 		tb.Fatalf("state of %d bytes: %v, %d bytes left", len(b), r.Err(), r.Len())
 	}
@@ -136,8 +149,6 @@ func TestSeries(t *testing.T) {
 	one := func(at int64, v float64, revision uint32) window.Summary {
 		return sum(at, 1, v, v, v, v, v, 0, revision)
 	}
-	delayed := spec(time.Minute)
-	delayed.Delay = 10 * time.Second
 	for _, test := range []struct {
 		name  string
 		spec  *window.Spec
@@ -166,7 +177,7 @@ func TestSeries(t *testing.T) {
 			[]window.Summary{one(0, 2, 1), one(180, 3, 1)},
 		},
 		{
-			"the delay keeps it open", delayed,
+			"the delay keeps it open", delayed(10*time.Second, spec(time.Minute)),
 			[]step{add(0, 2), add(65, 9), add(1, 4), add(69, 9), add(70, 9)},
 			[]window.Summary{sum(0, 2, 2, 4, 3, 2, 4, 1, 1)},
 		},
@@ -250,13 +261,16 @@ func TestSeries(t *testing.T) {
 						f.reload(t)
 					}
 				}
-				if diff := cmp.Diff(test.want, f.take(), cmp.Comparer(near)); diff != "" {
+				if diff := cmp.Diff(test.want, f.take(), cmp.Comparer(near), basics); diff != "" {
 					t.Errorf("summaries, with snapshots: %v (-want +got):\n%s", snapshots, diff)
 				}
 			}
 		})
 	}
 }
+
+// basics leaves out what other tests look at.
+var basics = cmpopts.IgnoreFields(window.Summary{}, "Window", "At", "TimeMean", "Rate", "P50", "P90", "P95", "P99")
 
 func near(a, b float64) bool {
 	return a == b || math.Abs(a-b) <= 1e-12*max(math.Abs(a), math.Abs(b))
@@ -296,11 +310,19 @@ func TestRepeats(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	t.Parallel()
-	for name, s := range map[string]*window.Spec{
-		"no width":          {Widths: []time.Duration{0}, MaxReadings: 100},
-		"descending widths": {Widths: []time.Duration{2, 1}, MaxReadings: 100},
-		"negative lateness": {Lateness: -1, MaxReadings: 100},
-		"no readings":       {},
+	one := func(w window.Window) window.Spec { return window.Spec{Windows: []window.Window{w}, MaxReadings: 100} }
+	for name, s := range map[string]window.Spec{
+		"no width":            one(window.Window{}),
+		"wider than a day":    one(window.Window{Width: 25 * time.Hour}),
+		"negative lateness":   one(window.Window{Width: time.Minute, Lateness: -1}),
+		"no step":             one(window.Window{Kind: window.Hopping, Width: time.Minute}),
+		"step above width":    one(window.Window{Kind: window.Sliding, Width: time.Minute, Every: time.Hour}),
+		"too many overlap":    one(window.Window{Kind: window.Hopping, Width: time.Hour, Every: time.Second}),
+		"no gap":              one(window.Window{Kind: window.Session, Width: time.Hour}),
+		"gap above the bound": one(window.Window{Kind: window.Session, Width: time.Minute, Gap: time.Hour}),
+		"no readings":         {},
+		"twice":               {Windows: append(spec(time.Minute).Windows, spec(time.Minute).Windows...), MaxReadings: 100},
+		"no minute":           {Windows: spec(time.Hour).Windows, Calendar: window.NewCalendar(time.UTC), MaxReadings: 100},
 	} {
 		if s.Validate() == nil {
 			t.Errorf("%s: accepted", name)
@@ -313,32 +335,41 @@ type reading struct {
 	v float64
 }
 
-// model sums up the sorted, de-duplicated readings from scratch.
-func model(readings []reading, widths []time.Duration) map[string]window.Summary {
-	first := make(map[int64]float64)
-	var times []int64
+// sorted returns the readings in order, of each time the first that came.
+func sorted(readings []reading) []reading {
+	var out []reading
+	known := make(map[int64]bool)
 	for _, r := range readings {
-		if _, known := first[r.t]; !known {
-			first[r.t] = r.v
-			times = append(times, r.t)
+		if !known[r.t] {
+			known[r.t] = true
+			out = append(out, r)
 		}
 	}
-	slices.Sort(times)
-	out := make(map[string]window.Summary)
-	for _, width := range widths {
-		f := newFeed(&window.Spec{Widths: []time.Duration{width}, MaxReadings: 1 << 20})
-		for _, t := range times {
-			f.add(t, first[t])
-		}
-		f.tick(window.MaxTime)
-		for _, s := range f.take() {
-			out[key(s)] = s
-		}
-	}
+	slices.SortFunc(out, func(a, b reading) int { return cmpInt(a.t, b.t) })
 	return out
 }
 
-func key(s window.Summary) string { return fmt.Sprintf("%v@%d", s.Width, s.Start) }
+func cmpInt(a, b int64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// model sums up the sorted, de-duplicated readings from scratch.
+func model(tb interface{ Fatalf(string, ...any) }, readings []reading, s *window.Spec) map[string]window.Summary {
+	f := newFeed(&window.Spec{Windows: s.Windows, Calendar: s.Calendar, MaxReadings: 1 << 20})
+	for _, r := range sorted(readings) {
+		f.add(r.t, r.v)
+	}
+	f.tick(window.MaxTime)
+	return last(tb, f.take())
+}
+
+func key(s window.Summary) string { return fmt.Sprintf("%s@%d", s.Window, s.At) }
 
 // last returns the summaries that stand in the end, without their revisions,
 // and checks that revisions count up.
@@ -353,45 +384,217 @@ func last(tb interface{ Fatalf(string, ...any) }, told []window.Summary) map[str
 		revisions[k] = s.Revision
 		s.Revision = 1
 		out[k] = s
+		if s.Count == 0 {
+			delete(out, k)
+		}
 	}
 	return out
+}
+
+// naive computes what is expected by itself, the simplest way there is.
+func naive(readings []reading, windows []window.Window, zone *time.Location) map[string]window.Summary {
+	readings = sorted(readings)
+	out := make(map[string]window.Summary)
+	group := func(name string, at, start, end int64) {
+		var in []reading
+		for _, r := range readings {
+			if r.t >= start && r.t < end {
+				in = append(in, r)
+			}
+		}
+		s := summarise(in)
+		s.Window, s.At, s.Start, s.Width, s.Revision = name, at, start, time.Duration(end-start), 1
+		out[key(s)] = s
+	}
+	for _, w := range windows {
+		width, every, gap := int64(w.Width), int64(w.Every), int64(w.Gap)
+		begin, end := int64(0), int64(math.MinInt64)
+		for i, r := range readings {
+			switch w.Kind {
+			case window.Tumbling:
+				group(w.Name, r.t-r.t%width, r.t-r.t%width, r.t-r.t%width+width)
+			case window.Hopping:
+				for start := r.t - r.t%every; start > r.t-width; start -= every {
+					group(w.Name, start, start, start+width)
+				}
+			case window.Sliding:
+				step := r.t - r.t%every
+				if i+1 == len(readings) || readings[i+1].t >= step+every {
+					group(w.Name, step, r.t-width+1, r.t+1)
+				}
+			case window.Session:
+				if r.t >= end {
+					begin = r.t
+				}
+				end = min(r.t+gap, begin+width)
+				if i+1 == len(readings) || readings[i+1].t >= end {
+					group(w.Name, begin, begin, end)
+				}
+			}
+		}
+	}
+	if zone == nil {
+		return out
+	}
+	sameDay := func(a, b int64) bool {
+		return time.Unix(0, a).In(zone).YearDay() == time.Unix(0, b).In(zone).YearDay()
+	}
+	for _, r := range readings {
+		at := r.t - r.t%minute
+		from, to := at, at
+		for sameDay(at, from-minute) {
+			from -= minute
+		}
+		for sameDay(at, to) {
+			to += minute
+		}
+		start := from + (r.t-from)/(60*minute)*(60*minute)
+		group(window.NameHour, start, start, min(start+60*minute, to))
+		group(window.NameDay, from, from, to)
+	}
+	return out
+}
+
+// summarise computes the aggregates of readings in order.
+func summarise(in []reading) window.Summary {
+	n := float64(len(in))
+	values := make([]float64, len(in))
+	s := window.Summary{Count: uint64(len(in)), First: in[0].v, Last: in[len(in)-1].v}
+	for i, r := range in {
+		values[i] = r.v
+		s.Mean += r.v / n
+	}
+	area := 0.0
+	for i, r := range in {
+		s.Deviation += (r.v - s.Mean) * (r.v - s.Mean) / n
+		if i > 0 {
+			area += (r.v/2 + in[i-1].v/2) * float64(r.t-in[i-1].t)
+		}
+	}
+	s.Deviation = math.Sqrt(s.Deviation)
+	s.TimeMean = in[0].v
+	if span := float64(in[len(in)-1].t - in[0].t); span > 0 {
+		s.TimeMean = area / span
+		s.Rate = (s.Last - s.First) / (span / 1e9)
+	}
+	slices.Sort(values)
+	s.Min, s.Max = values[0], values[len(values)-1]
+	s.P50 = values[len(values)/2]
+	if len(values)%2 == 0 {
+		s.P50 = (s.P50 + values[len(values)/2-1]) / 2
+	}
+	rank := func(p float64) float64 { return values[int(math.Floor(n*p/100+0.5))-1] }
+	s.P90, s.P95, s.P99 = rank(90), rank(95), rank(99)
+	return s
+}
+
+// agree compares summaries with what was expected: numbers up to rounding, and
+// the percentiles of roll-ups as well as a sketch of few values is.
+func agree(tb interface{ Fatalf(string, ...any) }, want, got map[string]window.Summary) {
+	close := func(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(a), math.Abs(b)) }
+	if diff := cmp.Diff(want, got, cmp.Comparer(close), cmpopts.IgnoreFields(window.Summary{}, "P50", "P90", "P95", "P99")); diff != "" {
+		tb.Fatalf("summaries differ from what was computed the simple way (-want +got):\n%s", diff)
+	}
+	for k, w := range want {
+		tolerance := 1e-12
+		if w.Window == window.NameHour || w.Window == window.NameDay {
+			tolerance = 2e-3
+		}
+		g := got[k]
+		for _, p := range [][2]float64{{w.P50, g.P50}, {w.P90, g.P90}, {w.P95, g.P95}, {w.P99, g.P99}} {
+			if math.Abs(p[0]-p[1]) > tolerance*max(math.Abs(w.Min), math.Abs(w.Max)) {
+				tb.Fatalf("%s: a percentile is %v, want %v, in %+v", k, p[1], p[0], g)
+			}
+		}
+	}
+}
+
+// all returns windows of every kind, with roll-ups.
+func all(zone *time.Location) *window.Spec {
+	s := spec(10*time.Second, time.Minute)
+	s.Windows = append(s.Windows,
+		window.Window{Name: "hopping", Kind: window.Hopping, Width: 5 * time.Minute, Every: 40 * time.Second, Lateness: 7 * time.Minute},
+		window.Window{Name: "sliding", Kind: window.Sliding, Width: 3 * time.Minute, Every: 20 * time.Second, Lateness: 5 * time.Minute},
+		window.Window{Name: "session", Kind: window.Session, Width: 4 * time.Minute, Gap: 50 * time.Second, Lateness: 6 * time.Minute},
+	)
+	s.Calendar = window.NewCalendar(zone)
+	return s
 }
 
 // TestOrderDoesNotMatter is the promise of the package: whatever the order in
 // which readings arrive within the lateness, whenever the clock ticks and
 // wherever the state goes through a snapshot, the summaries that stand in the
-// end equal those of the sorted input without repeats, bit for bit.
+// end equal those of the sorted input without repeats, bit for bit; and those
+// are what the simplest computation gives.
 func TestOrderDoesNotMatter(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(rt *rapid.T) {
-		s := spec(10*time.Second, time.Minute)
-		s.Delay = rapid.SampledFrom([]time.Duration{0, 15 * time.Second}).Draw(rt, "delay")
-		lag := rapid.SampledFrom([]int64{0, -120, 3600}).Draw(rt, "lag") * second
-		step := rapid.SampledFrom([]int64{1, 30, 400}).Draw(rt, "step")
-		value := rapid.OneOf(rapid.Float64Range(-50, 50), rapid.SampledFrom([]float64{1e300, -1e300, 1e-300, 0, 21.5}))
-		f := newFeed(s)
-		var all []reading
-		at := epoch
-		for range rapid.IntRange(1, 150).Draw(rt, "n") {
-			at += rapid.Int64Range(0, step).Draw(rt, "dt") * second
-			back := rapid.SampledFrom([]int64{0, 0, 0, 1, 7, 61, 300}).Draw(rt, "back") * second
-			r := reading{at - back, value.Draw(rt, "value")}
-			all = append(all, r)
-			if f.add(r.t, r.v) == window.TooLate {
-				rt.Fatalf("a reading %d s behind is too late", (f.progress.Watermark-r.t)/second)
-			}
-			if rapid.IntRange(0, 4).Draw(rt, "tick") == 0 {
-				f.tick(at + lag)
-			}
-			if rapid.IntRange(0, 9).Draw(rt, "snapshot") == 0 {
-				f.reload(t)
-			}
-		}
-		f.tick(window.MaxTime)
-		if diff := cmp.Diff(model(all, s.Widths), last(rt, f.take())); diff != "" {
-			rt.Fatalf("summaries differ from those of the sorted input (-want +got):\n%s", diff)
-		}
-	})
+	kinds := all(time.UTC).Windows
+	for _, test := range []struct {
+		name    string
+		windows []window.Window
+		zone    string
+		begin   int64
+	}{
+		{"tumbling", kinds[:2], "", epoch},
+		{"hopping", kinds[2:3], "", epoch},
+		{"sliding", kinds[3:4], "", epoch},
+		{"session", kinds[4:], "", epoch},
+		{"roll-ups", kinds[1:2], "UTC", epoch},
+		{"roll-ups where the clock is set back", kinds[1:2], "Europe/Berlin", time.Date(2026, 10, 24, 21, 30, 0, 0, time.UTC).UnixNano()},
+		{"roll-ups where the clock is half an hour off", kinds[1:2], "Asia/Kolkata", epoch},
+		{"all", kinds, "Australia/Lord_Howe", time.Date(2026, 4, 4, 12, 0, 0, 0, time.UTC).UnixNano()},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(rt *rapid.T) {
+				s := &window.Spec{Windows: slices.Clone(test.windows), MaxReadings: 1 << 15}
+				var zone *time.Location
+				steps := []int64{1, 30, 400}
+				if test.zone != "" {
+					zone = load(t, test.zone)
+					s.Calendar = window.NewCalendar(zone)
+					steps = append(steps, 3600)
+				}
+				delayed(rapid.SampledFrom([]time.Duration{0, 15 * time.Second}).Draw(rt, "delay"), s)
+				lag := rapid.SampledFrom([]int64{0, -120, 3600}).Draw(rt, "lag") * second
+				step := rapid.SampledFrom(steps).Draw(rt, "step")
+				value := rapid.OneOf(rapid.Float64Range(-50, 50), rapid.SampledFrom([]float64{1e-300, 0, 21.5}))
+				f := newFeed(s)
+				var all []reading
+				at := test.begin
+				for range rapid.IntRange(1, 150).Draw(rt, "n") {
+					at += rapid.Int64Range(0, step).Draw(rt, "dt") * second
+					back := rapid.SampledFrom([]int64{0, 0, 0, 1, 7, 61, 300}).Draw(rt, "back") * second
+					r := reading{at - back, value.Draw(rt, "value")}
+					all = append(all, r)
+					if f.add(r.t, r.v) == window.TooLate {
+						rt.Fatalf("a reading %d s behind is too late", (f.progress.Watermark-r.t)/second)
+					}
+					if rapid.IntRange(0, 4).Draw(rt, "tick") == 0 {
+						f.tick(at + lag)
+					}
+					if rapid.IntRange(0, 9).Draw(rt, "snapshot") == 0 {
+						f.reload(rt)
+					}
+				}
+				f.tick(window.MaxTime)
+				got := last(rt, f.take())
+				if diff := cmp.Diff(model(rt, all, s), got); diff != "" {
+					rt.Fatalf("summaries differ from those of the sorted input (-want +got):\n%s", diff)
+				}
+				agree(rt, naive(all, s.Windows, zone), got)
+			})
+		})
+	}
+}
+
+func load(tb testing.TB, name string) *time.Location {
+	tb.Helper()
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return zone
 }
 
 // TestSnapshotChangesNothing compares a series with one that goes through a
@@ -400,9 +603,9 @@ func TestOrderDoesNotMatter(t *testing.T) {
 func TestSnapshotChangesNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		s := spec(10*time.Second, time.Minute)
+		s := all(time.UTC)
 		s.MaxReadings = rapid.SampledFrom([]int{16, 1 << 10}).Draw(rt, "bound")
-		s.Delay = rapid.SampledFrom([]time.Duration{0, 90 * time.Second}).Draw(rt, "delay")
+		delayed(rapid.SampledFrom([]time.Duration{0, 90 * time.Second}).Draw(rt, "delay"), s)
 		a, b := newFeed(s), newFeed(s)
 		at := epoch
 		for range rapid.IntRange(1, 200).Draw(rt, "n") {
@@ -417,7 +620,7 @@ func TestSnapshotChangesNothing(t *testing.T) {
 				rt.Fatalf("reading is %v, after a snapshot %v", ra, rb)
 			}
 			if rapid.Bool().Draw(rt, "snapshot") {
-				b.reload(t)
+				b.reload(rt)
 			}
 			if diff := cmp.Diff(a.take(), b.take()); diff != "" {
 				rt.Fatalf("summaries (-without +with snapshots):\n%s", diff)
@@ -427,12 +630,14 @@ func TestSnapshotChangesNothing(t *testing.T) {
 }
 
 // TestBound checks that a series with more readings in the lateness than it may
-// keep still tells exact summaries of readings in order, at a constant size.
+// keep still tells exact summaries of readings in order, at a constant size; but
+// for percentiles, and sliding windows that reach back further.
 func TestBound(t *testing.T) {
 	t.Parallel()
 	for _, delay := range []time.Duration{0, 90 * time.Second} {
-		s := spec(10*time.Second, time.Minute)
-		s.MaxReadings, s.Delay = 64, delay
+		s := delayed(delay, all(time.UTC))
+		s.Windows = slices.DeleteFunc(s.Windows, func(w window.Window) bool { return w.Kind == window.Sliding })
+		s.MaxReadings = 64
 		f := newFeed(s)
 		var all []reading
 		largest := 0
@@ -444,15 +649,23 @@ func TestBound(t *testing.T) {
 			}
 			largest = max(largest, len(f.series.Append(nil, s, f.progress)))
 		}
-		if largest > 64*(8+5)+32*100 {
+		if largest > 16_000 {
 			t.Errorf("delay %v: the state grew to %d bytes", delay, largest)
 		}
 		if got := f.add(epoch+390*second, 1); got != window.TooLate {
 			t.Errorf("a late reading before the folded ones is %v", got)
 		}
 		f.tick(window.MaxTime)
-		if diff := cmp.Diff(model(all, s.Widths), last(t, f.take())); diff != "" {
+		got := last(t, f.take())
+		rough := cmpopts.IgnoreFields(window.Summary{}, "P50", "P90", "P95", "P99")
+		want := model(t, all, s)
+		if diff := cmp.Diff(want, got, rough, cmp.Comparer(near)); diff != "" {
 			t.Errorf("delay %v (-want +got):\n%s", delay, diff)
+		}
+		for k, w := range want {
+			if g := got[k]; math.Abs(w.P50-g.P50) > 50 || math.Abs(w.P99-g.P99) > 50 {
+				t.Errorf("%s: percentiles are %v and %v, want %v and %v", k, g.P50, g.P99, w.P50, w.P99)
+			}
 		}
 	}
 }

@@ -1,0 +1,66 @@
+package window
+
+import "time"
+
+const (
+	minute = int64(time.Minute)
+	hour   = int64(time.Hour)
+)
+
+// Calendar divides time into the hours and days of a place. Days begin at
+// midnight there, so they have 23 to 25 hours; hours are counted from midnight,
+// so that each lies in one day, in whose place the clock is half an hour off
+// UTC, too. Both begin and end with a minute of UTC. It is for one goroutine
+// only.
+type Calendar struct {
+	zone *time.Location
+	// from and to are the day that was asked for last.
+	from, to int64
+}
+
+// NewCalendar returns the calendar of a time zone.
+func NewCalendar(zone *time.Location) *Calendar { return &Calendar{zone: zone} }
+
+// Day returns the start and the end of the day that holds t, which must lie
+// within MaxTime.
+func (c *Calendar) Day(t int64) (start, end int64) {
+	if t < c.from || t >= c.to {
+		c.from, c.to = c.midnights(t)
+	}
+	return c.from, c.to
+}
+
+// midnights computes what Day returns.
+func (c *Calendar) midnights(t int64) (start, end int64) {
+	year, month, day := time.Unix(0, t).In(c.zone).Date()
+	start, end = c.begin(year, month, day), c.begin(year, month, day+1)
+	// Where the clock is set back over midnight, there are two.
+	switch {
+	case t < start:
+		return c.begin(year, month, day-1), start
+	case t >= end:
+		return end, c.begin(year, month, day+2)
+	}
+	return start, end
+}
+
+// begin returns when a day begins: with the minute of midnight or, where the
+// clock passes over that, when it does.
+func (c *Calendar) begin(year int, month time.Month, day int) int64 {
+	t := time.Date(year, month, day, 0, 0, 0, 0, c.zone)
+	if t.Hour() != 0 || t.Minute() != 0 {
+		from, to := t.ZoneBounds()
+		if t = from; from.IsZero() || t.Hour() > 12 {
+			t = to
+		}
+	}
+	return Start(t.UnixNano(), time.Minute)
+}
+
+// Hour returns the start and the end of the hour that holds t: 60 minutes, less
+// before a midnight if the clock was set by a part of an hour.
+func (c *Calendar) Hour(t int64) (start, end int64) {
+	from, to := c.Day(t)
+	start = from + (t-from)/hour*hour
+	return start, min(start+hour, to)
+}
