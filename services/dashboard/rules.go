@@ -251,7 +251,7 @@ func searched(r view.Rule) string {
 func windowWords(c *config.Config) []string {
 	out := make([]string, len(c.Windows))
 	for i, w := range c.Windows {
-		out[i] = view.FormatDuration(w) + ", readings up to " + view.FormatDuration(c.Lateness) + " late"
+		out[i] = w.Name + ", readings up to " + view.FormatDuration(w.Lateness) + " late"
 	}
 	return out
 }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/config"
 	"headwater/services/processor/detect"
+	"headwater/services/processor/window"
 	"headwater/services/rule"
 )
 
@@ -93,13 +95,15 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 		}
 	}
 	m.config = configuration{revision: revision, content: bytes.Clone(content), parsed: parsed, rules: rules}
-	m.setWindows(parsed)
+	m.specs = make(map[string]*window.Spec)
 	m.configChanged = true
 	for i := range m.chunks {
 		for _, d := range m.chunks[i].devices {
+			before := d.spec
+			d.spec = m.specOf(d.site)
 			tags := m.config.tags(d.deviceKey)
 			for _, s := range d.series {
-				s.window.Change(&m.spec)
+				s.window.Change(before, d.spec)
 				m.exchange(s, tags, kept)
 			}
 			m.plan(d)
@@ -108,9 +112,43 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 	}
 }
 
-// setWindows takes over what the configuration says of windows.
-func (m *Machine) setWindows(c *config.Config) {
-	m.spec.Widths, m.spec.Lateness = c.Windows, c.Lateness
+// specOf returns the windows of a site, as the configuration has them.
+func (m *Machine) specOf(site string) *window.Spec {
+	zone := ""
+	if m.config.parsed != nil {
+		zone = m.config.parsed.Zone(site)
+	}
+	spec := m.specs[zone]
+	if spec == nil {
+		spec = newSpec(m.config.parsed, zone, m.limits.Readings)
+		m.specs[zone] = spec
+	}
+	return spec
+}
+
+// newSpec returns the windows of a configuration, nil for none, in a time zone
+// that is known.
+func newSpec(c *config.Config, zone string, readings int) *window.Spec {
+	spec := &window.Spec{MaxReadings: readings}
+	if c == nil {
+		return spec
+	}
+	location, err := time.LoadLocation(zone)
+	if err != nil {
+		location = time.UTC // it was known when the configuration was read
+	}
+	spec.Calendar = window.NewCalendar(location)
+	for _, w := range c.Windows {
+		spec.Windows = append(spec.Windows, window.Window{
+			Name: w.Name, Kind: windowKinds[w.Kind], Width: w.Width, Every: w.Every, Gap: w.Gap, Delay: w.Delay, Lateness: w.Lateness,
+		})
+	}
+	return spec
+}
+
+// windowKinds maps what people declare to what is computed.
+var windowKinds = map[config.WindowKind]window.Kind{
+	config.Tumbling: window.Tumbling, config.Hopping: window.Hopping, config.Sliding: window.Sliding, config.Session: window.Session,
 }
 
 // exchange gives the series the rules in force.

@@ -59,7 +59,8 @@ type Machine struct {
 	watches func(deviceKey, string) bool
 
 	config configuration
-	spec   window.Spec
+	// specs are the windows of the sites of a time zone, by its name.
+	specs  map[string]*window.Spec
 	chunks [chunkCount]chunk
 	// devices finds what is in the chunks.
 	devices     map[deviceKey]*device
@@ -94,7 +95,7 @@ var _ lane.Machine = (*Machine)(nil)
 func NewMachine(lane int, limits Limits, metrics *Metrics) *Machine {
 	return &Machine{
 		lane: lane, limits: limits, metrics: metrics,
-		spec:    window.Spec{MaxReadings: limits.Readings},
+		specs:   make(map[string]*window.Spec),
 		devices: make(map[deviceKey]*device), units: make(map[string]string), clock: past,
 		ledger: newLedger(),
 	}
@@ -172,7 +173,7 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 	}
 	m.advance(d, at)
 	var result window.Result
-	result, m.summaries = s.window.Add(&m.spec, m.progress(d), window.Reading{Time: at, Value: v}, m.summaries[:0])
+	result, m.summaries = s.window.Add(d.spec, m.progress(d), window.Reading{Time: at, Value: v}, m.summaries[:0])
 	m.tellSummaries(s)
 	switch result {
 	case window.Counted:
@@ -245,7 +246,7 @@ func (m *Machine) advance(d *device, at int64) {
 	}
 	d.closes = window.Never
 	for _, s := range d.series {
-		m.summaries = s.window.Advance(&m.spec, p, m.summaries[:0])
+		m.summaries = s.window.Advance(d.spec, p, m.summaries[:0])
 		m.tellSummaries(s)
 		d.closes = min(d.closes, s.window.Due())
 	}
@@ -284,8 +285,8 @@ func (m *Machine) wake(d *device) {
 	d.chunk.changed = true
 	p := m.progress(d)
 	for _, s := range d.series {
-		m.summaries = s.window.Advance(&m.spec, p, m.summaries[:0])
-		m.summaries = s.window.Revise(p, m.summaries)
+		m.summaries = s.window.Advance(d.spec, p, m.summaries[:0])
+		m.summaries = s.window.Revise(d.spec, p, m.summaries)
 		m.tellSummaries(s)
 		// A device whose clock is ahead has readings after the lane's clock.
 		now := max(s.last, m.clock-s.lag)

@@ -206,6 +206,7 @@ func TestFromBatchToCommit(t *testing.T) {
 		Summaries: []*derivedv1.WindowSummary{{
 			Series: &derivedv1.Series{Site: "hall", Device: "door-1", Metric: "temperature"}, Unit: "°C",
 			Start: epoch, Width: minute, Count: 2, Min: 4, Max: 5, Mean: 4.5, First: 4, Last: 5, Deviation: 0.5, Revision: 1,
+			Window: "1m", TimeMean: 4.5, Rate: 1.0 / 30, P50: 4.5, P90: 5, P95: 5, P99: 5,
 		}},
 		Anomalies: []*derivedv1.Anomaly{{
 			Rule: "door-left-open", RuleVersion: 1,

@@ -54,7 +54,7 @@ func TestMetrics(t *testing.T) {
 		"headwater_processor_readings_total":               9,
 		"headwater_processor_received_readings_total mqtt": 9,
 		"headwater_processor_received_rejected_total mqtt": 0,
-		"headwater_processor_summaries_total":              3,
+		"headwater_processor_summaries_total":              5,
 		"headwater_processor_not_numeric_total":            1,
 		"headwater_processor_series 3":                     1,
 		"headwater_processor_anomalies_total open":         2,

@@ -81,7 +81,11 @@ func (m *Machine) tellSummaries(s *series) {
 		out.Series.Site, out.Series.Device, out.Series.Metric = s.device.site, s.device.name, s.metric
 		out.Unit, out.Start, out.Width, out.Count = s.unit, w.Start, int64(w.Width), w.Count
 		out.Min, out.Max, out.Mean, out.First, out.Last = w.Min, w.Max, w.Mean, w.First, w.Last
-		out.Deviation, out.Revision = w.Deviation, w.Revision
+		out.Deviation, out.Revision, out.TimeMean, out.Rate = w.Deviation, w.Revision, w.TimeMean, w.Rate
+		out.P50, out.P90, out.P95, out.P99, out.Window, out.At = w.P50, w.P90, w.P95, w.P99, w.Window, 0
+		if w.At != w.Start {
+			out.At = w.At
+		}
 		m.output.summaries = append(m.output.summaries, out)
 	}
 }

@@ -81,7 +81,7 @@ func (m *Machine) appendDevices(b []byte, devices []*device) []byte {
 func (m *Machine) appendSeries(b []byte, s *series) []byte {
 	b = pack.String(pack.String(b, s.metric), s.unit)
 	b = s.thin.append(pack.Int(pack.Int(b, s.last), s.lag))
-	b = s.window.Append(b, &m.spec, m.progress(s.device))
+	b = s.window.Append(b, s.device.spec, m.progress(s.device))
 	b = pack.Uint(b, uint64(len(s.slots)))
 	for _, sl := range s.slots {
 		b = pack.Uint(b, uint64(sl.rule.index))
@@ -152,7 +152,6 @@ func (m *Machine) readConfig(r *pack.Reader) error {
 		rule.version = r.Uint()
 	}
 	m.config.parsed, m.config.rules = parsed, rules
-	m.setWindows(parsed)
 	return nil
 }
 
@@ -167,7 +166,7 @@ func (m *Machine) readDevice(r *pack.Reader) {
 	d := m.addDevice(key)
 	d.watermark = r.Int()
 	for range r.Count() {
-		s := m.readSeries(r)
+		s := m.readSeries(r, d.spec)
 		if r.Err() != nil {
 			return
 		}
@@ -176,8 +175,10 @@ func (m *Machine) readDevice(r *pack.Reader) {
 	m.plan(d)
 }
 
-func (m *Machine) readSeries(r *pack.Reader) *series {
-	s := &series{metric: r.String(), unit: m.intern(r.String()), last: r.Int(), lag: r.Int(), thin: readThin(r), window: window.Read(r)}
+func (m *Machine) readSeries(r *pack.Reader, spec *window.Spec) *series {
+	s := &series{
+		metric: r.String(), unit: m.intern(r.String()), last: r.Int(), lag: r.Int(), thin: readThin(r), window: window.Read(r, spec),
+	}
 	for range r.Count() {
 		index := r.Uint()
 		if index >= uint64(len(m.config.rules)) {

@@ -32,6 +32,8 @@ type deviceKey struct{ site, name string }
 type device struct {
 	deviceKey
 	chunk *chunk
+	// spec are the windows of its series.
+	spec *window.Spec
 	// watermark is the greatest event time of its readings.
 	watermark int64
 	// closes is when the first open window of its series is due: when the
@@ -89,7 +91,7 @@ func chunkOf(k deviceKey) int {
 // addDevice puts a device at the end of its chunk.
 func (m *Machine) addDevice(k deviceKey) *device {
 	c := &m.chunks[chunkOf(k)]
-	d := &device{deviceKey: k, chunk: c, watermark: past, closes: window.Never, wakes: window.Never}
+	d := &device{deviceKey: k, chunk: c, spec: m.specOf(k.site), watermark: past, closes: window.Never, wakes: window.Never}
 	c.devices = append(c.devices, d)
 	m.devices[k] = d
 	return d

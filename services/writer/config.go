@@ -3,8 +3,10 @@ package writer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/influx"
 	"headwater/services/internal/process"
 )
@@ -18,13 +20,17 @@ type Config struct {
 	InFlight      int           `name:"writer-in-flight" help:"Requests with readings that may run at once." default:"2" env:"HEADWATER_WRITER_IN_FLIGHT"`
 
 	RetentionRaw    time.Duration `name:"retention-raw" help:"How long new databases keep readings; 0 is for ever." default:"2160h" env:"HEADWATER_RETENTION_RAW"`
-	RetentionFine   time.Duration `name:"retention-10s" help:"How long new databases keep summaries of windows shorter than a minute; 0 is for ever." default:"720h" env:"HEADWATER_RETENTION_10S"`
-	RetentionCoarse time.Duration `name:"retention-1m" help:"How long new databases keep summaries of windows shorter than an hour; 0 is for ever. Longer windows are kept for ever." default:"8760h" env:"HEADWATER_RETENTION_1M"`
+	RetentionFine   time.Duration `name:"retention-10s" help:"How long new databases keep summaries of windows of ten seconds; 0 is for ever." default:"720h" env:"HEADWATER_RETENTION_10S"`
+	RetentionMinute time.Duration `name:"retention-1m" help:"How long new databases keep the roll-up to minutes; 0 is for ever." default:"8760h" env:"HEADWATER_RETENTION_1M"`
+	RetentionHour   time.Duration `name:"retention-1h" help:"How long new databases keep the roll-up to hours; 0 is for ever." default:"43800h" env:"HEADWATER_RETENTION_1H"`
+	RetentionDay    time.Duration `name:"retention-1d" help:"How long new databases keep the roll-up to days; 0 is for ever." default:"0" env:"HEADWATER_RETENTION_1D"`
+	RetentionOther  time.Duration `name:"retention-windows" help:"How long new databases keep summaries of all other windows; 0 is for ever." default:"8760h" env:"HEADWATER_RETENTION_WINDOWS"`
 	RetentionLedger time.Duration `name:"retention-ledger" help:"How long new databases keep the ledger, which accounts for every reading; 0 is for ever." default:"2160h" env:"HEADWATER_RETENTION_LEDGER"`
 }
 
-// DefaultConfig returns the defaults: 90 days of readings, 30 days of summaries
-// of seconds, a year of summaries of minutes.
+// DefaultConfig returns the defaults: 90 days of readings, 30 days of windows of
+// ten seconds, a year of minutes and of other windows, five years of hours, and
+// days for ever.
 func DefaultConfig() Config { return process.Defaults[Config]() }
 
 // maxInFlight is no more than a small computer can bear: each request in
@@ -54,27 +60,41 @@ func (c Config) Validate() error {
 	}
 	retention("retention-raw", c.RetentionRaw)
 	retention("retention-10s", c.RetentionFine)
-	retention("retention-1m", c.RetentionCoarse)
+	retention("retention-1m", c.RetentionMinute)
+	retention("retention-1h", c.RetentionHour)
+	retention("retention-1d", c.RetentionDay)
+	retention("retention-windows", c.RetentionOther)
 	retention("retention-ledger", c.RetentionLedger)
 	return errors.Join(errs...)
 }
 
-// raw is the policy of the readings.
-const raw = "raw"
+// raw is the policy of the readings, others that of the windows that have none
+// of their own.
+const (
+	raw    = "raw"
+	others = "windows"
+)
 
-// bucket returns the bucket of the summaries of windows of a width, named for
-// it, such as headwater/1m; width 0 is that of the readings.
-func (c Config) bucket(width time.Duration) influx.Bucket {
-	b := influx.Bucket{Database: c.Influx.Database, Policy: policy(width)}
-	switch {
-	case width == 0:
-		b.Retention = c.RetentionRaw
-	case width < time.Minute:
-		b.Retention = c.RetentionFine
-	case width < time.Hour:
-		b.Retention = c.RetentionCoarse
+// buckets are all that the writer writes to, but for the ledger.
+func (c Config) buckets() []influx.Bucket {
+	all := []influx.Bucket{
+		{Policy: raw, Retention: c.RetentionRaw},
+		{Policy: "10s", Retention: c.RetentionFine},
+		{Policy: "1m", Retention: c.RetentionMinute},
+		{Policy: "1h", Retention: c.RetentionHour},
+		{Policy: "1d", Retention: c.RetentionDay},
+		{Policy: others, Retention: c.RetentionOther},
 	}
-	return b
+	for i := range all {
+		all[i].Database = c.Influx.Database
+	}
+	return all
+}
+
+// bucket returns the bucket of a policy.
+func (c Config) bucket(policy string) influx.Bucket {
+	all := c.buckets()
+	return all[slices.IndexFunc(all, func(b influx.Bucket) bool { return b.Policy == policy })]
 }
 
 // ledger is the bucket of the ledger.
@@ -82,18 +102,17 @@ func (c Config) ledger() influx.Bucket {
 	return influx.Bucket{Database: c.Influx.Database, Policy: influx.PolicyLedger, Retention: c.RetentionLedger}
 }
 
-// policy names a width by its largest whole unit.
-func policy(width time.Duration) string {
-	if width == 0 {
-		return raw
+// policyOf returns the policy that a summary belongs to, and the tag that tells
+// its window from others there.
+func policyOf(s *derivedv1.WindowSummary) (policy, tag string) {
+	name := s.GetWindow()
+	if name == "" { // of a processor that did not name them yet
+		name = map[time.Duration]string{10 * time.Second: "10s", time.Minute: "1m"}[time.Duration(s.GetWidth())]
 	}
-	for _, unit := range []struct {
-		name string
-		size time.Duration
-	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}, {"ms", time.Millisecond}} {
-		if width%unit.size == 0 {
-			return fmt.Sprintf("%d%s", width/unit.size, unit.name)
-		}
+	switch name {
+	case "10s", "1m", "1h", "1d":
+		return name, ""
+	default:
+		return others, name
 	}
-	return fmt.Sprintf("%dns", width)
 }

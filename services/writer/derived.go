@@ -105,7 +105,7 @@ func requests(cfg Config, commit *derivedv1.Commit, m jetstream.Msg) []request {
 	var out []request
 	for _, w := range encodeSummaries(commit) {
 		out = append(out, request{
-			bucket: cfg.bucket(w.width), lines: &w.lines,
+			bucket: cfg.bucket(w.policy), lines: &w.lines,
 			deadLetter: func(line int) streams.DeadLetter {
 				series := w.summaries[line].GetSeries()
 				return letter(series.GetSite(), series.GetDevice())

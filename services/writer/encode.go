@@ -2,7 +2,6 @@ package writer
 
 import (
 	"slices"
-	"time"
 
 	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
@@ -83,29 +82,30 @@ func (e *encoder) append(l *lines, b *telemetryv1.Batch) {
 	}
 }
 
-// windows are the summaries of one commit with the same width.
+// windows are the summaries of one commit that go to the same bucket.
 type windows struct {
-	width     time.Duration
+	policy    string
 	lines     lines
 	summaries []*derivedv1.WindowSummary // one for each line
 }
 
-// encodeSummaries returns the summaries of a commit by width, in their order.
+// encodeSummaries returns the summaries of a commit by bucket, in their order.
 func encodeSummaries(c *derivedv1.Commit) []*windows {
 	var out []*windows
 	for _, s := range c.GetSummaries() {
-		width := time.Duration(s.GetWidth())
-		i := slices.IndexFunc(out, func(w *windows) bool { return w.width == width })
+		policy, tag := policyOf(s)
+		i := slices.IndexFunc(out, func(w *windows) bool { return w.policy == policy })
 		if i < 0 {
 			i = len(out)
-			out = append(out, &windows{width: width})
+			out = append(out, &windows{policy: policy})
 		}
 		w := out[i]
 		series := s.GetSeries()
 		w.lines.text = point.AppendSummary(w.lines.text, &point.Summary{
 			Series: point.Series{Site: series.GetSite(), Device: series.GetDevice(), Metric: series.GetMetric()},
-			Start:  s.GetStart(), Count: s.GetCount(), Min: s.GetMin(), Max: s.GetMax(), Mean: s.GetMean(),
+			Window: tag, Time: s.Time(), Count: s.GetCount(), Min: s.GetMin(), Max: s.GetMax(), Mean: s.GetMean(),
 			First: s.GetFirst(), Last: s.GetLast(), Deviation: s.GetDeviation(), Revision: s.GetRevision(),
+			TimeMean: s.GetTimeMean(), Rate: s.GetRate(), P50: s.GetP50(), P90: s.GetP90(), P95: s.GetP95(), P99: s.GetP99(),
 		})
 		w.lines.end()
 		w.summaries = append(w.summaries, s)

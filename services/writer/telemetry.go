@@ -139,7 +139,7 @@ func (t *telemetry) store(stop, work context.Context, b *batch) {
 	release := t.s.holds.add(b.messages)
 	t.slots <- struct{}{}
 	err := t.s.store(stop, work, request{
-		bucket: t.s.cfg.bucket(0), lines: &b.lines, deadLetter: b.deadLetter, entry: b.entry,
+		bucket: t.s.cfg.bucket(raw), lines: &b.lines, deadLetter: b.deadLetter, entry: b.entry,
 	})
 	<-t.slots
 	release()

@@ -91,8 +91,8 @@ func (s *Service) Run(ctx context.Context) error {
 	keeper := s.newKeeper(len(lanes))
 	s.setRunning(true)
 	s.log.Info("writer started", "url", s.influx.URL(), "database", s.cfg.Influx.Database, "lanes", len(lanes))
-	for _, width := range []time.Duration{0, 10 * time.Second, time.Minute} {
-		movers.Go(func() { s.prepare(ctx, work, s.cfg.bucket(width)) })
+	for _, b := range s.cfg.buckets() {
+		movers.Go(func() { s.prepare(ctx, work, b) })
 	}
 	movers.Go(func() { s.prepare(ctx, work, s.cfg.ledger()) })
 	movers.Go(func() { (&telemetry{s: s, consumer: readings}).run(ctx, work) })

@@ -231,7 +231,7 @@ func TestStoresReadingsOfEveryKind(t *testing.T) {
 	w.influx.mu.Lock()
 	policies := slices.Sorted(maps.Keys(w.influx.policies))
 	w.influx.mu.Unlock()
-	if !slices.Equal(policies, []string{"10s", "1m", "ledger", "raw"}) {
+	if !slices.Equal(policies, []string{"10s", "1d", "1h", "1m", "ledger", "raw", "windows"}) {
 		t.Errorf("buckets %v", policies)
 	}
 	stop()
@@ -575,17 +575,23 @@ func TestSlowAnswersCauseNoRepeats(t *testing.T) {
 }
 
 // summary publishes one summary of one window.
-func (w *world) summary(lane int, width time.Duration, start int64, revision uint32) {
+func (w *world) summary(lane int, window string, start int64, revision uint32) {
 	w.t.Helper()
 	m, err := streams.DerivedMsg(lane, &derivedv1.Commit{Summaries: []*derivedv1.WindowSummary{{
 		Series: &derivedv1.Series{Site: "w", Device: fmt.Sprint("door-", lane), Metric: "temperature"},
-		Start:  start, Width: int64(width), Count: uint64(revision), Min: 1, Max: 3, Mean: 2, First: 1, Last: 3, Deviation: 0.5, Revision: revision,
+		Window: window, Start: start, Width: 1, Count: uint64(revision), Min: 1, Max: 3, Mean: 2, First: 1, Last: 3, Deviation: 0.5,
+		Revision: revision, TimeMean: 2.5, Rate: 0.5, P50: 2, P90: 3, P95: 3, P99: 3,
 	}}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.publish(m.Subject, m.Data)
-	w.want[fmt.Sprintf("headwater/%s temperature,device=door-%d,site=w %d count", policy(width), lane, start)] = fmt.Sprintf("count=%di,deviation=0.5,first=1,last=3,max=3,mean=2,min=1,revision=%di", revision, revision)
+	policy, tag := window, ""
+	if window == "hopping-10m-1m" {
+		policy, tag = "windows", ",window="+window
+	}
+	w.want[fmt.Sprintf("headwater/%s temperature,device=door-%d,site=w%s %d count", policy, lane, tag, start)] = fmt.Sprintf(
+		"count=%di,deviation=0.5,first=1,last=3,max=3,mean=2,min=1,p50=2,p90=3,p95=3,p99=3,rate=0.5,revision=%di,time_mean=2.5", revision, revision)
 }
 
 func TestSummariesAreWrittenInOrderByAnyNumberOfWriters(t *testing.T) {
@@ -610,9 +616,9 @@ func TestSummariesAreWrittenInOrderByAnyNumberOfWriters(t *testing.T) {
 	}
 	for revision := range uint32(20) {
 		for lane := range lanes {
-			w.summary(lane, time.Minute, 60e9, revision+1)
-			w.summary(lane, 10*time.Second, 60e9, revision+1)
-			w.summary(lane, 90*time.Second, 90e9, revision+1)
+			w.summary(lane, "1m", 60e9, revision+1)
+			w.summary(lane, "10s", 60e9, revision+1)
+			w.summary(lane, "hopping-10m-1m", 90e9, revision+1)
 		}
 	}
 	w.all()
@@ -636,14 +642,14 @@ func TestWriterThatLosesItsLaneFallsSilent(t *testing.T) {
 		w.influx.ServeHTTP(out, r)
 	}))
 	defer proxy.Close()
-	w.summary(0, time.Minute, 60e9, 1)
+	w.summary(0, "1m", 60e9, 1)
 
 	connection := w.server.Conn(t, natsd.UserCore)
 	cut := w.startOn(connection, func(c *Config) { c.Influx.URL = proxy.URL })
 	<-entered
 	connection.Close()
 	lost := time.Now()
-	w.summary(0, time.Minute, 60e9, 2)
+	w.summary(0, "1m", 60e9, 2)
 	var order []string
 	var mu sync.Mutex // guards order
 	w.influx.be(func(_ string, lines []string) answer {
@@ -719,15 +725,15 @@ func TestLanesOfDerivedAreShared(t *testing.T) {
 	streamtest.Eventually(t, 10*time.Second, "one writer has all lanes", shares(a))
 	b, stopB := w.start(nil)
 	streamtest.Eventually(t, 10*time.Second, "two writers share them", shares(a, b))
-	w.summary(0, time.Minute, 60e9, 1)
-	w.summary(1, time.Minute, 60e9, 1)
+	w.summary(0, "1m", 60e9, 1)
+	w.summary(1, "1m", 60e9, 1)
 	w.all()
 	begin := time.Now()
 	stopA()
 	streamtest.Eventually(t, 10*time.Second, "the other has all lanes", shares(b))
 	t.Logf("handed over after %v", time.Since(begin).Round(time.Millisecond))
-	w.summary(0, time.Minute, 60e9, 2)
-	w.summary(1, time.Minute, 60e9, 2)
+	w.summary(0, "1m", 60e9, 2)
+	w.summary(1, "1m", 60e9, 2)
 	w.all()
 	stopB()
 }
@@ -778,7 +784,7 @@ func TestNothingIsLostUnderFaults(t *testing.T) {
 		}
 		w.readings(fmt.Sprint("door-", i%5), 1+load.IntN(40))
 		if i%10 == 0 {
-			w.summary(i%lanes, time.Minute, int64(i%7), uint32(i))
+			w.summary(i%lanes, "1m", int64(i%7), uint32(i))
 		}
 	}
 	w.all()
@@ -801,16 +807,5 @@ func TestConfigNamesEveryProblem(t *testing.T) {
 	}
 	if _, err := New(c, Deps{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}); err == nil {
 		t.Error("a writer was made of it")
-	}
-}
-
-func TestPolicyNamesTheWidth(t *testing.T) {
-	for width, want := range map[time.Duration]string{
-		0: "raw", 10 * time.Second: "10s", time.Minute: "1m", 90 * time.Second: "90s", time.Hour: "1h",
-		24 * time.Hour: "1d", 7 * 24 * time.Hour: "7d", 250 * time.Millisecond: "250ms", 5: "5ns",
-	} {
-		if got := policy(width); got != want {
-			t.Errorf("%v is %q, not %q", width, got, want)
-		}
 	}
 }

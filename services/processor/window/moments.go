@@ -162,7 +162,7 @@ func (t *tally) summary(window string, start, end int64, revision uint32) Summar
 		Mean: m.clamp(mean), TimeMean: m.clamp(m.timeMean), Deviation: deviation, Revision: revision,
 	}
 	if span := float64(m.lastTime-m.firstTime) / float64(time.Second); span > 0 {
-		s.Rate = min(max(m.last/span-m.first/span, -math.MaxFloat64), math.MaxFloat64)
+		s.Rate = min(max((m.last-m.first)/span, -math.MaxFloat64), math.MaxFloat64)
 	}
 	slices.Sort(t.values)
 	low, high := t.at((m.count-1)/2), t.at(m.count/2)

@@ -55,47 +55,61 @@ func AppendText(dst, prefix []byte, v string, t int64) []byte {
 // Summary is what one series did in one window.
 type Summary struct {
 	Series
-	// Start of the window in nanoseconds since the Unix epoch; it is the time of
-	// the point.
-	Start                                  int64
+	// Window becomes a tag, so that windows of several kinds may share a bucket;
+	// none if it is empty.
+	Window string
+	// Time of the point in nanoseconds since the Unix epoch.
+	Time                                   int64
 	Min, Max, Mean, First, Last, Deviation float64
-	Count                                  uint64
-	Revision                               uint32
+	TimeMean, Rate, P50, P90, P95, P99     float64
+	// Count is 0 for a window that is no more: then nothing else is written than
+	// that, and the revision.
+	Count    uint64
+	Revision uint32
 }
 
 // AppendSummary appends a window summary. A summary with a higher revision
-// replaces the one before, because both have the same series and time.
+// replaces the one before, because both have the same series, window and time.
 func AppendSummary(dst []byte, s *Summary) []byte {
-	dst = appendKey(dst, s.Series)
-	dst = append(dst, "count="...)
+	dst = appendTags(dst, s.Series)
+	if s.Window != "" {
+		dst = append(dst, ",window="...)
+		dst = appendName(dst, s.Window, true)
+	}
+	dst = append(dst, " count="...)
 	dst = strconv.AppendUint(dst, s.Count, 10)
-	dst = append(dst, "i,deviation="...)
-	dst = appendFloat(dst, s.Deviation)
-	dst = append(dst, ",first="...)
-	dst = appendFloat(dst, s.First)
-	dst = append(dst, ",last="...)
-	dst = appendFloat(dst, s.Last)
-	dst = append(dst, ",max="...)
-	dst = appendFloat(dst, s.Max)
-	dst = append(dst, ",mean="...)
-	dst = appendFloat(dst, s.Mean)
-	dst = append(dst, ",min="...)
-	dst = appendFloat(dst, s.Min)
+	dst = append(dst, 'i')
+	if s.Count > 0 {
+		for _, f := range [...]struct {
+			name  string
+			value float64
+		}{
+			{",deviation=", s.Deviation}, {",first=", s.First}, {",last=", s.Last}, {",max=", s.Max}, {",mean=", s.Mean},
+			{",min=", s.Min}, {",p50=", s.P50}, {",p90=", s.P90}, {",p95=", s.P95}, {",p99=", s.P99}, {",rate=", s.Rate},
+		} {
+			dst = appendFloat(append(dst, f.name...), f.value)
+		}
+	}
 	dst = append(dst, ",revision="...)
 	dst = strconv.AppendUint(dst, uint64(s.Revision), 10)
 	dst = append(dst, 'i')
-	return appendTime(dst, s.Start)
+	if s.Count > 0 {
+		dst = appendFloat(append(dst, ",time_mean="...), s.TimeMean)
+	}
+	return appendTime(dst, s.Time)
 }
 
-// appendKey appends measurement and tags and the space after them. The tags
-// are in the order that InfluxDB keeps them in, which saves it the sorting.
-func appendKey(dst []byte, s Series) []byte {
+// appendKey appends measurement and tags and the space after them.
+func appendKey(dst []byte, s Series) []byte { return append(appendTags(dst, s), ' ') }
+
+// appendTags appends measurement and tags. The tags are in the order that
+// InfluxDB keeps them in, which saves it the sorting.
+func appendTags(dst []byte, s Series) []byte {
 	dst = appendName(dst, s.Metric, false)
 	dst = append(dst, ",device="...)
 	dst = appendName(dst, s.Device, true)
 	dst = append(dst, ",site="...)
-	dst = appendName(dst, s.Site, true)
-	return append(dst, ' ')
+	return appendName(dst, s.Site, true)
 }
 
 // appendName appends a measurement or the value of a tag. Versions of InfluxDB

@@ -47,10 +47,16 @@ func TestReadings(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	got := AppendSummary([]byte("x\n"), &Summary{
-		Series: Series{Site: "w", Device: "door-1", Metric: "temperature"}, Start: 60e9,
+		Series: Series{Site: "w", Device: "door-1", Metric: "temperature"}, Time: 60e9,
 		Min: 1, Max: 4.5, Mean: 2.25, First: 2, Last: 3, Deviation: 0.5, Count: 7, Revision: 2,
+		TimeMean: 2.5, Rate: 0.125, P50: 2, P90: 3, P95: 3.5, P99: 4,
 	})
-	want := "x\ntemperature,device=door-1,site=w count=7i,deviation=0.5,first=2,last=3,max=4.5,mean=2.25,min=1,revision=2i 60000000000\n"
+	got = AppendSummary(got, &Summary{
+		Series: Series{Site: "w", Device: "door-1", Metric: "temperature"}, Window: "session-5m-1h", Time: 60e9, Revision: 3,
+	})
+	want := "x\ntemperature,device=door-1,site=w count=7i,deviation=0.5,first=2,last=3,max=4.5,mean=2.25,min=1," +
+		"p50=2,p90=3,p95=3.5,p99=4,rate=0.125,revision=2i,time_mean=2.5 60000000000\n" +
+		"temperature,device=door-1,site=w,window=session-5m-1h count=0i,revision=3i 60000000000\n"
 	if string(got) != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
