@@ -120,8 +120,9 @@ func (s *Service) onDerived(m message) {
 	s.survey.commit(lane, commit.GetInput().GetSequence(), m.stored)
 	for _, w := range commit.Summaries {
 		s.book.PutSummary(w.GetSeries().GetSite(), w.GetSeries().GetDevice(), view.Summary{
-			Metric: w.GetSeries().GetMetric(), Unit: w.Unit, Start: at(w.Start), Width: time.Duration(w.Width), Count: w.Count,
-			Min: w.Min, Max: w.Max, Mean: w.Mean, First: w.First, Last: w.Last, Deviation: w.Deviation, Revision: w.Revision,
+			Metric: w.GetSeries().GetMetric(), Unit: w.Unit, Window: w.Window, At: at(w.Time()), Start: at(w.Start),
+			Width: time.Duration(w.Width), Count: w.Count, Sum: w.Sum(), Min: w.Min, Max: w.Max, Mean: w.Mean, First: w.First, Last: w.Last,
+			Deviation: w.Deviation, TimeMean: w.TimeMean, Rate: w.Rate, P50: w.P50, P90: w.P90, P95: w.P95, P99: w.P99, Revision: w.Revision,
 		})
 	}
 	for _, a := range commit.Anomalies {

@@ -39,7 +39,7 @@ const (
 	// clock, may derive before the rest of the devices is left to the next clock:
 	// the outputs of one message must fit one commit. Closing the windows of a
 	// very large lane takes a few ticks then.
-	maxOutputs = 8192
+	maxOutputs = 6144
 	// anomalyWeight is how many summaries an anomaly is as large as.
 	anomalyWeight = 4
 	// maxUnits is how many units are kept once for all their series.

@@ -2,6 +2,7 @@ package view
 
 import (
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -42,6 +43,16 @@ type DeviceFacts struct {
 	Episodes []Episode
 	// Summaries are the newest first.
 	Summaries []Summary
+}
+
+// windowWords says how long a window is and, unless it follows from that, of
+// which kind.
+func windowWords(s Summary) string {
+	width := FormatDuration(s.Width)
+	if kind, _, found := strings.Cut(s.Window, "-"); found {
+		return kind + ", " + width
+	}
+	return width
 }
 
 func isFiring(d Device, metric string) bool {

@@ -234,18 +234,31 @@ type Episode struct {
 
 // Summary is what a series did in one window.
 type Summary struct {
-	Metric    string        `json:"metric"`
-	Unit      string        `json:"unit,omitempty"`
-	Start     time.Time     `json:"start"`
-	Width     time.Duration `json:"-"`
-	Count     uint64        `json:"count"`
-	Min       float64       `json:"min"`
-	Max       float64       `json:"max"`
-	Mean      float64       `json:"mean"`
-	First     float64       `json:"first"`
-	Last      float64       `json:"last"`
-	Deviation float64       `json:"deviation"`
-	Revision  uint32        `json:"revision"`
+	Metric string `json:"metric"`
+	Unit   string `json:"unit,omitempty"`
+	// Window is the name of the window, such as 1m or hopping-10m-1m.
+	Window string `json:"window"`
+	// At tells the summary from others of its window.
+	At    time.Time     `json:"-"`
+	Start time.Time     `json:"start"`
+	Width time.Duration `json:"-"`
+	// Count is the number of readings; 0 when the window is no more.
+	Count     uint64  `json:"count"`
+	Sum       float64 `json:"sum"`
+	Min       float64 `json:"min"`
+	Max       float64 `json:"max"`
+	Mean      float64 `json:"mean"`
+	First     float64 `json:"first"`
+	Last      float64 `json:"last"`
+	Deviation float64 `json:"deviation"`
+	// TimeMean is the mean over time, Rate the change per second.
+	TimeMean float64 `json:"time_mean"`
+	Rate     float64 `json:"rate"`
+	P50      float64 `json:"p50"`
+	P90      float64 `json:"p90"`
+	P95      float64 `json:"p95"`
+	P99      float64 `json:"p99"`
+	Revision uint32  `json:"revision"`
 }
 
 // SeriesQuery asks for the history of one series in [From, To).

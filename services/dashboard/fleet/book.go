@@ -35,10 +35,7 @@ type Book struct {
 	version   uint64
 }
 
-type window struct {
-	metric string
-	width  time.Duration
-}
+type window struct{ metric, name string }
 
 // NewBook returns an empty book.
 func NewBook() *Book {
@@ -275,7 +272,7 @@ func (b *Book) Search(watched func(site, device, metric string) bool, from, to t
 func (b *Book) PutSummary(site, device string, s view.Summary) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n, w := name{site, device}, window{s.Metric, s.Width}
+	n, w := name{site, device}, window{s.Metric, s.Window}
 	byWindow := b.summaries[n]
 	all := byWindow[w]
 	if all == nil {
@@ -288,7 +285,7 @@ func (b *Book) PutSummary(site, device string, s view.Summary) {
 		byWindow = make(map[window][]view.Summary)
 		b.summaries[n] = byWindow
 	}
-	at, found := slices.BinarySearchFunc(all, s, func(o, t view.Summary) int { return t.Start.Compare(o.Start) })
+	at, found := slices.BinarySearchFunc(all, s, func(o, t view.Summary) int { return t.At.Compare(o.At) })
 	b.version++
 	if found {
 		if s.Revision >= all[at].Revision {
@@ -306,10 +303,14 @@ func (b *Book) Summaries(site, device string) []view.Summary {
 	defer b.mu.RUnlock()
 	var out []view.Summary
 	for _, all := range b.summaries[name{site, device}] {
-		out = append(out, all...)
+		for _, s := range all {
+			if s.Count > 0 {
+				out = append(out, s)
+			}
+		}
 	}
 	slices.SortFunc(out, func(x, y view.Summary) int {
-		return cmp.Or(y.Start.Compare(x.Start), strings.Compare(x.Metric, y.Metric), cmp.Compare(x.Width, y.Width))
+		return cmp.Or(y.Start.Compare(x.Start), strings.Compare(x.Metric, y.Metric), cmp.Compare(x.Width, y.Width), strings.Compare(x.Window, y.Window))
 	})
 	return out[:min(len(out), summariesShown)]
 }

@@ -136,7 +136,10 @@ func TestEpisodes(t *testing.T) {
 func TestSummaries(t *testing.T) {
 	b := NewBook()
 	put := func(metric string, minute int, revision uint32, mean float64) {
-		b.PutSummary("s", "d", view.Summary{Metric: metric, Start: t0.Add(time.Duration(minute) * time.Minute), Width: time.Minute, Revision: revision, Mean: mean})
+		start := t0.Add(time.Duration(minute) * time.Minute)
+		b.PutSummary("s", "d", view.Summary{
+			Metric: metric, Window: "1m", At: start, Start: start, Width: time.Minute, Count: 1, Revision: revision, Mean: mean,
+		})
 	}
 	for i := range maxSummaries + 5 {
 		put("m", i, 1, float64(i))

@@ -111,8 +111,9 @@ func TestWritersStoreEveryReadingOnce(t *testing.T) {
 		}
 	}
 	m, err := streams.DerivedMsg(1, &derivedv1.Commit{Summaries: []*derivedv1.WindowSummary{{
-		Series: &derivedv1.Series{Site: "w", Device: "door-1", Metric: "temperature"}, Start: from, Width: 60e9,
+		Series: &derivedv1.Series{Site: "w", Device: "door-1", Metric: "temperature"}, Window: "1m", Start: from, Width: 60e9,
 		Count: 3, Min: 1, Max: 4, Mean: 2, First: 1, Last: 4, Deviation: 0.5, Revision: 2,
+		TimeMean: 2.5, Rate: 0.25, P50: 1.5, P90: 3, P95: 3.5, P99: 4,
 	}}})
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +133,8 @@ func TestWritersStoreEveryReadingOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		return len(series) == 1 && series[0].Times[0] == from && fmt.Sprint(series[0].Columns, series[0].Values) ==
-			"[count deviation device first last max mean min revision site] [[3 0.5 door-1 1 4 4 2 1 2 w]]"
+			"[count deviation device first last max mean min p50 p90 p95 p99 rate revision site time_mean] "+
+				"[[3 0.5 door-1 1 4 4 2 1 1.5 3 3.5 4 0.25 2 w 2.5]]"
 	})
 }
 
