@@ -422,8 +422,12 @@ func ruleStateOf(v url.Values) (view.RuleState, error) {
 
 func (s *Server) confirmRulePage(w http.ResponseWriter, r *http.Request) {
 	rule, err := s.rule(r)
-	if err == nil && !rule.Editable() {
+	switch {
+	case err != nil:
+	case !rule.Editable():
 		err = fmt.Errorf("%w: %s", ErrReadOnly, rule.Where)
+	case !rule.Deletable():
+		err = RuleProblems{{Text: "it is built in, and can be muted or made a draft"}}
 	}
 	if err != nil {
 		s.failRulePage(w, r, "The rule cannot be deleted", err)
@@ -502,8 +506,16 @@ func (s *Server) alerts(resolved int) view.Alerts {
 func (s *Server) aboutAlerts(in []view.Alert) []view.Alert {
 	out := slices.Clone(in)
 	for i := range out {
-		if about, ok := s.sources.Rules.About(out[i].Rule); ok {
-			out[i].About, out[i].Labels, out[i].Runbook = &about, about.Labels, about.Runbook
+		about, ok := s.sources.Rules.About(out[i].Rule)
+		if !ok {
+			continue
+		}
+		out[i].About = &about
+		if out[i].Runbook == "" {
+			out[i].Runbook = about.Runbook
+		}
+		if len(out[i].Labels) == 0 {
+			out[i].Labels = about.Labels
 		}
 	}
 	return out

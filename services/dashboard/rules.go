@@ -273,6 +273,9 @@ func (r *rules) shown(k knownRule, m rulebook.Matched, firing int) view.Rule {
 		Sentence: rulebook.Sentence(k.Rule.Rule, m.Unit), Labels: labelsOf(k.Labels), Runbook: k.Runbook,
 		Origin: view.OriginPage, Revision: k.revision, Changed: k.at, Author: authorWords(k.author), Series: m.Series, Firing: firing, YAML: k.Text,
 	}
+	if k.Origin == rule.BuiltIn { // whoever made the first version did not declare it
+		out.Origin, out.Changed, out.Author = view.OriginBuiltIn, time.Time{}, ""
+	}
 	if k.ReadOnly {
 		out.Origin = view.OriginFile
 		r.mu.Lock()
@@ -443,6 +446,8 @@ func storeError(err error) error {
 		return web.RuleProblems(problems)
 	}
 	switch {
+	case errors.Is(err, configstore.ErrBuiltIn):
+		return web.RuleProblems{{Text: err.Error()}}
 	case errors.Is(err, configstore.ErrNoRule):
 		return web.ErrNotFound
 	case errors.Is(err, configstore.ErrFile), errors.Is(err, config.ErrInPlace):

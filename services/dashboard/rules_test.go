@@ -261,6 +261,27 @@ func TestRulesAreWatched(t *testing.T) {
 	})
 }
 
+// TestTheBuiltInRule may be muted and not deleted.
+func TestTheBuiltInRule(t *testing.T) {
+	r := newRulesRig(t)
+	r.putFile(strings.ReplaceAll(fileRules, "auto: off\n", ""))
+	var rule view.Rule
+	streamtest.Eventually(t, within, "it is there", func() bool {
+		status, _ := r.call(http.MethodGet, "/unusual", "", &rule)
+		return status == http.StatusOK
+	})
+	if rule.Origin != view.OriginBuiltIn || rule.Author != "" || !rule.Changed.IsZero() {
+		t.Errorf("it is told as %+v", rule)
+	}
+	revision := strconv.FormatUint(rule.Revision, 10)
+	if status, answer := r.call(http.MethodDelete, "/unusual?revision="+revision, "", nil); status != http.StatusBadRequest || !strings.Contains(answer, "built in") {
+		t.Errorf("deleted: %d %s", status, answer)
+	}
+	if status, answer := r.call(http.MethodPost, "/unusual/state?state=draft&revision="+revision, "", &rule); status != http.StatusOK || rule.Origin != view.OriginPage || rule.State != view.RuleIsDraft {
+		t.Errorf("made a draft: %d %s", status, answer)
+	}
+}
+
 // TestHostileRulesStayOneRule shows that the text of a rule cannot become
 // another part of the configuration.
 func TestHostileRulesStayOneRule(t *testing.T) {

@@ -184,7 +184,7 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 		Site: series.GetSite(), Device: series.GetDevice(), Metric: series.GetMetric(), Unit: a.Unit,
 		State: alertStates[a.State], Severity: severities[a.Severity],
 		Started: at(a.Started), Ended: at(a.Ended), Updated: at(a.Updated), Learned: at(a.Learned),
-		Sentence: clip(a.GetEvidence().GetSentence()),
+		Sentence: clip(a.GetEvidence().GetSentence()), Labels: labelsOf(a.Labels), Runbook: a.Runbook,
 	}
 	if firing, news := s.book.PutAlert(alert); news {
 		s.fleet.SetFiring(alert.Site, alert.Device, firing)

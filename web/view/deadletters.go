@@ -208,6 +208,14 @@ func sentence(detail string) string {
 	if detail == "" {
 		return ""
 	}
-	first, size := utf8.DecodeRuneInString(detail)
-	return string(unicode.ToUpper(first)) + detail[size:] + "."
+	return upperFirst(detail) + "."
+}
+
+// upperFirst returns a text with its first letter in upper case.
+func upperFirst(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	if size == 0 {
+		return s
+	}
+	return string(unicode.ToUpper(first)) + s[size:]
 }

@@ -178,7 +178,7 @@ type Alert struct {
 	Learned time.Time `json:"learned,omitzero"`
 	// Sentence says why, in words.
 	Sentence string `json:"sentence"`
-	// Labels and Runbook are those of the rule, as long as there is one.
+	// Labels and Runbook are those of the rule when the alert was last told of.
 	Labels  []RuleLabel `json:"labels,omitempty"`
 	Runbook string      `json:"runbook,omitempty"`
 	// About is the rule as it is now; nil when it is not there or not known.

@@ -28,6 +28,8 @@ func (s RuleState) Valid() bool { return slices.Contains(RuleStates[:], s) }
 const (
 	OriginFile = "file"
 	OriginPage = "page"
+	// OriginBuiltIn is the rule that is there without anybody declaring it.
+	OriginBuiltIn = "built-in"
 )
 
 // Rule is one rule as it is in force.
@@ -42,7 +44,7 @@ type Rule struct {
 	// Labels are in the order of their names.
 	Labels  []RuleLabel `json:"labels,omitempty"`
 	Runbook string      `json:"runbook,omitempty"`
-	// Origin is OriginFile or OriginPage; Where says in words where the text of
+	// Origin is OriginFile, OriginPage or OriginBuiltIn; Where says in words where the text of
 	// a rule of a file is.
 	Origin string `json:"origin"`
 	Where  string `json:"where,omitempty"`
@@ -73,6 +75,9 @@ type RuleLabel struct {
 
 // Editable says whether the rule can be changed on the page.
 func (r Rule) Editable() bool { return r.Origin != OriginFile }
+
+// Deletable says whether the rule can be deleted on the page.
+func (r Rule) Deletable() bool { return r.Origin == OriginPage }
 
 // RuleAbout is what an alert says of its rule.
 type RuleAbout struct {

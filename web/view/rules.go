@@ -91,6 +91,7 @@ var RuleFields = [...]RuleField{
 	{Name: "labels", Label: "Labels", Map: true, Hint: "One a line, like team: cold-chain"},
 	{Name: "runbook", Label: "Runbook", Hint: "Address of a page that says what to do, beginning with https://"},
 	{Name: "notify", Label: "Notify"},
+	{Name: "remind", Label: "Remind", Placeholder: "never", Hint: "After which time they are told again while it lasts, like 4h."},
 }
 
 // ruleField returns the field of that name.
@@ -439,8 +440,11 @@ func authorWord(author string) string {
 
 // originWord says where a rule comes from.
 func originWord(r Rule) string {
-	if r.Origin == OriginFile {
+	switch r.Origin {
+	case OriginFile:
 		return "file"
+	case OriginBuiltIn:
+		return "built in"
 	}
 	return "page"
 }

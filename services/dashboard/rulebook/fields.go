@@ -22,7 +22,7 @@ func Fields(r rule.Rule) map[string]string {
 		"match.tags": lines(r.Match.Tags),
 		"above":      pointed(r.Above), "below": pointed(r.Below), "hysteresis": number(r.Hysteresis, 0),
 		"rise": number(r.Rise, 0), "fall": number(r.Fall, 0), "false_alarms": number(r.FalseAlarms, rule.DefaultFalseAlarms),
-		"for": span(r.For, 0), "within": span(r.Within, 0), "settle": span(r.Settle, rule.DefaultSettle), "silence": span(r.Silence, rule.DefaultSilence),
+		"for": span(r.For, 0), "within": span(r.Within, 0), "settle": span(r.Settle, rule.DefaultSettle), "silence": span(r.Silence, rule.DefaultSilence), "remind": span(r.Remind, 0),
 		"direction": string(r.Direction), "severity": string(r.Severity), "labels": lines(r.Labels), "runbook": r.Runbook,
 	}
 	switch {

@@ -117,6 +117,9 @@ func anyRule(t *rapid.T) rule.Rule {
 	case r.Detector == rule.Surge:
 		r.Direction = rapid.SampledFrom(rule.Directions()).Draw(t, "direction")
 	}
+	if rapid.Bool().Draw(t, "reminds") {
+		r.Remind = span("remind") + rule.MinRemind
+	}
 	if r.Detector.Learns() {
 		r.FalseAlarms = rapid.Float64Range(0.01, 1000).Draw(t, "false alarms")
 	}
