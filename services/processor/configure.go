@@ -44,6 +44,11 @@ type activeRule struct {
 	index int
 	// thinned says that its detector gets the readings of fast series as means.
 	thinned bool
+	// expression is what the rule has instead of a detector when it is about
+	// devices and not about series.
+	expression *detect.Expression
+	// failing is for how many devices its expression can't be evaluated.
+	failing uint32
 }
 
 // watch appends to out the rules that watch a series, in their order. The
@@ -51,7 +56,7 @@ type activeRule struct {
 func (c *configuration) watch(d deviceKey, metric string, tags map[string]string, out []*activeRule) []*activeRule {
 	unusual := false
 	for _, r := range c.rules {
-		if r.rule.Origin == rule.BuiltIn && unusual || !r.rule.Matches(d.site, d.name, metric, tags) {
+		if r.expression != nil || r.rule.Origin == rule.BuiltIn && unusual || !r.rule.Matches(d.site, d.name, metric, tags) {
 			continue
 		}
 		unusual = unusual || r.rule.Detector == rule.Auto
@@ -106,6 +111,7 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 				s.window.Change(before, d.spec)
 				m.exchange(s, tags, kept)
 			}
+			m.exchangeExpressions(d, tags, kept)
 			m.plan(d)
 			d.chunk.changed = true
 		}
@@ -197,14 +203,20 @@ func activate(declared []rule.Rule) ([]*activeRule, error) {
 		if r.State == rule.Draft {
 			continue
 		}
-		d, err := newDetector(r)
+		active := &activeRule{
+			rule: r, severity: severities[r.Severity], index: len(rules),
+			thinned: r.Detector.Learns() && r.Detector != rule.Silence,
+		}
+		var err error
+		if r.Detector == rule.Expression {
+			active.expression, err = detect.NewExpression(r.Expression, r.Resolve, r.Metric, r.For, r.Silence)
+		} else {
+			active.detector, err = newDetector(r)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("rule %s: %w", r.Name, err)
 		}
-		rules = append(rules, &activeRule{
-			rule: r, severity: severities[r.Severity], detector: d, index: len(rules),
-			thinned: r.Detector.Learns() && r.Detector != rule.Silence,
-		})
+		rules = append(rules, active)
 	}
 	return rules, nil
 }

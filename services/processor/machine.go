@@ -220,6 +220,9 @@ func (m *Machine) score(s *series, r detect.Sample) {
 		}
 		s.plan(i)
 	}
+	if len(s.device.expressions) > 0 {
+		m.express(s, r)
+	}
 }
 
 // observe has one detector of a series judge a reading, or a mean of some.
@@ -296,6 +299,7 @@ func (m *Machine) wake(d *device) {
 			m.tellVerdicts(s, s.slots[i].rule)
 		}
 	}
+	m.tickExpressions(d)
 	m.plan(d)
 }
 

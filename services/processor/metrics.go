@@ -18,6 +18,7 @@ type Metrics struct {
 	anomalies                       map[derivedv1.Phase]prometheus.Counter
 	seriesKept                      *prometheus.GaugeVec
 	received, rejected              *prometheus.CounterVec
+	failures                        *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics of the processor.
@@ -48,6 +49,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		rejected: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: name("received_rejected_total"), Help: "Messages of devices that became dead letters instead of readings, by source; they are committed.",
 		}, []string{"source"}),
+		failures: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: name("rule_failures_total"), Help: "How often a rule with an expression began to fail in a lane.",
+		}, []string{"rule"}),
 		seriesKept: factory.NewGaugeVec(prometheus.GaugeOpts{
 			Name: name("series"), Help: "Series that a lane has state of.",
 		}, []string{"lane"}),
@@ -71,6 +75,11 @@ func (m *Metrics) committed(o *output) {
 	}
 	for source, n := range o.counts.rejected {
 		m.rejected.WithLabelValues(string(source)).Add(float64(n))
+	}
+	for _, r := range o.rules {
+		if r.Failing > 0 {
+			m.failures.WithLabelValues(r.Rule).Inc()
+		}
 	}
 	for _, a := range o.anomalies {
 		m.anomalies[a.Phase].Inc()

@@ -16,6 +16,7 @@ type output struct {
 	summaries []*derivedv1.WindowSummary
 	anomalies []*derivedv1.Anomaly
 	ledger    []*derivedv1.LedgerEntry
+	rules     []*derivedv1.RuleStatus
 	counts    counts
 	// spare are messages of commits before, to be used again.
 	spare []*derivedv1.WindowSummary
@@ -46,7 +47,7 @@ const maxSpare = maxOutputs
 
 // weight is the size of the commit, in summaries.
 func (o *output) weight() int {
-	return len(o.summaries) + anomalyWeight*len(o.anomalies) + len(o.ledger)
+	return len(o.summaries) + anomalyWeight*len(o.anomalies) + len(o.ledger) + len(o.rules)
 }
 
 // summary returns a message for the next summary.
@@ -70,7 +71,9 @@ func (o *output) reset() {
 	clear(o.summaries)
 	clear(o.anomalies)
 	clear(o.ledger)
-	o.summaries, o.anomalies, o.ledger, o.counts = o.summaries[:0], o.anomalies[:0], o.ledger[:0], counts{}
+	clear(o.rules)
+	o.summaries, o.anomalies, o.ledger, o.rules = o.summaries[:0], o.anomalies[:0], o.ledger[:0], o.rules[:0]
+	o.counts = counts{}
 }
 
 // tellSummaries adds the summaries of the step so far to the output.
@@ -93,7 +96,7 @@ func (m *Machine) tellSummaries(s *series) {
 // tellVerdicts adds the verdicts of the step so far to the output.
 func (m *Machine) tellVerdicts(s *series, r *activeRule) {
 	for i := range m.verdicts {
-		m.output.anomalies = append(m.output.anomalies, m.anomaly(s, r, &m.verdicts[i]))
+		m.output.anomalies = append(m.output.anomalies, m.anomaly(s.device, s.metric, s.unit, r, &m.verdicts[i]))
 	}
 }
 
@@ -108,7 +111,7 @@ func (m *Machine) stop(s *series, sl slot, reason string) {
 	m.tellVerdicts(s, sl.rule)
 }
 
-func (m *Machine) anomaly(s *series, r *activeRule, v *detect.Verdict) *derivedv1.Anomaly {
+func (m *Machine) anomaly(d *device, metric, unit string, r *activeRule, v *detect.Verdict) *derivedv1.Anomaly {
 	e := &derivedv1.Evidence{
 		Value: v.Evidence.Value, Score: v.Evidence.Score, Baseline: v.Evidence.Baseline,
 		Low: bound(v.Evidence.Low), High: bound(v.Evidence.High), Sentence: v.Evidence.Sentence,
@@ -118,7 +121,7 @@ func (m *Machine) anomaly(s *series, r *activeRule, v *detect.Verdict) *derivedv
 	}
 	return &derivedv1.Anomaly{
 		Rule: r.rule.Name, RuleVersion: r.version,
-		Series: &derivedv1.Series{Site: s.device.site, Device: s.device.name, Metric: s.metric}, Unit: s.unit,
+		Series: &derivedv1.Series{Site: d.site, Device: d.name, Metric: metric}, Unit: unit,
 		Start: v.Start, Time: v.Time, Learned: m.learned, Phase: phases[v.Phase], Severity: r.severity, Evidence: e,
 	}
 }
@@ -137,10 +140,10 @@ func bound(v float64) *float64 {
 	return &v
 }
 
-// Pending returns how many summaries, anomalies and entries of the ledger wait
-// for the next commit.
+// Pending returns how many summaries, anomalies, states of rules and entries of
+// the ledger wait for the next commit.
 func (m *Machine) Pending() int {
-	return len(m.output.summaries) + len(m.output.anomalies) + len(m.output.ledger)
+	return len(m.output.summaries) + len(m.output.anomalies) + len(m.output.ledger) + len(m.output.rules)
 }
 
 // Take returns the commit of all outputs since the last Take. Without an
@@ -154,6 +157,7 @@ func (m *Machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	commit := &derivedv1.Commit{
 		Input:     &derivedv1.Position{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence},
 		Summaries: m.output.summaries, Anomalies: m.output.anomalies,
+		Rules:  m.output.rules,
 		Ledger: m.output.ledger, LedgerOpen: m.ledger.waiting, LedgerOpenSince: m.ledger.since(),
 		Counts: &derivedv1.Counts{
 			Readings: c.readings, Duplicates: c.duplicates, Conflicts: c.conflicts, TooLate: c.tooLate, NotNumeric: c.notNumeric,

@@ -176,10 +176,12 @@ func byStart(a, b streams.ReplayAlert) int {
 		strings.Compare(a.Metric, b.Metric))
 }
 
-// matched returns how many series the rule watches.
+// matched returns how many series the rule watches, or devices if it has an
+// expression.
 func (t *trial) matched() int {
 	n := 0
 	for _, d := range t.machine.devices {
+		n += len(d.expressions)
 		for _, s := range d.series {
 			n += len(s.slots)
 		}

@@ -74,6 +74,7 @@ func (m *Machine) appendDevices(b []byte, devices []*device) []byte {
 		for _, s := range d.series {
 			b = m.appendSeries(b, s)
 		}
+		b = appendExpressions(b, d)
 	}
 	return b
 }
@@ -172,6 +173,7 @@ func (m *Machine) readDevice(r *pack.Reader) {
 		}
 		m.addSeries(d, s)
 	}
+	m.readExpressions(r, d)
 	m.plan(d)
 }
 
@@ -186,6 +188,10 @@ func (m *Machine) readSeries(r *pack.Reader, spec *window.Spec) *series {
 			return s
 		}
 		rule := m.config.rules[index]
+		if rule.expression != nil {
+			r.Fail()
+			return s
+		}
 		s.slots = append(s.slots, slot{rule: rule, state: rule.detector.Read(r)})
 	}
 	return s

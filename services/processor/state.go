@@ -43,6 +43,8 @@ type device struct {
 	// may be too early, never too late.
 	wakes  int64
 	series []*series
+	// expressions are the rules that are about the device as a whole.
+	expressions []expressionSlot
 	// byMetric finds series once there are many; nil until then.
 	byMetric map[string]*series
 	// next is where find looks first: devices give their metrics in the same
@@ -187,6 +189,7 @@ func (m *Machine) admit(key deviceKey, metric string) *series {
 	for _, r := range m.config.watch(d.deviceKey, s.metric, m.config.tags(d.deviceKey), nil) {
 		s.slots = append(s.slots, slot{rule: r, state: r.detector.Start()})
 	}
+	m.attach(d, s.metric)
 	m.metrics.series(m.lane, m.seriesCount)
 	return s
 }
@@ -202,6 +205,9 @@ func (m *Machine) plan(d *device) {
 		for i := range s.slots {
 			s.plan(i)
 		}
+	}
+	for i := range d.expressions {
+		d.planExpression(i)
 	}
 }
 
@@ -223,6 +229,7 @@ func (m *Machine) evict() {
 			if m.evictSeries(d, oldest); len(d.series) > 0 {
 				kept = append(kept, d)
 			} else {
+				m.detachAll(d)
 				delete(m.devices, d.deviceKey)
 			}
 		}

@@ -36,17 +36,19 @@ const (
 	Silence Detector = "silence"
 	// Drift finds days whose mean leaves that of the week before.
 	Drift Detector = "drift"
+	// Expression judges several metrics of one device by a condition.
+	Expression Detector = "expression"
 )
 
 // Detectors lists every detector, in the order in which they are documented.
 func Detectors() []Detector {
-	return []Detector{Limit, Rate, Auto, Surge, Range, Season, Shift, Stuck, Silence, Drift}
+	return []Detector{Limit, Rate, Auto, Surge, Range, Season, Shift, Stuck, Silence, Drift, Expression}
 }
 
 // Learns reports whether the detector learns what is usual, and so takes
 // FalseAlarms.
 func (d Detector) Learns() bool {
-	return d != Limit && d != Rate && slices.Contains(Detectors(), d)
+	return d != Limit && d != Rate && d != Expression && slices.Contains(Detectors(), d)
 }
 
 // Direction says which changes count.
@@ -151,9 +153,20 @@ type Rule struct {
 	// before the episode closes; 0 or more, in the unit of the metric. Limit
 	// only.
 	Hysteresis float64
-	// For is how long, in event time, the value must stay beyond the bound
-	// before the episode opens; 0 opens at once. Limit only.
+	// For is how long, in event time, the value must stay beyond the bound, or the
+	// condition hold, before the episode opens; 0 opens at once. Limit and
+	// Expression only.
 	For time.Duration
+
+	// Expression is true while something is wrong, a text for expression.Compile:
+	// a condition over metrics of one device. Expression only.
+	Expression string
+	// Resolve is true when it is over; empty: when Expression is not true. Expression
+	// only.
+	Resolve string
+	// Metric is the metric under which the alert is raised, one of Expression;
+	// empty: the first. Expression only.
+	Metric string
 
 	// Rise is the change upwards within Within that is abnormal; above 0, or
 	// 0 when rises do not count. In the unit of the metric. Rate only.
@@ -228,6 +241,9 @@ func (r Rule) WithDefaults() Rule {
 	if r.Match.Metric == "" {
 		r.Match.Metric = "*"
 	}
+	if r.Detector == "" && r.Expression != "" {
+		r.Detector = Expression
+	}
 	if r.Detector == Rate && r.Settle == 0 {
 		r.Settle = DefaultSettle
 	}
@@ -250,7 +266,8 @@ func (r Rule) WithDefaults() Rule {
 }
 
 // Matches reports whether the rule watches the series of a device with these
-// tags. A malformed glob, which Validate refuses, matches nothing.
+// tags. A malformed glob, which Validate refuses, matches nothing. A rule with an
+// expression watches the device and not each of its series.
 func (r Rule) Matches(site, device, metric string, tags map[string]string) bool {
 	return glob(r.Match.Metric, metric) && r.Match.MatchesDevice(site, device, tags)
 }
@@ -300,6 +317,7 @@ func (r Rule) SameDetection(o Rule) bool {
 		same(r.Above, o.Above) && same(r.Below, o.Below) && r.Hysteresis == o.Hysteresis && r.For == o.For &&
 		r.Rise == o.Rise && r.Fall == o.Fall && r.Within == o.Within && r.Settle == o.Settle &&
 		r.FalseAlarms == o.FalseAlarms && r.Direction == o.Direction &&
+		r.Expression == o.Expression && r.Resolve == o.Resolve && r.Metric == o.Metric &&
 		r.Silence == o.Silence && r.Severity == o.Severity
 }
 

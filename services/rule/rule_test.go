@@ -67,6 +67,10 @@ func TestDetectorsThatLearnNeedNothing(t *testing.T) {
 	}
 }
 
+func wet() rule.Rule {
+	return rule.Rule{Name: "wet", Expression: `humidity > 80 and avg("outside", "1h") < 60`, For: time.Minute}.WithDefaults()
+}
+
 func manyLabels() map[string]string {
 	all := map[string]string{}
 	for i := range rule.MaxTags + 1 {
@@ -137,6 +141,9 @@ func TestEqual(t *testing.T) {
 		"within":     func(r *rule.Rule) { r.Within = 1 },
 		"settle":     func(r *rule.Rule) { r.Settle = 1 },
 		"alarms":     func(r *rule.Rule) { r.FalseAlarms = 1 },
+		"expression": func(r *rule.Rule) { r.Expression = "a > 1" },
+		"resolve":    func(r *rule.Rule) { r.Resolve = "a > 1" },
+		"metric":     func(r *rule.Rule) { r.Metric = "a" },
 		"direction":  func(r *rule.Rule) { r.Direction = rule.Up },
 		"silence":    func(r *rule.Rule) { r.Silence = 1 },
 		"severity":   func(r *rule.Rule) { r.Severity = rule.Info },
@@ -174,7 +181,7 @@ func TestEqual(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	for _, r := range []rule.Rule{tooWarm(), doorLeftOpen()} {
+	for _, r := range []rule.Rule{tooWarm(), doorLeftOpen(), wet()} {
 		if err := r.Validate(); err != nil {
 			t.Errorf("%s: %v", r.Name, err)
 		}
@@ -221,6 +228,13 @@ func TestValidate(t *testing.T) {
 		"script as runbook":     {tooWarm(), func(r *rule.Rule) { r.Runbook = "javascript:alert(1)" }, "runbook: is not a URL"},
 		"runbook with password": {tooWarm(), func(r *rule.Rule) { r.Runbook = "https://a:b@example.org" }, "runbook: is not a URL"},
 		"long runbook":          {tooWarm(), func(r *rule.Rule) { r.Runbook = "https://" + strings.Repeat("x", 500) }, "runbook: is 508 bytes long"},
+		"expression":            {wet(), func(r *rule.Rule) { r.Expression = "humidity >" }, "expression: unexpected token EOF at character 10"},
+		"no expression":         {wet(), func(r *rule.Rule) { r.Expression = "" }, "expression: is missing"},
+		"resolve":               {wet(), func(r *rule.Rule) { r.Resolve = "humidity" }, "resolve: is a number and not a condition"},
+		"metric of another":     {wet(), func(r *rule.Rule) { r.Metric = "power" }, `metric: "power" is no metric of the expression, which has humidity, outside`},
+		"expression and match":  {wet(), func(r *rule.Rule) { r.Match.Metric = "h*" }, "match.metric: does not go with an expression"},
+		"above in expression":   {wet(), func(r *rule.Rule) { r.Above = new(1.0) }, "above: belongs to detector limit, not expression"},
+		"expression in a limit": {tooWarm(), func(r *rule.Rule) { r.Expression = "a > 1" }, "expression: belongs to detector expression, not limit"},
 		"channel twice":         {doorLeftOpen(), func(r *rule.Rule) { r.Notify = []string{"a", "a"} }, `notify[1]: "a" is listed twice`},
 		"too many channels":     {doorLeftOpen(), func(r *rule.Rule) { r.Notify = make([]string, 101) }, "notify: lists 101 channels"},
 		"hysteresis in a rate":  {doorLeftOpen(), func(r *rule.Rule) { r.Hysteresis = 1 }, "hysteresis: belongs"},

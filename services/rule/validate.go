@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"headwater/services/rule/expression"
 )
 
 // Bounds that Validate holds a rule to.
@@ -78,6 +80,8 @@ func (r Rule) Problems() []*FieldError {
 		c.limit(r)
 	case r.Detector == Rate:
 		c.rate(r)
+	case r.Detector == Expression:
+		c.expression(r)
 	case r.Detector.Learns():
 		c.learner(r)
 	case r.Detector == "":
@@ -205,6 +209,29 @@ func (c *check) limit(r Rule) {
 	c.span("for", r.For, 0, MaxSpan)
 }
 
+func (c *check) expression(r Rule) {
+	if r.Expression == "" {
+		c.add("expression", "is missing: a condition like temperature > outside + 5")
+		return
+	}
+	if r.Match.Metric != "" && r.Match.Metric != "*" {
+		c.add("match.metric", "does not go with an expression, which names its metrics itself")
+	}
+	p, err := expression.Compile(r.Expression)
+	if err != nil {
+		c.add("expression", err.Error())
+	}
+	if r.Resolve != "" {
+		if _, err := expression.Compile(r.Resolve); err != nil {
+			c.add("resolve", err.Error())
+		}
+	}
+	if p != nil && r.Metric != "" && !slices.Contains(p.Metrics(), r.Metric) {
+		c.add("metric", fmt.Sprintf("%q is no metric of the expression, which has %s", clip(r.Metric), strings.Join(p.Metrics(), ", ")))
+	}
+	c.span("for", r.For, 0, MaxSpan)
+}
+
 func (c *check) rate(r Rule) {
 	if r.Rise == 0 && r.Fall == 0 {
 		c.add("rise", "is missing: a rate needs rise, fall or both, above 0")
@@ -240,7 +267,10 @@ func (c *check) foreign(r Rule) {
 		{"above", r.Above != nil, r.Detector == Limit, "limit"},
 		{"below", r.Below != nil, r.Detector == Limit, "limit"},
 		{"hysteresis", r.Hysteresis != 0, r.Detector == Limit, "limit"},
-		{"for", r.For != 0, r.Detector == Limit, "limit"},
+		{"for", r.For != 0, r.Detector == Limit || r.Detector == Expression, "limit"},
+		{"expression", r.Expression != "", r.Detector == Expression, "expression"},
+		{"resolve", r.Resolve != "", r.Detector == Expression, "expression"},
+		{"metric", r.Metric != "", r.Detector == Expression, "expression"},
 		{"rise", r.Rise != 0, r.Detector == Rate, "rate"},
 		{"fall", r.Fall != 0, r.Detector == Rate, "rate"},
 		{"within", r.Within != 0, r.Detector == Rate, "rate"},

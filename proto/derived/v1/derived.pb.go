@@ -211,8 +211,11 @@ type Commit struct {
 	// Start of the earliest minute of these, in nanoseconds since the Unix epoch;
 	// 0 when there are none.
 	LedgerOpenSince int64 `protobuf:"fixed64,8,opt,name=ledger_open_since,json=ledgerOpenSince,proto3" json:"ledger_open_since,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Rules that can no longer be evaluated for some device of the lane, or that
+	// can again for all.
+	Rules         []*RuleStatus `protobuf:"bytes,9,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Commit) Reset() {
@@ -301,6 +304,110 @@ func (x *Commit) GetLedgerOpenSince() int64 {
 	return 0
 }
 
+func (x *Commit) GetRules() []*RuleStatus {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// RuleStatus says whether a rule with an expression can be evaluated in a lane.
+type RuleStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Rule  string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Revision of the configuration that the rule was taken from.
+	RuleVersion uint64 `protobuf:"varint,2,opt,name=rule_version,json=ruleVersion,proto3" json:"rule_version,omitempty"`
+	// For how many devices of the lane it can't; 0 when all is well again.
+	Failing uint32 `protobuf:"varint,3,opt,name=failing,proto3" json:"failing,omitempty"`
+	// Why not, for people, and for which device; empty when all is well again.
+	Error  string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	Site   string `protobuf:"bytes,5,opt,name=site,proto3" json:"site,omitempty"`
+	Device string `protobuf:"bytes,6,opt,name=device,proto3" json:"device,omitempty"`
+	// When that was learned, in nanoseconds since the Unix epoch.
+	Learned       int64 `protobuf:"fixed64,7,opt,name=learned,proto3" json:"learned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleStatus) Reset() {
+	*x = RuleStatus{}
+	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleStatus) ProtoMessage() {}
+
+func (x *RuleStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleStatus.ProtoReflect.Descriptor instead.
+func (*RuleStatus) Descriptor() ([]byte, []int) {
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RuleStatus) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *RuleStatus) GetRuleVersion() uint64 {
+	if x != nil {
+		return x.RuleVersion
+	}
+	return 0
+}
+
+func (x *RuleStatus) GetFailing() uint32 {
+	if x != nil {
+		return x.Failing
+	}
+	return 0
+}
+
+func (x *RuleStatus) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *RuleStatus) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *RuleStatus) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *RuleStatus) GetLearned() int64 {
+	if x != nil {
+		return x.Learned
+	}
+	return 0
+}
+
 // LedgerEntry says what came from one device in one minute of arrival since the
 // entry before of the same device, source and minute.
 type LedgerEntry struct {
@@ -326,7 +433,7 @@ type LedgerEntry struct {
 
 func (x *LedgerEntry) Reset() {
 	*x = LedgerEntry{}
-	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	mi := &file_derived_v1_derived_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -338,7 +445,7 @@ func (x *LedgerEntry) String() string {
 func (*LedgerEntry) ProtoMessage() {}
 
 func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	mi := &file_derived_v1_derived_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -351,7 +458,7 @@ func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
 func (*LedgerEntry) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *LedgerEntry) GetSite() string {
@@ -423,7 +530,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_derived_v1_derived_proto_msgTypes[3]
+	mi := &file_derived_v1_derived_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -435,7 +542,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[3]
+	mi := &file_derived_v1_derived_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -448,7 +555,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{3}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Position) GetIncarnation() int64 {
@@ -476,7 +583,7 @@ type ConfigChange struct {
 
 func (x *ConfigChange) Reset() {
 	*x = ConfigChange{}
-	mi := &file_derived_v1_derived_proto_msgTypes[4]
+	mi := &file_derived_v1_derived_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +595,7 @@ func (x *ConfigChange) String() string {
 func (*ConfigChange) ProtoMessage() {}
 
 func (x *ConfigChange) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[4]
+	mi := &file_derived_v1_derived_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +608,7 @@ func (x *ConfigChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigChange.ProtoReflect.Descriptor instead.
 func (*ConfigChange) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{4}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ConfigChange) GetRevision() uint64 {
@@ -536,7 +643,7 @@ type Counts struct {
 
 func (x *Counts) Reset() {
 	*x = Counts{}
-	mi := &file_derived_v1_derived_proto_msgTypes[5]
+	mi := &file_derived_v1_derived_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +655,7 @@ func (x *Counts) String() string {
 func (*Counts) ProtoMessage() {}
 
 func (x *Counts) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[5]
+	mi := &file_derived_v1_derived_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +668,7 @@ func (x *Counts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counts.ProtoReflect.Descriptor instead.
 func (*Counts) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{5}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Counts) GetReadings() uint64 {
@@ -645,7 +752,7 @@ type WindowSummary struct {
 
 func (x *WindowSummary) Reset() {
 	*x = WindowSummary{}
-	mi := &file_derived_v1_derived_proto_msgTypes[6]
+	mi := &file_derived_v1_derived_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +764,7 @@ func (x *WindowSummary) String() string {
 func (*WindowSummary) ProtoMessage() {}
 
 func (x *WindowSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[6]
+	mi := &file_derived_v1_derived_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +777,7 @@ func (x *WindowSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowSummary.ProtoReflect.Descriptor instead.
 func (*WindowSummary) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{6}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WindowSummary) GetSeries() *Series {
@@ -839,7 +946,7 @@ type Anomaly struct {
 
 func (x *Anomaly) Reset() {
 	*x = Anomaly{}
-	mi := &file_derived_v1_derived_proto_msgTypes[7]
+	mi := &file_derived_v1_derived_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +958,7 @@ func (x *Anomaly) String() string {
 func (*Anomaly) ProtoMessage() {}
 
 func (x *Anomaly) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[7]
+	mi := &file_derived_v1_derived_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +971,7 @@ func (x *Anomaly) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anomaly.ProtoReflect.Descriptor instead.
 func (*Anomaly) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{7}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Anomaly) GetRule() string {
@@ -960,7 +1067,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_derived_v1_derived_proto_msgTypes[8]
+	mi := &file_derived_v1_derived_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1079,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[8]
+	mi := &file_derived_v1_derived_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1092,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{8}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Evidence) GetValue() float64 {
@@ -1048,7 +1155,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_derived_v1_derived_proto_msgTypes[9]
+	mi := &file_derived_v1_derived_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1167,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[9]
+	mi := &file_derived_v1_derived_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1180,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{9}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Sample) GetTime() int64 {
@@ -1099,7 +1206,7 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x06Series\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x16\n" +
-	"\x06metric\x18\x03 \x01(\tR\x06metric\"\xfc\x02\n" +
+	"\x06metric\x18\x03 \x01(\tR\x06metric\"\xaa\x03\n" +
 	"\x06Commit\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x127\n" +
@@ -1109,7 +1216,17 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x06ledger\x18\x06 \x03(\v2\x17.derived.v1.LedgerEntryR\x06ledger\x12\x1f\n" +
 	"\vledger_open\x18\a \x01(\x04R\n" +
 	"ledgerOpen\x12*\n" +
-	"\x11ledger_open_since\x18\b \x01(\x10R\x0fledgerOpenSince\"\xcf\x01\n" +
+	"\x11ledger_open_since\x18\b \x01(\x10R\x0fledgerOpenSince\x12,\n" +
+	"\x05rules\x18\t \x03(\v2\x16.derived.v1.RuleStatusR\x05rules\"\xb9\x01\n" +
+	"\n" +
+	"RuleStatus\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12!\n" +
+	"\frule_version\x18\x02 \x01(\x04R\vruleVersion\x12\x18\n" +
+	"\afailing\x18\x03 \x01(\rR\afailing\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x12\x12\n" +
+	"\x04site\x18\x05 \x01(\tR\x04site\x12\x16\n" +
+	"\x06device\x18\x06 \x01(\tR\x06device\x12\x18\n" +
+	"\alearned\x18\a \x01(\x10R\alearned\"\xcf\x01\n" +
 	"\vLedgerEntry\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x16\n" +
@@ -1206,39 +1323,41 @@ func file_derived_v1_derived_proto_rawDescGZIP() []byte {
 }
 
 var file_derived_v1_derived_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_derived_v1_derived_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_derived_v1_derived_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_derived_v1_derived_proto_goTypes = []any{
 	(Phase)(0),            // 0: derived.v1.Phase
 	(Severity)(0),         // 1: derived.v1.Severity
 	(*Series)(nil),        // 2: derived.v1.Series
 	(*Commit)(nil),        // 3: derived.v1.Commit
-	(*LedgerEntry)(nil),   // 4: derived.v1.LedgerEntry
-	(*Position)(nil),      // 5: derived.v1.Position
-	(*ConfigChange)(nil),  // 6: derived.v1.ConfigChange
-	(*Counts)(nil),        // 7: derived.v1.Counts
-	(*WindowSummary)(nil), // 8: derived.v1.WindowSummary
-	(*Anomaly)(nil),       // 9: derived.v1.Anomaly
-	(*Evidence)(nil),      // 10: derived.v1.Evidence
-	(*Sample)(nil),        // 11: derived.v1.Sample
+	(*RuleStatus)(nil),    // 4: derived.v1.RuleStatus
+	(*LedgerEntry)(nil),   // 5: derived.v1.LedgerEntry
+	(*Position)(nil),      // 6: derived.v1.Position
+	(*ConfigChange)(nil),  // 7: derived.v1.ConfigChange
+	(*Counts)(nil),        // 8: derived.v1.Counts
+	(*WindowSummary)(nil), // 9: derived.v1.WindowSummary
+	(*Anomaly)(nil),       // 10: derived.v1.Anomaly
+	(*Evidence)(nil),      // 11: derived.v1.Evidence
+	(*Sample)(nil),        // 12: derived.v1.Sample
 }
 var file_derived_v1_derived_proto_depIdxs = []int32{
-	5,  // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
-	6,  // 1: derived.v1.Commit.config:type_name -> derived.v1.ConfigChange
-	8,  // 2: derived.v1.Commit.summaries:type_name -> derived.v1.WindowSummary
-	9,  // 3: derived.v1.Commit.anomalies:type_name -> derived.v1.Anomaly
-	7,  // 4: derived.v1.Commit.counts:type_name -> derived.v1.Counts
-	4,  // 5: derived.v1.Commit.ledger:type_name -> derived.v1.LedgerEntry
-	2,  // 6: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
-	2,  // 7: derived.v1.Anomaly.series:type_name -> derived.v1.Series
-	0,  // 8: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
-	1,  // 9: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
-	10, // 10: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
-	11, // 11: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	6,  // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
+	7,  // 1: derived.v1.Commit.config:type_name -> derived.v1.ConfigChange
+	9,  // 2: derived.v1.Commit.summaries:type_name -> derived.v1.WindowSummary
+	10, // 3: derived.v1.Commit.anomalies:type_name -> derived.v1.Anomaly
+	8,  // 4: derived.v1.Commit.counts:type_name -> derived.v1.Counts
+	5,  // 5: derived.v1.Commit.ledger:type_name -> derived.v1.LedgerEntry
+	4,  // 6: derived.v1.Commit.rules:type_name -> derived.v1.RuleStatus
+	2,  // 7: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
+	2,  // 8: derived.v1.Anomaly.series:type_name -> derived.v1.Series
+	0,  // 9: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
+	1,  // 10: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
+	11, // 11: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
+	12, // 12: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_derived_v1_derived_proto_init() }
@@ -1246,14 +1365,14 @@ func file_derived_v1_derived_proto_init() {
 	if File_derived_v1_derived_proto != nil {
 		return
 	}
-	file_derived_v1_derived_proto_msgTypes[8].OneofWrappers = []any{}
+	file_derived_v1_derived_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_derived_v1_derived_proto_rawDesc), len(file_derived_v1_derived_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -33,14 +33,19 @@ var pure = []string{
 	"headwater/services/processor/pack",
 	"headwater/services/processor/window",
 	"headwater/services/rule",
+	"headwater/services/rule/expression",
 	"headwater/services/simulator/warehouse",
 	"headwater/services/writer/point",
 }
 
 // pureLibraries may be used by pure packages beside the standard library:
 // jsontext reads JSON token by token, as the standard library's next version
-// does.
-var pureLibraries = []string{"github.com/go-json-experiment/json/jsontext"}
+// does; expr reads and evaluates the expressions of rules.
+var pureLibraries = []string{
+	"github.com/go-json-experiment/json/jsontext",
+	"github.com/expr-lang/expr", "github.com/expr-lang/expr/ast", "github.com/expr-lang/expr/conf", "github.com/expr-lang/expr/file",
+	"github.com/expr-lang/expr/parser", "github.com/expr-lang/expr/vm",
+}
 
 // source is one file of Go.
 type source struct {

@@ -121,7 +121,7 @@ func names(channels []Channel) []string {
 // ruleFields are the fields of a rule.
 func ruleFields() []string {
 	return []string{
-		"name", "description", "match", "state", "detector", "above", "below", "hysteresis", "for", "rise", "fall",
+		"name", "description", "match", "state", "detector", "expression", "resolve", "metric", "above", "below", "hysteresis", "for", "rise", "fall",
 		"within", "settle", "false_alarms", "direction", "silence", "severity", "notify", "remind", "labels", "runbook",
 	}
 }
@@ -211,6 +211,9 @@ func (o *object) rule(channels []string, channelsKnown bool) rule.Rule {
 	o.string("direction", &direction)
 	o.string("state", &state)
 	o.string("runbook", &u.Runbook)
+	o.string("expression", &u.Expression)
+	o.string("resolve", &u.Resolve)
+	o.string("metric", &u.Metric)
 	u.Labels = o.words("labels")
 	u.Detector, u.Severity, u.Direction = rule.Detector(detector), rule.Severity(severity), rule.Direction(direction)
 	u.State = rule.State(state)

@@ -170,7 +170,10 @@ func drawn(t *rapid.T) rule.Rule {
 		Silence: spans.Draw(t, "silence"), Labels: words.Draw(t, "labels"),
 		Remind: spans.Draw(t, "remind") + time.Minute, Detector: rule.Auto,
 	}
-	switch rapid.IntRange(0, 2).Draw(t, "detector") {
+	switch rapid.IntRange(0, 3).Draw(t, "detector") {
+	case 3:
+		r.Detector, r.Expression, r.For = "", `temperature > 3 and avg("air \"flow\"", "10m") > 1`, spans.Draw(t, "for")
+		r.Resolve, r.Metric = "temperature < 2", rapid.SampledFrom([]string{"", "temperature"}).Draw(t, "metric")
 	case 0:
 		r.Detector, r.Above, r.For = rule.Limit, new(rapid.Float64().Draw(t, "above")), spans.Draw(t, "for")
 	case 1:

@@ -1,0 +1,504 @@
+package detect
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"headwater/services/processor/pack"
+	"headwater/services/rule/expression"
+)
+
+const (
+	// rollBuckets is in how many parts the span of a window is kept: it moves on
+	// by one of them at a time.
+	rollBuckets = 60
+	// leastStep is the least time between two looks by the clock alone.
+	leastStep = time.Second
+	// maxConditionSentence bounds the sentence of an expression in bytes.
+	maxConditionSentence = 400
+)
+
+// Expression judges the metrics of one device by a condition. It is no Detector,
+// for its input is several series; otherwise it is used like one. It is for one
+// goroutine only, with all its states.
+type Expression struct {
+	// For is how long the condition must hold before an episode opens, in event
+	// time.
+	For time.Duration
+	// Silence is for how long a reading says what is the case. An episode is closed
+	// when a metric that a condition names has had none for that long.
+	Silence time.Duration
+
+	opens, resolves *expression.Program
+	// metrics are those of both conditions, shown is the index of that under which
+	// the alert is raised.
+	metrics []string
+	shown   int
+	// rolls are the windows of both conditions.
+	rolls []roll
+	// clocked says that time alone can change what a condition says; step is how
+	// often that is looked at.
+	clocked bool
+	step    int64
+
+	scratch expression.Scratch
+	values  []float64
+}
+
+// roll is a window of a metric.
+type roll struct {
+	metric int
+	span   time.Duration
+}
+
+func (r roll) width() int64 { return int64(r.span) / rollBuckets }
+
+// NewExpression compiles the conditions. Resolve may be empty: then an episode is
+// over when the condition is not true; shown may be empty: then it is the first
+// metric of the condition.
+func NewExpression(condition, resolve, shown string, holds, silence time.Duration) (*Expression, error) {
+	e := &Expression{For: holds, Silence: silence, step: math.MaxInt64}
+	var err error
+	if e.opens, err = expression.Compile(condition); err != nil {
+		return nil, fmt.Errorf("expression: %w", err)
+	}
+	programs := []*expression.Program{e.opens}
+	if resolve != "" {
+		if e.resolves, err = expression.Compile(resolve); err != nil {
+			return nil, fmt.Errorf("resolve: %w", err)
+		}
+		programs = append(programs, e.resolves)
+	}
+	for _, p := range programs {
+		e.take(p)
+	}
+	if shown != "" {
+		if e.shown = slices.Index(e.metrics, shown); e.shown < 0 {
+			return nil, fmt.Errorf("metric: %s is none of the expression", shown)
+		}
+	}
+	if holds < 0 || silence <= 0 {
+		return nil, errors.New("for must not be negative, and silence above 0")
+	}
+	return e, nil
+}
+
+// take notes what a program is about.
+func (e *Expression) take(p *expression.Program) {
+	for _, m := range p.Metrics() {
+		if !slices.Contains(e.metrics, m) {
+			e.metrics = append(e.metrics, m)
+		}
+	}
+	for _, c := range p.Calls() {
+		r := roll{metric: slices.Index(e.metrics, c.Metric), span: c.Span}
+		switch {
+		case c.Function == expression.Age:
+			e.clocked, e.step = true, int64(leastStep)
+		case c.Span > 0:
+			e.clocked, e.step = true, min(e.step, max(r.width(), int64(leastStep)))
+			if c.Function != expression.Last && !slices.Contains(e.rolls, r) {
+				e.rolls = append(e.rolls, r)
+			}
+		}
+	}
+}
+
+// Metrics are those that the conditions are about.
+func (e *Expression) Metrics() []string { return e.metrics }
+
+// Shown is the metric under which the alert is raised.
+func (e *Expression) Shown() string { return e.metrics[e.shown] }
+
+// Bytes is the most memory that the state of one device takes, about.
+func (e *Expression) Bytes() int {
+	return 120 + len(e.metrics)*24 + len(e.rolls)*(24+rollBuckets*40)
+}
+
+// Start returns the state of a device that has no readings yet.
+func (e *Expression) Start() *ExpressionState {
+	s := &ExpressionState{of: e, now: before, looked: before, latest: make([]Sample, len(e.metrics)), rolls: make([][]part, len(e.rolls))}
+	for i := range s.latest {
+		s.latest[i].Time = before
+	}
+	return s
+}
+
+// part is one of the parts of a window: readings whose time divided by its width
+// is index.
+type part struct {
+	index         int64
+	count         uint64
+	sum, min, max float64
+}
+
+// ExpressionState is what an Expression knows of one device. It is for one
+// goroutine only.
+type ExpressionState struct {
+	of *Expression
+	// now is how far time has come for the device, looked when the conditions were
+	// evaluated last.
+	now, looked int64
+	latest      []Sample
+	rolls       [][]part
+	// since is from when on the condition holds; it counts while pending or open.
+	since         int64
+	pending, open bool
+	// failed is what went wrong when the conditions were evaluated last.
+	failed string
+}
+
+// Failed says what went wrong in the last evaluation; empty when nothing did. It
+// is a fault of the rule: what it says can't be computed from the readings.
+func (s *ExpressionState) Failed() string { return s.failed }
+
+// Open reports whether an episode is open.
+func (s *ExpressionState) Open() bool { return s.open }
+
+// Observe takes a reading of one of the metrics. A reading of another one, or that
+// is not behind the one before of its metric, changes nothing.
+func (s *ExpressionState) Observe(metric string, r Sample, unit string, out []Verdict) []Verdict {
+	i := slices.Index(s.of.metrics, metric)
+	if i < 0 || !r.follows(s.latest[i].Time) {
+		return out
+	}
+	if r.Time > s.now {
+		out = s.until(r.Time, unit, out)
+		s.now = r.Time
+	}
+	s.latest[i] = r
+	for j, roll := range s.of.rolls {
+		if roll.metric == i {
+			s.add(j, r)
+		}
+	}
+	return s.look(s.now, unit, out)
+}
+
+// Tick tells the state that no reading came up to now.
+func (s *ExpressionState) Tick(now int64, unit string, out []Verdict) []Verdict {
+	if now <= s.now {
+		return out
+	}
+	out = s.until(now, unit, out)
+	s.now = now
+	if s.of.clocked && now-s.looked >= s.of.step {
+		out = s.look(now, unit, out)
+	}
+	return out
+}
+
+// until does what is due before a time.
+func (s *ExpressionState) until(now int64, unit string, out []Verdict) []Verdict {
+	if quiet := s.quiet(); (s.open || s.pending) && quiet <= now {
+		if holds := s.since + int64(s.of.For); s.pending && holds < quiet {
+			out = s.look(holds, unit, out)
+		}
+		if s.open {
+			out = append(out, s.verdict(Close, quiet, "no reading of "+s.missing(quiet)+" for "+span(s.of.Silence)))
+		}
+		s.open, s.pending = false, false
+	}
+	// At the very end a reading may still say that it did not last.
+	if holds := s.since + int64(s.of.For); s.pending && holds < now {
+		out = s.look(holds, unit, out)
+	}
+	return out
+}
+
+// quiet is when a metric that the conditions name is silent.
+func (s *ExpressionState) quiet() int64 {
+	quiet := int64(Never)
+	for _, name := range s.of.opens.Names() {
+		if at := s.latest[slices.Index(s.of.metrics, name)].Time; at != before {
+			quiet = min(quiet, at+int64(s.of.Silence))
+		}
+	}
+	if quiet == Never { // it names none, so that any reading counts
+		for _, r := range s.latest {
+			if r.Time != before && (quiet == Never || r.Time+int64(s.of.Silence) > quiet) {
+				quiet = r.Time + int64(s.of.Silence)
+			}
+		}
+		if s.ages() {
+			return Never
+		}
+	}
+	return quiet
+}
+
+// ages reports whether the condition asks how old readings are, so that silence
+// is what it is there to find.
+func (s *ExpressionState) ages() bool {
+	return slices.ContainsFunc(s.of.opens.Calls(), func(c expression.Call) bool {
+		return c.Function == expression.Age || c.Function == expression.Count
+	})
+}
+
+// missing names the metric that is silent at a time.
+func (s *ExpressionState) missing(at int64) string {
+	for _, name := range s.of.opens.Names() {
+		if s.latest[slices.Index(s.of.metrics, name)].Time+int64(s.of.Silence) <= at {
+			return name
+		}
+	}
+	return s.of.Shown()
+}
+
+// look evaluates the conditions at a time.
+func (s *ExpressionState) look(at int64, unit string, out []Verdict) []Verdict {
+	s.looked = at
+	s.failed = ""
+	if s.open && s.of.resolves != nil {
+		if over, known := s.eval(s.of.resolves, at); known && over {
+			return s.close(at, unit, out)
+		}
+		return out
+	}
+	holds, known := s.eval(s.of.opens, at)
+	switch {
+	case s.failed != "":
+		// What can't be computed changes nothing.
+	case s.open && known && !holds:
+		return s.close(at, unit, out)
+	case s.open:
+	case !known || !holds:
+		s.pending = false
+	default:
+		if !s.pending {
+			s.pending, s.since = true, at
+		}
+		if at-s.since >= int64(s.of.For) {
+			s.pending, s.open = false, true
+			out = append(out, s.verdict(Open, at, s.sentence(s.of.opens, at, unit)))
+		}
+	}
+	return out
+}
+
+func (s *ExpressionState) close(at int64, unit string, out []Verdict) []Verdict {
+	s.open = false
+	p := s.of.opens
+	if s.of.resolves != nil {
+		p = s.of.resolves
+	}
+	return append(out, s.verdict(Close, at, s.values(p, at, unit)+": it is over after "+elapsed(s.since, at)))
+}
+
+// Stop closes the open episode for a reason of the caller's.
+func (s *ExpressionState) Stop(now int64, reason string, out []Verdict) []Verdict {
+	if s.open {
+		out = append(out, s.verdict(Close, max(now, s.now), reason))
+	}
+	s.open, s.pending = false, false
+	return out
+}
+
+// Due is when Tick has something to do.
+func (s *ExpressionState) Due() int64 {
+	due := int64(Never)
+	if s.pending {
+		due = s.since + int64(s.of.For) + 1
+	}
+	if s.pending || s.open {
+		due = min(due, s.quiet())
+	}
+	if s.of.clocked && s.looked != before {
+		due = min(due, s.looked+s.of.step)
+	}
+	return due
+}
+
+// eval returns what a condition says at a time, and whether all that it needs is
+// known.
+func (s *ExpressionState) eval(p *expression.Program, at int64) (holds, known bool) {
+	e := s.of
+	e.values = e.values[:0]
+	for _, name := range p.Names() {
+		r := s.latest[slices.Index(e.metrics, name)]
+		if r.Time == before || at-r.Time >= int64(e.Silence) {
+			return false, false
+		}
+		e.values = append(e.values, r.Value)
+	}
+	for _, c := range p.Calls() {
+		v, ok := s.answer(c, at)
+		if !ok {
+			return false, false
+		}
+		e.values = append(e.values, v)
+	}
+	holds, err := p.Eval(&e.scratch, e.values)
+	if err != nil {
+		s.failed = err.Error()
+		return false, false
+	}
+	return holds, true
+}
+
+// answer returns the answer to a call at a time, if there is one.
+func (s *ExpressionState) answer(c expression.Call, at int64) (float64, bool) {
+	i := slices.Index(s.of.metrics, c.Metric)
+	r := s.latest[i]
+	switch c.Function {
+	case expression.Age:
+		return float64(max(0, at-r.Time)) / 1e9, r.Time != before
+	case expression.Last:
+		within := int64(s.of.Silence)
+		if c.Span > 0 {
+			within = int64(c.Span)
+		}
+		return r.Value, r.Time != before && at-r.Time < within
+	}
+	w := roll{metric: i, span: c.Span}
+	total := part{min: math.Inf(1), max: math.Inf(-1)}
+	last := at / w.width()
+	for _, b := range s.rolls[slices.Index(s.of.rolls, w)] {
+		if b.index <= last-rollBuckets || b.index > last {
+			continue
+		}
+		total.count += b.count
+		total.sum += b.sum
+		total.min, total.max = min(total.min, b.min), max(total.max, b.max)
+	}
+	switch c.Function {
+	case expression.Count:
+		return float64(total.count), true
+	case expression.Sum:
+		return total.sum, true
+	case expression.Min:
+		return total.min, total.count > 0
+	case expression.Max:
+		return total.max, total.count > 0
+	default:
+		return total.sum / float64(total.count), total.count > 0
+	}
+}
+
+// add puts a reading into a window, and drops the parts that it has left behind.
+func (s *ExpressionState) add(j int, r Sample) {
+	index := r.Time / s.of.rolls[j].width()
+	parts := s.rolls[j]
+	gone := 0
+	for gone < len(parts) && parts[gone].index <= index-rollBuckets {
+		gone++
+	}
+	if gone > 0 {
+		parts = append(parts[:0], parts[gone:]...)
+	}
+	if n := len(parts); n == 0 || parts[n-1].index != index {
+		parts = append(parts, part{index: index, min: r.Value, max: r.Value})
+	}
+	b := &parts[len(parts)-1]
+	b.count++
+	b.sum += r.Value
+	b.min, b.max = min(b.min, r.Value), max(b.max, r.Value)
+	s.rolls[j] = parts
+}
+
+// verdict makes a verdict of the episode that is or was open.
+func (s *ExpressionState) verdict(phase Phase, at int64, sentence string) Verdict {
+	r := s.latest[s.of.shown]
+	v := Verdict{Phase: phase, Start: s.since, Time: at, Evidence: Evidence{
+		Value: r.Value, Baseline: r.Value, Low: math.Inf(-1), High: math.Inf(1), Sentence: sentence,
+	}}
+	if r.Time != before {
+		v.Evidence.Samples = []Sample{r}
+	}
+	if phase == Open {
+		v.Evidence.Score = 1
+	}
+	return v
+}
+
+// sentence says why an episode opens.
+func (s *ExpressionState) sentence(p *expression.Program, at int64, unit string) string {
+	text := s.values(p, at, unit) + ": " + p.Text()
+	if s.of.For > 0 {
+		text += " for " + span(s.of.For)
+	}
+	return cut(text, maxConditionSentence)
+}
+
+// values writes the values that a condition uses.
+func (s *ExpressionState) values(p *expression.Program, at int64, unit string) string {
+	var text string
+	put := func(name, value string) {
+		if text != "" {
+			text += ", "
+		}
+		text += name + " " + value
+	}
+	for _, name := range p.Names() {
+		i := slices.Index(s.of.metrics, name)
+		if i == s.of.shown {
+			put(name, quantity(s.latest[i].Value, unit))
+		} else {
+			put(name, number(s.latest[i].Value))
+		}
+	}
+	for _, c := range p.Calls() {
+		if v, ok := s.answer(c, at); ok {
+			put(c.String(), number(v))
+		}
+	}
+	return cut(text, maxConditionSentence)
+}
+
+// Append appends the state to b. Equal states give equal bytes.
+func (s *ExpressionState) Append(b []byte) []byte {
+	b = pack.Int(pack.Int(b, s.now), s.looked)
+	for _, r := range s.latest {
+		b = appendSample(b, r)
+	}
+	for _, parts := range s.rolls {
+		b = pack.Uint(b, uint64(len(parts)))
+		for _, p := range parts {
+			b = pack.Uint(pack.Int(b, p.index), p.count)
+			b = pack.Float(pack.Float(pack.Float(b, p.sum), p.min), p.max)
+		}
+	}
+	b = pack.Bool(pack.Bool(b, s.pending), s.open)
+	if s.pending || s.open {
+		b = pack.Int(b, s.since)
+	}
+	return pack.String(b, s.failed)
+}
+
+// Read returns the state that Append wrote under equal parameters. It is good
+// only if the reader has no error afterwards.
+func (e *Expression) Read(r *pack.Reader) *ExpressionState {
+	s := e.Start()
+	s.now, s.looked = r.Int(), r.Int()
+	for i := range s.latest {
+		s.latest[i] = readSample(r)
+	}
+	for i := range s.rolls {
+		n := r.Count()
+		if n > rollBuckets {
+			r.Fail()
+			return s
+		}
+		for range n {
+			s.rolls[i] = append(s.rolls[i], part{index: r.Int(), count: r.Uint(), sum: r.Float(), min: r.Float(), max: r.Float()})
+		}
+	}
+	s.pending, s.open = r.Bool(), r.Bool()
+	if s.pending || s.open {
+		s.since = r.Int()
+	}
+	s.failed = r.String()
+	return s
+}
+
+// cut shortens a text to at most n bytes, between characters.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
+}

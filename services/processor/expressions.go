@@ -1,0 +1,188 @@
+package processor
+
+import (
+	"slices"
+
+	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/processor/detect"
+	"headwater/services/processor/pack"
+)
+
+// expressionSlot is one rule that is about a device as a whole.
+type expressionSlot struct {
+	rule  *activeRule
+	state *detect.ExpressionState
+	// last is the greatest event time that was observed, lag how far that lay
+	// behind the clock of the lane, as for a series.
+	last, lag int64
+}
+
+// attach has the rules watch the device that are about one of its metrics.
+func (m *Machine) attach(d *device, metric string) {
+	for _, r := range m.config.rules {
+		if r.expression == nil || !slices.Contains(r.expression.Metrics(), metric) {
+			continue
+		}
+		watched := slices.ContainsFunc(d.expressions, func(sl expressionSlot) bool { return sl.rule == r })
+		if !watched && r.rule.Match.MatchesDevice(d.site, d.name, m.config.tags(d.deviceKey)) {
+			d.expressions = append(d.expressions, expressionSlot{rule: r, state: r.expression.Start(), last: past})
+		}
+	}
+	// In the order of the rules, however the device came to them.
+	slices.SortFunc(d.expressions, func(a, b expressionSlot) int { return a.rule.index - b.rule.index })
+}
+
+// exchangeExpressions gives the device the rules in force.
+func (m *Machine) exchangeExpressions(d *device, tags map[string]string, kept map[*activeRule]*activeRule) {
+	old := d.expressions
+	d.expressions = nil
+	for _, sl := range old {
+		r := kept[sl.rule]
+		if r == nil || !r.rule.Match.MatchesDevice(d.site, d.name, tags) {
+			m.detach(d, sl, "the rule was changed or removed")
+			continue
+		}
+		if sl.state.Failed() != "" {
+			r.failing++
+		}
+		// The state is read by the conditions of the rule that it was kept for, which
+		// are the same.
+		sl.rule = r
+		d.expressions = append(d.expressions, sl)
+	}
+	for _, s := range d.series {
+		m.attach(d, s.metric)
+	}
+}
+
+// detach closes the episode of a rule that does not watch the device any more.
+func (m *Machine) detach(d *device, sl expressionSlot, reason string) {
+	at := max(sl.last, m.clock-sl.lag)
+	m.learned = max(m.clock, at)
+	m.verdicts = sl.state.Stop(at, reason, m.verdicts[:0])
+	m.tellExpression(d, sl.rule)
+}
+
+// detachAll is detach for all rules of a device that is forgotten.
+func (m *Machine) detachAll(d *device) {
+	for i, sl := range d.expressions {
+		m.detach(d, sl, "nothing is heard of the device any more")
+		if sl.state.Failed() != "" {
+			m.mended(d, i)
+		}
+	}
+	d.expressions = nil
+}
+
+// express has the expressions of a device judge a reading that is in order.
+func (m *Machine) express(s *series, r detect.Sample) {
+	d := s.device
+	for i := range d.expressions {
+		sl := &d.expressions[i]
+		if !slices.Contains(sl.rule.expression.Metrics(), s.metric) {
+			continue
+		}
+		if r.Time > sl.last {
+			sl.last, sl.lag = r.Time, max(0, m.clock-r.Time)
+		}
+		failed := sl.state.Failed()
+		m.verdicts = sl.state.Observe(s.metric, r, m.unitOf(d, sl.rule), m.verdicts[:0])
+		m.expressed(d, i, failed)
+	}
+}
+
+// tickExpressions tells the expressions of a device how late it is.
+func (m *Machine) tickExpressions(d *device) {
+	for i := range d.expressions {
+		sl := &d.expressions[i]
+		if sl.last == past {
+			continue
+		}
+		failed := sl.state.Failed()
+		m.verdicts = sl.state.Tick(max(sl.last, m.clock-sl.lag), m.unitOf(d, sl.rule), m.verdicts[:0])
+		m.expressed(d, i, failed)
+	}
+}
+
+// expressed tells what an expression said, and whether it could be evaluated.
+func (m *Machine) expressed(d *device, i int, before string) {
+	sl := &d.expressions[i]
+	m.tellExpression(d, sl.rule)
+	switch now := sl.state.Failed(); {
+	case before == "" && now != "":
+		if sl.rule.failing++; sl.rule.failing == 1 {
+			m.tellStatus(d, sl.rule, now)
+		}
+	case before != "" && now == "":
+		m.mended(d, i)
+	}
+	d.planExpression(i)
+}
+
+// mended notes that an expression fails no longer for the device.
+func (m *Machine) mended(d *device, i int) {
+	r := d.expressions[i].rule
+	if r.failing--; r.failing == 0 {
+		m.tellStatus(d, r, "")
+	}
+}
+
+// tellStatus adds the state of a rule to the output.
+func (m *Machine) tellStatus(d *device, r *activeRule, failure string) {
+	status := &derivedv1.RuleStatus{
+		Rule: r.rule.Name, RuleVersion: r.version, Failing: r.failing, Error: failure, Learned: m.learned,
+	}
+	if failure != "" {
+		status.Site, status.Device = d.site, d.name
+	}
+	m.output.rules = append(m.output.rules, status)
+}
+
+// tellExpression adds the verdicts of the step so far to the output.
+func (m *Machine) tellExpression(d *device, r *activeRule) {
+	for i := range m.verdicts {
+		a := m.anomaly(d, r.expression.Shown(), m.unitOf(d, r), r, &m.verdicts[i])
+		m.output.anomalies = append(m.output.anomalies, a)
+	}
+}
+
+// unitOf is the unit of the metric under which the rule raises alerts.
+func (m *Machine) unitOf(d *device, r *activeRule) string {
+	if s := d.find(r.expression.Shown()); s != nil {
+		return s.unit
+	}
+	return ""
+}
+
+// planExpression has the device wake when the expression in the slot is due.
+func (d *device) planExpression(i int) {
+	sl := &d.expressions[i]
+	if due := sl.state.Due(); due != detect.Never && sl.last != past {
+		d.wakes = min(d.wakes, due+sl.lag)
+	}
+}
+
+func appendExpressions(b []byte, d *device) []byte {
+	b = pack.Uint(b, uint64(len(d.expressions)))
+	for _, sl := range d.expressions {
+		b = pack.Int(pack.Int(pack.Uint(b, uint64(sl.rule.index)), sl.last), sl.lag)
+		b = sl.state.Append(b)
+	}
+	return b
+}
+
+func (m *Machine) readExpressions(r *pack.Reader, d *device) {
+	for range r.Count() {
+		index := r.Uint()
+		if index >= uint64(len(m.config.rules)) || m.config.rules[index].expression == nil {
+			r.Fail()
+			return
+		}
+		rule := m.config.rules[index]
+		sl := expressionSlot{rule: rule, last: r.Int(), lag: r.Int(), state: rule.expression.Read(r)}
+		if sl.state.Failed() != "" {
+			rule.failing++
+		}
+		d.expressions = append(d.expressions, sl)
+	}
+}

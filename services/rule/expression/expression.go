@@ -1,0 +1,406 @@
+// Package expression reads and evaluates the expressions of rules: a condition
+// over the latest values of the metrics of one device and over what they were in
+// windows behind now.
+//
+//	temperature > outside + 5 and avg("temperature", "10m") > 8
+//
+// The language is that of github.com/expr-lang/expr without everything whose cost
+// depends on data: there are numbers, metrics, comparisons, `and`, `or`, `not`,
+// `? :`, the four kinds of arithmetic and the functions below. So one evaluation
+// takes at most as many steps as the text has words, and no memory to speak of.
+//
+//	avg min max sum count   of the readings of a metric in the last span
+//	last                    the latest value; with a span, if it is not older
+//	age                     the seconds since the latest reading
+//	abs                     of a number
+//
+// The package is pure. Types are checked when an expression is compiled.
+package expression
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/conf"
+	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/parser"
+	"github.com/expr-lang/expr/vm"
+)
+
+// Bounds of an expression.
+const (
+	// MaxText is the greatest length of an expression in bytes.
+	MaxText = 1000
+	// maxNodes is the greatest number of operators, numbers, names and calls.
+	maxNodes = 200
+	// MaxMetrics is how many metrics an expression may name.
+	MaxMetrics = 16
+	// MaxCalls is how many different calls of functions of metrics it may make.
+	MaxCalls = 16
+	// MinSpan and MaxSpan bound the span of a window.
+	MinSpan = time.Second
+	MaxSpan = 24 * time.Hour
+)
+
+// Function says what is asked of a metric.
+type Function string
+
+// The functions of a metric.
+const (
+	Avg   Function = "avg"
+	Min   Function = "min"
+	Max   Function = "max"
+	Sum   Function = "sum"
+	Count Function = "count"
+	Last  Function = "last"
+	Age   Function = "age"
+)
+
+// windowed are the functions that take a span.
+var windowed = []Function{Avg, Min, Max, Sum, Count}
+
+// Functions lists every function of a metric.
+func Functions() []Function { return append(slices.Clone(windowed), Last, Age) }
+
+// Call is one question about a metric.
+type Call struct {
+	Function Function
+	Metric   string
+	// Span is that of the window that ends now; 0 where there is none.
+	Span time.Duration
+}
+
+// String returns the call as people write it.
+func (c Call) String() string {
+	if c.Span == 0 {
+		return fmt.Sprintf("%s(%q)", c.Function, c.Metric)
+	}
+	return fmt.Sprintf("%s(%q, %q)", c.Function, c.Metric, shortSpan(c.Span))
+}
+
+func shortSpan(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// Program is a compiled expression. It may be used by several goroutines.
+type Program struct {
+	text  string
+	names []string
+	calls []Call
+	// variables are the names of the values in the program that is run.
+	variables []string
+	program   *vm.Program
+}
+
+// Text returns the expression as it was given.
+func (p *Program) Text() string { return p.text }
+
+// Names returns the metrics whose latest value the expression takes by their
+// names, in the order in which they come first.
+func (p *Program) Names() []string { return p.names }
+
+// Calls returns the calls of functions, in the order in which they come first.
+func (p *Program) Calls() []Call { return p.calls }
+
+// Metrics returns all metrics that the expression is about: those it names, then
+// those of its calls.
+func (p *Program) Metrics() []string {
+	all := slices.Clone(p.names)
+	for _, c := range p.calls {
+		if !slices.Contains(all, c.Metric) {
+			all = append(all, c.Metric)
+		}
+	}
+	return all
+}
+
+// ErrDivision is returned for a division by zero.
+var ErrDivision = errors.New("division by zero")
+
+// Scratch is what evaluations use again and again. It is for one goroutine.
+type Scratch struct {
+	vm  vm.VM
+	env map[string]any
+}
+
+// Eval returns what the expression says of the values: one for each of Names,
+// then one for each of Calls. An error is that of the expression and these values.
+func (p *Program) Eval(s *Scratch, values []float64) (bool, error) {
+	if s.env == nil {
+		s.env = make(map[string]any, len(values))
+	}
+	clear(s.env)
+	for i, v := range values {
+		s.env[p.variables[i]] = v
+	}
+	result, err := s.vm.Run(p.program, s.env)
+	if err != nil {
+		if errors.Is(err, ErrDivision) {
+			return false, ErrDivision
+		}
+		return false, fmt.Errorf("evaluate: %w", plain(err))
+	}
+	is, ok := result.(bool)
+	if !ok {
+		return false, fmt.Errorf("the result is %T, not true or false", result)
+	}
+	return is, nil
+}
+
+// name and call are the variables of the i-th metric and call.
+func name(i int) string { return "n" + strconv.Itoa(i) + "_" }
+func call(i int) string { return "c" + strconv.Itoa(i) + "_" }
+
+// Compile reads an expression. The error is for people.
+func Compile(text string) (*Program, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, errors.New("is empty")
+	}
+	if len(text) > MaxText {
+		return nil, fmt.Errorf("is %d bytes long, at most %d", len(text), MaxText)
+	}
+	tree, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{program: &Program{text: strings.TrimSpace(text)}}
+	root := r.read(tree.Node)
+	if r.err != nil {
+		return nil, r.err
+	}
+	env := make(map[string]any)
+	p := r.program
+	if len(p.Metrics()) == 0 {
+		return nil, errors.New("names no metric")
+	}
+	if n := len(p.Metrics()); n > MaxMetrics {
+		return nil, fmt.Errorf("names %d metrics, at most %d", n, MaxMetrics)
+	}
+	if len(p.calls) > MaxCalls {
+		return nil, fmt.Errorf("makes %d different calls, at most %d", len(p.calls), MaxCalls)
+	}
+	for i := range p.names {
+		p.variables = append(p.variables, name(i))
+	}
+	for i := range p.calls {
+		p.variables = append(p.variables, call(i))
+	}
+	for _, v := range p.variables {
+		env[v] = 0.0
+	}
+	options := append(options(), expr.Env(env), expr.AsBool())
+	if p.program, err = expr.Compile(root, options...); err != nil {
+		return nil, p.spoken(plain(err))
+	}
+	return p, nil
+}
+
+// options are those of the language.
+func options() []expr.Option {
+	abs := func(args ...any) (any, error) { return math.Abs(float(args[0])), nil }
+	return []expr.Option{
+		expr.DisableAllBuiltins(), expr.MaxNodes(maxNodes),
+		expr.Function("abs", abs, new(func(float64) float64), new(func(int) float64)),
+		expr.Operator("/", "divide"),
+		expr.Function("divide", divide, new(func(float64, float64) float64), new(func(float64, int) float64),
+			new(func(int, float64) float64), new(func(int, int) float64)),
+	}
+}
+
+func float(v any) float64 {
+	switch v := v.(type) {
+	case int:
+		return float64(v)
+	case float64:
+		return v
+	default:
+		return math.NaN()
+	}
+}
+
+func divide(args ...any) (any, error) {
+	by := float(args[1])
+	if by == 0 {
+		return nil, ErrDivision
+	}
+	return float(args[0]) / by, nil
+}
+
+// parse reads the text without looking at what names mean.
+func parse(text string) (*parser.Tree, error) {
+	c := conf.CreateNew()
+	nothing := func(...any) (any, error) { return 0.0, nil }
+	all := options()
+	for _, f := range Functions() {
+		all = append(all, expr.Function(string(f), nothing))
+	}
+	for _, o := range all {
+		o(c)
+	}
+	tree, err := parser.ParseWithConfig(text, c)
+	if err != nil {
+		return nil, plain(err)
+	}
+	return tree, nil
+}
+
+// plain leaves the picture of the place out of an error.
+func plain(err error) error {
+	if e, ok := errors.AsType[*file.Error](err); ok {
+		return fmt.Errorf("%s at character %d", e.Message, e.Column+1)
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return errors.New(line)
+}
+
+// reader turns the tree into a text in which each metric and call is a variable.
+type reader struct {
+	program *Program
+	err     error
+}
+
+func (r *reader) fail(n ast.Node, format string, args ...any) string {
+	if r.err == nil {
+		r.err = fmt.Errorf(format+" at character %d", append(args, n.Location().From+1)...)
+	}
+	return ""
+}
+
+// binary and unary are the operators that cost the same whatever the values.
+var (
+	binary = []string{"+", "-", "*", "/", "<", "<=", ">", ">=", "==", "!=", "and", "or", "&&", "||"}
+	unary  = []string{"-", "+", "not", "!"}
+)
+
+func (r *reader) read(n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.IntegerNode:
+		return strconv.Itoa(n.Value)
+	case *ast.FloatNode:
+		return strconv.FormatFloat(n.Value, 'f', -1, 64) + pointed(n.Value)
+	case *ast.BoolNode:
+		return strconv.FormatBool(n.Value)
+	case *ast.IdentifierNode:
+		return r.value(n)
+	case *ast.UnaryNode:
+		if !slices.Contains(unary, n.Operator) {
+			return r.fail(n, "%q is not an operator here", n.Operator)
+		}
+		return "(" + n.Operator + " " + r.read(n.Node) + ")"
+	case *ast.BinaryNode:
+		if !slices.Contains(binary, n.Operator) {
+			return r.fail(n, "%q is not an operator here: there are %s", n.Operator, strings.Join(binary, " "))
+		}
+		return "(" + r.read(n.Left) + " " + n.Operator + " " + r.read(n.Right) + ")"
+	case *ast.ConditionalNode:
+		return "(" + r.read(n.Cond) + " ? " + r.read(n.Exp1) + " : " + r.read(n.Exp2) + ")"
+	case *ast.CallNode:
+		return r.call(n)
+	case *ast.BuiltinNode:
+		return r.fail(n, "%q is not a function here", n.Name)
+	case *ast.StringNode:
+		return r.fail(n, "a text stands only in a call, like avg(\"temperature\", \"10m\"); it can't be compared")
+	default:
+		return r.fail(n, "there are only numbers, metrics, comparisons, arithmetic and calls here; this is something else")
+	}
+}
+
+// pointed ends the text of a number that is whole, so that it stays a float.
+func pointed(v float64) string {
+	if v == math.Trunc(v) {
+		return ".0"
+	}
+	return ""
+}
+
+// value is the latest value of a metric by its name.
+func (r *reader) value(n *ast.IdentifierNode) string {
+	i := slices.Index(r.program.names, n.Value)
+	if i < 0 {
+		i = len(r.program.names)
+		r.program.names = append(r.program.names, n.Value)
+	}
+	return name(i)
+}
+
+func (r *reader) call(n *ast.CallNode) string {
+	callee, ok := n.Callee.(*ast.IdentifierNode)
+	if !ok {
+		return r.fail(n, "only functions can be called")
+	}
+	if callee.Value == "abs" {
+		if len(n.Arguments) != 1 {
+			return r.fail(n, "abs takes one number")
+		}
+		return "abs(" + r.read(n.Arguments[0]) + ")"
+	}
+	c := Call{Function: Function(callee.Value)}
+	if !slices.Contains(Functions(), c.Function) {
+		return r.fail(n, "%q is not a function: there are avg, min, max, sum, count, last, age and abs", callee.Value)
+	}
+	texts := make([]string, len(n.Arguments))
+	for i, a := range n.Arguments {
+		s, ok := a.(*ast.StringNode)
+		if !ok {
+			return r.fail(a, "%s takes texts in quotes: the metric, then the span, like %s(\"temperature\", \"10m\")", c.Function, c.Function)
+		}
+		texts[i] = s.Value
+	}
+	spans := slices.Contains(windowed, c.Function)
+	switch {
+	case len(texts) == 0 || len(texts) > 2 || spans && len(texts) == 1:
+		return r.fail(n, "%s takes a metric and a span, like %s(\"temperature\", \"10m\")", c.Function, c.Function)
+	case c.Function == Age && len(texts) == 2:
+		return r.fail(n, "age takes a metric alone")
+	case texts[0] == "":
+		return r.fail(n, "%s names no metric", c.Function)
+	}
+	c.Metric = texts[0]
+	if len(texts) == 2 {
+		d, err := time.ParseDuration(texts[1])
+		if err != nil {
+			return r.fail(n.Arguments[1], "%q is not a span: write 30s, 5m or 1h30m", texts[1])
+		}
+		if d < MinSpan || d > MaxSpan {
+			return r.fail(n.Arguments[1], "%q is out of range: %v to %v", texts[1], MinSpan, MaxSpan)
+		}
+		c.Span = d
+	}
+	i := slices.Index(r.program.calls, c)
+	if i < 0 {
+		i = len(r.program.calls)
+		r.program.calls = append(r.program.calls, c)
+	}
+	return call(i)
+}
+
+// spoken says an error of the types in the words of people: the place is that of
+// another text, and the names are those of variables.
+func (p *Program) spoken(err error) error {
+	text, _, _ := strings.Cut(err.Error(), " at character ")
+	for i, n := range p.names {
+		text = strings.ReplaceAll(text, name(i), n)
+	}
+	for i, c := range p.calls {
+		text = strings.ReplaceAll(text, call(i), c.String())
+	}
+	if strings.HasPrefix(text, "expected bool, but got") {
+		text = "is a number and not a condition: compare it with something"
+	}
+	text = strings.NewReplacer("float64", "number", "int", "number", "bool", "condition", "(mismatched types ", "(").Replace(text)
+	return errors.New(text)
+}
