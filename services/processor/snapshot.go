@@ -12,7 +12,7 @@ import (
 
 // Format is the version of the chunks. It changes with any change of what
 // Snapshot, a window or a detector writes.
-const Format = 2
+const Format = 3
 
 // Names of the chunks. Those of devices are a prefix and a number.
 const (
