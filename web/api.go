@@ -200,7 +200,7 @@ func (s *Server) apiSeries(w http.ResponseWriter, r *http.Request) {
 // remembered returns what stands in for the history while the database is away:
 // the slots of the sparkline.
 func remembered(q view.SeriesQuery, m *view.Metric) view.Series {
-	out := view.Series{Source: "memory", BucketMS: view.SlotWidth.Milliseconds()}
+	out := view.Series{Source: "memory", Tier: "raw", BucketMS: view.SlotWidth.Milliseconds()}
 	for _, slot := range m.Spark {
 		if slot.Start.Before(q.From.Add(-view.SlotWidth)) || !slot.Start.Before(q.To) {
 			continue

@@ -485,7 +485,7 @@ func TestLiveRefusesWhatIsNotThere(t *testing.T) {
 	_, url, _ := serve(t, newSource())
 	for path, want := range map[string]int{
 		"/live/devices/s/nobody":      404,
-		"/live/devices/s/d?range=1y":  400,
+		"/live/devices/s/d?range=2y":  400,
 		"/live/overview?state=broken": 400,
 	} {
 		res, err := http.Get(url + path)

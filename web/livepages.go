@@ -62,7 +62,7 @@ func listShape(f view.OverviewFacts) string {
 
 func (s *Server) deviceLive(w http.ResponseWriter, r *http.Request) {
 	site, device := r.PathValue("site"), r.PathValue("device")
-	rng, ok := view.RangeNamed(r.FormValue("range"))
+	rng, ok := view.ChartRangeNamed(r.FormValue("range"))
 	if !ok {
 		http.Error(w, "unknown range", http.StatusBadRequest)
 		return

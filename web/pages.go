@@ -77,9 +77,9 @@ func (s *Server) overview(q view.DeviceQuery, start view.Start) view.OverviewFac
 
 func (s *Server) devicePage(w http.ResponseWriter, r *http.Request) {
 	site, device := r.PathValue("site"), r.PathValue("device")
-	rng, ok := view.RangeNamed(r.FormValue("range"))
+	rng, ok := view.ChartRangeNamed(r.FormValue("range"))
 	if !ok {
-		s.badRequest(w, r, errors.New("range must be 15m, 1h, 6h, 24h or 7d"))
+		s.badRequest(w, r, errors.New("range must be 15m, 1h, 6h, 24h, 7d, 30d or 1y"))
 		return
 	}
 	facts, ok := s.device(site, device, rng)

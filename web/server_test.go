@@ -66,7 +66,7 @@ func TestPages(t *testing.T) {
 		{fixture.Away, "/", 200, "InfluxDB is away"},
 		{fixture.Warehouse, "/devices/warehouse/door-04", 200, "door-left-open"},
 		{fixture.Warehouse, "/devices/warehouse/door-04?range=7d", 200, "7 days"},
-		{fixture.Warehouse, "/devices/warehouse/door-04?range=1y", 400, "range must be"},
+		{fixture.Warehouse, "/devices/warehouse/door-04?range=2y", 400, "range must be"},
 		{fixture.Warehouse, "/devices/warehouse/door-99", 404, "All devices"},
 		{fixture.Warehouse, "/devices/..%2f/x%00", 404, "has reported"},
 		{fixture.Warehouse, "/alerts", 200, "Resolved"},

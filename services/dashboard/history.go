@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -100,38 +101,143 @@ func params(q view.SeriesQuery) influx.Params {
 	return influx.Params{"metric": influx.Ident(q.Metric), "site": q.Site, "device": q.Device, "from": q.From, "to": q.To}
 }
 
-// read asks for buckets, and for the readings themselves when there are no more
-// of them than buckets.
+// tier is one of the roll-ups that the processor makes of every series.
+type tier struct {
+	name string
+	// width is that of its windows; days have up to an hour more or less.
+	width time.Duration
+}
+
+// tiers are the roll-ups, from the coarsest on.
+var tiers = [...]tier{{"1d", 24 * time.Hour}, {"1h", time.Hour}, {"1m", time.Minute}}
+
+// read asks the coarsest roll-up whose windows are no wider than a bucket, and
+// the readings where it does not reach: the time before there were roll-ups,
+// and the windows that are not closed yet. When there are no more readings than
+// buckets, it returns these themselves.
 func (h *history) read(ctx context.Context, q view.SeriesQuery) (view.Series, error) {
 	width := bucketWidth(q.To.Sub(q.From), q.Points)
+	all := make(buckets)
+	out := view.Series{BucketMS: width.Milliseconds(), Tier: rawPolicy}
+	from, to := q.From, q.To
+	for _, t := range tiers {
+		if t.width > width {
+			continue
+		}
+		first, end, err := h.rolled(ctx, q, t, width, all)
+		if err != nil {
+			return view.Series{}, err
+		}
+		if !first.IsZero() {
+			out.Tier = t.name
+			before := q
+			if before.To = first; first.Sub(from) > t.width {
+				if err := h.buckets(ctx, before, width, all); err != nil {
+					return view.Series{}, err
+				}
+			}
+			from = end
+		}
+		break
+	}
+	if from.Before(to) {
+		rest := q
+		rest.From = from
+		if err := h.buckets(ctx, rest, width, all); err != nil {
+			return view.Series{}, err
+		}
+	}
+	total := all.count()
+	switch {
+	case total == 0:
+		return h.flags(ctx, q)
+	case total <= float64(q.Points):
+		// Readings are not kept for as long as roll-ups.
+		if s, err := h.readings(ctx, q); err != nil || out.Tier == rawPolicy || float64(len(s.TimeMS)) >= total {
+			return s, err
+		}
+	}
+	all.appendTo(&out)
+	return out, nil
+}
+
+// bucket is what a chart shows of a part of the time.
+type bucket struct{ low, high, mean, count float64 }
+
+// buckets are those of a chart, by their start in nanoseconds.
+type buckets map[int64]bucket
+
+// add adds what an answer has; where two parts of the time meet, a bucket may
+// come from both.
+func (b buckets) add(answer *influx.Series) {
+	if answer == nil {
+		return
+	}
+	low, high, mean, count := answer.Floats("min"), answer.Floats("max"), answer.Floats("mean"), answer.Floats("count")
+	for i, t := range answer.Times {
+		if math.IsNaN(low[i]) || math.IsNaN(high[i]) || math.IsNaN(mean[i]) || math.IsNaN(count[i]) || count[i] == 0 {
+			continue
+		}
+		n := bucket{low[i], high[i], mean[i], count[i]}
+		if o, there := b[t]; there {
+			part := n.count / (n.count + o.count)
+			n = bucket{min(n.low, o.low), max(n.high, o.high), o.mean + (n.mean-o.mean)*part, n.count + o.count}
+		}
+		b[t] = n
+	}
+}
+
+func (b buckets) count() float64 {
+	total := 0.0
+	for _, n := range b {
+		total += n.count
+	}
+	return total
+}
+
+func (b buckets) appendTo(s *view.Series) {
+	for _, t := range slices.Sorted(maps.Keys(b)) {
+		add(s, t, b[t].low, b[t].high, b[t].mean)
+	}
+}
+
+// buckets adds the readings.
+func (h *history) buckets(ctx context.Context, q view.SeriesQuery, width time.Duration, into buckets) error {
 	p := params(q)
 	p["width"] = width
 	answer, err := h.query(ctx, `SELECT min("value") AS "min", max("value") AS "max", mean("value") AS "mean", count("value") AS "count"`+
 		where+` GROUP BY time($width) fill(none)`, p)
+	if err == nil && len(answer) > 0 {
+		into.add(&answer[0])
+	}
+	return err
+}
+
+// rolled adds what a roll-up has, and returns the start of its first window in
+// the range and the end of its last; zero when it has none.
+func (h *history) rolled(ctx context.Context, q view.SeriesQuery, t tier, width time.Duration, into buckets) (first, end time.Time, err error) {
+	p := params(q)
+	p["width"] = width
+	answer, err := h.ask(ctx, t.name, `SELECT min("low") AS "min", max("high") AS "max", sum("total") / sum("n") AS "mean", sum("n") AS "count" FROM`+
+		` (SELECT "min" AS "low", "max" AS "high", "mean" * "count" AS "total", "count" AS "n"`+where+`)`+
+		` WHERE time >= $from AND time < $to GROUP BY time($width) fill(none)`+
+		`; SELECT first("count") AS "n"`+where+`; SELECT last("count") AS "n"`+where, p)
 	if err != nil {
-		return view.Series{}, err
+		return first, end, err
 	}
-	if answer == nil {
-		return h.flags(ctx, q)
-	}
-	total := 0.0
-	for _, n := range answer.Floats("count") {
-		if !math.IsNaN(n) {
-			total += n
+	for i := range answer {
+		s := &answer[i]
+		switch {
+		case s.Statement == 0:
+			into.add(s)
+		case len(s.Times) == 0:
+		case s.Statement == 1:
+			first = time.Unix(0, s.Times[0])
+		default:
+			end = time.Unix(0, s.Times[0]).Add(t.width)
 		}
 	}
-	if total <= float64(q.Points) {
-		return h.readings(ctx, q)
-	}
-	out := view.Series{BucketMS: width.Milliseconds()}
-	low, high, mean := answer.Floats("min"), answer.Floats("max"), answer.Floats("mean")
-	for i, t := range answer.Times {
-		if math.IsNaN(low[i]) || math.IsNaN(high[i]) || math.IsNaN(mean[i]) {
-			continue
-		}
-		add(&out, t, low[i], high[i], mean[i])
-	}
-	return out, nil
+	return first, end, nil
 }
 
 // bucketWidth returns a width with which at most points buckets cover the span:
@@ -145,11 +251,12 @@ func bucketWidth(span time.Duration, points int) time.Duration {
 func (h *history) readings(ctx context.Context, q view.SeriesQuery) (view.Series, error) {
 	p := params(q)
 	p["limit"] = q.Points
-	answer, err := h.query(ctx, `SELECT "value"`+where+` LIMIT $limit`, p)
-	var out view.Series
-	if err != nil || answer == nil {
+	answers, err := h.query(ctx, `SELECT "value"`+where+` LIMIT $limit`, p)
+	out := view.Series{Tier: rawPolicy}
+	if err != nil || len(answers) == 0 {
 		return out, err
 	}
+	answer := answers[0]
 	values := answer.Floats("value")
 	for i, t := range answer.Times {
 		if !math.IsNaN(values[i]) {
@@ -163,11 +270,12 @@ func (h *history) readings(ctx context.Context, q view.SeriesQuery) (view.Series
 func (h *history) flags(ctx context.Context, q view.SeriesQuery) (view.Series, error) {
 	p := params(q)
 	p["limit"] = maxFlags
-	answer, err := h.query(ctx, `SELECT "flag"`+where+` ORDER BY time DESC LIMIT $limit`, p)
-	var out view.Series
-	if err != nil || answer == nil || len(answer.Columns) != 1 {
+	answers, err := h.query(ctx, `SELECT "flag"`+where+` ORDER BY time DESC LIMIT $limit`, p)
+	out := view.Series{Tier: rawPolicy}
+	if err != nil || len(answers) == 0 || len(answers[0].Columns) != 1 {
 		return out, err
 	}
+	answer := answers[0]
 	slices.Reverse(answer.Times)
 	slices.Reverse(answer.Values)
 	var before any
@@ -196,18 +304,17 @@ func add(s *view.Series, nanoseconds int64, low, high, mean float64) {
 	s.Mean = append(s.Mean, mean)
 }
 
-// query returns the only series of an answer, nil when there is none.
-func (h *history) query(ctx context.Context, q string, p influx.Params) (*influx.Series, error) {
-	series, err := h.client.Query(ctx, h.client.Database(), rawPolicy, q, p)
-	if err != nil {
-		// Before the first reading there is no database, no bucket.
-		if strings.Contains(err.Error(), "not found") {
-			return nil, nil
-		}
-		return nil, err
-	}
-	if len(series) == 0 {
+// query asks for readings.
+func (h *history) query(ctx context.Context, q string, p influx.Params) ([]influx.Series, error) {
+	return h.ask(ctx, rawPolicy, q, p)
+}
+
+// ask returns the series of an answer; none when there is no such bucket.
+func (h *history) ask(ctx context.Context, policy, q string, p influx.Params) ([]influx.Series, error) {
+	series, err := h.client.Query(ctx, h.client.Database(), policy, q, p)
+	// Before the first reading there is no database, no bucket.
+	if err != nil && strings.Contains(err.Error(), "not found") {
 		return nil, nil
 	}
-	return &series[0], nil
+	return series, err
 }

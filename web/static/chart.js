@@ -38,12 +38,22 @@
 
   const alpha = (colour, share) => `color-mix(in srgb, ${colour} ${share}%, transparent)`;
 
+  // grain says what a point of the chart is made of.
+  function grain({ bucket_ms: ms, tier, source }) {
+    if (source === 'memory') return '';
+    if (ms === 0) return 'every reading';
+    const [size, unit] = ms >= 864e5 ? [864e5, 'd'] : ms >= 36e5 ? [36e5, 'h'] : ms >= 6e4 ? [6e4, 'min'] : [1e3, 's'];
+    const of = { '1m': 'minutes', '1h': 'hours', '1d': 'days' }[tier] ?? 'readings';
+    return `${number.format(Math.round(10 * ms / size) / 10)} ${unit} a point, from ${of}`;
+  }
+
   class Chart {
     constructor(figure) {
       this.figure = figure;
       this.plot = figure.querySelector('.plot');
       this.note = figure.querySelector('p.chart-note');
       this.read = figure.querySelector('.chart-read');
+      this.tier = figure.querySelector('.chart-tier');
       // A chart of a period that is over stands still.
       this.period = figure.dataset.from ? [figure.dataset.from, figure.dataset.to].map((t) => Date.parse(t) / 1000) : null;
       this.span = this.period ? 1000 * (this.period[1] - this.period[0]) : Number(figure.dataset.span);
@@ -90,6 +100,7 @@
         return;
       }
       this.bucket = answer.bucket_ms / 1000;
+      this.tier.textContent = grain(answer);
       const shift = this.bucket / 2;
       const to = Date.parse(answer.to) / 1000;
       this.data = [answer.time_ms.map((t) => Math.min(t / 1000 + shift, to)), answer.max, answer.min, answer.mean];

@@ -22,12 +22,24 @@ var Ranges = [...]Range{
 	{"7d", "7 days", 7 * 24 * time.Hour},
 }
 
+// ChartRanges are those of the charts of a device, which go on as far as
+// roll-ups are kept.
+var ChartRanges = append(Ranges[:len(Ranges):len(Ranges)],
+	Range{"30d", "30 days", 30 * 24 * time.Hour},
+	Range{"1y", "year", 366 * 24 * time.Hour},
+)
+
 // RangeNamed returns the range of that name, or the default for an empty name.
-func RangeNamed(name string) (Range, bool) {
+func RangeNamed(name string) (Range, bool) { return rangeNamed(Ranges[:], name) }
+
+// ChartRangeNamed is RangeNamed for charts.
+func ChartRangeNamed(name string) (Range, bool) { return rangeNamed(ChartRanges, name) }
+
+func rangeNamed(ranges []Range, name string) (Range, bool) {
 	if name == "" {
 		return Ranges[1], true
 	}
-	for _, r := range Ranges {
+	for _, r := range ranges {
 		if r.Name == name {
 			return r, true
 		}

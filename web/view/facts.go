@@ -284,6 +284,9 @@ type Series struct {
 	// BucketMS is the width of a bucket in milliseconds; 0 when every reading
 	// is told by itself.
 	BucketMS int64 `json:"bucket_ms"`
+	// Tier is what the buckets are made of: "1m", "1h" or "1d" for a roll-up, "raw"
+	// for the readings.
+	Tier string `json:"tier"`
 	// Source is "history" or, while that cannot be reached, "memory": the last
 	// quarter of an hour as the dashboard remembers it.
 	Source string `json:"source"`
