@@ -288,8 +288,7 @@ func (s *Server) notSaved(w http.ResponseWriter, r *http.Request, draft view.Rul
 		}
 	case http.StatusBadRequest:
 		f.Judged = true
-		var problems RuleProblems
-		if errors.As(err, &problems) {
+		if problems, ok := errors.AsType[RuleProblems](err); ok {
 			f.Check.Problems = problems
 		}
 	default:

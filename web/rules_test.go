@@ -213,8 +213,14 @@ func TestOtherSitesChangeNoRules(t *testing.T) {
 	}
 	form := url.Values{"do": {"save"}, "as": {"form"}, "revision": {"9"}, "name": {"humid"}, "state": {"muted"}, "version": {"9"}}.Encode()
 	for _, c := range []struct{ method, path string }{
-		{"POST", "/rules/new"}, {"POST", "/rules/humid"}, {"POST", "/rules/humid/state"}, {"POST", "/rules/humid/delete"}, {"POST", "/rules/humid/restore"},
-		{"PUT", "/api/v1/rules/humid?" + form}, {"DELETE", "/api/v1/rules/humid?" + form}, {"POST", "/api/v1/rules/humid/state?" + form},
+		{"POST", "/rules/new"},
+		{"POST", "/rules/humid"},
+		{"POST", "/rules/humid/state"},
+		{"POST", "/rules/humid/delete"},
+		{"POST", "/rules/humid/restore"},
+		{"PUT", "/api/v1/rules/humid?" + form},
+		{"DELETE", "/api/v1/rules/humid?" + form},
+		{"POST", "/api/v1/rules/humid/state?" + form},
 	} {
 		for _, h := range [][2]string{{"Origin", "https://evil.example"}, {"Origin", "null"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}} {
 			for _, content := range []string{"application/x-www-form-urlencoded", "text/plain"} {

@@ -150,8 +150,10 @@ func TestPagesKeepToThemselves(t *testing.T) {
 	for _, state := range []fixture.State{fixture.Warehouse, fixture.Empty, fixture.Away, fixture.Hostile} {
 		s := server(t, state)
 		device := "/devices/warehouse/door-04"
-		for _, path := range []string{"/", device, "/alerts", "/pipeline", "/ledger", "/ledger?group=minute", "/deadletters", "/deadletters/confirm?do=purge", "/deadletters/confirm?do=redrive&sequence=41",
-			"/rules", "/rules/new", "/rules/humid", "/rules/humid?as=yaml", "/rules/too-warm", "/rules/humid/versions", "/rules/humid/delete", "/nowhere"} {
+		for _, path := range []string{
+			"/", device, "/alerts", "/pipeline", "/ledger", "/ledger?group=minute", "/deadletters", "/deadletters/confirm?do=purge", "/deadletters/confirm?do=redrive&sequence=41",
+			"/rules", "/rules/new", "/rules/humid", "/rules/humid?as=yaml", "/rules/too-warm", "/rules/humid/versions", "/rules/humid/delete", "/nowhere",
+		} {
 			res, body := get(t, s, http.MethodGet, path)
 			tags := text.ReplaceAllString(body, "><")
 			for _, found := range []string{inline.FindString(values.ReplaceAllString(tags, `=""`)), foreign.FindString(runbook.ReplaceAllString(tags, "<a"))} {

@@ -140,7 +140,7 @@ func (e environment) json(v any) error {
 // safe returns what a device wrote as one line that does nothing to a terminal.
 func safe(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || r == '\r' {
+		if unicode.IsSpace(r) { // also those that keep a number and its unit on one line
 			return ' '
 		}
 		if !unicode.IsPrint(r) {

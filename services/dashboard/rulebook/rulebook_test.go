@@ -237,8 +237,12 @@ func TestNames(t *testing.T) {
 		taken     bool
 		problem   bool
 	}{
-		{"", "a", false, false}, {"", "a", true, true}, {"", "new", false, true},
-		{"a", "a", true, false}, {"a", "a", false, false}, {"a", "b", false, true},
+		{"", "a", false, false},
+		{"", "a", true, true},
+		{"", "new", false, true},
+		{"a", "a", true, false},
+		{"a", "a", false, false},
+		{"a", "b", false, true},
 	} {
 		if p, ok := rulebook.NameProblem(tc.was, tc.name, tc.taken); ok != tc.problem {
 			t.Errorf("%+v: %+v", tc, p)
