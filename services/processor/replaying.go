@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"headwater/services/internal/config"
+	"headwater/services/internal/influx"
 	"headwater/services/rule"
 	"headwater/streams"
 )
@@ -37,7 +39,9 @@ var errReplaySlow = fmt.Errorf("it was ended after %v: try a shorter period, or 
 // replay is one rule that is tried over stored readings. It reads TELEMETRY by
 // consumers of its own and writes nothing, nowhere.
 type replay struct {
-	js      jetstream.JetStream
+	js jetstream.JetStream
+	// past, if not nil, holds the readings that have left the stream.
+	past    *influx.Client
 	lanes   int
 	limits  Limits
 	config  *config.Config
@@ -59,6 +63,7 @@ func (r *replay) run(ctx context.Context) (*streams.ReplayResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	remembered, why := r.remember(ctx, trials)
 	since, err := r.read(ctx, trials)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
@@ -73,8 +78,15 @@ func (r *replay) run(ctx context.Context) (*streams.ReplayResult, error) {
 			all = append(all, t)
 		}
 	}
+	learned := warmed(since, remembered, r.request.From)
+	if why != nil && r.request.From.Add(-r.request.Warm).Before(since) {
+		learned += "; InfluxDB was of no help: " + why.Error()
+	}
+	if !remembered.IsZero() {
+		since = remembered
+	}
 	result := summarise(all, r.request.From, r.request.To, since)
-	result.Rule, result.Warmed = r.rule.Name, warmed(since, r.request.From)
+	result.Rule, result.Warmed = r.rule.Name, learned
 	result.Seconds = time.Since(began).Seconds()
 	return result, nil
 }
@@ -97,16 +109,51 @@ func (r *replay) trials() ([]*trial, error) {
 	return trials, nil
 }
 
-// warmed says what the detectors had learned from when the period began.
-func warmed(since, from time.Time) string {
+// warmed says what the detectors had learned from when the period began: readings
+// of the stream since a time, and of InfluxDB since a time before it.
+func warmed(since, remembered, from time.Time) string {
+	text := func(t time.Time) string { return t.UTC().Truncate(time.Second).Format(time.RFC3339) }
+	before := func(t time.Time) string { return fmt.Sprintf("%v before the period", from.Sub(t).Round(time.Second)) }
 	switch {
-	case since.IsZero():
+	case !remembered.IsZero() && remembered.Before(from):
+		return fmt.Sprintf("the readings since %s, %s, in InfluxDB", text(remembered), before(remembered))
+	case since.IsZero() && remembered.IsZero():
 		return "nothing: no readings are stored of that time"
+	case !remembered.IsZero():
+		return "nothing: the oldest readings in InfluxDB are of " + text(remembered) + ", when the period had begun"
 	case !since.Before(from):
-		return "nothing: the oldest stored readings are of " + since.Format(time.RFC3339) + ", when the period had begun"
+		return "nothing: the oldest stored readings are of " + text(since) + ", when the period had begun"
 	}
-	return fmt.Sprintf("the readings stored since %s, %v before the period", since.Format(time.RFC3339), from.Sub(since).Round(time.Second))
+	return fmt.Sprintf("the readings stored since %s, %s", text(since), before(since))
 }
+
+// remember has the trials learn from what InfluxDB holds of the time that the
+// stream does not reach back to. It returns the time of the first reading, zero
+// when there was none. Without InfluxDB less is learned; the error says why.
+func (r *replay) remember(ctx context.Context, trials []*trial) (since time.Time, err error) {
+	from, to := r.request.From.Add(-r.request.Warm), r.request.To
+	look, cancel := context.WithTimeout(ctx, replayLookWithin)
+	defer cancel()
+	stream, err := r.js.Stream(look, streams.StreamTelemetry)
+	if err != nil {
+		return since, fmt.Errorf("look up stream %s: %w", streams.StreamTelemetry, err)
+	}
+	if state := stream.CachedInfo().State; state.Msgs > 0 && state.FirstTime.Before(to) {
+		to = state.FirstTime
+	}
+	if !from.Before(to) {
+		return since, nil
+	}
+	if r.past == nil {
+		return since, errNoPast
+	}
+	a := newArchive(r.past, r.rule, trials, &r.readings)
+	err = a.feed(ctx, from, to)
+	return a.earliest, err
+}
+
+// errNoPast says why nothing was asked of InfluxDB.
+var errNoPast = errors.New("the processor was not told where it is")
 
 // read has the trials take what the stream holds of their lanes. It returns when
 // the first message was stored.

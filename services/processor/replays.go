@@ -15,6 +15,7 @@ import (
 
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
+	"headwater/services/internal/influx"
 	"headwater/streams"
 )
 
@@ -41,6 +42,7 @@ var (
 // replays tries rules when it is asked to, one at a time, beside the lanes.
 type replays struct {
 	js     jetstream.JetStream
+	past   *influx.Client
 	log    *slog.Logger
 	lanes  int
 	limits Limits
@@ -72,7 +74,7 @@ type replayJob struct {
 
 func newReplays(s *Service, lanes int) *replays {
 	return &replays{
-		js: s.js, log: s.log, lanes: lanes, limits: s.limits, ended: s.replays,
+		js: s.js, past: s.past, log: s.log, lanes: lanes, limits: s.limits, ended: s.replays,
 		asked: make(chan *nats.Msg, replayPending), done: make(chan *replayJob, 1),
 	}
 }
@@ -164,7 +166,7 @@ func (r *replays) prepare(ctx context.Context, request streams.ReplayRequest) (*
 		return nil, err
 	}
 	job := &replayJob{id: request.ID, began: time.Now(), wanted: time.Now()}
-	job.replay = &replay{js: r.js, lanes: r.lanes, limits: r.limits, config: inForce, rule: tried, request: request}
+	job.replay = &replay{js: r.js, past: r.past, lanes: r.lanes, limits: r.limits, config: inForce, rule: tried, request: request}
 	job.work = job.replay.run
 	job.subs, err = r.js.Conn().ChanSubscribe(streams.ReplaySubject(request.ID), r.asked)
 	if err != nil {

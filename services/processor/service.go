@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"headwater/services/internal/deadletter"
+	"headwater/services/internal/influx"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/process"
 	"headwater/streams"
@@ -37,7 +38,10 @@ func (c Config) Validate() error {
 // Deps are what the processor works with.
 type Deps struct {
 	// JS is JetStream in the account of the services.
-	JS      jetstream.JetStream
+	JS jetstream.JetStream
+	// Past reads what has left the stream, for replays; nil when it is not known
+	// where that is.
+	Past    *influx.Client
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -46,6 +50,7 @@ type Deps struct {
 type Service struct {
 	limits      Limits
 	js          jetstream.JetStream
+	past        *influx.Client
 	log         *slog.Logger
 	metrics     *Metrics
 	laneMetrics *lane.Metrics
@@ -68,7 +73,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	limits := DefaultLimits()
 	limits.Series = cfg.MaxSeries
 	s := &Service{
-		limits: limits, js: deps.JS, log: deps.Log,
+		limits: limits, js: deps.JS, past: deps.Past, log: deps.Log,
 		metrics:     NewMetrics(deps.Metrics),
 		laneMetrics: lane.NewMetrics(deps.Metrics, streams.ServiceProcessor),
 		deadLetters: deadletter.New(deps.JS, deps.Log, deps.Metrics),

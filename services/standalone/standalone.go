@@ -18,6 +18,7 @@ import (
 	"headwater/services/configfile"
 	"headwater/services/dashboard"
 	"headwater/services/gateway"
+	"headwater/services/internal/influx"
 	"headwater/services/internal/process"
 	"headwater/services/notifier"
 	"headwater/services/processor"
@@ -242,7 +243,12 @@ func (s *standalone) parts() ([]process.Part, error) {
 		return notifier.New(cfg.Notifier, notifier.Deps{JS: js, Log: log, Metrics: metrics})
 	})
 	b.add("processor", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
-		return processor.New(cfg.Processor, processor.Deps{JS: js, Log: log, Metrics: metrics})
+		past, err := influx.New(cfg.Writer.Influx)
+		if err != nil {
+			return nil, err
+		}
+		s.onClose(func() error { past.Close(); return nil })
+		return processor.New(cfg.Processor, processor.Deps{JS: js, Past: past, Log: log, Metrics: metrics})
 	})
 	b.add("gateway", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {
 		intake, err = gateway.New(cfg.Gateway, gateway.Deps{JS: js, Refuse: s.guard.refuses, Log: log, Metrics: metrics})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 
+	"headwater/services/internal/influx"
 	"headwater/services/internal/process"
 	"headwater/services/processor"
 )
@@ -13,6 +14,7 @@ type config struct {
 	process.AdminConfig `embed:""`
 	process.NATSConfig  `embed:""`
 	Processor           processor.Config `embed:""`
+	Influx              influx.Config    `embed:"" prefix:"influx-"`
 }
 
 func main() {
@@ -29,7 +31,12 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	service, err := processor.New(cfg.Processor, processor.Deps{JS: js, Log: p.Log, Metrics: p.Metrics})
+	past, err := influx.New(cfg.Influx)
+	if err != nil {
+		return err
+	}
+	defer past.Close()
+	service, err := processor.New(cfg.Processor, processor.Deps{JS: js, Past: past, Log: p.Log, Metrics: p.Metrics})
 	if err != nil {
 		return err
 	}
