@@ -1425,7 +1425,7 @@ func tryForm(f TryFacts) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 114, "</select><p class=\"hint\" id=\"period-hint\">As far as readings are in the stream, which keeps a day. What is there from before lets the detectors learn.</p></div></fieldset><div class=\"actions rule-actions\">")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 114, "</select><p class=\"hint\" id=\"period-hint\">The stream keeps a day; what is older is read from InfluxDB, and so is the week before, from which the detectors learn.</p></div></fieldset><div class=\"actions rule-actions\">")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
