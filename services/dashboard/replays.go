@@ -38,14 +38,14 @@ type replays struct {
 // Begin implements web.Replays.
 func (r *replays) Begin(ctx context.Context, q view.ReplayQuery) (view.Replay, error) {
 	request := streams.ReplayRequest{ID: rand.Text(), Rule: q.Rule, From: q.From.UTC(), To: q.To.UTC(), Warm: q.Warm}
-	if err := request.Check(); err != nil {
-		return view.Replay{ReplayStatus: streams.ReplayStatus{State: streams.ReplayFailed, Error: err.Error()}}, nil
+	status := streams.ReplayStatus{State: streams.ReplayFailed, Error: wrong(request)}
+	if status.Error != "" {
+		return view.Replay{ReplayStatus: status}, nil
 	}
 	body, err := request.Encode()
 	if err != nil {
 		return view.Replay{}, err
 	}
-	var status streams.ReplayStatus
 	for range replayTries {
 		status, err = r.ask(ctx, streams.ReplayStart, body)
 		if errors.Is(err, nats.ErrNoResponders) {
@@ -56,6 +56,14 @@ func (r *replays) Begin(ctx context.Context, q view.ReplayQuery) (view.Replay, e
 		}
 	}
 	return view.Replay{ReplayStatus: status}, err
+}
+
+// wrong says what is wrong with a request; empty when nothing is.
+func wrong(r streams.ReplayRequest) string {
+	if err := r.Check(); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // Replay implements web.Replays.

@@ -192,7 +192,7 @@ func (j *replayJob) run(ctx context.Context) streams.ReplayStatus {
 	result, err := j.work(ctx)
 	status := j.replay.status(j)
 	if err != nil {
-		if ctx.Err() != nil && context.Cause(ctx) == ctx.Err() {
+		if errors.Is(context.Cause(ctx), context.Canceled) {
 			err = errReplayStopped
 		}
 		status.State, status.Error = streams.ReplayFailed, err.Error()

@@ -21,6 +21,7 @@ import (
 	"headwater/services/internal/lane"
 	"headwater/services/processor"
 	"headwater/streams"
+	"headwater/streams/natsd"
 	"headwater/streams/streamtest"
 )
 
@@ -97,8 +98,13 @@ func (f *fixture) publish(t *testing.T, at int64, value float64) {
 // start runs a processor until the returned function is called.
 func (f *fixture) start(t *testing.T) (svc *processor.Service, stop func()) {
 	t.Helper()
-	svc, err := processor.New(processor.DefaultConfig(), processor.Deps{
-		JS: f.server.JS(t), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+	// It may do what its user may, and no more.
+	js, err := jetstream.New(f.server.Conn(t, natsd.UserOf(streams.ServiceProcessor)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	svc, err = processor.New(processor.DefaultConfig(), processor.Deps{
+		JS: js, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		t.Fatal(err)
