@@ -49,9 +49,9 @@ type replays struct {
 	ended  *prometheus.CounterVec
 
 	asked chan *nats.Msg
-	// current is nil when there is none; done gets it when it has ended.
+	// current is nil when there is none; done gets how it ended.
 	current *replayJob
-	done    chan *replayJob
+	done    chan streams.ReplayStatus
 	// jobs are the current one and those that ended last, oldest first.
 	jobs []*replayJob
 }
@@ -75,7 +75,7 @@ type replayJob struct {
 func newReplays(s *Service, lanes int) *replays {
 	return &replays{
 		js: s.js, past: s.past, log: s.log, lanes: lanes, limits: s.limits, ended: s.replays,
-		asked: make(chan *nats.Msg, replayPending), done: make(chan *replayJob, 1),
+		asked: make(chan *nats.Msg, replayPending), done: make(chan streams.ReplayStatus, 1),
 	}
 }
 
@@ -100,8 +100,8 @@ func (r *replays) run(ctx context.Context) error {
 			r.begin(ctx, m)
 		case m := <-r.asked:
 			r.tell(m)
-		case job := <-r.done:
-			r.finish(job)
+		case status := <-r.done:
+			r.finish(status)
 		case now := <-look.C:
 			r.look(now)
 		case <-ctx.Done():
@@ -181,10 +181,7 @@ func (r *replays) launch(ctx context.Context, job *replayJob) {
 	r.current = job
 	r.jobs = append(r.jobs, job)
 	r.log.Info("replay began", "rule", job.replay.rule.Name, "from", job.replay.request.From, "to", job.replay.request.To)
-	go func() {
-		job.last = job.run(ctx)
-		r.done <- job
-	}()
+	go func() { r.done <- job.run(ctx) }()
 }
 
 // run returns how the replay ended.
@@ -218,9 +215,10 @@ func (r *replay) status(j *replayJob) streams.ReplayStatus {
 }
 
 // finish keeps what came of the current replay, and forgets the oldest.
-func (r *replays) finish(job *replayJob) {
+func (r *replays) finish(status streams.ReplayStatus) {
+	job := r.current
 	job.cancel(nil)
-	r.current, job.ended = nil, time.Now()
+	r.current, job.last, job.ended = nil, status, time.Now()
 	r.ended.WithLabelValues(string(job.last.State)).Inc()
 	r.log.Info("replay ended", "rule", job.replay.rule.Name, "state", job.last.State, "readings", job.last.Readings,
 		"took", job.ended.Sub(job.began).Round(time.Millisecond), "err", job.last.Error)
