@@ -40,5 +40,5 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	return p.Run(ctx, admin, process.Part{Name: "bridge", Run: service.Run, Ready: service.Ready})
+	return p.Run(ctx, admin, p.Seek(deps.JS, deps.Devices), process.Part{Name: "bridge", Run: service.Run, Ready: service.Ready})
 }

@@ -38,7 +38,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	return p.Run(ctx, admin,
+	return p.Run(ctx, admin, p.Seek(deps.JS, deps.DevicesJS),
 		process.Part{Name: "dashboard", Run: service.Run, Ready: service.Ready},
 		process.Part{Name: "http", Run: func(ctx context.Context) error {
 			return process.Serve(ctx, l, service.Handler(), p.Log, grace)

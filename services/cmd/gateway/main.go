@@ -43,7 +43,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle(gateway.Path, intake.Handler())
-	return p.Run(ctx, admin,
+	return p.Run(ctx, admin, p.Seek(js),
 		process.Part{Name: "gateway", Run: intake.Run, Ready: intake.Ready},
 		process.Part{Name: "http", Run: func(ctx context.Context) error {
 			return process.Serve(ctx, l, mux, p.Log, grace)

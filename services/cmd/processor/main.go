@@ -40,5 +40,5 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	return p.Run(ctx, admin, process.Part{Name: "processor", Run: service.Run, Ready: service.Ready})
+	return p.Run(ctx, admin, p.Seek(js), process.Part{Name: "processor", Run: service.Run, Ready: service.Ready})
 }

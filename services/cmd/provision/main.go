@@ -44,7 +44,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 		return err
 	}
 	janitor := streams.Janitor{JS: js, Log: p.Log}
-	return p.Run(ctx, admin,
+	return p.Run(ctx, admin, p.Seek(js),
 		process.Part{Name: "configfile", Run: files.Run, Ready: files.Ready},
 		process.Part{Name: "janitor", Run: janitor.Run})
 }

@@ -34,7 +34,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	return p.Run(ctx, admin, process.Part{
+	return p.Run(ctx, admin, p.Seek(js), process.Part{
 		Name: "writer",
 		Run: func(ctx context.Context) error {
 			if _, err := p.WaitForStreams(ctx, js); err != nil {

@@ -180,6 +180,29 @@ func (p *project) missing(ctx context.Context, want map[string]int) (string, err
 	return "", nil
 }
 
+// logs writes the log of each container to a file of the folder.
+func (p *project) logs(ctx context.Context, folder string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	names, err := p.output(ctx, "docker", "ps", "--all", "--format", "{{.Names}}", "--filter", "label=com.docker.compose.project="+p.name)
+	if err != nil {
+		return err
+	}
+	for name := range strings.FieldsSeq(names) {
+		file, err := os.Create(filepath.Join(folder, name+".log"))
+		if err != nil {
+			return err
+		}
+		cmd := exec.CommandContext(ctx, "docker", "logs", "--timestamps", name)
+		cmd.Stdout, cmd.Stderr = file, file
+		if err := errors.Join(cmd.Run(), file.Close()); err != nil {
+			return fmt.Errorf("log of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // leftovers names what a project has left on the engine.
 func (p *project) leftovers(ctx context.Context) ([]string, error) {
 	var left []string

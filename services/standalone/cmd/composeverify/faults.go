@@ -160,6 +160,9 @@ func (m *move) await(ctx context.Context, within time.Duration) error {
 }
 
 func (m *move) String() string {
+	if m.lost == "" {
+		return fmt.Sprintf("devices go on after %.1f s", m.stayed.Seconds())
+	}
 	return fmt.Sprintf("its %d devices go on with another server after %.1f s at the most, the others after %.1f s",
 		m.devices, m.moved.Seconds(), m.stayed.Seconds())
 }
@@ -182,6 +185,12 @@ func (s *scenario) partition(ctx context.Context) error {
 	return nil
 }
 
+// arrival is how long a reading took to the dashboard.
+type arrival struct {
+	took time.Duration
+	err  error
+}
+
 // spoil does one kind of fault and waits until all is well after it.
 func (s *scenario) spoil(ctx context.Context, kind string) error {
 	victim, err := s.leader(ctx)
@@ -193,7 +202,12 @@ func (s *scenario) spoil(ctx context.Context, kind string) error {
 		return err
 	}
 	defer func() { _ = w.down(context.WithoutCancel(ctx)) }()
-	moved := s.watch(victim.mqtt)
+	lost := victim.mqtt
+	if kind == flapping {
+		// Nobody has to leave it.
+		lost = ""
+	}
+	moved := s.watch(lost)
 	if err := w.up(ctx); err != nil {
 		return err
 	}
@@ -207,24 +221,28 @@ func (s *scenario) spoil(ctx context.Context, kind string) error {
 	defer cancel()
 	going := make(chan error, 1)
 	go func() { going <- moved.await(spoilt, s.Cut) }()
-	if err := w.stand(spoilt, kind == flapping); err != nil {
+	arrived := make(chan arrival, 1)
+	go func() {
+		took, err := s.reading(ctx, s.Cut+flow)
+		arrived <- arrival{took, err}
+	}()
+	err = errors.Join(w.stand(spoilt, kind == flapping), w.down(ctx))
+	stuck, reading := <-going, <-arrived
+	if err := errors.Join(err, reading.err); err != nil {
 		return err
 	}
-	stuck := <-going
-	issued, acked := s.book.Totals()
-	if kind != flapping && stuck != nil {
+	if stuck != nil && kind == apart {
+		// The two others are enough to elect and to store.
 		return stuck
 	}
-	if stuck == nil {
-		s.say("%s, the leader of the devices' stream, was %s for %s; %s", victim.service, kind, s.Cut, moved)
-	} else {
-		s.say("%s, the leader of the devices' stream, was %s for %s; %v", victim.service, kind, s.Cut, stuck)
+	issued, acked := s.book.Totals()
+	what := moved.String()
+	if stuck != nil {
+		what = stuck.Error()
 	}
-	s.say("%d of %d acknowledged at its end", acked, issued)
-	ended := time.Now()
-	if err := w.down(ctx); err != nil {
-		return err
-	}
+	s.say("%s, the leader of the devices' stream, was %s for %s; %s; a reading from its begin is on the dashboard after %.1f s; %d of %d acknowledged",
+		victim.service, kind, s.Cut, what, reading.took.Seconds(), acked, issued)
+	ended := began.Add(s.Cut)
 	if err := s.healthy(ctx, s.everything()); err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ type cli struct {
 	Steps  []string      `help:"What to do under load, separated by commas: metrics (Prometheus, where it can be had), scale, kill, replace (as an upgrade does), partition (of a cluster)." enum:"metrics,scale,kill,replace,partition" default:"metrics,scale,kill,replace"`
 	Rate   int           `help:"Readings a second." default:"200"`
 	Cut    time.Duration `help:"How long each fault of a link lasts." default:"60s"`
+	Logs   string        `help:"Folder that takes the logs of all containers before they go." type:"path" placeholder:"DIR"`
 	Keep   bool          `help:"Leave the containers running at the end."`
 	Within time.Duration `help:"How long containers may take to get healthy." default:"3m"`
 }
@@ -129,6 +130,9 @@ func (c *cli) one(ctx context.Context, e *engine, folder, setup string) (err err
 	s := newScenario(c, p, setup)
 	s.say("%s", setup)
 	defer func() {
+		if c.Logs != "" {
+			err = errors.Join(err, p.logs(context.WithoutCancel(ctx), filepath.Join(c.Logs, setup)))
+		}
 		if !c.Keep {
 			err = errors.Join(err, s.down(context.WithoutCancel(ctx)))
 		}

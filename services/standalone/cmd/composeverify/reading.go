@@ -20,8 +20,8 @@ var followed = oracle.Series{Device: "verify", Metric: "n"}
 
 // reading sends one reading by MQTT, waits until it comes from InfluxDB through
 // the dashboard, and returns how long that took.
-func (s *scenario) reading(ctx context.Context) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, flow)
+func (s *scenario) reading(ctx context.Context, within time.Duration) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	s.sent++
 	value, begin := float64(s.sent), time.Now()
@@ -37,7 +37,7 @@ func (s *scenario) reading(ctx context.Context) (time.Duration, error) {
 			return time.Since(begin), nil
 		}
 		if pause(ctx, 100*time.Millisecond); ctx.Err() != nil {
-			return 0, errors.Join(fmt.Errorf("reading %d is not in InfluxDB within %s; acknowledged: %t", s.sent, flow, !d.Newest().Before(begin)), err)
+			return 0, errors.Join(fmt.Errorf("reading %d is not in InfluxDB within %s; acknowledged: %t", s.sent, within, !d.Newest().Before(begin)), err)
 		}
 	}
 }

@@ -258,7 +258,7 @@ func (s *scenario) goOn(ctx context.Context, when string) error {
 	if err := m.await(ctx, progress); err != nil {
 		return fmt.Errorf("%s: %w", when, err)
 	}
-	took, err := s.reading(ctx)
+	took, err := s.reading(ctx, flow)
 	if err != nil {
 		return fmt.Errorf("%s: %w", when, err)
 	}
