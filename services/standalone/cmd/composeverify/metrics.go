@@ -46,7 +46,7 @@ func (s *scenario) metrics(ctx context.Context) error {
 				break
 			}
 			if pause(ctx, time.Second); ctx.Err() != nil {
-				return errors.Join(fmt.Errorf("Prometheus has no answer to %s: %w", query, ctx.Err()), err)
+				return errors.Join(fmt.Errorf("query %q of Prometheus has no answer: %w", query, ctx.Err()), err)
 			}
 		}
 	}

@@ -123,8 +123,8 @@ func standInPrometheus(ctx context.Context, e *engine, _, _ string) error {
 		w.folder("prometheus")
 		w.file("bin/prometheus", program, 0o755)
 		for word := range strings.FieldsSeq(linked) {
-			if strings.HasPrefix(word, "/") {
-				w.file(strings.TrimPrefix(word, "/"), word, 0o755)
+			if path, absolute := strings.CutPrefix(word, "/"); absolute {
+				w.file(path, word, 0o755)
 			}
 		}
 		return w.err

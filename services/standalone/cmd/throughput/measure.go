@@ -160,7 +160,7 @@ func metric(ctx context.Context, admin, name string) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := (&http.Client{Timeout: 2 * time.Second}).Do(request)
 	if err != nil {
 		return 0, err
 	}
