@@ -148,7 +148,7 @@ var errNoLease = errors.New("waiting for the lease of the account")
 func (s *Service) carry(ctx context.Context, lanes int) error {
 	defer s.status.set(errNoLease)
 	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return newReader(s, lanes).run(ctx) })
+	work.Go(func() error { return newReader(s, s.deps.Devices.Conn(), lanes).run(ctx) })
 	work.Go(func() error { return newLossy(s, lanes).run(ctx) })
 	if s.deps.System != nil {
 		work.Go(func() error { return s.countClosed(ctx, s.deps.System) })

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/streams"
@@ -56,17 +57,25 @@ func cause(err error) string {
 // at the first message that is not acknowledged. The lanes know what of that is
 // stored already.
 type reader struct {
-	svc   *Service
-	lanes *lanes
-	step  *step
+	svc *Service
+	// devices is the connection that it reads by.
+	devices connection
+	lanes   *lanes
+	step    *step
 	// round is how long a round takes, as a moving average.
 	round time.Duration
 	// progress says that the session has stored something.
 	progress bool
 }
 
-func newReader(svc *Service, n int) *reader {
-	return &reader{svc: svc, lanes: newLanes(svc, n), step: newStep(svc.topics, svc.cfg.limits(), n)}
+// connection tells when it is lost, as a *nats.Conn does.
+type connection interface {
+	StatusChanged(...nats.Status) chan nats.Status
+	RemoveStatusListener(chan nats.Status)
+}
+
+func newReader(svc *Service, devices connection, n int) *reader {
+	return &reader{svc: svc, devices: devices, lanes: newLanes(svc, n), step: newStep(svc.topics, svc.cfg.limits(), n)}
 }
 
 // run reads until ctx ends and what was read is stored and acknowledged.
@@ -115,7 +124,7 @@ func (r *reader) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	broken := make(chan error, 3)
-	stopWatching := watchConnection(r.svc.deps.Devices.Conn(), broken)
+	stopWatching := watchConnection(r.devices, broken)
 	defer stopWatching()
 	source, err := r.open(ctx)
 	if err != nil {

@@ -106,7 +106,7 @@ func settle(ctx context.Context, consumer jetstream.Consumer) (*jetstream.Consum
 
 // watchConnection reports the loss of the connection: the iterator would go on
 // by itself after it, with what was on the wire missing.
-func watchConnection(nc *nats.Conn, broken chan<- error) (stop func()) {
+func watchConnection(nc connection, broken chan<- error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	changes := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	done := make(chan struct{})

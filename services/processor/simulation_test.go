@@ -92,25 +92,15 @@ type world struct {
 	// contest has every worker work on every lane without leases, so that all
 	// but one are always zombies; otherwise workers share the lanes by leases.
 	contest bool
-	odds    simulation.Odds
 	// janitor has the streams purged of what no snapshot needs; otherwise
 	// snapshots are damaged. Both at once may lose what nobody promises to keep.
 	janitor bool
 
-	workers []*worker
-	born    int
+	crew    *simulation.Crew
 	groups  []*group
 	now     int64
 	value   map[string]float64
 	revised int
-}
-
-// worker is one process.
-type worker struct {
-	client *simulation.Client
-	stop   context.CancelFunc
-	done   chan struct{}
-	err    error
 }
 
 func newWorld(ctx context.Context, seed uint64) (*world, error) {
@@ -122,38 +112,26 @@ func newWorld(ctx context.Context, seed uint64) (*world, error) {
 	if os.Getenv("HEADWATER_SIMULATION_LOG") != "" {
 		w.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	w.odds = simulation.Odds{
-		Lost: rng.IntN(20), Unanswered: rng.IntN(30), Late: rng.IntN(20), Refused: rng.IntN(30),
-		Stall: rng.IntN(20), Crash: rng.IntN(15), Break: rng.IntN(10), Reset: rng.IntN(10),
-	}
+	w.crew = w.cluster.NewCrew(seed, simulation.RandomOdds(rng), w.run)
 	w.admin = w.cluster.Connect(seed, "admin", nil)
-	_, err := streams.Ensure(ctx, w.admin, streams.Options{Lanes: simLanes})
-	return w, err
+	if _, err := streams.Ensure(ctx, w.admin, streams.Options{Lanes: simLanes}); err != nil {
+		return nil, err
+	}
+	w.cluster.RemoveConsumers(streams.StreamTelemetry, streams.StreamDerived, streams.StreamAlerting)
+	return w, nil
 }
 
-// start starts a process.
-func (w *world) start() error {
-	w.born++
-	name := fmt.Sprintf("worker-%d", w.born)
-	ctx, cancel := context.WithCancel(context.Background())
-	p := &worker{stop: cancel, done: make(chan struct{})}
-	p.client = w.cluster.Connect(w.seed, name, cancel)
-	p.client.SetOdds(w.odds)
+// run is one process.
+func (w *world) run(ctx context.Context, js *simulation.Client, name string) error {
 	log := w.log.With("worker", name)
-	run := func() error { return w.zombies(ctx, p.client, log) }
-	if !w.contest {
-		svc, err := New(DefaultConfig(), Deps{JS: p.client, Log: log, Metrics: prometheus.NewRegistry()})
-		if err != nil {
-			return err
-		}
-		run = func() error { return svc.Run(ctx) }
+	if w.contest {
+		return w.zombies(ctx, js, log)
 	}
-	go func() {
-		defer close(p.done)
-		p.err = run()
-	}()
-	w.workers = append(w.workers, p)
-	return nil
+	svc, err := New(DefaultConfig(), Deps{JS: js, Log: log, Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		return err
+	}
+	return svc.Run(ctx)
 }
 
 // zombies works on every lane, whoever else does.
@@ -175,31 +153,6 @@ func (w *world) zombies(ctx context.Context, js *simulation.Client, log *slog.Lo
 	}
 	wait.Wait()
 	return errors.Join(errs...)
-}
-
-// remove stops the i-th process, or has it die, and waits until nothing of it is
-// left.
-func (w *world) remove(i int, kill bool) error {
-	p := w.workers[i]
-	w.workers = slices.Delete(w.workers, i, i+1)
-	if kill {
-		p.client.Kill()
-	}
-	p.stop()
-	<-p.done
-	return p.err
-}
-
-// bury takes note of processes that died by themselves.
-func (w *world) bury() error {
-	for i := len(w.workers) - 1; i >= 0; i-- {
-		if w.workers[i].client.Dead() {
-			if err := w.remove(i, true); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func (w *world) configure(ctx context.Context) error {
@@ -261,30 +214,13 @@ func (w *world) publish(ctx context.Context, g *group) error {
 
 // trouble is what befalls more than one call.
 func (w *world) trouble(ctx context.Context) error {
-	if err := w.bury(); err != nil {
+	if err := w.crew.Trouble(w.rng, 4); err != nil {
 		return err
 	}
-	for len(w.workers) == 0 || len(w.workers) < 4 && w.rng.IntN(8) == 0 {
-		if err := w.start(); err != nil {
-			return err
-		}
-	}
-	i := w.rng.IntN(len(w.workers))
 	switch w.rng.IntN(20) {
 	case 0:
-		return w.remove(i, true)
-	case 1, 2:
-		return w.remove(i, false)
-	case 3:
 		return w.configure(ctx)
-	case 4:
-		w.workers[i].client.SetDeaf(streams.BucketLeases, true)
-		w.workers[i].client.SetDeaf(streams.BucketWorkers, true)
-	case 5:
-		w.heal(w.odds)
-	case 6:
-		w.cluster.DropBucket(streams.BucketLeases)
-	case 7, 8:
+	case 1, 2:
 		if w.janitor {
 			return streams.Janitor{JS: w.admin, Log: w.log}.Clean(ctx, time.Now().Add(10_000*time.Hour))
 		}
@@ -312,15 +248,6 @@ func (w *world) damage() {
 	})
 }
 
-// heal ends what befalls more than one call, and sets the odds of the rest.
-func (w *world) heal(odds simulation.Odds) {
-	for _, p := range w.workers {
-		p.client.SetDeaf(streams.BucketLeases, false)
-		p.client.SetDeaf(streams.BucketWorkers, false)
-		p.client.SetOdds(odds)
-	}
-}
-
 // simulate is one run: input, faults, then peace, in which all must drain.
 func simulate(ctx context.Context, seed uint64, spoil func(*world)) error {
 	w, err := newWorld(ctx, seed)
@@ -328,11 +255,7 @@ func simulate(ctx context.Context, seed uint64, spoil func(*world)) error {
 		return err
 	}
 	spoil(w)
-	defer func() {
-		for len(w.workers) > 0 {
-			_ = w.remove(0, true)
-		}
-	}()
+	defer func() { _ = w.crew.RemoveAll(true) }()
 	if err := w.configure(ctx); err != nil {
 		return err
 	}
@@ -355,10 +278,8 @@ func simulate(ctx context.Context, seed uint64, spoil func(*world)) error {
 	if err := w.drain(ctx); err != nil {
 		return err
 	}
-	for len(w.workers) > 0 {
-		if err := w.remove(0, false); err != nil {
-			return err
-		}
+	if err := w.crew.RemoveAll(false); err != nil {
+		return err
 	}
 	for n := range simLanes {
 		if err := w.verify(n); err != nil {
@@ -370,15 +291,8 @@ func simulate(ctx context.Context, seed uint64, spoil func(*world)) error {
 
 // drain ends all faults and waits until every input is committed.
 func (w *world) drain(ctx context.Context) error {
-	if err := w.bury(); err != nil {
+	if err := w.crew.Peace(); err != nil {
 		return err
-	}
-	w.odds = simulation.Odds{}
-	w.heal(w.odds)
-	if len(w.workers) == 0 {
-		if err := w.start(); err != nil {
-			return err
-		}
 	}
 	// The clock closes all windows, so that every lane has something to commit.
 	w.now += day

@@ -279,18 +279,15 @@ func (r *runner) commits(ctx context.Context, stream jetstream.Stream, first uin
 	if err != nil {
 		return nil, fmt.Errorf("read the commits: %w", err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(readAhead))
+	iterator, err := consumer.Messages(jetstream.PullMaxMessages(readAhead))
 	if err != nil {
 		return nil, fmt.Errorf("read the commits: %w", err)
 	}
-	defer messages.Stop()
+	defer iterator.Stop()
+	messages := ordered{MessagesContext: iterator}
 	var changes []change
 	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return nil, fmt.Errorf("read the commits: %w", err)
-		}
-		meta, err := msg.Metadata()
+		msg, meta, _, err := messages.take(jetstream.NextContext(ctx))
 		if err != nil {
 			return nil, fmt.Errorf("read the commits: %w", err)
 		}
@@ -325,7 +322,7 @@ func orderedFrom(sequence uint64, filters ...string) jetstream.OrderedConsumerCo
 
 // reader hands the input over, in order.
 type reader struct {
-	messages jetstream.MessagesContext
+	messages ordered
 	// same returns an error unless the stream is the one that the lane was opened
 	// on.
 	same   func() error
@@ -358,7 +355,7 @@ func (r *runner) open(ctx context.Context) (*reader, error) {
 		return nil, fmt.Errorf("open the input: %w", err)
 	}
 	in := &reader{
-		messages: messages, waiting: info.NumPending, same: r.sameInput,
+		messages: ordered{MessagesContext: messages}, waiting: info.NumPending, same: r.sameInput,
 		inputs: make(chan Input, readAhead), errs: make(chan error, 1),
 		quit: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -383,30 +380,53 @@ func (r *runner) sameInput() error {
 	return nil
 }
 
+// errOrder is returned when a message does not follow the one before: the state
+// would then be of another input than the one that the stream holds.
+var errOrder = errors.New("messages are missing or came again")
+
+// ordered is the messages of an ordered consumer. That none is missing and none
+// comes again is what nats.go promises, and what all rests on.
+type ordered struct {
+	jetstream.MessagesContext
+	// consumer is the one on the server, of which each replaces the one before when
+	// that was cut off; its deliveries count from one.
+	consumer string
+	next     uint64
+}
+
+// take returns the next message, and whether its consumer has replaced another.
+func (o *ordered) take(opts ...jetstream.NextOpt) (msg jetstream.Msg, meta *jetstream.MsgMetadata, replaced bool, err error) {
+	if msg, err = o.Next(opts...); err != nil {
+		return nil, nil, false, err
+	}
+	if meta, err = msg.Metadata(); err != nil {
+		return nil, nil, false, err
+	}
+	if o.consumer != meta.Consumer {
+		replaced = o.consumer != ""
+		o.consumer, o.next = meta.Consumer, 1
+	}
+	if meta.Sequence.Consumer != o.next {
+		return nil, nil, false, fmt.Errorf("%w: delivery %d came instead of %d", errOrder, meta.Sequence.Consumer, o.next)
+	}
+	o.next++
+	return msg, meta, replaced, nil
+}
+
 // read hands over the messages. An ordered consumer that was cut off is replaced
 // by nats.go with another, which goes on at the same sequence, whatever stream is
 // there now: before its first message is taken, the stream is looked at.
 func (in *reader) read() {
 	defer close(in.done)
-	consumer := ""
 	for {
-		msg, err := in.messages.Next()
+		msg, meta, replaced, err := in.messages.take()
+		if err == nil && replaced {
+			err = in.same()
+		}
 		if err != nil {
 			in.errs <- fmt.Errorf("read the input: %w", err)
 			return
 		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			in.errs <- fmt.Errorf("read the input: %w", err)
-			return
-		}
-		if consumer != "" && consumer != meta.Consumer {
-			if err := in.same(); err != nil {
-				in.errs <- fmt.Errorf("read the input: %w", err)
-				return
-			}
-		}
-		consumer = meta.Consumer
 		select {
 		case in.inputs <- Input{
 			Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp,

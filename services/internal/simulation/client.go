@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -125,17 +126,10 @@ func (c *Client) DeleteStream(ctx context.Context, name string) error {
 		if s == nil {
 			return struct{}{}, jetstream.ErrStreamNotFound
 		}
-		delete(c.cluster.streams, name)
-		s.wake()
+		c.cluster.remove(s)
 		return struct{}{}, nil
 	})
 	return err
-}
-
-// CreateOrUpdateConsumer does nothing: the durable consumers of the writers are
-// made with the streams, and nobody reads by them here.
-func (c *Client) CreateOrUpdateConsumer(context.Context, string, jetstream.ConsumerConfig) (jetstream.Consumer, error) {
-	return nil, nil //nolint:nilnil // whoever used the consumer would panic
 }
 
 // streamHandle is a stream as a client looked it up.
@@ -207,20 +201,69 @@ func (s *streamHandle) Purge(ctx context.Context, opts ...jetstream.StreamPurgeO
 	return err
 }
 
-// ListConsumers lists none: the durable consumers are not simulated.
-func (s *streamHandle) ListConsumers(context.Context) jetstream.ConsumerInfoLister {
-	return noConsumers{}
+func (s *streamHandle) Consumer(ctx context.Context, name string) (jetstream.Consumer, error) {
+	return s.client.Consumer(ctx, s.name, name)
 }
 
-type noConsumers struct{}
-
-func (noConsumers) Info() <-chan *jetstream.ConsumerInfo {
-	none := make(chan *jetstream.ConsumerInfo)
-	close(none)
-	return none
+func (s *streamHandle) DeleteConsumer(ctx context.Context, name string) error {
+	return s.client.DeleteConsumer(ctx, s.name, name)
 }
 
-func (noConsumers) Err() error { return nil }
+// ListConsumers lists the durable consumers.
+func (s *streamHandle) ListConsumers(ctx context.Context) jetstream.ConsumerInfoLister {
+	return s.list(ctx)
+}
+
+// ConsumerNames lists the durable consumers.
+func (s *streamHandle) ConsumerNames(ctx context.Context) jetstream.ConsumerNameLister {
+	return consumerNames{s.list(ctx)}
+}
+
+func (s *streamHandle) list(ctx context.Context) *consumerList {
+	c := s.client
+	all, err := call(ctx, c.process, kindStream, func() ([]*jetstream.ConsumerInfo, error) {
+		c.cluster.mu.Lock()
+		defer c.cluster.mu.Unlock()
+		stream, err := c.cluster.find(s.name)
+		if err != nil {
+			return nil, err
+		}
+		var all []*jetstream.ConsumerInfo
+		for _, name := range slices.Sorted(maps.Keys(stream.durables)) {
+			all = append(all, stream.durables[name].info(stream, time.Now()))
+		}
+		return all, nil
+	})
+	return &consumerList{all: all, err: err}
+}
+
+// consumerList is the answer to a question for the consumers of a stream.
+type consumerList struct {
+	all []*jetstream.ConsumerInfo
+	err error
+}
+
+func (l *consumerList) Info() <-chan *jetstream.ConsumerInfo {
+	infos := make(chan *jetstream.ConsumerInfo, len(l.all))
+	for _, info := range l.all {
+		infos <- info
+	}
+	close(infos)
+	return infos
+}
+
+func (l *consumerList) Err() error { return l.err }
+
+type consumerNames struct{ *consumerList }
+
+func (l consumerNames) Name() <-chan string {
+	names := make(chan string, len(l.all))
+	for _, info := range l.all {
+		names <- info.Name
+	}
+	close(names)
+	return names
+}
 
 // OrderedConsumer returns a reader of the stream. It is made on the server when
 // this is called, so that it counts what waits there.
@@ -277,6 +320,7 @@ type iterator struct {
 	// serial is the number of the consumer on the server: each reset makes a new
 	// one, whose deliveries count from one.
 	serial  int
+	last    *delivered
 	stopped context.Context
 	stop    context.CancelFunc
 }
@@ -288,13 +332,8 @@ func (it *iterator) Stop() { it.stop() }
 const resetTime = time.Second
 
 func (it *iterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error) {
-	ctx := context.Background()
-	for _, opt := range opts {
-		if v, ok := option(opt, "ctx"); ok {
-			// The field is private to nats.go: only its address gets at the value.
-			ctx = *(*context.Context)(v.Addr().UnsafePointer())
-		}
-	}
+	ctx, cancel := nextContext(opts)
+	defer cancel()
 	rng, odds := it.client.process.draw("deliver " + it.stream)
 	switch n := rng.IntN(1000); {
 	case n < odds.Break:
@@ -305,6 +344,14 @@ func (it *iterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error) {
 		}
 		it.serial++
 		it.delivered = 0
+	case n < odds.Break+odds.Reset+odds.Repeat && it.last != nil:
+		return it.last, it.wait(ctx, travel(rng))
+	case n < odds.Break+odds.Reset+odds.Repeat+odds.Skip:
+		// Of the last message nobody would see that it is missing.
+		if m, _ := it.peek(); m != nil && it.more(m.sequence+1) {
+			it.next = m.sequence + 1
+			it.delivered++
+		}
 	}
 	for {
 		m, changed := it.peek()
@@ -314,7 +361,8 @@ func (it *iterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error) {
 			}
 			it.next = m.sequence + 1
 			it.delivered++
-			return &delivered{message: m, stream: it.stream, consumer: "ordered_" + strconv.Itoa(it.serial), delivery: it.delivered}, nil
+			it.last = &delivered{message: m, stream: it.stream, consumer: "ordered_" + strconv.Itoa(it.serial), delivery: it.delivered, times: 1}
+			return it.last, nil
 		}
 		select {
 		case <-changed:
@@ -343,6 +391,15 @@ func (it *iterator) wait(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
+// more says whether there are messages from the sequence on.
+func (it *iterator) more(from uint64) bool {
+	c := it.client.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, err := c.find(it.stream)
+	return err == nil && s.next(from, it.filters) != nil
+}
+
 // peek returns the next message, or what tells that there may be one. A stream
 // that was deleted has none until it is made anew: then a consumer begins where
 // the one before was, as ordered consumers do.
@@ -365,9 +422,14 @@ func (it *iterator) peek() (*message, <-chan struct{}) {
 type delivered struct {
 	jetstream.Msg
 
+	client           *Client
 	message          *message
 	stream, consumer string
-	delivery         uint64
+	// delivery is its number among all of the consumer, times how often the message
+	// was handed over by it.
+	delivery, times uint64
+	// acks says that the consumer takes acknowledgements.
+	acks bool
 }
 
 func (d *delivered) Subject() string      { return d.message.subject }
@@ -375,7 +437,7 @@ func (d *delivered) Data() []byte         { return d.message.data }
 func (d *delivered) Headers() nats.Header { return d.message.header }
 func (d *delivered) Metadata() (*jetstream.MsgMetadata, error) {
 	return &jetstream.MsgMetadata{
-		Stream: d.stream, Consumer: d.consumer, Timestamp: d.message.stored, NumDelivered: 1,
+		Stream: d.stream, Consumer: d.consumer, Timestamp: d.message.stored, NumDelivered: d.times,
 		Sequence: jetstream.SequencePair{Stream: d.message.sequence, Consumer: d.delivery},
 	}, nil
 }

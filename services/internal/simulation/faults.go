@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -21,10 +22,13 @@ type Odds struct {
 	// Stall: the call takes seconds. Crash: the process dies at the call, before
 	// or after it is done.
 	Stall, Crash int
-	// Break: a reader's iterator fails. Reset: it begins again behind what it
-	// handed over, by itself, as ordered consumers do. Both are drawn for each
-	// message.
-	Break, Reset int
+	// What befalls readers is drawn for each message. Break: the iterator fails.
+	// Reset: the connection was lost with what was on the wire; an ordered consumer
+	// begins again behind what it handed over, by itself, while a durable one goes
+	// on with later messages. Repeat: a durable consumer hands out again what it
+	// takes for lost, an ordered one what it handed over last. Skip: an ordered one
+	// passes over a message.
+	Break, Reset, Repeat, Skip int
 }
 
 // fault is what befalls one call.
@@ -58,6 +62,34 @@ type process struct {
 	// deaf are the kinds of calls that get no answer.
 	deaf map[string]bool
 	made map[string]uint64
+	// listeners are told that the connection was lost.
+	listeners []chan nats.Status
+}
+
+func (p *process) listen() chan nats.Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	listener := make(chan nats.Status, 1)
+	p.listeners = append(p.listeners, listener)
+	return listener
+}
+
+func (p *process) unlisten(listener chan nats.Status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listeners = slices.DeleteFunc(p.listeners, func(l chan nats.Status) bool { return l == listener })
+	close(listener)
+}
+
+func (p *process) tell(status nats.Status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.listeners {
+		select {
+		case l <- status:
+		default:
+		}
+	}
 }
 
 // draw returns a source of randomness for the next call of the kind.
@@ -115,6 +147,9 @@ const (
 	kindStream  = "stream"
 	kindObject  = "object"
 	kindRead    = "read"
+	// Questions for durable consumers, and acknowledgements.
+	kindConsumer = "consumer"
+	kindAck      = "ack"
 	// The kind of a call to a bucket is this and the bucket's name.
 	kindBucket = "bucket "
 )

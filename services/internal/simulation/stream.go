@@ -51,6 +51,7 @@ type stream struct {
 	// messages are what is kept, in order; last is the highest sequence ever.
 	messages []*message
 	last     uint64
+	durables map[string]*durable
 	// changed is closed, and replaced, when a message is stored or the stream is
 	// deleted.
 	changed chan struct{}
@@ -89,7 +90,7 @@ func (c *Cluster) ensure(cfg jetstream.StreamConfig) {
 	s := c.streams[cfg.Name]
 	if s == nil {
 		c.made++
-		s = &stream{created: time.Now().Add(time.Duration(c.made)).UTC(), changed: make(chan struct{})}
+		s = &stream{created: time.Now().Add(time.Duration(c.made)).UTC(), changed: make(chan struct{}), durables: make(map[string]*durable)}
 		c.streams[cfg.Name] = s
 		close(c.remade)
 		c.remade = make(chan struct{})
@@ -101,10 +102,18 @@ func (c *Cluster) ensure(cfg jetstream.StreamConfig) {
 func (c *Cluster) Recreate(name string) {
 	c.mu.Lock()
 	s := c.streams[name]
-	delete(c.streams, name)
-	s.wake()
+	c.remove(s)
 	c.mu.Unlock()
 	c.ensure(s.cfg)
+}
+
+// remove deletes a stream with its consumers.
+func (c *Cluster) remove(s *stream) {
+	delete(c.streams, s.cfg.Name)
+	for _, d := range s.durables {
+		d.gone = true
+	}
+	s.wake()
 }
 
 // forSubject returns the stream that takes the subject, or nil.
@@ -165,6 +174,9 @@ func (c *Cluster) store(m *nats.Msg) (*jetstream.PubAck, error) {
 	}
 	s.last++
 	if c.ForgetEvery > 0 && s.last%c.ForgetEvery == 0 && !strings.HasPrefix(s.cfg.Name, bucketStream("")) {
+		return &jetstream.PubAck{Stream: s.cfg.Name, Sequence: s.last}, nil
+	}
+	if s.cfg.Retention == jetstream.InterestPolicy && len(s.durables) == 0 {
 		return &jetstream.PubAck{Stream: s.cfg.Name, Sequence: s.last}, nil
 	}
 	s.messages = append(s.messages, &message{
@@ -278,7 +290,7 @@ func (s *stream) info() *jetstream.StreamInfo {
 		first, last := s.messages[0], s.messages[len(s.messages)-1]
 		state.FirstSeq, state.FirstTime, state.LastTime = first.sequence, first.stored, last.stored
 	}
-	return &jetstream.StreamInfo{Config: s.cfg, Created: s.created, State: state}
+	return &jetstream.StreamInfo{Config: s.cfg, Created: s.created, State: state, TimeStamp: time.Now()}
 }
 
 // purge removes what lies before the sequence; 0 means everything.
