@@ -67,10 +67,13 @@ func (r *reader) open(ctx context.Context) (source, error) {
 		r.svc.deps.Log.Error("the durable consumer took an ack from before its last reset", "consumer", streams.ConsumerBridge,
 			"acked", info.AckFloor.Consumer, "delivered", info.Delivered.Consumer)
 	}
-	src := source{stream: stream, incarnation: stream.CachedInfo().Created, floor: info.AckFloor.Stream}
-	if _, err := devices.ResetConsumerToSequence(ctx, streams.StreamMQTT, streams.ConsumerBridge, src.floor+1); err != nil {
-		return source{}, fmt.Errorf("set consumer %s back to %d: %w", streams.ConsumerBridge, src.floor+1, err)
+	// To its ack floor, whatever that is then: a request with a number that comes
+	// late could pass over messages of a stream that was made anew meanwhile.
+	reset, err := devices.ResetConsumer(ctx, streams.StreamMQTT, streams.ConsumerBridge)
+	if err != nil {
+		return source{}, fmt.Errorf("set consumer %s back: %w", streams.ConsumerBridge, err)
 	}
+	src := source{stream: stream, incarnation: stream.CachedInfo().Created, floor: reset.ResetSeq - 1}
 	if err := r.lanes.load(ctx, src.incarnation); err != nil {
 		return source{}, err
 	}
@@ -128,13 +131,26 @@ func report(broken chan<- error, err error) {
 	}
 }
 
+// same returns an error unless the stream of the devices is the one that was
+// opened.
+func (src source) same(ctx context.Context) error {
+	info, err := lookAt(ctx, src.stream)
+	if err != nil {
+		return fmt.Errorf("look at stream %s: %w", streams.StreamMQTT, err)
+	}
+	if !info.Created.Equal(src.incarnation) {
+		return errMadeAnew
+	}
+	return nil
+}
+
 // deliver hands on the messages as long as each follows the one before. It is
 // the one goroutine that calls Next, which watches the heartbeat only while it
 // is being called without a time limit.
-func deliver(ctx context.Context, iterator jetstream.MessagesContext, inputs chan<- input, broken chan<- error) {
+func deliver(ctx context.Context, src source, inputs chan<- input, broken chan<- error) {
 	defer close(inputs)
 	for expected := uint64(1); ; expected++ {
-		msg, err := iterator.Next()
+		msg, err := src.iterator.Next()
 		if err != nil {
 			if errors.Is(err, jetstream.ErrNoHeartbeat) {
 				err = errSilence
@@ -153,6 +169,15 @@ func deliver(ctx context.Context, iterator jetstream.MessagesContext, inputs cha
 		case meta.Sequence.Consumer != expected:
 			report(broken, fmt.Errorf("%w: delivery %d came after %d", errGap, meta.Sequence.Consumer, expected-1))
 			return
+		}
+		if expected == 1 {
+			// The stream may have been made anew since it was looked up, and its messages
+			// would be taken for those that the lanes hold. Later on that shows, as the
+			// deliveries count from one again.
+			if err := src.same(ctx); err != nil {
+				report(broken, err)
+				return
+			}
 		}
 		select {
 		case inputs <- input{msg: msg, sequence: meta.Sequence.Stream, arrival: meta.Timestamp.UnixNano()}:

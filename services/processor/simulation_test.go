@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,7 +28,7 @@ import (
 const (
 	simLanes = 2
 	// simSeeds is how many seeds run by default.
-	simSeeds = 1000
+	simSeeds = 500
 	// drainTime bounds, by the simulation's clock, how long the input takes to
 	// drain when nothing fails any more: a lease that runs out, the longest pause
 	// between two attempts, and messages that come late.
@@ -485,20 +484,11 @@ func TestSimulation(t *testing.T) {
 // TestSimulationFindsWhatIsMissing takes away what the guarantee rests on: the
 // simulation must notice within a few seeds.
 func TestSimulationFindsWhatIsMissing(t *testing.T) {
-	for name, spoil := range map[string]func(*world){
-		"no compare-and-set":   func(w *world) { w.cluster.IgnoreExpected = true },
-		"no input for a while": func(w *world) { w.cluster.SkipEvery = 40 },
-		"commits vanish":       func(w *world) { w.cluster.ForgetEvery = 20 },
-	} {
-		t.Run(name, func(t *testing.T) {
-			for seed := uint64(1); seed <= 50; seed++ {
-				if err := simulation.Run(t, func(t *testing.T) error { return simulate(t.Context(), seed, spoil) }); err != nil {
-					text, _, _ := strings.Cut(err.Error(), "\n")
-					t.Logf("found with seed %d: %s", seed, text)
-					return
-				}
-			}
-			t.Error("not found with 50 seeds")
-		})
-	}
+	simulation.Finds(t, map[string]func(*simulation.Cluster){
+		"no compare-and-set":   func(c *simulation.Cluster) { c.IgnoreExpected = true },
+		"no input for a while": func(c *simulation.Cluster) { c.SkipEvery = 40 },
+		"commits vanish":       func(c *simulation.Cluster) { c.ForgetEvery = 20 },
+	}, func(t *testing.T, seed uint64, spoil func(*simulation.Cluster)) error {
+		return simulate(t.Context(), seed, func(w *world) { spoil(w.cluster) })
+	})
 }

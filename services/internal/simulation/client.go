@@ -14,7 +14,7 @@ import (
 )
 
 // Client is the connection of one process to the cluster. Methods of JetStream
-// that lanes and leases don't call panic.
+// that nobody calls in a simulation panic.
 type Client struct {
 	// JetStream is nil: what is not implemented here panics.
 	jetstream.JetStream

@@ -5,9 +5,9 @@
 // it.
 //
 // A Cluster is what nats-server keeps. A Client is what one process sees of it:
-// the part of jetstream.JetStream that lanes and leases use. Whatever else is
-// called panics. That both behave as nats-server and nats.go do is what the
-// package's own test compares, operation by operation.
+// the part of jetstream.JetStream that lanes, leases and durable readers use.
+// Whatever else is called panics. That both behave as nats-server and nats.go do is
+// what the package's own test compares, operation by operation.
 //
 // Faults are drawn from a seed: each decision depends on the seed, the process,
 // the kind of call and how many of that kind it has made, never on which

@@ -251,7 +251,9 @@ func (c *Client) ResetConsumerToSequence(ctx context.Context, of, name string, s
 		if sequence == 0 {
 			sequence = d.floor.Stream + 1
 		}
-		d.set(sequence)
+		if !c.cluster.IgnoreReset {
+			d.set(sequence)
+		}
 		if s.cfg.Retention == jetstream.InterestPolicy {
 			s.dropAcknowledged()
 		}

@@ -82,3 +82,21 @@ func Run(t *testing.T, run func(t *testing.T) error) (err error) {
 	synctest.Test(t, func(t *testing.T) { err = run(t) })
 	return err
 }
+
+// Finds checks that a simulation fails within 50 seeds on each cluster that does
+// not keep what nats-server promises.
+func Finds(t *testing.T, broken map[string]func(*Cluster), run func(t *testing.T, seed uint64, spoil func(*Cluster)) error) {
+	t.Helper()
+	for name, spoil := range broken {
+		t.Run(name, func(t *testing.T) {
+			for seed := uint64(1); seed <= 50; seed++ {
+				if err := Run(t, func(t *testing.T) error { return run(t, seed, spoil) }); err != nil {
+					text, _, _ := strings.Cut(err.Error(), "\n")
+					t.Logf("found with seed %d: %s", seed, text)
+					return
+				}
+			}
+			t.Error("not found with 50 seeds")
+		})
+	}
+}

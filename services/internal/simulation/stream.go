@@ -21,9 +21,10 @@ type Cluster struct {
 	//
 	// IgnoreExpected has no compare-and-set. SkipEvery has readers never get one of
 	// that many messages. ForgetEvery acknowledges one of that many messages of a
-	// stream, and of buckets none, without storing it.
-	IgnoreExpected         bool
-	SkipEvery, ForgetEvery uint64
+	// stream, and of buckets none, without storing it. IgnoreReset leaves a durable
+	// consumer that is set back where it is.
+	IgnoreExpected, IgnoreReset bool
+	SkipEvery, ForgetEvery      uint64
 
 	mu      sync.Mutex
 	streams map[string]*stream
