@@ -133,7 +133,7 @@ func (r *reader) session(ctx context.Context) error {
 	inputs := make(chan input, readBuffer)
 	probes := make(chan probe)
 	done := make(chan struct{}, 2)
-	go func() { defer func() { done <- struct{}{} }(); deliver(ctx, source, inputs, broken) }()
+	go func() { defer func() { done <- struct{}{} }(); r.deliver(ctx, source, inputs, broken) }()
 	go func() { defer func() { done <- struct{}{} }(); r.ask(ctx, source, probes, broken) }()
 	defer func() {
 		cancel()

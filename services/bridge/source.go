@@ -133,12 +133,14 @@ func report(broken chan<- error, err error) {
 
 // same returns an error unless the stream of the devices is the one that was
 // opened.
-func (src source) same(ctx context.Context) error {
-	info, err := lookAt(ctx, src.stream)
+func (r *reader) same(ctx context.Context, incarnation time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	stream, err := r.svc.deps.Devices.Stream(ctx, streams.StreamMQTT)
 	if err != nil {
-		return fmt.Errorf("look at stream %s: %w", streams.StreamMQTT, err)
+		return fmt.Errorf("look up stream %s: %w", streams.StreamMQTT, err)
 	}
-	if !info.Created.Equal(src.incarnation) {
+	if !stream.CachedInfo().Created.Equal(incarnation) {
 		return errMadeAnew
 	}
 	return nil
@@ -147,7 +149,7 @@ func (src source) same(ctx context.Context) error {
 // deliver hands on the messages as long as each follows the one before. It is
 // the one goroutine that calls Next, which watches the heartbeat only while it
 // is being called without a time limit.
-func deliver(ctx context.Context, src source, inputs chan<- input, broken chan<- error) {
+func (r *reader) deliver(ctx context.Context, src source, inputs chan<- input, broken chan<- error) {
 	defer close(inputs)
 	for expected := uint64(1); ; expected++ {
 		msg, err := src.iterator.Next()
@@ -174,7 +176,7 @@ func deliver(ctx context.Context, src source, inputs chan<- input, broken chan<-
 			// The stream may have been made anew since it was looked up, and its messages
 			// would be taken for those that the lanes hold. Later on that shows, as the
 			// deliveries count from one again.
-			if err := src.same(ctx); err != nil {
+			if err := r.same(ctx, src.incarnation); err != nil {
 				report(broken, err)
 				return
 			}

@@ -30,9 +30,14 @@ type follower struct {
 	log         *slog.Logger
 	metrics     *metrics
 	deadLetters *deadletter.Publisher
-	projection  *projection
-	config      jetstream.KeyValue
+	// open returns what a sender speaks to.
+	open       func(config.Channel) target
+	projection *projection
+	config     jetstream.KeyValue
 
+	// incarnation is when ALERTING was created, as of when the follower was
+	// prepared.
+	incarnation time.Time
 	// floor is the last commit that a follower before this one took care of: a
 	// consumer that is made now does not go back beyond it.
 	floor    uint64
@@ -61,19 +66,22 @@ func (r *running) finish() {
 
 // prepare brings the follower to where it can say that no message will be lost.
 // The lane may start after it.
-func (f *follower) prepare(ctx context.Context, incarnation time.Time) error {
-	var err error
-	if f.projection, err = openProjection(ctx, f.js, incarnation, f.metrics); err != nil {
+func (f *follower) prepare(ctx context.Context) error {
+	stream, err := f.js.Stream(ctx, streams.StreamAlerting)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", streams.StreamAlerting, err)
+	}
+	f.incarnation = stream.CachedInfo().Created
+	if f.projection, err = openProjection(ctx, f.js, f.incarnation, f.metrics); err != nil {
 		return err
 	}
 	if f.config, err = f.js.KeyValue(ctx, streams.BucketConfig); err != nil {
 		return fmt.Errorf("open bucket %s: %w", streams.BucketConfig, err)
 	}
-	if f.projection.channels == 0 {
-		stream, err := f.js.Stream(ctx, streams.StreamAlerting)
-		if err != nil {
-			return fmt.Errorf("look up stream %s: %w", streams.StreamAlerting, err)
-		}
+	if f.projection.anew {
+		f.log.Error("the stream was made anew: what it held and was not sent yet is gone; all that it holds now is sent", "stream", streams.StreamAlerting)
+	}
+	if f.projection.channels == 0 && !f.projection.anew {
 		f.projection.channels = stream.CachedInfo().State.LastSeq
 		if err := f.projection.write(ctx); err != nil {
 			return err
@@ -83,20 +91,41 @@ func (f *follower) prepare(ctx context.Context, incarnation time.Time) error {
 	return f.reconfigure(ctx, f.projection.position+1)
 }
 
-// run follows until ctx ends, then stops the senders and returns when they have
-// stopped.
-func (f *follower) run(ctx context.Context) {
+// errMadeAnew is returned when ALERTING is another stream of the same name.
+var errMadeAnew = errors.New("the stream was made anew")
+
+// same returns nil if ALERTING is the stream of the incarnation.
+func same(ctx context.Context, js jetstream.JetStream, incarnation time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	stream, err := js.Stream(ctx, streams.StreamAlerting)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", streams.StreamAlerting, err)
+	}
+	if !stream.CachedInfo().Created.Equal(incarnation) {
+		return fmt.Errorf("%w: %s", errMadeAnew, streams.StreamAlerting)
+	}
+	return nil
+}
+
+// run follows until ctx ends or ALERTING is another, then stops the senders and
+// returns when they have stopped.
+func (f *follower) run(ctx context.Context) error {
+	defer f.stop()
 	pause := newBackoff(100*time.Millisecond, 10*time.Second)
 	for ctx.Err() == nil {
 		err := f.follow(ctx, pause.Reset)
 		if ctx.Err() != nil {
 			break
 		}
+		if errors.Is(err, errMadeAnew) {
+			return err
+		}
 		wait := pause.NextBackOff()
 		f.log.Warn("follower starts anew", "err", err, "wait", wait)
 		sleep(ctx, wait)
 	}
-	f.stop()
+	return nil
 }
 
 func (f *follower) stop() {
@@ -122,6 +151,11 @@ func (f *follower) stop() {
 
 // follow works until ctx ends or something fails.
 func (f *follower) follow(ctx context.Context, progress func()) error {
+	if f.projection.stale {
+		if err := f.projection.reload(ctx); err != nil {
+			return err
+		}
+	}
 	watch, err := f.config.Watch(ctx, streams.ConfigKey)
 	if err != nil {
 		return fmt.Errorf("watch bucket %s: %w", streams.BucketConfig, err)
@@ -155,6 +189,10 @@ func (f *follower) follow(ctx context.Context, progress func()) error {
 		return fmt.Errorf("read stream %s: %w", streams.StreamAlerting, err)
 	}
 	defer f.unread(reading, commits)
+	// It may have begun to read another stream.
+	if err := same(ctx, f.js, f.incarnation); err != nil {
+		return err
+	}
 	tick := time.NewTicker(saveEvery)
 	defer tick.Stop()
 	for {
@@ -174,6 +212,9 @@ func (f *follower) follow(ctx context.Context, progress func()) error {
 				return err
 			}
 		case <-tick.C:
+			if err := same(ctx, f.js, f.incarnation); err != nil {
+				return err
+			}
 			if err := f.projection.save(ctx, false); err != nil {
 				return err
 			}
@@ -298,7 +339,7 @@ func (f *follower) want(ctx context.Context, ch config.Channel, from uint64) err
 			return nil
 		}
 	}
-	if err := ensureConsumer(ctx, f.js, ch.Name, from); err != nil {
+	if err := ensureConsumer(ctx, f.js, f.incarnation, ch.Name, from); err != nil {
 		return err
 	}
 	if before != nil {
@@ -319,7 +360,7 @@ func (f *follower) start(ch config.Channel, from uint64) *running {
 	r := &running{channel: ch, stop: stop, done: make(chan struct{})}
 	r.cut = func() { stop(); cut() }
 	s := &sender{
-		name: ch.Name, next: from, target: &target{cfg: ch, secrets: f.cfg.Secrets}, timeout: f.cfg.Timeout, giveUp: f.cfg.GiveUp,
+		name: ch.Name, incarnation: f.incarnation, next: from, target: f.open(ch), timeout: f.cfg.Timeout, giveUp: f.cfg.GiveUp,
 		js: f.js, deadLetters: f.deadLetters, log: f.log.With("channel", ch.Name), metrics: f.metrics,
 	}
 	f.wait.Go(func() {

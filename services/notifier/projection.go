@@ -43,8 +43,15 @@ type projection struct {
 	// checkpoint. Saved is the position that the bucket of manifests holds.
 	position, channels, saved uint64
 	savedAt                   time.Time
-	// known holds what the bucket holds, without the evidence.
-	known map[string]*alertingv1.Alert
+	// anew says that the checkpoint is of another ALERTING, in whose place this one
+	// was made.
+	anew bool
+	// stale says that somebody else may have written to the bucket.
+	stale bool
+	// known holds what the bucket holds, without the evidence, and revisions in
+	// which revision.
+	known     map[string]*alertingv1.Alert
+	revisions map[string]uint64
 	// resolved counts those in known that are over.
 	resolved int
 }
@@ -54,7 +61,10 @@ type projection struct {
 const saveEvery = 5 * time.Second
 
 func openProjection(ctx context.Context, js jetstream.JetStream, incarnation time.Time, m *metrics) (*projection, error) {
-	p := &projection{incarnation: incarnation.UnixNano(), metrics: m, known: map[string]*alertingv1.Alert{}}
+	p := &projection{
+		incarnation: incarnation.UnixNano(), metrics: m,
+		known: map[string]*alertingv1.Alert{}, revisions: map[string]uint64{},
+	}
 	var err error
 	if p.alerts, err = js.KeyValue(ctx, streams.BucketAlerts); err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", streams.BucketAlerts, err)
@@ -85,6 +95,7 @@ func (p *projection) loadAlerts(ctx context.Context) error {
 			if entry == nil {
 				return nil
 			}
+			p.revisions[entry.Key()] = entry.Revision()
 			a := &alertingv1.Alert{}
 			if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(entry.Value(), a); err != nil || a.GetId() != entry.Key() {
 				// It is written anew with its next transition.
@@ -93,6 +104,19 @@ func (p *projection) loadAlerts(ctx context.Context) error {
 			p.remember(a)
 		}
 	}
+}
+
+// reload reads the bucket again. What it lacks by then is read from ALERTING.
+func (p *projection) reload(ctx context.Context) error {
+	p.known, p.revisions, p.resolved = map[string]*alertingv1.Alert{}, map[string]uint64{}, 0
+	if err := p.loadAlerts(ctx); err != nil {
+		return err
+	}
+	if len(p.known) == 0 {
+		p.position = 0
+	}
+	p.stale = false
+	return nil
 }
 
 func (p *projection) loadPosition(ctx context.Context) error {
@@ -104,8 +128,12 @@ func (p *projection) loadPosition(ctx context.Context) error {
 		return fmt.Errorf("read key %s of bucket %s: %w", projectionKey, streams.BucketManifests, err)
 	}
 	var c checkpoint
-	if err := json.Unmarshal(entry.Value(), &c); err != nil || c.Incarnation != p.incarnation {
+	if err := json.Unmarshal(entry.Value(), &c); err != nil {
 		return nil //nolint:nilerr // without a checkpoint that can be used, all is read again
+	}
+	if c.Incarnation != p.incarnation {
+		p.anew = true
+		return nil
 	}
 	p.channels = c.Channels
 	if len(p.known) > 0 {
@@ -146,12 +174,8 @@ func (p *projection) apply(ctx context.Context, sequence uint64, c *alertingv1.C
 		last[a.GetId()] = a
 	}
 	for _, id := range order {
-		body, err := protojson.Marshal(last[id])
-		if err != nil {
-			return fmt.Errorf("encode alert %s: %w", id, err)
-		}
-		if _, err := p.alerts.Put(ctx, id, body); err != nil {
-			return fmt.Errorf("write key %s of bucket %s: %w", id, streams.BucketAlerts, err)
+		if err := p.put(ctx, last[id]); err != nil {
+			return err
 		}
 		p.remember(last[id])
 	}
@@ -160,6 +184,27 @@ func (p *projection) apply(ctx context.Context, sequence uint64, c *alertingv1.C
 	}
 	p.position = sequence
 	return p.save(ctx, false)
+}
+
+// put writes an alert over the revision that is known: a write that comes late,
+// by this process or one that held the lane before, must not bring back what was.
+func (p *projection) put(ctx context.Context, a *alertingv1.Alert) error {
+	body, err := protojson.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("encode alert %s: %w", a.GetId(), err)
+	}
+	var revision uint64
+	if before, ok := p.revisions[a.GetId()]; ok {
+		revision, err = p.alerts.Update(ctx, a.GetId(), body, before)
+	} else {
+		revision, err = p.alerts.Create(ctx, a.GetId(), body)
+	}
+	if err != nil {
+		p.stale = true
+		return fmt.Errorf("write key %s of bucket %s: %w", a.GetId(), streams.BucketAlerts, err)
+	}
+	p.revisions[a.GetId()] = revision
+	return nil
 }
 
 func over(a *alertingv1.Alert) bool { return a.GetState() == alertingv1.State_STATE_RESOLVED }
@@ -192,6 +237,7 @@ func (p *projection) forget(ctx context.Context) error {
 			return fmt.Errorf("remove key %s of bucket %s: %w", a.GetId(), streams.BucketAlerts, err)
 		}
 		delete(p.known, a.GetId())
+		delete(p.revisions, a.GetId())
 		p.resolved--
 	}
 	return nil

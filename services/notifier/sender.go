@@ -32,7 +32,7 @@ const (
 // sender works off the messages of one channel, in order. One goroutine only.
 type sender struct {
 	name    string
-	target  *target
+	target  target
 	timeout time.Duration
 	giveUp  time.Duration
 
@@ -41,16 +41,22 @@ type sender struct {
 	log         *slog.Logger
 	metrics     *metrics
 
-	// next is the first commit that a consumer made now would begin with.
-	next uint64
+	// incarnation is that of ALERTING, next the first commit that a consumer made
+	// now would begin with.
+	incarnation time.Time
+	next        uint64
 	// done is the last message whose outcome is recorded.
 	done key
 }
 
 // ensureConsumer makes the durable consumer of a channel, unless it is there;
-// then it goes on where it is.
-func ensureConsumer(ctx context.Context, js jetstream.JetStream, channel string, from uint64) error {
+// then it goes on where it is. From is a sequence of ALERTING of the incarnation:
+// in another it would pass over messages.
+func ensureConsumer(ctx context.Context, js jetstream.JetStream, incarnation time.Time, channel string, from uint64) error {
 	name := streams.SenderConsumer(channel)
+	if err := same(ctx, js, incarnation); err != nil {
+		return err
+	}
 	_, err := js.Consumer(ctx, streams.StreamAlerting, name)
 	if err == nil {
 		return nil
@@ -62,6 +68,9 @@ func ensureConsumer(ctx context.Context, js jetstream.JetStream, channel string,
 	cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
 	if _, err := js.CreateConsumer(ctx, streams.StreamAlerting, cfg); err != nil {
 		return fmt.Errorf("make consumer %s: %w", name, err)
+	}
+	if err := same(ctx, js, incarnation); errors.Is(err, errMadeAnew) {
+		return errors.Join(err, js.DeleteConsumer(ctx, streams.StreamAlerting, name))
 	}
 	return nil
 }
@@ -85,7 +94,7 @@ func (s *sender) run(ctx, hard context.Context) {
 // work reads and sends until ctx ends or the connection fails.
 func (s *sender) work(ctx, hard context.Context, progress func()) error {
 	// Somebody may have deleted it.
-	if err := ensureConsumer(ctx, s.js, s.name, s.next); err != nil {
+	if err := ensureConsumer(ctx, s.js, s.incarnation, s.name, s.next); err != nil {
 		return err
 	}
 	consumer, err := s.js.Consumer(ctx, streams.StreamAlerting, streams.SenderConsumer(s.name))

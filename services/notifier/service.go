@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"headwater/services/internal/config"
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/lease"
@@ -61,6 +62,7 @@ type Service struct {
 	metrics     *metrics
 	laneMetrics *lane.Metrics
 	deadLetters *deadletter.Publisher
+	open        func(config.Channel) target
 
 	mu sync.Mutex
 	// ready says how the service is; guarded by mu.
@@ -81,6 +83,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		metrics:     newMetrics(deps.Metrics),
 		laneMetrics: lane.NewMetrics(deps.Metrics, streams.ServiceNotifier),
 		deadLetters: deadletter.New(deps.JS, log, deps.Metrics),
+		open:        func(ch config.Channel) target { return &remote{cfg: ch, secrets: cfg.Secrets} },
 	}
 	s.setReady(reason(errors.New("not started")))
 	return s, nil
@@ -107,8 +110,7 @@ func (s *Service) setReady(ready func() error) {
 // has recorded what it was about.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.setReady(reason(errors.New("stopped")))
-	topology, err := s.awaitStreams(ctx)
-	if err != nil || ctx.Err() != nil {
+	if err := s.awaitStreams(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
 	keeper := lease.New(streams.ServiceNotifier, []int{lane0},
@@ -122,40 +124,45 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	s.setReady(ready)
 	return keeper.Run(ctx, func(ctx context.Context, _ int) error {
-		f := s.prepare(ctx, topology)
+		f := s.prepare(ctx)
 		s.setReady(ready)
 		if f == nil {
 			return nil
 		}
-		return s.own(ctx, f, status)
+		return s.own(ctx, f, status, ready)
 	})
 }
 
 // awaitStreams returns when the streams are there, or with an error that
 // waiting does not mend, or when ctx ends.
-func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
+func (s *Service) awaitStreams(ctx context.Context) error {
 	tick := time.NewTicker(prepareWait)
 	defer tick.Stop()
 	for {
-		topology, err := streams.Check(ctx, s.js)
+		_, err := streams.Check(ctx, s.js)
 		if err == nil || errors.Is(err, streams.ErrLanes) {
-			return topology, err
+			return err
 		}
 		s.setReady(reason(fmt.Errorf("waiting for the streams: %w", err)))
 		select {
 		case <-ctx.Done():
-			return streams.Topology{}, nil
+			return nil
 		case <-tick.C:
 		}
 	}
 }
 
 // own decides on alerts and sends, for as long as this process holds the lane.
-func (s *Service) own(ctx context.Context, f *follower, status *lane.Status) error {
+func (s *Service) own(ctx context.Context, f *follower, status *lane.Status, ready func() error) error {
 	// What the lane commits last is sent and reflected by the next owner, if the
 	// follower does not come to it any more.
 	var following sync.WaitGroup
-	following.Go(func() { f.run(ctx) })
+	following.Go(func() {
+		for f != nil && f.run(ctx) != nil {
+			f = s.prepare(ctx)
+			s.setReady(ready)
+		}
+	})
 	defer following.Wait()
 	return lane.Run(ctx, laneConfig(),
 		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
@@ -163,14 +170,14 @@ func (s *Service) own(ctx context.Context, f *follower, status *lane.Status) err
 }
 
 // prepare returns a follower that is prepared, or nil when ctx ends before.
-func (s *Service) prepare(ctx context.Context, topology streams.Topology) *follower {
+func (s *Service) prepare(ctx context.Context) *follower {
 	tick := time.NewTicker(prepareWait)
 	defer tick.Stop()
 	for {
 		f := &follower{
-			cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, deadLetters: s.deadLetters, senders: map[string]*running{},
+			cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, deadLetters: s.deadLetters, open: s.open, senders: map[string]*running{},
 		}
-		err := f.prepare(ctx, topology.Alerting)
+		err := f.prepare(ctx)
 		if err == nil {
 			return f
 		}

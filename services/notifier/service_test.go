@@ -25,6 +25,7 @@ import (
 
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/internal/config"
 	"headwater/services/internal/deadletter"
 	"headwater/services/notifier/channel"
 	"headwater/streams"
@@ -597,16 +598,13 @@ func TestMessageBeforeItsChannel(t *testing.T) {
 	f := setup(t)
 	phone := newSink(t, nil)
 	f.configure(t, "[]")
-	topology, err := streams.Check(t.Context(), f.js)
-	if err != nil {
-		t.Fatal(err)
-	}
 	registry := prometheus.NewRegistry()
 	fo := &follower{
 		cfg: f.cfg, js: f.js, log: f.log, metrics: newMetrics(registry), senders: map[string]*running{},
 		deadLetters: deadletter.New(f.js, f.log, registry),
+		open:        func(ch config.Channel) target { return &remote{cfg: ch} },
 	}
-	if err := fo.prepare(t.Context(), topology.Alerting); err != nil {
+	if err := fo.prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	defer fo.stop()

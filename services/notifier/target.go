@@ -12,10 +12,18 @@ import (
 	"headwater/services/notifier/policy"
 )
 
-// target is a channel as it is spoken to. It reads the file of a secret before
-// every message, so that a secret may be changed or mended while a message
-// waits. One goroutine only.
-type target struct {
+// target is a channel as a sender speaks to it. One goroutine only.
+type target interface {
+	// send hands the message over in one attempt. Its error is a *channel.Error.
+	send(ctx context.Context, m channel.Message) error
+	// close gives the connections back.
+	close()
+}
+
+// remote is a target somewhere in the network. It reads the file of a secret
+// before every message, so that a secret may be changed or mended while a message
+// waits.
+type remote struct {
 	cfg config.Channel
 	// secrets is the folder where relative paths begin.
 	secrets string
@@ -24,8 +32,7 @@ type target struct {
 	url    config.Secret
 }
 
-// send hands the message over in one attempt. Its error is a *channel.Error.
-func (t *target) send(ctx context.Context, m channel.Message) error {
+func (t *remote) send(ctx context.Context, m channel.Message) error {
 	url, err := t.address()
 	if err != nil {
 		return err
@@ -41,14 +48,13 @@ func (t *target) send(ctx context.Context, m channel.Message) error {
 	return t.sender.Send(ctx, m)
 }
 
-// close gives the connections back.
-func (t *target) close() {
+func (t *remote) close() {
 	if t.sender != nil {
 		t.sender.Close()
 	}
 }
 
-func (t *target) address() (config.Secret, error) {
+func (t *remote) address() (config.Secret, error) {
 	if t.cfg.URLFile == "" {
 		return t.cfg.URL, nil
 	}

@@ -222,17 +222,30 @@ func (b *bucket) Status(ctx context.Context) (jetstream.KeyValueStatus, error) {
 
 // Watch tells of the keys as they are, then nil, then of every change until it
 // is stopped.
-func (b *bucket) Watch(ctx context.Context, keys string, _ ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
+func (b *bucket) Watch(ctx context.Context, keys string, opts ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
 	if _, err := b.client.streamInfo(ctx, b.kind(), bucketStream(b.name)); err != nil {
 		return nil, err
 	}
-	w := &watcher{bucket: b, filter: bucketSubject(b.name, keys), updates: make(chan jetstream.KeyValueEntry, 256), quit: make(chan struct{})}
+	withoutDeletes := false
+	for _, opt := range opts {
+		if _, ok := option(opt, "ignoreDeletes"); ok {
+			withoutDeletes = true
+		}
+	}
+	w := &watcher{withoutDeletes: withoutDeletes, bucket: b, filter: bucketSubject(b.name, keys), updates: make(chan jetstream.KeyValueEntry, 256), quit: make(chan struct{})}
 	go w.run(ctx)
 	return w, nil
 }
 
+// WatchAll watches all keys.
+func (b *bucket) WatchAll(ctx context.Context, opts ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
+	return b.Watch(ctx, ">", opts...)
+}
+
 type watcher struct {
 	*bucket
+	withoutDeletes bool
+
 	filter  string
 	updates chan jetstream.KeyValueEntry
 	quit    chan struct{}
@@ -258,7 +271,11 @@ func (w *watcher) run(ctx context.Context) {
 		}
 		for _, m := range messages {
 			seen = m.sequence
-			if !w.client.process.isDeaf(w.kind()) && !w.tell(ctx, w.entry(m)) {
+			e := w.entry(m)
+			if w.client.process.isDeaf(w.kind()) || w.withoutDeletes && e.Operation() != jetstream.KeyValuePut {
+				continue
+			}
+			if !w.tell(ctx, e) {
 				return
 			}
 		}

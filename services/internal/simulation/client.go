@@ -319,8 +319,10 @@ type iterator struct {
 	next, delivered uint64
 	// serial is the number of the consumer on the server: each reset makes a new
 	// one, whose deliveries count from one.
-	serial  int
-	last    *delivered
+	serial int
+	last   *delivered
+	// whole says that it passes over no message.
+	whole   bool
 	stopped context.Context
 	stop    context.CancelFunc
 }
@@ -348,7 +350,7 @@ func (it *iterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error) {
 		return it.last, it.wait(ctx, travel(rng))
 	case n < odds.Break+odds.Reset+odds.Repeat+odds.Skip:
 		// Of the last message nobody would see that it is missing.
-		if m, _ := it.peek(); m != nil && it.more(m.sequence+1) {
+		if m, _ := it.peek(); m != nil && it.more(m.sequence+1) && !it.whole {
 			it.next = m.sequence + 1
 			it.delivered++
 		}

@@ -152,7 +152,7 @@ func Await(within time.Duration, what string, done func() bool) error {
 		if time.Since(began) > within {
 			return fmt.Errorf("not within %s: %s", within, what)
 		}
-		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the clock of the bubble
+		time.Sleep(time.Second) //nolint:forbidigo // the clock of the bubble
 	}
 	return nil
 }

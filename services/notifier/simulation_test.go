@@ -1,0 +1,547 @@
+package notifier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	alertingv1 "headwater/proto/alerting/v1"
+	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/internal/config"
+	"headwater/services/internal/lane"
+	"headwater/services/internal/simulation"
+	"headwater/services/notifier/channel"
+	"headwater/services/notifier/policy"
+	"headwater/streams"
+)
+
+const (
+	simLanes = 2
+	// simSeeds is how many seeds run by default.
+	simSeeds = 250
+	// drainTime bounds, by the simulation's clock, how long it takes until all is
+	// decided and sent when nothing fails any more: a lease that runs out, the
+	// longest pause between two attempts, and a message that is claimed by a sender
+	// that died.
+	drainTime = 12 * time.Minute
+	// simTime is when the first anomaly begins, in seconds since the Unix epoch.
+	simTime = 1_700_000_000
+)
+
+// world is one run of the simulation.
+type world struct {
+	rng     *rand.Rand
+	cluster *simulation.Cluster
+	admin   *simulation.Client
+	crew    *simulation.Crew
+	log     *slog.Logger
+	// failing is how many of a hundred attempts to send fail.
+	failing int
+	// recreate has ALERTING made anew while all works.
+	recreate bool
+
+	revision uint64
+	revised  int
+	at       int64
+	episode  map[string]int64
+	poison   [][]byte
+	ends     map[string]*end
+	// decoded is what commits returned last.
+	decoded []*alertingv1.Commit
+}
+
+// end is where the messages of a channel arrive, whoever sends them.
+type end struct {
+	name string
+	// taken is every message that arrived, in order; refused are the keys of those
+	// that were refused for good.
+	taken   []channel.Message
+	refused map[string]bool
+	// senders is how many there were, unsure how often one was told that a message
+	// failed which had arrived.
+	senders, unsure int
+}
+
+func newWorld(ctx context.Context, seed uint64) (*world, error) {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	w := &world{
+		rng: rng, cluster: simulation.NewCluster(), log: slog.New(slog.DiscardHandler), failing: rng.IntN(30),
+		at: simTime, episode: make(map[string]int64), ends: make(map[string]*end),
+	}
+	if os.Getenv("HEADWATER_SIMULATION_LOG") != "" {
+		w.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	w.crew = w.cluster.NewCrew(seed, simulation.RandomOdds(rng), w.run)
+	w.admin = w.cluster.Connect(seed, "admin", nil)
+	if _, err := streams.Ensure(ctx, w.admin, streams.Options{Lanes: simLanes}); err != nil {
+		return nil, err
+	}
+	w.cluster.RemoveConsumers(streams.StreamTelemetry, streams.StreamDerived, streams.StreamAlerting)
+	return w, w.configure(ctx)
+}
+
+// run is one process.
+func (w *world) run(ctx context.Context, js *simulation.Client, name string) error {
+	svc, err := New(DefaultConfig(), Deps{JS: js, Log: w.log.With("worker", name), Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		return err
+	}
+	svc.open = func(ch config.Channel) target {
+		e := w.end(ch.Name)
+		e.senders++
+		return &line{world: w, client: js, end: e}
+	}
+	return svc.Run(ctx)
+}
+
+func (w *world) end(name string) *end {
+	if w.ends[name] == nil {
+		w.ends[name] = &end{name: name, refused: make(map[string]bool)}
+	}
+	return w.ends[name]
+}
+
+// line is how one sender speaks to an end. Goroutines of a bubble that wake at
+// different times need no lock.
+type line struct {
+	*world
+	client *simulation.Client
+	end    *end
+}
+
+func (l *line) close() {}
+
+// send takes the message, refuses it, or fails, before or after it has taken it.
+func (l *line) send(ctx context.Context, m channel.Message) error {
+	if l.client.Dead() {
+		return &channel.Error{Reason: "dead"}
+	}
+	travel := time.Duration(1+l.rng.IntN(200)) * time.Millisecond
+	if l.rng.IntN(50) == 0 {
+		travel = time.Duration(l.rng.IntN(20)) * time.Second
+	}
+	n := l.rng.IntN(100)
+	timer := time.NewTimer(travel)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		if n%2 == 0 {
+			l.end.taken, l.end.unsure = append(l.end.taken, m), l.end.unsure+1
+		}
+		return &channel.Error{Reason: "timed out"}
+	}
+	switch {
+	case n < l.failing/10:
+		l.end.refused[m.Key] = true
+		return &channel.Error{Reason: "no such channel", Permanent: true}
+	case n < l.failing/2:
+		l.end.taken, l.end.unsure = append(l.end.taken, m), l.end.unsure+1
+		return &channel.Error{Reason: "reset"}
+	case n < l.failing:
+		return &channel.Error{Reason: "unavailable"}
+	}
+	l.end.taken = append(l.end.taken, m)
+	return nil
+}
+
+// configure changes rules, and how channels are spoken to. A second channel comes
+// at the third time.
+func (w *world) configure(ctx context.Context) error {
+	bucket, err := w.admin.KeyValue(ctx, streams.BucketConfig)
+	if err != nil {
+		return err
+	}
+	w.revision, err = bucket.PutString(ctx, streams.ConfigKey, w.configuration())
+	w.revised++
+	return err
+}
+
+func (w *world) configuration() string {
+	text := fmt.Sprintf("rules:\n  - {name: warm, description: No %d., detector: limit, above: 30}\n  - {name: cold, detector: limit, below: 0, notify: [phone]}\n", w.revised)
+	text += fmt.Sprintf("channels:\n  - {name: phone, type: ntfy, url: \"https://ntfy.example.org/topic%d\"}\n", w.revised/2)
+	if w.revised >= 2 {
+		text += fmt.Sprintf("  - {name: log, type: webhook, url: \"https://example.org/\", resolved: %t}\n", w.revised%2 == 0)
+	}
+	return text
+}
+
+// derive has the processor commit what it found.
+func (w *world) derive(ctx context.Context) error {
+	subject := streams.DerivedSubject(w.rng.IntN(simLanes))
+	if w.rng.IntN(40) == 0 {
+		poison := []byte{0xff, byte(w.rng.IntN(256)), byte(w.rng.IntN(256))}
+		w.poison = append(w.poison, poison)
+		_, err := w.admin.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: poison})
+		return err
+	}
+	c := new(derivedv1.Commit)
+	for range w.rng.IntN(5) {
+		c.Anomalies = append(c.Anomalies, w.anomaly())
+	}
+	if w.rng.IntN(10) == 0 {
+		// The processor may have a configuration in force before the notifier has.
+		if err := w.configure(ctx); err != nil {
+			return err
+		}
+		bucket, err := w.admin.KeyValue(ctx, streams.BucketConfig)
+		if err != nil {
+			return err
+		}
+		entry, err := bucket.Get(ctx, streams.ConfigKey)
+		if err != nil {
+			return err
+		}
+		c.Config = &derivedv1.ConfigChange{Revision: entry.Revision(), Content: entry.Value()}
+	}
+	body, err := proto.Marshal(c)
+	if err != nil {
+		return err
+	}
+	_, err = w.admin.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: body})
+	return err
+}
+
+// anomaly goes on with an episode, or begins one; now and then one is missed or
+// told of again.
+func (w *world) anomaly() *derivedv1.Anomaly {
+	w.at += int64(w.rng.IntN(20))
+	rule, device := []string{"warm", "cold", "deleted"}[w.rng.IntN(3)], fmt.Sprintf("door-%d", w.rng.IntN(4))
+	at := w.at * int64(time.Second)
+	a := &derivedv1.Anomaly{
+		Rule: rule, RuleVersion: w.revision, Series: &derivedv1.Series{Site: "hall", Device: device, Metric: "temperature"}, Unit: "°C",
+		Time: at, Learned: at, Evidence: &derivedv1.Evidence{Value: float64(w.at), Sentence: fmt.Sprintf("at %d", w.at)},
+	}
+	id := rule + device
+	start := w.episode[id]
+	switch n := w.rng.IntN(10); {
+	case start == 0 || n == 0:
+		start = at
+		a.Phase = []derivedv1.Phase{derivedv1.Phase_PHASE_OPEN, derivedv1.Phase_PHASE_OPEN, derivedv1.Phase_PHASE_UPDATE, derivedv1.Phase_PHASE_CLOSE}[w.rng.IntN(4)]
+	case n < 6:
+		a.Phase = derivedv1.Phase_PHASE_UPDATE
+	case n < 7:
+		a.Phase = derivedv1.Phase_PHASE_OPEN
+	default:
+		a.Phase = derivedv1.Phase_PHASE_CLOSE
+	}
+	a.Start, w.episode[id] = start, start
+	if a.Phase == derivedv1.Phase_PHASE_CLOSE && w.rng.IntN(4) != 0 {
+		w.episode[id] = 0
+	}
+	return a
+}
+
+// trouble is what befalls more than one call.
+func (w *world) trouble(ctx context.Context) error {
+	if err := w.crew.Trouble(w.rng, 3); err != nil {
+		return err
+	}
+	switch w.rng.IntN(30) {
+	case 0, 1:
+		return w.configure(ctx)
+	case 2:
+		return streams.Janitor{JS: w.admin, Log: w.log}.Clean(ctx, time.Now().Add(10_000*time.Hour))
+	}
+	return nil
+}
+
+// simulate is one run: input, faults, then peace, in which all must be decided
+// and sent.
+func simulate(ctx context.Context, seed uint64, spoil func(*world)) error {
+	w, err := newWorld(ctx, seed)
+	if err != nil {
+		return err
+	}
+	spoil(w)
+	defer func() { _ = w.crew.RemoveAll(true) }()
+	for range 40 + w.rng.IntN(60) {
+		for range w.rng.IntN(4) {
+			if err := w.derive(ctx); err != nil {
+				return err
+			}
+		}
+		pause := time.Duration(w.rng.Int64N(int64(3 * time.Second)))
+		if w.rng.IntN(40) == 0 {
+			pause = 11 * time.Minute
+		}
+		time.Sleep(pause) //nolint:forbidigo // the clock of the bubble
+		if err := w.trouble(ctx); err != nil {
+			return err
+		}
+	}
+	if err := w.drain(ctx); err != nil {
+		return err
+	}
+	if err := w.crew.RemoveAll(false); err != nil {
+		return err
+	}
+	return errors.Join(w.verifyLane(), w.verifyEnds(), w.verifyAlerts(ctx), w.verifyDeadLetters())
+}
+
+// drain ends all faults and waits until everything is decided and sent.
+func (w *world) drain(ctx context.Context) error {
+	if err := w.crew.Peace(); err != nil {
+		return err
+	}
+	w.failing = 0
+	for range 3 {
+		if err := w.derive(ctx); err != nil {
+			return err
+		}
+	}
+	// An episode that is told of for certain comes last.
+	w.at++
+	last := w.anomaly()
+	last.Rule, last.Phase, last.Start = "warm", derivedv1.Phase_PHASE_OPEN, w.at*int64(time.Second)
+	body, err := proto.Marshal(&derivedv1.Commit{Anomalies: []*derivedv1.Anomaly{last}})
+	if err != nil {
+		return err
+	}
+	ack, err := w.admin.PublishMsg(ctx, &nats.Msg{Subject: streams.DerivedSubject(0), Data: body})
+	if err != nil {
+		return err
+	}
+	err = simulation.Await(drainTime, fmt.Sprintf("input %d is committed", ack.Sequence), func() bool { return w.committed() >= ack.Sequence })
+	if err != nil {
+		return err
+	}
+	var missing error
+	err = simulation.Await(drainTime, "all messages are sent", func() bool {
+		missing = errors.Join(w.verifySent(), w.verifyAlerts(ctx))
+		return missing == nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, missing)
+	}
+	return nil
+}
+
+func (w *world) committed() uint64 {
+	m, ok := w.cluster.LastOf(streams.AlertingSubject(lane0))
+	if !ok {
+		return 0
+	}
+	pos, _, err := readCommit(m.Data)
+	if err != nil {
+		panic(err)
+	}
+	return pos.Sequence
+}
+
+// commits returns all that the lane committed.
+func (w *world) commits() ([]*alertingv1.Commit, []simulation.Stored) {
+	stored := w.cluster.Archive(streams.StreamAlerting, streams.AlertingSubject(lane0))
+	for _, m := range stored[len(w.decoded):] {
+		c, err := streams.DecodeAlerting(m.Data)
+		if err != nil {
+			panic(err)
+		}
+		w.decoded = append(w.decoded, c)
+	}
+	return w.decoded, stored
+}
+
+// verifyLane compares alerts and messages with those of one machine that is given
+// the same input, and the configurations where the commits say that they took
+// effect. It is also asked for its commits where the lane was: of updates in one
+// commit the last is enough, and a channel gets one message instead of very many.
+func (w *world) verifyLane() error {
+	m := newMachine(func(policy.Decision) {})
+	inputs := w.cluster.Archive(streams.StreamDerived, streams.DerivedAll)
+	told := 0
+	commits, stored := w.commits()
+	for i, got := range commits {
+		position := got.GetInput().GetSequence()
+		if i > 0 && position < commits[i-1].GetInput().GetSequence() {
+			return fmt.Errorf("commit %d goes back to input %d", stored[i].Sequence, position)
+		}
+		for len(inputs) > 0 && inputs[0].Sequence <= position {
+			_, _ = m.Apply(lane.Input{Subject: inputs[0].Subject, Sequence: inputs[0].Sequence, Stored: inputs[0].Time, Data: inputs[0].Data})
+			inputs = inputs[1:]
+		}
+		if change := got.GetConfig(); change != nil {
+			if err := m.Configure(change.GetRevision(), change.GetContent()); err != nil {
+				return err
+			}
+		}
+		body, err := m.Take(lane.Position{}, nil)
+		if err != nil {
+			return err
+		}
+		want, err := streams.DecodeAlerting(body)
+		if err != nil {
+			return err
+		}
+		what := fmt.Sprintf("commit %d: ", stored[i].Sequence)
+		if err := sameList(what+"transition", want.Alerts, got.Alerts); err != nil {
+			return err
+		}
+		if err := sameList(what+"message", want.Messages, got.Messages); err != nil {
+			return err
+		}
+		told += len(got.Messages)
+	}
+	if told == 0 {
+		return errors.New("nobody is told of anything")
+	}
+	return nil
+}
+
+// sameList compares byte for byte, and names the first difference.
+func sameList[M proto.Message](what string, want, got []M) error {
+	for i := range max(len(want), len(got)) {
+		switch {
+		case i >= len(got):
+			return fmt.Errorf("%s %d of %d is missing: %v", what, i, len(want), want[i])
+		case i >= len(want):
+			return fmt.Errorf("%s %d is one too many: %v", what, i, got[i])
+		case !proto.Equal(want[i], got[i]):
+			return fmt.Errorf("%s %d of %d is\n%v, want\n%v", what, i, len(want), got[i], want[i])
+		}
+	}
+	return nil
+}
+
+// messages returns the titles of all that a channel was to be told, by key.
+func (w *world) messages(name string) map[string]string {
+	all := make(map[string]string)
+	commits, stored := w.commits()
+	for i, c := range commits {
+		for j, m := range c.GetMessages() {
+			if m.GetChannel() == name {
+				all[key{stored[i].Sequence, j}.String()] = m.GetTitle()
+			}
+		}
+	}
+	return all
+}
+
+// verifySent checks that every message has been sent, or was refused.
+func (w *world) verifySent() error {
+	for _, name := range []string{"phone", "log"} {
+		e := w.end(name)
+		taken := make(map[string]bool)
+		for _, m := range e.taken {
+			taken[m.Key] = true
+		}
+		for k, title := range w.messages(name) {
+			if !taken[k] && !e.refused[k] {
+				return fmt.Errorf("message %s of %s was not sent: %s", k, name, title)
+			}
+		}
+	}
+	return nil
+}
+
+// verifyEnds checks what arrived: nothing that was not committed, in order, and
+// no more repeats than senders that may have been cut off in the middle.
+func (w *world) verifyEnds() error {
+	for name, e := range w.ends {
+		committed := w.messages(name)
+		seen := make(map[string]bool)
+		var last key
+		for _, m := range e.taken {
+			title, ok := committed[m.Key]
+			if !ok || title != m.Title {
+				return fmt.Errorf("%s was told %q with key %s, which is not what was decided: %q", name, m.Title, m.Key, title)
+			}
+			k, err := parseKey(m.Key)
+			if err != nil {
+				return err
+			}
+			if !seen[m.Key] && !k.after(last) {
+				return fmt.Errorf("%s was told %s after %s", name, k, last)
+			}
+			if !seen[m.Key] {
+				last = k
+			}
+			seen[m.Key] = true
+		}
+		if repeats := len(e.taken) - len(seen); repeats > e.senders+e.unsure {
+			return fmt.Errorf("%s was told %d messages again by %d senders, of which %d attempts failed after they had arrived", name, repeats, e.senders, e.unsure)
+		}
+	}
+	return w.verifySent()
+}
+
+// verifyAlerts checks that the bucket of alerts has each as it was last committed.
+func (w *world) verifyAlerts(ctx context.Context) error {
+	bucket, err := w.admin.KeyValue(ctx, streams.BucketAlerts)
+	if err != nil {
+		return err
+	}
+	last := make(map[string]*alertingv1.Alert)
+	commits, _ := w.commits()
+	for _, c := range commits {
+		for _, a := range c.GetAlerts() {
+			last[a.GetId()] = a
+		}
+	}
+	for id, want := range last {
+		entry, err := bucket.Get(ctx, id)
+		if err != nil {
+			return fmt.Errorf("alert %s: %w", id, err)
+		}
+		got := new(alertingv1.Alert)
+		if err := protojson.Unmarshal(entry.Value(), got); err != nil {
+			return err
+		}
+		if !proto.Equal(want, got) {
+			return fmt.Errorf("the bucket has alert\n%v, want\n%v", got, want)
+		}
+	}
+	return nil
+}
+
+// verifyDeadLetters checks that what is no commit is kept, and so are messages that
+// were refused.
+func (w *world) verifyDeadLetters() error {
+	letters := w.cluster.Archive(streams.StreamDeadLetters, streams.DeadLettersAll)
+	for _, p := range w.poison {
+		if !slices.ContainsFunc(letters, func(m simulation.Stored) bool { return bytes.Equal(m.Data, p) }) {
+			return fmt.Errorf("input %x is no commit, and is no dead letter either", p)
+		}
+	}
+	failed := 0
+	for _, m := range w.cluster.Archive(streams.StreamAlerting, streams.DeliveriesAll) {
+		d, err := streams.DecodeDelivery(m.Data)
+		if err != nil {
+			return err
+		}
+		if d.GetOutcome() == alertingv1.Outcome_OUTCOME_FAILED {
+			failed++
+		}
+	}
+	undeliverable := 0
+	for _, m := range letters {
+		if m.Subject == streams.DeadLetterSubject(streams.ServiceNotifier, streams.ReasonUndeliverable) {
+			undeliverable++
+		}
+	}
+	if undeliverable < failed {
+		return fmt.Errorf("%d dead letters for %d messages that were refused", undeliverable, failed)
+	}
+	return nil
+}
+
+// TestSimulation runs notifiers while everything fails that can: alerts and
+// messages are those of one machine that was never disturbed, every message is
+// sent, and repeated no more than senders were cut off.
+func TestSimulation(t *testing.T) {
+	simulation.Seeds(t, simSeeds, func(t *testing.T, seed uint64) error {
+		return simulate(t.Context(), seed, func(*world) {})
+	})
+}
