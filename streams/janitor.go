@@ -28,6 +28,11 @@ type Holding struct {
 	InputSequence  uint64 `json:"input_sequence"`
 	OutputStream   string `json:"output_stream"`
 	OutputSequence uint64 `json:"output_sequence"`
+	// Incarnation is when the input stream was created and OutputIncarnation when
+	// the output stream was, in nanoseconds since the Unix epoch: the sequences are
+	// of those, and of none that was made anew. 0 in manifests that don't say.
+	Incarnation       int64 `json:"incarnation"`
+	OutputIncarnation int64 `json:"output_incarnation,omitempty"`
 }
 
 // Janitor removes from TELEMETRY, DERIVED and ALERTING what is older than its
@@ -86,7 +91,7 @@ func (j Janitor) Clean(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	needs, err := j.lanesNeed(ctx, topology.Lanes)
+	needs, err := j.lanesNeed(ctx, topology)
 	if err != nil {
 		return err
 	}
@@ -113,14 +118,28 @@ func (n *need) add(sequence uint64, who string) {
 	}
 }
 
+// held is what lanes need of a stream.
+type held struct {
+	// must is for the snapshots that they have, should for the case that a lane's
+	// only snapshot turns out to be damaged: it gives way when the stream is full.
+	must, should need
+}
+
+func (h *held) add(sequence uint64, who string) {
+	h.must.add(sequence, who)
+	h.should.add(sequence, who)
+}
+
 // lanesNeed returns what the two snapshots of each lane need of each stream. A
-// lane without a snapshot needs everything.
-func (j Janitor) lanesNeed(ctx context.Context, lanes int) (map[string]*need, error) {
+// lane without a snapshot needs everything, and so does one with a snapshot of a
+// stream that was made anew since.
+func (j Janitor) lanesNeed(ctx context.Context, t Topology) (map[string]*held, error) {
 	bucket, err := j.JS.KeyValue(ctx, BucketManifests)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", BucketManifests, err)
 	}
-	needs := map[string]*need{StreamTelemetry: {}, StreamDerived: {}, StreamAlerting: {}}
+	needs := map[string]*held{StreamTelemetry: {}, StreamDerived: {}, StreamAlerting: {}}
+	created := map[string]time.Time{StreamTelemetry: t.Telemetry, StreamDerived: t.Derived, StreamAlerting: t.Alerting}
 	add := func(service string, lane int, input, output string) error {
 		key := ManifestKey(service, lane)
 		who := "lane " + key
@@ -138,12 +157,16 @@ func (j Janitor) lanesNeed(ctx context.Context, lanes int) (map[string]*need, er
 			if err := json.Unmarshal(entry.Value(), &h); err != nil || h.InputStream != input || h.OutputStream != output {
 				continue
 			}
-			needs[input].add(h.InputSequence+1, who)
-			needs[output].add(h.OutputSequence, who)
+			needs[input].add(first(h.InputSequence+1, h.Incarnation, created[input]), who)
+			needs[output].add(first(h.OutputSequence, h.OutputIncarnation, created[output]), who)
+		}
+		if len(history) < 2 {
+			needs[input].should.add(0, who)
+			needs[output].should.add(0, who)
 		}
 		return nil
 	}
-	for lane := range lanes {
+	for lane := range t.Lanes {
 		if err := add(ServiceProcessor, lane, StreamTelemetry, StreamDerived); err != nil {
 			return nil, err
 		}
@@ -151,7 +174,16 @@ func (j Janitor) lanesNeed(ctx context.Context, lanes int) (map[string]*need, er
 	return needs, add(ServiceNotifier, 0, StreamDerived, StreamAlerting)
 }
 
-func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes *need) error {
+// first returns the sequence, or 0 if it is not of the stream that was created
+// then.
+func first(sequence uint64, incarnation int64, created time.Time) uint64 {
+	if incarnation != 0 && incarnation != created.UnixNano() {
+		return 0
+	}
+	return sequence
+}
+
+func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes *held) error {
 	stream, err := j.JS.Stream(ctx, name)
 	if err != nil {
 		return err
@@ -161,17 +193,17 @@ func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes
 	if state.Msgs == 0 {
 		return nil
 	}
-	first := *lanes
+	needed := *lanes
 	consumers := stream.ListConsumers(ctx)
 	for consumer := range consumers.Info() {
 		if consumer.Config.Durable == "" {
 			continue
 		}
 		if consumer.NumPending == 0 && consumer.NumAckPending == 0 {
-			first.add(state.LastSeq+1, "consumer "+consumer.Name)
+			needed.add(state.LastSeq+1, "consumer "+consumer.Name)
 			continue
 		}
-		first.add(consumer.AckFloor.Stream+1, "consumer "+consumer.Name)
+		needed.add(consumer.AckFloor.Stream+1, "consumer "+consumer.Name)
 	}
 	if err := consumers.Err(); err != nil {
 		return fmt.Errorf("list consumers: %w", err)
@@ -180,17 +212,18 @@ func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes
 	if err != nil {
 		return err
 	}
+	until = min(until, needed.should.sequence)
 	full := float64(state.Bytes) / float64(info.Config.MaxBytes)
 	if full > highMark {
 		excess := float64(state.Bytes) - lowMark*float64(info.Config.MaxBytes)
 		perMessage := float64(state.Bytes) / float64(state.Msgs)
 		until = max(until, state.FirstSeq+uint64(math.Ceil(excess/perMessage)))
 	}
-	if full > highMark && first.sequence < until {
+	if full > highMark && needed.must.sequence < until {
 		j.Log.Error("stream fills up with what has not been processed; it will refuse new messages when it is full",
-			"stream", name, "full", fmt.Sprintf("%.0f%%", full*100), "waits_for", first.who, "from_seq", first.sequence)
+			"stream", name, "full", fmt.Sprintf("%.0f%%", full*100), "waits_for", needed.must.who, "from_seq", needed.must.sequence)
 	}
-	until = min(until, first.sequence)
+	until = min(until, needed.must.sequence)
 	if until <= state.FirstSeq {
 		return nil
 	}

@@ -70,15 +70,23 @@ func TestJanitor(t *testing.T) {
 	if first := firstAfterCleaning(later); first != 1 {
 		t.Fatalf("no lane has a snapshot, but the first message is %d", first)
 	}
-	for lane, sequence := range []uint64{60, 80} {
-		manifest(streams.ManifestKey(streams.ServiceProcessor, lane), streams.Holding{
-			InputStream: streams.StreamTelemetry, InputSequence: sequence, OutputStream: streams.StreamDerived,
-		})
+	snapshots := func() {
+		t.Helper()
+		for lane, sequence := range []uint64{60, 80} {
+			manifest(streams.ManifestKey(streams.ServiceProcessor, lane), streams.Holding{
+				InputStream: streams.StreamTelemetry, InputSequence: sequence, OutputStream: streams.StreamDerived,
+			})
+		}
 	}
+	snapshots()
 	if first := firstAfterCleaning(later); first != 1 {
 		t.Fatalf("the writer has read nothing, but the first message is %d", first)
 	}
 	ack(40)
+	if first := firstAfterCleaning(later); first != 1 {
+		t.Errorf("each lane has but one snapshot, which may be damaged, and the first message is %d", first)
+	}
+	snapshots()
 	if first := firstAfterCleaning(later); first != 41 {
 		t.Errorf("the writer has 40, but the first message is %d", first)
 	}
@@ -94,6 +102,16 @@ func TestJanitor(t *testing.T) {
 	})
 	if first := firstAfterCleaning(later); first != 61 {
 		t.Errorf("the snapshot before of lane 0 needs 61, but the first message is %d", first)
+	}
+	for range 2 {
+		for lane := range 2 {
+			manifest(streams.ManifestKey(streams.ServiceProcessor, lane), streams.Holding{
+				InputStream: streams.StreamTelemetry, InputSequence: 100, Incarnation: 1, OutputStream: streams.StreamDerived,
+			})
+		}
+	}
+	if first := firstAfterCleaning(later); first != 61 {
+		t.Errorf("the snapshots are of another stream, but the first message is %d", first)
 	}
 }
 

@@ -81,7 +81,7 @@ func (f *follower) prepare(ctx context.Context) error {
 	if f.projection.anew {
 		f.log.Error("the stream was made anew: what it held and was not sent yet is gone; all that it holds now is sent", "stream", streams.StreamAlerting)
 	}
-	if f.projection.channels == 0 && !f.projection.anew {
+	if f.projection.unknown {
 		f.projection.channels = stream.CachedInfo().State.LastSeq
 		if err := f.projection.write(ctx); err != nil {
 			return err

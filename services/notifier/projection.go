@@ -43,9 +43,9 @@ type projection struct {
 	// checkpoint. Saved is the position that the bucket of manifests holds.
 	position, channels, saved uint64
 	savedAt                   time.Time
-	// anew says that the checkpoint is of another ALERTING, in whose place this one
-	// was made.
-	anew bool
+	// unknown says that there is no checkpoint, anew that it is of another ALERTING,
+	// in whose place this one was made.
+	unknown, anew bool
 	// stale says that somebody else may have written to the bucket.
 	stale bool
 	// known holds what the bucket holds, without the evidence, and revisions in
@@ -122,6 +122,7 @@ func (p *projection) reload(ctx context.Context) error {
 func (p *projection) loadPosition(ctx context.Context) error {
 	entry, err := p.manifests.Get(ctx, projectionKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		p.unknown = true
 		return nil
 	}
 	if err != nil {
@@ -129,6 +130,7 @@ func (p *projection) loadPosition(ctx context.Context) error {
 	}
 	var c checkpoint
 	if err := json.Unmarshal(entry.Value(), &c); err != nil {
+		p.unknown = true
 		return nil //nolint:nilerr // without a checkpoint that can be used, all is read again
 	}
 	if c.Incarnation != p.incarnation {

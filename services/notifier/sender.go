@@ -115,17 +115,26 @@ func (s *sender) work(ctx, hard context.Context, progress func()) error {
 	if err != nil {
 		return fmt.Errorf("read consumer %s: %w", streams.SenderConsumer(s.name), err)
 	}
-	for {
+	for delivery := uint64(0); ; progress() {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
 			giveBack(messages, nil)
 			return fmt.Errorf("read consumer %s: %w", streams.SenderConsumer(s.name), err)
 		}
-		if err := s.handle(ctx, hard, msg); err != nil {
+		meta, err := msg.Metadata()
+		if err == nil && (delivery == 0 || meta.Sequence.Consumer <= delivery) {
+			// Deliveries count from one again when a consumer was set back, or is another
+			// of a stream that was made anew, whose messages are not those that are done.
+			err = same(ctx, s.js, s.incarnation)
+		}
+		if err == nil {
+			delivery = meta.Sequence.Consumer
+			err = s.handle(ctx, hard, msg, meta)
+		}
+		if err != nil {
 			giveBack(messages, msg)
 			return err
 		}
-		progress()
 	}
 }
 
@@ -163,17 +172,22 @@ func (s *sender) loadDone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.done, err = parseKey(d.GetKey())
-	return err
+	done, err := parseKey(d.GetKey())
+	if err != nil {
+		return err
+	}
+	if done.sequence >= last.Sequence {
+		// A delivery is recorded behind its message. This one was on its way while
+		// ALERTING was made anew, and is of a message of the one before.
+		return nil
+	}
+	s.done = done
+	return nil
 }
 
 // handle sends all messages of one commit that are for this channel, and acks
 // it when the outcome of each is recorded.
-func (s *sender) handle(ctx, hard context.Context, msg jetstream.Msg) error {
-	meta, err := msg.Metadata()
-	if err != nil {
-		return fmt.Errorf("message without metadata: %w", err)
-	}
+func (s *sender) handle(ctx, hard context.Context, msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
 	if meta.NumDelivered > 1 {
 		// Another sender may have been at it.
 		if err := s.loadDone(ctx); err != nil {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,6 +44,7 @@ const (
 
 // world is one run of the simulation.
 type world struct {
+	seed    uint64
 	rng     *rand.Rand
 	cluster *simulation.Cluster
 	admin   *simulation.Client
@@ -49,8 +52,8 @@ type world struct {
 	log     *slog.Logger
 	// failing is how many of a hundred attempts to send fail.
 	failing int
-	// recreate has ALERTING made anew while all works.
-	recreate bool
+	// recreate has ALERTING made anew while all works, and remade says that it was.
+	recreate, remade bool
 
 	revision uint64
 	revised  int
@@ -64,7 +67,7 @@ type world struct {
 
 // end is where the messages of a channel arrive, whoever sends them.
 type end struct {
-	name string
+	mu sync.Mutex
 	// taken is every message that arrived, in order; refused are the keys of those
 	// that were refused for good.
 	taken   []channel.Message
@@ -77,11 +80,14 @@ type end struct {
 func newWorld(ctx context.Context, seed uint64) (*world, error) {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	w := &world{
-		rng: rng, cluster: simulation.NewCluster(), log: slog.New(slog.DiscardHandler), failing: rng.IntN(30),
+		seed: seed, rng: rng, cluster: simulation.NewCluster(), log: slog.New(slog.DiscardHandler), failing: rng.IntN(30), recreate: rng.IntN(3) == 0,
 		at: simTime, episode: make(map[string]int64), ends: make(map[string]*end),
 	}
 	if os.Getenv("HEADWATER_SIMULATION_LOG") != "" {
 		w.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	for _, name := range []string{"phone", "log"} {
+		w.ends[name] = &end{refused: make(map[string]bool)}
 	}
 	w.crew = w.cluster.NewCrew(seed, simulation.RandomOdds(rng), w.run)
 	w.admin = w.cluster.Connect(seed, "admin", nil)
@@ -99,26 +105,21 @@ func (w *world) run(ctx context.Context, js *simulation.Client, name string) err
 		return err
 	}
 	svc.open = func(ch config.Channel) target {
-		e := w.end(ch.Name)
+		e := w.ends[ch.Name]
+		e.mu.Lock()
+		defer e.mu.Unlock()
 		e.senders++
-		return &line{world: w, client: js, end: e}
+		return &line{client: js, end: e, failing: w.failing, rng: rand.New(rand.NewPCG(w.seed, uint64(e.senders)))}
 	}
 	return svc.Run(ctx)
 }
 
-func (w *world) end(name string) *end {
-	if w.ends[name] == nil {
-		w.ends[name] = &end{name: name, refused: make(map[string]bool)}
-	}
-	return w.ends[name]
-}
-
-// line is how one sender speaks to an end. Goroutines of a bubble that wake at
-// different times need no lock.
+// line is how one sender speaks to an end. Of a hundred attempts, some fail.
 type line struct {
-	*world
-	client *simulation.Client
-	end    *end
+	client  *simulation.Client
+	end     *end
+	rng     *rand.Rand
+	failing int
 }
 
 func (l *line) close() {}
@@ -135,17 +136,22 @@ func (l *line) send(ctx context.Context, m channel.Message) error {
 	n := l.rng.IntN(100)
 	timer := time.NewTimer(travel)
 	defer timer.Stop()
+	late := false
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
-		if n%2 == 0 {
-			l.end.taken, l.end.unsure = append(l.end.taken, m), l.end.unsure+1
-		}
-		return &channel.Error{Reason: "timed out"}
+		late = true
 	}
+	l.end.mu.Lock()
+	defer l.end.mu.Unlock()
 	switch {
+	case late && n%2 == 0:
+		l.end.taken, l.end.unsure = append(l.end.taken, m), l.end.unsure+1
+		return &channel.Error{Reason: "timed out"}
+	case late:
+		return &channel.Error{Reason: "timed out"}
 	case n < l.failing/10:
-		l.end.refused[m.Key] = true
+		l.end.refused[m.Key+m.Title] = true
 		return &channel.Error{Reason: "no such channel", Permanent: true}
 	case n < l.failing/2:
 		l.end.taken, l.end.unsure = append(l.end.taken, m), l.end.unsure+1
@@ -254,6 +260,11 @@ func (w *world) trouble(ctx context.Context) error {
 		return w.configure(ctx)
 	case 2:
 		return streams.Janitor{JS: w.admin, Log: w.log}.Clean(ctx, time.Now().Add(10_000*time.Hour))
+	case 3:
+		if w.recreate {
+			w.remade = true
+			w.cluster.Recreate(streams.StreamAlerting)
+		}
 	}
 	return nil
 }
@@ -296,7 +307,6 @@ func (w *world) drain(ctx context.Context) error {
 	if err := w.crew.Peace(); err != nil {
 		return err
 	}
-	w.failing = 0
 	for range 3 {
 		if err := w.derive(ctx); err != nil {
 			return err
@@ -359,6 +369,10 @@ func (w *world) commits() ([]*alertingv1.Commit, []simulation.Stored) {
 // effect. It is also asked for its commits where the lane was: of updates in one
 // commit the last is enough, and a channel gets one message instead of very many.
 func (w *world) verifyLane() error {
+	if w.remade {
+		// What the lane committed since its last snapshot, it committed again.
+		return nil
+	}
 	m := newMachine(func(policy.Decision) {})
 	inputs := w.cluster.Archive(streams.StreamDerived, streams.DerivedAll)
 	told := 0
@@ -415,31 +429,38 @@ func sameList[M proto.Message](what string, want, got []M) error {
 	return nil
 }
 
-// messages returns the titles of all that a channel was to be told, by key.
-func (w *world) messages(name string) map[string]string {
-	all := make(map[string]string)
+// messages returns all that a channel was to be told: those of ALERTING as it is,
+// and those of any, each as its key and its title.
+func (w *world) messages(name string) (now []string, ever map[string]bool) {
+	ever = make(map[string]bool)
 	commits, stored := w.commits()
 	for i, c := range commits {
 		for j, m := range c.GetMessages() {
-			if m.GetChannel() == name {
-				all[key{stored[i].Sequence, j}.String()] = m.GetTitle()
+			if m.GetChannel() != name {
+				continue
+			}
+			id := key{stored[i].Sequence, j}.String() + m.GetTitle()
+			if ever[id] = true; stored[i].Incarnation.Equal(stored[len(stored)-1].Incarnation) {
+				now = append(now, id)
 			}
 		}
 	}
-	return all
+	return now, ever
 }
 
 // verifySent checks that every message has been sent, or was refused.
 func (w *world) verifySent() error {
-	for _, name := range []string{"phone", "log"} {
-		e := w.end(name)
-		taken := make(map[string]bool)
+	for name, e := range w.ends {
+		e.mu.Lock()
+		taken := maps.Clone(e.refused)
 		for _, m := range e.taken {
-			taken[m.Key] = true
+			taken[m.Key+m.Title] = true
 		}
-		for k, title := range w.messages(name) {
-			if !taken[k] && !e.refused[k] {
-				return fmt.Errorf("message %s of %s was not sent: %s", k, name, title)
+		e.mu.Unlock()
+		now, _ := w.messages(name)
+		for _, id := range now {
+			if !taken[id] {
+				return fmt.Errorf("%s was not told %s", name, id)
 			}
 		}
 	}
@@ -447,47 +468,52 @@ func (w *world) verifySent() error {
 }
 
 // verifyEnds checks what arrived: nothing that was not committed, in order, and
-// no more repeats than senders that may have been cut off in the middle.
+// no more repeats than senders that may have been cut off in the middle. With
+// ALERTING all that says what was done is lost.
 func (w *world) verifyEnds() error {
 	for name, e := range w.ends {
-		committed := w.messages(name)
+		_, ever := w.messages(name)
 		seen := make(map[string]bool)
 		var last key
 		for _, m := range e.taken {
-			title, ok := committed[m.Key]
-			if !ok || title != m.Title {
-				return fmt.Errorf("%s was told %q with key %s, which is not what was decided: %q", name, m.Title, m.Key, title)
+			id := m.Key + m.Title
+			if !ever[id] {
+				return fmt.Errorf("%s was told %s, which was not decided", name, id)
 			}
 			k, err := parseKey(m.Key)
 			if err != nil {
 				return err
 			}
-			if !seen[m.Key] && !k.after(last) {
-				return fmt.Errorf("%s was told %s after %s", name, k, last)
-			}
-			if !seen[m.Key] {
+			if !seen[id] {
+				if !k.after(last) && !w.remade {
+					return fmt.Errorf("%s was told %s after %s", name, k, last)
+				}
 				last = k
 			}
-			seen[m.Key] = true
+			seen[id] = true
 		}
-		if repeats := len(e.taken) - len(seen); repeats > e.senders+e.unsure {
+		if repeats := len(e.taken) - len(seen); repeats > e.senders+e.unsure && !w.remade {
 			return fmt.Errorf("%s was told %d messages again by %d senders, of which %d attempts failed after they had arrived", name, repeats, e.senders, e.unsure)
 		}
 	}
 	return w.verifySent()
 }
 
-// verifyAlerts checks that the bucket of alerts has each as it was last committed.
+// verifyAlerts checks that the bucket of alerts has each as it was last committed,
+// unless that was lost with ALERTING.
 func (w *world) verifyAlerts(ctx context.Context) error {
 	bucket, err := w.admin.KeyValue(ctx, streams.BucketAlerts)
 	if err != nil {
 		return err
 	}
 	last := make(map[string]*alertingv1.Alert)
-	commits, _ := w.commits()
-	for _, c := range commits {
+	commits, stored := w.commits()
+	for i, c := range commits {
 		for _, a := range c.GetAlerts() {
 			last[a.GetId()] = a
+			if !stored[i].Incarnation.Equal(stored[len(stored)-1].Incarnation) {
+				delete(last, a.GetId())
+			}
 		}
 	}
 	for id, want := range last {

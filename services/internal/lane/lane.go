@@ -694,9 +694,9 @@ func (r *runner) snapshot(ctx context.Context) error {
 		chunks = append(chunks, Chunk{ID: configChunk, Data: r.config.Content})
 	}
 	size, err := r.store.write(ctx, manifest{
-		Incarnation: r.incarnation.UnixNano(), OutputIncarnation: r.outputIncarnation.UnixNano(),
 		Revision: r.config.Revision, Written: start,
 		Holding: streams.Holding{
+			Incarnation: r.incarnation.UnixNano(), OutputIncarnation: r.outputIncarnation.UnixNano(),
 			InputStream: r.InputStream, InputSequence: r.applied,
 			OutputStream: r.OutputStream, OutputSequence: r.output,
 		},

@@ -21,13 +21,9 @@ import (
 type manifest struct {
 	// Format is the machine's version of its chunks.
 	Format int `json:"format"`
-	// Incarnation of the input stream; Holding has the input position of the
-	// state and the sequence of the lane's last commit by then. Every output up to
-	// there is committed.
-	Incarnation int64 `json:"incarnation"`
+	// Holding has the input position of the state and the sequence of the lane's
+	// last commit by then. Every output up to there is committed.
 	streams.Holding
-	// OutputIncarnation of the output stream; 0 in manifests that don't say.
-	OutputIncarnation int64 `json:"output_incarnation,omitempty"`
 	// Revision is that of the configuration in force.
 	Revision uint64              `json:"revision"`
 	Chunks   map[string]chunkRef `json:"chunks"`

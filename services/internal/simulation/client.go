@@ -430,8 +430,8 @@ type delivered struct {
 	// delivery is its number among all of the consumer, times how often the message
 	// was handed over by it.
 	delivery, times uint64
-	// acks says that the consumer takes acknowledgements.
-	acks bool
+	// of is the durable consumer that it is to be acknowledged to, if any.
+	of *durable
 }
 
 func (d *delivered) Subject() string      { return d.message.subject }

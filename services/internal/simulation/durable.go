@@ -103,7 +103,7 @@ func (d *durable) hand(m *message, now time.Time, first uint64) *delivered {
 	d.times[m.sequence]++
 	d.pending[m.sequence] = handed{delivery: first, until: now.Add(d.cfg.AckWait)}
 	d.delivery++
-	return &delivered{message: m, consumer: d.cfg.Durable, delivery: d.delivery - 1, times: d.times[m.sequence]}
+	return &delivered{message: m, of: d, consumer: d.cfg.Durable, delivery: d.delivery - 1, times: d.times[m.sequence]}
 }
 
 // ack takes note that the delivery of a message was acknowledged.
@@ -361,7 +361,7 @@ func (it *durableIterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error
 		if len(it.buffer) > 0 {
 			msg := it.buffer[0]
 			it.buffer = it.buffer[1:]
-			msg.client, msg.stream, msg.acks = it.client, it.stream, true
+			msg.client, msg.stream = it.client, it.stream
 			return msg, sleep(ctx, travel(rng))
 		}
 		if it.draining {
@@ -453,7 +453,7 @@ func nextContext(opts []jetstream.NextOpt) (context.Context, context.CancelFunc)
 
 // settle tells the server what became of the message, which does not answer.
 func (d *delivered) settle(do func(*stream, *durable)) error {
-	if !d.acks {
+	if d.of == nil {
 		return jetstream.ErrMsgNoReply
 	}
 	p := d.client.process
@@ -484,16 +484,19 @@ func (d *delivered) settle(do func(*stream, *durable)) error {
 	return nil
 }
 
-// arrive does what was sent for the message, if its consumer is there.
+// arrive does what was sent for the message, if its consumer is there. To another
+// of the same name nothing comes through: nats-server would take a message for that
+// of the consumer before that was delayed for longer than it took to make the stream
+// anew, and no reader can help that.
 func (d *delivered) arrive(do func(*stream, *durable)) {
 	c := d.client.cluster
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s, err := c.find(d.stream)
-	if err != nil || s.durables[d.consumer] == nil {
+	if err != nil || d.of.gone {
 		return
 	}
-	do(s, s.durables[d.consumer])
+	do(s, d.of)
 	s.wake()
 }
 
