@@ -3,7 +3,8 @@
 // refused and why, and answers 503 with Retry-After when the stream refuses.
 //
 // Requests that arrive while a commit is under way wait and go together in the
-// next one, so that many small requests cost few messages.
+// next one, with those of senders that come again as soon as they are answered, so
+// that many small requests cost few messages.
 package gateway
 
 import (
@@ -136,7 +137,7 @@ func (s *Service) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-s.queue.wake:
-			c.commit(ctx, s.queue.take())
+			c.commit(ctx, c.gather(ctx))
 		case <-ctx.Done():
 			s.queue.close()
 			s.health.set(errors.New("the gateway is stopping"))

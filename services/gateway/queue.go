@@ -86,6 +86,13 @@ func (q *queue) take() []*request {
 	return waiting
 }
 
+// requests returns how many requests wait.
+func (q *queue) requests() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
 // len returns how many readings wait.
 func (q *queue) len() int {
 	q.mu.Lock()
