@@ -62,6 +62,10 @@ const (
 	snapshotReadings = 64 << 10
 	snapshotMessages = 4096
 	snapshotEvery    = 10 * time.Minute
+	// stillAfter is how long no input must have come, of which there is some every
+	// second as a rule, for a snapshot to be made at once: the input may be full of
+	// what only the janitor can remove, behind snapshots.
+	stillAfter = 30 * time.Second
 	// readAhead is how many messages a lane asks for at once.
 	readAhead = 512
 	// commitTimeout bounds how long a commit may take to be stored.
@@ -121,7 +125,7 @@ type runner struct {
 	// committed that of the last whose outputs are stored, output the sequence of
 	// the commit that says so.
 	applied, committed, output uint64
-	lastCommit                 time.Time
+	lastCommit, lastInput      time.Time
 	sinceSnapshot              struct {
 		readings, messages int
 		at                 time.Time
@@ -543,6 +547,14 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 			if err := in.same(); err != nil {
 				return err
 			}
+			if r.sinceSnapshot.messages > 0 && time.Since(r.lastInput) >= stillAfter {
+				if err := r.commitRest(ctx); err != nil {
+					return err
+				}
+				if err := r.snapshot(ctx); err != nil {
+					return err
+				}
+			}
 		case entry, open := <-watch.Updates():
 			if !open {
 				return errors.New("the watch of the configuration ended")
@@ -584,6 +596,7 @@ func (r *runner) step(ctx context.Context, next Input) error {
 		return err
 	}
 	r.pause.Reset()
+	r.lastInput = time.Now()
 	return nil
 }
 
