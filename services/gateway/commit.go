@@ -161,7 +161,7 @@ func (c *committer) send(b pack.Batch) (jetstream.PubAckFuture, error) {
 func (c *committer) await(ctx context.Context) {
 	for _, m := range c.sent {
 		if err := outcome(ctx, m.ack); err != nil {
-			fail(m.senders, fmt.Errorf("store on %s: %w", m.ack.Msg().Subject, err))
+			fail(m.senders, fmt.Errorf("store on %s: %w", m.ack.Msg().Subject, refusal(err)))
 			continue
 		}
 		c.metrics.readings.Add(float64(len(m.batch.GetSeries())))
@@ -189,6 +189,18 @@ func outcome(ctx context.Context, ack jetstream.PubAckFuture) error {
 	default:
 		return errTimeout
 	}
+}
+
+// errorCodeStoreFailed is nats-server's answer when a stream is full, or its
+// disk.
+const errorCodeStoreFailed jetstream.ErrorCode = 10077
+
+// refusal puts the server's answer in words.
+func refusal(err error) error {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == errorCodeStoreFailed {
+		return fmt.Errorf("stream %s takes no more until its readings have been processed and stored: %w", streams.StreamTelemetry, err)
+	}
+	return err
 }
 
 func fail(senders []*request, err error) {
