@@ -97,7 +97,8 @@ func (s *standalone) open(ctx context.Context) (err error) {
 		s.onClose(s.influx.close)
 		s.cfg.Writer.Influx.URL = s.influx.url()
 		s.guard.influxFolder = s.folder.influx()
-		s.guard.watch("InfluxDB", s.influx.health, s.influx.restart)
+		s.guard.watch("InfluxDB", s.influx.health, s.influx.restart, fmt.Sprintf(
+			"Stop Headwater and put the folder %s back from a backup, or move it away, which gives up the history; then start Headwater again", s.folder.influx()))
 	}
 	return s.forgetDemo(ctx)
 }
@@ -158,7 +159,8 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 func (s *standalone) supervise(budget diskBudget, devices jetstream.JetStream) {
 	s.guard = newSupervisor(s.log("disk"), budget, s.process.Metrics)
 	s.guard.free = s.folder.freeBytes
-	s.guard.watch("nats-server", s.nats.Health, s.nats.Restart)
+	s.guard.watch("nats-server", s.nats.Health, s.nats.Restart, fmt.Sprintf(
+		"Stop Headwater and put the folder %s back from a backup, or move away the folder of the stream that is named here, below it, which gives up what the stream holds; then start Headwater again", s.folder.nats()))
 	s.guard.intake = func(ctx context.Context, open bool) error {
 		most := streams.DeviceBytes(budget.streams)
 		if !open {

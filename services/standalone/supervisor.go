@@ -29,9 +29,12 @@ const (
 	// taken again, so that the gate does not flap.
 	resumeShare = 125
 	// firstRestart and lastRestart bound the pause between restarts of a server
-	// that does not get well.
+	// that does not get well. After so many in a row, people have to see to it: the
+	// pause is rareRestart from then on.
 	firstRestart = 2 * time.Second
 	lastRestart  = time.Minute
+	maxRestarts  = 8
+	rareRestart  = 30 * time.Minute
 )
 
 // watched is a server that stays stuck after its disk was full, until it is
@@ -41,10 +44,14 @@ type watched struct {
 	// health returns nil while the server can store, or why it can't.
 	health  func() error
 	restart func() error
+	// advice is what people can do when restarts don't help.
+	advice string
 
 	retry *backoff.ExponentialBackOff
-	// next is when it may be started again.
-	next time.Time
+	// tries is how many restarts there were since it was last well for a while.
+	tries int
+	// restarted is when it was started again last, next when it may be.
+	restarted, next time.Time
 }
 
 // supervisor keeps a reserve of the disk free, by refusing readings before the
@@ -95,12 +102,12 @@ func newSupervisor(log *slog.Logger, budget diskBudget, metrics prometheus.Regis
 	return s
 }
 
-// watch adds a server.
-func (s *supervisor) watch(name string, health, restart func() error) {
+// watch adds a server, with what people can do when restarts don't help.
+func (s *supervisor) watch(name string, health, restart func() error, advice string) {
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = firstRestart, lastRestart
 	s.restarts.WithLabelValues(name)
-	s.servers = append(s.servers, &watched{name: name, health: health, restart: restart, retry: retry})
+	s.servers = append(s.servers, &watched{name: name, health: health, restart: restart, advice: advice, retry: retry})
 }
 
 // run supervises until ctx ends.
@@ -163,24 +170,46 @@ func (s *supervisor) revive(w *watched, now time.Time) error {
 	err := w.health()
 	switch {
 	case err == nil:
-		if now.Sub(w.next) > lastRestart {
+		if now.Sub(w.restarted) > lastRestart {
 			w.retry.Reset()
+			w.tries, w.next = 0, time.Time{}
 		}
 		return nil
 	case now.Before(w.next):
-		return fmt.Errorf("%s cannot store and is started again soon: %w", w.name, err)
+		return w.stuck(err)
 	}
 	s.refuse(fmt.Errorf("%s cannot store and is being started again: %w", w.name, err), now)
 	s.log.Warn("a server cannot store although there is space: it is started again", "server", w.name, "err", err)
 	s.restarts.WithLabelValues(w.name).Inc()
 	begin := time.Now()
-	err = w.restart()
-	w.next = time.Now().Add(w.retry.NextBackOff())
-	if err != nil {
-		return fmt.Errorf("%s could not be started again: %w", w.name, err)
+	failure := w.restart()
+	pause := w.retry.NextBackOff()
+	if w.tries++; w.tries >= maxRestarts {
+		pause = rareRestart
 	}
-	s.log.Info("the server runs again", "server", w.name, "took", time.Since(begin).Round(time.Millisecond))
-	return nil
+	w.restarted = time.Now()
+	w.next = w.restarted.Add(pause)
+	if failure != nil {
+		err = fmt.Errorf("%s could not be started again: %w", w.name, failure)
+	} else {
+		s.log.Info("the server runs again", "server", w.name, "took", time.Since(begin).Round(time.Millisecond))
+		if err = w.health(); err == nil {
+			return nil
+		}
+	}
+	if w.tries >= maxRestarts {
+		s.log.Error("restarts don't help: somebody has to see to it", "server", w.name, "restarts", w.tries, "err", err, "do", w.advice)
+	}
+	return w.stuck(err)
+}
+
+// stuck says that the server can't store, and what happens next.
+func (w *watched) stuck(err error) error {
+	if w.tries < maxRestarts {
+		return fmt.Errorf("%s cannot store and is started again soon: %w", w.name, err)
+	}
+	return fmt.Errorf("%s cannot store, and %d restarts did not help; the next one is at %s: %w. %s",
+		w.name, w.tries, w.next.Format("15:04 MST"), err, w.advice)
 }
 
 // intakeTimeout bounds how long the stream of the devices may take to close or
