@@ -22,6 +22,9 @@ const (
 	superviseEvery = 250 * time.Millisecond
 	// measureEvery is the pause between measurements of InfluxDB's files.
 	measureEvery = time.Minute
+	// patience is how long a server must be unable to store before anything is done:
+	// on a busy machine, nats-server takes itself for not ready now and then.
+	patience = time.Second
 	// influxPatience is how long InfluxDB may fail for want of space before it is
 	// started again.
 	influxPatience = 3 * time.Second
@@ -50,8 +53,9 @@ type watched struct {
 	retry *backoff.ExponentialBackOff
 	// tries is how many restarts there were since it was last well for a while.
 	tries int
-	// restarted is when it was started again last, next when it may be.
-	restarted, next time.Time
+	// restarted is when it was started again last, next when it may be; unwell is
+	// since when it can't store, or zero.
+	restarted, next, unwell time.Time
 }
 
 // supervisor keeps a reserve of the disk free, by refusing readings before the
@@ -174,6 +178,12 @@ func (s *supervisor) revive(w *watched, now time.Time) error {
 			w.retry.Reset()
 			w.tries, w.next = 0, time.Time{}
 		}
+		w.unwell = time.Time{}
+		return nil
+	case w.unwell.IsZero():
+		w.unwell = now
+		return nil
+	case now.Sub(w.unwell) < patience:
 		return nil
 	case now.Before(w.next):
 		return w.stuck(err)

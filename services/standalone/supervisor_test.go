@@ -42,6 +42,16 @@ func TestRestartsThatDoNotHelp(t *testing.T) {
 		}
 		broken = nil
 		look(2 * time.Minute)
+		before := restarts
+		for range 10 {
+			broken = errors.New("not ready for a moment")
+			look(2 * superviseEvery)
+			broken = nil
+			look(2 * superviseEvery)
+		}
+		if restarts != before || s.refuses() != nil {
+			t.Errorf("what is over in a moment caused %d restarts, and readings are refused with %v", restarts-before, s.refuses())
+		}
 		if err := s.refuses(); err != nil {
 			t.Errorf("the server is well, and readings are refused: %v", err)
 		}
