@@ -156,7 +156,11 @@ type ReplayResult struct {
 	Since time.Time `json:"since,omitzero"`
 	// Warmed says in words what the detectors had learned from at From.
 	Warmed string `json:"warmed"`
-	// Matched is how many series the rule watches.
+	// Problem says for which device the expression of the rule could first not be
+	// evaluated, and why.
+	Problem string `json:"problem,omitempty"`
+	// Matched is how many series the rule watches, or devices when it has an
+	// expression.
 	Matched int `json:"matched"`
 	// Readings were read, Seconds long.
 	Readings uint64  `json:"readings"`

@@ -55,20 +55,38 @@ type archive struct {
 // passed over. It adds to counted what it has fed.
 func newArchive(client *influx.Client, r rule.Rule, trials []*trial, counted *atomic.Uint64) *archive {
 	p := &archive{client: client, trials: trials, builders: make([]telemetryv1.Builder, len(trials)), counted: counted, what: "/.*/"}
-	if !hasGlob(r.Match.Metric) {
+	if metrics := expressionMetrics(trials); len(metrics) > 0 {
+		p.what = strings.Join(metrics, ", ")
+	} else if !hasGlob(r.Match.Metric) {
 		p.what = influx.QuoteIdent(r.Match.Metric)
-	} else if r.Match.Metric != "*" {
+	} else if r.Match.Metric != "" && r.Match.Metric != "*" {
 		p.what = "/" + globExpression(r.Match.Metric) + "/"
 	}
 	for _, tag := range [...]struct{ name, glob string }{{"site", r.Match.Site}, {"device", r.Match.Device}} {
 		switch {
 		case !hasGlob(tag.glob):
 			p.where += fmt.Sprintf(" AND %q = %s", tag.name, influx.QuoteString(tag.glob))
-		case tag.glob != "*":
+		case tag.glob != "" && tag.glob != "*":
 			p.where += fmt.Sprintf(" AND %q =~ /%s/", tag.name, globExpression(tag.glob))
 		}
 	}
 	return p
+}
+
+// expressionMetrics returns the metrics of the rule's expression, quoted; none when
+// it has none.
+func expressionMetrics(trials []*trial) []string {
+	var all []string
+	for _, t := range trials {
+		if t == nil || t.machine.config.rules[0].expression == nil {
+			continue
+		}
+		for _, m := range t.machine.config.rules[0].expression.Metrics() {
+			all = append(all, influx.QuoteIdent(m))
+		}
+		break
+	}
+	return all
 }
 
 // hasGlob says whether the pattern of a rule may match more than one name.

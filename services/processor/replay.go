@@ -29,6 +29,8 @@ type trial struct {
 	open    map[episode]*streams.ReplayAlert
 	over    []streams.ReplayAlert
 	devices map[deviceKey]*streams.ReplayDevice
+	// problem says for which device the rule could first not be evaluated, and why.
+	problem string
 }
 
 // episode names one alert of the rule.
@@ -53,6 +55,7 @@ func newTrial(lane int, limits Limits, c *config.Config, r rule.Rule, from, to i
 	anyTags.Match.Tags = nil
 	m.watches = func(key deviceKey, metric string) bool {
 		return anyTags.Matches(key.site, key.name, metric, nil) &&
+			(rules[0].expression == nil || slices.Contains(rules[0].expression.Metrics(), metric)) &&
 			(len(r.Match.Tags) == 0 || r.Match.MatchesDevice(key.site, key.name, c.Tags(key.site, key.name)))
 	}
 	m.install(0, nil, c, rules)
@@ -111,6 +114,11 @@ func before(b *telemetryv1.Batch, to int64) {
 func (t *trial) gather() {
 	for _, a := range t.machine.output.anomalies {
 		t.note(a)
+	}
+	for _, r := range t.machine.output.rules {
+		if t.problem == "" && r.Error != "" {
+			t.problem = r.Site + "/" + r.Device + ": " + r.Error
+		}
 	}
 	t.machine.output.reset()
 }
@@ -208,6 +216,7 @@ func summarise(trials []*trial, from, to, since time.Time) *streams.ReplayResult
 	weeks := max(to.Sub(since), time.Second).Hours() / (7 * 24)
 	for _, t := range trials {
 		out.Readings += t.readings
+		out.Problem = cmp.Or(out.Problem, t.problem)
 		out.Matched += t.matched()
 		out.Alerts = append(out.Alerts, t.over...)
 		for _, d := range t.devices {

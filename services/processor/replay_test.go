@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/config"
+	"headwater/services/rule"
 	"headwater/streams"
 	"headwater/streams/natsd"
 	"headwater/streams/streamtest"
@@ -174,6 +176,38 @@ func TestTrialFindsWhatTheLaneFound(t *testing.T) {
 		if diff := cmp.Diff(slices.Sorted(slices.Values(committed[name])), slices.Sorted(slices.Values(got))); diff != "" {
 			t.Errorf("%s (-lane +trial):\n%s", name, diff)
 		}
+	}
+}
+
+// TestTrialOfAnExpression checks that a rule about several metrics of a device sees
+// them all, and that it is told when it could not be evaluated.
+func TestTrialOfAnExpression(t *testing.T) {
+	t.Parallel()
+	var b telemetryv1.Builder
+	var batches []*telemetryv1.Batch
+	humidity, other := thermometer, thermometer
+	humidity.Metric, other.Metric = "humidity", "pressure"
+	for i, v := range []float64{20, 35, 35, 20} {
+		at := epoch + int64(i+1)*minute
+		b.Value(thermometer, at, v)
+		b.Value(humidity, at, 70-float64(i)*35)
+		b.Value(other, at, 1000)
+		batch := b.Take(at)
+		batch.Clock = &telemetryv1.Clock{CaughtUp: at}
+		batches = append(batches, batch)
+	}
+	tried := try(t, "{name: muggy, expression: temperature > 30 && humidity < 40}", 0, hour, batches)
+	expect(t, "alerts", told(tried), []string{"door-1 120-240"})
+	if tried.matched() != 1 || tried.machine.seriesCount != 2 || tried.problem != "" {
+		t.Errorf("%d devices, %d series, %q; want one with two and no problem", tried.matched(), tried.machine.seriesCount, tried.problem)
+	}
+	tried = try(t, "{name: ratio, expression: temperature / humidity > 100}", 0, hour, batches)
+	if result := summarise([]*trial{tried}, time.Unix(0, epoch), time.Unix(0, epoch+hour), time.Time{}); !strings.Contains(result.Problem, "hall/door-1: ") {
+		t.Errorf("the problem is %q", result.Problem)
+	}
+	a := newArchive(nil, rule.Rule{}, []*trial{nil, tried}, nil)
+	if want := `"temperature", "humidity"`; a.what != want {
+		t.Errorf("InfluxDB is asked for %s, want %s", a.what, want)
 	}
 }
 
