@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/dashboard/fleet"
 	"headwater/services/dashboard/rulebook"
 	"headwater/services/internal/config"
@@ -53,6 +54,15 @@ type rules struct {
 	// counted are the series that each rule matched at countedAt.
 	counted   map[string]rulebook.Matched
 	countedAt time.Time
+	// failures are the rules that lanes cannot evaluate, by rule and lane.
+	failures map[string]map[int]ruleFailure
+}
+
+// ruleFailure is why a lane cannot evaluate a rule.
+type ruleFailure struct {
+	version            uint64 // of the configuration that the rule is from
+	text, site, device string
+	at                 time.Time
 }
 
 // knownRule is a rule with its last change.
@@ -61,10 +71,12 @@ type knownRule struct {
 	revision uint64
 	at       time.Time
 	author   string
+	// judges is the version since which the rule judges as it does.
+	judges uint64
 }
 
 func newRules(js jetstream.JetStream, log *slog.Logger, f *fleet.Fleet, b *fleet.Book) *rules {
-	return &rules{js: js, log: log, fleet: f, book: b, now: time.Now, err: errors.New("they have not been read yet")}
+	return &rules{js: js, log: log, fleet: f, book: b, now: time.Now, err: errors.New("they have not been read yet"), failures: make(map[string]map[int]ruleFailure)}
 }
 
 // run follows the configuration until ctx ends.
@@ -152,14 +164,66 @@ func (r *rules) take(v configstore.Version) {
 	}
 	known := make(map[string]knownRule, len(all))
 	for _, one := range all {
-		k := knownRule{Rule: one, revision: v.Revision, at: v.At, author: v.Parts.Author}
-		if before, ok := r.known[one.Name]; ok && before.Equal(one.Rule) && before.Text == one.Text && before.ReadOnly == one.ReadOnly {
+		k := knownRule{Rule: one, revision: v.Revision, at: v.At, author: v.Parts.Author, judges: v.Revision}
+		before, ok := r.known[one.Name]
+		switch {
+		case r.config == nil: // what was before the first that is kept is not known
+			k.judges = 0
+		case ok && before.SameDetection(one.Rule):
+			k.judges = before.judges
+		}
+		if ok && before.Equal(one.Rule) && before.Text == one.Text && before.ReadOnly == one.ReadOnly {
 			k.revision, k.at, k.author = before.revision, before.at, before.author
 		}
 		known[one.Name] = k
 	}
 	r.version, r.config, r.known, r.problem, r.err = v, c, known, nil, nil
 	r.counted = nil
+}
+
+// maxFailures bounds the rules whose failures are remembered.
+const maxFailures = config.MaxRules
+
+// failed takes in whether a lane can evaluate a rule.
+func (r *rules) failed(lane int, st *derivedv1.RuleStatus) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if st.Failing == 0 {
+		if delete(r.failures[st.Rule], lane); len(r.failures[st.Rule]) == 0 {
+			delete(r.failures, st.Rule)
+		}
+		return
+	}
+	if r.failures[st.Rule] == nil {
+		if len(r.failures) >= maxFailures {
+			return
+		}
+		r.failures[st.Rule] = make(map[int]ruleFailure)
+	}
+	r.failures[st.Rule][lane] = ruleFailure{
+		version: st.RuleVersion, text: clip(st.Error), site: st.Site, device: st.Device, at: at(st.Learned),
+	}
+}
+
+// failure says why a rule cannot be evaluated, and since when; nothing if it can
+// be, or has been changed since.
+func (r *rules) failure(k knownRule) (text string, since time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var first ruleFailure
+	for _, lane := range slices.Sorted(maps.Keys(r.failures[k.Name])) {
+		f := r.failures[k.Name][lane]
+		if f.version < k.judges {
+			continue
+		}
+		if first.text == "" || f.at.Before(first.at) {
+			first = f
+		}
+	}
+	if first.text == "" {
+		return "", time.Time{}
+	}
+	return "It cannot be evaluated, for " + first.site + "/" + first.device + " and maybe others: " + strings.TrimSuffix(first.text, ".") + ".", first.at
 }
 
 // ready returns what the pages are made of, or why that is not known.
@@ -273,6 +337,7 @@ func (r *rules) shown(k knownRule, m rulebook.Matched, firing int) view.Rule {
 		Sentence: rulebook.Sentence(k.Rule.Rule, m.Unit), Labels: labelsOf(k.Labels), Runbook: k.Runbook,
 		Origin: view.OriginPage, Revision: k.revision, Changed: k.at, Author: authorWords(k.author), Series: m.Series, Firing: firing, YAML: k.Text,
 	}
+	out.Problem, out.ProblemAt = r.failure(k)
 	if k.Origin == rule.BuiltIn { // whoever made the first version did not declare it
 		out.Origin, out.Changed, out.Author = view.OriginBuiltIn, time.Time{}, ""
 	}

@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
+	"headwater/streams"
 	"headwater/streams/streamtest"
 	"headwater/web/view"
 )
@@ -259,6 +261,44 @@ func TestRulesAreWatched(t *testing.T) {
 		r.call(http.MethodGet, "", "", &all)
 		return strings.Contains(all.Problem, "not YAML") && len(all.Items) == 1
 	})
+}
+
+// TestARuleThatCannotBeEvaluated shows what lanes say of it, until it can be or
+// is another.
+func TestARuleThatCannotBeEvaluated(t *testing.T) {
+	r := newRulesRig(t)
+	var made view.Rule
+	if status, answer := r.call(http.MethodPut, "/odd?revision=0", "name: odd\nexpression: a > b\n", &made); status != http.StatusOK || !strings.Contains(made.Sentence, "a > b at any device") {
+		t.Fatal(status, answer)
+	}
+	say := func(lane int, version uint64, failing uint32, text string) {
+		t.Helper()
+		r.publish(streams.DerivedMsg(lane, &derivedv1.Commit{
+			Input: &derivedv1.Position{Sequence: 1},
+			Rules: []*derivedv1.RuleStatus{{Rule: "odd", RuleVersion: version, Failing: failing, Error: text, Site: "home", Device: "kitchen", Learned: time.Now().UnixNano()}},
+		}))
+	}
+	problem := func(want string) {
+		t.Helper()
+		streamtest.Eventually(t, within, "the problem of the rule is "+want, func() bool {
+			var now view.Rule
+			r.call(http.MethodGet, "/odd", "", &now)
+			return now.Problem == want
+		})
+	}
+	const failure = "It cannot be evaluated, for home/kitchen and maybe others: b has no number."
+	say(0, made.Revision, 2, "b has no number")
+	problem(failure)
+	say(1, made.Revision, 1, "b has no number")
+	say(0, made.Revision, 0, "")
+	problem(failure)
+	say(1, made.Revision, 0, "")
+	problem("")
+	say(0, made.Revision, 1, "b has no number")
+	problem(failure)
+	if status, answer := r.call(http.MethodPut, "/odd?revision="+strconv.FormatUint(made.Revision, 10), "name: odd\nexpression: a > 3\n", &made); status != http.StatusOK || made.Problem != "" {
+		t.Errorf("the changed rule: %d %s", status, answer)
+	}
 }
 
 // TestTheBuiltInRule may be muted and not deleted.

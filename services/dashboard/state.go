@@ -118,6 +118,9 @@ func (s *Service) onDerived(m message) {
 	}
 	s.ledger.commit(lane, m.sequence, commit)
 	s.survey.commit(lane, commit.GetInput().GetSequence(), m.stored)
+	for _, st := range commit.Rules {
+		s.rules.failed(lane, st)
+	}
 	for _, w := range commit.Summaries {
 		s.book.PutSummary(w.GetSeries().GetSite(), w.GetSeries().GetDevice(), view.Summary{
 			Metric: w.GetSeries().GetMetric(), Unit: w.Unit, Window: w.Window, At: at(w.Time()), Start: at(w.Start),

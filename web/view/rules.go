@@ -32,10 +32,14 @@ var RuleDetectors = [...]RuleDetector{
 	{"stuck", "Stuck", "The sensor gives the same value again and again."},
 	{"silence", "Silence", "The series has stopped to report."},
 	{"drift", "Drift", "The mean of the days leaves that of the week before."},
+	{"expression", "Expression", "A condition over several metrics of one device, like temperature > outside + 5."},
 }
 
 // learning are the detectors that learn what is usual.
 var learning = []string{"auto", "surge", "range", "season", "shift", "stuck", "silence", "drift"}
+
+// ofSeries are the detectors that judge each series by itself.
+var ofSeries = append([]string{"limit", "rate"}, learning...)
 
 // RuleField is a field of the form.
 type RuleField struct {
@@ -43,6 +47,8 @@ type RuleField struct {
 	Name, Label, Hint string
 	// Detectors are those that take the field; empty means all.
 	Detectors []string
+	// Area says that the value may take several lines.
+	Area bool
 	// Number says that the value is a number and not a text, List that it is a
 	// list and Map that it is a mapping of names to values: one entry a line.
 	Number, List, Map bool
@@ -73,13 +79,16 @@ var RuleFields = [...]RuleField{
 	{Name: "state", Label: "State", Choices: []string{string(RuleIsEnabled), string(RuleIsMuted), string(RuleIsDraft)}},
 	{Name: "match.site", Label: "Site", Placeholder: "*", Hint: "* is any run of characters, ? one, [a-c] one of these."},
 	{Name: "match.device", Label: "Device", Placeholder: "*", Hint: "For example door-*"},
-	{Name: "match.metric", Label: "Metric", Placeholder: "*", Hint: "For example temperature"},
+	{Name: "match.metric", Label: "Metric", Placeholder: "*", Detectors: ofSeries, Hint: "For example temperature"},
 	{Name: "match.tags", Label: "Tags", Map: true, Hint: "What the device must be tagged with, one a line, like kind: door"},
 	{Name: "detector", Label: "Detector"},
+	{Name: "expression", Label: "Alert while", Area: true, Detectors: []string{"expression"}, Hint: `Over the metrics of the device and windows of them, like temperature > outside + 5 and avg("temperature", "10m") > 8. There are avg, min, max, sum, count, last, age and abs.`},
+	{Name: "resolve", Label: "Over when", Area: true, Detectors: []string{"expression"}, Hint: "Empty: when the first is not true any more."},
+	{Name: "metric", Label: "Show at", Detectors: []string{"expression"}, Hint: "The metric at which the alert shows; empty: the first of the condition."},
 	{Name: "above", Label: "Above", Number: true, Detectors: []string{"limit"}, Hint: "Abnormal beyond it, in the unit of the metric."},
 	{Name: "below", Label: "Below", Number: true, Detectors: []string{"limit"}, Hint: "Abnormal under it."},
 	{Name: "hysteresis", Label: "Hysteresis", Number: true, Placeholder: "0", Detectors: []string{"limit"}, Hint: "By how much it must come back before the alert ends."},
-	{Name: "for", Label: "For", Placeholder: "0s", Detectors: []string{"limit"}, Hint: "How long it must last before there is an alert, like 2m."},
+	{Name: "for", Label: "For", Placeholder: "0s", Detectors: []string{"limit", "expression"}, Hint: "How long it must last before there is an alert, like 2m."},
 	{Name: "rise", Label: "Rise", Number: true, Detectors: []string{"rate"}, Hint: "In the unit of the metric."},
 	{Name: "fall", Label: "Fall", Number: true, Detectors: []string{"rate"}, Hint: "As a positive number."},
 	{Name: "within", Label: "Within", Detectors: []string{"rate"}, Hint: "The time in which it is measured, like 5m."},

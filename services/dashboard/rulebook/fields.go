@@ -24,6 +24,7 @@ func Fields(r rule.Rule) map[string]string {
 		"rise": number(r.Rise, 0), "fall": number(r.Fall, 0), "false_alarms": number(r.FalseAlarms, rule.DefaultFalseAlarms),
 		"for": span(r.For, 0), "within": span(r.Within, 0), "settle": span(r.Settle, rule.DefaultSettle), "silence": span(r.Silence, rule.DefaultSilence), "remind": span(r.Remind, 0),
 		"direction": string(r.Direction), "severity": string(r.Severity), "labels": lines(r.Labels), "runbook": r.Runbook,
+		"expression": r.Expression, "resolve": r.Resolve, "metric": r.Metric,
 	}
 	switch {
 	case r.Notify == nil:

@@ -3,6 +3,7 @@ package rulebook
 import (
 	"headwater/services/internal/config"
 	"headwater/services/rule"
+	"headwater/services/rule/expression"
 )
 
 // Device is a device with its metrics that rules can judge.
@@ -46,6 +47,13 @@ func (t Tagged) Match(r rule.Rule, each func(Device, Metric)) Matched {
 	var out Matched
 	metrics := make(map[string]bool) // which names the rule matches
 	several := false
+	// The alerts of an expression show at one metric of the device.
+	if r.Detector == rule.Expression {
+		r.Match.Metric = r.Metric
+		if p, err := expression.Compile(r.Expression); err == nil && r.Metric == "" {
+			r.Match.Metric = p.Metrics()[0]
+		}
+	}
 	anywhere := rule.Rule{Match: rule.Match{Metric: r.Match.Metric}}
 	for i, d := range t.devices {
 		if !r.Match.MatchesDevice(d.Site, d.Device, t.tags[i]) {

@@ -27,6 +27,7 @@ func TestSentence(t *testing.T) {
 		"Alerts when any metric of any device at hall tagged kind: door and zone: a is above 8 or below 0.": {rule.Rule{Match: rule.Match{Site: "hall", Tags: map[string]string{"zone": "a", "kind": "door"}}, Detector: rule.Limit, Above: new(8.0), Below: new(0.0)}, ""},
 		"Alerts when temperature of door-* falls faster than usual.":                                        {rule.Rule{Match: door, Detector: rule.Surge, Direction: rule.Down}, ""},
 		"Alerts when temperature of door-* changes faster than usual.":                                      {rule.Rule{Match: door, Detector: rule.Surge, Direction: rule.Both}, ""},
+		"Alerts when a > b + 5 and a < 9 at door-* for 1 min.":                                              {rule.Rule{Match: rule.Match{Device: "door-*"}, Detector: rule.Expression, Expression: "a > b + 5\n  and a < 9", For: time.Minute}, ""},
 		"Alerts when temperature of door-* stops to report.":                                                {rule.Rule{Match: door, Detector: rule.Silence}, ""},
 		"Alerts when temperature of door-* does what the detector magic looks for.":                         {rule.Rule{Match: door, Detector: "magic"}, ""},
 	} {
@@ -51,7 +52,7 @@ func TestEveryDetectorHasWords(t *testing.T) {
 			t.Errorf("%s has no words: %s", d, s)
 		}
 		for _, f := range view.RuleFields {
-			if len(f.Detectors) == 0 {
+			if len(f.Detectors) == 0 || strings.HasPrefix(f.Name, "match.") {
 				continue
 			}
 			value := "1"
@@ -114,6 +115,12 @@ func anyRule(t *rapid.T) rule.Rule {
 		r.Hysteresis = amount.Draw(t, "hysteresis")
 	case r.Detector == rule.Rate:
 		r.Rise, r.Within, r.Settle = amount.Draw(t, "rise"), span("within"), span("settle")
+	case r.Detector == rule.Expression:
+		r.Match.Metric = ""
+		r.Expression = rapid.SampledFrom([]string{"a > b + 5", "avg(\"a\", \"10m\") > 8\nand a < 3"}).Draw(t, "expression")
+		r.Resolve = rapid.SampledFrom([]string{"", "a < 1"}).Draw(t, "resolve")
+		r.Metric = rapid.SampledFrom([]string{"", "a"}).Draw(t, "metric")
+		r.For = rapid.SampledFrom([]time.Duration{0, time.Minute}).Draw(t, "for")
 	case r.Detector == rule.Surge:
 		r.Direction = rapid.SampledFrom(rule.Directions()).Draw(t, "direction")
 	}
@@ -209,18 +216,24 @@ func TestMatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct {
-		match rule.Match
-		want  rulebook.Matched
-		first string
+		match      rule.Match
+		expression string
+		want       rulebook.Matched
+		first      string
 	}{
-		{rule.Match{}, rulebook.Matched{Series: 4}, "door-1 humidity"},
-		{rule.Match{Metric: "temp*"}, rulebook.Matched{Series: 3}, "door-1 temperature"},
-		{rule.Match{Site: "hall", Metric: "temp*"}, rulebook.Matched{Series: 2, Unit: "°C"}, "door-1 temperature"},
-		{rule.Match{Tags: map[string]string{"kind": "cold"}}, rulebook.Matched{Series: 1, Unit: "°C"}, "door-2 temperature"},
-		{rule.Match{Device: "none"}, rulebook.Matched{}, ""},
+		{rule.Match{}, "", rulebook.Matched{Series: 4}, "door-1 humidity"},
+		{rule.Match{Metric: "temp*"}, "", rulebook.Matched{Series: 3}, "door-1 temperature"},
+		{rule.Match{Site: "hall", Metric: "temp*"}, "", rulebook.Matched{Series: 2, Unit: "°C"}, "door-1 temperature"},
+		{rule.Match{Tags: map[string]string{"kind": "cold"}}, "", rulebook.Matched{Series: 1, Unit: "°C"}, "door-2 temperature"},
+		{rule.Match{}, "humidity > 3 and temperature > 2", rulebook.Matched{Series: 1, Unit: "%"}, "door-1 humidity"},
+		{rule.Match{Device: "none"}, "", rulebook.Matched{}, ""},
 	} {
 		first := ""
-		got := rulebook.Tag(c, devices).Match(rule.Rule{Match: tc.match}, func(d rulebook.Device, m rulebook.Metric) {
+		r := rule.Rule{Match: tc.match, Expression: tc.expression}
+		if tc.expression != "" {
+			r.Detector = rule.Expression
+		}
+		got := rulebook.Tag(c, devices).Match(r, func(d rulebook.Device, m rulebook.Metric) {
 			if first == "" {
 				first = d.Device + " " + m.Name
 			}

@@ -15,14 +15,27 @@ import (
 // Sentence says in plain words what a rule does. The unit is that of the
 // numbers of the rule, empty when its series have none or several.
 func Sentence(r rule.Rule, unit string) string {
-	return "Alerts when " + subject(r.Match) + " " + predicate(r, unit) + "."
+	if r.Detector == rule.Expression {
+		return "Alerts when " + clip(strings.Join(strings.Fields(r.Expression), " ")) + " at " + devices(r.Match) + lasting(r) + "."
+	}
+	return "Alerts when " + orAny(r.Match.Metric, "any metric") + " of " + devices(r.Match) + " " + predicate(r, unit) + "."
 }
 
-// subject names the series of a match.
-func subject(m rule.Match) string {
+// maxExpression bounds the part of an expression that stands in a sentence, in
+// characters.
+const maxExpression = 160
+
+func clip(s string) string {
+	if all := []rune(s); len(all) > maxExpression {
+		return string(all[:maxExpression]) + "…"
+	}
+	return s
+}
+
+// devices names the devices of a match.
+func devices(m rule.Match) string {
 	var b strings.Builder
-	b.WriteString(orAny(m.Metric, "any metric"))
-	b.WriteString(" of " + orAny(m.Device, "any device"))
+	b.WriteString(orAny(m.Device, "any device"))
 	if m.Site != "" && m.Site != "*" {
 		b.WriteString(" at " + m.Site)
 	}
