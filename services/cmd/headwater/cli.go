@@ -52,6 +52,8 @@ type cli struct {
 		State rulesStateCmd `cmd:"" help:"Enable or mute a rule, or make it a draft."`
 		Rm    rulesRmCmd    `cmd:"" help:"Delete rules."`
 	} `cmd:"" help:"What is watched, and whom to tell."`
+	Check   checkCmd   `cmd:"" help:"Check configuration files: each problem with file, line and field."`
+	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of configuration files, for editors."`
 	Replay  replayCmd  `cmd:"" help:"Show what alerts a rule would have raised, on what is stored, without putting it in force."`
 	Detect  detectCmd  `cmd:"" help:"Score CSV files of your own with a detector, as if they came in now."`
 	Quality qualityCmd `cmd:"" help:"Score the detectors on folders of labelled series."`

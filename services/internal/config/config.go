@@ -208,3 +208,10 @@ var defaultText string
 // Default returns the text that is in force when nobody has given one: good
 // for the warehouse of the demo, telling no channel.
 func Default() []byte { return []byte(defaultText) }
+
+//go:embed schema.json
+var schema []byte
+
+// Schema returns the JSON Schema (2020-12) of what people write, for editors. It
+// says less than Parse: nothing that depends on two fields of different parts.
+func Schema() []byte { return slices.Clone(schema) }
