@@ -115,10 +115,10 @@ func (s *Service) Ready() error {
 	return s.reason
 }
 
-func (s *Service) setReady(reason error) {
+func (s *Service) setReady() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reason = reason
+	s.reason = nil
 }
 
 // Run brings the configuration into force and follows the file until ctx ends.
@@ -133,7 +133,7 @@ func (s *Service) Run(ctx context.Context) error {
 		if err := s.putDefault(ctx, store); err != nil {
 			return err
 		}
-		s.setReady(nil)
+		s.setReady()
 		<-ctx.Done()
 		return nil
 	}
@@ -211,7 +211,7 @@ func (f *follower) first(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 		f.reload(ctx)
-		f.setReady(nil)
+		f.setReady()
 		return nil
 	}
 	f.reload(ctx)
@@ -240,7 +240,7 @@ func (f *follower) reload(ctx context.Context) {
 		// It does not go with the rules made on the page, which may change: the next
 		// tick tries again.
 		f.refuse(err)
-		f.setReady(nil)
+		f.setReady()
 		return
 	}
 	if err != nil {
@@ -251,7 +251,7 @@ func (f *follower) reload(ctx context.Context) {
 	}
 	f.judged, f.failed = text, ""
 	f.valid.Set(1)
-	f.setReady(nil)
+	f.setReady()
 	if changed {
 		f.reloads.WithLabelValues("in_force").Inc()
 	} else {

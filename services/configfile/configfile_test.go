@@ -19,6 +19,7 @@ import (
 
 	"headwater/services/configfile"
 	"headwater/services/internal/config"
+	"headwater/services/internal/configstore"
 	"headwater/streams"
 	"headwater/streams/streamtest"
 )
@@ -323,4 +324,30 @@ func TestFolder(t *testing.T) {
 	if got := (configfile.Config{}).Folder(); got != "" {
 		t.Errorf("Folder = %q", got)
 	}
+}
+
+// TestFileThatClashesWithThePage has the file declare a rule that was made on the
+// page: it waits until the page's is gone, and the rule of the page is kept.
+func TestFileThatClashesWithThePage(t *testing.T) {
+	f := setup(t)
+	path := plain(t, t.TempDir())
+	svc, _ := f.start(t, path)
+	f.await(t, one)
+	store, err := configstore.Open(t.Context(), f.js)
+	must(t, err)
+	_, err = store.SaveRule(t.Context(), "name: two\ndetector: limit\nabove: 7\n", "page:jo", 0)
+	must(t, err)
+	write(t, path, two)
+	streamtest.Eventually(t, 10*time.Second, "a line in the log", func() bool {
+		return strings.Contains(f.log.String(), "is the name of a rule made on the page and of one in the file, in line 2")
+	})
+	if got := f.inForce(t); got != one {
+		t.Errorf("in force: %s", got)
+	}
+	if err := svc.Ready(); err != nil {
+		t.Error(err)
+	}
+	_, err = store.DeleteRule(t.Context(), "two", "page:jo", 0)
+	must(t, err)
+	f.await(t, two)
 }

@@ -34,7 +34,7 @@ channels:
 	pageRule = "name: page-made # here\ndetector: limit\nabove: 5\nnotify: [phone]\n"
 )
 
-func setup(t *testing.T) (*configstore.Store, jetstream.JetStream) {
+func setup(t *testing.T) *configstore.Store {
 	t.Helper()
 	server := streamtest.Run(t)
 	server.Ensure(t, 2)
@@ -43,7 +43,7 @@ func setup(t *testing.T) (*configstore.Store, jetstream.JetStream) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return store, js
+	return store
 }
 
 func putFile(t *testing.T, s *configstore.Store, text string) configstore.Version {
@@ -75,7 +75,7 @@ func named(t *testing.T, s *configstore.Store, name string) *configstore.Rule {
 }
 
 func TestFileAndPageKeepEachOthersRules(t *testing.T) {
-	s, _ := setup(t)
+	s := setup(t)
 	first := putFile(t, s, fileText)
 	v, err := s.SaveRule(t.Context(), pageRule, configstore.AuthorPage+"jo", first.Revision)
 	if err != nil {
@@ -106,7 +106,7 @@ func TestFileAndPageKeepEachOthersRules(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	s, _ := setup(t)
+	s := setup(t)
 	if _, err := s.Current(t.Context()); !errors.Is(err, configstore.ErrNone) {
 		t.Errorf("an empty bucket: %v", err)
 	}
@@ -177,7 +177,7 @@ func TestRefused(t *testing.T) {
 
 // TestWithoutAFile changes rules of the default, which no file is in charge of.
 func TestWithoutAFile(t *testing.T) {
-	s, _ := setup(t)
+	s := setup(t)
 	ctx := t.Context()
 	if _, changed, err := s.PutDefault(ctx, config.Default()); err != nil || !changed {
 		t.Fatalf("%v, %v", changed, err)
@@ -230,7 +230,7 @@ func TestWithoutAFile(t *testing.T) {
 }
 
 func TestHistory(t *testing.T) {
-	s, _ := setup(t)
+	s := setup(t)
 	ctx := t.Context()
 	putFile(t, s, fileText)
 	const changes = 70
@@ -273,7 +273,7 @@ func TestHistory(t *testing.T) {
 
 // TestNobodysChangeIsLost has several save rules at once.
 func TestNobodysChangeIsLost(t *testing.T) {
-	s, _ := setup(t)
+	s := setup(t)
 	putFile(t, s, fileText)
 	var wg sync.WaitGroup
 	for i := range 4 {
