@@ -86,7 +86,7 @@ func contents(t *testing.T, js jetstream.JetStream) map[string]string {
 // changed by it.
 func TestReplayTellsAndKeepsNothing(t *testing.T) {
 	f := newFixture(t)
-	f.configure(t, rules)
+	f.configure(t)
 	// A replay finds readings by when they arrived, which is now.
 	start := time.Now().Add(-10 * time.Minute).Truncate(time.Minute)
 	after := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second).UTC() }
@@ -137,7 +137,7 @@ func TestReplayTellsAndKeepsNothing(t *testing.T) {
 
 func TestReplayRefuses(t *testing.T) {
 	f := newFixture(t)
-	f.configure(t, rules)
+	f.configure(t)
 	_, stop := f.start(t)
 	defer stop()
 	a := asker{t, f.server.Conn(t, natsd.UserOf(streams.ServiceDashboard))}

@@ -60,13 +60,14 @@ func newFixture(t *testing.T) *fixture {
 	return &fixture{js: server.JS(t), server: server}
 }
 
-func (f *fixture) configure(t *testing.T, text string) {
+// configure puts the rules in force.
+func (f *fixture) configure(t *testing.T) {
 	t.Helper()
 	bucket, err := f.js.KeyValue(t.Context(), streams.BucketConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bucket.PutString(t.Context(), streams.ConfigKey, text); err != nil {
+	if _, err := bucket.PutString(t.Context(), streams.ConfigKey, rules); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -210,7 +211,7 @@ func TestServiceOverRestarts(t *testing.T) {
 		err := svc.Ready()
 		return err != nil && strings.Contains(err.Error(), "configuration")
 	})
-	f.configure(t, rules)
+	f.configure(t)
 	streamtest.Eventually(t, 10*time.Second, "that the processor is ready", func() bool { return svc.Ready() == nil })
 	values := []float64{20, 21, 24, 25, 31, 33, 20, 20}
 	for i := range 40 {
@@ -232,7 +233,7 @@ func TestServiceOverRestarts(t *testing.T) {
 // leave: the outputs are those of one machine, each once.
 func TestServicesShareTheLanes(t *testing.T) {
 	f := newFixture(t)
-	f.configure(t, rules)
+	f.configure(t)
 	first, stopFirst := f.start(t)
 	streamtest.Eventually(t, 10*time.Second, "that the processor is ready", func() bool { return first.Ready() == nil })
 	values := []float64{20, 21, 24, 25, 31, 33, 20, 20}
@@ -256,7 +257,7 @@ func TestServicesShareTheLanes(t *testing.T) {
 // made is kept with its reason and does not stop the lane.
 func TestServiceDeadLettersWhatIsNoBatch(t *testing.T) {
 	f := newFixture(t)
-	f.configure(t, rules)
+	f.configure(t)
 	_, stop := f.start(t)
 	defer stop()
 	subject := streams.TelemetrySubject(1, streams.SourceHTTP)
