@@ -101,7 +101,7 @@ func (w *world) run(ctx context.Context, js *simulation.Client, name string) err
 
 func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it was told to stop, so nothing is wrong
 	}
 	return err
 }
