@@ -571,3 +571,15 @@ func TestSimulation(t *testing.T) {
 		return simulate(t.Context(), seed, func(*world) {})
 	})
 }
+
+// TestSimulationFindsWhatIsMissing takes away what the guarantee rests on: the
+// simulation must notice within a few seeds.
+func TestSimulationFindsWhatIsMissing(t *testing.T) {
+	simulation.Finds(t, map[string]func(*simulation.Cluster){
+		"no compare-and-set":   func(c *simulation.Cluster) { c.IgnoreExpected = true },
+		"no input for a while": func(c *simulation.Cluster) { c.SkipEvery = 40 },
+		"commits vanish":       func(c *simulation.Cluster) { c.ForgetEvery = 20 },
+	}, func(t *testing.T, seed uint64, spoil func(*simulation.Cluster)) error {
+		return simulate(t.Context(), seed, func(w *world) { spoil(w.cluster) })
+	})
+}
