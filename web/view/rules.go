@@ -193,6 +193,19 @@ func (f EditorFacts) elsewhere() []RuleProblem {
 	return out
 }
 
+// commented says whether the form would lose comments of the rule.
+func (f EditorFacts) commented() bool {
+	if f.Rule == nil || f.draft().AsYAML {
+		return false
+	}
+	for line := range strings.Lines(f.Rule.YAML) {
+		if strings.HasPrefix(strings.TrimSpace(line), "#") || strings.Contains(line, " #") {
+			return true
+		}
+	}
+	return false
+}
+
 // focused says whether a field is the first that has a problem.
 func (f EditorFacts) focused(field string) bool {
 	for _, g := range RuleFields {
