@@ -108,7 +108,9 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 			d.spec = m.specOf(d.site)
 			tags := m.config.tags(d.deviceKey)
 			for _, s := range d.series {
-				s.window.Change(before, d.spec)
+				if s.window.Change(before, d.spec, m.progress(d)) {
+					m.lack(s)
+				}
 				m.exchange(s, tags, kept)
 			}
 			m.exchangeExpressions(d, tags, kept)

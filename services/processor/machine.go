@@ -185,6 +185,7 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 		m.output.counts.conflicts++
 	case window.TooLate:
 		m.output.counts.tooLate++
+		m.miss(s, at)
 	}
 	d.closes = min(d.closes, s.window.Due())
 	if at > s.last {
@@ -291,6 +292,7 @@ func (m *Machine) wake(d *device) {
 		m.summaries = s.window.Advance(d.spec, p, m.summaries[:0])
 		m.summaries = s.window.Revise(d.spec, p, m.summaries)
 		m.tellSummaries(s)
+		m.mend(s)
 		// A device whose clock is ahead has readings after the lane's clock.
 		now := max(s.last, m.clock-s.lag)
 		m.settle(s, now)

@@ -16,6 +16,7 @@ type output struct {
 	summaries []*derivedv1.WindowSummary
 	anomalies []*derivedv1.Anomaly
 	ledger    []*derivedv1.LedgerEntry
+	mends     []*derivedv1.Mend
 	rules     []*derivedv1.RuleStatus
 	counts    counts
 	// spare are messages of commits before, to be used again.
@@ -47,7 +48,7 @@ const maxSpare = maxOutputs
 
 // weight is the size of the commit, in summaries.
 func (o *output) weight() int {
-	return len(o.summaries) + anomalyWeight*len(o.anomalies) + len(o.ledger) + len(o.rules)
+	return len(o.summaries) + anomalyWeight*len(o.anomalies) + len(o.ledger) + len(o.rules) + len(o.mends)
 }
 
 // summary returns a message for the next summary.
@@ -71,8 +72,10 @@ func (o *output) reset() {
 	clear(o.summaries)
 	clear(o.anomalies)
 	clear(o.ledger)
+	clear(o.mends)
 	clear(o.rules)
 	o.summaries, o.anomalies, o.ledger, o.rules = o.summaries[:0], o.anomalies[:0], o.ledger[:0], o.rules[:0]
+	o.mends = o.mends[:0]
 	o.counts = counts{}
 }
 
@@ -80,6 +83,9 @@ func (o *output) reset() {
 func (m *Machine) tellSummaries(s *series) {
 	for i := range m.summaries {
 		w := &m.summaries[i]
+		if s.missed != nil {
+			m.retold(s, w)
+		}
 		out := m.output.summary()
 		out.Series.Site, out.Series.Device, out.Series.Metric = s.device.site, s.device.name, s.metric
 		out.Unit, out.Start, out.Width, out.Count = s.unit, w.Start, int64(w.Width), w.Count
@@ -143,7 +149,8 @@ func bound(v float64) *float64 {
 // Pending returns how many summaries, anomalies, states of rules and entries of
 // the ledger wait for the next commit.
 func (m *Machine) Pending() int {
-	return len(m.output.summaries) + len(m.output.anomalies) + len(m.output.ledger) + len(m.output.rules)
+	return len(m.output.summaries) + len(m.output.anomalies) + len(m.output.ledger) + len(m.output.rules) +
+		len(m.output.mends)
 }
 
 // Take returns the commit of all outputs since the last Take. Without an
@@ -158,6 +165,7 @@ func (m *Machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 		Input:     &derivedv1.Position{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence},
 		Summaries: m.output.summaries, Anomalies: m.output.anomalies,
 		Rules:  m.output.rules,
+		Mends:  m.output.mends,
 		Ledger: m.output.ledger, LedgerOpen: m.ledger.waiting, LedgerOpenSince: m.ledger.since(),
 		Counts: &derivedv1.Counts{
 			Readings: c.readings, Duplicates: c.duplicates, Conflicts: c.conflicts, TooLate: c.tooLate, NotNumeric: c.notNumeric,

@@ -39,7 +39,9 @@ const (
 var simRules = []string{
 	"rules:\n  - {name: warm, detector: limit, above: 30}\n  - {name: rise, detector: rate, rise: 3, within: 5m}\n",
 	"rules:\n  - {name: warm, detector: limit, above: 27, for: 10s}\n  - {name: rise, detector: rate, rise: 3, within: 5m}\n",
-	"rules:\n  - {name: hot, detector: limit, above: 33}\n",
+	"rules:\n  - {name: hot, detector: limit, above: 33}\n" +
+		"windows: [10s, {kind: hopping, width: 3m, every: 1m, delay: 5s}, {kind: session, gap: 20s, max: 5m}, {kind: sliding, width: 1m, every: 15s}]\n" +
+		"lateness: 1m\ntime_zone: Asia/Kolkata\n",
 }
 
 // group is what arrives in a lane at one time. However it is cut into messages,
@@ -408,6 +410,7 @@ func (w *world) verify(n int) error {
 func add(all, c *derivedv1.Commit) {
 	all.Summaries = append(all.Summaries, c.Summaries...)
 	all.Anomalies = append(all.Anomalies, c.Anomalies...)
+	all.Mends = append(all.Mends, c.Mends...)
 	if all.Counts == nil {
 		all.Counts = &derivedv1.Counts{}
 	}
@@ -427,6 +430,9 @@ func same(want, got *derivedv1.Commit) error {
 		return err
 	}
 	if err := sameList("anomaly", want.Anomalies, got.Anomalies); err != nil {
+		return err
+	}
+	if err := sameList("mend", want.Mends, got.Mends); err != nil {
 		return err
 	}
 	if !proto.Equal(want.Counts, got.Counts) {

@@ -12,7 +12,7 @@ import (
 
 // Format is the version of the chunks. It changes with any change of what
 // Snapshot, a window or a detector writes.
-const Format = 3
+const Format = 4
 
 // Names of the chunks. Those of devices are a prefix and a number.
 const (
@@ -83,6 +83,7 @@ func (m *Machine) appendSeries(b []byte, s *series) []byte {
 	b = pack.String(pack.String(b, s.metric), s.unit)
 	b = s.thin.append(pack.Int(pack.Int(b, s.last), s.lag))
 	b = s.window.Append(b, s.device.spec, m.progress(s.device))
+	b = s.missed.append(b)
 	b = pack.Uint(b, uint64(len(s.slots)))
 	for _, sl := range s.slots {
 		b = pack.Uint(b, uint64(sl.rule.index))
@@ -180,6 +181,7 @@ func (m *Machine) readDevice(r *pack.Reader) {
 func (m *Machine) readSeries(r *pack.Reader, spec *window.Spec) *series {
 	s := &series{
 		metric: r.String(), unit: m.intern(r.String()), last: r.Int(), lag: r.Int(), thin: readThin(r), window: window.Read(r, spec),
+		missed: readMissed(r),
 	}
 	for range r.Count() {
 		index := r.Uint()

@@ -62,6 +62,8 @@ type series struct {
 	// unit is that of the last reading.
 	unit   string
 	window window.Series
+	// missed is nil until a reading came too late.
+	missed *missed
 	// last is the event time of the last reading that was scored.
 	last int64
 	// lag is how far that event time lay behind the clock of the lane. Deadlines
@@ -201,6 +203,9 @@ func (m *Machine) plan(d *device) {
 		d.closes = min(d.closes, s.window.Due())
 		if s.window.Dirty() {
 			d.wakes = past
+		}
+		if s.missed != nil {
+			d.wakes = min(d.wakes, s.missed.due)
 		}
 		for i := range s.slots {
 			s.plan(i)

@@ -25,6 +25,8 @@ var errNotOurs = errors.New("the lease on the lane has run out")
 type lane struct {
 	s        *Service
 	consumer jetstream.Consumer
+	// readings is the consumer of TELEMETRY, which tells what is stored.
+	readings jetstream.Consumer
 	// until is when the lease certainly ends, as of now.
 	until func() time.Time
 }
@@ -89,6 +91,10 @@ func (l *lane) step(stop, work context.Context, m jetstream.Msg) {
 			l.s.giveBack(m)
 			return
 		}
+	}
+	if err := l.mend(stop, work, commit, m); err != nil {
+		l.s.giveBack(m)
+		return
 	}
 	l.confirm(stop, work, m)
 }

@@ -16,6 +16,7 @@ type metrics struct {
 	pending     prometheus.Gauge
 	success     prometheus.Gauge
 	deadLetters *prometheus.CounterVec
+	mends       *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -50,6 +51,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		success: f.NewGauge(prometheus.GaugeOpts{
 			Name: "headwater_writer_last_success_timestamp_seconds", Help: "When InfluxDB last stored points, in seconds since the Unix epoch.",
 		}),
+		mends: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "headwater_writer_mends_total", Help: "Runs of roll-ups to be made anew for readings that came too late, by result: made or failed.",
+		}, []string{"result"}),
 		deadLetters: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "headwater_writer_dead_letters_total", Help: "Points and messages that became dead letters, by reason.",
 		}, []string{"reason"}),

@@ -213,7 +213,10 @@ type Commit struct {
 	LedgerOpenSince int64 `protobuf:"fixed64,8,opt,name=ledger_open_since,json=ledgerOpenSince,proto3" json:"ledger_open_since,omitempty"`
 	// Rules that can no longer be evaluated for some device of the lane, or that
 	// can again for all.
-	Rules         []*RuleStatus `protobuf:"bytes,9,rep,name=rules,proto3" json:"rules,omitempty"`
+	Rules []*RuleStatus `protobuf:"bytes,9,rep,name=rules,proto3" json:"rules,omitempty"`
+	// Roll-ups that have to be made anew from the stored readings up to the input
+	// above.
+	Mends         []*Mend `protobuf:"bytes,10,rep,name=mends,proto3" json:"mends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -311,6 +314,94 @@ func (x *Commit) GetRules() []*RuleStatus {
 	return nil
 }
 
+func (x *Commit) GetMends() []*Mend {
+	if x != nil {
+		return x.Mends
+	}
+	return nil
+}
+
+// Mend names windows of a roll-up to which readings belong that came after their
+// lateness: they are in the history, but not in the summaries.
+type Mend struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Series *Series                `protobuf:"bytes,1,opt,name=series,proto3" json:"series,omitempty"`
+	// 1m, 1h or 1d.
+	Window string `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
+	// The windows begin at from and then every width, before to. Times are in
+	// nanoseconds since the Unix epoch, the width is in nanoseconds.
+	From          int64 `protobuf:"fixed64,3,opt,name=from,proto3" json:"from,omitempty"`
+	To            int64 `protobuf:"fixed64,4,opt,name=to,proto3" json:"to,omitempty"`
+	Width         int64 `protobuf:"varint,5,opt,name=width,proto3" json:"width,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mend) Reset() {
+	*x = Mend{}
+	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mend) ProtoMessage() {}
+
+func (x *Mend) ProtoReflect() protoreflect.Message {
+	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mend.ProtoReflect.Descriptor instead.
+func (*Mend) Descriptor() ([]byte, []int) {
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Mend) GetSeries() *Series {
+	if x != nil {
+		return x.Series
+	}
+	return nil
+}
+
+func (x *Mend) GetWindow() string {
+	if x != nil {
+		return x.Window
+	}
+	return ""
+}
+
+func (x *Mend) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *Mend) GetTo() int64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *Mend) GetWidth() int64 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
 // RuleStatus says whether a rule with an expression can be evaluated in a lane.
 type RuleStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -331,7 +422,7 @@ type RuleStatus struct {
 
 func (x *RuleStatus) Reset() {
 	*x = RuleStatus{}
-	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	mi := &file_derived_v1_derived_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +434,7 @@ func (x *RuleStatus) String() string {
 func (*RuleStatus) ProtoMessage() {}
 
 func (x *RuleStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	mi := &file_derived_v1_derived_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +447,7 @@ func (x *RuleStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleStatus.ProtoReflect.Descriptor instead.
 func (*RuleStatus) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RuleStatus) GetRule() string {
@@ -433,7 +524,7 @@ type LedgerEntry struct {
 
 func (x *LedgerEntry) Reset() {
 	*x = LedgerEntry{}
-	mi := &file_derived_v1_derived_proto_msgTypes[3]
+	mi := &file_derived_v1_derived_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -445,7 +536,7 @@ func (x *LedgerEntry) String() string {
 func (*LedgerEntry) ProtoMessage() {}
 
 func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[3]
+	mi := &file_derived_v1_derived_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -458,7 +549,7 @@ func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
 func (*LedgerEntry) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{3}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LedgerEntry) GetSite() string {
@@ -530,7 +621,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_derived_v1_derived_proto_msgTypes[4]
+	mi := &file_derived_v1_derived_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +633,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[4]
+	mi := &file_derived_v1_derived_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +646,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{4}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Position) GetIncarnation() int64 {
@@ -583,7 +674,7 @@ type ConfigChange struct {
 
 func (x *ConfigChange) Reset() {
 	*x = ConfigChange{}
-	mi := &file_derived_v1_derived_proto_msgTypes[5]
+	mi := &file_derived_v1_derived_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +686,7 @@ func (x *ConfigChange) String() string {
 func (*ConfigChange) ProtoMessage() {}
 
 func (x *ConfigChange) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[5]
+	mi := &file_derived_v1_derived_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +699,7 @@ func (x *ConfigChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigChange.ProtoReflect.Descriptor instead.
 func (*ConfigChange) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{5}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ConfigChange) GetRevision() uint64 {
@@ -643,7 +734,7 @@ type Counts struct {
 
 func (x *Counts) Reset() {
 	*x = Counts{}
-	mi := &file_derived_v1_derived_proto_msgTypes[6]
+	mi := &file_derived_v1_derived_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +746,7 @@ func (x *Counts) String() string {
 func (*Counts) ProtoMessage() {}
 
 func (x *Counts) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[6]
+	mi := &file_derived_v1_derived_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +759,7 @@ func (x *Counts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counts.ProtoReflect.Descriptor instead.
 func (*Counts) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{6}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Counts) GetReadings() uint64 {
@@ -752,7 +843,7 @@ type WindowSummary struct {
 
 func (x *WindowSummary) Reset() {
 	*x = WindowSummary{}
-	mi := &file_derived_v1_derived_proto_msgTypes[7]
+	mi := &file_derived_v1_derived_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +855,7 @@ func (x *WindowSummary) String() string {
 func (*WindowSummary) ProtoMessage() {}
 
 func (x *WindowSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[7]
+	mi := &file_derived_v1_derived_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +868,7 @@ func (x *WindowSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowSummary.ProtoReflect.Descriptor instead.
 func (*WindowSummary) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{7}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WindowSummary) GetSeries() *Series {
@@ -946,7 +1037,7 @@ type Anomaly struct {
 
 func (x *Anomaly) Reset() {
 	*x = Anomaly{}
-	mi := &file_derived_v1_derived_proto_msgTypes[8]
+	mi := &file_derived_v1_derived_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1049,7 @@ func (x *Anomaly) String() string {
 func (*Anomaly) ProtoMessage() {}
 
 func (x *Anomaly) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[8]
+	mi := &file_derived_v1_derived_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -971,7 +1062,7 @@ func (x *Anomaly) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anomaly.ProtoReflect.Descriptor instead.
 func (*Anomaly) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{8}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Anomaly) GetRule() string {
@@ -1067,7 +1158,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_derived_v1_derived_proto_msgTypes[9]
+	mi := &file_derived_v1_derived_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1079,7 +1170,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[9]
+	mi := &file_derived_v1_derived_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1092,7 +1183,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{9}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Evidence) GetValue() float64 {
@@ -1155,7 +1246,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_derived_v1_derived_proto_msgTypes[10]
+	mi := &file_derived_v1_derived_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1258,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[10]
+	mi := &file_derived_v1_derived_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1271,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{10}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Sample) GetTime() int64 {
@@ -1206,7 +1297,7 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x06Series\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x16\n" +
-	"\x06metric\x18\x03 \x01(\tR\x06metric\"\xaa\x03\n" +
+	"\x06metric\x18\x03 \x01(\tR\x06metric\"\xd2\x03\n" +
 	"\x06Commit\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x127\n" +
@@ -1217,7 +1308,15 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\vledger_open\x18\a \x01(\x04R\n" +
 	"ledgerOpen\x12*\n" +
 	"\x11ledger_open_since\x18\b \x01(\x10R\x0fledgerOpenSince\x12,\n" +
-	"\x05rules\x18\t \x03(\v2\x16.derived.v1.RuleStatusR\x05rules\"\xb9\x01\n" +
+	"\x05rules\x18\t \x03(\v2\x16.derived.v1.RuleStatusR\x05rules\x12&\n" +
+	"\x05mends\x18\n" +
+	" \x03(\v2\x10.derived.v1.MendR\x05mends\"\x84\x01\n" +
+	"\x04Mend\x12*\n" +
+	"\x06series\x18\x01 \x01(\v2\x12.derived.v1.SeriesR\x06series\x12\x16\n" +
+	"\x06window\x18\x02 \x01(\tR\x06window\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\x10R\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\x10R\x02to\x12\x14\n" +
+	"\x05width\x18\x05 \x01(\x03R\x05width\"\xb9\x01\n" +
 	"\n" +
 	"RuleStatus\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12!\n" +
@@ -1323,41 +1422,44 @@ func file_derived_v1_derived_proto_rawDescGZIP() []byte {
 }
 
 var file_derived_v1_derived_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_derived_v1_derived_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_derived_v1_derived_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_derived_v1_derived_proto_goTypes = []any{
 	(Phase)(0),            // 0: derived.v1.Phase
 	(Severity)(0),         // 1: derived.v1.Severity
 	(*Series)(nil),        // 2: derived.v1.Series
 	(*Commit)(nil),        // 3: derived.v1.Commit
-	(*RuleStatus)(nil),    // 4: derived.v1.RuleStatus
-	(*LedgerEntry)(nil),   // 5: derived.v1.LedgerEntry
-	(*Position)(nil),      // 6: derived.v1.Position
-	(*ConfigChange)(nil),  // 7: derived.v1.ConfigChange
-	(*Counts)(nil),        // 8: derived.v1.Counts
-	(*WindowSummary)(nil), // 9: derived.v1.WindowSummary
-	(*Anomaly)(nil),       // 10: derived.v1.Anomaly
-	(*Evidence)(nil),      // 11: derived.v1.Evidence
-	(*Sample)(nil),        // 12: derived.v1.Sample
+	(*Mend)(nil),          // 4: derived.v1.Mend
+	(*RuleStatus)(nil),    // 5: derived.v1.RuleStatus
+	(*LedgerEntry)(nil),   // 6: derived.v1.LedgerEntry
+	(*Position)(nil),      // 7: derived.v1.Position
+	(*ConfigChange)(nil),  // 8: derived.v1.ConfigChange
+	(*Counts)(nil),        // 9: derived.v1.Counts
+	(*WindowSummary)(nil), // 10: derived.v1.WindowSummary
+	(*Anomaly)(nil),       // 11: derived.v1.Anomaly
+	(*Evidence)(nil),      // 12: derived.v1.Evidence
+	(*Sample)(nil),        // 13: derived.v1.Sample
 }
 var file_derived_v1_derived_proto_depIdxs = []int32{
-	6,  // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
-	7,  // 1: derived.v1.Commit.config:type_name -> derived.v1.ConfigChange
-	9,  // 2: derived.v1.Commit.summaries:type_name -> derived.v1.WindowSummary
-	10, // 3: derived.v1.Commit.anomalies:type_name -> derived.v1.Anomaly
-	8,  // 4: derived.v1.Commit.counts:type_name -> derived.v1.Counts
-	5,  // 5: derived.v1.Commit.ledger:type_name -> derived.v1.LedgerEntry
-	4,  // 6: derived.v1.Commit.rules:type_name -> derived.v1.RuleStatus
-	2,  // 7: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
-	2,  // 8: derived.v1.Anomaly.series:type_name -> derived.v1.Series
-	0,  // 9: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
-	1,  // 10: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
-	11, // 11: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
-	12, // 12: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	7,  // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
+	8,  // 1: derived.v1.Commit.config:type_name -> derived.v1.ConfigChange
+	10, // 2: derived.v1.Commit.summaries:type_name -> derived.v1.WindowSummary
+	11, // 3: derived.v1.Commit.anomalies:type_name -> derived.v1.Anomaly
+	9,  // 4: derived.v1.Commit.counts:type_name -> derived.v1.Counts
+	6,  // 5: derived.v1.Commit.ledger:type_name -> derived.v1.LedgerEntry
+	5,  // 6: derived.v1.Commit.rules:type_name -> derived.v1.RuleStatus
+	4,  // 7: derived.v1.Commit.mends:type_name -> derived.v1.Mend
+	2,  // 8: derived.v1.Mend.series:type_name -> derived.v1.Series
+	2,  // 9: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
+	2,  // 10: derived.v1.Anomaly.series:type_name -> derived.v1.Series
+	0,  // 11: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
+	1,  // 12: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
+	12, // 13: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
+	13, // 14: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_derived_v1_derived_proto_init() }
@@ -1365,14 +1467,14 @@ func file_derived_v1_derived_proto_init() {
 	if File_derived_v1_derived_proto != nil {
 		return
 	}
-	file_derived_v1_derived_proto_msgTypes[9].OneofWrappers = []any{}
+	file_derived_v1_derived_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_derived_v1_derived_proto_rawDesc), len(file_derived_v1_derived_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

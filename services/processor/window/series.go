@@ -63,6 +63,10 @@ func (s *Series) Dirty() bool {
 // closed is the time that the ends of all closed windows have reached.
 func (s *Series) closed(w *Window) int64 { return max(s.now-int64(w.Delay), s.floor+1) }
 
+// Closed is the time that the ends of all closed hours and days have reached;
+// the specification must have a calendar.
+func (s *Series) Closed(spec *Spec) int64 { return s.closed(spec.minute()) }
+
 // final is the time that the ends of all windows have reached that no reading
 // can change any more.
 func (s *Series) final(w *Window, p Progress) int64 {
@@ -329,8 +333,20 @@ func (s *Series) sliding(spec *Spec, window uint8, start, end int64, revision ui
 
 // Change follows a change of the specification. Windows that are new and have
 // not ended are told in full as far as their readings are kept; what is open or
-// changed of windows that are gone is told no more.
-func (s *Series) Change(before, spec *Spec) {
+// changed of windows that are gone is told no more. It reports whether the hour
+// and the day that are not over lack what came before the change, because they
+// begin at other times now.
+func (s *Series) Change(before, spec *Spec, p Progress) (lacks bool) {
+	if before.equal(spec) {
+		return false
+	}
+	// How many readings are kept beyond those that are needed depends on when
+	// there was no room; what is told from here on must not.
+	if before.Calendar != nil {
+		s.roll(before, p)
+	}
+	var buffer [onStack]Reading
+	s.readings.set(s.readings.appendTo(buffer[:0], s.keepFrom(before, p)))
 	number := func(old uint8) (uint8, bool) {
 		if old >= ofHours {
 			return old, spec.Calendar != nil && before.Calendar != nil && *spec.minute() == *before.minute() &&
@@ -343,9 +359,10 @@ func (s *Series) Change(before, spec *Spec) {
 	s.partials = renumber(s.partials, number, func(q *partial) *uint8 { return &q.window })
 	s.sessions = renumber(s.sessions, number, func(z *session) *uint8 { return &z.window })
 	if _, same := number(ofDays); !same {
-		s.rollup = nil
+		lacks, s.rollup = s.rollup != nil, nil
 	}
 	s.due = s.nextDue(spec)
+	return lacks
 }
 
 // renumber gives the elements the new numbers of their windows, and drops those

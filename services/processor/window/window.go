@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -146,6 +147,14 @@ func (s *Spec) Validate() error {
 		errs = append(errs, fmt.Errorf("at most %d readings a series: must be 16 or more", s.MaxReadings))
 	}
 	return errors.Join(errs...)
+}
+
+// equal reports whether both have the same windows, days and hours.
+func (s *Spec) equal(o *Spec) bool {
+	if (s.Calendar == nil) != (o.Calendar == nil) || s.Calendar != nil && s.Calendar.zone.String() != o.Calendar.zone.String() {
+		return false
+	}
+	return s.MaxReadings == o.MaxReadings && slices.Equal(s.Windows, o.Windows)
 }
 
 // minute returns the window that is rolled up.
