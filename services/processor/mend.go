@@ -44,6 +44,10 @@ func (x *missed) add(start int64) {
 	}
 	if i < len(x.spans) && x.spans[i].from <= end {
 		x.spans[i].from, x.spans[i].to = min(x.spans[i].from, start), max(x.spans[i].to, end)
+		if i+1 < len(x.spans) && x.spans[i+1].from <= x.spans[i].to {
+			x.spans[i].to = x.spans[i+1].to
+			x.spans = slices.Delete(x.spans, i+1, i+2)
+		}
 	} else {
 		x.spans = slices.Insert(x.spans, i, missedSpan{start, end})
 	}

@@ -126,7 +126,7 @@ func (s *Series) place(spec *Spec, p Progress, t int64) Result {
 		case Sliding:
 			result = max(result, s.slide(spec, p, n, t))
 		case Session:
-			result = max(result, s.join(spec, p, n, t))
+			result = max(result, s.join(spec, n, t))
 		}
 	}
 	return result

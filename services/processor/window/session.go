@@ -38,7 +38,7 @@ func (s *Series) session(window uint8) *session {
 }
 
 // join takes note of a new reading of the time in its session.
-func (s *Series) join(spec *Spec, p Progress, window uint8, t int64) Result {
+func (s *Series) join(spec *Spec, window uint8, t int64) Result {
 	w := &spec.Windows[window]
 	z := s.session(window)
 	if t < z.anchor {

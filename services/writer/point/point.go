@@ -84,8 +84,17 @@ func AppendSummary(dst []byte, s *Summary) []byte {
 			name  string
 			value float64
 		}{
-			{",deviation=", s.Deviation}, {",first=", s.First}, {",last=", s.Last}, {",max=", s.Max}, {",mean=", s.Mean},
-			{",min=", s.Min}, {",p50=", s.P50}, {",p90=", s.P90}, {",p95=", s.P95}, {",p99=", s.P99}, {",rate=", s.Rate},
+			{",deviation=", s.Deviation},
+			{",first=", s.First},
+			{",last=", s.Last},
+			{",max=", s.Max},
+			{",mean=", s.Mean},
+			{",min=", s.Min},
+			{",p50=", s.P50},
+			{",p90=", s.P90},
+			{",p95=", s.P95},
+			{",p99=", s.P99},
+			{",rate=", s.Rate},
 		} {
 			dst = appendFloat(append(dst, f.name...), f.value)
 		}
