@@ -1,3 +1,5 @@
+// Package derivedv1 is what travels on derived.<lane>: what the processor made of the
+// readings of one lane.
 package derivedv1
 
 // Time returns what tells the summary from others of its series and window: the
