@@ -8,23 +8,91 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
+	"headwater/services/processor/detect/families"
 	"headwater/services/processor/detect/nab"
 )
 
 type qualityCmd struct {
 	Detectors []string `name:"detector" help:"Detectors to score; all that learn what is usual if none is named." placeholder:"NAME"`
 	tuning    `embed:""`
-	Folders   []string `arg:"" name:"folder" help:"Folders with data/*/*.csv and labels/combined_windows.json, as the Numenta Anomaly Benchmark has them." type:"existingdir"`
+	Made      bool     `help:"Score them on made-up series of many kinds with known faults."`
+	Seeds     int      `help:"For --made: how many series of each kind." default:"10" placeholder:"N"`
+	Folders   []string `arg:"" optional:"" name:"folder" help:"Folders with data/*/*.csv and labels/combined_windows.json, as the Numenta Anomaly Benchmark has them." type:"existingdir"`
 }
 
-// Run scores detectors on folders of labelled series.
+// Run scores detectors on folders of labelled series, and on made-up ones.
 func (c *qualityCmd) Run(s *session) error {
 	if len(c.Detectors) == 0 {
 		c.Detectors = []string{"auto", "surge", "range", "season", "shift", "stuck", "silence", "drift"}
 	}
+	if !c.Made && len(c.Folders) == 0 {
+		return usage("name a folder of labelled series, or say --made")
+	}
+	if c.Seeds < 1 || c.Seeds > 1000 {
+		return usage("--seeds: must be from 1 to 1000")
+	}
+	if len(c.Folders) > 0 {
+		if err := c.folders(s); err != nil {
+			return err
+		}
+	}
+	if c.Made {
+		return c.made(s)
+	}
+	return nil
+}
+
+// firstSeed is that of the made-up series. Detectors were chosen by series of
+// smaller ones.
+const firstSeed = 1000
+
+// made scores detectors on made-up series.
+func (c *qualityCmd) made(s *session) error {
+	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "SERIES\tDETECTOR\tFALSE ALARMS/SERIES/WEEK\tASKED\tMOST IN")
+	for _, k := range families.Kinds() {
+		fmt.Fprint(w, "\t", strings.ToUpper(k.String()))
+	}
+	fmt.Fprintln(w)
+	seeds := make([]uint64, c.Seeds)
+	for i := range seeds {
+		seeds[i] = firstSeed + uint64(i)
+	}
+	for _, set := range []struct {
+		name     string
+		families []families.Family
+	}{{"development", families.Development()}, {"fresh", families.Fresh()}} {
+		for i, name := range c.Detectors {
+			d, err := c.detector(name)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(s.err, "%s: detector %d of %d\n", set.name, i+1, len(c.Detectors))
+			r := families.Judge(d, set.families, seeds)
+			worst := slices.Index(r.ByFamily, slices.Max(r.ByFamily))
+			fmt.Fprintf(w, "%s\t%s\t%.3f\t%v\t%s: %.2f", set.name, name, r.FalseAlarms, c.FalseAlarms,
+				set.families[worst].Name, r.ByFamily[worst])
+			for _, k := range r.Kinds {
+				fmt.Fprintf(w, "\t%d of %d", k.Found, k.Faults)
+				if k.Found > 0 {
+					fmt.Fprintf(w, ", %v", k.Delay.Round(time.Second))
+				}
+			}
+			fmt.Fprintln(w)
+			if s.ctx.Err() != nil {
+				return s.ctx.Err()
+			}
+		}
+	}
+	return w.Flush()
+}
+
+// folders scores detectors on folders of labelled series.
+func (c *qualityCmd) folders(s *session) error {
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "FOLDER\tDETECTOR\tSTANDARD\tLOW FP\tLOW FN\tTHRESHOLD\tFOUND\tLATEST ROW\tFALSE EPISODES\tALARMS/SERIES/WEEK")
 	for _, folder := range c.Folders {

@@ -58,7 +58,7 @@ func (c *autoCore) judge(r Sample, p *pace) opinion {
 	c.shifted = c.shift.judge(r, p)
 	beyond := c.beyond.judge(r, p)
 	if beyond.surprise > 0 && !c.season.tail.learning() {
-		beyond.surprise = min(beyond.surprise, c.season.tail.surprise(c.unseasonal.deviation)+rangeAlone)
+		beyond.surprise = min(beyond.surprise, c.season.tail.surprise(c.unseasonal.deviation, p.common())+rangeAlone)
 	}
 	beyond.part, c.shifted.part = byRange, byShift
 	most := c.unseasonal
@@ -76,16 +76,19 @@ func (c *autoCore) learn(r Sample, p *pace, _ opinion) {
 	c.shift.learn(r, p, c.shifted)
 }
 
-func (c *autoCore) explain(r Sample, o opinion, threshold float64, unit string) Evidence {
+func (c *autoCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
 	switch o.part {
 	case byRange:
-		return c.beyond.explain(r, o, threshold, unit)
+		return c.beyond.explain(r, p, o, unit)
 	case byShift:
-		return c.shift.explain(r, o, threshold, unit)
+		return c.shift.explain(r, p, o, unit)
 	default:
-		return c.season.explain(r, o, threshold, unit)
+		return c.season.explain(r, p, o, unit)
 	}
 }
+
+// cluster is 1: that the parts are three makes up for it.
+func (c *autoCore) cluster() float64 { return 1 }
 
 // learning ends when the first part can judge.
 func (c *autoCore) learning() bool { return c.beyond.learning() }

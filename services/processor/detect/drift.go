@@ -106,7 +106,7 @@ func (c *driftCore) learn(r Sample, _ *pace, _ opinion) {
 	c.any = true
 }
 
-func (c *driftCore) explain(r Sample, o opinion, _ float64, unit string) Evidence {
+func (c *driftCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
 	d := c.days
 	if floor(c.calendar.local(r.Time), day) != d.today {
 		d.end(c.extremes.floor())
@@ -117,6 +117,9 @@ func (c *driftCore) explain(r Sample, o opinion, _ float64, unit string) Evidenc
 			direction(d.last, d.expected) + " that of the week before",
 	}
 }
+
+// cluster is 1: a day is judged once.
+func (c *driftCore) cluster() float64 { return 1 }
 
 func (c *driftCore) learning() bool { return c.week.n < driftDays }
 

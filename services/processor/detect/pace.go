@@ -70,6 +70,12 @@ func (p *pace) end(at int64) {
 // aWeek is how many readings come in a week.
 func (p *pace) aWeek() float64 { return float64(week) / p.usual.value }
 
+// faultsAWeek is how many readings a week may be faults: those of a few episodes.
+const faultsAWeek = 10
+
+// common is the share of readings that may all be faults.
+func (p *pace) common() float64 { return faultsAWeek / p.aWeek() }
+
 func (p *pace) known() bool { return p.usual.n >= paceLeast }
 
 func (p *pace) append(b []byte) []byte {

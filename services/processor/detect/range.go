@@ -103,8 +103,8 @@ func (c *rangeCore) learn(r Sample, p *pace, _ opinion) {
 	c.seen = min(c.seen+1, rangeCount)
 }
 
-func (c *rangeCore) explain(r Sample, o opinion, threshold float64, unit string) Evidence {
-	allowed := (math.Pow(10, (threshold-2)/2) - 1) / 100 * o.scale
+func (c *rangeCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
+	allowed := (math.Pow(10, (o.threshold-2)/2) - 1) / 100 * o.scale
 	side := "higher"
 	if r.Value < c.low {
 		side = "lower"
@@ -114,6 +114,9 @@ func (c *rangeCore) explain(r Sample, o opinion, threshold float64, unit string)
 		Sentence: quantity(r.Value, unit) + ": " + side + " than ever seen, " + c.round(c.low) + " to " + c.round(c.high),
 	}
 }
+
+// cluster is 1: the next reading must be beyond this one.
+func (c *rangeCore) cluster() float64 { return 1 }
 
 func (c *rangeCore) learning() bool { return c.seen < rangeLeast }
 

@@ -344,3 +344,9 @@ func TestRule14TheClockTellsWhatTheNextReadingWouldTell(t *testing.T) {
 
 // Rule 15, that a revised summary is not scored again, is rule 4: a summary has
 // the time of its window, and a second one of that time is not judged.
+
+// hump is 0 at night and 1 at 13 o'clock.
+func hump(day float64) float64 {
+	_, part := math.Modf(day)
+	return max(0, math.Sin(math.Pi*(part*24-6)/14))
+}

@@ -35,6 +35,8 @@ const (
 	visitWeight = 0.15
 	// visitsLeast make a slot usable.
 	visitsLeast = 2
+	// seasonCluster is how many readings are unusual together by chance.
+	seasonCluster = 3
 	// seasonLeast is how long a series is watched before it is judged.
 	seasonLeast = 2 * day
 )
@@ -138,7 +140,7 @@ func (c *seasonCore) expect(quarter, hour int64) (e expectations) {
 
 func mod(n, m int64) int { return int((n%m + m) % m) }
 
-func (c *seasonCore) judge(r Sample, _ *pace) opinion {
+func (c *seasonCore) judge(r Sample, p *pace) opinion {
 	if c.since == before {
 		return opinion{}
 	}
@@ -156,7 +158,7 @@ func (c *seasonCore) judge(r Sample, _ *pace) opinion {
 	o.scale = max(c.scale.value*c.factor(c.hour), c.extremes.floor())
 	o.deviation = deviation(r.Value-o.expected, o.scale)
 	if r.Time-c.since >= int64(seasonLeast) {
-		o.surprise = c.tail.surprise(o.deviation)
+		o.surprise = c.tail.surprise(o.deviation, p.common())
 	}
 	return o
 }
@@ -242,8 +244,8 @@ func fold(v *visit, mean *float32, visits *uint8) {
 	*v = visit{}
 }
 
-func (c *seasonCore) explain(r Sample, o opinion, threshold float64, unit string) Evidence {
-	allowed := c.tail.beyond(threshold) * o.scale
+func (c *seasonCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
+	allowed := c.tail.beyond(o.threshold, p.common()) * o.scale
 	usual := "has been usual of late"
 	switch o.part % plain {
 	case byDay:
@@ -257,6 +259,9 @@ func (c *seasonCore) explain(r Sample, o opinion, threshold float64, unit string
 		Sentence: quantity(r.Value, unit) + ", " + number(apart(r.Value, o.expected)) + " " + direction(r.Value, o.expected) + " what " + usual,
 	}
 }
+
+// cluster is that of errors which go on for a few readings.
+func (c *seasonCore) cluster() float64 { return seasonCluster }
 
 func (c *seasonCore) learning() bool {
 	return c.since == before || c.tail.learning() || c.errors[byDay].n == 0 && c.errors[byWeek].n == 0

@@ -59,7 +59,7 @@ func (c *shiftCore) judge(r Sample, p *pace) opinion {
 	if c.now = c.next(r, p); c.now.n >= shortMemory {
 		o.deviation = deviation(c.now.value-o.expected, o.scale)
 		if r.Time-c.since >= int64(seasonLeast) {
-			o.surprise = c.tail.surprise(o.deviation)
+			o.surprise = c.tail.surprise(o.deviation, p.common())
 		}
 	}
 	return o
@@ -80,8 +80,8 @@ func (c *shiftCore) learn(r Sample, p *pace, o opinion) {
 	c.long.add(r.Value, min(p.steps, gapAfter), longMemory)
 }
 
-func (c *shiftCore) explain(r Sample, o opinion, threshold float64, unit string) Evidence {
-	allowed := c.tail.beyond(threshold) * o.scale
+func (c *shiftCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
+	allowed := c.tail.beyond(o.threshold, p.common()) * o.scale
 	level := c.now.value
 	return Evidence{
 		Baseline: o.expected, Low: o.expected - allowed, High: o.expected + allowed,
@@ -89,6 +89,9 @@ func (c *shiftCore) explain(r Sample, o opinion, threshold float64, unit string)
 			" " + direction(level, o.expected) + " what it was",
 	}
 }
+
+// cluster is for how long a mean of the last dozen stays where it is by chance.
+func (c *shiftCore) cluster() float64 { return 3 * shortMemory }
 
 func (c *shiftCore) learning() bool { return c.tail.learning() }
 

@@ -8,8 +8,9 @@ import (
 
 // Stuck finds sensors that give the same value again and again: frozen, cut off,
 // replaced by a constant. How long a value usually stays the same is learned for
-// each series, from thirty such runs on; a series that hardly ever changes is
-// never judged.
+// each series, from thirty such runs and the third day on; a series that hardly
+// ever changes is never judged. What happened twice in the last weeks is usual:
+// the zero of every night.
 type Stuck struct {
 	Alarms
 }
@@ -20,6 +21,8 @@ const (
 	// runsLeast is from how many runs on the usual one is known, runsMemory how
 	// many it is a mean of.
 	runsLeast, runsMemory = 30, 200
+	// runHalf is after how long a run that was one of the two longest counts half.
+	runHalf = 4 * week
 	// runLeast is the shortest usual run: that values repeat is never quite new.
 	runLeast = 0.05
 )
@@ -45,6 +48,39 @@ type stuckCore struct {
 	step float64
 	// runs and squares are the means of the runs and of their squares.
 	runs, squares mean
+	// longest are the two longest runs of late, at their ends.
+	longest [2]ended
+	since   int64
+}
+
+// ended is a run that is over.
+type ended struct {
+	run float64
+	at  int64
+}
+
+// counts is how long the run counts at a time.
+func (e ended) counts(at int64) float64 {
+	if e.run == 0 {
+		return 0
+	}
+	return e.run * math.Exp2(-float64(at-e.at)/float64(runHalf))
+}
+
+// second is the second longest run of late.
+func (c *stuckCore) second(at int64) float64 {
+	return min(c.longest[0].counts(at), c.longest[1].counts(at))
+}
+
+// over takes in a run that is over.
+func (c *stuckCore) over(run float64, at int64) {
+	shorter := 0
+	if c.longest[1].counts(at) < c.longest[0].counts(at) {
+		shorter = 1
+	}
+	if run >= c.longest[shorter].counts(at) {
+		c.longest[shorter] = ended{run: run, at: at}
+	}
 }
 
 // repeats reports whether the reading says what the one before said.
@@ -73,9 +109,10 @@ func (c *stuckCore) judge(r Sample, p *pace) opinion {
 	if !c.any || p.gap || !c.repeats(r) {
 		return opinion{over: true}
 	}
-	each := c.each()
+	second := c.second(r.Time)
+	beyond := max(c.run+1-second, 0)
 	return opinion{
-		surprise: min((c.run+1)*each, maxSurprise), expected: c.last.Value, scale: c.usual(), deviation: c.run + 1,
+		surprise: min(beyond*c.each(), maxSurprise), expected: c.last.Value, scale: max(c.usual(), second), deviation: c.run + 1,
 	}
 }
 
@@ -96,12 +133,16 @@ func (c *stuckCore) learn(r Sample, p *pace, _ opinion) {
 		}
 		c.runs.add(run, 1, runsMemory)
 		c.squares.add(run*run, 1, runsMemory)
+		c.over(c.run, r.Time)
 		c.run = 0
+	}
+	if !c.any {
+		c.since = r.Time
 	}
 	c.last, c.any = r, true
 }
 
-func (c *stuckCore) explain(r Sample, o opinion, _ float64, unit string) Evidence {
+func (c *stuckCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
 	return Evidence{
 		Baseline: c.last.Value, Low: math.Inf(-1), High: math.Inf(1),
 		Sentence: quantity(r.Value, unit) + " " + number(o.deviation+1) + " times in a row, for " + elapsed(c.last.Time, r.Time) +
@@ -109,15 +150,28 @@ func (c *stuckCore) explain(r Sample, o opinion, _ float64, unit string) Evidenc
 	}
 }
 
-func (c *stuckCore) learning() bool { return c.runs.n < runsLeast }
+// cluster is 1: a run is judged once.
+func (c *stuckCore) cluster() float64 { return 1 }
+
+func (c *stuckCore) learning() bool {
+	return c.runs.n < runsLeast || c.last.Time-c.since < int64(seasonLeast)
+}
 
 func (c *stuckCore) append(b []byte) []byte {
 	b = pack.Float(appendSample(pack.Bool(b, c.any), c.last), c.run)
-	return c.squares.append(c.runs.append(pack.Float(b, c.step)))
+	b = c.squares.append(c.runs.append(pack.Float(b, c.step)))
+	for _, e := range c.longest {
+		b = pack.Int(pack.Float(b, e.run), e.at)
+	}
+	return pack.Int(b, c.since)
 }
 
 func (c *stuckCore) read(r *pack.Reader) {
 	c.any, c.last, c.run, c.step = r.Bool(), readSample(r), r.Float(), r.Float()
 	c.runs.read(r)
 	c.squares.read(r)
+	for i := range c.longest {
+		c.longest[i] = ended{run: r.Float(), at: r.Int()}
+	}
+	c.since = r.Int()
 }

@@ -59,11 +59,11 @@ func (d *Surge) Bytes() int { return bytesOf(new(surgeCore)) }
 
 type surgeCore struct {
 	direction Direction
-	// lags are the last readings, oldest first.
+	any       bool
+	// lags are the last n readings, oldest first.
+	n        int32
 	lags     [surgeLag]Sample
-	n        int
 	extremes extremes
-	any      bool
 	scale    mean
 	tail     tail
 }
@@ -85,7 +85,7 @@ func (c *surgeCore) judge(r Sample, p *pace) opinion {
 		change = 0
 	}
 	o.deviation = deviation(change, o.scale)
-	o.surprise = c.tail.surprise(o.deviation)
+	o.surprise = c.tail.surprise(o.deviation, p.common())
 	return o
 }
 
@@ -107,11 +107,11 @@ func (c *surgeCore) learn(r Sample, p *pace, o opinion) {
 	c.n++
 }
 
-func (c *surgeCore) explain(r Sample, o opinion, threshold float64, unit string) Evidence {
+func (c *surgeCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
 	base := c.lags[0]
 	in := time.Duration(r.Time - base.Time)
 	usual := min(o.scale*in.Seconds(), math.MaxFloat64)
-	allowed := min(c.tail.beyond(threshold)*usual, math.MaxFloat64)
+	allowed := min(c.tail.beyond(o.threshold, p.common())*usual, math.MaxFloat64)
 	verb := "rose"
 	if r.Value < base.Value {
 		verb = "fell"
@@ -130,6 +130,9 @@ func (c *surgeCore) explain(r Sample, o opinion, threshold float64, unit string)
 	return e
 }
 
+// cluster is over how many changes a reading tells.
+func (c *surgeCore) cluster() float64 { return surgeLag }
+
 func (c *surgeCore) learning() bool { return c.tail.learning() }
 
 func (c *surgeCore) append(b []byte) []byte {
@@ -141,7 +144,7 @@ func (c *surgeCore) append(b []byte) []byte {
 }
 
 func (c *surgeCore) read(r *pack.Reader) {
-	if c.n = r.Count(); c.n > surgeLag {
+	if c.n = int32(min(r.Count(), surgeLag+1)); c.n > surgeLag {
 		r.Fail()
 		c.n = 0
 	}

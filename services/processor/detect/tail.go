@@ -26,7 +26,7 @@ const (
 	// slopePrior, and stays between the other two.
 	slopePrior, slopeLeast, slopeMost = 3, 1, 12
 	// maxSurprise bounds -log10 p.
-	maxSurprise = 5
+	maxSurprise = 10
 	// maxDeviation bounds deviations, which so stay finite.
 	maxDeviation = 1e9
 )
@@ -73,7 +73,10 @@ func bucket(deviation float64) int {
 
 // surprise returns -log10 of the share of deviations that are as large, 0 while
 // too few are known.
-func (t *tail) surprise(deviation float64) float64 {
+//
+// Common is the share of readings that may all be faults: deviations that come
+// more often are usual, whatever law the largest ones seem to follow.
+func (t *tail) surprise(deviation, common float64) float64 {
 	if t.seen < tailLeast {
 		return 0
 	}
@@ -88,7 +91,10 @@ func (t *tail) surprise(deviation float64) float64 {
 	p := (above + own*float64(t.weights[b]) + t.point/2) / (t.total + t.point)
 	if p < tailPart {
 		if q, ok := t.pareto(deviation); ok {
-			p = q
+			for i := max(b-2, 0); i <= b; i++ {
+				above += float64(t.weights[i])
+			}
+			p = max(q, above/t.total-common)
 		}
 	}
 	return min(max(-math.Log10(p), 0), maxSurprise)
@@ -120,11 +126,11 @@ func (t *tail) pareto(deviation float64) (float64, bool) {
 }
 
 // beyond returns the smallest deviation of that surprise or more.
-func (t *tail) beyond(surprise float64) float64 {
+func (t *tail) beyond(surprise, common float64) float64 {
 	low, high := 0.0, maxDeviation
 	for range 60 {
 		middle := math.Sqrt(max(low, 1e-6) * high)
-		if t.surprise(middle) >= surprise {
+		if t.surprise(middle, common) >= surprise {
 			high = middle
 		} else {
 			low = middle

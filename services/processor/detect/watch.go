@@ -17,9 +17,11 @@ const (
 	// DefaultSilence closes an episode whose series is not heard of.
 	DefaultSilence = 6 * time.Hour
 
-	// quietReadings without anything unusual close an episode.
+	// quietReadings within the band, with nothing unusual, close an episode.
 	quietReadings = 12
-	// holdOff is for how many readings only something more unusual is news.
+	// holdOff is for how many readings only something more unusual is news, and
+	// how many that are outside of the band, but no longer unusual, close an
+	// episode: the level is another now.
 	holdOff = 100
 	// leastSurprise is below any threshold.
 	leastSurprise = 2
@@ -38,6 +40,10 @@ type Alarms struct {
 	// FalseAlarms is how many a series may raise a week while nothing is wrong
 	// with it: above 0, at most 1000. Those of several detectors add up.
 	FalseAlarms float64
+	// For is how long a value must stay outside of the band that it left before
+	// the episode opens; 0 opens it at once. An episode with a For opens with a
+	// reading, never by the clock.
+	For time.Duration
 	// Silence closes an episode whose series has no reading for that long.
 	Silence time.Duration
 }
@@ -52,6 +58,9 @@ func (a Alarms) validate(name string) error {
 	if !(a.FalseAlarms > 0) || a.FalseAlarms > 1000 {
 		errs = append(errs, fmt.Errorf("%s: false alarms must be above 0 and at most 1000 a week", name))
 	}
+	if a.For < 0 {
+		errs = append(errs, fmt.Errorf("%s: for must be 0 or more", name))
+	}
 	if a.Silence <= 0 {
 		errs = append(errs, fmt.Errorf("%s: silence must be above 0", name))
 	}
@@ -65,6 +74,8 @@ type opinion struct {
 	// expected is the usual value, scale the usual distance from it, deviation
 	// how many times that the reading is away.
 	expected, scale, deviation float64
+	// threshold is the surprise that is told of; it is not known before explain.
+	threshold float64
 	// part tells which of several ways of looking it is.
 	part int
 	// over says that what was unusual is certainly over.
@@ -79,8 +90,10 @@ type core interface {
 	// learn takes in the reading and what was thought of it.
 	learn(r Sample, p *pace, o opinion)
 	// explain returns baseline, band and sentence for a reading that surprises by
-	// the threshold or more. It is called before learn.
-	explain(r Sample, o opinion, threshold float64, unit string) Evidence
+	// the threshold of the opinion or more. It is called before learn.
+	explain(r Sample, p *pace, o opinion, unit string) Evidence
+	// cluster is how many readings are unusual together when one is by chance.
+	cluster() float64
 	learning() bool
 	append(b []byte) []byte
 	read(r *pack.Reader)
@@ -92,17 +105,29 @@ type watch struct {
 	core    core
 	pace    pace
 	recent  [recentSamples]Sample
-	n       int
+	n       int32
 	score   float64
 	held    hold
 	episode episode
 }
 
+// band is what is usual when an episode begins.
+type band struct{ baseline, low, high float64 }
+
+// holds reports whether the value is usual.
+func (b band) holds(v float64) bool { return v >= b.low && v <= b.high }
+
+func (b band) append(to []byte) []byte {
+	return pack.Float(pack.Float(pack.Float(to, b.baseline), b.low), b.high)
+}
+
+func readBand(r *pack.Reader) band { return band{baseline: r.Float(), low: r.Float(), high: r.Float()} }
+
 // hold lets a surprise pass that is the first for holdOff readings, or greater
 // than the last that passed.
 type hold struct {
 	last float64
-	ago  int
+	ago  int32
 }
 
 func (h *hold) pass(surprise float64) float64 {
@@ -113,17 +138,18 @@ func (h *hold) pass(surprise float64) float64 {
 	return surprise
 }
 
-// episode is open while told is above 0.
+// episode is open while told is above 0, and may come to be while only most is:
+// a value left the band too short a time ago.
 type episode struct {
 	start int64
 	// peak is the most unusual reading.
 	peak Sample
 	// told is the score that was told last, most that of the peak.
 	told, most float64
-	// quiet counts readings with nothing unusual.
-	quiet int
-	// evidence is that of the peak, for the verdict that closes.
-	baseline, low, high float64
+	// quiet counts readings with nothing unusual, inside those of them that are
+	// within the band.
+	quiet, inside int32
+	band
 }
 
 func start(a Alarms, c core) State { return &watch{alarms: a, core: c, pace: pace{last: before}} }
@@ -137,7 +163,7 @@ func bytesOf(c core) int {
 func resume(a Alarms, c core, r *pack.Reader) State {
 	w := &watch{alarms: a, core: c}
 	w.pace.read(r)
-	w.n = r.Count()
+	w.n = int32(min(r.Count(), recentSamples+1))
 	if w.n > recentSamples {
 		r.Fail()
 		w.n = 0
@@ -145,11 +171,11 @@ func resume(a Alarms, c core, r *pack.Reader) State {
 	for i := range w.n {
 		w.recent[i] = readSample(r)
 	}
-	w.held = hold{last: r.Float(), ago: int(min(r.Uint(), holdOff+1))}
+	w.held = hold{last: r.Float(), ago: int32(min(r.Uint(), holdOff+1))}
 	if e := &w.episode; r.Bool() {
 		*e = episode{
-			start: r.Int(), peak: readSample(r), told: r.Float(), most: r.Float(), quiet: int(min(r.Uint(), holdOff)),
-			baseline: r.Float(), low: r.Float(), high: r.Float(),
+			start: r.Int(), peak: readSample(r), told: r.Float(), most: r.Float(), quiet: int32(min(r.Uint(), holdOff)),
+			inside: int32(min(r.Uint(), quietReadings)), band: readBand(r),
 		}
 	}
 	c.read(r)
@@ -164,11 +190,11 @@ func (w *watch) Append(b []byte) []byte {
 	}
 	b = pack.Uint(pack.Float(b, w.held.last), uint64(min(w.held.ago, holdOff+1)))
 	e := &w.episode
-	b = pack.Bool(b, e.told > 0)
-	if e.told > 0 {
+	b = pack.Bool(b, e.most > 0)
+	if e.most > 0 {
 		b = appendSample(pack.Int(b, e.start), e.peak)
 		b = pack.Uint(pack.Float(pack.Float(b, e.told), e.most), uint64(e.quiet))
-		b = pack.Float(pack.Float(pack.Float(b, e.baseline), e.low), e.high)
+		b = e.band.append(pack.Uint(b, uint64(e.inside)))
 	}
 	return w.core.append(b)
 }
@@ -206,10 +232,12 @@ func (w *watch) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	switch {
 	case w.episode.told > 0:
 		out = w.follow(r, o, unit, out)
+	case w.alarms.For > 0:
+		out = w.wait(r, o, unit, out)
 	case news >= leastSurprise && w.pace.known():
-		if threshold := w.threshold(); news >= threshold {
+		if o.threshold = w.threshold(); news >= o.threshold {
 			w.episode = episode{start: r.Time}
-			out = append(out, w.tell(Open, r, o, threshold, unit))
+			out = append(out, w.tell(Open, r, o, unit))
 		}
 	}
 	w.core.learn(tamed, &w.pace, o)
@@ -219,7 +247,53 @@ func (w *watch) Observe(r Sample, unit string, out []Verdict) []Verdict {
 
 // threshold is the surprise that comes as often as there may be false alarms.
 func (w *watch) threshold() float64 {
-	return max(math.Log10(w.pace.aWeek()/w.alarms.FalseAlarms), leastSurprise)
+	return max(math.Log10(w.pace.aWeek()/w.alarms.FalseAlarms/w.core.cluster()), leastSurprise)
+}
+
+// wait judges a reading while no episode is open, if one must last for a time
+// before it opens.
+func (w *watch) wait(r Sample, o opinion, unit string, out []Verdict) []Verdict {
+	e := &w.episode
+	unusual := false
+	if o.surprise >= leastSurprise && w.pace.known() {
+		o.threshold = w.threshold()
+		unusual = o.surprise >= o.threshold
+	}
+	switch {
+	case !unusual && (e.most == 0 || e.holds(r.Value)):
+		*e = episode{}
+	case e.most == 0:
+		said := w.core.explain(r, &w.pace, o, unit)
+		*e = episode{
+			start: r.Time, peak: r, most: ratio(o.surprise, o.threshold), band: band{said.Baseline, said.Low, said.High},
+		}
+	case r.Time-e.start >= int64(w.alarms.For):
+		out = append(out, w.lasted(r, o, unusual, unit))
+	}
+	return out
+}
+
+// lasted makes the verdict of an episode that opens after a time. The core may
+// have come to expect the value by then, so the band is that from the begin.
+func (w *watch) lasted(r Sample, o opinion, unusual bool, unit string) Verdict {
+	e := &w.episode
+	usual, lasted := e.band, elapsed(e.start, r.Time)
+	e.told = e.most
+	v := Verdict{Phase: Open, Start: e.start, Time: r.Time, Evidence: Evidence{
+		Value: r.Value, Score: e.told, Samples: thin(w.recent[:w.n]),
+	}}
+	switch {
+	case unusual:
+		v = w.tell(Open, r, o, unit)
+		v.Evidence.Sentence += "; unusual for " + lasted
+		e.band = usual
+	case r.Value > usual.high:
+		v.Evidence.Sentence = quantity(r.Value, unit) + ": above " + quantity(usual.high, unit) + ", the most that is usual, for " + lasted
+	default:
+		v.Evidence.Sentence = quantity(r.Value, unit) + ": below " + quantity(usual.low, unit) + ", the least that is usual, for " + lasted
+	}
+	v.Evidence.Baseline, v.Evidence.Low, v.Evidence.High = usual.baseline, usual.low, usual.high
+	return v
 }
 
 // remember keeps the reading for evidence.
@@ -235,35 +309,43 @@ func (w *watch) remember(r Sample) {
 
 // follow judges a reading while an episode is open.
 func (w *watch) follow(r Sample, o opinion, unit string, out []Verdict) []Verdict {
-	threshold, e := w.threshold(), &w.episode
-	if o.surprise < threshold {
-		if e.quiet++; e.quiet >= quietReadings || o.over {
-			sentence := quantity(r.Value, unit) + ": back to what is usual after " + elapsed(e.start, r.Time)
-			if !o.over {
-				sentence += "; farthest was " + quantity(e.peak.Value, unit)
-			}
-			out = append(out, w.close(r.Time, r, sentence))
+	o.threshold = w.threshold()
+	e := &w.episode
+	if o.surprise < o.threshold {
+		e.quiet = min(e.quiet+1, holdOff)
+		if e.inside++; !e.holds(r.Value) {
+			e.inside = 0
+		}
+		after := elapsed(e.start, r.Time)
+		farthest := "; farthest was " + quantity(e.peak.Value, unit)
+		switch {
+		case o.over:
+			out = append(out, w.close(r.Time, r, quantity(r.Value, unit)+": back to what is usual after "+after))
+		case e.inside >= quietReadings:
+			out = append(out, w.close(r.Time, r, quantity(r.Value, unit)+": back to what is usual after "+after+farthest))
+		case e.quiet >= holdOff:
+			out = append(out, w.close(r.Time, r, quantity(r.Value, unit)+": taken as the new normal after "+after+farthest))
 		}
 		return out
 	}
-	e.quiet = 0
-	score := ratio(o.surprise, threshold)
+	e.quiet, e.inside = 0, 0
+	score := ratio(o.surprise, o.threshold)
 	if score > e.most {
 		e.most, e.peak = score, r
 	}
 	if score >= e.told*telling {
-		out = append(out, w.tell(Update, r, o, threshold, unit))
+		out = append(out, w.tell(Update, r, o, unit))
 	}
 	return out
 }
 
 // tell makes the verdict of an episode that opens or gets worse.
-func (w *watch) tell(phase Phase, r Sample, o opinion, threshold float64, unit string) Verdict {
+func (w *watch) tell(phase Phase, r Sample, o opinion, unit string) Verdict {
 	e := &w.episode
-	e.told = ratio(o.surprise, threshold)
+	e.told = ratio(o.surprise, o.threshold)
 	e.most, e.peak = e.told, r
-	evidence := w.core.explain(r, o, threshold, unit)
-	e.baseline, e.low, e.high = evidence.Baseline, evidence.Low, evidence.High
+	evidence := w.core.explain(r, &w.pace, o, unit)
+	e.band = band{evidence.Baseline, evidence.Low, evidence.High}
 	evidence.Value, evidence.Score, evidence.Samples = r.Value, e.told, thin(w.recent[:w.n])
 	return Verdict{Phase: phase, Start: e.start, Time: r.Time, Evidence: evidence}
 }
