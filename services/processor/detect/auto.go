@@ -61,6 +61,8 @@ func (c *autoCore) judge(r Sample, p *pace) opinion {
 		beyond.surprise = min(beyond.surprise, c.season.tail.surprise(c.unseasonal.deviation, p.common())+rangeAlone)
 	}
 	beyond.part, c.shifted.part = byRange, byShift
+	// The parts take turns, and what they say must be of one thing: the reading.
+	c.shifted.averaged = false
 	most := c.unseasonal
 	for _, o := range [...]opinion{beyond, c.shifted} {
 		if o.surprise > most.surprise {

@@ -296,6 +296,12 @@ func TestValidate(t *testing.T) {
 		"rate with a negative fall":    &detect.Rate{Rise: 1, Fall: -1, Within: m, Settle: m, Silence: m},
 		"rate with a rise of no bound": &detect.Rate{Rise: inf, Within: m, Settle: m, Silence: m},
 		"rate without a time":          &detect.Rate{Rise: 1, Settle: m, Silence: m},
+		"auto without false alarms":    &detect.Auto{Alarms: detect.Alarms{Silence: m}},
+		"surge with too many":          &detect.Surge{Alarms: detect.Alarms{FalseAlarms: 1001, Silence: m}},
+		"surge in no direction":        &detect.Surge{Alarms: detect.DefaultAlarms(), Direction: 3},
+		"season without silence":       &detect.Season{Alarms: detect.Alarms{FalseAlarms: 1}},
+		"range with a negative for":    &detect.Range{Alarms: detect.Alarms{FalseAlarms: 1, For: -1, Silence: m}},
+		"silence without false alarms": &detect.Silence{},
 	} {
 		if d.Validate() == nil {
 			t.Errorf("%s: accepted", name)
@@ -314,6 +320,8 @@ func detectors() map[string]detect.Detector {
 // which they find something in a test.
 func learners() map[string]detect.Detector {
 	often := detect.Alarms{FalseAlarms: 20, Silence: 30 * time.Minute}
+	lasting := often
+	lasting.For = 20 * time.Minute
 	return map[string]detect.Detector{
 		"range":       &detect.Range{Alarms: often},
 		"season":      &detect.Season{Alarms: often},
@@ -325,6 +333,10 @@ func learners() map[string]detect.Detector {
 		"drift":       &detect.Drift{Alarms: often},
 		"auto":        &detect.Auto{Alarms: often},
 		"auto, local": &detect.Auto{Alarms: often, Location: berlin},
+
+		"season, lasting": &detect.Season{Alarms: lasting},
+		"surge, lasting":  &detect.Surge{Alarms: lasting},
+		"stuck, lasting":  &detect.Stuck{Alarms: lasting},
 	}
 }
 
@@ -524,6 +536,7 @@ func TestSize(t *testing.T) {
 	limits := map[string]int{
 		"limit": 80, "rate": 1200, "range": 400, "season": 3072, "shift": 1024, "surge": 1024, "rising": 1024,
 		"stuck": 400, "silence": 160, "drift": 500, "auto": 4096, "auto, local": 4096,
+		"season, lasting": 3072, "surge, lasting": 1024, "stuck, lasting": 400,
 	}
 	for name, d := range everyDetector() {
 		if d.Bytes() > limits[name] {

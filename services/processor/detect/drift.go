@@ -87,7 +87,7 @@ func (c *driftCore) judge(r Sample, p *pace) opinion {
 	if today := floor(c.calendar.local(r.Time), day); c.any && today != d.today {
 		d.end(c.extremes.floor())
 	}
-	o := opinion{expected: d.expected, scale: d.scale(c.extremes.floor()), deviation: max(d.up, d.down), over: true}
+	o := opinion{expected: d.expected, scale: d.scale(c.extremes.floor()), deviation: max(d.up, d.down), over: true, mean: d.last, averaged: true}
 	if d.week.n >= driftDays && o.deviation > 0 {
 		// The surprise is for days; the threshold is for readings.
 		o.surprise = min(o.deviation*driftSurprise+math.Log10(max(p.aWeek()/7, 1)), maxSurprise)

@@ -246,13 +246,18 @@ func fold(v *visit, mean *float32, visits *uint8) {
 
 func (c *seasonCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
 	allowed := c.tail.beyond(o.threshold, p.common()) * o.scale
-	usual := "has been usual of late"
+	// Ways that the last readings corrected say what was expected, not what is
+	// usual.
+	usual, of := "has been usual of late", "is usual"
+	if o.part >= plain {
+		usual, of = "was expected by the last readings", "was expected"
+	}
 	switch o.part % plain {
 	case byDay:
-		usual = "is usual at " + clock(mod(c.quarter, daySlots)*15)
+		usual = of + " at " + clock(mod(c.quarter, daySlots)*15)
 	case byWeek:
 		h := hourOfWeek(c.hour)
-		usual = "is usual on " + time.Weekday(h/24).String() + "s at " + clock(h%24*60)
+		usual = of + " on " + time.Weekday(h/24).String() + "s at " + clock(h%24*60)
 	}
 	return Evidence{
 		Baseline: o.expected, Low: o.expected - allowed, High: o.expected + allowed,

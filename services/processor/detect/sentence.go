@@ -14,8 +14,12 @@ func number(v float64) string {
 	switch {
 	case a == 0:
 		return "0"
-	case a >= 1e7 || a < 1e-3:
+	case a >= 1e15 || a < 1e-9:
 		return strconv.FormatFloat(v, 'g', 4, 64)
+	case a < 1e-2:
+		digits = 2 - int(math.Floor(math.Log10(a)))
+	case a >= 1e5:
+		digits = 0
 	case a >= 100:
 		digits = 1
 	case a >= 1:
@@ -28,6 +32,18 @@ func number(v float64) string {
 	return s
 }
 
+// times writes how often something happened.
+func times(n float64) string {
+	switch n {
+	case 1:
+		return "once"
+	case 2:
+		return "twice"
+	default:
+		return number(n) + " times"
+	}
+}
+
 // quantity writes v with its unit, if that is known.
 func quantity(v float64, unit string) string {
 	if unit == "" {
@@ -38,8 +54,13 @@ func quantity(v float64, unit string) string {
 
 // span writes a duration in its two greatest units.
 func span(d time.Duration) string {
-	if d < 10*time.Second && d%time.Second != 0 {
-		return number(d.Seconds()) + " s"
+	switch {
+	case d > 0 && d < time.Millisecond:
+		return "less than 1 ms"
+	case d > 0 && d.Round(time.Millisecond) < time.Second:
+		return strconv.FormatInt(d.Round(time.Millisecond).Milliseconds(), 10) + " ms"
+	case d < 10*time.Second && d%time.Second != 0:
+		return number(math.Round(d.Seconds()*10)/10) + " s"
 	}
 	// The smaller of the two units is rounded.
 	for _, u := range [...]struct {

@@ -57,6 +57,7 @@ func (c *shiftCore) judge(r Sample, p *pace) opinion {
 	}
 	o := opinion{expected: c.long.value, scale: max(c.spread.value, c.extremes.floor())}
 	if c.now = c.next(r, p); c.now.n >= shortMemory {
+		o.mean, o.averaged = c.now.value, true
 		o.deviation = deviation(c.now.value-o.expected, o.scale)
 		if r.Time-c.since >= int64(seasonLeast) {
 			o.surprise = c.tail.surprise(o.deviation, p.common())

@@ -145,8 +145,8 @@ func (c *stuckCore) learn(r Sample, p *pace, _ opinion) {
 func (c *stuckCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
 	return Evidence{
 		Baseline: c.last.Value, Low: math.Inf(-1), High: math.Inf(1),
-		Sentence: quantity(r.Value, unit) + " " + number(o.deviation+1) + " times in a row, for " + elapsed(c.last.Time, r.Time) +
-			"; " + number(math.Round(1+o.scale)) + " is usual",
+		Sentence: quantity(r.Value, unit) + " " + times(o.deviation+1) + " in a row, for " + elapsed(c.last.Time, r.Time) +
+			"; usual is " + times(math.Round(1+o.scale)),
 	}
 }
 

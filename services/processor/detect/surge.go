@@ -119,7 +119,7 @@ func (c *surgeCore) explain(r Sample, p *pace, o opinion, unit string) Evidence 
 	e := Evidence{
 		Baseline: base.Value, Low: math.Inf(-1), High: math.Inf(1),
 		Sentence: quantity(r.Value, unit) + ": " + verb + " " + quantity(apart(r.Value, base.Value), unit) + " in " + span(in) +
-			"; " + number(usual) + " is usual",
+			"; " + quantity(usual, unit) + " is usual",
 	}
 	if c.direction != Up {
 		e.Low = base.Value - allowed

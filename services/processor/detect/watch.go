@@ -17,11 +17,12 @@ const (
 	// DefaultSilence closes an episode whose series is not heard of.
 	DefaultSilence = 6 * time.Hour
 
-	// quietReadings within the band, with nothing unusual, close an episode.
+	// quietReadings back from the most unusual one, with nothing unusual, close an
+	// episode.
 	quietReadings = 12
 	// holdOff is for how many readings only something more unusual is news, and
-	// how many that are outside of the band, but no longer unusual, close an
-	// episode: the level is another now.
+	// how many that are not back, but no longer unusual, close an episode: the
+	// level is another now.
 	holdOff = 100
 	// leastSurprise is below any threshold.
 	leastSurprise = 2
@@ -74,12 +75,24 @@ type opinion struct {
 	// expected is the usual value, scale the usual distance from it, deviation
 	// how many times that the reading is away.
 	expected, scale, deviation float64
+	// mean is what is judged, if averaged: not the reading, but a mean that ends
+	// with it.
+	mean     float64
+	averaged bool
 	// threshold is the surprise that is told of; it is not known before explain.
 	threshold float64
 	// part tells which of several ways of looking it is.
 	part int
 	// over says that what was unusual is certainly over.
 	over bool
+}
+
+// of is the value that was judged, given the reading.
+func (o *opinion) of(r Sample) float64 {
+	if o.averaged {
+		return o.mean
+	}
+	return r.Value
 }
 
 // core is what tells one kind of detector from another.
@@ -114,6 +127,9 @@ type watch struct {
 // band is what is usual when an episode begins.
 type band struct{ baseline, low, high float64 }
 
+// bounded reports whether there is a band at all.
+func (b band) bounded() bool { return !math.IsInf(b.low, -1) || !math.IsInf(b.high, 1) }
+
 // holds reports whether the value is usual.
 func (b band) holds(v float64) bool { return v >= b.low && v <= b.high }
 
@@ -146,10 +162,17 @@ type episode struct {
 	peak Sample
 	// told is the score that was told last, most that of the peak.
 	told, most float64
-	// quiet counts readings with nothing unusual, inside those of them that are
-	// within the band.
+	// quiet counts readings with nothing unusual, inside the last of them that are
+	// back. Without an episode, inside counts down after a value that came back in
+	// time.
 	quiet, inside int32
 	band
+}
+
+// back reports whether the value is usual again, or came back by half of the way
+// to the most unusual one: what is usual may have moved meanwhile.
+func (e *episode) back(v float64) bool {
+	return e.holds(v) || math.Abs(v-e.baseline) <= math.Abs(e.peak.Value-e.baseline)/2
 }
 
 func start(a Alarms, c core) State { return &watch{alarms: a, core: c, pace: pace{last: before}} }
@@ -190,8 +213,8 @@ func (w *watch) Append(b []byte) []byte {
 	}
 	b = pack.Uint(pack.Float(b, w.held.last), uint64(min(w.held.ago, holdOff+1)))
 	e := &w.episode
-	b = pack.Bool(b, e.most > 0)
-	if e.most > 0 {
+	kept := e.most > 0 || e.inside > 0
+	if b = pack.Bool(b, kept); kept {
 		b = appendSample(pack.Int(b, e.start), e.peak)
 		b = pack.Uint(pack.Float(pack.Float(b, e.told), e.most), uint64(e.quiet))
 		b = e.band.append(pack.Uint(b, uint64(e.inside)))
@@ -259,41 +282,47 @@ func (w *watch) wait(r Sample, o opinion, unit string, out []Verdict) []Verdict 
 		o.threshold = w.threshold()
 		unusual = o.surprise >= o.threshold
 	}
+	// The way back to what was usual is no news.
+	returned := e.inside > 0 && e.holds(o.of(r))
 	switch {
-	case !unusual && (e.most == 0 || e.holds(r.Value)):
-		*e = episode{}
-	case e.most == 0:
+	case e.most == 0 && unusual && !returned:
 		said := w.core.explain(r, &w.pace, o, unit)
 		*e = episode{
 			start: r.Time, peak: r, most: ratio(o.surprise, o.threshold), band: band{said.Baseline, said.Low, said.High},
 		}
+	case e.most == 0:
+		e.inside = max(e.inside-1, 0)
+	case e.bounded() && e.holds(o.of(r)):
+		*e = episode{band: e.band, inside: quietReadings}
+	case !e.bounded() && !unusual:
+		*e = episode{}
 	case r.Time-e.start >= int64(w.alarms.For):
-		out = append(out, w.lasted(r, o, unusual, unit))
+		out = append(out, w.lasted(r, o, unit))
 	}
 	return out
 }
 
 // lasted makes the verdict of an episode that opens after a time. The core may
-// have come to expect the value by then, so the band is that from the begin.
-func (w *watch) lasted(r Sample, o opinion, unusual bool, unit string) Verdict {
+// have come to expect the value by then, so it is compared with the band from the
+// begin.
+func (w *watch) lasted(r Sample, o opinion, unit string) Verdict {
 	e := &w.episode
-	usual, lasted := e.band, elapsed(e.start, r.Time)
-	e.told = e.most
-	v := Verdict{Phase: Open, Start: e.start, Time: r.Time, Evidence: Evidence{
-		Value: r.Value, Score: e.told, Samples: thin(w.recent[:w.n]),
-	}}
-	switch {
-	case unusual:
-		v = w.tell(Open, r, o, unit)
+	lasted := elapsed(e.start, r.Time)
+	if !e.bounded() {
+		v := w.tell(Open, r, o, unit)
 		v.Evidence.Sentence += "; unusual for " + lasted
-		e.band = usual
-	case r.Value > usual.high:
-		v.Evidence.Sentence = quantity(r.Value, unit) + ": above " + quantity(usual.high, unit) + ", the most that is usual, for " + lasted
-	default:
-		v.Evidence.Sentence = quantity(r.Value, unit) + ": below " + quantity(usual.low, unit) + ", the least that is usual, for " + lasted
+		return v
 	}
-	v.Evidence.Baseline, v.Evidence.Low, v.Evidence.High = usual.baseline, usual.low, usual.high
-	return v
+	value := o.of(r)
+	e.told = e.most
+	side, edge := "above", e.high
+	if value < e.low {
+		side, edge = "below", e.low
+	}
+	return Verdict{Phase: Open, Start: e.start, Time: r.Time, Evidence: Evidence{
+		Value: value, Score: e.told, Baseline: e.baseline, Low: e.low, High: e.high, Samples: thin(w.recent[:w.n]),
+		Sentence: quantity(value, unit) + ", " + side + " the " + number(edge) + " that is usual, for " + lasted,
+	}}
 }
 
 // remember keeps the reading for evidence.
@@ -311,9 +340,11 @@ func (w *watch) remember(r Sample) {
 func (w *watch) follow(r Sample, o opinion, unit string, out []Verdict) []Verdict {
 	o.threshold = w.threshold()
 	e := &w.episode
-	if o.surprise < o.threshold {
+	// That a value comes back is no news, though the core may have come to expect
+	// it where it was.
+	if back := e.back(o.of(r)); o.surprise < o.threshold || back && e.bounded() {
 		e.quiet = min(e.quiet+1, holdOff)
-		if e.inside++; !e.holds(r.Value) {
+		if e.inside++; !back {
 			e.inside = 0
 		}
 		after := elapsed(e.start, r.Time)
@@ -346,7 +377,7 @@ func (w *watch) tell(phase Phase, r Sample, o opinion, unit string) Verdict {
 	e.most, e.peak = e.told, r
 	evidence := w.core.explain(r, &w.pace, o, unit)
 	e.band = band{evidence.Baseline, evidence.Low, evidence.High}
-	evidence.Value, evidence.Score, evidence.Samples = r.Value, e.told, thin(w.recent[:w.n])
+	evidence.Value, evidence.Score, evidence.Samples = o.of(r), e.told, thin(w.recent[:w.n])
 	return Verdict{Phase: phase, Start: e.start, Time: r.Time, Evidence: evidence}
 }
 
