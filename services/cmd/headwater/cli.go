@@ -55,7 +55,7 @@ type cli struct {
 	Check   checkCmd   `cmd:"" help:"Check configuration files: each problem with file, line and field."`
 	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of configuration files, for editors."`
 	Replay  replayCmd  `cmd:"" help:"Show what alerts a rule would have raised, on what is stored, without putting it in force."`
-	Detect  detectCmd  `cmd:"" help:"Score CSV files of your own with a detector, as if they came in now."`
+	Detect  detectCmd  `cmd:"" help:"Score CSV files of your own with a detector, as if they came in now: headwater detect --out scores *.csv"`
 	Quality qualityCmd `cmd:"" help:"Score the detectors on folders of labelled series."`
 
 	Secrets secretsCmd `cmd:"" help:"Make the passwords and keys of an installation of separate services."`

@@ -19,25 +19,39 @@ import (
 
 // tuning is what every detector can be told.
 type tuning struct {
-	FalseAlarms float64       `help:"How many false alarms a series may raise a week; the limits of limit and rate are given instead." default:"0.1" placeholder:"N"`
-	TimeZone    string        `help:"Whose days and weeks count, such as Europe/Berlin." default:"UTC" placeholder:"ZONE"`
+	FalseAlarms float64       `help:"How many false alarms a series may raise a week (${default}); the limits of limit and rate are given instead." default:"0.1" placeholder:"N"`
+	TimeZone    string        `help:"Whose days and weeks count, and which times that name no zone are of, such as Europe/Berlin (${default})." default:"UTC" placeholder:"ZONE"`
+	For         time.Duration `help:"How long a value must stay abnormal before there is an alarm, such as 10m; not for silence and rate (${default})." default:"0s" placeholder:"TIME"`
+	Hysteresis  float64       `help:"For limit: by how much a value must come back (${default})." default:"0" placeholder:"N"`
 	Above       *float64      `help:"For limit: the greatest value that is normal." placeholder:"N"`
 	Below       *float64      `help:"For limit: the least value that is normal." placeholder:"N"`
 	Rise        float64       `help:"For rate: the rise that is not normal." placeholder:"N"`
 	Fall        float64       `help:"For rate: the fall that is not normal." placeholder:"N"`
-	Within      time.Duration `help:"For rate: the time in which the change happens." default:"5m" placeholder:"TIME"`
+	Within      time.Duration `help:"For rate: the time in which the change happens (${default})." default:"5m" placeholder:"TIME"`
 }
 
 // detectorNames are those of --detector.
 var detectorNames = []string{"auto", "surge", "range", "season", "shift", "stuck", "silence", "drift", "limit", "rate"}
 
-// detector returns the detector of the name.
-func (t tuning) detector(name string) (detect.Detector, error) {
+// zone returns the time zone.
+func (t tuning) zone() (*time.Location, error) {
 	zone, err := time.LoadLocation(t.TimeZone)
 	if err != nil {
 		return nil, usage(fmt.Sprintf("--time-zone: %v", err))
 	}
-	alarms := detect.Alarms{FalseAlarms: t.FalseAlarms, Silence: detect.DefaultSilence}
+	return zone, nil
+}
+
+// detector returns the detector of the name.
+func (t tuning) detector(name string) (detect.Detector, error) {
+	zone, err := t.zone()
+	if err != nil {
+		return nil, err
+	}
+	if t.For != 0 && (name == "silence" || name == "rate") {
+		return nil, usage("--for: " + name + " has none")
+	}
+	alarms := detect.Alarms{FalseAlarms: t.FalseAlarms, For: t.For, Silence: detect.DefaultSilence}
 	var d detect.Detector
 	switch name {
 	case "auto":
@@ -57,7 +71,7 @@ func (t tuning) detector(name string) (detect.Detector, error) {
 	case "drift":
 		d = &detect.Drift{Alarms: alarms, Location: zone}
 	case "limit":
-		l := &detect.Limit{Above: math.Inf(1), Below: math.Inf(-1), Silence: detect.DefaultSilence}
+		l := &detect.Limit{Above: math.Inf(1), Below: math.Inf(-1), Hysteresis: t.Hysteresis, For: t.For, Silence: detect.DefaultSilence}
 		if t.Above != nil {
 			l.Above = *t.Above
 		}
@@ -77,7 +91,7 @@ func (t tuning) detector(name string) (detect.Detector, error) {
 }
 
 type detectCmd struct {
-	Detector string `help:"What to look for: auto, surge, range, season, shift, stuck, silence, drift, limit, rate." default:"auto" placeholder:"NAME"`
+	Detector string `help:"What to look for: auto, surge, range, season, shift, stuck, silence, drift, limit, rate (${default})." default:"auto" placeholder:"NAME"`
 	tuning   `embed:""`
 	columns  `embed:""`
 	Clean    bool     `help:"Replace single bad readings before they are judged."`
@@ -92,6 +106,10 @@ func (c *detectCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	zone, err := c.zone()
+	if err != nil {
+		return err
+	}
 	outputs, err := c.outputs()
 	if err != nil {
 		return err
@@ -99,7 +117,7 @@ func (c *detectCmd) Run(s *session) error {
 	p := progress{to: s.err, files: len(c.Files)}
 	for i, file := range c.Files {
 		p.file = i + 1
-		if err := c.judge(s, d, file, outputs[i], &p); err != nil {
+		if err := c.judge(s, job{d, zone, file, outputs[i]}, &p); err != nil {
 			return err
 		}
 	}
@@ -125,8 +143,16 @@ func (c *detectCmd) outputs() ([]string, error) {
 	return outputs, nil
 }
 
+// job is one file to score.
+type job struct {
+	detector     detect.Detector
+	zone         *time.Location
+	file, output string
+}
+
 // judge scores one file and says what was found.
-func (c *detectCmd) judge(s *session, d detect.Detector, file, output string, p *progress) (err error) {
+func (c *detectCmd) judge(s *session, b job, p *progress) (err error) {
+	output := b.output
 	if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
 		return fmt.Errorf("make the folder of the result: %w", err)
 	}
@@ -139,7 +165,7 @@ func (c *detectCmd) judge(s *session, d detect.Detector, file, output string, p 
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	j, err := c.score(s, d, file, f, p)
+	j, err := c.score(s, b, f, p)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
@@ -149,19 +175,19 @@ func (c *detectCmd) judge(s *session, d detect.Detector, file, output string, p 
 	if err := os.Rename(f.Name(), output); err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}
-	j.report(s.out, file, output)
+	j.report(s.out, b)
 	return nil
 }
 
 // score writes what the detector says of a file.
-func (c *detectCmd) score(s *session, d detect.Detector, file string, to io.Writer, p *progress) (*judged, error) {
+func (c *detectCmd) score(s *session, b job, to io.Writer, p *progress) (*judged, error) {
 	buffer := bufio.NewWriter(to)
 	w := csv.NewWriter(buffer)
-	j := newJudged(d, c.Unit, c.Clean)
+	j := newJudged(b.detector, c.Unit, c.Clean)
 	if err := w.Write([]string{"timestamp", "value", "anomaly_score", "kind", "alarm"}); err != nil {
 		return nil, fmt.Errorf("write the result: %w", err)
 	}
-	err := readRows(file, c.columns, func(r row) error {
+	err := readRows(b.file, c.columns, b.zone, func(r row) error {
 		if p.tick(j.rows); s.ctx.Err() != nil {
 			return s.ctx.Err()
 		}
@@ -236,21 +262,21 @@ func (j *judged) observe(r row) (score float64, alarm int) {
 const maxShown = 20
 
 // report says what was found in a file.
-func (j *judged) report(out io.Writer, file, output string) {
-	fmt.Fprintf(out, "%s: %s, %s", safe(file), count(j.rows, "row"), count(len(j.alarms), "alarm"))
+func (j *judged) report(out io.Writer, b job) {
+	fmt.Fprintf(out, "%s: %s, %s", safe(b.file), count(j.rows, "row"), count(len(j.alarms), "alarm"))
 	if j.late > 0 {
 		fmt.Fprintf(out, ", %s not after the one before", count(j.late, "row"))
 	}
 	if j.empty > 0 {
 		fmt.Fprintf(out, ", %s without a number", count(j.empty, "row"))
 	}
-	fmt.Fprintf(out, "; scores in %s\n", safe(output))
+	fmt.Fprintf(out, "; scores in %s\n", safe(b.output))
 	for i, v := range j.alarms {
 		if i == maxShown {
 			fmt.Fprintf(out, "  and %d more\n", len(j.alarms)-i)
 			break
 		}
-		fmt.Fprintf(out, "  %s  %s\n", time.Unix(0, v.Time).UTC().Format(time.DateTime), v.Evidence.Sentence)
+		fmt.Fprintf(out, "  %s  %s\n", time.Unix(0, v.Time).In(b.zone).Format(time.DateTime), v.Evidence.Sentence)
 	}
 }
 

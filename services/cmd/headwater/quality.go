@@ -20,7 +20,7 @@ type qualityCmd struct {
 	Detectors []string `name:"detector" help:"Detectors to score; all that learn what is usual if none is named." placeholder:"NAME"`
 	tuning    `embed:""`
 	Made      bool     `help:"Score them on made-up series of many kinds with known faults."`
-	Seeds     int      `help:"For --made: how many series of each kind." default:"10" placeholder:"N"`
+	Seeds     int      `help:"For --made: how many series of each kind (${default})." default:"10" placeholder:"N"`
 	Folders   []string `arg:"" optional:"" name:"folder" help:"Folders with data/*/*.csv and labels/combined_windows.json, as the Numenta Anomaly Benchmark has them." type:"existingdir"`
 }
 
@@ -170,7 +170,7 @@ func (c *qualityCmd) score(s *session, path, name string, windows [][2]string, p
 	j := newJudged(d, "", false)
 	var f nab.File
 	var times []int64
-	err = readRows(path, columns{TimeColumn: "timestamp", ValueColumn: "value"}, func(r row) error {
+	err = readRows(path, columns{TimeColumn: "timestamp", ValueColumn: "value"}, time.UTC, func(r row) error {
 		p.tick(j.rows)
 		score, _ := j.observe(r)
 		f.Scores, times = append(f.Scores, score), append(times, r.at)
@@ -192,7 +192,7 @@ func (c *qualityCmd) score(s *session, path, name string, windows [][2]string, p
 
 // rowAt returns the first row of a time.
 func rowAt(times []int64, text string) (int, error) {
-	t, err := parseTime(text)
+	t, err := parseTime(text, time.UTC)
 	if err != nil {
 		return 0, err
 	}

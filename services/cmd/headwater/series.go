@@ -15,8 +15,8 @@ import (
 
 // columns names those of a CSV file that matter.
 type columns struct {
-	TimeColumn  string `help:"Column with the times." default:"timestamp" placeholder:"NAME"`
-	ValueColumn string `help:"Column with the values." default:"value" placeholder:"NAME"`
+	TimeColumn  string `help:"Column with the times (${default}): 2026-01-31 14:00:00 and other usual ways to write them, or a number of seconds, milli-, micro- or nanoseconds since 1970." default:"timestamp" placeholder:"NAME"`
+	ValueColumn string `help:"Column with the values (${default})." default:"value" placeholder:"NAME"`
 }
 
 // row is a line of a CSV file. Value is no number where there is none.
@@ -26,15 +26,20 @@ type row struct {
 	value        float64
 }
 
-// readRows calls each with the rows of a CSV file in their order. Errors name
-// file and line.
-func readRows(path string, c columns, each func(row) error) error {
+// readRows calls each with the rows of a CSV file in their order. Times that name
+// no zone are of the one given. Errors name file and line.
+func readRows(path string, c columns, zone *time.Location, each func(row) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("read the series: %w", err)
 	}
 	defer f.Close()
-	r := csv.NewReader(f)
+	return c.read(path, f, zone, each)
+}
+
+// read reads the rows of what is called path.
+func (c columns) read(path string, from io.Reader, zone *time.Location, each func(row) error) error {
+	r := csv.NewReader(from)
 	r.ReuseRecord, r.TrimLeadingSpace = true, true
 	head, err := r.Read()
 	if errors.Is(err, io.EOF) {
@@ -63,7 +68,7 @@ func readRows(path string, c columns, each func(row) error) error {
 			return at(path, err)
 		}
 		line, _ := r.FieldPos(when)
-		t, err := parseTime(record[when])
+		t, err := parseTime(record[when], zone)
 		if err != nil {
 			return fmt.Errorf("%s:%d: %w", path, line, err)
 		}
@@ -86,30 +91,46 @@ func at(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// parseTime reads a date and time, UTC where it names no zone, or a number of
-// seconds, milli-, micro- or nanoseconds since 1970, told apart by how large it
-// is. It returns nanoseconds.
-func parseTime(s string) (int64, error) {
+// layouts are the ways to write a time that are read; a part of a second may
+// follow the seconds. Names of zones other than UTC are not among them: they are
+// not unique.
+var layouts = []string{
+	time.DateTime, time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02T15:04", time.DateOnly,
+	"2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 Z07:00", "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05 -0700 MST",
+	"2006-01-02T15:04Z07:00", "2006/01/02 15:04:05", "2006/01/02 15:04", "20060102T150405Z0700", "20060102T150405",
+	time.RFC1123Z, "Mon, 02 Jan 2006 15:04:05 GMT", time.ANSIC,
+}
+
+// parseTime reads a date and time, of the zone given where it names none, or a
+// number of seconds, milli-, micro- or nanoseconds since 1970, told apart by how
+// large it is. It returns nanoseconds.
+func parseTime(s string, zone *time.Location) (int64, error) {
 	s = strings.TrimSpace(s)
-	for _, layout := range []string{time.DateTime, time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02T15:04", time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
-			if t.Year() < 1700 || t.Year() > 2250 {
-				return 0, fmt.Errorf("the time %q is not from 1700 to 2250", clip(safe(s), 40))
-			}
-			return t.UnixNano(), nil
-		}
-	}
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil && len(s) > 8 {
 		unit := int64(time.Second)
 		for _, smaller := range []int64{1e11, 1e14, 1e17} {
 			if n >= smaller || n <= -smaller {
 				unit /= 1000
 			}
 		}
+		if n > math.MaxInt64/unit || n < math.MinInt64/unit {
+			return 0, fmt.Errorf("the time %q is not from 1700 to 2250", clip(safe(s), 40))
+		}
 		return n * unit, nil
+	}
+	if utc, named := strings.CutSuffix(s, " UTC"); named && !strings.Contains(utc, "+") {
+		s, zone = utc, time.UTC
+	}
+	for _, layout := range layouts {
+		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
+			if t.Year() < 1700 || t.Year() > 2250 {
+				return 0, fmt.Errorf("the time %q is not from 1700 to 2250", clip(safe(s), 40))
+			}
+			return t.UnixNano(), nil
+		}
 	}
 	if f, err := strconv.ParseFloat(s, 64); err == nil && math.Abs(f) < 9e9 {
 		return int64(math.Round(f * 1e9)), nil
 	}
-	return 0, fmt.Errorf("%q is no time such as 2026-01-31 14:00:00 or 1769868000", clip(safe(s), 40))
+	return 0, fmt.Errorf("%q is no time such as 2026-01-31 14:00:00, 2026-01-31T14:00:00+01:00 or 1769868000", clip(safe(s), 40))
 }

@@ -413,7 +413,7 @@ func TestEveryDetector(t *testing.T) {
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
-func wellFormed(rt *rapid.T, told []detect.Verdict) {
+func wellFormed(rt interface{ Fatalf(string, ...any) }, told []detect.Verdict) {
 	var open *detect.Verdict
 	starts := make(map[int64]bool)
 	last := int64(math.MinInt64)
@@ -530,8 +530,7 @@ func TestUnits(t *testing.T) {
 	})
 }
 
-// TestSize checks that a state does not grow beyond what is published.
-func TestSize(t *testing.T) {
+func TestRule10AStateDoesNotGrowBeyondWhatIsPublished(t *testing.T) {
 	t.Parallel()
 	limits := map[string]int{
 		"limit": 80, "rate": 1200, "range": 400, "season": 3072, "shift": 1024, "surge": 1024, "rising": 1024,

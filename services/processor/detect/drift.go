@@ -9,7 +9,8 @@ import (
 
 // Drift finds slow ageing: days whose mean leaves that of the week before, day
 // after day in one direction. It judges each day once, with the first reading of
-// the next, and from the second week on; so it comes a day late.
+// the next, and from the second week on; so it comes a day late. A day in which
+// the clock of the site is put forward or back is left out.
 type Drift struct {
 	Alarms
 	// Location is whose days count; nil means UTC.
@@ -60,10 +61,19 @@ type days struct {
 	// last is the mean of the last day that is over, expected what it should have
 	// been.
 	last, expected float64
+	// offset is that of the site's clock from UTC when today began, uneven that
+	// it is another by now.
+	offset int64
+	uneven bool
 }
 
-// end ends the day that is going on.
+// end ends the day that is going on. A day in which an hour came twice or never
+// has another mean than others with nothing wrong: it is left out.
 func (d *days) end(floor float64) {
+	if d.uneven {
+		d.mean, d.uneven = mean{}, false
+		return
+	}
 	d.last, d.expected = d.mean.value, d.week.value
 	if d.week.n > 0 {
 		far := d.last - d.expected
@@ -96,11 +106,16 @@ func (c *driftCore) judge(r Sample, p *pace) opinion {
 }
 
 func (c *driftCore) learn(r Sample, _ *pace, _ opinion) {
-	today := floor(c.calendar.local(r.Time), day)
+	local := c.calendar.local(r.Time)
+	today := floor(local, day)
 	if c.any && today != c.today {
 		c.end(c.extremes.floor())
 	}
-	c.today = today
+	if offset := local - r.Time; !c.any || today != c.today {
+		c.today, c.offset = today, offset
+	} else if offset != c.offset {
+		c.uneven = true
+	}
 	c.mean.add(r.Value, 0, math.Inf(1))
 	c.extremes.include(r.Value, !c.any)
 	c.any = true
@@ -129,7 +144,7 @@ func (c *driftCore) append(b []byte) []byte {
 	for _, v := range [...]float64{c.up, c.down, c.last, c.expected} {
 		b = pack.Float(b, v)
 	}
-	return b
+	return pack.Bool(pack.Int(b, c.offset), c.uneven)
 }
 
 func (c *driftCore) read(r *pack.Reader) {
@@ -139,4 +154,5 @@ func (c *driftCore) read(r *pack.Reader) {
 	c.week.read(r)
 	c.spread.read(r)
 	c.up, c.down, c.last, c.expected = r.Float(), r.Float(), r.Float(), r.Float()
+	c.offset, c.uneven = r.Int(), r.Bool()
 }

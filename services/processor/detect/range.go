@@ -42,7 +42,8 @@ func (d *Range) Read(r *pack.Reader) State { return resume(d.Alarms, new(rangeCo
 // Bytes is the memory of the state of one series.
 func (d *Range) Bytes() int { return bytesOf(new(rangeCore)) }
 
-// extremes are the least and greatest value so far.
+// extremes are the least and greatest value so far, but for outliers: each moves
+// by their distance at most, so that one value far off teaches little.
 type extremes struct{ low, high float64 }
 
 func (e *extremes) include(v float64, first bool) {
@@ -50,12 +51,16 @@ func (e *extremes) include(v float64, first bool) {
 		e.low, e.high = v, v
 		return
 	}
+	if w := e.width(); w > 0 {
+		v = min(max(v, e.low-w), e.high+w)
+	}
 	e.low, e.high = min(e.low, v), max(e.high, v)
 }
 
 func (e *extremes) width() float64 { return e.high - e.low }
 
-// floor is the least scale that means anything: a thousandth of the range.
+// floor is the least scale, and the least distance, that means anything: a
+// thousandth of the range.
 func (e *extremes) floor() float64 { return e.width() / 1000 }
 
 // round writes a value to as many digits as the range is known.

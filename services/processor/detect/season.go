@@ -35,8 +35,6 @@ const (
 	visitWeight = 0.15
 	// visitsLeast make a slot usable.
 	visitsLeast = 2
-	// seasonCluster is how many readings are unusual together by chance.
-	seasonCluster = 3
 	// seasonLeast is how long a series is watched before it is judged.
 	seasonLeast = 2 * day
 )
@@ -157,7 +155,7 @@ func (c *seasonCore) judge(r Sample, p *pace) opinion {
 	o.expected = e.value[o.part]
 	o.scale = max(c.scale.value*c.factor(c.hour), c.extremes.floor())
 	o.deviation = deviation(r.Value-o.expected, o.scale)
-	if r.Time-c.since >= int64(seasonLeast) {
+	if r.Time-c.since >= int64(seasonLeast) && math.Abs(r.Value-o.expected) >= c.extremes.floor() {
 		o.surprise = c.tail.surprise(o.deviation, p.common())
 	}
 	return o
@@ -188,15 +186,17 @@ func (c *seasonCore) learn(r Sample, _ *pace, o opinion) {
 		c.quarter, c.hour = c.slots(r.Time)
 	}
 	quarter, hour := c.quarter, c.hour
+	v := r.Value
 	if !first {
+		v = near(v, o.expected, o.scale)
 		e := &c.now
 		for way := range ways {
 			if !e.known[way] {
 				continue
 			}
-			c.errors[way].add(math.Abs(r.Value-e.value[way]), 1, errorMemory)
+			c.errors[way].add(math.Abs(v-e.value[way]), 1, errorMemory)
 			if way == byDay || way == byWeek {
-				c.bias[way].add(r.Value-e.value[way], 1, biasMemory)
+				c.bias[way].add(v-e.value[way], 1, biasMemory)
 			}
 		}
 		c.tail.learn(o.deviation)
@@ -207,8 +207,8 @@ func (c *seasonCore) learn(r Sample, _ *pace, o opinion) {
 		c.scale.add(far, 1, scaleMemory)
 	}
 	c.extremes.include(r.Value, first)
-	c.level.add(r.Value, 1, levelMemory)
-	c.bias[byLevel].add(r.Value, 1, biasMemory)
+	c.level.add(v, 1, levelMemory)
+	c.bias[byLevel].add(v, 1, biasMemory)
 	if c.ofDay.over(quarter) {
 		i := mod(c.ofDay.slot, daySlots)
 		fold(&c.ofDay, &c.dayMeans[i], &c.dayVisits[i])
@@ -217,14 +217,23 @@ func (c *seasonCore) learn(r Sample, _ *pace, o opinion) {
 		i := hourOfWeek(c.ofWeek.slot)
 		fold(&c.ofWeek, &c.weekMeans[i], &c.weekVisits[i])
 	}
-	for _, v := range [...]struct {
+	for _, to := range [...]struct {
 		visit *visit
 		slot  int64
 	}{{&c.ofDay, quarter}, {&c.ofWeek, hour}} {
-		v.visit.slot = v.slot
-		v.visit.sum += r.Value - c.origin
-		v.visit.n++
+		to.visit.slot = to.slot
+		to.visit.sum += v - c.origin
+		to.visit.n++
 	}
+}
+
+// near is the value that may enter a mean: no more than farthest scales from what
+// was expected. A scale of 0 knows nothing.
+func near(v, expected, scale float64) float64 {
+	if scale == 0 {
+		return v
+	}
+	return min(max(v, expected-farthest*scale), expected+farthest*scale)
 }
 
 // clip is a distance that may be learned: an outlier counts as outlier scales.
@@ -265,8 +274,8 @@ func (c *seasonCore) explain(r Sample, p *pace, o opinion, unit string) Evidence
 	}
 }
 
-// cluster is that of errors which go on for a few readings.
-func (c *seasonCore) cluster() float64 { return seasonCluster }
+// cluster is 1: what goes on is soon expected.
+func (c *seasonCore) cluster() float64 { return 1 }
 
 func (c *seasonCore) learning() bool {
 	return c.since == before || c.tail.learning() || c.errors[byDay].n == 0 && c.errors[byWeek].n == 0

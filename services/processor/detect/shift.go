@@ -1,6 +1,8 @@
 package detect
 
 import (
+	"math"
+
 	"headwater/services/processor/pack"
 )
 
@@ -47,19 +49,29 @@ func (c *shiftCore) next(r Sample, p *pace) mean {
 	if p.gap {
 		short = mean{}
 	}
-	short.add(r.Value, p.steps, shortMemory)
+	short.add(c.tame(r), p.steps, shortMemory)
 	return short
 }
+
+// tame is the value that may enter the means.
+func (c *shiftCore) tame(r Sample) float64 {
+	if c.long.n == 0 {
+		return r.Value
+	}
+	return near(r.Value, c.long.value, c.scale())
+}
+
+func (c *shiftCore) scale() float64 { return max(c.spread.value, c.extremes.floor()) }
 
 func (c *shiftCore) judge(r Sample, p *pace) opinion {
 	if c.long.n == 0 {
 		return opinion{}
 	}
-	o := opinion{expected: c.long.value, scale: max(c.spread.value, c.extremes.floor())}
+	o := opinion{expected: c.long.value, scale: c.scale()}
 	if c.now = c.next(r, p); c.now.n >= shortMemory {
 		o.mean, o.averaged = c.now.value, true
 		o.deviation = deviation(c.now.value-o.expected, o.scale)
-		if r.Time-c.since >= int64(seasonLeast) {
+		if r.Time-c.since >= int64(seasonLeast) && math.Abs(c.now.value-o.expected) >= c.extremes.floor() {
 			o.surprise = c.tail.surprise(o.deviation, p.common())
 		}
 	}
@@ -68,6 +80,7 @@ func (c *shiftCore) judge(r Sample, p *pace) opinion {
 
 func (c *shiftCore) learn(r Sample, p *pace, o opinion) {
 	first := c.long.n == 0
+	v := c.tame(r)
 	c.short = c.next(r, p)
 	if first {
 		c.since = r.Time
@@ -78,7 +91,7 @@ func (c *shiftCore) learn(r Sample, p *pace, o opinion) {
 		c.spread.add(clip(r.Value-o.expected, o.scale), 1, longMemory)
 	}
 	c.extremes.include(r.Value, first)
-	c.long.add(r.Value, min(p.steps, gapAfter), longMemory)
+	c.long.add(v, min(p.steps, gapAfter), longMemory)
 }
 
 func (c *shiftCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {

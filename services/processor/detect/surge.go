@@ -85,7 +85,9 @@ func (c *surgeCore) judge(r Sample, p *pace) opinion {
 		change = 0
 	}
 	o.deviation = deviation(change, o.scale)
-	o.surprise = c.tail.surprise(o.deviation, p.common())
+	if math.Abs(r.Value-c.lags[0].Value) >= c.extremes.floor() {
+		o.surprise = c.tail.surprise(o.deviation, p.common())
+	}
 	return o
 }
 

@@ -22,6 +22,9 @@ const (
 	// the tail that is a Pareto law.
 	tailPart  = 0.03
 	tailCount = 8
+	// tailOctaves is how far out a deviation counts for the slope of the law at
+	// most: one that is a million times the usual teaches no more.
+	tailOctaves = 2
 	// The slope of the law begins as if slopePrior deviations had shown the slope
 	// slopePrior, and stays between the other two.
 	slopePrior, slopeLeast, slopeMost = 3, 1, 12
@@ -117,7 +120,7 @@ func (t *tail) pareto(deviation float64) (float64, bool) {
 	start := math.Log2(from)
 	sum := 0.0
 	for i := begin; i <= int(t.top); i++ {
-		sum += float64(t.weights[i]) * (octaves[i] - start)
+		sum += float64(t.weights[i]) * min(octaves[i]-start, tailOctaves)
 	}
 	points := weight / t.point
 	slope := (points + slopePrior) / (sum/t.point*math.Ln2 + slopePrior/float64(slopePrior))

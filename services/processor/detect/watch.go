@@ -32,8 +32,8 @@ const (
 	// of two is infinite.
 	largest = 1e300
 	// outlier is how many times the usual a deviation may count when it is
-	// learned.
-	outlier = 100
+	// learned, farthest the same of a value in means.
+	outlier, farthest = 100, 20
 )
 
 // Alarms are the parameters of every detector that learns what is usual.
