@@ -255,7 +255,7 @@ func newDetector(r rule.Rule) (detect.Detector, error) {
 
 // newLearner returns the detector of a rule that learns what is usual, or nil.
 func newLearner(r rule.Rule) detect.Detector {
-	alarms := detect.Alarms{FalseAlarms: r.FalseAlarms, Silence: r.Silence}
+	alarms := detect.Alarms{FalseAlarms: r.FalseAlarms, For: r.For, Silence: r.Silence}
 	switch r.Detector {
 	case rule.Auto:
 		return &detect.Auto{Alarms: alarms}

@@ -11,6 +11,7 @@ const learnerRules = `
 rules:
   - {name: auto, detector: auto}
   - {name: surge, detector: surge, direction: up, false_alarms: 0.2}
+  - {name: lasting, detector: surge, for: 20m}
   - {name: range, detector: range}
   - {name: season, detector: season}
   - {name: shift, detector: shift}
@@ -55,6 +56,7 @@ func TestDetectorsThatLearnAreRules(t *testing.T) {
 	for rule, want := range map[string]string{
 		"auto":    "216h0m0s 1",
 		"surge":   "216h0m0s 1",
+		"lasting": "216h0m0s 13.06 °C, above the 5.39 that is usual, for 20 min",
 		"range":   "216h0m0s 1",
 		"season":  "216h0m0s 1",
 		"drift":   "as the mean of a day", // that of the open door

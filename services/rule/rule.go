@@ -153,9 +153,9 @@ type Rule struct {
 	// before the episode closes; 0 or more, in the unit of the metric. Limit
 	// only.
 	Hysteresis float64
-	// For is how long, in event time, the value must stay beyond the bound, or the
-	// condition hold, before the episode opens; 0 opens at once. Limit and
-	// Expression only.
+	// For is how long, in event time, the value must stay beyond the bound or
+	// unusual, or the condition hold, before the episode opens; 0 opens at once.
+	// Not for Rate and Silence.
 	For time.Duration
 
 	// Expression is true while something is wrong, a text for expression.Compile:

@@ -250,6 +250,7 @@ func (c *check) learner(r Rule) {
 	if !(r.FalseAlarms > 0) || r.FalseAlarms > MaxFalseAlarms {
 		c.add("false_alarms", fmt.Sprintf("%v is out of range: above 0, at most %d a week", r.FalseAlarms, MaxFalseAlarms))
 	}
+	c.span("for", r.For, 0, MaxSpan)
 	if r.Detector == Surge && !slices.Contains(Directions(), r.Direction) {
 		c.add("direction", fmt.Sprintf("%q is not a direction: one of %s", clip(string(r.Direction)), join(Directions())))
 	}
@@ -267,7 +268,6 @@ func (c *check) foreign(r Rule) {
 		{"above", r.Above != nil, r.Detector == Limit, "limit"},
 		{"below", r.Below != nil, r.Detector == Limit, "limit"},
 		{"hysteresis", r.Hysteresis != 0, r.Detector == Limit, "limit"},
-		{"for", r.For != 0, r.Detector == Limit || r.Detector == Expression, "limit"},
 		{"expression", r.Expression != "", r.Detector == Expression, "expression"},
 		{"resolve", r.Resolve != "", r.Detector == Expression, "expression"},
 		{"metric", r.Metric != "", r.Detector == Expression, "expression"},
@@ -280,6 +280,9 @@ func (c *check) foreign(r Rule) {
 		if f.set && !f.takes {
 			c.add(f.field, fmt.Sprintf("belongs to detector %s, not %s", f.of, r.Detector))
 		}
+	}
+	if r.For != 0 && r.Detector != Limit && r.Detector != Expression && (!r.Detector.Learns() || r.Detector == Silence) {
+		c.add("for", fmt.Sprintf("belongs to limit, expression and the detectors that learn, not %s", r.Detector))
 	}
 	if r.FalseAlarms != 0 && !r.Detector.Learns() {
 		c.add("false_alarms", fmt.Sprintf("belongs to the detectors that learn, not %s", r.Detector))

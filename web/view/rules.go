@@ -41,6 +41,9 @@ var learning = []string{"auto", "surge", "range", "season", "shift", "stuck", "s
 // ofSeries are the detectors that judge each series by itself.
 var ofSeries = append([]string{"limit", "rate"}, learning...)
 
+// lasting are the detectors that can wait before they tell.
+var lasting = []string{"limit", "expression", "auto", "surge", "range", "season", "shift", "stuck", "drift"}
+
 // RuleField is a field of the form.
 type RuleField struct {
 	// Name is that of the field in YAML, with a dot between levels.
@@ -88,7 +91,7 @@ var RuleFields = [...]RuleField{
 	{Name: "above", Label: "Above", Number: true, Detectors: []string{"limit"}, Hint: "Abnormal beyond it, in the unit of the metric."},
 	{Name: "below", Label: "Below", Number: true, Detectors: []string{"limit"}, Hint: "Abnormal under it."},
 	{Name: "hysteresis", Label: "Hysteresis", Number: true, Placeholder: "0", Detectors: []string{"limit"}, Hint: "By how much it must come back before the alert ends."},
-	{Name: "for", Label: "For", Placeholder: "0s", Detectors: []string{"limit", "expression"}, Hint: "How long it must last before there is an alert, like 2m."},
+	{Name: "for", Label: "For", Placeholder: "0s", Detectors: lasting, Hint: "How long it must last before there is an alert, like 2m."},
 	{Name: "rise", Label: "Rise", Number: true, Detectors: []string{"rate"}, Hint: "In the unit of the metric."},
 	{Name: "fall", Label: "Fall", Number: true, Detectors: []string{"rate"}, Hint: "As a positive number."},
 	{Name: "within", Label: "Within", Detectors: []string{"rate"}, Hint: "The time in which it is measured, like 5m."},
