@@ -325,7 +325,7 @@ const (
 	Surge
 	// Level is a level that is another for a day.
 	Level
-	// Drift is a level that moves over five days.
+	// Drift is a level that moves over five days, and stays where it is then.
 	Drift
 	// Stuck is the same value for eight hours.
 	Stuck
@@ -383,11 +383,11 @@ func (s *Series) With(k Kind) (samples []detect.Sample, end int64) {
 		if r.Time >= end+int64(2*day) {
 			break
 		}
-		if r.Time >= end {
+		if r.Time >= end && k != Drift {
 			samples = append(samples, r)
 			continue
 		}
-		part := float64(r.Time-begin) / float64(long)
+		part := min(float64(r.Time-begin)/float64(long), 1)
 		switch k {
 		case Glitch:
 			if i == 0 {
