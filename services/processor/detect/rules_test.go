@@ -495,7 +495,10 @@ func TestRule14SilenceByAnyClock(t *testing.T) {
 // judge their means as they come.
 func TestRule15ARevisedSummaryIsNotScoredAgain(t *testing.T) {
 	forEvery(t, func(t *testing.T, d detect.Detector) {
-		spec := window.Spec{Widths: []time.Duration{time.Hour}, Lateness: 6 * time.Hour, MaxReadings: 1000}
+		spec := window.Spec{Windows: []window.Window{{Name: "hour", Width: time.Hour, Lateness: 6 * time.Hour}}, MaxReadings: 1000}
+		if err := spec.Validate(); err != nil {
+			t.Fatal(err)
+		}
 		var late []window.Summary
 		judge := func(revisions bool) []detect.Verdict {
 			w, s := window.New(), d.Start()
@@ -513,7 +516,7 @@ func TestRule15ARevisedSummaryIsNotScoredAgain(t *testing.T) {
 				if i%7 == 2 && i > 8 {
 					_, summaries = w.Add(&spec, p, window.Reading{Time: series[i-9].Time, Value: series[i-9].Value + 30}, summaries)
 				}
-				summaries = w.Revise(p, summaries)
+				summaries = w.Revise(&spec, p, summaries)
 				for _, sum := range summaries {
 					if sum.Revision > 1 {
 						late = append(late, sum)
