@@ -10,6 +10,7 @@ import (
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/config"
 	"headwater/services/processor/detect"
+	"headwater/services/processor/pack"
 	"headwater/services/processor/window"
 	"headwater/services/rule"
 )
@@ -39,7 +40,9 @@ type activeRule struct {
 	// as it is.
 	version  uint64
 	severity derivedv1.Severity
-	detector detect.Detector
+	// detectors are those that the rule declares, by the time zone of the sites
+	// that they are for. It has one at least, that of UTC.
+	detectors map[string]detect.Detector
 	// index is its place among the rules that are evaluated.
 	index int
 	// thinned says that its detector gets the readings of fast series as means.
@@ -49,6 +52,31 @@ type activeRule struct {
 	expression *detect.Expression
 	// failing is for how many devices its expression can't be evaluated.
 	failing uint32
+}
+
+// detector returns the detector for sites in a time zone that is known.
+func (r *activeRule) detector(zone string) detect.Detector {
+	d := r.detectors[zone]
+	if d != nil {
+		return d
+	}
+	location, err := time.LoadLocation(zone)
+	if err != nil {
+		location = time.UTC // it was known when the configuration was read
+	}
+	if d, err = newDetector(r.rule, location); err != nil {
+		d = r.detectors[config.DefaultTimeZone] // a place changes nothing about parameters
+	}
+	r.detectors[zone] = d
+	return d
+}
+
+// zone returns the name of the time zone of a site.
+func (c *configuration) zone(site string) string {
+	if c.parsed == nil {
+		return config.DefaultTimeZone
+	}
+	return c.parsed.Zone(site)
 }
 
 // watch appends to out the rules that watch a series, in their order. The
@@ -99,6 +127,7 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 			}
 		}
 	}
+	was := m.config
 	m.config = configuration{revision: revision, content: bytes.Clone(content), parsed: parsed, rules: rules}
 	m.specs = make(map[string]*window.Spec)
 	m.configChanged = true
@@ -107,11 +136,12 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 			before := d.spec
 			d.spec = m.specOf(d.site)
 			tags := m.config.tags(d.deviceKey)
+			moved := was.zone(d.site) != m.config.zone(d.site)
 			for _, s := range d.series {
 				if s.window.Change(before, d.spec, m.progress(d)) {
 					m.lack(s)
 				}
-				m.exchange(s, tags, kept)
+				m.exchange(s, tags, kept, moved)
 			}
 			m.exchangeExpressions(d, tags, kept)
 			m.plan(d)
@@ -159,8 +189,9 @@ var windowKinds = map[config.WindowKind]window.Kind{
 	config.Tumbling: window.Tumbling, config.Hopping: window.Hopping, config.Sliding: window.Sliding, config.Session: window.Session,
 }
 
-// exchange gives the series the rules in force.
-func (m *Machine) exchange(s *series, tags map[string]string, kept map[*activeRule]*activeRule) {
+// exchange gives the series the rules in force. If its site moved to another time
+// zone, its detectors go on there with what they know.
+func (m *Machine) exchange(s *series, tags map[string]string, kept map[*activeRule]*activeRule, moved bool) {
 	watching := m.config.watch(s.device.deviceKey, s.metric, tags, nil)
 	known := make(map[*activeRule]detect.State, len(s.slots))
 	for _, sl := range s.slots {
@@ -172,10 +203,14 @@ func (m *Machine) exchange(s *series, tags map[string]string, kept map[*activeRu
 		m.stop(s, sl, "the rule was changed or removed")
 	}
 	s.slots = nil
+	zone := m.config.zone(s.device.site)
 	for _, r := range watching {
 		state := known[r]
-		if state == nil {
-			state = r.detector.Start()
+		switch {
+		case state == nil:
+			state = r.detector(zone).Start()
+		case moved:
+			state = r.detector(zone).Read(pack.NewReader(state.Append(nil)))
 		}
 		s.slots = append(s.slots, slot{rule: r, state: state})
 	}
@@ -213,7 +248,8 @@ func activate(declared []rule.Rule) ([]*activeRule, error) {
 		if r.Detector == rule.Expression {
 			active.expression, err = detect.NewExpression(r.Expression, r.Resolve, r.Metric, r.For, r.Silence)
 		} else {
-			active.detector, err = newDetector(r)
+			active.detectors = make(map[string]detect.Detector)
+			active.detectors[config.DefaultTimeZone], err = newDetector(r, time.UTC)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("rule %s: %w", r.Name, err)
@@ -230,8 +266,8 @@ var severities = map[rule.Severity]derivedv1.Severity{
 	rule.Critical: derivedv1.Severity_SEVERITY_CRITICAL,
 }
 
-// newDetector returns the detector that the rule declares.
-func newDetector(r rule.Rule) (detect.Detector, error) {
+// newDetector returns the detector that the rule declares, for sites of a place.
+func newDetector(r rule.Rule, place *time.Location) (detect.Detector, error) {
 	var d detect.Detector
 	switch r.Detector {
 	case rule.Limit:
@@ -246,7 +282,7 @@ func newDetector(r rule.Rule) (detect.Detector, error) {
 	case rule.Rate:
 		d = &detect.Rate{Rise: r.Rise, Fall: r.Fall, Within: r.Within, Settle: r.Settle, Silence: r.Silence}
 	default:
-		if d = newLearner(r); d == nil {
+		if d = newLearner(r, place); d == nil {
 			return nil, fmt.Errorf("unknown detector %q", r.Detector)
 		}
 	}
@@ -254,17 +290,17 @@ func newDetector(r rule.Rule) (detect.Detector, error) {
 }
 
 // newLearner returns the detector of a rule that learns what is usual, or nil.
-func newLearner(r rule.Rule) detect.Detector {
+func newLearner(r rule.Rule, place *time.Location) detect.Detector {
 	alarms := detect.Alarms{FalseAlarms: r.FalseAlarms, For: r.For, Silence: r.Silence}
 	switch r.Detector {
 	case rule.Auto:
-		return &detect.Auto{Alarms: alarms}
+		return &detect.Auto{Alarms: alarms, Location: place}
 	case rule.Surge:
 		return &detect.Surge{Alarms: alarms, Direction: directions[r.Direction]}
 	case rule.Range:
 		return &detect.Range{Alarms: alarms}
 	case rule.Season:
-		return &detect.Season{Alarms: alarms}
+		return &detect.Season{Alarms: alarms, Location: place}
 	case rule.Shift:
 		return &detect.Shift{Alarms: alarms}
 	case rule.Stuck:
@@ -272,7 +308,7 @@ func newLearner(r rule.Rule) detect.Detector {
 	case rule.Silence:
 		return &detect.Silence{FalseAlarms: r.FalseAlarms}
 	case rule.Drift:
-		return &detect.Drift{Alarms: alarms}
+		return &detect.Drift{Alarms: alarms, Location: place}
 	default:
 		return nil
 	}

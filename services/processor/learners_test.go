@@ -68,3 +68,33 @@ func TestDetectorsThatLearnAreRules(t *testing.T) {
 		}
 	}
 }
+
+// TestDetectorsLiveByTheTimeOfTheirSite has a series drift in a site whose days
+// begin at 18:30 UTC, through a restart, and in one that moved from there to UTC:
+// drift judges a day when the next one begins.
+func TestDetectorsLiveByTheTimeOfTheirSite(t *testing.T) {
+	t.Parallel()
+	const rules = "rules: [{name: drift, detector: drift, false_alarms: 100}]\ntime_zone: "
+	for to, want := range map[string]string{"Asia/Kolkata": "18:30", "UTC": "00:00"} {
+		r := newRig(t, rules+"Asia/Kolkata\n")
+		counts := map[string]int{}
+		for i := range int64(34 * 48) {
+			if i == 16*48 {
+				r.configure(2, rules+to+"\n")
+			}
+			r.read(thermometer, i*30*minute, 5+math.Sin(float64(i*i))+0.5*max(0, float64(i)/48-18))
+			r.tick(i * 30 * minute)
+			for _, a := range r.take().Anomalies {
+				if i > 17*48 && a.Rule == "drift" && !strings.HasSuffix(a.Phase.String(), "CLOSE") {
+					counts[time.Unix(0, a.Time).UTC().Format("15:04")]++
+				}
+			}
+			if i == 20*48+13 {
+				r.reload()
+			}
+		}
+		if counts[want] == 0 || len(counts) != 1 {
+			t.Errorf("in %s, days are judged at %v, want %s", to, counts, want)
+		}
+	}
+}

@@ -12,7 +12,7 @@ import (
 
 // Format is the version of the chunks. It changes with any change of what
 // Snapshot, a window or a detector writes.
-const Format = 4
+const Format = 5
 
 // Names of the chunks. Those of devices are a prefix and a number.
 const (
@@ -168,7 +168,7 @@ func (m *Machine) readDevice(r *pack.Reader) {
 	d := m.addDevice(key)
 	d.watermark = r.Int()
 	for range r.Count() {
-		s := m.readSeries(r, d.spec)
+		s := m.readSeries(r, d)
 		if r.Err() != nil {
 			return
 		}
@@ -178,9 +178,9 @@ func (m *Machine) readDevice(r *pack.Reader) {
 	m.plan(d)
 }
 
-func (m *Machine) readSeries(r *pack.Reader, spec *window.Spec) *series {
+func (m *Machine) readSeries(r *pack.Reader, d *device) *series {
 	s := &series{
-		metric: r.String(), unit: m.intern(r.String()), last: r.Int(), lag: r.Int(), thin: readThin(r), window: window.Read(r, spec),
+		metric: r.String(), unit: m.intern(r.String()), last: r.Int(), lag: r.Int(), thin: readThin(r), window: window.Read(r, d.spec),
 		missed: readMissed(r),
 	}
 	for range r.Count() {
@@ -194,7 +194,7 @@ func (m *Machine) readSeries(r *pack.Reader, spec *window.Spec) *series {
 			r.Fail()
 			return s
 		}
-		s.slots = append(s.slots, slot{rule: rule, state: rule.detector.Read(r)})
+		s.slots = append(s.slots, slot{rule: rule, state: rule.detector(m.config.zone(d.site)).Read(r)})
 	}
 	return s
 }

@@ -189,7 +189,7 @@ func (m *Machine) admit(key deviceKey, metric string) *series {
 	m.addSeries(d, s)
 	d.chunk.changed = true
 	for _, r := range m.config.watch(d.deviceKey, s.metric, m.config.tags(d.deviceKey), nil) {
-		s.slots = append(s.slots, slot{rule: r, state: r.detector.Start()})
+		s.slots = append(s.slots, slot{rule: r, state: r.detector(m.config.zone(d.site)).Start()})
 	}
 	m.attach(d, s.metric)
 	m.metrics.series(m.lane, m.seriesCount)

@@ -67,6 +67,15 @@ type days struct {
 	uneven bool
 }
 
+// turn ends the day that is going on if it is over at a time, local by the site's
+// clock.
+func (d *days) turn(local, at int64, least float64) {
+	d.uneven = d.uneven || local-at != d.offset
+	if floor(local, day) != d.today {
+		d.end(least)
+	}
+}
+
 // end ends the day that is going on. A day in which an hour came twice or never
 // has another mean than others with nothing wrong: it is left out.
 func (d *days) end(floor float64) {
@@ -94,8 +103,8 @@ func (d *days) scale(floor float64) float64 { return max(d.spread.value*meanToDe
 
 func (c *driftCore) judge(r Sample, p *pace) opinion {
 	d := c.days
-	if today := floor(c.calendar.local(r.Time), day); c.any && today != d.today {
-		d.end(c.extremes.floor())
+	if c.any {
+		d.turn(c.calendar.local(r.Time), r.Time, c.extremes.floor())
 	}
 	o := opinion{expected: d.expected, scale: d.scale(c.extremes.floor()), deviation: max(d.up, d.down), over: true, mean: d.last, averaged: true}
 	if d.week.n >= driftDays && o.deviation > 0 {
@@ -107,14 +116,11 @@ func (c *driftCore) judge(r Sample, p *pace) opinion {
 
 func (c *driftCore) learn(r Sample, _ *pace, _ opinion) {
 	local := c.calendar.local(r.Time)
-	today := floor(local, day)
-	if c.any && today != c.today {
-		c.end(c.extremes.floor())
+	if c.any {
+		c.turn(local, r.Time, c.extremes.floor())
 	}
-	if offset := local - r.Time; !c.any || today != c.today {
-		c.today, c.offset = today, offset
-	} else if offset != c.offset {
-		c.uneven = true
+	if c.mean.n == 0 {
+		c.today, c.offset = floor(local, day), local-r.Time
 	}
 	c.mean.add(r.Value, 0, math.Inf(1))
 	c.extremes.include(r.Value, !c.any)
@@ -123,9 +129,7 @@ func (c *driftCore) learn(r Sample, _ *pace, _ opinion) {
 
 func (c *driftCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
 	d := c.days
-	if floor(c.calendar.local(r.Time), day) != d.today {
-		d.end(c.extremes.floor())
-	}
+	d.turn(c.calendar.local(r.Time), r.Time, c.extremes.floor())
 	return Evidence{
 		Baseline: d.expected, Low: d.expected - driftSlack*o.scale, High: d.expected + driftSlack*o.scale,
 		Sentence: quantity(d.last, unit) + " as the mean of a day, " + number(apart(d.last, d.expected)) + " " +
