@@ -61,16 +61,26 @@ func stories() []story {
 	const m, h, d = time.Minute, time.Hour, 24 * time.Hour
 	nothing := func(_ time.Duration, v float64) float64 { return v }
 	return []story{
-		{"a bound is passed, further, and all is well again", &detect.Limit{Above: 8, Below: math.Inf(-1), Hysteresis: 1, For: m, Silence: h}, "°C",
-			every(0, 30*time.Second, 7.9, 8.2, 8.4, 8.6, 13.25, 13, 6.98)},
-		{"a bound is passed from above by a trifle", &detect.Limit{Above: math.Inf(1), Below: 0.001, Silence: h}, "bar",
-			every(0, 125*time.Millisecond, 0.0012, 0.00025, 0.0012)},
-		{"the bound of a counter, no unit", &detect.Limit{Above: 12_345_678, Below: math.Inf(-1), Silence: h}, "",
-			append(every(0, m, 12_345_677, 12_345_679), tick(2*h))},
-		{"a rise, more of it, back", &detect.Rate{Rise: 3, Within: 5 * m, Settle: h, Silence: h}, "°C",
-			every(0, m, 4.3, 4.4, 8.25, 12.75, 13, 5)},
-		{"a fall that settles", &detect.Rate{Fall: 10, Within: 90 * time.Second, Settle: 30 * m, Silence: h}, "%",
-			append(every(0, 10*time.Second, 80, 80, 65.5, 65), tick(2*h))},
+		{
+			"a bound is passed, further, and all is well again", &detect.Limit{Above: 8, Below: math.Inf(-1), Hysteresis: 1, For: m, Silence: h}, "°C",
+			every(0, 30*time.Second, 7.9, 8.2, 8.4, 8.6, 13.25, 13, 6.98),
+		},
+		{
+			"a bound is passed from above by a trifle", &detect.Limit{Above: math.Inf(1), Below: 0.001, Silence: h}, "bar",
+			every(0, 125*time.Millisecond, 0.0012, 0.00025, 0.0012),
+		},
+		{
+			"the bound of a counter, no unit", &detect.Limit{Above: 12_345_678, Below: math.Inf(-1), Silence: h}, "",
+			append(every(0, m, 12_345_677, 12_345_679), tick(2*h)),
+		},
+		{
+			"a rise, more of it, back", &detect.Rate{Rise: 3, Within: 5 * m, Settle: h, Silence: h}, "°C",
+			every(0, m, 4.3, 4.4, 8.25, 12.75, 13, 5),
+		},
+		{
+			"a fall that settles", &detect.Rate{Fall: 10, Within: 90 * time.Second, Settle: 30 * m, Silence: h}, "%",
+			append(every(0, 10*time.Second, 80, 80, 65.5, 65), tick(2*h)),
+		},
 		{"higher than ever", &detect.Range{Alarms: a}, "°C", usual(9, 15*m, 20, from(8*d+5*h, 2*h, plus(9)))},
 		{"lower than ever, and it stays", &detect.Range{Alarms: a}, "V", usual(12, 15*m, 230, from(8*d+5*h, 4*d, plus(-60)))},
 		{"unusual for the hour", &detect.Season{Alarms: a}, "°C", usual(22, 5*m, 20, from(21*d+2*h, h, plus(2.2)))},
@@ -83,8 +93,10 @@ func stories() []story {
 		{"unusual for half an hour", &detect.Season{Alarms: lasting}, "°C", usual(22, 5*m, 20, from(21*d+2*h, 3*h, plus(2.2)))},
 		{"fast", &detect.Surge{Alarms: a}, "°C", usual(9, 5*m, 20, from(8*d+5*h, 2*h, plus(6)))},
 		{"a surge that lasts", &detect.Surge{Alarms: lasting}, "°C", usual(9, 5*m, 20, from(8*d+5*h, 2*h, plus(6)))},
-		{"a fall, and silence", &detect.Surge{Alarms: a, Direction: detect.Down}, "l/s",
-			append(usual(8, 5*m, 2000, from(8*d-20*m, h, plus(-700))), tick(9*d))},
+		{
+			"a fall, and silence", &detect.Surge{Alarms: a, Direction: detect.Down}, "l/s",
+			append(usual(8, 5*m, 2000, from(8*d-20*m, h, plus(-700))), tick(9*d)),
+		},
 		{"the level moves", &detect.Shift{Alarms: a}, "°C", usual(14, 15*m, 20, from(8*d+5*h, 2*d, plus(9)))},
 		{"stuck", &detect.Stuck{Alarms: a}, "°C", usual(9, 5*m, 20, from(8*d+5*h, 3*h, always(20.5)))},
 		{"stuck, fast", &detect.Stuck{Alarms: a}, "mm/s", usual(4, 30*time.Second, 2, from(3*d+5*h, 3*h, always(2.1)))},
