@@ -56,7 +56,7 @@ func (c columns) read(path string, from io.Reader, zone *time.Location, each fun
 	for column, i := range map[string]int{c.TimeColumn: when, c.ValueColumn: what} {
 		if i < 0 {
 			return fmt.Errorf("%s:1: no column %q; there are %s (--time-column and --value-column name others)",
-				path, column, strings.Join(head, ", "))
+				path, column, clip(safe(strings.Join(head, ", ")), 200))
 		}
 	}
 	for {
