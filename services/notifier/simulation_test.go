@@ -52,8 +52,8 @@ type world struct {
 	log     *slog.Logger
 	// failing is how many of a hundred attempts to send fail.
 	failing int
-	// recreate has ALERTING made anew while all works, and remade says that it was.
-	recreate, remade bool
+	// remade says that ALERTING was made anew.
+	remade bool
 
 	revision uint64
 	revised  int
@@ -80,7 +80,7 @@ type end struct {
 func newWorld(ctx context.Context, seed uint64) (*world, error) {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	w := &world{
-		seed: seed, rng: rng, cluster: simulation.NewCluster(), log: slog.New(slog.DiscardHandler), failing: rng.IntN(30), recreate: rng.IntN(3) == 0,
+		seed: seed, rng: rng, cluster: simulation.NewCluster(), log: slog.New(slog.DiscardHandler), failing: rng.IntN(30),
 		at: simTime, episode: make(map[string]int64), ends: make(map[string]*end),
 	}
 	if os.Getenv("HEADWATER_SIMULATION_LOG") != "" {
@@ -260,11 +260,6 @@ func (w *world) trouble(ctx context.Context) error {
 		return w.configure(ctx)
 	case 2:
 		return streams.Janitor{JS: w.admin, Log: w.log}.Clean(ctx, time.Now().Add(10_000*time.Hour))
-	case 3:
-		if w.recreate {
-			w.remade = true
-			w.cluster.Recreate(streams.StreamAlerting)
-		}
 	}
 	return nil
 }
