@@ -388,7 +388,7 @@ func (s *script) acksEach(ctx context.Context) {
 	d.state()
 	within, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 	defer cancel()
-	_, err = rest.Next(jetstream.NextContext(within))
+	_, err = next(within, rest)
 	s.note("no more", nil, err)
 	rest.Drain()
 	_, err = rest.Next(jetstream.NextMaxWait(time.Second))
@@ -415,16 +415,27 @@ func (s *script) durable(ctx context.Context, stream string) kept { return kept{
 func (k kept) begin() jetstream.MessagesContext {
 	consumer, err := k.js.Consumer(k.ctx, k.stream, "durable")
 	k.must(err)
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(1), jetstream.PullExpiry(time.Second))
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(1), jetstream.PullExpiry(2*time.Second))
 	k.must(err)
 	return messages
+}
+
+// next returns the next message. That the server's sign of life is late, as it may
+// be where there is much else to do, is no end of the iterator.
+func next(ctx context.Context, messages jetstream.MessagesContext) (jetstream.Msg, error) {
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if !errors.Is(err, jetstream.ErrNoHeartbeat) {
+			return m, err
+		}
+	}
 }
 
 func (k kept) next(messages jetstream.MessagesContext) jetstream.Msg {
 	k.t.Helper()
 	within, cancel := context.WithTimeout(k.ctx, 10*time.Second)
 	defer cancel()
-	m, err := messages.Next(jetstream.NextContext(within))
+	m, err := next(within, messages)
 	k.must(err)
 	meta, err := m.Metadata()
 	k.must(err)
@@ -447,7 +458,7 @@ func (k kept) state() {
 
 func (k kept) reset(sequence uint64) {
 	// A request of the reader before would take the first message.
-	streamtest.Eventually(k.t, 10*time.Second, "no request waits", func() bool {
+	streamtest.Eventually(k.t, 30*time.Second, "no request waits", func() bool {
 		consumer, err := k.js.Consumer(k.ctx, k.stream, "durable")
 		k.must(err)
 		return consumer.CachedInfo().NumWaiting == 0
