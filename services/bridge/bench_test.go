@@ -76,9 +76,9 @@ func carry(b *testing.B, s *streamtest.Server, devices jetstream.JetStream) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	streamtest.Eventually(b, within, "the bridge is ready", func() bool { return service.Ready() == nil })
+	streamtest.Eventually(b, "the bridge is ready", func() bool { return service.Ready() == nil })
 	b.StartTimer()
-	streamtest.Eventually(b, within, "everything is acknowledged", func() bool {
+	streamtest.Eventually(b, "everything is acknowledged", func() bool {
 		info, err := stream.Info(ctx)
 		return err == nil && info.State.Msgs == 0
 	})

@@ -27,7 +27,7 @@ import (
 	"headwater/streams/streamtest"
 )
 
-const within = 20 * time.Second
+const within = streamtest.Patience
 
 const lanes = 4
 
@@ -77,7 +77,7 @@ func (w *world) start(t *testing.T, edit ...func(*bridge.Config, *bridge.Deps)) 
 // carries waits until the bridge carries messages, and does not only stand by.
 func (r *running) carries(t *testing.T) {
 	t.Helper()
-	streamtest.Eventually(t, within, "the bridge carries messages", func() bool {
+	streamtest.Eventually(t, "the bridge carries messages", func() bool {
 		return r.value(t, "headwater_bridge_leases", "") == 1 && r.Ready() == nil
 	})
 }
@@ -121,7 +121,7 @@ func stream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
 func (w *world) device(t *testing.T, id string) mqtt.Client {
 	t.Helper()
 	var c mqtt.Client
-	streamtest.Eventually(t, within, "the device connects", func() bool {
+	streamtest.Eventually(t, "the device connects", func() bool {
 		c = mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + w.MQTT()).SetClientID(id).
 			SetAutoReconnect(false).SetOrderMatters(true))
 		token := c.Connect()
@@ -237,7 +237,7 @@ func (w *world) unacknowledged(t *testing.T) uint64 {
 // drained waits until the bridge has stored and acknowledged everything.
 func (w *world) drained(t *testing.T) {
 	t.Helper()
-	streamtest.Eventually(t, within, "everything is acknowledged", func() bool { return w.unacknowledged(t) == 0 })
+	streamtest.Eventually(t, "everything is acknowledged", func() bool { return w.unacknowledged(t) == 0 })
 }
 
 // value reads a metric, summed over its labels, or of one label value.
@@ -274,7 +274,7 @@ func TestEachQoSArrivesOnce(t *testing.T) {
 		"mqtt hall/door-1/temperature 21.5°C", "mqtt0 hall/door-1/a 20.5",
 	}
 	var got []string
-	streamtest.Eventually(t, within, "all readings are stored", func() bool {
+	streamtest.Eventually(t, "all readings are stored", func() bool {
 		got = w.readings(t)
 		return len(got) >= len(want)
 	})
@@ -292,7 +292,7 @@ func TestEachQoSArrivesOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	streamtest.Eventually(t, within, "the device is in the registry", func() bool {
+	streamtest.Eventually(t, "the device is in the registry", func() bool {
 		_, err := devices.Get(t.Context(), "hall.door-1")
 		return err == nil
 	})
@@ -429,7 +429,7 @@ func TestPasswordComesFromAFile(t *testing.T) {
 		token.WaitTimeout(within)
 		return token.Error()
 	}
-	streamtest.Eventually(t, within, "the right password is taken", func() bool { return connect("s3cret") == nil })
+	streamtest.Eventually(t, "the right password is taken", func() bool { return connect("s3cret") == nil })
 	if connect("guess") == nil {
 		t.Error("a wrong password was taken")
 	}

@@ -114,7 +114,7 @@ func (l *load) publish(ctx context.Context, t *testing.T, c mqtt.Client, name st
 func (l *load) more(t *testing.T, n int64) {
 	t.Helper()
 	target := l.count.Load() + n
-	streamtest.Eventually(t, within, "more readings are acknowledged", func() bool { return l.count.Load() >= target })
+	streamtest.Eventually(t, "more readings are acknowledged", func() bool { return l.count.Load() >= target })
 }
 
 // checkExactlyOnce compares TELEMETRY with what was acknowledged to the devices.
@@ -327,7 +327,7 @@ func TestFullStreamLosesNothing(t *testing.T) {
 		}
 	}
 	limit(1)
-	streamtest.Eventually(t, within, "the bridge says that the stream is full", func() bool {
+	streamtest.Eventually(t, "the bridge says that the stream is full", func() bool {
 		err := r.Ready()
 		return err != nil && strings.Contains(err.Error(), "takes no more")
 	})
@@ -337,7 +337,7 @@ func TestFullStreamLosesNothing(t *testing.T) {
 		t.Error("nothing waits while the stream is full")
 	}
 	limit(64 << 20)
-	streamtest.Eventually(t, within, "the bridge is ready again", func() bool { return r.Ready() == nil })
+	streamtest.Eventually(t, "the bridge is ready again", func() bool { return r.Ready() == nil })
 	w.checkExactlyOnce(t, l)
 	w.checkClock(t)
 }
@@ -359,7 +359,7 @@ func TestStreamOfDevicesMadeAnew(t *testing.T) {
 	for n := 5; n < 8; n++ {
 		publish(t, c, 1, "sensors/hall/a/n", strconv.Itoa(n))
 	}
-	streamtest.Eventually(t, within, "what came into the new stream is stored", func() bool { return len(w.readings(t)) == 8 })
+	streamtest.Eventually(t, "what came into the new stream is stored", func() bool { return len(w.readings(t)) == 8 })
 	if n := r.value(t, "headwater_bridge_input_incarnations_total", ""); n != 1 {
 		t.Errorf("%v alarms, want 1", n)
 	}
@@ -374,14 +374,14 @@ func TestDurableIsWaitedFor(t *testing.T) {
 	if err := w.devices.DeleteConsumer(t.Context(), streams.StreamMQTT, streams.ConsumerBridge); err != nil {
 		t.Fatal(err)
 	}
-	streamtest.Eventually(t, within, "the bridge says what is missing", func() bool {
+	streamtest.Eventually(t, "the bridge says what is missing", func() bool {
 		err := r.Ready()
 		return err != nil && strings.Contains(err.Error(), "look up consumer "+streams.ConsumerBridge)
 	})
 	if err := streams.EnsureDevices(t.Context(), w.devices, streams.DeviceOptions{MaxBytes: 64 << 20}); err != nil {
 		t.Fatal(err)
 	}
-	streamtest.Eventually(t, within, "the bridge reads again", func() bool { return r.Ready() == nil })
+	streamtest.Eventually(t, "the bridge reads again", func() bool { return r.Ready() == nil })
 	publish(t, c, 1, "sensors/hall/d/m", "1")
 	w.drained(t)
 	if got, want := w.readings(t), []string{"mqtt hall/d/m 1"}; !slices.Equal(got, want) {
@@ -397,11 +397,11 @@ func TestClockSurvivesAFailedProbe(t *testing.T) {
 	var failNext atomic.Bool
 	r := w.start(t, func(_ *bridge.Config, d *bridge.Deps) { d.Devices = silentOnce{d.Devices, &failNext} })
 	clock := func() float64 { return r.value(t, "headwater_bridge_clock_seconds", "") }
-	streamtest.Eventually(t, within, "the clock moves", func() bool { return clock() > 0 })
+	streamtest.Eventually(t, "the clock moves", func() bool { return clock() > 0 })
 	failNext.Store(true)
-	streamtest.Eventually(t, within, "a probe fails", func() bool { return !failNext.Load() })
+	streamtest.Eventually(t, "a probe fails", func() bool { return !failNext.Load() })
 	before := clock()
-	streamtest.Eventually(t, within, "the clock moves on", func() bool { return clock() > before+2 })
+	streamtest.Eventually(t, "the clock moves on", func() bool { return clock() > before+2 })
 }
 
 // silentOnce is a JetStream that once, when it is told, gives no answer about a
@@ -441,7 +441,7 @@ func TestClockMovesEveryLane(t *testing.T) {
 		}
 		return clocks
 	}
-	streamtest.Eventually(t, within, "the clock of every lane moves though nothing comes", func() bool {
+	streamtest.Eventually(t, "the clock of every lane moves though nothing comes", func() bool {
 		clocks := last()
 		for lane := range lanes {
 			if !clocks[lane].After(began) {
@@ -465,7 +465,7 @@ func TestClockWaitsForBacklog(t *testing.T) {
 	l.more(t, 3000)
 	r := w.start(t, noLogins)
 	l.more(t, 3000)
-	streamtest.Eventually(t, within, "the clock moves under load", func() bool { return r.value(t, "headwater_bridge_clock_seconds", "") > 0 })
+	streamtest.Eventually(t, "the clock moves under load", func() bool { return r.value(t, "headwater_bridge_clock_seconds", "") > 0 })
 	w.checkExactlyOnce(t, l)
 	if clocks := w.checkClock(t); clocks < lanes {
 		t.Errorf("%d clocks, want one a lane or more", clocks)
@@ -478,8 +478,8 @@ func TestTooLargePayload(t *testing.T) {
 	large := strings.Repeat("x", streams.MaxDevicePayload+1)
 	greedy := w.device(t, "greedy")
 	greedy.Publish("sensors/hall/d/m", 1, false, large)
-	streamtest.Eventually(t, within, "the connection is closed", func() bool { return !greedy.IsConnected() })
-	streamtest.Eventually(t, within, "the closed connection is counted", func() bool {
+	streamtest.Eventually(t, "the connection is closed", func() bool { return !greedy.IsConnected() })
+	streamtest.Eventually(t, "the closed connection is counted", func() bool {
 		return r.value(t, "headwater_bridge_connections_closed_total", "refused") == 1
 	})
 	c := w.device(t, "d")
@@ -487,7 +487,7 @@ func TestTooLargePayload(t *testing.T) {
 	publish(t, c, 1, "sensors/hall/d/m", "1")
 	w.drained(t)
 	var dead []streams.DeadLetter
-	streamtest.Eventually(t, within, "the message with QoS 0 is a dead letter", func() bool {
+	streamtest.Eventually(t, "the message with QoS 0 is a dead letter", func() bool {
 		dead = w.deadLetters(t)
 		return len(dead) > 0
 	})
@@ -509,7 +509,7 @@ func TestRefusedTopicClosesItsConnectionOnly(t *testing.T) {
 	for i, topic := range []string{"sensors/hall/a b/m", "sensors/+/d/m", "sensors/hall/#"} {
 		odd := w.device(t, fmt.Sprintf("odd-%d", i))
 		odd.Publish(topic, 1, false, "1")
-		streamtest.Eventually(t, within, "the connection that published on "+topic+" is closed", func() bool { return !odd.IsConnected() })
+		streamtest.Eventually(t, "the connection that published on "+topic+" is closed", func() bool { return !odd.IsConnected() })
 		publish(t, c, 1, "sensors/hall/d/m", strconv.Itoa(i))
 	}
 	w.drained(t)
@@ -527,7 +527,7 @@ func TestQoS0IsStoredOrCounted(t *testing.T) {
 		c.Publish("sensors/hall/d/m", 0, false, strconv.Itoa(i))
 	}
 	publish(t, c, 1, "sensors/hall/d/last", "1")
-	streamtest.Eventually(t, within, "every message is stored or counted", func() bool {
+	streamtest.Eventually(t, "every message is stored or counted", func() bool {
 		return r.value(t, "headwater_bridge_readings_total", "0")+r.value(t, "headwater_bridge_dropped_total", "") == n
 	})
 	stored := 0
@@ -548,7 +548,7 @@ func TestNothingIsAcceptedBeforeTheDurable(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := w.startUnready(t)
-	streamtest.Eventually(t, within, "the bridge waits for its durable", func() bool {
+	streamtest.Eventually(t, "the bridge waits for its durable", func() bool {
 		err := r.Ready()
 		return err != nil && strings.Contains(err.Error(), streams.StreamMQTT)
 	})
@@ -559,7 +559,7 @@ func TestNothingIsAcceptedBeforeTheDurable(t *testing.T) {
 	if err := streams.EnsureDevices(t.Context(), w.devices, streams.DeviceOptions{MaxBytes: 64 << 20}); err != nil {
 		t.Fatal(err)
 	}
-	streamtest.Eventually(t, within, "the bridge is ready", func() bool { return r.Ready() == nil })
+	streamtest.Eventually(t, "the bridge is ready", func() bool { return r.Ready() == nil })
 	publish(t, w.device(t, "d"), 1, "sensors/hall/d/m", "1")
 	w.drained(t)
 	if got, want := w.readings(t), []string{"mqtt hall/d/m 1"}; !slices.Equal(got, want) {

@@ -49,7 +49,7 @@ func (w *world) redrive(t *testing.T, sequences ...uint64) streams.RedriveAnswer
 func (w *world) request(t *testing.T, subject string, data []byte) streams.RedriveAnswer {
 	t.Helper()
 	var m *nats.Msg
-	streamtest.Eventually(t, within, "a bridge answers", func() (ok bool) {
+	streamtest.Eventually(t, "a bridge answers", func() (ok bool) {
 		var err error
 		m, err = w.js.Conn().Request(subject, data, within)
 		if err != nil && !errors.Is(err, nats.ErrNoResponders) {
@@ -227,7 +227,7 @@ func TestRedriveOfAFullStream(t *testing.T) {
 	if _, err := w.js.UpdateStream(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	streamtest.Eventually(t, within, "the letter is redriven when there is room", func() bool {
+	streamtest.Eventually(t, "the letter is redriven when there is room", func() bool {
 		return slices.Equal(outcomes(w.redrive(t, seq)), []streams.Outcome{streams.OutcomeRedriven})
 	})
 }

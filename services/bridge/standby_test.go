@@ -15,7 +15,7 @@ import (
 func (w *world) standBy(t *testing.T, edit ...func(*bridge.Config, *bridge.Deps)) *running {
 	t.Helper()
 	r := w.startUnready(t, edit...)
-	streamtest.Eventually(t, within, "the bridge stands by", func() bool { return r.Ready() == nil })
+	streamtest.Eventually(t, "the bridge stands by", func() bool { return r.Ready() == nil })
 	if r.value(t, "headwater_bridge_leases", "") != 0 {
 		t.Error("two bridges carry messages")
 	}
@@ -90,7 +90,7 @@ func TestStandbyAnswersLogins(t *testing.T) {
 		publish(t, c, 1, "sensors/hall/d/n", strconv.Itoa(n))
 	}
 	w.drained(t)
-	streamtest.Eventually(t, within, "each message is stored", func() bool { return len(w.readings(t)) >= 6 })
+	streamtest.Eventually(t, "each message is stored", func() bool { return len(w.readings(t)) >= 6 })
 	if got := w.readings(t); len(got) != 6 {
 		t.Errorf("%d readings of 6: %q", len(got), got)
 	}

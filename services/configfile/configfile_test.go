@@ -11,7 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -107,7 +106,7 @@ func (f *fixture) inForce(t *testing.T) string {
 
 func (f *fixture) await(t *testing.T, text string) {
 	t.Helper()
-	streamtest.Eventually(t, 5*time.Second, "configuration "+text, func() bool { return f.inForce(t) == text })
+	streamtest.Eventually(t, "configuration "+text, func() bool { return f.inForce(t) == text })
 }
 
 func write(t *testing.T, path, text string) {
@@ -127,7 +126,7 @@ func TestDefault(t *testing.T) {
 	f := setup(t)
 	svc, stop := f.start(t, "")
 	f.await(t, string(config.Default()))
-	streamtest.Eventually(t, time.Second, "ready", func() bool { return svc.Ready() == nil })
+	streamtest.Eventually(t, "ready", func() bool { return svc.Ready() == nil })
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +135,7 @@ func TestDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	svc, _ = f.start(t, "")
-	streamtest.Eventually(t, time.Second, "ready", func() bool { return svc.Ready() == nil })
+	streamtest.Eventually(t, "ready", func() bool { return svc.Ready() == nil })
 	if got := f.inForce(t); got != one {
 		t.Errorf("the default has replaced what was in force: %s", got)
 	}
@@ -200,7 +199,7 @@ func TestReload(t *testing.T) {
 			path := tc.prepare(t, dir)
 			svc, _ := f.start(t, path)
 			f.await(t, one)
-			streamtest.Eventually(t, time.Second, "ready", func() bool { return svc.Ready() == nil })
+			streamtest.Eventually(t, "ready", func() bool { return svc.Ready() == nil })
 			tc.change(t, dir, path)
 			f.await(t, two)
 		})
@@ -226,7 +225,7 @@ func TestBadEdit(t *testing.T) {
 	svc, _ := f.start(t, path)
 	f.await(t, one)
 	write(t, path, bad)
-	streamtest.Eventually(t, 5*time.Second, "a line in the log", func() bool {
+	streamtest.Eventually(t, "a line in the log", func() bool {
 		l := f.log.String()
 		return strings.Contains(l, "line=2 field=rules[0].abov") && strings.Contains(l, `did you mean`) && strings.Contains(l, "stays in force")
 	})
@@ -240,7 +239,7 @@ func TestBadEdit(t *testing.T) {
 		t.Errorf("told %d times", n)
 	}
 	must(t, os.Remove(path))
-	streamtest.Eventually(t, 5*time.Second, "a line in the log", func() bool { return strings.Contains(f.log.String(), "no such file") })
+	streamtest.Eventually(t, "a line in the log", func() bool { return strings.Contains(f.log.String(), "no such file") })
 	write(t, path, two)
 	f.await(t, two)
 }
@@ -287,7 +286,7 @@ func TestBadAtStart(t *testing.T) {
 				t.Fatal(err)
 			}
 			svc, _ = f.start(t, path)
-			streamtest.Eventually(t, 5*time.Second, "ready", func() bool { return svc.Ready() == nil })
+			streamtest.Eventually(t, "ready", func() bool { return svc.Ready() == nil })
 			if got := f.inForce(t); got != one {
 				t.Errorf("in force: %s", got)
 			}
@@ -309,7 +308,7 @@ func TestUnchangedFileKeepsItsRevision(t *testing.T) {
 	before, err := f.kv.Get(t.Context(), streams.ConfigKey)
 	must(t, err)
 	svc, _ := f.start(t, path)
-	streamtest.Eventually(t, 5*time.Second, "ready", func() bool { return svc.Ready() == nil })
+	streamtest.Eventually(t, "ready", func() bool { return svc.Ready() == nil })
 	after, err := f.kv.Get(t.Context(), streams.ConfigKey)
 	must(t, err)
 	if before.Revision() != after.Revision() {
@@ -338,7 +337,7 @@ func TestFileThatClashesWithThePage(t *testing.T) {
 	_, err = store.SaveRule(t.Context(), "name: two\ndetector: limit\nabove: 7\n", "page:jo", 0)
 	must(t, err)
 	write(t, path, two)
-	streamtest.Eventually(t, 10*time.Second, "a line in the log", func() bool {
+	streamtest.Eventually(t, "a line in the log", func() bool {
 		return strings.Contains(f.log.String(), "is the name of a rule made on the page and of one in the file, in line 2")
 	})
 	if got := f.inForce(t); got != one {

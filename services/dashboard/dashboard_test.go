@@ -28,7 +28,7 @@ import (
 	"headwater/web/view"
 )
 
-const within = 20 * time.Second
+const within = streamtest.Patience
 
 // influxStub answers as InfluxDB does, and may be away.
 type influxStub struct {
@@ -103,7 +103,7 @@ func newRig(t *testing.T, prepare func(*rig)) *rig {
 
 func (r *rig) ready() {
 	r.tb.Helper()
-	streamtest.Eventually(r.tb, within, "the dashboard is ready", func() bool { return r.service.Ready() == nil })
+	streamtest.Eventually(r.tb, "the dashboard is ready", func() bool { return r.service.Ready() == nil })
 }
 
 func (r *rig) publish(m *nats.Msg, err error) {
@@ -159,7 +159,7 @@ func (r *rig) shows(path, want string) {
 			r.tb.Logf("%s: %.3000s", path, body)
 		}
 	}()
-	streamtest.Eventually(r.tb, within, path+" shows "+want, func() bool {
+	streamtest.Eventually(r.tb, path+" shows "+want, func() bool {
 		_, body = r.get(path)
 		return strings.Contains(body, want)
 	})
@@ -299,7 +299,7 @@ func TestInfluxAway(t *testing.T) {
 		t.Errorf("what is remembered: %s", body)
 	}
 	r.influx.away.Store(false)
-	streamtest.Eventually(t, within, "the banner is gone", func() bool {
+	streamtest.Eventually(t, "the banner is gone", func() bool {
 		_, body := r.get("/")
 		return !strings.Contains(body, "InfluxDB does not answer")
 	})
@@ -483,7 +483,7 @@ func TestNATSAwayAndBack(t *testing.T) {
 	if err := nc.ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}
-	streamtest.Eventually(t, within, "the connection is back", func() bool { return nc.Status() == nats.CONNECTED })
+	streamtest.Eventually(t, "the connection is back", func() bool { return nc.Status() == nats.CONNECTED })
 	r.reading("kitchen", "temperature", 22.5, time.Now())
 	r.shows("/", "22.5")
 
@@ -506,14 +506,14 @@ func TestWithoutStreamsItIsNotReadyAndSaysWhy(t *testing.T) {
 	done.Go(func() { _ = service.Run(ctx) })
 	defer done.Wait()
 	defer cancel()
-	streamtest.Eventually(t, within, "it names the stream", func() bool {
+	streamtest.Eventually(t, "it names the stream", func() bool {
 		err := service.Ready()
 		return err != nil && strings.Contains(err.Error(), streams.StreamTelemetry) && strings.Contains(err.Error(), streams.BucketDevices)
 	})
 	r := rig{tb: t, service: service}
 	r.shows("/pipeline", "it has not been made")
 	s.Ensure(t, 2) // somebody makes them later
-	streamtest.Eventually(t, within, "it is ready", func() bool { return service.Ready() == nil })
+	streamtest.Eventually(t, "it is ready", func() bool { return service.Ready() == nil })
 }
 
 func TestConfigNamesEveryProblem(t *testing.T) {

@@ -74,7 +74,7 @@ func newRulesRig(t *testing.T) *rig {
 	t.Helper()
 	r := newRig(t, func(r *rig) { r.putFile(fileRules) })
 	r.ready()
-	streamtest.Eventually(t, within, "the rules are known", func() bool {
+	streamtest.Eventually(t, "the rules are known", func() bool {
 		status, _ := r.call(http.MethodGet, "", "", nil)
 		return status == http.StatusOK
 	})
@@ -106,7 +106,7 @@ func TestARuleIsMadeOnThePage(t *testing.T) {
 	r.reading("kitchen", "temperature", 21, now)
 	r.reading("cellar", "temperature", 12, now)
 	r.reading("cellar", "humidity", 60, now)
-	streamtest.Eventually(t, within, "the series are known", func() bool {
+	streamtest.Eventually(t, "the series are known", func() bool {
 		_, page, _ := r.submit("/rules/new/check", url.Values{"as": {"form"}, "revision": {"0"}, "match.device": {"c*"}})
 		return strings.Contains(page, "<strong>2</strong>") && strings.Contains(page, "cellar")
 	})
@@ -241,7 +241,7 @@ func TestRulesAreWatched(t *testing.T) {
 	var before view.Rule
 	r.call(http.MethodGet, "/of-the-file", "", &before)
 	r.putFile(fileRules + "# the same rule\n")
-	streamtest.Eventually(t, within, "the new file is read", func() bool {
+	streamtest.Eventually(t, "the new file is read", func() bool {
 		v, err := r.store().Current(context.WithoutCancel(t.Context()))
 		if err != nil {
 			t.Fatal(err)
@@ -256,7 +256,7 @@ func TestRulesAreWatched(t *testing.T) {
 		t.Errorf("a rule that nobody has changed is told as changed: %+v, %+v", before, after)
 	}
 	r.put("config", "config", []byte("rules: [what"))
-	streamtest.Eventually(t, within, "what is wrong is told", func() bool {
+	streamtest.Eventually(t, "what is wrong is told", func() bool {
 		var all view.Rules
 		r.call(http.MethodGet, "", "", &all)
 		return strings.Contains(all.Problem, "not YAML") && len(all.Items) == 1
@@ -280,7 +280,7 @@ func TestARuleThatCannotBeEvaluated(t *testing.T) {
 	}
 	problem := func(want string) {
 		t.Helper()
-		streamtest.Eventually(t, within, "the problem of the rule is "+want, func() bool {
+		streamtest.Eventually(t, "the problem of the rule is "+want, func() bool {
 			var now view.Rule
 			r.call(http.MethodGet, "/odd", "", &now)
 			return now.Problem == want
@@ -306,7 +306,7 @@ func TestTheBuiltInRule(t *testing.T) {
 	r := newRulesRig(t)
 	r.putFile(strings.ReplaceAll(fileRules, "auto: off\n", ""))
 	var rule view.Rule
-	streamtest.Eventually(t, within, "it is there", func() bool {
+	streamtest.Eventually(t, "it is there", func() bool {
 		status, _ := r.call(http.MethodGet, "/unusual", "", &rule)
 		return status == http.StatusOK
 	})

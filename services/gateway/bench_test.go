@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -77,6 +76,6 @@ func start(b *testing.B) http.Handler {
 			b.Error(err)
 		}
 	})
-	streamtest.Eventually(b, 10*time.Second, "the gateway is ready", func() bool { return svc.Ready() == nil })
+	streamtest.Eventually(b, "the gateway is ready", func() bool { return svc.Ready() == nil })
 	return svc.Handler()
 }

@@ -87,7 +87,7 @@ func runOn(t *testing.T, s *streamtest.Server, change ...func(*gateway.Config)) 
 // ready waits until the gateway is.
 func (f *fixture) ready() *fixture {
 	f.t.Helper()
-	streamtest.Eventually(f.t, 10*time.Second, "the gateway is ready", func() bool { return f.Ready() == nil })
+	streamtest.Eventually(f.t, "the gateway is ready", func() bool { return f.Ready() == nil })
 	return f
 }
 

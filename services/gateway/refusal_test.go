@@ -99,14 +99,14 @@ func TestSenderGoesAwayWithinItsBody(t *testing.T) {
 func TestNoConnection(t *testing.T) {
 	f := run(t).ready()
 	f.server.Shutdown()
-	streamtest.Eventually(t, 10*time.Second, "the connection is lost", func() bool { return f.js.Conn().Status() != nats.CONNECTED })
+	streamtest.Eventually(t, "the connection is lost", func() bool { return f.js.Conn().Status() != nats.CONNECTED })
 	requireUnavailable(t, f.post(item("a", 1)))
 }
 
 func TestBeforeThereAreStreams(t *testing.T) {
 	s := streamtest.Run(t)
 	f := runOn(t, s)
-	streamtest.Eventually(t, 10*time.Second, "Ready says what is missing", func() bool {
+	streamtest.Eventually(t, "Ready says what is missing", func() bool {
 		err := f.Ready()
 		return err != nil && strings.Contains(err.Error(), "missing")
 	})
@@ -215,9 +215,9 @@ func TestFullNowAndThen(t *testing.T) {
 		defer close(stop)
 		for range 10 {
 			f.limit(3)
-			streamtest.Eventually(t, 10*time.Second, "the stream is full", func() bool { return f.Ready() != nil })
+			streamtest.Eventually(t, "the stream is full", func() bool { return f.Ready() != nil })
 			f.limit(-1)
-			streamtest.Eventually(t, 10*time.Second, "the stream takes readings again", func() bool { return f.Ready() == nil })
+			streamtest.Eventually(t, "the stream takes readings again", func() bool { return f.Ready() == nil })
 		}
 	})
 	accepted, refused := f.load(8, 1<<20, stop)
@@ -277,7 +277,7 @@ func TestDrain(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer close(stop)
-		streamtest.Eventually(t, 10*time.Second, "readings are stored", func() bool {
+		streamtest.Eventually(t, "readings are stored", func() bool {
 			stream, err := f.js.Stream(t.Context(), streams.StreamTelemetry)
 			return err == nil && stream.CachedInfo().State.Msgs > 20
 		})

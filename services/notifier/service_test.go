@@ -99,7 +99,7 @@ func (s *sink) titles() []string {
 
 func (s *sink) await(t *testing.T, want ...string) {
 	t.Helper()
-	streamtest.Eventually(t, 20*time.Second, fmt.Sprintf("messages %q", want), func() bool {
+	streamtest.Eventually(t, fmt.Sprintf("messages %q", want), func() bool {
 		return len(s.titles()) >= len(want)
 	})
 	if d := cmp.Diff(want, s.titles()); d != "" {
@@ -152,7 +152,7 @@ func (f *fixture) startCounted(t *testing.T) (svc *Service, reg *prometheus.Regi
 
 func (f *fixture) ready(t *testing.T, svc *Service) {
 	t.Helper()
-	streamtest.Eventually(t, 20*time.Second, "the notifier is ready", func() bool { return svc.Ready() == nil })
+	streamtest.Eventually(t, "the notifier is ready", func() bool { return svc.Ready() == nil })
 }
 
 func (f *fixture) configure(t *testing.T, channels ...string) {
@@ -252,7 +252,7 @@ func (f *fixture) alert(t *testing.T, device string) *alertingv1.Alert {
 
 func (f *fixture) awaitState(t *testing.T, device string, want alertingv1.State) {
 	t.Helper()
-	streamtest.Eventually(t, 20*time.Second, device+" is "+want.String(), func() bool { return f.alert(t, device).GetState() == want })
+	streamtest.Eventually(t, device+" is "+want.String(), func() bool { return f.alert(t, device).GetState() == want })
 }
 
 func TestFromAnomalyToMessage(t *testing.T) {
@@ -281,8 +281,8 @@ func TestFromAnomalyToMessage(t *testing.T) {
 	f.publish(t, anomaly("warm", "d1", shut, ago, now.UnixNano()))
 	phone.await(t, "Warning: It is warm (d1)", "Resolved: It is warm (d1)")
 	f.awaitState(t, "d1", alertingv1.State_STATE_RESOLVED)
-	streamtest.Eventually(t, 10*time.Second, "two deliveries to phone", func() bool { return len(f.deliveries(t, "phone")) == 2 })
-	streamtest.Eventually(t, 10*time.Second, "one delivery to log", func() bool { return len(f.deliveries(t, "log")) == 1 })
+	streamtest.Eventually(t, "two deliveries to phone", func() bool { return len(f.deliveries(t, "phone")) == 2 })
+	streamtest.Eventually(t, "one delivery to log", func() bool { return len(f.deliveries(t, "log")) == 1 })
 	for i, d := range f.deliveries(t, "phone") {
 		if d.GetOutcome() != alertingv1.Outcome_OUTCOME_SENT || d.GetAttempts() != 1 || d.GetKey() != phone.payloads()[i].Key || len(d.GetAlertIds()) != 1 {
 			t.Errorf("delivery %v", d)
@@ -325,7 +325,7 @@ func TestRetries(t *testing.T) {
 		devices = append(devices, f.fire(t))
 	}
 	phone.await(t, firing(devices[0], devices[2])...)
-	streamtest.Eventually(t, 10*time.Second, "three outcomes", func() bool { return len(f.deliveries(t, "phone")) == 3 })
+	streamtest.Eventually(t, "three outcomes", func() bool { return len(f.deliveries(t, "phone")) == 3 })
 	var outcomes []string
 	for _, d := range f.deliveries(t, "phone") {
 		outcomes = append(outcomes, fmt.Sprintf("%v %d %s", d.GetOutcome(), d.GetAttempts(), d.GetError()))
@@ -372,7 +372,7 @@ func TestGivesUp(t *testing.T) {
 	f.configure(t, webhookAt("phone", phone.URL))
 	f.start(t)
 	f.fire(t)
-	streamtest.Eventually(t, 20*time.Second, "an outcome", func() bool { return len(f.deliveries(t, "phone")) == 1 })
+	streamtest.Eventually(t, "an outcome", func() bool { return len(f.deliveries(t, "phone")) == 1 })
 	if d := f.deliveries(t, "phone")[0]; d.GetOutcome() != alertingv1.Outcome_OUTCOME_FAILED || !strings.Contains(d.GetError(), "given up after") {
 		t.Errorf("delivery %v", d)
 	}
@@ -392,7 +392,7 @@ func TestGracefulRestarts(t *testing.T) {
 			devices = append(devices, f.fire(t))
 		}
 		n := len(devices) - 3
-		streamtest.Eventually(t, 20*time.Second, "some messages", func() bool { return len(phone.titles()) >= n })
+		streamtest.Eventually(t, "some messages", func() bool { return len(phone.titles()) >= n })
 		stop()
 	}
 	f.start(t)
@@ -416,7 +416,7 @@ func TestStopWhileWaiting(t *testing.T) {
 	f.configure(t, webhookAt("phone", phone.URL))
 	_, stop := f.start(t)
 	first, second := f.fire(t), f.fire(t)
-	streamtest.Eventually(t, 20*time.Second, "two attempts", func() bool {
+	streamtest.Eventually(t, "two attempts", func() bool {
 		phone.mu.Lock()
 		defer phone.mu.Unlock()
 		return phone.calls >= 2
@@ -453,7 +453,7 @@ func TestStopInTheMiddle(t *testing.T) {
 	<-stopped
 	f.start(t)
 	phone.await(t, firing(first, second)...)
-	streamtest.Eventually(t, 10*time.Second, "two records", func() bool { return len(f.deliveries(t, "phone")) == 2 })
+	streamtest.Eventually(t, "two records", func() bool { return len(f.deliveries(t, "phone")) == 2 })
 	if got := phone.titles(); len(got) != 2 {
 		t.Errorf("sent %q", got)
 	}
@@ -511,7 +511,7 @@ func TestKilled(t *testing.T) {
 			f.configure(t, webhookAt("phone", away.URL))
 			_, stop := f.start(t)
 			first := f.fire(t)
-			streamtest.Eventually(t, 20*time.Second, "an attempt", func() bool {
+			streamtest.Eventually(t, "an attempt", func() bool {
 				away.mu.Lock()
 				defer away.mu.Unlock()
 				return away.calls > 0
@@ -549,7 +549,7 @@ func TestChannelsComeAndGo(t *testing.T) {
 	// A new channel hears what happens from now on, and misses nothing of that,
 	// whoever hears of it first.
 	f.configure(t, webhookAt("phone", phone.URL), webhookAt("mail", mail.URL))
-	streamtest.Eventually(t, 10*time.Second, "the lane knows the channel", func() bool {
+	streamtest.Eventually(t, "the lane knows the channel", func() bool {
 		return len(f.configs(t)) == 2
 	})
 	second := f.fire(t)
@@ -558,20 +558,20 @@ func TestChannelsComeAndGo(t *testing.T) {
 
 	// A channel at a new address goes on where it was.
 	f.configure(t, webhookAt("phone", moved.URL), webhookAt("mail", mail.URL))
-	streamtest.Eventually(t, 10*time.Second, "the lane knows the address", func() bool { return len(f.configs(t)) == 3 })
+	streamtest.Eventually(t, "the lane knows the address", func() bool { return len(f.configs(t)) == 3 })
 	third := f.fire(t)
 	mail.await(t, firing(second, third)...)
-	streamtest.Eventually(t, 10*time.Second, "the message at either address", func() bool {
+	streamtest.Eventually(t, "the message at either address", func() bool {
 		return len(phone.titles())+len(moved.titles()) == 3
 	})
 
 	// One that is gone hears nothing, and holds nothing up.
 	f.configure(t, webhookAt("mail", mail.URL))
-	streamtest.Eventually(t, 10*time.Second, "the consumer is gone", func() bool {
+	streamtest.Eventually(t, "the consumer is gone", func() bool {
 		_, err := f.js.Consumer(t.Context(), streams.StreamAlerting, streams.SenderConsumer("phone"))
 		return errors.Is(err, jetstream.ErrConsumerNotFound)
 	})
-	streamtest.Eventually(t, 10*time.Second, "the lane knows", func() bool { return len(f.configs(t)) == 4 })
+	streamtest.Eventually(t, "the lane knows", func() bool { return len(f.configs(t)) == 4 })
 	fourth := f.fire(t)
 	mail.await(t, firing(second, third, fourth)...)
 	if n := len(phone.titles()) + len(moved.titles()); n != 3 {
@@ -585,7 +585,7 @@ func TestDeletedConsumerIsMadeAgain(t *testing.T) {
 	f.configure(t, webhookAt("phone", phone.URL))
 	f.start(t)
 	first := f.fire(t)
-	streamtest.Eventually(t, 10*time.Second, "a delivery", func() bool { return len(f.deliveries(t, "phone")) == 1 })
+	streamtest.Eventually(t, "a delivery", func() bool { return len(f.deliveries(t, "phone")) == 1 })
 	if err := f.js.DeleteConsumer(t.Context(), streams.StreamAlerting, streams.SenderConsumer("phone")); err != nil {
 		t.Fatal(err)
 	}
@@ -735,7 +735,7 @@ func TestLatency(t *testing.T) {
 	for range 100 {
 		start := time.Now()
 		device := f.fire(t)
-		streamtest.Eventually(t, 10*time.Second, "a call", func() bool {
+		streamtest.Eventually(t, "a call", func() bool {
 			mu.Lock()
 			defer mu.Unlock()
 			_, ok := called[device]

@@ -44,13 +44,13 @@ func TestStandby(t *testing.T) {
 	phone.await(t, firing(devices...)...)
 	stop()
 	stopped := time.Now()
-	streamtest.Eventually(t, 10*time.Second, "the standby leads", func() bool { return leads(t, standbyReg) && standby.Ready() == nil })
+	streamtest.Eventually(t, "the standby leads", func() bool { return leads(t, standbyReg) && standby.Ready() == nil })
 	t.Logf("the standby decides on alerts %s after the first has stopped", time.Since(stopped))
 	for range 3 {
 		devices = append(devices, f.fire(t))
 	}
 	phone.await(t, firing(devices...)...)
-	streamtest.Eventually(t, 10*time.Second, "the outcomes", func() bool { return len(f.deliveries(t, "phone")) >= len(devices) })
+	streamtest.Eventually(t, "the outcomes", func() bool { return len(f.deliveries(t, "phone")) >= len(devices) })
 	if n := len(f.deliveries(t, "phone")); n != len(devices) {
 		t.Errorf("%d deliveries of %d", n, len(devices))
 	}

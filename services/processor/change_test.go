@@ -36,7 +36,7 @@ rules:
 	defer stop()
 	f.publish(t, -50*second, 20)
 	f.publish(t, 10*second, 30) // closes the minute before, so that it is committed
-	streamtest.Eventually(t, 20*time.Second, "the readings before the change", func() bool {
+	streamtest.Eventually(t, "the readings before the change", func() bool {
 		for n := range lanes {
 			if f.committed(t, n) < f.sequences[n][1] {
 				return false
@@ -50,7 +50,7 @@ rules:
 	if err != nil {
 		t.Fatal(err)
 	}
-	streamtest.Eventually(t, 30*time.Second, "the change in every lane", func() bool {
+	streamtest.Eventually(t, "the change in every lane", func() bool {
 		for n := range lanes {
 			if f.configured(t, n) < changed.Revision {
 				return false
@@ -64,7 +64,7 @@ rules:
 	f.publish(t, 40*second, 31)
 	f.publish(t, 3*minute, 31)
 	found := map[string]int{}
-	streamtest.Eventually(t, 20*time.Second, "alerts of all devices", func() bool {
+	streamtest.Eventually(t, "alerts of all devices", func() bool {
 		clear(found)
 		for n := range lanes {
 			for _, a := range f.outputs(t, n).Anomalies {

@@ -21,7 +21,7 @@ import (
 )
 
 // within bounds how long a benchmark waits for anything.
-const within = 3 * time.Minute
+const within = streamtest.Patience
 
 // crew is a server on which several processors share the lanes.
 type crew struct {
@@ -155,7 +155,7 @@ func shares(replicas []*replica) []int {
 func (c *crew) settled(replicas []*replica) {
 	c.tb.Helper()
 	want := slices.Repeat([]int{len(c.ends) / len(replicas)}, len(replicas))
-	streamtest.Eventually(c.tb, within, fmt.Sprintf("the shares are %v", want), func() bool {
+	streamtest.Eventually(c.tb, fmt.Sprintf("the shares are %v", want), func() bool {
 		for _, r := range replicas {
 			if r.Ready() != nil {
 				return false
@@ -169,7 +169,7 @@ func (c *crew) settled(replicas []*replica) {
 func (c *crew) committed(replicas []*replica) {
 	c.tb.Helper()
 	all := float64(c.sent())
-	streamtest.Eventually(c.tb, within, "all input is committed", func() bool {
+	streamtest.Eventually(c.tb, "all input is committed", func() bool {
 		n := 0.0
 		for _, w := range replicas {
 			n += w.value("readings_total")

@@ -315,7 +315,7 @@ func (d *desk) run() (stop func()) {
 	done := make(chan error, 1)
 	d.replays.launch(ctx, d.job)
 	go func() { done <- d.replays.run(ctx) }()
-	streamtest.Eventually(d.t, 10*time.Second, "that questions are answered", func() bool {
+	streamtest.Eventually(d.t, "that questions are answered", func() bool {
 		_, err := d.nc.Request(streams.ReplaySubject("long"), nil, time.Second)
 		return err == nil
 	})
@@ -344,7 +344,7 @@ func (d *desk) ask(subject string, body []byte) streams.ReplayStatus {
 func (d *desk) awaitEnd() streams.ReplayStatus {
 	d.t.Helper()
 	var s streams.ReplayStatus
-	streamtest.Eventually(d.t, 10*time.Second, "that the replay ends", func() bool {
+	streamtest.Eventually(d.t, "that the replay ends", func() bool {
 		s = d.ask(streams.ReplaySubject("long"), nil)
 		return s.State.Over()
 	})

@@ -51,7 +51,7 @@ func (a asker) begin(r streams.ReplayRequest) streams.ReplayStatus {
 func (a asker) await(id string) streams.ReplayStatus {
 	a.t.Helper()
 	var s streams.ReplayStatus
-	streamtest.Eventually(a.t, 30*time.Second, "the end of the replay", func() bool {
+	streamtest.Eventually(a.t, "the end of the replay", func() bool {
 		s = a.ask(streams.ReplaySubject(id), nil)
 		return s.State.Over()
 	})
@@ -141,7 +141,7 @@ func TestReplayRefuses(t *testing.T) {
 	_, stop := f.start(t)
 	defer stop()
 	a := asker{t, f.server.Conn(t, natsd.UserOf(streams.ServiceDashboard))}
-	streamtest.Eventually(t, 10*time.Second, "that the processor answers", func() bool {
+	streamtest.Eventually(t, "that the processor answers", func() bool {
 		_, err := a.nc.Request(streams.ReplayStart, nil, time.Second)
 		return err == nil
 	})

@@ -180,7 +180,7 @@ func (c *crew) leasesEnd() {
 	c.tb.Helper()
 	for _, name := range []string{streams.BucketLeases, streams.BucketWorkers} {
 		bucket := c.bucket(name)
-		streamtest.Eventually(c.tb, within, "nothing is left in bucket "+name, func() bool {
+		streamtest.Eventually(c.tb, "nothing is left in bucket "+name, func() bool {
 			status, err := bucket.Status(c.tb.Context())
 			return err == nil && status.Values() == 0
 		})
@@ -233,7 +233,7 @@ func (c *crew) derived() jetstream.StreamState {
 // committedSince waits until every lane has a commit more than it had.
 func (c *crew) committedSince(before jetstream.StreamState) {
 	c.tb.Helper()
-	streamtest.Eventually(c.tb, within, "every lane has new output", func() bool {
+	streamtest.Eventually(c.tb, "every lane has new output", func() bool {
 		now := c.derived().Subjects
 		for subject, n := range before.Subjects {
 			if now[subject] <= n {
@@ -252,7 +252,7 @@ func (c *crew) committedTo() {
 		c.tb.Fatal(err)
 	}
 	for lane, end := range c.ends {
-		streamtest.Eventually(c.tb, within, fmt.Sprintf("lane %d has committed all its input", lane), func() bool {
+		streamtest.Eventually(c.tb, fmt.Sprintf("lane %d has committed all its input", lane), func() bool {
 			msg, err := stream.GetLastMsgForSubject(c.tb.Context(), streams.DerivedSubject(lane))
 			if errors.Is(err, jetstream.ErrMsgNotFound) {
 				return false

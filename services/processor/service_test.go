@@ -190,7 +190,7 @@ func (f *fixture) verify(t *testing.T) {
 		if len(want.Summaries) == 0 || len(want.Anomalies) == 0 || len(want.Ledger) == 0 {
 			t.Fatalf("lane %d: the input derives nothing", n)
 		}
-		streamtest.Eventually(t, 20*time.Second, fmt.Sprintf("all outputs of lane %d", n), func() bool {
+		streamtest.Eventually(t, fmt.Sprintf("all outputs of lane %d", n), func() bool {
 			got := f.outputs(t, n)
 			return len(got.Summaries) >= len(want.Summaries) && len(got.Anomalies) >= len(want.Anomalies) && len(got.Ledger) >= len(want.Ledger)
 		})
@@ -207,12 +207,12 @@ func (f *fixture) verify(t *testing.T) {
 func TestServiceOverRestarts(t *testing.T) {
 	f := newFixture(t)
 	svc, stop := f.start(t)
-	streamtest.Eventually(t, 10*time.Second, "that the processor waits for rules", func() bool {
+	streamtest.Eventually(t, "that the processor waits for rules", func() bool {
 		err := svc.Ready()
 		return err != nil && strings.Contains(err.Error(), "configuration")
 	})
 	f.configure(t)
-	streamtest.Eventually(t, 10*time.Second, "that the processor is ready", func() bool { return svc.Ready() == nil })
+	streamtest.Eventually(t, "that the processor is ready", func() bool { return svc.Ready() == nil })
 	values := []float64{20, 21, 24, 25, 31, 33, 20, 20}
 	for i := range 40 {
 		f.publish(t, int64(i)*20*second, values[i%len(values)])
@@ -235,7 +235,7 @@ func TestServicesShareTheLanes(t *testing.T) {
 	f := newFixture(t)
 	f.configure(t)
 	first, stopFirst := f.start(t)
-	streamtest.Eventually(t, 10*time.Second, "that the processor is ready", func() bool { return first.Ready() == nil })
+	streamtest.Eventually(t, "that the processor is ready", func() bool { return first.Ready() == nil })
 	values := []float64{20, 21, 24, 25, 31, 33, 20, 20}
 	stopSecond := func() {}
 	for i := range 40 {
@@ -244,7 +244,7 @@ func TestServicesShareTheLanes(t *testing.T) {
 		case 13:
 			var other *processor.Service
 			other, stopSecond = f.start(t)
-			streamtest.Eventually(t, 10*time.Second, "that both are ready", func() bool { return first.Ready() == nil && other.Ready() == nil })
+			streamtest.Eventually(t, "that both are ready", func() bool { return first.Ready() == nil && other.Ready() == nil })
 		case 26:
 			stopFirst()
 		}
@@ -266,7 +266,7 @@ func TestServiceDeadLettersWhatIsNoBatch(t *testing.T) {
 	}
 	f.publish(t, 0, 20)
 	f.publish(t, minute, 20)
-	streamtest.Eventually(t, 10*time.Second, "a summary of what came after it", func() bool {
+	streamtest.Eventually(t, "a summary of what came after it", func() bool {
 		got := f.outputs(t, 1)
 		return len(got.Summaries) > 0
 	})
@@ -295,7 +295,7 @@ func TestServiceDeadLettersWhatIsNoBatch(t *testing.T) {
 func TestServiceWaitsForTheStreams(t *testing.T) {
 	f := &fixture{server: streamtest.Run(t)}
 	svc, stop := f.start(t)
-	streamtest.Eventually(t, 10*time.Second, "that the processor says what is missing", func() bool {
+	streamtest.Eventually(t, "that the processor says what is missing", func() bool {
 		err := svc.Ready()
 		return err != nil && strings.Contains(err.Error(), "waiting for the streams")
 	})

@@ -194,11 +194,11 @@ func TestReadingsOutliveBrokenConnections(t *testing.T) {
 	var ended sync.WaitGroup
 	ended.Go(func() { got = run(t, f) })
 	for _, at := range []int64{500, 1500, 2500} {
-		streamtest.Eventually(t, 30*time.Second, "readings are published", func() bool { return f.Counts().Published >= at })
+		streamtest.Eventually(t, "readings are published", func() bool { return f.Counts().Published >= at })
 		// Nothing comes back any more, so that readings are on their way when the
 		// connections break.
 		p.mute()
-		streamtest.Eventually(t, 10*time.Second, "readings wait for their acknowledgement", func() bool { return f.Counts().InFlight() >= 20 })
+		streamtest.Eventually(t, "readings wait for their acknowledgement", func() bool { return f.Counts().InFlight() >= 20 })
 		p.cut()
 	}
 	ended.Wait()
@@ -239,7 +239,7 @@ func TestQoS0IsWritten(t *testing.T) {
 	if got := run(t, f); got.Published != 200 || got.Acknowledged != 200 {
 		t.Errorf("%+v, want 200 published and written", got)
 	}
-	streamtest.Eventually(t, 10*time.Second, "200 readings of 5 doors arrive", func() bool {
+	streamtest.Eventually(t, "200 readings of 5 doors arrive", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		sum := 0
@@ -298,7 +298,7 @@ func TestFleetWaitsForItsServerAndStopsWhenTold(t *testing.T) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
-	streamtest.Eventually(t, 10*time.Second, "the fleet tries to connect", func() bool { return f.Counts().Errors >= 6 })
+	streamtest.Eventually(t, "the fleet tries to connect", func() bool { return f.Counts().Errors >= 6 })
 	if err := f.Ready(); err == nil || !strings.Contains(err.Error(), "0 of 3 connections") {
 		t.Errorf("ready without a server: %v", err)
 	}

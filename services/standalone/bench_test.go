@@ -68,7 +68,7 @@ func awaitPoints(b *testing.B, url string, from time.Time, want int, all bool) i
 		return int(series[0].Floats("count")[0])
 	}
 	last, since := 0, time.Now()
-	streamtest.Eventually(b, 2*time.Minute, fmt.Sprintf("%d readings in InfluxDB", want), func() bool {
+	streamtest.EventuallyWithin(b, 2*time.Minute, fmt.Sprintf("%d readings in InfluxDB", want), func() bool {
 		n := count()
 		if n != last {
 			last, since = n, time.Now()
@@ -137,7 +137,7 @@ func BenchmarkAlertLatency(b *testing.B) {
 			publish(b, client, "sensors/hall/"+id+"/temperature", "35")
 		}
 		pace.Stop()
-		streamtest.Eventually(b, time.Minute, "every alarm", func() bool {
+		streamtest.Eventually(b, "every alarm", func() bool {
 			mu.Lock()
 			defer mu.Unlock()
 			return len(called) == alarms

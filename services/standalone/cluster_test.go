@@ -57,7 +57,7 @@ func TestReplicatedLosesNothing(t *testing.T) {
 	load.moreFromAll(t, "after the kill", 1)
 	devices := time.Since(killed)
 	load.mark()
-	streamtest.Eventually(t, time.Minute, "readings from after the kill are in InfluxDB", func() bool {
+	streamtest.Eventually(t, "readings from after the kill are in InfluxDB", func() bool {
 		return load.markIsStored(t, influx.URL())
 	})
 	t.Logf("the server that led the stream of the devices was killed: every device goes on after %s, its readings are in InfluxDB after %s",
@@ -90,7 +90,7 @@ func BenchmarkReplicated(b *testing.B) {
 	servers := cluster.MQTT()
 	for i, address := range servers {
 		// The first device of each server waits for what is made for it.
-		streamtest.Eventually(b, time.Minute, "a device is connected to each server", func() bool {
+		streamtest.Eventually(b, "a device is connected to each server", func() bool {
 			client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + address).SetClientID(fmt.Sprintf("first-%d", i)))
 			defer client.Disconnect(0)
 			token := client.Connect()
@@ -170,7 +170,7 @@ func runAll(t testing.TB, all []func() (service, error)) (stop func()) {
 		services = append(services, svc)
 		running.Go(func() error { return svc.Run(ctx) })
 	}
-	streamtest.Eventually(t, time.Minute, "every service is ready", func() bool {
+	streamtest.Eventually(t, "every service is ready", func() bool {
 		for _, svc := range services {
 			if svc.Ready() != nil {
 				return false
@@ -282,7 +282,7 @@ func (c *crowd) moreFromAll(t *testing.T, when string, n int64) {
 	for d := range want {
 		want[d] = c.acks[d].Load() + n + crowdWindow
 	}
-	streamtest.Eventually(t, time.Minute, "acknowledgements for every device "+when, func() bool {
+	streamtest.Eventually(t, "acknowledgements for every device "+when, func() bool {
 		for d := range want {
 			if c.acks[d].Load() < want[d] {
 				return false
@@ -340,7 +340,7 @@ func (c *crowd) check(t *testing.T, url string) {
 		}
 		return n
 	}
-	streamtest.Eventually(t, time.Minute, "every acknowledged reading in InfluxDB", func() bool { return missing() == 0 })
+	streamtest.Eventually(t, "every acknowledged reading in InfluxDB", func() bool { return missing() == 0 })
 	for key := range c.readings(t, url) {
 		if !c.sent[key] {
 			t.Errorf("%s was never sent", key)
@@ -356,7 +356,7 @@ func (c *crowd) check(t *testing.T, url string) {
 		}
 		return n
 	}
-	streamtest.Eventually(t, time.Minute, "the summaries count each reading once", func() bool {
+	streamtest.Eventually(t, "the summaries count each reading once", func() bool {
 		return int(summed()) == len(c.readings(t, url))
 	})
 	t.Logf("%d readings sent, %d acknowledged, all of them in InfluxDB; the summaries count %.0f", len(c.sent), len(c.acked), summed())

@@ -83,7 +83,7 @@ func TestEndToEnd(t *testing.T) {
 	}
 
 	t.Run("points are in InfluxDB", func(t *testing.T) {
-		streamtest.Eventually(t, 10*time.Second, "four points", func() bool {
+		streamtest.Eventually(t, "four points", func() bool {
 			series, err := query(t, at.Influx, "raw", `SELECT "value" FROM "temperature" WHERE "site"='hall' GROUP BY "device"`)
 			if err != nil || len(series) != 2 {
 				return false
@@ -92,7 +92,7 @@ func TestEndToEnd(t *testing.T) {
 		})
 	})
 	t.Run("the summary is in InfluxDB", func(t *testing.T) {
-		streamtest.Eventually(t, 10*time.Second, "the summary of the full window", func() bool {
+		streamtest.Eventually(t, "the summary of the full window", func() bool {
 			series, err := query(t, at.Influx, "10s", fmt.Sprintf(
 				`SELECT "count","min","max","mean","first","last" FROM "temperature" WHERE "device"='door-01' AND time = %d`, now.Add(-10*time.Second).UnixNano()))
 			if err != nil || len(series) != 1 {
@@ -123,7 +123,7 @@ func TestEndToEnd(t *testing.T) {
 		var alerts struct {
 			Active []struct{ Rule, Device, State string }
 		}
-		streamtest.Eventually(t, 10*time.Second, "the alert in the API", func() bool {
+		streamtest.Eventually(t, "the alert in the API", func() bool {
 			getJSON(t, at.HTTP+"/api/v1/alerts", &alerts)
 			return len(alerts.Active) == 1 && alerts.Active[0].State == "firing" && alerts.Active[0].Rule == "too-warm"
 		})
@@ -132,7 +132,7 @@ func TestEndToEnd(t *testing.T) {
 		publish(t, client, "sensors/hall/door-01/temperature", `{"value":`)
 		publish(t, client, "somewhere/else", `1`)
 		publish(t, client, "sensors/hall/door-03/temperature", `18`)
-		streamtest.Eventually(t, 10*time.Second, "the reading behind", func() bool {
+		streamtest.Eventually(t, "the reading behind", func() bool {
 			series, err := query(t, at.Influx, "raw", `SELECT "value" FROM "temperature" WHERE "device"='door-03'`)
 			return err == nil && len(series) == 1
 		})
@@ -289,11 +289,11 @@ func TestDemo(t *testing.T) {
 		return len(list.Devices)
 	}
 	at, stop := start(t, cfg)
-	streamtest.Eventually(t, 30*time.Second, "20 devices", func() bool { return devices(at) == 20 })
+	streamtest.Eventually(t, "20 devices", func() bool { return devices(at) == 20 })
 	stop()
 	cfg.Demo = nil
 	at, stop = start(t, cfg)
-	streamtest.Eventually(t, 30*time.Second, "20 devices again, without being asked", func() bool { return devices(at) == 20 })
+	streamtest.Eventually(t, "20 devices again, without being asked", func() bool { return devices(at) == 20 })
 	stop()
 	cfg.Demo = &off
 	at, _ = start(t, cfg)

@@ -43,7 +43,7 @@ func TestTelemetryIsFull(t *testing.T) {
 	proxy.Stop()
 
 	status, retryAfter, body := http.StatusAccepted, "", ""
-	streamtest.Eventually(t, 3*time.Minute, "readings are refused over HTTP", func() bool {
+	streamtest.EventuallyWithin(t, 3*time.Minute, "readings are refused over HTTP", func() bool {
 		for range 20 {
 			if status, retryAfter, body, _ = y.post(t, at, 50, 500); status != http.StatusAccepted {
 				return true
@@ -65,7 +65,7 @@ func TestTelemetryIsFull(t *testing.T) {
 	again := y.load(t, at)
 	defer again()
 	began, before := time.Now(), y.acknowledged()
-	streamtest.Eventually(t, 5*time.Minute, "readings are taken again, over MQTT and HTTP", func() bool {
+	streamtest.EventuallyWithin(t, 5*time.Minute, "readings are taken again, over MQTT and HTTP", func() bool {
 		status, _, _, _ := y.post(t, at, 1, 0)
 		ready, _ := readiness(t, at)
 		return status == http.StatusAccepted && ready == http.StatusOK && y.acknowledged() > before+200
@@ -79,7 +79,7 @@ func TestTelemetryIsFull(t *testing.T) {
 func (y *tally) checkTold(t *testing.T, at Addresses) {
 	t.Helper()
 	reason := ""
-	streamtest.Eventually(t, 30*time.Second, "/readyz is red and says that TELEMETRY takes no more", func() bool {
+	streamtest.Eventually(t, "/readyz is red and says that TELEMETRY takes no more", func() bool {
 		y.post(t, at, 50, 500)
 		var status int
 		status, reason = readiness(t, at)

@@ -62,7 +62,7 @@ func TestKill9LosesNothing(t *testing.T) {
 		wg := load(at, round, stop)
 		acked := func() int { _, n := book.Totals(); return n }
 		floor := acked()
-		streamtest.Eventually(t, 30*time.Second, "500 acknowledged readings", func() bool { return acked() >= floor+500 })
+		streamtest.Eventually(t, "500 acknowledged readings", func() bool { return acked() >= floor+500 })
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func awaitVerdict(t *testing.T, at Addresses, book *oracle.Book) {
 			t.Logf("%+v", last)
 		}
 	}()
-	streamtest.Eventually(t, 2*time.Minute, "every acknowledged reading is in InfluxDB", func() bool {
+	streamtest.EventuallyWithin(t, 2*time.Minute, "every acknowledged reading is in InfluxDB", func() bool {
 		v, err := verdict()
 		last = v
 		return err == nil && v.Lost == 0

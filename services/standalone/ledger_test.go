@@ -48,7 +48,7 @@ func TestLedgerCloses(t *testing.T) {
 func closed(t *testing.T, at Addresses, what string, want view.LedgerFigures, rows int) {
 	t.Helper()
 	var got view.Ledger
-	streamtest.Eventually(t, 40*time.Second, what, func() bool {
+	streamtest.Eventually(t, what, func() bool {
 		got = view.Ledger{}
 		getJSON(t, at.HTTP+"/api/v1/ledger?from=-24h", &got)
 		return got.Totals.Exact && got.Totals.Received >= want.Received

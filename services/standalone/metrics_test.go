@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"headwater/streams/streamtest"
 )
@@ -47,7 +46,7 @@ func TestDashboardOfGrafanaAsksForMetricsThatExist(t *testing.T) {
 			t.Log(what)
 		}
 	}()
-	streamtest.Eventually(t, time.Minute, "every metric of the dashboard is measured", func() bool {
+	streamtest.Eventually(t, "every metric of the dashboard is measured", func() bool {
 		measured := measurements(t, at.HTTP)
 		missing = nil
 		for _, q := range queries {

@@ -128,16 +128,16 @@ func runOutage(b *testing.B, away time.Duration) {
 	if err := proxy.Start(); err != nil {
 		b.Fatal(err)
 	}
-	streamtest.Eventually(b, 2*away+time.Minute, "the backlog is stored", func() bool { return o.lag(streams.StreamTelemetry) < 2*outageRate/outageBody })
+	streamtest.EventuallyWithin(b, 2*away+time.Minute, "the backlog is stored", func() bool { return o.lag(streams.StreamTelemetry) < 2*outageRate/outageBody })
 	drained := time.Since(began)
 	rate := (o.stored() - stored) / drained.Seconds()
-	streamtest.Eventually(b, 2*away+time.Minute, "the summaries are stored", func() bool { return o.lag(streams.StreamDerived) < 100 })
+	streamtest.EventuallyWithin(b, 2*away+time.Minute, "the summaries are stored", func() bool { return o.lag(streams.StreamDerived) < 100 })
 	summaries := time.Since(began)
 	o.sleep(ctx, min(away, 30*time.Second))
 	after, residentAfter := o.heap(), o.resident()
 	close(stop)
 	load.Wait()
-	streamtest.Eventually(b, time.Minute, "all is stored", func() bool {
+	streamtest.Eventually(b, "all is stored", func() bool {
 		return o.lag(streams.StreamTelemetry) == 0 && o.lag(streams.StreamDerived) == 0
 	})
 	got, want := o.points(), int(o.acked.Load())

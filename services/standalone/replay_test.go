@@ -32,10 +32,10 @@ func TestTryThenEnable(t *testing.T) {
 	body, err := json.Marshal(map[string]string{"rule": rule, "from": "-1h"})
 	must(t, err)
 	var replay view.Replay
-	streamtest.Eventually(t, 30*time.Second, "that the rule would have raised an alert", func() bool {
+	streamtest.Eventually(t, "that the rule would have raised an alert", func() bool {
 		replay = view.Replay{}
 		must(t, json.Unmarshal(send(t, http.MethodPost, at.HTTP+"/api/v1/replays", "application/json", string(body), http.StatusAccepted), &replay))
-		streamtest.Eventually(t, 30*time.Second, "the end of the replay", func() bool {
+		streamtest.Eventually(t, "the end of the replay", func() bool {
 			getJSON(t, at.HTTP+"/api/v1/replays/"+replay.ID, &replay)
 			return replay.State.Over()
 		})
@@ -53,7 +53,7 @@ func TestTryThenEnable(t *testing.T) {
 	form := url.Values{"run": {replay.ID}, "revision": {"0"}, "by": {"Ana"}}
 	send(t, http.MethodPost, at.HTTP+"/rules/new/enable", "application/x-www-form-urlencoded", form.Encode(), http.StatusSeeOther)
 	var enabled view.Rule
-	streamtest.Eventually(t, 10*time.Second, "that the rule is in force", func() bool {
+	streamtest.Eventually(t, "that the rule is in force", func() bool {
 		res, err := http.Get(at.HTTP + "/api/v1/rules/warm")
 		must(t, err)
 		defer res.Body.Close()

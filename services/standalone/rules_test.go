@@ -30,7 +30,7 @@ func TestRuleMadeOnThePage(t *testing.T) {
 	}
 	now := time.Now()
 	reading(12, now.Add(-2*time.Second))
-	streamtest.Eventually(t, 10*time.Second, "the device is known", func() bool {
+	streamtest.Eventually(t, "the device is known", func() bool {
 		var devices struct{ Total int }
 		getJSON(t, at.HTTP+"/api/v1/devices", &devices)
 		return devices.Total == 1
@@ -50,7 +50,7 @@ func TestRuleMadeOnThePage(t *testing.T) {
 		}
 		until := func(what, condition string) {
 			t.Helper()
-			streamtest.Eventually(t, 20*time.Second, what, func() bool {
+			streamtest.Eventually(t, what, func() bool {
 				// While the page changes, it cannot be asked.
 				if text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.pathname + "\n" + document.body.innerText`)); err == nil {
 					shown = text
@@ -94,7 +94,7 @@ func TestRuleMadeOnThePage(t *testing.T) {
 		// The rule is in force within two seconds; a reading that came before is
 		// not judged by it.
 		later := now
-		streamtest.Eventually(t, 20*time.Second, "an alert of the new rule", func() bool {
+		streamtest.Eventually(t, "an alert of the new rule", func() bool {
 			later = later.Add(100 * time.Millisecond)
 			reading(26.5, later)
 			var alerts struct{ Active []struct{ Rule string } }

@@ -62,7 +62,7 @@ func measureWriters(b *testing.B, writers int) float64 {
 	begin := time.Now()
 	stop := d.start(writers)
 	defer stop()
-	streamtest.Eventually(b, 5*time.Minute, "the backlog is stored", func() bool { return d.unacknowledged() == 0 })
+	streamtest.EventuallyWithin(b, 5*time.Minute, "the backlog is stored", func() bool { return d.unacknowledged() == 0 })
 	took := time.Since(begin)
 	if got := d.stored(); got != writers*writersBacklog {
 		b.Errorf("%d of %d readings are stored", got, writers*writersBacklog)
@@ -77,18 +77,18 @@ func TestAnswersThatAreLostStoreEachReadingOnce(t *testing.T) {
 	stop := d.start(1)
 	defer stop()
 	d.publish(writersMessage)
-	streamtest.Eventually(t, time.Minute, "the first readings are stored", func() bool { return d.unacknowledged() == 0 })
+	streamtest.Eventually(t, "the first readings are stored", func() bool { return d.unacknowledged() == 0 })
 	heal := swallow(t, d.proxy)
 	// The same series as before: InfluxDB's index is not free of races between
 	// queries and new series.
 	for range 5 {
 		d.publish(writersMessage)
 	}
-	streamtest.Eventually(t, time.Minute, "readings are stored that the writer does not know of", func() bool {
+	streamtest.Eventually(t, "readings are stored that the writer does not know of", func() bool {
 		return d.stored() > writersMessage && d.unacknowledged() == 5
 	})
 	heal()
-	streamtest.Eventually(t, time.Minute, "all is acknowledged", func() bool { return d.unacknowledged() == 0 })
+	streamtest.Eventually(t, "all is acknowledged", func() bool { return d.unacknowledged() == 0 })
 	if got := d.stored(); got != 6*writersMessage {
 		t.Errorf("%d of %d readings are stored", got, 6*writersMessage)
 	}

@@ -160,7 +160,7 @@ func (w *world) done() bool {
 // all waits until all that was published is stored, once, and acknowledged.
 func (w *world) all() {
 	w.t.Helper()
-	streamtest.Eventually(w.t, 30*time.Second, "all points are stored and acknowledged", func() bool {
+	streamtest.Eventually(w.t, "all points are stored and acknowledged", func() bool {
 		return len(w.influx.stored()) >= len(w.want) && w.done()
 	})
 	if d := cmp.Diff(w.want, w.influx.stored()); d != "" {
@@ -195,7 +195,7 @@ func (w *world) deadLetters() []streams.DeadLetter {
 
 func (w *world) held(s *Service, words ...string) {
 	w.t.Helper()
-	streamtest.Eventually(w.t, 15*time.Second, fmt.Sprintf("the writer says %q", words), func() bool {
+	streamtest.Eventually(w.t, fmt.Sprintf("the writer says %q", words), func() bool {
 		err := s.Ready()
 		return err != nil && !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(err.Error(), word) })
 	})
@@ -269,7 +269,7 @@ func TestHoldsWhileInfluxDBTakesNothing(t *testing.T) {
 			}
 			w.influx.be(well)
 			w.all()
-			streamtest.Eventually(t, 5*time.Second, "the writer is ready", func() bool { return s.Ready() == nil })
+			streamtest.Eventually(t, "the writer is ready", func() bool { return s.Ready() == nil })
 			if d := w.deadLetters(); len(d) > 0 {
 				t.Errorf("dead letters %v", d)
 			}
@@ -344,7 +344,7 @@ func TestSlowAnswersBoundWhatIsHeld(t *testing.T) {
 			continue
 		}
 		// While all requests wait for their answer, the next batch fills and no more.
-		streamtest.Eventually(t, 10*time.Second, "another batch is full", func() bool {
+		streamtest.Eventually(t, "another batch is full", func() bool {
 			return w.heldMessages() == min(held, messages-(n-inFlight)*points/perMessage)
 		})
 		leave <- struct{}{}
@@ -402,7 +402,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 		w.readings("door-1", 10)
 	}
 	// Two batches were in flight when it began; from then on one asks.
-	streamtest.Eventually(t, 15*time.Second, "three more requests", func() bool { return len(w.influx.requests()) >= 2+3 })
+	streamtest.Eventually(t, "three more requests", func() bool { return len(w.influx.requests()) >= 2+3 })
 	stop()
 	at := w.influx.requests()
 	for i := 2; i < len(at); i++ {
@@ -722,15 +722,15 @@ func TestLanesOfDerivedAreShared(t *testing.T) {
 		}
 	}
 	a, stopA := w.start(nil)
-	streamtest.Eventually(t, 10*time.Second, "one writer has all lanes", shares(a))
+	streamtest.Eventually(t, "one writer has all lanes", shares(a))
 	b, stopB := w.start(nil)
-	streamtest.Eventually(t, 10*time.Second, "two writers share them", shares(a, b))
+	streamtest.Eventually(t, "two writers share them", shares(a, b))
 	w.summary(0, "1m", 60e9, 1)
 	w.summary(1, "1m", 60e9, 1)
 	w.all()
 	begin := time.Now()
 	stopA()
-	streamtest.Eventually(t, 10*time.Second, "the other has all lanes", shares(b))
+	streamtest.Eventually(t, "the other has all lanes", shares(b))
 	t.Logf("handed over after %v", time.Since(begin).Round(time.Millisecond))
 	w.summary(0, "1m", 60e9, 2)
 	w.summary(1, "1m", 60e9, 2)

@@ -47,7 +47,7 @@ func TestRestart(t *testing.T) {
 			t.Errorf("round %d: addresses are %s and %s, were %s and %s", round, s.MQTT(), s.NATS(natsd.UserCore), mqtt, url)
 		}
 		for name, nc := range map[string]*nats.Conn{"in process": within, "TCP": byTCP} {
-			streamtest.Eventually(t, 20*time.Second, "the connection "+name+" is back", func() bool {
+			streamtest.Eventually(t, "the connection "+name+" is back", func() bool {
 				return nc.IsConnected() && nc.FlushTimeout(time.Second) == nil
 			})
 		}

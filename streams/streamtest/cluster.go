@@ -238,7 +238,7 @@ func (c *Cluster) JS(tb testing.TB, user natsd.User) jetstream.JetStream {
 func (c *Cluster) awaitLeader() {
 	c.tb.Helper()
 	js := c.JS(c.tb, natsd.UserCore)
-	Eventually(c.tb, time.Minute, "the cluster has a leader", func() bool {
+	Eventually(c.tb, "the cluster has a leader", func() bool {
 		_, err := js.AccountInfo(c.tb.Context())
 		return err == nil
 	})
@@ -283,7 +283,7 @@ func name(i int) string { return fmt.Sprintf("nats-%d", i+1) }
 func (c *Cluster) AwaitCopies(tb testing.TB) {
 	tb.Helper()
 	accounts := []jetstream.JetStream{c.JS(tb, natsd.UserCore), c.JS(tb, natsd.UserDevices)}
-	Eventually(tb, time.Minute, "every copy is up to date", func() bool {
+	Eventually(tb, "every copy is up to date", func() bool {
 		for _, js := range accounts {
 			all := js.ListStreams(tb.Context())
 			for info := range all.Info() {

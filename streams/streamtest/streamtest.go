@@ -85,9 +85,21 @@ func (s *Server) Ensure(tb testing.TB, lanes int) streams.Topology {
 	return topology
 }
 
+// Patience is how long a test waits for what has to happen before it gives up.
+// It only ends a test that would wait for ever: however slow the machine is,
+// what works happens earlier.
+const Patience = 3 * time.Minute
+
 // Eventually waits until cond holds, asking every 10 ms, and fails the test
-// when it does not hold within the time. What says what was awaited.
-func Eventually(tb testing.TB, within time.Duration, what string, cond func() bool) {
+// after [Patience]. What says what was awaited.
+func Eventually(tb testing.TB, what string, cond func() bool) {
+	tb.Helper()
+	EventuallyWithin(tb, Patience, what, cond)
+}
+
+// EventuallyWithin is [Eventually] for what has to happen within a time that
+// was promised, or takes longer than Patience.
+func EventuallyWithin(tb testing.TB, within time.Duration, what string, cond func() bool) {
 	tb.Helper()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()

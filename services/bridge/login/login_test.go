@@ -23,7 +23,7 @@ import (
 	"headwater/streams/streamtest"
 )
 
-const within = 10 * time.Second
+const within = streamtest.Patience
 
 // respond answers log-ins of the server's devices until the test ends.
 func respond(t *testing.T, s *streamtest.Server, policy login.Policy) *prometheus.Registry {
@@ -46,7 +46,7 @@ func respond(t *testing.T, s *streamtest.Server, policy login.Policy) *prometheu
 		}
 	})
 	t.Cleanup(func() { cancel(); done.Wait() })
-	streamtest.Eventually(t, within, "somebody answers log-ins", func() bool { return nc.NumSubscriptions() > 0 && nc.Flush() == nil })
+	streamtest.Eventually(t, "somebody answers log-ins", func() bool { return nc.NumSubscriptions() > 0 && nc.Flush() == nil })
 	return metrics
 }
 
@@ -169,7 +169,7 @@ func TestDeviceCannotReachBeyondItsAccount(t *testing.T) {
 
 	// Messages of one connection are stored in their order.
 	stream := streamOf(t, devices, streams.StreamMQTT)
-	streamtest.Eventually(t, within, "the last message is stored", func() bool {
+	streamtest.Eventually(t, "the last message is stored", func() bool {
 		info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(streams.MQTTAll))
 		return err == nil && info.State.Subjects["$MQTT.msgs.sensors.hall.door-1.temperature"] == 1
 	})

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
@@ -17,7 +16,7 @@ import (
 	"headwater/streams/streamtest"
 )
 
-const within = 20 * time.Second
+const within = streamtest.Patience
 
 // secret writes a file with a secret in it and returns its path.
 func secret(t *testing.T, text string) string {
@@ -70,7 +69,7 @@ func TestRunCarriesAReading(t *testing.T) {
 		}
 	})
 	var device mqtt.Client
-	streamtest.Eventually(t, within, "a device connects", func() bool {
+	streamtest.Eventually(t, "a device connects", func() bool {
 		device = mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + s.MQTT()).SetClientID("d").SetAutoReconnect(false))
 		token := device.Connect()
 		return token.WaitTimeout(within) && token.Error() == nil
@@ -83,7 +82,7 @@ func TestRunCarriesAReading(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	streamtest.Eventually(t, within, "the reading is stored", func() bool {
+	streamtest.Eventually(t, "the reading is stored", func() bool {
 		info, err := telemetry.Info(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ import (
 	"headwater/web/view"
 )
 
-const within = 20 * time.Second
+const within = streamtest.Patience
 
 // world is a dashboard, a bridge and the streams behind them.
 type world struct {
@@ -63,7 +63,7 @@ func newWorld(t *testing.T, withBridge bool) *world {
 		}
 	})
 	t.Cleanup(func() { cancel(); done.Wait() })
-	streamtest.Eventually(t, within, "the bridge redrives", func() bool {
+	streamtest.Eventually(t, "the bridge redrives", func() bool {
 		_, err := w.js.Conn().Request(streams.RedriveSubject(streams.ServiceBridge), nil, within)
 		return err == nil
 	})

@@ -41,7 +41,7 @@ func (w *world) process(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { cancel(); done.Wait() })
-	streamtest.Eventually(t, within, "the processor replays", func() bool {
+	streamtest.Eventually(t, "the processor replays", func() bool {
 		_, err := w.js.Conn().Request(streams.ReplayStart, nil, within)
 		return err == nil
 	})

@@ -48,7 +48,7 @@ func newRules(t *testing.T) *world {
 		}
 	})
 	t.Cleanup(func() { cancel(); done.Wait() })
-	streamtest.Eventually(t, within, "the rules are known", func() bool { return w.rules(t, "", "ls").code == exitDone })
+	streamtest.Eventually(t, "the rules are known", func() bool { return w.rules(t, "", "ls").code == exitDone })
 	return w
 }
 

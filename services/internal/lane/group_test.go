@@ -81,7 +81,7 @@ func (c *crew) join(t *testing.T) *member {
 func (c *crew) settled(t *testing.T, shares []int, members ...*member) {
 	t.Helper()
 	began := time.Now()
-	streamtest.Eventually(t, 20*time.Second, fmt.Sprintf("the shares are %v", shares), func() bool {
+	streamtest.Eventually(t, fmt.Sprintf("the shares are %v", shares), func() bool {
 		var got []int
 		for _, m := range members {
 			if m.Ready() != nil {
@@ -135,7 +135,7 @@ func (in *input) more(t *testing.T) {
 	t.Helper()
 	count := func() int { in.mu.Lock(); defer in.mu.Unlock(); return in.n }
 	until := count() + 50
-	streamtest.Eventually(t, 20*time.Second, "more input", func() bool { return count() >= until })
+	streamtest.Eventually(t, "more input", func() bool { return count() >= until })
 }
 
 // verify ends the input and checks the outputs of all lanes: each once, and as
@@ -244,7 +244,7 @@ func TestZombie(t *testing.T) {
 	})
 	stop := sync.OnceFunc(func() { cancel(); done.Wait() })
 	t.Cleanup(stop)
-	streamtest.Eventually(t, 20*time.Second, "the first owner works", func() bool { return len(f.commits(t)) > 0 })
+	streamtest.Eventually(t, "the first owner works", func() bool { return len(f.commits(t)) > 0 })
 	f.publish(t, "1")
 	f.publish(t, "2")
 	f.publish(t, "3")
@@ -255,7 +255,7 @@ func TestZombie(t *testing.T) {
 	mu.Unlock()
 
 	heir := c.join(t)
-	streamtest.Eventually(t, 20*time.Second, "the heir has the lane", func() bool { return len(heir.keeper.Held()) == 1 })
+	streamtest.Eventually(t, "the heir has the lane", func() bool { return len(heir.keeper.Held()) == 1 })
 	f.await(t, 3)
 	for i := 4; i <= 30; i++ {
 		f.publish(t, strconv.Itoa(i))

@@ -217,7 +217,7 @@ func (f *fixture) verify(t *testing.T, n int) {
 
 func (f *fixture) await(t *testing.T, n int) {
 	t.Helper()
-	streamtest.Eventually(t, 30*time.Second, fmt.Sprintf("the output of input %d", n), func() bool {
+	streamtest.Eventually(t, fmt.Sprintf("the output of input %d", n), func() bool {
 		commits := f.commits(t)
 		for i := len(commits) - 1; i >= 0; i-- {
 			if outputs := commits[i].Outputs; len(outputs) > 0 {

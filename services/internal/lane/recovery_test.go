@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -256,7 +255,7 @@ func TestUnansweredSnapshotIsNotDamaged(t *testing.T) {
 	defer f.start(t, never)()
 	f.publishAll(t, 31, 60)
 	f.expect(t, 1, 60, 0)
-	streamtest.Eventually(t, 10*time.Second, "that the snapshot was read in the end", func() bool { return js.reads.Load() > 3 })
+	streamtest.Eventually(t, "that the snapshot was read in the end", func() bool { return js.reads.Load() > 3 })
 	if n := testutil.ToFloat64(f.deps.Metrics.badSnapshots); n != 0 {
 		t.Errorf("%v snapshots passed over", n)
 	}

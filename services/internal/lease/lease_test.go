@@ -26,7 +26,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	service = "test"
 	lanes   = 8
-	within  = 20 * time.Second
 )
 
 // world is a server on which workers share lanes, and what they do.
@@ -131,7 +130,7 @@ func (w *world) works(name string) int {
 func (w *world) settled(t *testing.T, shares []int, workers ...*worker) time.Duration {
 	t.Helper()
 	began := time.Now()
-	streamtest.Eventually(t, within, fmt.Sprintf("the shares are %v", shares), func() bool {
+	streamtest.Eventually(t, fmt.Sprintf("the shares are %v", shares), func() bool {
 		var got []int
 		for _, r := range workers {
 			if r.Ready() != nil || len(r.Held()) != w.works(r.name) {
@@ -191,7 +190,7 @@ func TestKilledWorker(t *testing.T) {
 	w.settled(t, []int{4, 4}, a, b)
 	killed := time.Now()
 	a.nc.Close()
-	streamtest.Eventually(t, 10*time.Second, "the other worker has all lanes", func() bool { return len(b.Held()) == lanes })
+	streamtest.Eventually(t, "the other worker has all lanes", func() bool { return len(b.Held()) == lanes })
 	t.Logf("taken over %s after the kill", time.Since(killed))
 	if len(a.Held()) != 0 || a.Ready() == nil {
 		t.Errorf("the worker that was cut off holds %v: %v", a.Held(), a.Ready())
@@ -243,7 +242,7 @@ func TestBucketsAreLost(t *testing.T) {
 		}
 		return len(keys)
 	}
-	streamtest.Eventually(t, within, "every lane has a lease again", func() bool { return leased() == lanes })
+	streamtest.Eventually(t, "every lane has a lease again", func() bool { return leased() == lanes })
 	w.settled(t, []int{4, 4}, a, b)
 	if w.longest(t) != 0 {
 		t.Error("lanes changed hands though both workers lived")
@@ -264,7 +263,7 @@ func TestOwnFails(t *testing.T) {
 		<-ctx.Done()
 		return nil
 	})
-	streamtest.Eventually(t, within, "the worker ends", func() bool {
+	streamtest.Eventually(t, "the worker ends", func() bool {
 		err := r.Ready()
 		return err != nil && err.Error() == "stopped"
 	})

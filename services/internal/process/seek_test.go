@@ -39,7 +39,7 @@ func TestConnectionLeavesAServerWithoutJetStream(t *testing.T) {
 		seek(ctx, js, slog.New(slog.DiscardHandler), seekTimes{every: 10 * time.Millisecond, answer: 5 * time.Second, patience: 50 * time.Millisecond})
 	}()
 	defer func() { cancel(); <-ended }()
-	streamtest.Eventually(t, time.Minute, "JetStream answers", func() bool {
+	streamtest.Eventually(t, "JetStream answers", func() bool {
 		_, err := js.AccountInfo(t.Context())
 		return err == nil
 	})

@@ -147,7 +147,7 @@ func TestDeletedDeviceComesBack(t *testing.T) {
 	r, _ := start(t, js)
 	seen := batch(arrived, telemetryv1.Key{Site: "s", Device: "d", Metric: "m"})
 	r.See(seen)
-	streamtest.Eventually(t, 10*time.Second, "the device is in the bucket", func() bool { _, ok := load(t, js, "s.d"); return ok })
+	streamtest.Eventually(t, "the device is in the bucket", func() bool { _, ok := load(t, js, "s.d"); return ok })
 	kv, err := js.KeyValue(t.Context(), streams.BucketDevices)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func TestDeletedDeviceComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The watch may have begun after the first deletion; so it is repeated.
-	streamtest.Eventually(t, 10*time.Second, "the device comes back after it was deleted", func() bool {
+	streamtest.Eventually(t, "the device comes back after it was deleted", func() bool {
 		if _, ok := load(t, js, "s.d"); ok {
 			return true
 		}
@@ -174,7 +174,7 @@ func TestSeenBeforeThereIsABucket(t *testing.T) {
 	r, _ := start(t, js)
 	r.See(batch(arrived, telemetryv1.Key{Site: "s", Device: "d", Metric: "m"}))
 	s.Ensure(t, 2)
-	streamtest.Eventually(t, 20*time.Second, "the device is in the bucket", func() bool { _, ok := load(t, js, "s.d"); return ok })
+	streamtest.Eventually(t, "the device is in the bucket", func() bool { _, ok := load(t, js, "s.d"); return ok })
 }
 
 func TestUnreadableEntryIsMadeAnew(t *testing.T) {

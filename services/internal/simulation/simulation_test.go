@@ -458,7 +458,7 @@ func (k kept) state() {
 
 func (k kept) reset(sequence uint64) {
 	// A request of the reader before would take the first message.
-	streamtest.Eventually(k.t, 30*time.Second, "no request waits", func() bool {
+	streamtest.Eventually(k.t, "no request waits", func() bool {
 		consumer, err := k.js.Consumer(k.ctx, k.stream, "durable")
 		k.must(err)
 		return consumer.CachedInfo().NumWaiting == 0

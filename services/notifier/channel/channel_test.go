@@ -290,7 +290,7 @@ func TestSlowLibrary(t *testing.T) {
 		t.Errorf("%d calls at once", n)
 	}
 	close(hold)
-	streamtest.Eventually(t, 5*time.Second, "the next message is taken", func() bool { return sender.Send(t.Context(), message()) == nil })
+	streamtest.Eventually(t, "the next message is taken", func() bool { return sender.Send(t.Context(), message()) == nil })
 }
 
 func TestShoutrrrTexts(t *testing.T) {

@@ -137,7 +137,7 @@ func runDashboard(t *testing.T, server *streamtest.Server, url string, now time.
 		d.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		return w.Code, w.Body.String()
 	}
-	streamtest.Eventually(t, time.Minute, "the device is known", func() bool {
+	streamtest.Eventually(t, "the device is known", func() bool {
 		_, body := ask("/api/v1/devices")
 		return strings.Contains(body, "door-1")
 	})

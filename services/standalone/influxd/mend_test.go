@@ -82,7 +82,7 @@ func TestRollUpsAreMadeAnew(t *testing.T) {
 				t.Logf("%s: %s", policy, got)
 			}
 		}()
-		streamtest.Eventually(t, time.Minute, policy+" is made anew", func() bool {
+		streamtest.Eventually(t, policy+" is made anew", func() bool {
 			got = rows(policy)
 			return got == want
 		})

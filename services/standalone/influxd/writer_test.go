@@ -123,11 +123,11 @@ func TestWritersStoreEveryReadingOnce(t *testing.T) {
 	}
 
 	c := connect(t, db)
-	streamtest.Eventually(t, time.Minute, "the writers are done", func() bool { return drained(t, js) })
+	streamtest.Eventually(t, "the writers are done", func() bool { return drained(t, js) })
 	if n := count(t, c); n != batches*size {
 		t.Errorf("%d points of %d", n, batches*size)
 	}
-	streamtest.Eventually(t, 30*time.Second, "the summary is stored", func() bool {
+	streamtest.Eventually(t, "the summary is stored", func() bool {
 		series, err := c.Query(t.Context(), "headwater", "1m", `SELECT * FROM temperature WHERE device = 'door-1'`, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -164,7 +164,7 @@ func TestRefusedByTheRealOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	runWriter(t, js, db.URL())
-	streamtest.Eventually(t, 30*time.Second, "the writer is done", func() bool { return drained(t, js) })
+	streamtest.Eventually(t, "the writer is done", func() bool { return drained(t, js) })
 	if n := count(t, c); n != 100 {
 		t.Errorf("%d points of 100", n)
 	}
@@ -234,7 +234,7 @@ func BenchmarkWriter(b *testing.B) {
 		}
 		b.StartTimer()
 		stop := runWriter(b, server.JS(b), db.URL())
-		streamtest.Eventually(b, time.Minute, "the writer is done", func() bool { return drained(b, js) })
+		streamtest.Eventually(b, "the writer is done", func() bool { return drained(b, js) })
 		b.StopTimer()
 		stop()
 		b.StartTimer()

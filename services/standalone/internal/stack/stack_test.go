@@ -94,7 +94,7 @@ func TestStack(t *testing.T) {
 		if err := process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		streamtest.Eventually(t, 30*time.Second, "another process", func() bool { pid := n.PID(); return pid != 0 && pid != before })
+		streamtest.Eventually(t, "another process", func() bool { pid := n.PID(); return pid != 0 && pid != before })
 		if exits := n.Exits(); len(exits) != 1 {
 			t.Errorf("exits: %q", exits)
 		}
