@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,7 +17,8 @@ import (
 type Metrics struct {
 	commits, readings, rejected, reloads, badSnapshots, failedSnapshots, incarnations prometheus.Counter
 	snapshotBytes                                                                     prometheus.Counter
-	commitSeconds, snapshotSeconds, loadSeconds, replaySeconds                        prometheus.Histogram
+	commitSeconds, delaySeconds, snapshotSeconds, loadSeconds, replaySeconds          prometheus.Histogram
+	waiting                                                                           *prometheus.GaugeVec
 	// Leases are the metrics of the keeper that the lanes come from.
 	Leases *lease.Metrics
 }
@@ -44,12 +46,25 @@ func NewMetrics(reg prometheus.Registerer, service string) *Metrics {
 		incarnations:    counter("lane_input_incarnations_total", "Times that the input stream was found made anew."),
 		snapshotBytes:   counter("lane_snapshot_bytes_total", "Bytes of snapshots written."),
 		commitSeconds:   seconds("lane_commit_seconds", "Time until a commit is stored."),
+		delaySeconds:    seconds("lane_delay_seconds", "Time from when the first input of a step was stored until its outputs are."),
 		snapshotSeconds: seconds("lane_snapshot_seconds", "Time to make and store a snapshot."),
 		loadSeconds:     seconds("lane_load_seconds", "Time until a new owner of a lane has read its newest snapshot and the commits after it."),
 		replaySeconds:   seconds("lane_replay_seconds", "Time until a new owner of a lane has replayed the input after its snapshot."),
-		Leases:          lease.NewMetrics(reg, service),
+		waiting: factory.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "headwater", Subsystem: service, Name: "lane_waiting_messages",
+			Help: "Input messages that wait for this process, by lane.",
+		}, []string{"lane"}),
+		Leases: lease.NewMetrics(reg, service),
 	}
 }
+
+// waits notes how much input waits for a lane of this process.
+func (m *Metrics) waits(lane int, messages uint64) {
+	m.waiting.WithLabelValues(strconv.Itoa(lane)).Set(float64(messages))
+}
+
+// left notes that the lane is no longer of this process.
+func (m *Metrics) left(lane int) { m.waiting.DeleteLabelValues(strconv.Itoa(lane)) }
 
 var (
 	errStopped      = errors.New("stopped")

@@ -85,6 +85,7 @@ func Run(ctx context.Context, cfg Config, deps Deps, newMachine func() Machine, 
 	log := deps.Log.With("lane", cfg.Lane)
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, 10*time.Second
+	defer deps.Metrics.left(cfg.Lane)
 	for {
 		r := &runner{Config: cfg, Deps: deps, log: log, status: status, machine: newMachine(), pause: pause}
 		err := r.run(ctx)
@@ -353,6 +354,7 @@ func (r *runner) open(ctx context.Context) (*reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the input: %w", err)
 	}
+	r.Metrics.waits(r.Lane, info.NumPending)
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(readAhead),
 		jetstream.PullHeartbeat(500*time.Millisecond), jetstream.PullExpiry(2*time.Second))
 	if err != nil {
@@ -434,7 +436,7 @@ func (in *reader) read() {
 		select {
 		case in.inputs <- Input{
 			Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp,
-			Header: msg.Headers(), Data: msg.Data(),
+			Header: msg.Headers(), Data: msg.Data(), waiting: meta.NumPending,
 		}:
 		case <-in.quit:
 			return
@@ -567,6 +569,7 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 			}
 			configured = r.config.Revision != 0
 		case next := <-inputs:
+			first := next.Stored
 			if err := r.step(ctx, next); err != nil {
 				return err
 			}
@@ -574,15 +577,21 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 				if r.machine.Pending() >= maxPending || len(in.inputs) == 0 {
 					break
 				}
-				if err := r.step(ctx, <-in.inputs); err != nil {
+				next = <-in.inputs
+				if err := r.step(ctx, next); err != nil {
 					return err
 				}
 			}
-			if r.machine.Pending() > 0 || time.Since(r.lastCommit) >= positionEvery {
+			outputs := r.machine.Pending() > 0
+			if outputs || time.Since(r.lastCommit) >= positionEvery {
 				if err := r.commit(ctx, nil); err != nil {
 					return err
 				}
 			}
+			if outputs {
+				r.Metrics.delaySeconds.Observe(time.Since(first).Seconds())
+			}
+			r.Metrics.waits(r.Lane, next.waiting)
 			if err := r.snapshotIfDue(ctx); err != nil {
 				return err
 			}

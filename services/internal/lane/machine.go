@@ -53,6 +53,8 @@ type Input struct {
 	Stored time.Time
 	Header nats.Header
 	Data   []byte
+	// waiting is how many messages of the input lay behind it when it came.
+	waiting uint64
 }
 
 // Position is a place in the input stream.

@@ -1,0 +1,31 @@
+package lane
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"headwater/streams/streamtest"
+)
+
+// TestWaitingMessages follows how far a lane is behind: before it has a
+// configuration, when it has caught up, and when it is no longer of this process.
+func TestWaitingMessages(t *testing.T) {
+	f := newFixture(t)
+	for i := range 30 {
+		f.publish(t, fmt.Sprint(i+1))
+	}
+	waits := func(n float64) func() bool {
+		return func() bool { return testutil.ToFloat64(f.deps.Metrics.waiting.WithLabelValues("0")) == n }
+	}
+	stop := f.start(t, never)
+	streamtest.Eventually(t, "30 messages wait", waits(30))
+	f.configure(t, 1)
+	f.await(t, 30)
+	streamtest.Eventually(t, "none waits", waits(0))
+	stop()
+	if n := testutil.CollectAndCount(f.deps.Metrics.waiting); n != 0 {
+		t.Errorf("%d lanes are said to be of this process after the end", n)
+	}
+}
