@@ -14,15 +14,15 @@ import (
 
 // Config says what the fleet is like and where it reports.
 type Config struct {
-	MQTT         string `name:"mqtt" help:"Where the devices report: tcp://host:port, or ssl:// for TLS." default:"tcp://127.0.0.1:1883" env:"HEADWATER_SIMULATOR_MQTT"`
-	User         string `help:"User name with which the devices log in; empty for none." env:"HEADWATER_SIMULATOR_USER"`
-	PasswordFile string `help:"File that holds the password." type:"path" env:"HEADWATER_SIMULATOR_PASSWORD_FILE"`
-	Site         string `help:"Site of all the devices." default:"warehouse" env:"HEADWATER_SIMULATOR_SITE"`
-	Devices      int    `help:"Number of devices." default:"20" env:"HEADWATER_SIMULATOR_DEVICES"`
-	Connections  int    `help:"MQTT connections that the devices share; more than there are devices is the same as one each." default:"10" env:"HEADWATER_SIMULATOR_CONNECTIONS"`
-	QoS          int    `name:"qos" help:"MQTT quality of service: 0 (best effort) or 1 (acknowledged)." default:"1" env:"HEADWATER_SIMULATOR_QOS"`
-	InFlight     int    `help:"Readings of one connection that may wait for their acknowledgement." default:"20" env:"HEADWATER_SIMULATOR_IN_FLIGHT"`
-	Payload      string `help:"Form of a reading: object (value, time and unit) or number (which takes the time of its arrival)." default:"object" enum:"object,number" env:"HEADWATER_SIMULATOR_PAYLOAD"`
+	MQTT         []string `name:"mqtt" help:"Where the devices report: tcp://host:port, or ssl:// for TLS; several servers of a cluster with commas between them." default:"tcp://127.0.0.1:1883" env:"HEADWATER_SIMULATOR_MQTT"`
+	User         string   `help:"User name with which the devices log in; empty for none." env:"HEADWATER_SIMULATOR_USER"`
+	PasswordFile string   `help:"File that holds the password." type:"path" env:"HEADWATER_SIMULATOR_PASSWORD_FILE"`
+	Site         string   `help:"Site of all the devices." default:"warehouse" env:"HEADWATER_SIMULATOR_SITE"`
+	Devices      int      `help:"Number of devices." default:"20" env:"HEADWATER_SIMULATOR_DEVICES"`
+	Connections  int      `help:"MQTT connections that the devices share; more than there are devices is the same as one each." default:"10" env:"HEADWATER_SIMULATOR_CONNECTIONS"`
+	QoS          int      `name:"qos" help:"MQTT quality of service: 0 (best effort) or 1 (acknowledged)." default:"1" env:"HEADWATER_SIMULATOR_QOS"`
+	InFlight     int      `help:"Readings of one connection that may wait for their acknowledgement." default:"20" env:"HEADWATER_SIMULATOR_IN_FLIGHT"`
+	Payload      string   `help:"Form of a reading: object (value, time and unit) or number (which takes the time of its arrival)." default:"object" enum:"object,number" env:"HEADWATER_SIMULATOR_PAYLOAD"`
 
 	Interval time.Duration `help:"How often each device reports; 0 leaves it to the device: every second, 30 seconds, minute or 5 minutes." default:"0s" env:"HEADWATER_SIMULATOR_INTERVAL"`
 	Rate     float64       `help:"Readings a second of all devices together, instead of an interval." default:"0" env:"HEADWATER_SIMULATOR_RATE"`
@@ -56,7 +56,7 @@ func DefaultConfig() Config { return process.Defaults[Config]() }
 // the start, and then one every 10 minutes or so, for a few minutes.
 func Demo(broker string) Config {
 	cfg := DefaultConfig()
-	cfg.MQTT = broker
+	cfg.MQTT = []string{broker}
 	cfg.Site = DemoSite
 	cfg.Connections = cfg.Devices
 	cfg.Interval = 2 * time.Second
@@ -89,9 +89,14 @@ func (c Config) Validate() error {
 			wrong("--%s: %d: must be %d to %d", flag, n, low, high)
 		}
 	}
-	broker, err := url.Parse(c.MQTT)
-	if err != nil || broker.Port() == "" || !slices.Contains(tcpSchemes, broker.Scheme) && !slices.Contains(tlsSchemes, broker.Scheme) {
-		wrong("--mqtt: %q: must be like tcp://127.0.0.1:1883, or ssl:// for TLS", c.MQTT)
+	if len(c.MQTT) == 0 {
+		wrong("--mqtt: is missing")
+	}
+	for _, server := range c.MQTT {
+		broker, err := url.Parse(server)
+		if err != nil || broker.Port() == "" || !slices.Contains(tcpSchemes, broker.Scheme) && !slices.Contains(tlsSchemes, broker.Scheme) {
+			wrong("--mqtt: %q: must be like tcp://127.0.0.1:1883, or ssl:// for TLS", server)
+		}
 	}
 	if !streams.ValidToken(c.Site) {
 		wrong("--site: %q: must be 1 to 64 letters, digits, - or _", c.Site)

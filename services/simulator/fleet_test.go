@@ -177,7 +177,7 @@ func TestConfigSaysAllThatIsWrong(t *testing.T) {
 		t.Errorf("the demo: %v", err)
 	}
 	bad := Config{
-		MQTT: "localhost", Site: "a b", Devices: 0, Connections: -1, QoS: 2, InFlight: 70_000, Payload: "xml",
+		MQTT: []string{"tcp://localhost:1883", "localhost"}, Site: "a b", Devices: 0, Connections: -1, QoS: 2, InFlight: 70_000, Payload: "xml",
 		Interval: time.Microsecond, Rate: -1, Unpaced: true, Duration: -1, Count: -1, LeftOpenEvery: time.Second,
 	}
 	err := bad.Validate()

@@ -48,6 +48,8 @@ type link struct {
 	service  *Service
 	client   string // MQTT client id
 	password string
+	// server is which of the servers it asks first: the links are spread over all.
+	server int
 
 	devices timetable
 	order   uint64
@@ -125,13 +127,16 @@ func (l *link) dial(ctx context.Context) (*connection, error) {
 	cfg := &l.service.cfg
 	c := new(connection)
 	c.broken, c.fail = context.WithCancelCause(context.Background())
-	options := mqtt.NewClientOptions().AddBroker(cfg.MQTT).SetClientID(l.client).
+	options := mqtt.NewClientOptions().SetClientID(l.client).
 		SetUsername(cfg.User).SetPassword(l.password).
 		SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).
 		SetConnectTimeout(connectTimeout).SetWriteTimeout(writeTimeout).
 		SetProtocolVersion(4).SetOrderMatters(false).SetCustomOpenConnectionFn(
 		func(broker *url.URL, _ mqtt.ClientOptions) (net.Conn, error) { return open(ctx, broker) }).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.fail(err) })
+	for i := range cfg.MQTT {
+		options.AddBroker(cfg.MQTT[(l.server+i)%len(cfg.MQTT)])
+	}
 	c.client = mqtt.NewClient(options)
 	token := c.client.Connect()
 	select {

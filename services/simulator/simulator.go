@@ -70,7 +70,7 @@ func (s *Service) Counts() Counts { return s.counters.counts() }
 // Ready returns nil when every connection is up.
 func (s *Service) Ready() error {
 	if up := s.connected.Load(); up < int64(s.cfg.Connections) {
-		return fmt.Errorf("%d of %d connections to %s are up", up, s.cfg.Connections, s.cfg.MQTT)
+		return fmt.Errorf("%d of %d connections to %s are up", up, s.cfg.Connections, strings.Join(s.cfg.MQTT, ", "))
 	}
 	return nil
 }
@@ -132,7 +132,7 @@ func (s *Service) links() ([]*link, error) {
 	run := rand.Text()[:8]
 	links := make([]*link, s.cfg.Connections)
 	for i := range links {
-		links[i] = &link{service: s, client: fmt.Sprintf("simulator-%s-%d", run, i+1), password: password}
+		links[i] = &link{service: s, client: fmt.Sprintf("simulator-%s-%d", run, i+1), password: password, server: i}
 	}
 	return links, nil
 }

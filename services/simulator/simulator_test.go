@@ -115,7 +115,7 @@ func kept(t *testing.T, s *streamtest.Server) []reading {
 func fleetOf(t testing.TB, address string, deps simulator.Deps, change func(*simulator.Config)) *simulator.Service {
 	t.Helper()
 	cfg := simulator.DefaultConfig()
-	cfg.MQTT = "tcp://" + address
+	cfg.MQTT = []string{"tcp://" + address}
 	cfg.Warehouse = false
 	change(&cfg)
 	s, err := simulator.New(cfg, deps)
@@ -284,16 +284,37 @@ func TestPasswordComesFromAFile(t *testing.T) {
 	}
 }
 
-func TestFleetWaitsForItsServerAndStopsWhenTold(t *testing.T) {
+// TestFleetIsSpreadOverItsServers has some connections begin at each server of
+// a list, and those of a server that is away at the next one.
+func TestFleetIsSpreadOverItsServers(t *testing.T) {
+	a, b := broker(t, ""), broker(t, "")
+	f := fleetOf(t, nobody(t), simulator.Deps{}, func(c *simulator.Config) {
+		c.MQTT = append(c.MQTT, "tcp://"+a.MQTT(), "tcp://"+b.MQTT())
+		c.Devices, c.Connections, c.Count, c.Unpaced = 6, 6, 600, true
+	})
+	if got := run(t, f); got.Acknowledged != 600 {
+		t.Errorf("%+v, want 600 acknowledged", got)
+	}
+	if atA, atB := len(kept(t, a)), len(kept(t, b)); atA == 0 || atB == 0 || atA+atB != 600 {
+		t.Errorf("%d readings at one server and %d at the other, want 600 at both", atA, atB)
+	}
+}
+
+// nobody is an address at which no server is.
+func nobody(t *testing.T) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := l.Addr().String()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f := fleetOf(t, nobody, simulator.Deps{}, func(c *simulator.Config) { c.Devices, c.Connections = 3, 3 })
+	return l.Addr().String()
+}
+
+func TestFleetWaitsForItsServerAndStopsWhenTold(t *testing.T) {
+	f := fleetOf(t, nobody(t), simulator.Deps{}, func(c *simulator.Config) { c.Devices, c.Connections = 3, 3 })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
