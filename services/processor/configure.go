@@ -23,6 +23,13 @@ type configuration struct {
 	parsed *config.Config
 	// rules are those that are evaluated: all but drafts.
 	rules []*activeRule
+	// misreads says that one of them counts what is no number.
+	misreads bool
+}
+
+// counted reports whether one of the rules counts what is no number.
+func counted(rules []*activeRule) bool {
+	return slices.ContainsFunc(rules, func(r *activeRule) bool { return r.rule.Detector == rule.Unreadable })
 }
 
 // tags returns what the device is tagged with.
@@ -128,7 +135,7 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 		}
 	}
 	was := m.config
-	m.config = configuration{revision: revision, content: bytes.Clone(content), parsed: parsed, rules: rules}
+	m.config = configuration{revision: revision, content: bytes.Clone(content), parsed: parsed, rules: rules, misreads: counted(rules)}
 	m.specs = make(map[string]*window.Spec)
 	m.configChanged = true
 	for i := range m.chunks {
@@ -281,6 +288,8 @@ func newDetector(r rule.Rule, place *time.Location) (detect.Detector, error) {
 		d = l
 	case rule.Rate:
 		d = &detect.Rate{Rise: r.Rise, Fall: r.Fall, Within: r.Within, Settle: r.Settle, Silence: r.Silence}
+	case rule.Unreadable:
+		d = &detect.Unreadable{Share: r.Share, Within: r.Within, Silence: r.Silence}
 	default:
 		if d = newLearner(r, place); d == nil {
 			return nil, fmt.Errorf("unknown detector %q", r.Detector)

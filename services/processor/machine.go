@@ -5,6 +5,7 @@
 package processor
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -128,15 +129,19 @@ func (m *Machine) step(b *telemetryv1.Batch, dictionary []telemetryv1.Series) {
 	m.learned = b.Arrival
 	m.until = m.output.weight() + maxOutputs
 	m.resolve(dictionary)
-	values := 0
+	values, flags, texts := 0, 0, 0
 	for i, k := range b.Series {
-		t := &m.targets[k]
-		if t.kind != telemetryv1.Kind_KIND_VALUE {
-			m.other(t, b.Time[i])
-			continue
+		switch t := &m.targets[k]; t.kind {
+		case telemetryv1.Kind_KIND_VALUE:
+			m.reading(t, b.Time[i], b.Value[values])
+			values++
+		case telemetryv1.Kind_KIND_FLAG:
+			m.other(t, b.Time[i], strconv.FormatBool(b.Flag[flags]))
+			flags++
+		default:
+			m.other(t, b.Time[i], b.Text[texts])
+			texts++
 		}
-		m.reading(t, b.Time[i], b.Value[values])
-		values++
 	}
 	m.output.counts.readings += uint64(len(b.Series))
 	if b.Clock != nil {
@@ -144,20 +149,46 @@ func (m *Machine) step(b *telemetryv1.Batch, dictionary []telemetryv1.Series) {
 	}
 }
 
-// other takes a reading that is no number: it moves the watermark only.
-func (m *Machine) other(t *target, at int64) {
+// other takes a reading that is no number: it moves the watermark, and is seen by
+// the rules that count such readings, if the series has numbers too.
+func (m *Machine) other(t *target, at int64, what string) {
 	m.output.counts.notNumeric++
 	if t.device != nil && inRange(at) {
 		t.device.chunk.changed = true
 		m.advance(t.device, at)
 	}
+	m.misread(t.series, at, what)
+}
+
+// misread has the rules of a series that count what is no number take one, which
+// nothing else of its state sees. The series may be nil.
+func (m *Machine) misread(s *series, at int64, what string) {
+	if s == nil || !m.config.misreads || !inRange(at) {
+		return
+	}
+	for i := range s.slots {
+		state, counts := s.slots[i].state.(detect.Misreader)
+		if !counts {
+			continue
+		}
+		s.device.chunk.changed = true
+		m.verdicts = state.Misread(at, what, s.unit, m.verdicts[:0])
+		m.tellVerdicts(s, s.slots[i].rule)
+		s.plan(i)
+	}
+}
+
+// infinite takes a number that is none, or has no bounds.
+func (m *Machine) infinite(t *target, at int64, v float64) {
+	m.output.counts.notNumeric++
+	m.misread(t.series, at, strconv.FormatFloat(v, 'g', -1, 64))
 }
 
 // reading takes one number.
 func (m *Machine) reading(t *target, at int64, v float64) {
 	switch {
 	case !finite(v):
-		m.output.counts.notNumeric++
+		m.infinite(t, at, v)
 		return
 	case t.series == nil:
 		m.output.counts.overLimit++

@@ -153,7 +153,7 @@ func (m *Machine) readConfig(r *pack.Reader) error {
 	for _, rule := range rules {
 		rule.version = r.Uint()
 	}
-	m.config.parsed, m.config.rules = parsed, rules
+	m.config.parsed, m.config.rules, m.config.misreads = parsed, rules, counted(rules)
 	return nil
 }
 

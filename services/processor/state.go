@@ -141,7 +141,8 @@ type target struct {
 	unit string
 	// device is nil when none of its readings were numbers so far.
 	device *device
-	// series is nil for flags and texts, and when there are too many series.
+	// series is nil when there are too many; for flags and texts also when the
+	// metric has no numbers, or no rule counts what is none.
 	series *series
 }
 
@@ -169,6 +170,23 @@ func (m *Machine) resolve(dictionary []telemetryv1.Series) {
 			}
 		}
 		m.targets = append(m.targets, t)
+	}
+	if m.config.misreads {
+		m.resolveOthers(dictionary)
+	}
+}
+
+// resolveOthers finds the series of numbers whose metric some flags or texts are
+// of, wherever in the batch both stand.
+func (m *Machine) resolveOthers(dictionary []telemetryv1.Series) {
+	for i := range dictionary {
+		entry := &dictionary[i]
+		if entry.Kind == telemetryv1.Kind_KIND_VALUE {
+			continue
+		}
+		if d := m.devices[deviceKey{site: entry.Site, name: entry.Device}]; d != nil {
+			m.targets[i].series = d.find(entry.Metric)
+		}
 	}
 }
 

@@ -36,19 +36,21 @@ const (
 	Silence Detector = "silence"
 	// Drift finds days whose mean leaves that of the week before.
 	Drift Detector = "drift"
+	// Unreadable finds series of which too much is no number.
+	Unreadable Detector = "unreadable"
 	// Expression judges several metrics of one device by a condition.
 	Expression Detector = "expression"
 )
 
 // Detectors lists every detector, in the order in which they are documented.
 func Detectors() []Detector {
-	return []Detector{Limit, Rate, Auto, Surge, Range, Season, Shift, Stuck, Silence, Drift, Expression}
+	return []Detector{Limit, Rate, Auto, Surge, Range, Season, Shift, Stuck, Silence, Drift, Unreadable, Expression}
 }
 
 // Learns reports whether the detector learns what is usual, and so takes
 // FalseAlarms.
 func (d Detector) Learns() bool {
-	return d != Limit && d != Rate && d != Expression && slices.Contains(Detectors(), d)
+	return d != Limit && d != Rate && d != Unreadable && d != Expression && slices.Contains(Detectors(), d)
 }
 
 // Direction says which changes count.
@@ -155,7 +157,7 @@ type Rule struct {
 	Hysteresis float64
 	// For is how long, in event time, the value must stay beyond the bound or
 	// unusual, or the condition hold, before the episode opens; 0 opens at once.
-	// Not for Rate and Silence.
+	// Not for Rate, Silence and Unreadable.
 	For time.Duration
 
 	// Expression is true while something is wrong, a text for expression.Compile:
@@ -174,8 +176,8 @@ type Rule struct {
 	// Fall is the change downwards within Within that is abnormal, as a
 	// positive number; 0 when falls do not count. Rate only.
 	Fall float64
-	// Within is the span of event time in which Rise and Fall are measured.
-	// Rate only.
+	// Within is the span of event time in which Rise and Fall, or Share, are
+	// measured. Rate and Unreadable only.
 	Within time.Duration
 	// Settle ends an episode whose level has not moved on in the abnormal
 	// direction for that long: it is the new normal. Event time. Rate only.
@@ -186,6 +188,10 @@ type Rule struct {
 	FalseAlarms float64
 	// Direction says which changes count. Surge only.
 	Direction Direction
+
+	// Share is how much of the readings within Within need not be numbers, in per
+	// cent: above 0 and below 100. Unreadable only.
+	Share float64
 
 	// Silence ends an episode whose series has had no reading for that long,
 	// in event time and by the lane's clock.
@@ -226,11 +232,14 @@ const (
 	// DefaultFalseAlarms is one in ten weeks.
 	DefaultFalseAlarms = 0.1
 	DefaultDirection   = Both
+	// DefaultShare and DefaultShareWithin are those of Unreadable.
+	DefaultShare       = 10
+	DefaultShareWithin = time.Hour
 )
 
 // WithDefaults returns the rule with every optional field filled in that has
 // a default. Settle is filled in for Rate only, Direction for Surge, FalseAlarms for
-// those that learn.
+// those that learn, Share and Within for Unreadable.
 func (r Rule) WithDefaults() Rule {
 	if r.Match.Site == "" {
 		r.Match.Site = "*"
@@ -252,6 +261,14 @@ func (r Rule) WithDefaults() Rule {
 	}
 	if r.Detector == Surge && r.Direction == "" {
 		r.Direction = DefaultDirection
+	}
+	if r.Detector == Unreadable {
+		if r.Share == 0 {
+			r.Share = DefaultShare
+		}
+		if r.Within == 0 {
+			r.Within = DefaultShareWithin
+		}
 	}
 	if r.Silence == 0 {
 		r.Silence = DefaultSilence
@@ -316,7 +333,7 @@ func (r Rule) SameDetection(o Rule) bool {
 	return r.Name == o.Name && r.Match.equal(o.Match) && r.Detector == o.Detector &&
 		same(r.Above, o.Above) && same(r.Below, o.Below) && r.Hysteresis == o.Hysteresis && r.For == o.For &&
 		r.Rise == o.Rise && r.Fall == o.Fall && r.Within == o.Within && r.Settle == o.Settle &&
-		r.FalseAlarms == o.FalseAlarms && r.Direction == o.Direction &&
+		r.FalseAlarms == o.FalseAlarms && r.Direction == o.Direction && r.Share == o.Share &&
 		r.Expression == o.Expression && r.Resolve == o.Resolve && r.Metric == o.Metric &&
 		r.Silence == o.Silence && r.Severity == o.Severity
 }

@@ -145,6 +145,7 @@ func TestEqual(t *testing.T) {
 		"resolve":    func(r *rule.Rule) { r.Resolve = "a > 1" },
 		"metric":     func(r *rule.Rule) { r.Metric = "a" },
 		"direction":  func(r *rule.Rule) { r.Direction = rule.Up },
+		"share":      func(r *rule.Rule) { r.Share = 1 },
 		"silence":    func(r *rule.Rule) { r.Silence = 1 },
 		"severity":   func(r *rule.Rule) { r.Severity = rule.Info },
 	} {
@@ -249,6 +250,12 @@ func TestValidate(t *testing.T) {
 		"no direction":          {unusual(rule.Surge), func(r *rule.Rule) { r.Direction = "left" }, `direction: "left" is not a direction: one of both, up, down`},
 		"direction of another":  {unusual(rule.Drift), func(r *rule.Rule) { r.Direction = rule.Up }, "direction: belongs to detector surge, not drift"},
 		"above in another":      {unusual(rule.Stuck), func(r *rule.Rule) { r.Above = new(1.0) }, "above: belongs to detector limit, not stuck"},
+		"share of a limit":      {tooWarm(), func(r *rule.Rule) { r.Share = 1 }, "share: belongs to detector unreadable, not limit"},
+		"share of all":          {unusual(rule.Unreadable), func(r *rule.Rule) { r.Share = 100 }, "share: 100 is out of range"},
+		"share nan":             {unusual(rule.Unreadable), func(r *rule.Rule) { r.Share = math.NaN() }, "share: NaN is out of range"},
+		"share in a moment":     {unusual(rule.Unreadable), func(r *rule.Rule) { r.Within = time.Second }, "within: 1s is out of range"},
+		"for of a share":        {unusual(rule.Unreadable), func(r *rule.Rule) { r.For = time.Minute }, "for: belongs"},
+		"alarms of a share":     {unusual(rule.Unreadable), func(r *rule.Rule) { r.FalseAlarms = 1 }, "false_alarms: belongs"},
 		"within of another one": {tooWarm(), func(r *rule.Rule) { r.Within = 1 }, "within: belongs"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,8 +25,8 @@ const (
 	MaxGlob = 128
 	// MaxNotify is the greatest number of channels that a rule may list.
 	MaxNotify = 100
-	// MaxWithin is the longest span in which a change is measured: a detector
-	// keeps the readings of that span.
+	// MaxWithin is the longest span in which a change or share is measured: a
+	// detector may keep the readings of that span.
 	MaxWithin = 24 * time.Hour
 	// MaxSpan is the longest For, Settle, Silence and Remind: readings older than that
 	// are refused at the door.
@@ -82,6 +82,11 @@ func (r Rule) Problems() []*FieldError {
 		c.rate(r)
 	case r.Detector == Expression:
 		c.expression(r)
+	case r.Detector == Unreadable:
+		if !(r.Share > 0 && r.Share < 100) {
+			c.add("share", fmt.Sprintf("%v is out of range: above 0 and below 100 per cent", r.Share))
+		}
+		c.span("within", r.Within, time.Minute, MaxWithin)
 	case r.Detector.Learns():
 		c.learner(r)
 	case r.Detector == "":
@@ -273,8 +278,9 @@ func (c *check) foreign(r Rule) {
 		{"metric", r.Metric != "", r.Detector == Expression, "expression"},
 		{"rise", r.Rise != 0, r.Detector == Rate, "rate"},
 		{"fall", r.Fall != 0, r.Detector == Rate, "rate"},
-		{"within", r.Within != 0, r.Detector == Rate, "rate"},
+		{"within", r.Within != 0, r.Detector == Rate || r.Detector == Unreadable, "rate or unreadable"},
 		{"settle", r.Settle != 0, r.Detector == Rate, "rate"},
+		{"share", r.Share != 0, r.Detector == Unreadable, "unreadable"},
 		{"direction", r.Direction != "", r.Detector == Surge, "surge"},
 	} {
 		if f.set && !f.takes {

@@ -32,6 +32,7 @@ var RuleDetectors = [...]RuleDetector{
 	{"stuck", "Stuck", "The sensor gives the same value again and again."},
 	{"silence", "Silence", "The series has stopped to report."},
 	{"drift", "Drift", "The mean of the days leaves that of the week before."},
+	{"unreadable", "Unreadable", "Too much of a series is no number, like the \"unavailable\" of a broken sensor."},
 	{"expression", "Expression", "A condition over several metrics of one device, like temperature > outside + 5."},
 }
 
@@ -39,7 +40,7 @@ var RuleDetectors = [...]RuleDetector{
 var learning = []string{"auto", "surge", "range", "season", "shift", "stuck", "silence", "drift"}
 
 // ofSeries are the detectors that judge each series by itself.
-var ofSeries = append([]string{"limit", "rate"}, learning...)
+var ofSeries = append([]string{"limit", "rate", "unreadable"}, learning...)
 
 // lasting are the detectors that can wait before they tell.
 var lasting = []string{"limit", "expression", "auto", "surge", "range", "season", "shift", "stuck", "drift"}
@@ -94,7 +95,8 @@ var RuleFields = [...]RuleField{
 	{Name: "for", Label: "For", Placeholder: "0s", Detectors: lasting, Hint: "How long it must last before there is an alert, like 2m."},
 	{Name: "rise", Label: "Rise", Number: true, Detectors: []string{"rate"}, Hint: "In the unit of the metric."},
 	{Name: "fall", Label: "Fall", Number: true, Detectors: []string{"rate"}, Hint: "As a positive number."},
-	{Name: "within", Label: "Within", Detectors: []string{"rate"}, Hint: "The time in which it is measured, like 5m."},
+	{Name: "share", Label: "Share", Number: true, Placeholder: "10", Detectors: []string{"unreadable"}, Hint: "How many per cent need not be numbers; above it there is an alert, which ends at half of it."},
+	{Name: "within", Label: "Within", Detectors: []string{"rate", "unreadable"}, Hint: "The time in which it is measured, like 5m. For Unreadable 1h when empty."},
 	{Name: "settle", Label: "Settle", Placeholder: "1h", Detectors: []string{"rate"}, Hint: "The alert ends when the level has stayed that long."},
 	{Name: "false_alarms", Label: "False alarms", Number: true, Placeholder: "0.1", Detectors: learning, Hint: "How many you accept for each series and week; 0.1 is one in ten weeks."},
 	{Name: "direction", Label: "Direction", Choices: []string{"both", "up", "down"}, Detectors: []string{"surge"}},

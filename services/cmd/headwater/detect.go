@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -27,11 +28,12 @@ type tuning struct {
 	Below       *float64      `help:"For limit: the least value that is normal." placeholder:"N"`
 	Rise        float64       `help:"For rate: the rise that is not normal." placeholder:"N"`
 	Fall        float64       `help:"For rate: the fall that is not normal." placeholder:"N"`
-	Within      time.Duration `help:"For rate: the time in which the change happens (${default})." default:"5m" placeholder:"TIME"`
+	Within      time.Duration `help:"For rate and unreadable: the time in which it happens (5m, 1h)." placeholder:"TIME"`
+	Share       float64       `help:"For unreadable: how many per cent need not be numbers (${default})." default:"10" placeholder:"N"`
 }
 
 // detectorNames are those of --detector.
-var detectorNames = []string{"auto", "surge", "range", "season", "shift", "stuck", "silence", "drift", "limit", "rate"}
+var detectorNames = []string{"auto", "surge", "range", "season", "shift", "stuck", "silence", "drift", "limit", "rate", "unreadable"}
 
 // zone returns the time zone.
 func (t tuning) zone() (*time.Location, error) {
@@ -48,7 +50,7 @@ func (t tuning) detector(name string) (detect.Detector, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.For != 0 && (name == "silence" || name == "rate") {
+	if t.For != 0 && (name == "silence" || name == "rate" || name == "unreadable") {
 		return nil, usage("--for: " + name + " has none")
 	}
 	alarms := detect.Alarms{FalseAlarms: t.FalseAlarms, For: t.For, Silence: detect.DefaultSilence}
@@ -80,7 +82,9 @@ func (t tuning) detector(name string) (detect.Detector, error) {
 		}
 		d = l
 	case "rate":
-		d = &detect.Rate{Rise: t.Rise, Fall: t.Fall, Within: t.Within, Settle: time.Hour, Silence: detect.DefaultSilence}
+		d = &detect.Rate{Rise: t.Rise, Fall: t.Fall, Within: cmp.Or(t.Within, 5*time.Minute), Settle: time.Hour, Silence: detect.DefaultSilence}
+	case "unreadable":
+		d = &detect.Unreadable{Share: t.Share, Within: cmp.Or(t.Within, time.Hour), Silence: detect.DefaultSilence}
 	default:
 		return nil, usage(fmt.Sprintf("--detector: %q is none of %s", clip(safe(name), 40), strings.Join(detectorNames, ", ")))
 	}
@@ -91,7 +95,7 @@ func (t tuning) detector(name string) (detect.Detector, error) {
 }
 
 type detectCmd struct {
-	Detector string `help:"What to look for: auto, surge, range, season, shift, stuck, silence, drift, limit, rate (${default})." default:"auto" placeholder:"NAME"`
+	Detector string `help:"What to look for: auto, surge, range, season, shift, stuck, silence, drift, limit, rate, unreadable (${default})." default:"auto" placeholder:"NAME"`
 	tuning   `embed:""`
 	columns  `embed:""`
 	Clean    bool     `help:"Replace single bad readings before they are judged."`
@@ -232,7 +236,7 @@ func (j *judged) observe(r row) (score float64, alarm int) {
 	switch {
 	case math.IsNaN(r.value) || math.IsInf(r.value, 0):
 		j.empty++
-		return 0, 0
+		return j.misread(r)
 	case j.rows-j.empty > 1 && r.at <= j.last:
 		j.late++
 		return 0, 0
@@ -246,6 +250,21 @@ func (j *judged) observe(r row) (score float64, alarm int) {
 		sample, _ = j.cleaner.Clean(sample)
 	}
 	j.told = j.state.Observe(sample, j.unit, j.told[:0])
+	return j.say()
+}
+
+// misread takes a row without a number, which only some detectors see.
+func (j *judged) misread(r row) (score float64, alarm int) {
+	state, sees := j.state.(detect.Misreader)
+	if !sees {
+		return 0, 0
+	}
+	j.told = state.Misread(r.at, strings.TrimSpace(r.number), j.unit, j.told[:0])
+	return j.say()
+}
+
+// say returns what the detector said of the last row.
+func (j *judged) say() (score float64, alarm int) {
 	if j.state.Open() > 0 {
 		alarm = 1
 	}

@@ -84,7 +84,7 @@ func TestDetectScoresAFile(t *testing.T) {
 			}
 			alarmed = alarmed || r[4] == "1" && i >= fault && i < fault+3
 		}
-		finds := detector != "stuck" && detector != "silence" && detector != "drift" && detector != "shift"
+		finds := detector != "stuck" && detector != "silence" && detector != "drift" && detector != "shift" && detector != "unreadable"
 		if finds && (!alarmed || !strings.Contains(said, "2026-01-09 16:2") || !strings.Contains(said, "°C")) {
 			t.Errorf("%s: the fault is not among:\n%s", detector, said)
 		}
@@ -97,6 +97,26 @@ func TestDetectPassesOverRowsThatCannotBeJudged(t *testing.T) {
 	in := write(t, filepath.Join(dir, "in.csv"), "when,who,what\n1767225600,a,1\n1767225660,a,\n1767225660,a,2\n1767225600,a,3\n2026-01-01T00:05:00Z,a,NaN\n")
 	code, said, errs := command(t, "detect", "--time-column", "when", "--value-column", "what", "--out", filepath.Join(dir, "out"), in)
 	if code != exitDone || !strings.Contains(said, "5 rows, 0 alarms, 1 row not after the one before, 2 rows without a number") {
+		t.Errorf("exit code %d: %s%s", code, said, errs)
+	}
+}
+
+func TestDetectFindsWhatIsNoNumber(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var rows strings.Builder
+	rows.WriteString("timestamp,value\n")
+	for i := range 90 {
+		value := "20.5"
+		if i >= 60 && i%2 == 0 {
+			value = "unavailable"
+		}
+		fmt.Fprintf(&rows, "%d,%s\n", 1767225600+i*60, value)
+	}
+	in := write(t, filepath.Join(dir, "cold", "in.csv"), rows.String())
+	code, said, errs := command(t, "detect", "--detector", "unreadable", "--share", "5", "--within", "30m", "--out", filepath.Join(dir, "out"), in)
+	const want = `2026-01-01 01:04:00  3 of 30 readings within 30 min are no numbers (10 %), the last one "unavailable"; the last number was 20.5`
+	if code != exitDone || !strings.Contains(said, "90 rows, 1 alarm, 15 rows without a number") || !strings.Contains(said, want) {
 		t.Errorf("exit code %d: %s%s", code, said, errs)
 	}
 }

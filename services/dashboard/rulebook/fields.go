@@ -21,8 +21,8 @@ func Fields(r rule.Rule) map[string]string {
 		"match.site": unless(r.Match.Site, "*"), "match.device": unless(r.Match.Device, "*"), "match.metric": unless(r.Match.Metric, "*"),
 		"match.tags": lines(r.Match.Tags),
 		"above":      pointed(r.Above), "below": pointed(r.Below), "hysteresis": number(r.Hysteresis, 0),
-		"rise": number(r.Rise, 0), "fall": number(r.Fall, 0), "false_alarms": number(r.FalseAlarms, rule.DefaultFalseAlarms),
-		"for": span(r.For, 0), "within": span(r.Within, 0), "settle": span(r.Settle, rule.DefaultSettle), "silence": span(r.Silence, rule.DefaultSilence), "remind": span(r.Remind, 0),
+		"rise": number(r.Rise, 0), "fall": number(r.Fall, 0), "false_alarms": number(r.FalseAlarms, rule.DefaultFalseAlarms), "share": number(r.Share, rule.DefaultShare),
+		"for": span(r.For, 0), "within": span(r.Within, usualWithin(r.Detector)), "settle": span(r.Settle, rule.DefaultSettle), "silence": span(r.Silence, rule.DefaultSilence), "remind": span(r.Remind, 0),
 		"direction": string(r.Direction), "severity": string(r.Severity), "labels": lines(r.Labels), "runbook": r.Runbook,
 		"expression": r.Expression, "resolve": r.Resolve, "metric": r.Metric,
 	}
@@ -34,6 +34,15 @@ func Fields(r rule.Rule) map[string]string {
 		f["notify"], f["channels"] = view.NotifySome, strings.Join(r.Notify, "\n")
 	}
 	return f
+}
+
+// usualWithin is what the field within means when it is empty; 0: it must be
+// given.
+func usualWithin(d rule.Detector) time.Duration {
+	if d == rule.Unreadable {
+		return rule.DefaultShareWithin
+	}
+	return 0
 }
 
 func unless(value, usual string) string {

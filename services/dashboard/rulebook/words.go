@@ -83,6 +83,8 @@ func predicate(r rule.Rule, unit string) string {
 			parts = append(parts, "falls by "+amount(r.Fall))
 		}
 		return strings.Join(parts, " or ") + " within " + view.FormatDuration(r.Within) + lasting(r)
+	case rule.Unreadable:
+		return "gives more than " + view.FormatNumber(r.Share) + "\u00a0% that is no number within " + view.FormatDuration(r.Within)
 	case rule.Surge:
 		verb := map[rule.Direction]string{rule.Up: "rises", rule.Down: "falls"}[r.Direction]
 		if verb == "" {

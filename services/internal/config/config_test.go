@@ -55,6 +55,10 @@ func TestParse(t *testing.T) {
 				FalseAlarms: 0.5, Direction: rule.Up, Silence: time.Hour, Severity: rule.Warning,
 			},
 			{
+				Name: "garbled", Match: rule.Match{Site: "*", Device: "*", Metric: "*"}, Detector: rule.Unreadable,
+				Share: 5, Within: 30 * time.Minute, Silence: time.Hour, Severity: rule.Warning,
+			},
+			{
 				Name: "unusual", Match: rule.Match{Site: "*", Device: "*", Metric: "*"}, Detector: rule.Auto,
 				FalseAlarms: 0.1, Silence: time.Hour, Severity: rule.Warning,
 			},

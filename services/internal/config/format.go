@@ -29,7 +29,8 @@ func Format(r rule.Rule) string {
 	f.span("for", r.For, 0)
 	f.number("rise", r.Rise, 0)
 	f.number("fall", r.Fall, 0)
-	f.span("within", r.Within, 0)
+	f.number("share", r.Share, rule.DefaultShare)
+	f.span("within", r.Within, usualWithin(r.Detector))
 	f.span("settle", r.Settle, rule.DefaultSettle)
 	f.number("false_alarms", r.FalseAlarms, rule.DefaultFalseAlarms)
 	f.text("direction", string(r.Direction), string(rule.DefaultDirection))
@@ -46,6 +47,15 @@ func Format(r rule.Rule) string {
 	f.words("labels", r.Labels)
 	f.text("runbook", r.Runbook, "")
 	return f.b.String()
+}
+
+// usualWithin is the time in which something is measured when none is given; 0:
+// one must be.
+func usualWithin(d rule.Detector) time.Duration {
+	if d == rule.Unreadable {
+		return rule.DefaultShareWithin
+	}
+	return 0
 }
 
 type formatter struct{ b strings.Builder }

@@ -122,7 +122,7 @@ func names(channels []Channel) []string {
 func ruleFields() []string {
 	return []string{
 		"name", "description", "match", "state", "detector", "expression", "resolve", "metric", "above", "below", "hysteresis", "for", "rise", "fall",
-		"within", "settle", "false_alarms", "direction", "silence", "severity", "notify", "remind", "labels", "runbook",
+		"within", "settle", "false_alarms", "direction", "share", "silence", "severity", "notify", "remind", "labels", "runbook",
 	}
 }
 
@@ -220,7 +220,7 @@ func (o *object) rule(channels []string, channelsKnown bool) rule.Rule {
 	u.Above, u.Below = o.number("above"), o.number("below")
 	u.Hysteresis = o.orZero("hysteresis")
 	u.Rise, u.Fall = o.positive("rise"), o.positive("fall")
-	u.FalseAlarms = o.positive("false_alarms")
+	u.FalseAlarms, u.Share = o.positive("false_alarms"), o.positive("share")
 	o.duration("for", &u.For)
 	o.span("within", &u.Within)
 	o.span("settle", &u.Settle)

@@ -29,10 +29,26 @@ type step struct {
 	at    time.Duration
 	value float64
 	tick  bool
+	// text is what came instead of a number.
+	text string
 }
 
 func read(at time.Duration, v float64) step { return step{at: at, value: v} }
 func tick(at time.Duration) step            { return step{at: at, tick: true} }
+
+// take has a state see the step.
+func (p step) take(s detect.State, unit string, out []detect.Verdict) []detect.Verdict {
+	at := epoch + int64(p.at)
+	switch m, ok := s.(detect.Misreader); {
+	case p.tick:
+		return s.Tick(at, unit, out)
+	case p.text == "":
+		return s.Observe(detect.Sample{Time: at, Value: p.value}, unit, out)
+	case ok:
+		return m.Misread(at, p.text, unit, out)
+	}
+	return out
+}
 
 // every makes readings at a fixed step from the start on.
 func every(from, by time.Duration, values ...float64) []step {
@@ -70,11 +86,7 @@ func play(tb interface{ Fatalf(string, ...any) }, d detect.Detector, steps []ste
 	s := d.Start()
 	var out []detect.Verdict
 	for _, p := range steps {
-		if p.tick {
-			out = s.Tick(epoch+int64(p.at), "°C", out)
-		} else {
-			out = s.Observe(detect.Sample{Time: epoch + int64(p.at), Value: p.value}, "°C", out)
-		}
+		out = p.take(s, "°C", out)
 		if snapshots {
 			s = reload(tb, d, s)
 		}
@@ -279,6 +291,17 @@ func TestStop(t *testing.T) {
 			t.Errorf("%s: stopping tells %+v", name, out)
 		}
 	}
+	s := (&detect.Unreadable{Share: 10, Within: time.Hour, Silence: time.Hour}).Start()
+	if told := s.Stop(epoch, "the rule was removed", nil); len(told) != 0 {
+		t.Errorf("unreadable: stopping without an episode tells %v", told)
+	}
+	var told []detect.Verdict
+	for _, p := range garbled(every(0, time.Minute, make([]float64, 40)...), "ERR", 35, 1, 5) {
+		told = p.take(s, "", told)
+	}
+	if told = s.Stop(epoch, "the rule was removed", told[:0]); len(told) != 1 || told[0].Phase != detect.Close || told[0].Time != epoch+39*minute {
+		t.Errorf("unreadable: stopping tells %+v", told)
+	}
 }
 
 func TestValidate(t *testing.T) {
@@ -302,6 +325,11 @@ func TestValidate(t *testing.T) {
 		"season without silence":       &detect.Season{Alarms: detect.Alarms{FalseAlarms: 1}},
 		"range with a negative for":    &detect.Range{Alarms: detect.Alarms{FalseAlarms: 1, For: -1, Silence: m}},
 		"silence without false alarms": &detect.Silence{},
+		"unreadable without a share":   &detect.Unreadable{Within: m, Silence: m},
+		"unreadable with all of it":    &detect.Unreadable{Share: 100, Within: m, Silence: m},
+		"unreadable, a share of NaN":   &detect.Unreadable{Share: nan, Within: m, Silence: m},
+		"unreadable within a moment":   &detect.Unreadable{Share: 10, Within: m - 1, Silence: m},
+		"unreadable without silence":   &detect.Unreadable{Share: 10, Within: m},
 	} {
 		if d.Validate() == nil {
 			t.Errorf("%s: accepted", name)
@@ -353,6 +381,7 @@ var berlin = func() *time.Location {
 func everyDetector() map[string]detect.Detector {
 	all := detectors()
 	maps.Copy(all, learners())
+	all["unreadable"] = &detect.Unreadable{Share: 10, Within: time.Hour, Silence: 30 * time.Minute}
 	return all
 }
 
@@ -385,6 +414,13 @@ func TestEveryDetector(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(rt *rapid.T) {
 				steps := draw(rt, values)
+				if _, sees := d.Start().(detect.Misreader); sees {
+					for i := range steps {
+						if rapid.IntRange(0, 5).Draw(rt, "text") == 0 {
+							steps[i].text = "ERR"
+						}
+					}
+				}
 				want := play(rt, d, steps, false)
 				if diff := cmp.Diff(want, play(rt, d, steps, true)); diff != "" {
 					rt.Fatalf("a snapshot changes the verdicts (-without +with):\n%s", diff)
@@ -533,7 +569,7 @@ func TestUnits(t *testing.T) {
 func TestRule10AStateDoesNotGrowBeyondWhatIsPublished(t *testing.T) {
 	t.Parallel()
 	limits := map[string]int{
-		"limit": 80, "rate": 1200, "range": 400, "season": 3072, "shift": 1024, "surge": 1024, "rising": 1024,
+		"limit": 80, "rate": 1200, "unreadable": 200, "range": 400, "season": 3072, "shift": 1024, "surge": 1024, "rising": 1024,
 		"stuck": 400, "silence": 160, "drift": 500, "auto": 4096, "auto, local": 4096,
 		"season, lasting": 3072, "surge, lasting": 1024, "stuck, lasting": 400,
 	}

@@ -58,6 +58,11 @@ func FuzzDetectors(f *testing.F) {
 			case series[1] == 251:
 				at = max(at, next)
 				told = s.Tick(at, "°C", told)
+			case series[1] == 252:
+				if m, ok := s.(detect.Misreader); ok {
+					told = m.Misread(next, string(series[:2]), "°C", told)
+				}
+				at = max(at, next)
 			default:
 				told = s.Observe(detect.Sample{Time: next, Value: v}, "°C", told)
 				at = max(at, next)

@@ -50,6 +50,16 @@ func from(begin, long time.Duration, do func(v float64) float64) func(time.Durat
 	}
 }
 
+// garbled puts a text in the place of each so many readings, from one reading on
+// until there were so many of them.
+func garbled(steps []step, text string, from, each, count int) []step {
+	for i := range count {
+		p := &steps[from+i*each]
+		*p = step{at: p.at, text: text}
+	}
+	return steps
+}
+
 func plus(by float64) func(float64) float64   { return func(v float64) float64 { return v + by } }
 func always(is float64) func(float64) float64 { return func(float64) float64 { return is } }
 
@@ -106,6 +116,14 @@ func stories() []story {
 		{"ageing", &detect.Drift{Alarms: a}, "°C", usual(26, 30*m, 20, func(at time.Duration, v float64) float64 {
 			return v + 0.3*max(0, at.Hours()/24-18)
 		})},
+		{
+			"texts among numbers, more of them, none", &detect.Unreadable{Share: 10, Within: h, Silence: 6 * h}, "°C",
+			garbled(usual(1, m, 20, nothing), "unavailable", 300, 7, 25),
+		},
+		{
+			"nothing but texts, then nothing", &detect.Unreadable{Share: 20, Within: h, Silence: 6 * h}, "",
+			append(garbled(usual(1, 5*m, 20, nothing), "a\tlong \x1b text that somebody wrote into a reading", 250, 1, 38), tick(31*h)),
+		},
 		{"anything", &detect.Auto{Alarms: a}, "°C", usual(16, 15*m, 20, from(15*d+2*h, 3*h, plus(9)))},
 		{"anything at an hour of the site", &detect.Auto{Alarms: a, Location: berlin}, "°C", usual(22, 5*m, 20, from(21*d+14*h, 2*h, plus(-1.6)))},
 	}
@@ -122,11 +140,7 @@ func TestSentences(t *testing.T) {
 		state := s.detector.Start()
 		var told []detect.Verdict
 		for _, p := range s.steps {
-			if p.tick {
-				told = state.Tick(epoch+int64(p.at), s.unit, told)
-				continue
-			}
-			told = state.Observe(detect.Sample{Time: epoch + int64(p.at), Value: p.value}, s.unit, told)
+			told = p.take(state, s.unit, told)
 		}
 		if len(told) == 0 {
 			t.Errorf("%s, %s: nothing is told", kind, s.name)

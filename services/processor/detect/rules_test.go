@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -182,6 +183,70 @@ func TestRule6WhatIsNoNumberNeverEnters(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRule6AShareThatIsNoNumberIsAnAnomaly has a sensor give texts among its
+// numbers: what is an episode, when it opens and when it ends.
+func TestRule6AShareThatIsNoNumberIsAnAnomaly(t *testing.T) {
+	t.Parallel()
+	d := &detect.Unreadable{Share: 10, Within: time.Hour, Silence: 2 * time.Hour}
+	// A reading a minute, with texts where the function says so.
+	stream := func(n int, text func(i int) bool) []step {
+		var out []step
+		for i := range n {
+			p := read(time.Duration(i)*time.Minute, 20)
+			if text(i) {
+				p = step{at: p.at, text: "ERR"}
+			}
+			out = append(out, p)
+		}
+		return out
+	}
+	for _, test := range []struct {
+		name  string
+		steps []step
+		want  []string
+	}{
+		{"no text", stream(500, func(int) bool { return false }), nil},
+		{"as many as are bearable", stream(900, func(i int) bool { return i%10 == 5 && i > 100 }), nil},
+		{"two in a row", stream(300, func(i int) bool { return i == 100 || i == 101 }), nil},
+		{
+			// Seven of 60 are more than a tenth; it is over with three.
+			"one in four for an hour, then none",
+			stream(500, func(i int) bool { return i%4 == 0 && i >= 200 && i < 260 }),
+			[]string{"open at 224", "update at 236", "close at 305"},
+		},
+		{
+			"the share stays between half and all of it",
+			stream(900, func(i int) bool { return i >= 200 && i < 210 || i >= 210 && i%13 == 0 && i < 700 }),
+			[]string{"open at 206", "update at 221", "close at 710"},
+		},
+		{"a series of texts with few numbers", stream(900, func(i int) bool { return i%5 != 0 }), nil},
+		{"a series of texts that never had a number", stream(900, func(int) bool { return true }), nil},
+		{"texts before thirty numbers", stream(900, func(i int) bool { return i >= 29 }), nil},
+		{
+			"texts from the thirtieth number on, and silence",
+			append(stream(300, func(i int) bool { return i >= 30 }), tick(500*time.Minute)),
+			[]string{"open at 33", "update at 36", "update at 41", "update at 52", "update at 66", "update at 86", "close at 419"},
+		},
+		{
+			"numbers and texts of the past, or of the same time",
+			append(stream(300, func(int) bool { return false }), step{at: 299 * time.Minute, text: "ERR"},
+				step{at: 298 * time.Minute, text: "ERR"}, step{at: 297 * time.Minute, text: "ERR"}, step{at: time.Minute, text: "ERR"},
+				step{at: 299 * time.Minute, text: "ERR"}, step{at: 299 * time.Minute, text: "ERR"}, step{at: 299 * time.Minute, text: "ERR"}),
+			nil,
+		},
+	} {
+		var got []string
+		told := play(t, d, test.steps, true)
+		for _, v := range told {
+			got = append(got, v.Phase.String()+" at "+strconv.FormatInt((v.Time-epoch)/minute, 10))
+		}
+		wellFormed(t, told)
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+	}
 }
 
 func TestRule7NothingIsToldWhileLearning(t *testing.T) {

@@ -10,7 +10,8 @@ import (
 // replaced by a constant. How long a value usually stays the same is learned for
 // each series, from thirty such runs and the third day on; a series that hardly
 // ever changes is never judged. What happened twice in the last weeks is usual:
-// the zero of every night.
+// the zero of every night. So an episode begins some readings after the second longest run
+// of late is passed: how many depends on how often values repeat and on FalseAlarms.
 type Stuck struct {
 	Alarms
 }
