@@ -187,11 +187,13 @@ type ReplayAlert struct {
 	Start time.Time `json:"start"`
 	End   time.Time `json:"end,omitzero"`
 	// Sentence says why, at the alert's height, with the value and the band in
-	// which it would not be abnormal; an end that is not set is open.
+	// which it would not be abnormal; an end that is not set is open. Baseline is
+	// what was expected, if there is a band about it.
 	Sentence string   `json:"sentence"`
 	Value    float64  `json:"value"`
 	Low      *float64 `json:"low,omitempty"`
 	High     *float64 `json:"high,omitempty"`
+	Baseline *float64 `json:"baseline,omitempty"`
 }
 
 // ReplayDevice counts the alerts of one device.

@@ -134,7 +134,7 @@ func (s *Service) onDerived(m message) {
 			Sentence: clip(a.GetEvidence().GetSentence()),
 		}
 		if ev := a.Evidence; ev != nil {
-			e.Low, e.High = ev.Low, ev.High
+			e.Low, e.High, e.Baseline = ev.Low, ev.High, ev.Expected()
 		}
 		if a.Phase == derivedv1.Phase_PHASE_CLOSE {
 			e.End = at(a.Time)
@@ -197,7 +197,7 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 	}
 	e := view.Episode{Rule: a.Rule, Metric: alert.Metric, Severity: alert.Severity, Start: alert.Started, End: alert.Ended, Sentence: alert.Sentence}
 	if ev := a.Evidence; ev != nil {
-		e.Low, e.High = ev.Low, ev.High
+		e.Low, e.High, e.Baseline = ev.Low, ev.High, ev.Expected()
 	}
 	s.book.PutEpisode(alert.Site, alert.Device, e)
 }

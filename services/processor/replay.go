@@ -137,7 +137,7 @@ func (t *trial) note(a *derivedv1.Anomaly) {
 	// The end has a sentence of its own; what is told is the height.
 	if a.Phase != derivedv1.Phase_PHASE_CLOSE || alert.Sentence == "" {
 		alert.Sentence, alert.Value = a.Evidence.Sentence, a.Evidence.Value
-		alert.Low, alert.High = a.Evidence.Low, a.Evidence.High
+		alert.Low, alert.High, alert.Baseline = a.Evidence.Low, a.Evidence.High, a.Evidence.Expected()
 	}
 	if a.Phase == derivedv1.Phase_PHASE_CLOSE {
 		alert.End = time.Unix(0, a.Time).UTC()

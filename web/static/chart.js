@@ -53,6 +53,7 @@
       this.plot = figure.querySelector('.plot');
       this.note = figure.querySelector('p.chart-note');
       this.read = figure.querySelector('.chart-read');
+      this.lines = figure.querySelector('.chart-lines');
       this.tier = figure.querySelector('.chart-tier');
       // A chart of a period that is over stands still.
       this.period = figure.dataset.from ? [figure.dataset.from, figure.dataset.to].map((t) => Date.parse(t) / 1000) : null;
@@ -194,7 +195,7 @@
               if (this.flag) return [-0.15, 1.15];
               if (low === null || high === null) return [0, 1];
               for (const e of this.episodes) {
-                for (const bound of [e.low, e.high]) {
+                for (const bound of [e.low, e.high, e.baseline]) {
                   if (bound !== undefined && Math.abs(bound - (low + high) / 2) < 2 * (high - low)) {
                     low = Math.min(low, bound);
                     high = Math.max(high, bound);
@@ -246,8 +247,17 @@
       });
     }
 
+    // explain shows what the lines of the anomalies mean, if there are any.
+    explain() {
+      const has = (name) => this.episodes.some((e) => e[name] !== undefined);
+      const bounded = has('low') || has('high');
+      this.lines.hidden = !bounded;
+      this.lines.querySelector('.key-expected').hidden = !has('baseline');
+    }
+
     // marks draws the anomalies behind the line.
     marks(u) {
+      this.explain();
       const { ctx, bbox } = u;
       const ratio = devicePixelRatio;
       ctx.save();
@@ -263,19 +273,24 @@
         else this.flagged(u, start, width, colour);
         ctx.strokeStyle = e.tried ? this.colours.text : colour;
         ctx.lineWidth = ratio;
-        ctx.setLineDash([4 * ratio, 4 * ratio]);
-        for (const bound of [e.low, e.high]) {
-          if (bound === undefined) continue;
-          const y = u.valToPos(bound, 'y', true);
-          if (y < bbox.top || y > bbox.top + bbox.height) continue;
-          ctx.beginPath();
-          ctx.moveTo(start, y);
-          ctx.lineTo(start + width, y);
-          ctx.stroke();
-        }
-        ctx.setLineDash([]);
+        for (const bound of [e.low, e.high]) this.level(u, bound, start, width, [4, 4]);
+        ctx.lineWidth = 1.5 * ratio;
+        this.level(u, e.baseline, start, width, [8, 3, 1.5, 3]);
       }
       ctx.restore();
+    }
+
+    // level draws a value, if it is in sight, over a time in dashes of those lengths.
+    level({ ctx, bbox, valToPos }, value, start, width, dashes) {
+      if (value === undefined) return;
+      const y = valToPos(value, 'y', true);
+      if (y < bbox.top || y > bbox.top + bbox.height) return;
+      ctx.setLineDash(dashes.map((length) => length * devicePixelRatio));
+      ctx.beginPath();
+      ctx.moveTo(start, y);
+      ctx.lineTo(start + width, y);
+      ctx.stroke();
+      ctx.setLineDash([]);
     }
 
     // flagged marks what was really raised: a tint, and a flag at the start, as
@@ -345,6 +360,7 @@
         const e = there.find((x) => Boolean(x.tried) === tried);
         if (!e) continue;
         const which = tried ? 'would have been raised: ' : this.period ? `${e.rule}: ` : '';
+        if (e.baseline !== undefined) text += ` · expected ${say(e.baseline)}${unit}`;
         text += ` · ${which}${e.sentence.replace(/[\u0000-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, ' ')}`;
       }
       this.read.textContent = text;

@@ -83,3 +83,28 @@ func seriesURL(f DeviceFacts, m Metric) string {
 		"site": {f.Device.Site}, "device": {f.Device.Device}, "metric": {m.Name},
 	}.Encode()
 }
+
+// boundWords says what was expected of an anomaly and within what bounds; empty
+// when there are none.
+func (f DeviceFacts) boundWords(e Episode) string {
+	of := ""
+	for _, m := range f.Device.Metrics {
+		if m.Name == e.Metric {
+			of = unit(m.Unit)
+		}
+	}
+	amount := func(v *float64) string { return FormatNumber(*v) + of }
+	var bounds string
+	switch {
+	case e.Low != nil && e.High != nil:
+		bounds = "bounds " + FormatNumber(*e.Low) + " to " + amount(e.High)
+	case e.High != nil:
+		bounds = "at most " + amount(e.High)
+	case e.Low != nil:
+		bounds = "at least " + amount(e.Low)
+	}
+	if e.Baseline != nil {
+		bounds = "expected " + amount(e.Baseline) + ", " + bounds
+	}
+	return bounds
+}

@@ -228,6 +228,8 @@ type Episode struct {
 	// Low and High bound what is not abnormal; nil is open.
 	Low  *float64 `json:"low,omitempty"`
 	High *float64 `json:"high,omitempty"`
+	// Baseline is what was expected; nil when there is no band about it.
+	Baseline *float64 `json:"baseline,omitempty"`
 	// About is the rule as it is now; nil when it is not there or not known.
 	About *RuleAbout `json:"-"`
 }

@@ -240,7 +240,8 @@ func (f TryFacts) tried(s ReplaySeries) []Episode {
 
 func triedEpisode(rule string, a streams.ReplayAlert) Episode {
 	return Episode{
-		Rule: plain(rule), Metric: a.Metric, Severity: Severity(a.Severity), Start: a.Start, End: a.End, Sentence: plain(a.Sentence), Low: a.Low, High: a.High,
+		Rule: plain(rule), Metric: a.Metric, Severity: Severity(a.Severity), Start: a.Start, End: a.End, Sentence: plain(a.Sentence),
+		Low: a.Low, High: a.High, Baseline: a.Baseline,
 	}
 }
 

@@ -210,7 +210,8 @@ func (b *Book) PutEpisode(site, device string, e view.Episode) {
 			have.End = e.End
 		}
 		if e.Sentence != "" && (e.End.IsZero() && have.End.IsZero() || have.Sentence == "") {
-			have.Sentence, have.Low, have.High, have.Severity = e.Sentence, e.Low, e.High, e.Severity
+			have.Sentence, have.Severity = e.Sentence, e.Severity
+			have.Low, have.High, have.Baseline = e.Low, e.High, e.Baseline
 		}
 		return
 	}

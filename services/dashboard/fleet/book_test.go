@@ -96,11 +96,11 @@ func TestResolvedAlertsAreBounded(t *testing.T) {
 }
 
 func TestEpisodes(t *testing.T) {
-	high := 5.0
+	high, usual, further := 5.0, 3.0, 3.5
 	start := t0
-	open := view.Episode{Rule: "r", Metric: "m", Start: start, Sentence: "rose", High: &high, Severity: view.SeverityCritical}
+	open := view.Episode{Rule: "r", Metric: "m", Start: start, Sentence: "rose", High: &high, Baseline: &usual, Severity: view.SeverityCritical}
 	higher := open
-	higher.Sentence = "rose more"
+	higher.Sentence, higher.Baseline = "rose more", &further
 	closed := open
 	closed.End, closed.Sentence = start.Add(time.Hour), "came back"
 	want := higher
