@@ -35,6 +35,22 @@ type Holding struct {
 	OutputIncarnation int64 `json:"output_incarnation,omitempty"`
 }
 
+// AlertsKey is the key in BucketManifests of how far the notifier is with
+// ALERTING beside its lane.
+const AlertsKey = ServiceNotifier + ".alerts"
+
+// Checkpoint is what AlertsKey holds, as JSON.
+type Checkpoint struct {
+	// Incarnation is when ALERTING was created, in nanoseconds since the Unix
+	// epoch.
+	Incarnation int64 `json:"incarnation"`
+	// Sequence is that of the last commit that the bucket of alerts reflects.
+	Sequence uint64 `json:"sequence"`
+	// Channels is that of the last commit whose messages have a consumer, if
+	// their channel is to be sent to.
+	Channels uint64 `json:"channels"`
+}
+
 // Janitor removes from TELEMETRY, DERIVED and ALERTING what is older than its
 // time or fills the stream above its mark, but nothing that a lane, a writer, a
 // sender or the notifier still needs. Any number of janitors may run; a lease
@@ -130,8 +146,8 @@ func (h *held) add(sequence uint64, who string) {
 	h.should.add(sequence, who)
 }
 
-// lanesNeed returns what the two snapshots of each lane need of each stream. A
-// lane without a snapshot needs everything, and so does one with a snapshot of a
+// lanesNeed returns what the two snapshots of each lane need of each stream, and
+// what the bucket of alerts needs. A lane without a snapshot needs everything, and so does one with a snapshot of a
 // stream that was made anew since.
 func (j Janitor) lanesNeed(ctx context.Context, t Topology) (map[string]*held, error) {
 	bucket, err := j.JS.KeyValue(ctx, BucketManifests)
@@ -171,7 +187,33 @@ func (j Janitor) lanesNeed(ctx context.Context, t Topology) (map[string]*held, e
 			return nil, err
 		}
 	}
-	return needs, add(ServiceNotifier, 0, StreamDerived, StreamAlerting)
+	if err := add(ServiceNotifier, 0, StreamDerived, StreamAlerting); err != nil {
+		return nil, err
+	}
+	reflected, err := reflectedUntil(ctx, bucket, t.Alerting)
+	if err != nil {
+		return nil, err
+	}
+	needs[StreamAlerting].add(reflected, "key "+AlertsKey)
+	return needs, nil
+}
+
+// reflectedUntil returns the first sequence of ALERTING that the bucket of alerts
+// doesn't reflect yet: senders may be far beyond it. Without a checkpoint that is
+// everything.
+func reflectedUntil(ctx context.Context, manifests jetstream.KeyValue, created time.Time) (uint64, error) {
+	entry, err := manifests.Get(ctx, AlertsKey)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read key %s of bucket %s: %w", AlertsKey, BucketManifests, err)
+	}
+	var c Checkpoint
+	if err := json.Unmarshal(entry.Value(), &c); err != nil {
+		return 0, nil //nolint:nilerr // the notifier reads everything again as well
+	}
+	return first(min(c.Sequence, c.Channels)+1, c.Incarnation, created), nil
 }
 
 // first returns the sequence, or 0 if it is not of the stream that was created

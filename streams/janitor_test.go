@@ -115,6 +115,70 @@ func TestJanitor(t *testing.T) {
 	}
 }
 
+// TestJanitorKeepsWhatIsNotReflected cleans up ALERTING, which senders have read
+// and the lane has a snapshot behind, while the bucket of alerts is behind.
+func TestJanitorKeepsWhatIsNotReflected(t *testing.T) {
+	s := streamtest.Run(t)
+	js := s.JS(t)
+	s.Ensure(t, 1)
+	for range 10 {
+		if _, err := js.Publish(t.Context(), streams.AlertingSubject(0), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stream, err := js.Stream(t.Context(), streams.StreamAlerting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket, err := js.KeyValue(t.Context(), streams.BucketManifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(key string, v any) {
+		t.Helper()
+		value, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bucket.Put(t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		put(streams.ManifestKey(streams.ServiceNotifier, 0), streams.Holding{
+			InputStream: streams.StreamDerived, OutputStream: streams.StreamAlerting, OutputSequence: 9,
+		})
+	}
+	created := stream.CachedInfo().Created.UnixNano()
+	for _, step := range []struct {
+		name       string
+		checkpoint any
+		first      uint64
+	}{
+		{"no checkpoint", nil, 1},
+		{"no checkpoint that can be used", "x", 1},
+		{"of another stream", streams.Checkpoint{Incarnation: created - 1, Sequence: 8, Channels: 8}, 1},
+		{"behind", streams.Checkpoint{Incarnation: created, Sequence: 4, Channels: 6}, 5},
+		{"consumers behind", streams.Checkpoint{Incarnation: created, Sequence: 6, Channels: 5}, 6},
+		{"all reflected", streams.Checkpoint{Incarnation: created, Sequence: 10, Channels: 10}, 9},
+	} {
+		if step.checkpoint != nil {
+			put(streams.AlertsKey, step.checkpoint)
+		}
+		janitor := streams.Janitor{JS: js, Log: slog.New(slog.DiscardHandler)}
+		if err := janitor.Clean(t.Context(), time.Now().Add(streams.AgeAlerting+time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		info, err := stream.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.State.FirstSeq != step.first {
+			t.Errorf("%s: the first message is %d, want %d", step.name, info.State.FirstSeq, step.first)
+		}
+	}
+}
+
 // TestJanitorMakesRoom fills a stream above its mark.
 func TestJanitorMakesRoom(t *testing.T) {
 	s := streamtest.Run(t)

@@ -83,6 +83,8 @@ func (f *follower) prepare(ctx context.Context) error {
 	}
 	if f.projection.unknown {
 		f.projection.channels = stream.CachedInfo().State.LastSeq
+	}
+	if f.projection.unknown || f.projection.anew {
 		if err := f.projection.write(ctx); err != nil {
 			return err
 		}

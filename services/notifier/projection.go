@@ -10,46 +10,53 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	alertingv1 "headwater/proto/alerting/v1"
+	derivedv1 "headwater/proto/derived/v1"
 	"headwater/streams"
 )
-
-// projectionKey is where the bucket of manifests says how far the bucket of
-// alerts reflects ALERTING.
-const projectionKey = streams.ServiceNotifier + ".alerts"
-
-// checkpoint is the value of projectionKey.
-type checkpoint struct {
-	// Incarnation is when ALERTING was created, in nanoseconds since the Unix
-	// epoch.
-	Incarnation int64 `json:"incarnation"`
-	// Sequence is that of the last commit that the bucket reflects.
-	Sequence uint64 `json:"sequence"`
-	// Channels is that of the last commit whose messages have a consumer, if
-	// their channel is to be sent to.
-	Channels uint64 `json:"channels"`
-}
 
 // projection is the bucket of alerts: each alert as of its last transition. It
 // is made of ALERTING alone, and made anew when the bucket is found empty. One
 // goroutine only.
+//
+// For a while there may be two, when the one before doesn't know yet that it has
+// lost the lane, and it may be behind. So that it brings nothing back,
+//
+//   - each value says which commit it is of, and is never replaced by one of an
+//     earlier commit of the same ALERTING;
+//   - each write, and each removal, is made over the revision that was seen, deleted
+//     keys included: what was seen before somebody else wrote has no effect, however
+//     late it arrives;
+//   - so is the checkpoint, which therefore never goes back, unless all is to be read
+//     again: then it does so before the first write to the bucket;
+//   - a removed alert doesn't say which commit removed it. Before a removal the
+//     checkpoint is written, and whoever comes upon a removed key reads the
+//     checkpoint after it, so goes on behind the removal;
+//   - for an ALERTING that was made anew, the checkpoint is written first as well:
+//     who works for the one before ends when it sees that, and its values give way
+//     to any commit of the new one.
+//
+// After a write that failed, bucket and checkpoint are read again, and taken as
+// they are. What lies between the checkpoint and the values is passed over.
 type projection struct {
 	alerts, manifests jetstream.KeyValue
 	incarnation       int64
 	metrics           *metrics
 
 	// position is the last commit that is reflected, channels that of the
-	// checkpoint. Saved is the position that the bucket of manifests holds.
-	position, channels, saved uint64
-	savedAt                   time.Time
+	// checkpoint. Saved is the position that the bucket of manifests holds, in the
+	// revision checkpoint.
+	position, channels, saved, checkpoint uint64
+	savedAt                               time.Time
 	// unknown says that there is no checkpoint, anew that it is of another ALERTING,
 	// in whose place this one was made.
 	unknown, anew bool
 	// stale says that somebody else may have written to the bucket.
 	stale bool
 	// known holds what the bucket holds, without the evidence, and revisions in
-	// which revision.
+	// which revision, deleted keys included.
 	known     map[string]*alertingv1.Alert
 	revisions map[string]uint64
 	// resolved counts those in known that are over.
@@ -61,10 +68,7 @@ type projection struct {
 const saveEvery = 5 * time.Second
 
 func openProjection(ctx context.Context, js jetstream.JetStream, incarnation time.Time, m *metrics) (*projection, error) {
-	p := &projection{
-		incarnation: incarnation.UnixNano(), metrics: m,
-		known: map[string]*alertingv1.Alert{}, revisions: map[string]uint64{},
-	}
+	p := &projection{incarnation: incarnation.UnixNano(), metrics: m}
 	var err error
 	if p.alerts, err = js.KeyValue(ctx, streams.BucketAlerts); err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", streams.BucketAlerts, err)
@@ -72,14 +76,23 @@ func openProjection(ctx context.Context, js jetstream.JetStream, incarnation tim
 	if p.manifests, err = js.KeyValue(ctx, streams.BucketManifests); err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", streams.BucketManifests, err)
 	}
-	if err := p.loadAlerts(ctx); err != nil {
+	if err := p.load(ctx); err != nil {
 		return nil, err
 	}
-	return p, p.loadPosition(ctx)
+	return p, nil
+}
+
+// load reads the bucket, and then the checkpoint.
+func (p *projection) load(ctx context.Context) error {
+	p.known, p.revisions, p.resolved = map[string]*alertingv1.Alert{}, map[string]uint64{}, 0
+	if err := p.loadAlerts(ctx); err != nil {
+		return err
+	}
+	return p.loadPosition(ctx)
 }
 
 func (p *projection) loadAlerts(ctx context.Context) error {
-	watch, err := p.alerts.WatchAll(ctx, jetstream.IgnoreDeletes())
+	watch, err := p.alerts.WatchAll(ctx)
 	if err != nil {
 		return fmt.Errorf("read bucket %s: %w", streams.BucketAlerts, err)
 	}
@@ -96,6 +109,9 @@ func (p *projection) loadAlerts(ctx context.Context) error {
 				return nil
 			}
 			p.revisions[entry.Key()] = entry.Revision()
+			if entry.Operation() != jetstream.KeyValuePut {
+				continue
+			}
 			a := &alertingv1.Alert{}
 			if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(entry.Value(), a); err != nil || a.GetId() != entry.Key() {
 				// It is written anew with its next transition.
@@ -106,29 +122,40 @@ func (p *projection) loadAlerts(ctx context.Context) error {
 	}
 }
 
-// reload reads the bucket again. What it lacks by then is read from ALERTING.
+// reload reads all again after a write that failed, and goes on from the
+// checkpoint.
 func (p *projection) reload(ctx context.Context) error {
-	p.known, p.revisions, p.resolved = map[string]*alertingv1.Alert{}, map[string]uint64{}, 0
-	if err := p.loadAlerts(ctx); err != nil {
+	p.unknown = false
+	if err := p.load(ctx); err != nil {
 		return err
 	}
-	if len(p.known) == 0 {
-		p.position = 0
+	switch {
+	case p.anew:
+		return fmt.Errorf("%w: somebody reflects another %s", errMadeAnew, streams.StreamAlerting)
+	case p.unknown:
+		p.position, p.saved = 0, 0
+		if err := p.write(ctx); err != nil {
+			return err
+		}
 	}
 	p.stale = false
 	return nil
 }
 
+// loadPosition reads the checkpoint, or says why there is none. If the bucket is
+// empty, all is read again; should that end in the middle, the bucket isn't empty
+// any more, so the checkpoint says it first.
 func (p *projection) loadPosition(ctx context.Context) error {
-	entry, err := p.manifests.Get(ctx, projectionKey)
+	entry, err := p.manifests.Get(ctx, streams.AlertsKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		p.unknown = true
+		p.unknown, p.checkpoint = true, 0
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read key %s of bucket %s: %w", projectionKey, streams.BucketManifests, err)
+		return fmt.Errorf("read key %s of bucket %s: %w", streams.AlertsKey, streams.BucketManifests, err)
 	}
-	var c checkpoint
+	p.checkpoint = entry.Revision()
+	var c streams.Checkpoint
 	if err := json.Unmarshal(entry.Value(), &c); err != nil {
 		p.unknown = true
 		return nil //nolint:nilerr // without a checkpoint that can be used, all is read again
@@ -137,11 +164,13 @@ func (p *projection) loadPosition(ctx context.Context) error {
 		p.anew = true
 		return nil
 	}
-	p.channels = c.Channels
-	if len(p.known) > 0 {
-		p.position, p.saved = c.Sequence, c.Sequence
+	p.channels = max(p.channels, c.Channels)
+	p.position, p.saved = c.Sequence, c.Sequence
+	if len(p.known) > 0 || c.Sequence == 0 {
+		return nil
 	}
-	return nil
+	p.position = 0
+	return p.write(ctx)
 }
 
 // save writes the checkpoint if it is due, or at any rate.
@@ -154,14 +183,21 @@ func (p *projection) save(ctx context.Context, atAnyRate bool) error {
 
 func (p *projection) write(ctx context.Context) error {
 	p.channels = max(p.channels, p.position)
-	body, err := json.Marshal(checkpoint{p.incarnation, p.position, p.channels})
+	body, err := json.Marshal(streams.Checkpoint{Incarnation: p.incarnation, Sequence: p.position, Channels: p.channels})
 	if err != nil {
 		return fmt.Errorf("encode checkpoint: %w", err)
 	}
-	if _, err := p.manifests.Put(ctx, projectionKey, body); err != nil {
-		return fmt.Errorf("write key %s of bucket %s: %w", projectionKey, streams.BucketManifests, err)
+	var revision uint64
+	if p.checkpoint == 0 {
+		revision, err = p.manifests.Create(ctx, streams.AlertsKey, body)
+	} else {
+		revision, err = p.manifests.Update(ctx, streams.AlertsKey, body, p.checkpoint)
 	}
-	p.saved, p.savedAt = p.position, time.Now()
+	if err != nil {
+		p.stale = true
+		return fmt.Errorf("write key %s of bucket %s: %w", streams.AlertsKey, streams.BucketManifests, err)
+	}
+	p.checkpoint, p.saved, p.savedAt = revision, p.position, time.Now()
 	return nil
 }
 
@@ -176,36 +212,37 @@ func (p *projection) apply(ctx context.Context, sequence uint64, c *alertingv1.C
 		last[a.GetId()] = a
 	}
 	for _, id := range order {
-		if err := p.put(ctx, last[id]); err != nil {
+		if err := p.put(ctx, sequence, last[id]); err != nil {
 			return err
 		}
-		p.remember(last[id])
 	}
+	p.position = sequence
 	if err := p.forget(ctx); err != nil {
 		return err
 	}
-	p.position = sequence
 	return p.save(ctx, false)
 }
 
-// put writes an alert over the revision that is known: a write that comes late,
-// by this process or one that held the lane before, must not bring back what was.
-func (p *projection) put(ctx context.Context, a *alertingv1.Alert) error {
+// put writes an alert as of a commit, unless the bucket has it as of that one or
+// a later one.
+func (p *projection) put(ctx context.Context, sequence uint64, a *alertingv1.Alert) error {
+	before := p.known[a.GetId()].GetCommitted()
+	if before.GetIncarnation() == p.incarnation && before.GetSequence() >= sequence {
+		return nil
+	}
+	a = proto.CloneOf(a)
+	a.Committed = &derivedv1.Position{Incarnation: p.incarnation, Sequence: sequence}
 	body, err := protojson.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("encode alert %s: %w", a.GetId(), err)
 	}
-	var revision uint64
-	if before, ok := p.revisions[a.GetId()]; ok {
-		revision, err = p.alerts.Update(ctx, a.GetId(), body, before)
-	} else {
-		revision, err = p.alerts.Create(ctx, a.GetId(), body)
-	}
+	revision, err := p.alerts.Update(ctx, a.GetId(), body, p.revisions[a.GetId()])
 	if err != nil {
 		p.stale = true
 		return fmt.Errorf("write key %s of bucket %s: %w", a.GetId(), streams.BucketAlerts, err)
 	}
 	p.revisions[a.GetId()] = revision
+	p.remember(a)
 	return nil
 }
 
@@ -218,14 +255,19 @@ func (p *projection) remember(a *alertingv1.Alert) {
 	if over(a) {
 		p.resolved++
 	}
-	p.known[a.GetId()] = &alertingv1.Alert{Id: a.GetId(), State: a.GetState(), Updated: a.GetUpdated()}
+	p.known[a.GetId()] = &alertingv1.Alert{Id: a.GetId(), State: a.GetState(), Updated: a.GetUpdated(), Committed: a.GetCommitted()}
 	p.metrics.firing.Set(float64(len(p.known) - p.resolved))
 }
 
-// forget removes the alerts that have been over for longest.
+// forget removes the alerts that have been over for longest. Which revision a
+// removal makes isn't told: the next write of such an alert fails, and has all
+// read again.
 func (p *projection) forget(ctx context.Context) error {
 	if p.resolved < maxResolved+slackResolved {
 		return nil
+	}
+	if err := p.save(ctx, true); err != nil {
+		return err
 	}
 	var old []*alertingv1.Alert
 	for _, a := range p.known {
@@ -235,7 +277,8 @@ func (p *projection) forget(ctx context.Context) error {
 	}
 	slices.SortFunc(old, olderFirst)
 	for _, a := range old[:len(old)-maxResolved] {
-		if err := p.alerts.Purge(ctx, a.GetId()); err != nil {
+		if err := p.alerts.Purge(ctx, a.GetId(), jetstream.LastRevision(p.revisions[a.GetId()])); err != nil {
+			p.stale = true
 			return fmt.Errorf("remove key %s of bucket %s: %w", a.GetId(), streams.BucketAlerts, err)
 		}
 		delete(p.known, a.GetId())

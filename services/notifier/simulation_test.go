@@ -16,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	alertingv1 "headwater/proto/alerting/v1"
@@ -291,7 +292,7 @@ func simulate(ctx context.Context, seed uint64, spoil func(*world)) error {
 	if err := w.crew.RemoveAll(false); err != nil {
 		return err
 	}
-	return errors.Join(w.verifyLane(), w.verifyEnds(), w.verifyDeadLetters())
+	return errors.Join(w.verifyLane(), w.verifyEnds(), w.verifyAlerts(ctx), w.verifyDeadLetters())
 }
 
 // drain ends all faults and waits until everything is decided and sent.
@@ -322,7 +323,7 @@ func (w *world) drain(ctx context.Context) error {
 	}
 	var missing error
 	err = simulation.Await(drainTime, "all messages are sent", func() bool {
-		missing = w.verifySent()
+		missing = errors.Join(w.verifySent(), w.verifyAlerts(ctx))
 		return missing == nil
 	})
 	if err != nil {
@@ -485,6 +486,41 @@ func (w *world) verifyEnds() error {
 		}
 	}
 	return w.verifySent()
+}
+
+// verifyAlerts checks that the bucket of alerts has each as it was last committed,
+// unless that was lost with ALERTING.
+func (w *world) verifyAlerts(ctx context.Context) error {
+	bucket, err := w.admin.KeyValue(ctx, streams.BucketAlerts)
+	if err != nil {
+		return err
+	}
+	last := make(map[string]*alertingv1.Alert)
+	commits, stored := w.commits()
+	for i, c := range commits {
+		for _, a := range c.GetAlerts() {
+			a = proto.CloneOf(a)
+			a.Committed = &derivedv1.Position{Incarnation: stored[i].Incarnation.UnixNano(), Sequence: stored[i].Sequence}
+			last[a.GetId()] = a
+			if !stored[i].Incarnation.Equal(stored[len(stored)-1].Incarnation) {
+				delete(last, a.GetId())
+			}
+		}
+	}
+	for id, want := range last {
+		entry, err := bucket.Get(ctx, id)
+		if err != nil {
+			return fmt.Errorf("alert %s: %w", id, err)
+		}
+		got := new(alertingv1.Alert)
+		if err := protojson.Unmarshal(entry.Value(), got); err != nil {
+			return err
+		}
+		if !proto.Equal(want, got) {
+			return fmt.Errorf("the bucket has alert\n%v, want\n%v", got, want)
+		}
+	}
+	return nil
 }
 
 // verifyDeadLetters checks that what is no commit is kept, and so are messages that

@@ -226,7 +226,10 @@ type Alert struct {
 	// The labels of the rule.
 	Labels map[string]string `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// URL at which people read what to do; empty when the rule names none.
-	Runbook       string `protobuf:"bytes,15,opt,name=runbook,proto3" json:"runbook,omitempty"`
+	Runbook string `protobuf:"bytes,15,opt,name=runbook,proto3" json:"runbook,omitempty"`
+	// The commit that the alert is of, by its place in ALERTING. Only the bucket of
+	// alerts says so.
+	Committed     *v1.Position `protobuf:"bytes,16,opt,name=committed,proto3" json:"committed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -364,6 +367,13 @@ func (x *Alert) GetRunbook() string {
 		return x.Runbook
 	}
 	return ""
+}
+
+func (x *Alert) GetCommitted() *v1.Position {
+	if x != nil {
+		return x.Committed
+	}
+	return nil
 }
 
 // Message is one notification for one channel.
@@ -561,7 +571,7 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x12*\n" +
 	"\x06alerts\x18\x03 \x03(\v2\x12.alerting.v1.AlertR\x06alerts\x120\n" +
-	"\bmessages\x18\x04 \x03(\v2\x14.alerting.v1.MessageR\bmessages\"\xaf\x04\n" +
+	"\bmessages\x18\x04 \x03(\v2\x14.alerting.v1.MessageR\bmessages\"\xe3\x04\n" +
 	"\x05Alert\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12!\n" +
@@ -578,7 +588,8 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\bevidence\x18\f \x01(\v2\x14.derived.v1.EvidenceR\bevidence\x12 \n" +
 	"\vdescription\x18\r \x01(\tR\vdescription\x126\n" +
 	"\x06labels\x18\x0e \x03(\v2\x1e.alerting.v1.Alert.LabelsEntryR\x06labels\x12\x18\n" +
-	"\arunbook\x18\x0f \x01(\tR\arunbook\x1a9\n" +
+	"\arunbook\x18\x0f \x01(\tR\arunbook\x122\n" +
+	"\tcommitted\x18\x10 \x01(\v2\x14.derived.v1.PositionR\tcommitted\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x01\n" +
@@ -646,13 +657,14 @@ var file_alerting_v1_alerting_proto_depIdxs = []int32{
 	10, // 6: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
 	11, // 7: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
 	6,  // 8: alerting.v1.Alert.labels:type_name -> alerting.v1.Alert.LabelsEntry
-	3,  // 9: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
-	1,  // 10: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	7,  // 9: alerting.v1.Alert.committed:type_name -> derived.v1.Position
+	3,  // 10: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
+	1,  // 11: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_alerting_v1_alerting_proto_init() }

@@ -1,0 +1,333 @@
+package notifier
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	alertingv1 "headwater/proto/alerting/v1"
+	"headwater/streams"
+)
+
+// history is a made-up ALERTING, as projections are told of it.
+type history struct {
+	*fixture
+
+	incarnation time.Time
+	commits     []*alertingv1.Commit
+}
+
+func newHistory(t *testing.T, commits ...[]*alertingv1.Alert) *history {
+	t.Helper()
+	h := &history{fixture: setup(t), incarnation: time.Unix(1_700_000_000, 0)}
+	for _, alerts := range commits {
+		h.commits = append(h.commits, &alertingv1.Commit{Alerts: alerts})
+	}
+	return h
+}
+
+// fires and ends are an alert of an id; at tells them apart.
+func fires(id string, at int64) *alertingv1.Alert {
+	return &alertingv1.Alert{Id: id, State: alertingv1.State_STATE_FIRING, Started: at, Updated: at}
+}
+
+func ends(id string, at int64) *alertingv1.Alert {
+	return &alertingv1.Alert{Id: id, State: alertingv1.State_STATE_RESOLVED, Ended: at, Updated: at}
+}
+
+// owner opens the projection as somebody who comes to own the lane does.
+func (h *history) owner(t *testing.T) *projection {
+	t.Helper()
+	p, err := openProjection(t.Context(), h.js, h.incarnation, newMetrics(prometheus.NewRegistry()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.unknown || p.anew {
+		if err := p.write(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// work has the owner go on up to a commit, with as many new starts as it takes.
+func (h *history) work(t *testing.T, p *projection, until int) {
+	t.Helper()
+	for range 10 {
+		if p.stale {
+			if err := p.reload(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for !p.stale && p.position < uint64(until) {
+			next := p.position + 1
+			if err := p.apply(t.Context(), next, h.commits[next-1]); err != nil && !p.stale {
+				t.Fatal(err)
+			}
+		}
+		if !p.stale {
+			return
+		}
+	}
+	t.Fatal("the owner gets nowhere")
+}
+
+func (h *history) save(t *testing.T, p *projection) {
+	t.Helper()
+	if err := p.save(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expect compares the bucket, where an alert is its state and its time.
+func (h *history) expect(t *testing.T, want map[string]string) {
+	t.Helper()
+	kv, err := h.js.KeyValue(t.Context(), streams.BucketAlerts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := kv.Keys(t.Context())
+	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, id := range keys {
+		entry, err := kv.Get(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := new(alertingv1.Alert)
+		if err := protojson.Unmarshal(entry.Value(), a); err != nil {
+			t.Fatal(err)
+		}
+		got[id] = fmt.Sprintf("%s %d", a.GetState(), a.GetUpdated())
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func (h *history) bucket(t *testing.T, name string) jetstream.KeyValue {
+	t.Helper()
+	kv, err := h.js.KeyValue(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kv
+}
+
+// TestFormerOwnerBringsNothingBack has an owner that is behind go on beside the
+// next one, and stop anywhere.
+func TestFormerOwnerBringsNothingBack(t *testing.T) {
+	for stop := 1; stop <= 4; stop++ {
+		t.Run(fmt.Sprintf("stops behind commit %d", stop), func(t *testing.T) {
+			h := newHistory(t,
+				[]*alertingv1.Alert{fires("a", 1), fires("b", 1)},
+				[]*alertingv1.Alert{ends("a", 2)},
+				[]*alertingv1.Alert{fires("a", 3), ends("b", 3)},
+				[]*alertingv1.Alert{ends("a", 4)},
+			)
+			former := h.owner(t)
+			h.work(t, former, 1)
+			next := h.owner(t)
+			h.work(t, next, 4)
+			h.work(t, former, stop)
+			// Each takes note of how far it is, the former one last.
+			_ = next.save(t.Context(), true)
+			_ = former.save(t.Context(), true)
+			h.work(t, h.owner(t), 4)
+			h.expect(t, map[string]string{"a": "STATE_RESOLVED 4", "b": "STATE_RESOLVED 3"})
+		})
+	}
+}
+
+// TestFormerOwnerFindsRemovedAlerts has the next owner remove an alert that the
+// former one knows to fire, or doesn't know yet.
+func TestFormerOwnerFindsRemovedAlerts(t *testing.T) {
+	for known := range 2 {
+		t.Run(fmt.Sprintf("behind commit %d", known), func(t *testing.T) {
+			h := newHistory(t, []*alertingv1.Alert{fires("a", 1)}, []*alertingv1.Alert{fires("a", 2)}, []*alertingv1.Alert{ends("a", 3)})
+			former := h.owner(t)
+			h.work(t, former, known)
+			next := h.owner(t)
+			h.work(t, next, 3)
+			// As forget does, long after.
+			h.save(t, next)
+			if err := next.alerts.Purge(t.Context(), "a", jetstream.LastRevision(next.revisions["a"])); err != nil {
+				t.Fatal(err)
+			}
+			if err := former.apply(t.Context(), uint64(known+1), h.commits[known]); err == nil {
+				t.Fatal("the former owner wrote an alert that was removed")
+			}
+			if err := former.reload(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			// The bucket is empty, so all is read again, by whoever comes.
+			if former.position != 0 {
+				t.Errorf("the former owner goes on behind commit %d", former.position)
+			}
+			h.work(t, h.owner(t), 3)
+			h.expect(t, map[string]string{"a": "STATE_RESOLVED 3"})
+		})
+	}
+}
+
+// TestRemovalOfManyIsNotUndone fills the bucket until alerts are removed, beside a
+// former owner that knows one of them otherwise.
+func TestRemovalOfManyIsNotUndone(t *testing.T) {
+	var all []*alertingv1.Alert
+	for i := range maxResolved + slackResolved - 1 {
+		all = append(all, ends(fmt.Sprintf("n%05d", i), int64(10+i)))
+	}
+	h := newHistory(t, []*alertingv1.Alert{fires("a", 1), fires("keeps", 1)}, all, []*alertingv1.Alert{ends("a", 2)}, []*alertingv1.Alert{fires("a", 9)})
+	former := h.owner(t)
+	h.work(t, former, 1)
+	next := h.owner(t)
+	h.work(t, next, 3)
+	kv := h.bucket(t, streams.BucketAlerts)
+	if _, err := kv.Get(t.Context(), "a"); !errors.Is(err, jetstream.ErrKeyNotFound) {
+		t.Fatalf("the oldest should be removed: %v", err)
+	}
+	if _, err := kv.Get(t.Context(), "keeps"); err != nil {
+		t.Errorf("one that fires is never removed: %v", err)
+	}
+	if err := former.apply(t.Context(), 3, h.commits[2]); err == nil {
+		t.Fatal("the former owner wrote over the removal")
+	}
+	if err := former.reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if former.position != 3 {
+		t.Errorf("the former owner goes on behind commit %d, the removal was of 3", former.position)
+	}
+	// It fires again: who removed it finds the key as it is, and goes on.
+	h.work(t, next, 4)
+	if entry, err := kv.Get(t.Context(), "a"); err != nil {
+		t.Errorf("an alert that was removed and fires again: %v, %v", entry, err)
+	}
+}
+
+// slow is a bucket whose removals take so long that something happens meanwhile.
+type slow struct {
+	jetstream.KeyValue
+
+	meanwhile func()
+}
+
+func (s slow) Purge(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error {
+	s.meanwhile()
+	return s.KeyValue.Purge(ctx, key, opts...)
+}
+
+// TestRemovalThatComesLate has an alert fire again while a former owner is about
+// to remove it.
+func TestRemovalThatComesLate(t *testing.T) {
+	var all []*alertingv1.Alert
+	for i := range maxResolved + slackResolved - 1 {
+		all = append(all, ends(fmt.Sprintf("n%05d", i), int64(10+i)))
+	}
+	h := newHistory(t, append(all, ends("a", 1)), []*alertingv1.Alert{fires("a", 2)})
+	former := h.owner(t)
+	former.alerts = slow{former.alerts, func() { h.work(t, h.owner(t), 2) }}
+	if err := former.apply(t.Context(), 1, h.commits[0]); !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		t.Errorf("the removal: %v", err)
+	}
+	if _, err := h.bucket(t, streams.BucketAlerts).Get(t.Context(), "a"); err != nil {
+		t.Errorf("an alert that fires: %v", err)
+	}
+}
+
+// TestRebuildThatEndsInTheMiddle empties the bucket and kills who fills it again.
+func TestRebuildThatEndsInTheMiddle(t *testing.T) {
+	h := newHistory(t, []*alertingv1.Alert{fires("a", 1)}, []*alertingv1.Alert{fires("b", 2)}, []*alertingv1.Alert{fires("c", 3)})
+	first := h.owner(t)
+	h.work(t, first, 3)
+	h.save(t, first)
+	kv := h.bucket(t, streams.BucketAlerts)
+	for _, id := range []string{"a", "b", "c"} {
+		if err := kv.Purge(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.owner(t).put(t.Context(), 1, h.commits[0].GetAlerts()[0]); err != nil {
+		t.Fatal(err)
+	}
+	h.work(t, h.owner(t), 3)
+	h.expect(t, map[string]string{"a": "STATE_FIRING 1", "b": "STATE_FIRING 2", "c": "STATE_FIRING 3"})
+	if err := first.write(t.Context()); err == nil {
+		t.Error("who doesn't know that the bucket was emptied can say that it reflects everything")
+	}
+}
+
+// TestAlertingMadeAnew has a stream follow whose sequences begin again.
+func TestAlertingMadeAnew(t *testing.T) {
+	h := newHistory(t, []*alertingv1.Alert{fires("a", 1)}, []*alertingv1.Alert{fires("b", 2)}, []*alertingv1.Alert{ends("b", 3)})
+	former := h.owner(t)
+	h.work(t, former, 2)
+	anew := &history{fixture: h.fixture, incarnation: h.incarnation.Add(-time.Hour), commits: []*alertingv1.Commit{{Alerts: []*alertingv1.Alert{ends("a", 7), ends("b", 7)}}}}
+	anew.work(t, anew.owner(t), 1)
+	if err := former.apply(t.Context(), 3, h.commits[2]); err == nil {
+		t.Fatal("the follower of a stream that is gone wrote over what the new one says")
+	}
+	if err := former.reload(t.Context()); !errors.Is(err, errMadeAnew) {
+		t.Errorf("the follower of a stream that is gone should end: %v", err)
+	}
+	h.expect(t, map[string]string{"a": "STATE_RESOLVED 7", "b": "STATE_RESOLVED 7"})
+}
+
+// TestAlertsOfOlderVersions has the bucket hold an alert that doesn't say which
+// commit it is of, and what is no alert.
+func TestAlertsOfOlderVersions(t *testing.T) {
+	h := newHistory(t, []*alertingv1.Alert{ends("a", 2), ends("b", 2)})
+	kv := h.bucket(t, streams.BucketAlerts)
+	for id, value := range map[string]string{"a": `{"id":"a","state":"STATE_FIRING"}`, "b": `{`} {
+		if _, err := kv.PutString(t.Context(), id, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.work(t, h.owner(t), 1)
+	h.expect(t, map[string]string{"a": "STATE_RESOLVED 2", "b": "STATE_RESOLVED 2"})
+}
+
+// TestCheckpointIsLost deletes it, and damages it.
+func TestCheckpointIsLost(t *testing.T) {
+	for name, lose := range map[string]func(context.Context, jetstream.KeyValue) error{
+		"deleted": func(ctx context.Context, kv jetstream.KeyValue) error { return kv.Delete(ctx, streams.AlertsKey) },
+		"damaged": func(ctx context.Context, kv jetstream.KeyValue) error {
+			_, err := kv.PutString(ctx, streams.AlertsKey, "{")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHistory(t, []*alertingv1.Alert{fires("a", 1)}, []*alertingv1.Alert{ends("a", 2)})
+			p := h.owner(t)
+			h.work(t, p, 1)
+			manifests := h.bucket(t, streams.BucketManifests)
+			if err := lose(t.Context(), manifests); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.save(t.Context(), true); err == nil {
+				t.Error("the checkpoint was written over what is not known")
+			}
+			h.work(t, p, 2)
+			h.save(t, p)
+			entry, err := manifests.Get(t.Context(), streams.AlertsKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var c streams.Checkpoint
+			if err := json.Unmarshal(entry.Value(), &c); err != nil || c.Sequence != 2 || c.Incarnation != h.incarnation.UnixNano() {
+				t.Errorf("the checkpoint is %+v, %v", c, err)
+			}
+			h.expect(t, map[string]string{"a": "STATE_RESOLVED 2"})
+		})
+	}
+}
