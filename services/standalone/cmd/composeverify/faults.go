@@ -104,6 +104,46 @@ func (s *scenario) lose(ctx context.Context, lost server) error {
 	return s.goOn(ctx, fmt.Sprintf("%s is back, all healthy %.1f s after the kill", lost.service, time.Since(begin).Seconds()))
 }
 
+// empty has the server that leads the devices' stream lose its disk, and replaces
+// it by one that knows nothing. When that has taken everything from the others,
+// one of those goes: what was acknowledged must then be in the new copy.
+func (s *scenario) empty(ctx context.Context) error {
+	victim, err := s.leader(ctx)
+	if err != nil {
+		return err
+	}
+	id, err := s.container(ctx, victim.service)
+	if err != nil {
+		return err
+	}
+	disk, err := s.output(ctx, "docker", "inspect", "--format", `{{range .Mounts}}{{if eq .Destination "/data"}}{{.Name}}{{end}}{{end}}`, id)
+	if err != nil {
+		return err
+	}
+	s.repeats++
+	begin := time.Now()
+	for _, command := range [][]string{{"docker", "rm", "--force", id}, {"docker", "volume", "rm", disk}} {
+		if _, err := s.output(ctx, command...); err != nil {
+			return err
+		}
+	}
+	if err := s.do(ctx, "up", "--detach", "--no-deps", "--no-build", victim.service); err != nil {
+		return err
+	}
+	if err := s.healthy(ctx, s.everything()); err != nil {
+		return fmt.Errorf("%s lost its disk: %w", victim.service, err)
+	}
+	when := fmt.Sprintf("%s lost its disk and took all from the others, all healthy after %.1f s", victim.service, time.Since(begin).Seconds())
+	if err := s.goOn(ctx, when); err != nil {
+		return err
+	}
+	other := slices.IndexFunc(s.servers, func(v server) bool { return v != victim })
+	if err := s.lose(ctx, s.servers[other]); err != nil {
+		return fmt.Errorf("%s was killed: %w", s.servers[other].service, err)
+	}
+	return nil
+}
+
 // move looks when each device goes on, which is when something that it reports
 // from now on is acknowledged: those that are connected to a lost server, which
 // need another one, and the rest.

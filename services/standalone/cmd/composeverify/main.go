@@ -2,8 +2,9 @@
 // checks what it promises while devices report: every container gets healthy, a
 // reading over MQTT arrives in InfluxDB and in the dashboard, services scale out
 // and back, each container comes back after it was killed or replaced, and
-// readings flow again; a cluster goes on without any one of its servers, and
-// stands links between them that fail. At the end an oracle compares every
+// readings flow again; a cluster goes on without any one of its servers, has one
+// whose disk was lost take everything from the others, and stands links between
+// them that fail. At the end an oracle compares every
 // reading that was acknowledged with what is stored and summed up, and nothing
 // is left when all is down.
 //
@@ -40,13 +41,14 @@ const (
 	scaling   = "scale"
 	killing   = "kill"
 	replacing = "replace"
+	emptying  = "disk"
 	parting   = "partition"
 	watching  = "metrics"
 )
 
 type cli struct {
 	Setup  string        `help:"What to run: single (compose.yaml), cluster (with compose.cluster.yaml), or both one after the other." enum:"single,cluster,both" default:"both"`
-	Steps  []string      `help:"What to do under load, separated by commas: metrics (Prometheus, where it can be had), scale, kill, replace (as an upgrade does), partition (of a cluster)." enum:"metrics,scale,kill,replace,partition" default:"metrics,scale,kill,replace"`
+	Steps  []string      `help:"What to do under load, separated by commas: metrics (Prometheus, where it can be had), scale, kill, replace (as an upgrade does), disk (a server of a cluster loses its own), partition (of a cluster)." enum:"metrics,scale,kill,replace,disk,partition" default:"metrics,scale,kill,replace,disk"`
 	Rate   int           `help:"Readings a second." default:"200"`
 	Cut    time.Duration `help:"How long each fault of a link lasts." default:"60s"`
 	Logs   string        `help:"Folder that takes the logs of all containers before they go." type:"path" placeholder:"DIR"`

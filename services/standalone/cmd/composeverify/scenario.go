@@ -116,9 +116,10 @@ func (s *scenario) run(ctx context.Context) error {
 	steps := []struct {
 		name string
 		do   func(context.Context) error
-	}{{watching, s.metrics}, {scaling, s.scale}, {killing, s.kill}, {replacing, s.replace}, {parting, s.partition}}
+	}{{watching, s.metrics}, {scaling, s.scale}, {killing, s.kill}, {replacing, s.replace}, {emptying, s.empty}, {parting, s.partition}}
 	for _, step := range steps {
-		if !slices.Contains(s.Steps, step.name) || step.name == parting && s.setup == single {
+		ofCluster := step.name == emptying || step.name == parting
+		if !slices.Contains(s.Steps, step.name) || ofCluster && s.setup == single {
 			continue
 		}
 		if err := step.do(ctx); err != nil {
