@@ -79,6 +79,21 @@ func TestNoProblemsAreFoundInDefaults(t *testing.T) {
 	}
 }
 
+func TestAddressesOfNATS(t *testing.T) {
+	for _, good := range []string{
+		"nats://127.0.0.1:4222", "127.0.0.1:4222", "nats://a:4222, tls://user:secret@b:4222", "ws://c", "wss://[::1]:443",
+	} {
+		if err := (NATSConfig{NATS: good}).Validate(); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "bad://a:1", "nats://", "a:1,", "nats://user:my secret@a:1", ":4222", "http://a"} {
+		if err := (NATSConfig{NATS: bad}).Validate(); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
 func TestLoggedConfigurationHidesSecrets(t *testing.T) {
 	parser := newParser(t, &flagsConfig{})
 	args := []string{"--key", "seen", "--token", "hidden", "--nats", "nats://user:hidden@a:4222,nats://b:4222", "--part-wait", "2s"}

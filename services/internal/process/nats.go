@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,6 +22,25 @@ type NATSConfig struct {
 	NATS         string `name:"nats" help:"URLs of nats-server, separated by commas." default:"nats://127.0.0.1:4222" env:"HEADWATER_NATS"`
 	NATSUser     string `name:"nats-user" help:"User of the services' account." default:"${nats_user=headwater-core}" env:"HEADWATER_NATS_USER"`
 	NATSPassword string `name:"nats-password-file" help:"File that holds the user's password." type:"existingfile" env:"HEADWATER_NATS_PASSWORD_FILE"`
+}
+
+// natsSchemes are those that nats.go knows.
+var natsSchemes = []string{"nats", "tls", "ws", "wss"}
+
+// Validate reports every address that can't be one. It shows none of them, for
+// there may be a password in it.
+func (c NATSConfig) Validate() error {
+	var errs []error
+	for i, text := range strings.Split(c.NATS, ",") {
+		text = strings.TrimSpace(text)
+		if !strings.Contains(text, "://") {
+			text = "nats://" + text
+		}
+		if at, err := url.Parse(text); err != nil || at.Hostname() == "" || !slices.Contains(natsSchemes, at.Scheme) {
+			errs = append(errs, fmt.Errorf("--nats: address %d must be like nats://127.0.0.1:4222 (or tls://, ws://, wss://)", i+1))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // DevicesConfig is how a service reaches the stream of the devices, which is in
@@ -43,9 +65,13 @@ const (
 	pingsLost = 2
 )
 
+// complainEvery is how often it is said that no server can be reached.
+const complainEvery = 30 * time.Second
+
 // NATSOptions are the options that every connection of the process has: it
 // reconnects for ever and says what happens to it.
 func NATSOptions(name string, log *slog.Logger) []nats.Option {
+	var complained atomic.Int64 // in nanoseconds since the Unix epoch
 	return []nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
@@ -58,7 +84,20 @@ func NATSOptions(name string, log *slog.Logger) []nats.Option {
 				log.Warn("lost the connection to NATS", "err", err)
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info("reconnected to NATS") }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			// The first one only says that there is none; the next ones say why.
+			if errors.Is(err, nats.ErrNoServers) {
+				return
+			}
+			if now := time.Now().UnixNano(); now-complained.Load() >= int64(complainEvery) {
+				complained.Store(now)
+				log.Warn("NATS can't be reached; it is tried again", "err", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			complained.Store(0)
+			log.Info("reconnected to NATS")
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
 			if sub != nil {
@@ -102,7 +141,8 @@ func (p *Process) WaitForStreams(ctx context.Context, js jetstream.JetStream) (s
 		if err == nil || errors.Is(err, streams.ErrLanes) {
 			return topology, err
 		}
-		if text := err.Error(); text != said {
+		// Without a connection it is said what is wrong with that.
+		if text := err.Error(); text != said && js.Conn().IsConnected() {
 			p.Log.Warn("waiting for the streams: `provision` makes them", "err", err)
 			said = text
 		}
