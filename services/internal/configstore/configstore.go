@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -398,9 +399,7 @@ func (s *Store) try(ctx context.Context, expected uint64, edit func(*Version) (c
 	if err != nil {
 		return Version{}, false, err
 	}
-	if len(parts.Author) > maxAuthor {
-		parts.Author = parts.Author[:maxAuthor]
-	}
+	parts.Author = strings.ToValidUTF8(parts.Author[:min(len(parts.Author), maxAuthor)], "")
 	text := parts.Text()
 	name := parts.FileName
 	if name == "" {

@@ -192,8 +192,9 @@ func TestWithoutAFile(t *testing.T) {
 	if warm == nil || warm.State != rule.Muted || warm.Origin != rule.FromPage || !strings.Contains(warm.Text, "# resolved at 29") {
 		t.Errorf("the muted rule is %+v", warm)
 	}
-	if _, err := s.SaveRule(ctx, "name: door-left-open\ndetector: limit\nabove: 5\n", "page:jo", 0); err != nil {
-		t.Fatal(err)
+	v, err := s.SaveRule(ctx, "name: door-left-open\ndetector: limit\nabove: 5\n", "page:"+strings.Repeat("é", 200), 0)
+	if err != nil || v.Parts.Author != "page:"+strings.Repeat("é", 97) {
+		t.Fatalf("an author of 405 bytes became %q, %v", v.Parts.Author, err)
 	}
 	if r := named(t, s, "door-left-open"); r == nil || r.Detector != rule.Limit {
 		t.Errorf("the changed rule is %+v", r)
