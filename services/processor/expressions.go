@@ -149,7 +149,7 @@ func (m *Machine) tellExpression(d *device, r *activeRule) {
 // unitOf is the unit of the metric under which the rule raises alerts.
 func (m *Machine) unitOf(d *device, r *activeRule) string {
 	if s := d.find(r.expression.Shown()); s != nil {
-		return s.unit
+		return *s.unit
 	}
 	return ""
 }

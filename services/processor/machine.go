@@ -43,8 +43,9 @@ const (
 	maxOutputs = 6144
 	// anomalyWeight is how many summaries an anomaly is as large as.
 	anomalyWeight = 4
-	// maxUnits is how many units are kept once for all their series.
-	maxUnits = 1024
+	// maxShared is how many units, and names of metrics, are kept once for all
+	// their series.
+	maxShared = 1024
 	// evictEvery is how often silent series are looked for, by the clock.
 	evictEvery = time.Hour
 )
@@ -66,8 +67,8 @@ type Machine struct {
 	// devices finds what is in the chunks.
 	devices     map[deviceKey]*device
 	seriesCount int
-	// units holds each unit once.
-	units map[string]string
+	// units and names hold each unit, and each name of a metric, once.
+	units, names shared
 	// clock is the clock of the lane; past before the first tick.
 	clock int64
 	// resume is the chunk with which the next tick begins: not the first when the
@@ -97,7 +98,7 @@ func NewMachine(lane int, limits Limits, metrics *Metrics) *Machine {
 	return &Machine{
 		lane: lane, limits: limits, metrics: metrics,
 		specs:   make(map[string]*window.Spec),
-		devices: make(map[deviceKey]*device), units: make(map[string]string), clock: past,
+		devices: make(map[deviceKey]*device), units: make(shared), names: make(shared), clock: past,
 		ledger: newLedger(),
 	}
 }
@@ -172,7 +173,7 @@ func (m *Machine) misread(s *series, at int64, what string) {
 			continue
 		}
 		s.device.chunk.changed = true
-		m.verdicts = state.Misread(at, what, s.unit, m.verdicts[:0])
+		m.verdicts = state.Misread(at, what, *s.unit, m.verdicts[:0])
 		m.tellVerdicts(s, s.slots[i].rule)
 		s.plan(i)
 	}
@@ -199,8 +200,8 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 	}
 	s, d := t.series, t.device
 	d.chunk.changed = true
-	if s.unit != t.unit {
-		s.unit = m.intern(t.unit)
+	if *s.unit != t.unit {
+		s.unit = m.units.intern(t.unit)
 	}
 	m.advance(d, at)
 	var result window.Result
@@ -224,14 +225,18 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 	}
 }
 
-// intern returns the unit in memory that all its series share. There are few
-// units; when a device invents them, the rest have memory of their own.
-func (m *Machine) intern(unit string) string {
-	known, ok := m.units[unit]
-	if !ok {
-		known = strings.Clone(unit)
-		if len(m.units) < maxUnits {
-			m.units[known] = known
+// shared holds texts that many series have.
+type shared map[string]*string
+
+// intern returns the text in memory that all who have it share. There are few
+// units and names of metrics; when a device invents them, the rest have memory of
+// their own.
+func (x shared) intern(text string) *string {
+	known := x[text]
+	if known == nil {
+		known = new(strings.Clone(text))
+		if len(x) < maxShared {
+			x[*known] = known
 		}
 	}
 	return known
@@ -259,7 +264,7 @@ func (m *Machine) score(s *series, r detect.Sample) {
 
 // observe has one detector of a series judge a reading, or a mean of some.
 func (m *Machine) observe(s *series, i int, r detect.Sample) {
-	m.verdicts = s.slots[i].state.Observe(r, s.unit, m.verdicts[:0])
+	m.verdicts = s.slots[i].state.Observe(r, *s.unit, m.verdicts[:0])
 	m.tellVerdicts(s, s.slots[i].rule)
 }
 
@@ -328,7 +333,7 @@ func (m *Machine) wake(d *device) {
 		now := max(s.last, m.clock-s.lag)
 		m.settle(s, now)
 		for i := range s.slots {
-			m.verdicts = s.slots[i].state.Tick(s.heard(i, now), s.unit, m.verdicts[:0])
+			m.verdicts = s.slots[i].state.Tick(s.heard(i, now), *s.unit, m.verdicts[:0])
 			m.tellVerdicts(s, s.slots[i].rule)
 		}
 	}

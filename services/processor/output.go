@@ -88,7 +88,7 @@ func (m *Machine) tellSummaries(s *series) {
 		}
 		out := m.output.summary()
 		out.Series.Site, out.Series.Device, out.Series.Metric = s.device.site, s.device.name, s.metric
-		out.Unit, out.Start, out.Width, out.Count = s.unit, w.Start, int64(w.Width), w.Count
+		out.Unit, out.Start, out.Width, out.Count = *s.unit, w.Start, int64(w.Width), w.Count
 		out.Min, out.Max, out.Mean, out.First, out.Last = w.Min, w.Max, w.Mean, w.First, w.Last
 		out.Deviation, out.Revision, out.TimeMean, out.Rate = w.Deviation, w.Revision, w.TimeMean, w.Rate
 		out.P50, out.P90, out.P95, out.P99, out.Window, out.At = w.P50, w.P90, w.P95, w.P99, w.Window, 0
@@ -102,7 +102,7 @@ func (m *Machine) tellSummaries(s *series) {
 // tellVerdicts adds the verdicts of the step so far to the output.
 func (m *Machine) tellVerdicts(s *series, r *activeRule) {
 	for i := range m.verdicts {
-		m.output.anomalies = append(m.output.anomalies, m.anomaly(s.device, s.metric, s.unit, r, &m.verdicts[i]))
+		m.output.anomalies = append(m.output.anomalies, m.anomaly(s.device, s.metric, *s.unit, r, &m.verdicts[i]))
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 // Format is the version of the chunks. It changes with any change of what
 // Snapshot, a window or a detector writes.
-const Format = 5
+const Format = 6
 
 // Names of the chunks. Those of devices are a prefix and a number.
 const (
@@ -80,7 +80,7 @@ func (m *Machine) appendDevices(b []byte, devices []*device) []byte {
 }
 
 func (m *Machine) appendSeries(b []byte, s *series) []byte {
-	b = pack.String(pack.String(b, s.metric), s.unit)
+	b = pack.String(pack.String(b, s.metric), *s.unit)
 	b = s.thin.append(pack.Int(pack.Int(b, s.last), s.lag))
 	b = s.window.Append(b, s.device.spec, m.progress(s.device))
 	b = s.missed.append(b)
@@ -180,7 +180,7 @@ func (m *Machine) readDevice(r *pack.Reader) {
 
 func (m *Machine) readSeries(r *pack.Reader, d *device) *series {
 	s := &series{
-		metric: r.String(), unit: m.intern(r.String()), last: r.Int(), lag: r.Int(), thin: readThin(r), window: window.Read(r, d.spec),
+		metric: *m.names.intern(r.String()), unit: m.units.intern(r.String()), last: r.Int(), lag: r.Int(), thin: readThin(r), window: window.Read(r, d.spec),
 		missed: readMissed(r),
 	}
 	for range r.Count() {

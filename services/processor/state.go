@@ -60,7 +60,7 @@ type series struct {
 	device *device
 	metric string
 	// unit is that of the last reading.
-	unit   string
+	unit   *string
 	window window.Series
 	// missed is nil until a reading came too late.
 	missed *missed
@@ -203,7 +203,7 @@ func (m *Machine) admit(key deviceKey, metric string) *series {
 	if d == nil {
 		d = m.addDevice(deviceKey{site: strings.Clone(key.site), name: strings.Clone(key.name)})
 	}
-	s := &series{metric: strings.Clone(metric), window: window.New(), last: past}
+	s := &series{metric: *m.names.intern(metric), unit: m.units.intern(""), window: window.New(), last: past}
 	m.addSeries(d, s)
 	d.chunk.changed = true
 	for _, r := range m.config.watch(d.deviceKey, s.metric, m.config.tags(d.deviceKey), nil) {

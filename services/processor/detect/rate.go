@@ -67,6 +67,9 @@ func (p *Rate) Validate() error {
 // a quarter of it.
 func (p *Rate) Bytes() int {
 	n := int(reflect.TypeFor[rateState]().Size())
+	if p.Fall > 0 {
+		n += int(reflect.TypeFor[candidates]().Size())
+	}
 	for _, change := range []float64{p.Rise, p.Fall} {
 		if change > 0 {
 			n += slots * int(reflect.TypeFor[Sample]().Size())
@@ -76,16 +79,23 @@ func (p *Rate) Bytes() int {
 }
 
 // Start returns the state of a series that has no readings yet.
-func (p *Rate) Start() State { return &rateState{rate: p, last: Sample{Time: before}} }
+func (p *Rate) Start() State {
+	s := &rateState{rate: p, last: Sample{Time: before}}
+	if p.Fall > 0 {
+		s.highest = new(candidates)
+	}
+	return s
+}
 
 // rateState is what Rate knows of one series.
 type rateState struct {
 	rate *Rate
 	last Sample
 	// lowest and highest are the candidates for the baseline of a rise and of a
-	// fall while no episode is open.
-	lowest, highest candidates
-	episode         *rise
+	// fall while no episode is open. Highest is nil if falls do not count.
+	lowest  candidates
+	highest *candidates
+	episode *rise
 }
 
 // rise is an open episode, in either direction.
@@ -115,6 +125,13 @@ func (c candidates) push(s Sample, sign float64, within time.Duration) candidate
 	if n > 0 && s.Time-c[n-1].Time <= int64(within)/(slots-1) {
 		return c
 	}
+	if n == cap(c) {
+		// There are few, and most series never need more than they had once: what
+		// append would set aside is larger than what it saves.
+		grown := make(candidates, n, n+2)
+		copy(grown, c)
+		c = grown
+	}
 	return append(c, s)
 }
 
@@ -133,7 +150,11 @@ func (c candidates) expire(from int64) candidates {
 // Append appends the state to b.
 func (s *rateState) Append(b []byte) []byte {
 	b = appendSample(b, s.last)
-	for _, c := range [...]candidates{s.lowest, s.highest} {
+	for _, sign := range [...]float64{1, -1} {
+		var c candidates
+		if kept := s.candidates(sign); kept != nil {
+			c = *kept
+		}
 		b = pack.Times(b, len(c), func(i int) int64 { return c[i].Time })
 		b = pack.Values(b, len(c), func(i int) float64 { return c[i].Value })
 	}
@@ -148,9 +169,20 @@ func (s *rateState) Append(b []byte) []byte {
 // Read returns the state that Append wrote.
 func (p *Rate) Read(r *pack.Reader) State {
 	s := &rateState{rate: p, last: readSample(r)}
-	for _, c := range [...]*candidates{&s.lowest, &s.highest} {
-		times := r.Times()
-		for i, v := range r.Values(len(times)) {
+	if p.Fall > 0 {
+		s.highest = new(candidates)
+	}
+	for _, sign := range [...]float64{1, -1} {
+		times, c := r.Times(), s.candidates(sign)
+		values := r.Values(len(times))
+		if len(values) > 0 {
+			if c == nil {
+				r.Fail()
+				return s
+			}
+			*c = make(candidates, 0, len(values))
+		}
+		for i, v := range values {
 			*c = append(*c, Sample{Time: times[i], Value: v})
 		}
 	}
@@ -191,6 +223,22 @@ func (s *rateState) Score() float64 {
 // Learning is false: the change is given.
 func (s *rateState) Learning() bool { return false }
 
+// candidates are those for a rise or a fall; nil when falls do not count.
+func (s *rateState) candidates(sign float64) *candidates {
+	if sign < 0 {
+		return s.highest
+	}
+	return &s.lowest
+}
+
+// clear forgets the candidates.
+func (s *rateState) clear() {
+	s.lowest = s.lowest[:0]
+	if s.highest != nil {
+		*s.highest = (*s.highest)[:0]
+	}
+}
+
 // threshold is the change that is abnormal in the direction.
 func (s *rateState) threshold(sign float64) float64 {
 	if sign < 0 {
@@ -215,10 +263,7 @@ func (s *rateState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 		return out
 	}
 	for _, sign := range [...]float64{1, -1} {
-		threshold, c := s.threshold(sign), &s.lowest
-		if sign < 0 {
-			c = &s.highest
-		}
+		threshold, c := s.threshold(sign), s.candidates(sign)
 		if threshold == 0 {
 			continue
 		}
@@ -239,22 +284,19 @@ func (s *rateState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 // restart forgets what came before the reading.
 func (s *rateState) restart(r Sample) {
 	s.last, s.episode = r, nil
-	s.lowest, s.highest = s.lowest[:0], s.highest[:0]
+	s.clear()
 	if s.rate.Rise > 0 {
 		s.lowest = append(s.lowest, r)
 	}
 	if s.rate.Fall > 0 {
-		s.highest = append(s.highest, r)
+		*s.highest = append(*s.highest, r)
 	}
 }
 
 // open begins an episode with a reading that is too far from its baseline.
 // Change is how far within the time of the rule.
 func (s *rateState) open(base, r Sample, sign, change float64, unit string) Verdict {
-	threshold, c := s.threshold(sign), s.lowest
-	if sign < 0 {
-		c = s.highest
-	}
+	threshold, c := s.threshold(sign), *s.candidates(sign)
 	samples := thin(append(c, r))
 	if len(c) == 0 {
 		samples = []Sample{base, r}
@@ -267,7 +309,7 @@ func (s *rateState) open(base, r Sample, sign, change float64, unit string) Verd
 	// The score of a slow series is of a part of its rise; what comes later is
 	// measured on the whole.
 	e.told = max(v.Evidence.Score, ratio((r.Value-base.Value)*sign, threshold))
-	s.lowest, s.highest = s.lowest[:0], s.highest[:0]
+	s.clear()
 	return v
 }
 

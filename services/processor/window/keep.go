@@ -21,12 +21,12 @@ func (s *Series) keepFrom(spec *Spec, p Progress) int64 {
 		case Sliding:
 			keep = min(keep, Start(final, w.Every)+1-int64(w.Width))
 		case Session:
-			if n := slices.IndexFunc(s.sessions, func(z session) bool { return int(z.window) == i }); n >= 0 {
-				keep = min(keep, s.sessions[n].anchor)
+			if n := slices.IndexFunc(s.sessions(), func(z session) bool { return int(z.window) == i }); n >= 0 {
+				keep = min(keep, s.sessions()[n].anchor)
 			}
 		}
 	}
-	for _, r := range s.revised {
+	for _, r := range s.revised() {
 		if r.dirty && r.window < ofHours {
 			keep = min(keep, r.start-int64(spec.Windows[r.window].Width))
 		}
@@ -48,8 +48,9 @@ func (s *Series) makeRoom(spec *Spec, p Progress, out []Summary) []Summary {
 	if spec.Calendar != nil {
 		s.roll(spec, p)
 	}
-	if len(s.partials) > 0 {
-		s.partials = slices.DeleteFunc(s.partials, func(q partial) bool { return !s.matters(spec, p, &q) })
+	if len(s.partials()) > 0 {
+		kept := slices.DeleteFunc(s.partials(), func(q partial) bool { return !s.matters(spec, p, &q) })
+		s.setRare(s.revised(), kept, s.sessions())
 	}
 	keep := s.keepFrom(spec, p)
 	if n := s.readings.len(); n >= spec.MaxReadings {
@@ -84,20 +85,20 @@ func (s *Series) matters(spec *Spec, p Progress, q *partial) bool {
 // belong to go on from the sums so far; late readings of that age are too late
 // from now on, so what ends with them is told at once.
 func (s *Series) fold(spec *Spec, p Progress, readings []Reading, out []Summary) []Summary {
-	for i := range s.revised {
-		if r := &s.revised[i]; r.dirty {
+	for i := range s.revised() {
+		if r := &s.revised()[i]; r.dirty {
 			out = s.tell(spec, r, out)
 		}
 	}
-	for i := range s.sessions {
-		if z := &s.sessions[i]; z.dirty {
+	for i := range s.sessions() {
+		if z := &s.sessions()[i]; z.dirty {
 			out = s.reviseSessions(spec, p, z, out)
 		}
 	}
 	floor := readings[len(readings)-1].Time
 	out = s.close(spec, p, s.now, floor, out)
-	for i := range s.sessions {
-		s.finish(&spec.Windows[s.sessions[i].window], p, &s.sessions[i])
+	for i := range s.sessions() {
+		s.finish(&spec.Windows[s.sessions()[i].window], p, &s.sessions()[i])
 	}
 	if spec.Calendar != nil {
 		s.roll(spec, p)
@@ -106,7 +107,7 @@ func (s *Series) fold(spec *Spec, p Progress, readings []Reading, out []Summary)
 	for i := range spec.Windows {
 		partials = s.foldWindow(spec, uint8(i), readings, partials)
 	}
-	s.partials = partials
+	s.setRare(s.revised(), partials, s.sessions())
 	s.due = s.nextDue(spec)
 	return out
 }
@@ -160,7 +161,7 @@ func (s *Series) sum(spec *Spec, window uint8, start, end int64) tally {
 // before returns the sums over the folded readings of the window.
 func (s *Series) before(window uint8, start int64) tally {
 	if i := s.partial(window, start); i >= 0 {
-		t := s.partials[i].tally
+		t := s.partials()[i].tally
 		bins := *t.bins
 		t.bins = &bins
 		return t
@@ -169,10 +170,10 @@ func (s *Series) before(window uint8, start int64) tally {
 }
 
 func (s *Series) partial(window uint8, start int64) int {
-	if len(s.partials) == 0 {
+	if len(s.partials()) == 0 {
 		return -1
 	}
-	return slices.IndexFunc(s.partials, func(q partial) bool { return q.start == start && q.window == window })
+	return slices.IndexFunc(s.partials(), func(q partial) bool { return q.start == start && q.window == window })
 }
 
 // minuteNumber returns the window that is rolled up and its number.

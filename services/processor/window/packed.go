@@ -11,7 +11,7 @@ import (
 const (
 	// blockReadings bounds the readings of a block. A larger one needs fewer
 	// headers, a smaller one less decoding to reach a reading.
-	blockReadings = 48
+	blockReadings = 32
 	// Where the header of a block says how many readings it has, how many bytes
 	// follow the header, and in what its times and values are counted. The first
 	// time and the first value come next, then the others, each as what is new.
@@ -21,8 +21,10 @@ const (
 	blockHeader = 4
 	// asBits is the format of values that are no decimals.
 	asBits = 0x0f
-	// maxEntry bounds the bytes of one reading.
-	maxEntry = 1 + 8 + binary.MaxVarintLen64
+	// maxEntry bounds the bytes of the first reading of a block.
+	maxEntry = 2 * binary.MaxVarintLen64
+	// spareBytes is how much room is left for the next readings.
+	spareBytes = 6
 )
 
 // packed holds readings in the order of their times, without loss, in one to
@@ -55,7 +57,6 @@ func unitOf(format byte) int64 { return pack.Units[format>>4] }
 
 // append adds a reading that is later than all others.
 func (p *packed) append(r Reading) {
-	p.reserve()
 	if p.count == 0 || p.data[p.open+blockCount] == blockReadings {
 		p.begin(formatOf(0, r), r)
 		return
@@ -70,15 +71,20 @@ func (p *packed) append(r Reading) {
 	p.extend(format, r.Time/unit, value)
 }
 
-// reserve makes room for one more reading.
-func (p *packed) reserve() {
-	const most = blockHeader + maxEntry + binary.MaxVarintLen64
-	if n := len(p.data); n+most > cap(p.data) {
-		grown := make([]byte, n, n+n/32+most)
+// reserve makes room for so many bytes, and hardly more.
+func (p *packed) reserve(bytes int) {
+	if n := len(p.data); n+bytes > cap(p.data) {
+		grown := make([]byte, n, n+n/32+bytes+spareBytes)
 		copy(grown, p.data)
 		p.data = grown
 	}
 }
+
+// lengthOf returns how many bytes a number takes.
+func lengthOf(u uint64) int { return (bits.Len64(u|1) + 6) / 7 }
+
+// zigzag returns the number that stands for a signed one.
+func zigzag(v int64) uint64 { return uint64(v<<1 ^ v>>63) }
 
 // formatOf returns the coarsest format that holds the reading and is no coarser
 // than the other.
@@ -114,6 +120,7 @@ func decodeValue(scale byte, value int64) float64 {
 
 // begin starts a block with the reading.
 func (p *packed) begin(format byte, r Reading) {
+	p.reserve(blockHeader + maxEntry)
 	p.open = len(p.data)
 	value, _ := encodeValue(format&asBits, r.Value)
 	p.tail = entry{time: r.Time / unitOf(format), value: value}
@@ -143,10 +150,12 @@ func (p *packed) extend(format byte, time, value int64) {
 		changed = 1
 	}
 	if format&asBits == asBits {
+		p.reserve(1 + 8 + lengthOf(zigzag(change)))
 		p.data = appendBits(p.data, uint64(value)^uint64(p.tail.value), changed)
 	} else {
-		delta := value - p.tail.value
-		p.data = binary.AppendUvarint(p.data, uint64(delta<<1^delta>>63)<<1|changed)
+		delta := zigzag(value-p.tail.value)<<1 | changed
+		p.reserve(lengthOf(delta) + lengthOf(zigzag(change)))
+		p.data = binary.AppendUvarint(p.data, delta)
 	}
 	if change != 0 {
 		p.data = binary.AppendVarint(p.data, change)
@@ -247,7 +256,6 @@ func (p *packed) insert(r Reading) (Reading, bool) {
 	var block packed
 	for i, r := range readings {
 		if len(readings) > blockReadings && i == len(readings)/2 {
-			block.reserve()
 			block.begin(formatOf(0, r), r)
 			continue
 		}

@@ -16,6 +16,10 @@ type rollup struct {
 	hour, day fold
 }
 
+// spareBins is by how many bytes the sketch of a fold may grow before it needs
+// other memory.
+const spareBins = 4
+
 // fold is a part of an hour or a day.
 type fold struct {
 	start int64
@@ -45,7 +49,17 @@ func (f *fold) add(start int64, m moments, pour func(*sketch)) {
 	pour(&bins)
 	f.start = start
 	f.merge(m)
-	f.bins = bins.append(f.bins[:0])
+	f.keep(&bins)
+}
+
+// keep takes over a sketch, in hardly more memory than it needs.
+func (f *fold) keep(bins *sketch) {
+	var buffer [3 * maxBins]byte
+	written := bins.append(buffer[:0])
+	if n := len(written); n > cap(f.bins) || n+n/4+spareBins < cap(f.bins) {
+		f.bins = make([]byte, 0, n+spareBins)
+	}
+	f.bins = append(f.bins[:0], written...)
 }
 
 // reset empties the fold.

@@ -16,15 +16,54 @@ type Series struct {
 	// floor is the latest event time that was folded into partials; nothing at
 	// or before it can still be told from a repeat.
 	floor int64
+	// rare is nil while there is nothing in it.
+	rare *rare
+	// rollup is what hours and days hold of minutes that are final; nil until
+	// there is one.
+	rollup *rollup
+}
+
+// rare is what most series have nothing of.
+type rare struct {
 	// revised are the closed windows that late readings have changed.
 	revised []revision
 	// partials are the windows that reach back to the floor or beyond.
 	partials []partial
 	// sessions are the states of the session windows that had a reading.
 	sessions []session
-	// rollup is what hours and days hold of minutes that are final; nil until
-	// there is one.
-	rollup *rollup
+}
+
+func (s *Series) revised() []revision {
+	if s.rare == nil {
+		return nil
+	}
+	return s.rare.revised
+}
+
+func (s *Series) partials() []partial {
+	if s.rare == nil {
+		return nil
+	}
+	return s.rare.partials
+}
+
+func (s *Series) sessions() []session {
+	if s.rare == nil {
+		return nil
+	}
+	return s.rare.sessions
+}
+
+// setRare replaces all of it.
+func (s *Series) setRare(revised []revision, partials []partial, sessions []session) {
+	if len(revised) == 0 && len(partials) == 0 && len(sessions) == 0 {
+		s.rare = nil
+		return
+	}
+	if s.rare == nil {
+		s.rare = new(rare)
+	}
+	*s.rare = rare{revised: revised, partials: partials, sessions: sessions}
 }
 
 // revision is what is known of a closed window that a late reading changed.
@@ -56,8 +95,8 @@ func (s *Series) Due() int64 { return s.due }
 
 // Dirty reports whether Revise has, or will have, something to tell.
 func (s *Series) Dirty() bool {
-	return slices.ContainsFunc(s.revised, func(r revision) bool { return r.dirty }) ||
-		slices.ContainsFunc(s.sessions, func(z session) bool { return z.dirty })
+	return slices.ContainsFunc(s.revised(), func(r revision) bool { return r.dirty }) ||
+		slices.ContainsFunc(s.sessions(), func(z session) bool { return z.dirty })
 }
 
 // closed is the time that the ends of all closed windows have reached.
@@ -166,16 +205,16 @@ func (s *Series) slide(spec *Spec, p Progress, window uint8, t int64) Result {
 
 // touch marks a closed window that the new reading of the time has changed.
 func (s *Series) touch(p Progress, window uint8, t, start, end int64) {
-	i := slices.IndexFunc(s.revised, func(r revision) bool { return r.start == start && r.window == window })
+	i := slices.IndexFunc(s.revised(), func(r revision) bool { return r.start == start && r.window == window })
 	if i < 0 {
 		told := uint32(1)
 		if s.partial(window, start) < 0 && s.alone(t, start, end) && !s.rollup.holds(window, start, end) {
 			told = 0
 		}
-		i = len(s.revised)
-		s.revised = append(s.revised, revision{window: window, start: start, end: end, told: told})
+		i = len(s.revised())
+		s.setRare(append(s.revised(), revision{window: window, start: start, end: end, told: told}), s.partials(), s.sessions())
 	}
-	r := &s.revised[i]
+	r := &s.revised()[i]
 	if r.dirty {
 		return
 	}
@@ -272,7 +311,7 @@ func (t *tally) fixed(w *Window, start int64) Summary {
 // of the first partial of the window, or Never.
 func (s *Series) next(window uint8, t int64) int64 {
 	first := int64(Never)
-	for _, q := range s.partials {
+	for _, q := range s.partials() {
 		if q.window == window && q.start >= t {
 			first = min(first, q.start)
 		}
@@ -355,9 +394,11 @@ func (s *Series) Change(before, spec *Spec, p Progress) (lacks bool) {
 		i := slices.Index(spec.Windows, before.Windows[old])
 		return uint8(i), i >= 0
 	}
-	s.revised = renumber(s.revised, number, func(r *revision) *uint8 { return &r.window })
-	s.partials = renumber(s.partials, number, func(q *partial) *uint8 { return &q.window })
-	s.sessions = renumber(s.sessions, number, func(z *session) *uint8 { return &z.window })
+	s.setRare(
+		renumber(s.revised(), number, func(r *revision) *uint8 { return &r.window }),
+		renumber(s.partials(), number, func(q *partial) *uint8 { return &q.window }),
+		renumber(s.sessions(), number, func(z *session) *uint8 { return &z.window }),
+	)
 	if _, same := number(ofDays); !same {
 		lacks, s.rollup = s.rollup != nil, nil
 	}
@@ -425,14 +466,14 @@ func (s *Series) nextEnd(spec *Spec, window uint8) int64 {
 // told already and that the device has not left by its own watermark waits for
 // that, at most for its width by the lane's clock.
 func (s *Series) Revise(spec *Spec, p Progress, out []Summary) []Summary {
-	for i := range s.revised {
-		r := &s.revised[i]
+	for i := range s.revised() {
+		r := &s.revised()[i]
 		if r.dirty && (p.Watermark >= r.end || p.Lane >= r.hold) {
 			out = s.tell(spec, r, out)
 		}
 	}
-	for i := range s.sessions {
-		if z := &s.sessions[i]; z.dirty && p.Lane >= z.hold {
+	for i := range s.sessions() {
+		if z := &s.sessions()[i]; z.dirty && p.Lane >= z.hold {
 			out = s.reviseSessions(spec, p, z, out)
 		}
 	}
@@ -448,11 +489,11 @@ func (s *Series) tell(spec *Spec, r *revision, out []Summary) []Summary {
 // settle tells what is dirty in windows that no reading can change any more,
 // before their readings are dropped, and forgets about such windows.
 func (s *Series) settle(spec *Spec, p Progress, out []Summary) []Summary {
-	if len(s.revised) == 0 && len(s.sessions) == 0 {
+	if s.rare == nil {
 		return out
 	}
-	kept := s.revised[:0]
-	for _, r := range s.revised {
+	kept := s.revised()[:0]
+	for _, r := range s.revised() {
 		over := r.end <= s.final(spec.window(r.window), p)
 		if over && r.dirty {
 			out = s.tell(spec, &r, out)
@@ -461,12 +502,12 @@ func (s *Series) settle(spec *Spec, p Progress, out []Summary) []Summary {
 			kept = append(kept, r)
 		}
 	}
-	s.revised = kept
 	if len(kept) == 0 {
-		s.revised = nil
+		kept = nil
 	}
-	for i := range s.sessions {
-		if z := &s.sessions[i]; z.dirty && z.changed <= s.final(&spec.Windows[z.window], p) {
+	s.setRare(kept, s.partials(), s.sessions())
+	for i := range s.sessions() {
+		if z := &s.sessions()[i]; z.dirty && z.changed <= s.final(&spec.Windows[z.window], p) {
 			out = s.reviseSessions(spec, p, z, out)
 		}
 	}

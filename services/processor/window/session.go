@@ -28,13 +28,13 @@ type toldSession struct {
 
 // session returns the state of a window, which is made if it is not there.
 func (s *Series) session(window uint8) *session {
-	for i := range s.sessions {
-		if s.sessions[i].window == window {
-			return &s.sessions[i]
+	for i := range s.sessions() {
+		if s.sessions()[i].window == window {
+			return &s.sessions()[i]
 		}
 	}
-	s.sessions = append(s.sessions, session{window: window, anchor: minTime, hold: minTime})
-	return &s.sessions[len(s.sessions)-1]
+	s.setRare(s.revised(), s.partials(), append(s.sessions(), session{window: window, anchor: minTime, hold: minTime}))
+	return &s.sessions()[len(s.sessions())-1]
 }
 
 // join takes note of a new reading of the time in its session.
@@ -67,8 +67,8 @@ type span struct {
 func (s *Series) walk(w *Window, z *session, visit func(span) bool) {
 	from := z.anchor
 	var now span
-	if i := s.partialOf(z.window); i >= 0 && s.partials[i].start >= z.anchor {
-		q := &s.partials[i]
+	if i := s.partialOf(z.window); i >= 0 && s.partials()[i].start >= z.anchor {
+		q := &s.partials()[i]
 		from = max(from, q.tally.lastTime+1)
 		now = span{q.start, min(q.tally.lastTime+int64(w.Gap), q.start+int64(w.Width)), q.tally.count}
 	}
@@ -93,7 +93,7 @@ func (s *Series) walk(w *Window, z *session, visit func(span) bool) {
 
 // partialOf returns the index of the only partial session.
 func (s *Series) partialOf(window uint8) int {
-	return slices.IndexFunc(s.partials, func(q partial) bool { return q.window == window })
+	return slices.IndexFunc(s.partials(), func(q partial) bool { return q.window == window })
 }
 
 // nextSession returns when the first session ends that is open.

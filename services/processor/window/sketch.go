@@ -138,13 +138,37 @@ func (s *sketch) at(rank uint64, low, high float64) float64 {
 	return high
 }
 
-// append appends the sketch in a few bytes a bin.
+// What stands for a bin in bytes, but for the first: most are right behind the
+// one before, and hold few values.
+const (
+	// few and some are the greatest counts of a bin right behind the one before
+	// that take one byte, 0xxxxxxx, and two, 10xxxxxx yyyyyyyy.
+	few  = 1 << 7
+	some = few + 1<<14
+	// Others are 11xxxxxx, the number of bins passed over, and the count; from far
+	// on, how much more it is stands between the two.
+	more, other, far = 0x80, 0xc0, 0x3f
+)
+
+// append appends the sketch in a byte or two a bin.
 func (s *sketch) append(b []byte) []byte {
 	b = pack.Uint(pack.Uint(b, uint64(s.n)), uint64(s.shift))
-	last := int32(0)
-	for i := range s.n {
-		b = pack.Uint(pack.Int(b, int64(s.keys[i])-int64(last)), s.counts[i])
-		last = s.keys[i]
+	for i, count := range s.counts[:s.n] {
+		if i == 0 {
+			b = pack.Uint(pack.Int(b, int64(s.keys[0])), count)
+			continue
+		}
+		switch passed := uint64(int64(s.keys[i]) - int64(s.keys[i-1]) - 1); {
+		case passed == 0 && count <= few:
+			b = append(b, byte(count-1))
+		case passed == 0 && count <= some:
+			rest := count - few - 1
+			b = append(b, more|byte(rest>>8), byte(rest))
+		case passed < far:
+			b = pack.Uint(append(b, other|byte(passed)), count)
+		default:
+			b = pack.Uint(pack.Uint(append(b, other|far), passed-far), count)
+		}
 	}
 	return b
 }
@@ -159,12 +183,36 @@ func (s *sketch) read(r *pack.Reader) {
 	s.n, s.shift = int(n), uint8(shift)
 	last := int64(0)
 	for i := range s.n {
-		key := last + r.Int()
-		if key > math.MaxInt32 || key < math.MinInt32 || i > 0 && key <= last {
+		var key int64
+		var count uint64
+		if i == 0 {
+			key, count = r.Int(), r.Uint()
+		} else {
+			var passed uint64
+			passed, count = readBin(r)
+			key = last + 1 + int64(passed)
+		}
+		if key > math.MaxInt32 || key < math.MinInt32 || count == 0 {
 			r.Fail()
+			s.n = 0
 			return
 		}
-		s.keys[i], s.counts[i] = int32(key), r.Uint()
+		s.keys[i], s.counts[i] = int32(key), count
 		last = key
+	}
+}
+
+// readBin reads how many bins were passed over, and a count.
+func readBin(r *pack.Reader) (passed, count uint64) {
+	switch head := r.Byte(); {
+	case head < more:
+		return 0, uint64(head) + 1
+	case head < other:
+		return 0, few + 1 + uint64(head&far)<<8 + uint64(r.Byte())
+	default:
+		if passed = uint64(head & far); passed == far {
+			passed += min(r.Uint(), math.MaxUint32)
+		}
+		return passed, r.Uint()
 	}
 }

@@ -54,3 +54,52 @@ func TestSketch(t *testing.T) {
 		}
 	})
 }
+
+// TestSketchBytes writes and reads bins of every distance and count that takes
+// another number of bytes.
+func TestSketchBytes(t *testing.T) {
+	t.Parallel()
+	distances := []int64{1, 2, 62, 63, 64, 65, 1000, 1 << 30}
+	counts := []uint64{1, 2, few, few + 1, some, some + 1, math.MaxUint64}
+	for _, first := range []int32{math.MinInt32, -3, 0, 7} {
+		var s sketch
+		s.shift = finest
+		key := int64(first)
+		for _, d := range distances {
+			for _, n := range counts {
+				if key > math.MaxInt32 {
+					break
+				}
+				s.keys[s.n], s.counts[s.n] = int32(key), n
+				s.n++
+				key += d
+			}
+		}
+		b := s.append(nil)
+		r := pack.NewReader(b)
+		var read sketch
+		if read.read(r); r.Err() != nil || r.Len() != 0 || read != s {
+			t.Errorf("from %d: %d bins are read back as %d, %v, %d bytes left", first, s.n, read.n, r.Err(), r.Len())
+		}
+	}
+}
+
+func TestSketchRefusesWhatCannotBe(t *testing.T) {
+	t.Parallel()
+	head := func(bins uint64) []byte { return pack.Uint(pack.Uint(nil, bins), finest) }
+	for name, b := range map[string][]byte{
+		"no values in the first bin": pack.Uint(pack.Int(head(1), 5), 0),
+		"no values in another bin":   pack.Uint(append(pack.Uint(pack.Int(head(2), 5), 1), other), 0),
+		"a bin beyond all values":    append(pack.Uint(pack.Int(head(2), math.MaxInt32), 1), 3),
+		"a bin very far beyond":      pack.Uint(pack.Uint(append(pack.Uint(pack.Int(head(2), 5), 1), other|far), math.MaxUint64), 1),
+		"fewer bins than it says":    pack.Uint(pack.Int(head(2), 5), 1),
+		"too many bins":              head(maxBins + 1),
+		"bins finer than there are":  pack.Uint(pack.Int(pack.Uint(pack.Uint(nil, 1), finest-1), 5), 1),
+	} {
+		r := pack.NewReader(b)
+		var s sketch
+		if s.read(r); r.Err() == nil {
+			t.Errorf("%s: is read as %d bins", name, s.n)
+		}
+	}
+}

@@ -13,9 +13,9 @@ func (s *Series) Append(b []byte, spec *Spec, p Progress) []byte {
 	b = pack.Times(b, len(kept), func(i int) int64 { return kept[i].Time })
 	b = pack.Values(b, len(kept), func(i int) float64 { return kept[i].Value })
 	matters := func(r *revision) bool { return r.dirty || r.end > s.final(spec.window(r.window), p) }
-	b = pack.Uint(b, count(s.revised, matters))
-	for i := range s.revised {
-		r := &s.revised[i]
+	b = pack.Uint(b, count(s.revised(), matters))
+	for i := range s.revised() {
+		r := &s.revised()[i]
 		if !matters(r) {
 			continue
 		}
@@ -24,16 +24,16 @@ func (s *Series) Append(b []byte, spec *Spec, p Progress) []byte {
 		b = pack.Int(b, r.hold)
 	}
 	remains := func(q *partial) bool { return s.matters(spec, p, q) }
-	b = pack.Uint(b, count(s.partials, remains))
-	for i := range s.partials {
-		if q := &s.partials[i]; remains(q) {
+	b = pack.Uint(b, count(s.partials(), remains))
+	for i := range s.partials() {
+		if q := &s.partials()[i]; remains(q) {
 			b = q.tally.append(pack.Int(append(b, q.window), q.start))
 			b = q.tally.bins.append(b)
 		}
 	}
-	b = pack.Uint(b, uint64(len(s.sessions)))
-	for i := range s.sessions {
-		b = s.sessions[i].append(b)
+	b = pack.Uint(b, uint64(len(s.sessions())))
+	for i := range s.sessions() {
+		b = s.sessions()[i].append(b)
 	}
 	b = pack.Bool(b, s.rollup != nil)
 	if u := s.rollup; u != nil {
@@ -90,25 +90,29 @@ func Read(r *pack.Reader, spec *Spec) Series {
 		}
 	}
 	s.readings.set(readings)
+	var revised []revision
 	for range r.Count() {
 		v := revision{window: r.Byte(), start: r.Int()}
 		v.end = v.start + r.Int()
 		v.told, v.dirty, v.hold = uint32(r.Uint()), r.Bool(), r.Int()
-		s.revised = append(s.revised, v)
+		revised = append(revised, v)
 	}
+	var partials []partial
 	for range r.Count() {
 		q := partial{window: r.Byte(), start: r.Int(), tally: tally{bins: new(sketch)}}
 		q.tally.read(r)
 		q.tally.bins.read(r)
-		s.partials = append(s.partials, q)
+		partials = append(partials, q)
 	}
+	var sessions []session
 	for range r.Count() {
 		z := session{window: r.Byte(), anchor: r.Int(), dirty: r.Bool(), changed: r.Int(), hold: r.Int()}
 		for range r.Count() {
 			z.told = append(z.told, toldSession{start: r.Int(), count: r.Uint(), revision: uint32(r.Uint())})
 		}
-		s.sessions = append(s.sessions, z)
+		sessions = append(sessions, z)
 	}
+	s.setRare(revised, partials, sessions)
 	if r.Bool() {
 		s.rollup = &rollup{folded: r.Int()}
 		s.rollup.hour.read(r)
@@ -123,17 +127,17 @@ func Read(r *pack.Reader, spec *Spec) Series {
 
 // fits reports whether all windows of the state are there.
 func (s *Series) fits(spec *Spec) bool {
-	for _, v := range s.revised {
+	for _, v := range s.revised() {
 		if int(v.window) >= len(spec.Windows) && (v.window < ofHours || spec.Calendar == nil) {
 			return false
 		}
 	}
-	for _, q := range s.partials {
+	for _, q := range s.partials() {
 		if int(q.window) >= len(spec.Windows) {
 			return false
 		}
 	}
-	for _, z := range s.sessions {
+	for _, z := range s.sessions() {
 		if int(z.window) >= len(spec.Windows) || spec.Windows[z.window].Kind != Session {
 			return false
 		}
@@ -149,5 +153,5 @@ func (f *fold) read(r *pack.Reader) {
 	f.moments.read(r)
 	var bins sketch
 	bins.read(r)
-	f.bins = bins.append(nil)
+	f.keep(&bins)
 }
