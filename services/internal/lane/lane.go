@@ -76,6 +76,10 @@ const (
 	// that it was opened on, and lookTimeout how long that may take.
 	lookEvery   = 5 * time.Second
 	lookTimeout = 5 * time.Second
+	// loadTimeout is how long a message may keep a lane waiting that was in its
+	// stream when the lane began to load its state. What doesn't come by then has
+	// left the stream, or the stream was made anew.
+	loadTimeout = time.Minute
 )
 
 // Run owns the lane until ctx ends: the caller holds the lane for as long as
@@ -292,7 +296,9 @@ func (r *runner) commits(ctx context.Context, stream jetstream.Stream, first uin
 	messages := ordered{MessagesContext: iterator}
 	var changes []change
 	for {
-		msg, meta, _, err := messages.take(jetstream.NextContext(ctx))
+		limited, cancel := context.WithTimeout(ctx, loadTimeout)
+		msg, meta, _, err := messages.take(jetstream.NextContext(limited))
+		cancel()
 		if err != nil {
 			return nil, fmt.Errorf("read the commits: %w", err)
 		}
@@ -508,14 +514,17 @@ func (r *runner) drop() error {
 	return err
 }
 
+// next returns the next message, which must be in the stream.
 func (in *reader) next(ctx context.Context) (Input, error) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
 	select {
 	case next := <-in.inputs:
 		return next, nil
 	case err := <-in.errs:
 		return Input{}, err
 	case <-ctx.Done():
-		return Input{}, ctx.Err()
+		return Input{}, fmt.Errorf("read the input: %w", ctx.Err())
 	}
 }
 

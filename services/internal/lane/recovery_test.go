@@ -9,10 +9,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"headwater/services/internal/simulation"
 	"headwater/streams"
 	"headwater/streams/streamtest"
 )
@@ -325,4 +327,65 @@ func TestCleanedUpUnderAReplay(t *testing.T) {
 	cancel()
 	<-done
 	f.verify(t, n+30)
+}
+
+// remaking is JetStream in which a stream is made anew at the very moment at which
+// somebody begins to read it.
+type remaking struct {
+	jetstream.JetStream
+	stream string
+	once   sync.Once
+	remake func()
+}
+
+func (r *remaking) OrderedConsumer(ctx context.Context, stream string, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+	consumer, err := r.JetStream.OrderedConsumer(ctx, stream, cfg)
+	if err != nil || stream != r.stream {
+		return consumer, err
+	}
+	return &remakingConsumer{consumer, r}, nil
+}
+
+type remakingConsumer struct {
+	jetstream.Consumer
+	*remaking
+}
+
+func (c *remakingConsumer) Messages(opts ...jetstream.PullMessagesOpt) (jetstream.MessagesContext, error) {
+	c.once.Do(c.remake)
+	return c.Consumer.Messages(opts...)
+}
+
+// TestMadeAnewWhileTheLaneLoads makes the output, or the input, anew while a lane
+// reads what it knows to be there: it must not wait for that for ever.
+func TestMadeAnewWhileTheLaneLoads(t *testing.T) {
+	for _, stream := range []string{streams.StreamDerived, streams.StreamTelemetry} {
+		t.Run(stream, func(t *testing.T) {
+			err := simulation.Run(t, func(t *testing.T) error {
+				cluster := simulation.NewCluster()
+				js := cluster.Connect(1, "worker", nil)
+				if _, err := streams.Ensure(t.Context(), js, streams.Options{Lanes: 1}); err != nil {
+					return err
+				}
+				f := fixtureOf(js, 0)
+				f.configure(t, 1)
+				// Without a snapshot, all is read again.
+				f.deps.JS = &unwritable{JetStream: js}
+				stop := f.start(t, never)
+				f.publishAll(t, 1, 30)
+				f.await(t, 30)
+				stop()
+				f.deps.JS = &remaking{JetStream: js, stream: stream, remake: func() { cluster.Recreate(stream) }}
+				defer f.start(t, never)()
+				f.publishAll(t, 31, 33)
+				time.Sleep(2 * loadTimeout) //nolint:forbidigo // the clock of the bubble
+				f.publishAll(t, 34, 36)
+				f.await(t, 36)
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
