@@ -133,12 +133,14 @@ func (c *Crew) Trouble(rng *rand.Rand, most int) error {
 }
 
 // Peace ends all faults, for what is left of the simulation, with at least one
-// process.
+// process. Calls that are under way may have been drawn a crash: they get a moment
+// for that.
 func (c *Crew) Peace() error {
+	c.Calm(Odds{})
+	time.Sleep(time.Second) //nolint:forbidigo // the clock of the bubble
 	if err := c.Bury(); err != nil {
 		return err
 	}
-	c.Calm(Odds{})
 	if len(c.members) == 0 {
 		c.Start()
 	}
