@@ -185,10 +185,13 @@ func TestRuleAhead(t *testing.T) {
 			t.Error(d)
 		}
 	}
-	other := restored(t, m)
+	first := restored(t, m)
+	// Nothing has changed by then, and yet a full snapshot holds all.
+	second := restored(t, m)
 	check(m)
-	check(other)
-	for _, m := range []*machine{m, other} {
+	check(first)
+	check(second)
+	for _, m := range []*machine{m, first, second} {
 		if err := m.Configure(2, []byte(newer)); err != nil {
 			t.Fatal(err)
 		}
@@ -252,27 +255,58 @@ func restored(t *testing.T, m *machine) *machine {
 }
 
 // TestSnapshots runs two machines over the same random history, one of them
-// restored from its snapshots again and again, and expects the same commits.
+// restored from its snapshots again and again, and expects the same commits. The
+// processor has newer configurations in force before the machines have.
 func TestSnapshots(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
-	one, other := configured(t), configured(t)
+	// In each revision, wet tells another channel.
+	content := func(revision uint64) []byte {
+		notify := []string{"phone", "log"}[revision%2]
+		return []byte(strings.Replace(rules, "channels:", "  - {name: wet, detector: limit, above: 80, notify: ["+notify+"]}\nchannels:", 1))
+	}
+	inForce, newest := uint64(1), uint64(1)
+	configure := func(m *machine) {
+		t.Helper()
+		if err := m.Configure(inForce, content(inForce)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, other := newMachine(func(policy.Decision) {}), newMachine(func(policy.Decision) {})
+	configure(one)
+	configure(other)
 	kept := map[string][]byte{}
 	keep := func(all bool) {
 		chunks, err := other.Snapshot(all)
 		if err != nil {
 			t.Fatal(err)
 		}
+		if all {
+			clear(kept)
+		}
 		for _, c := range chunks {
 			kept[c.ID] = c.Data
 		}
 	}
 	for i := range int64(600) {
-		a := anomaly([]string{"warm", "cold", "gone"}[random.IntN(3)], fmt.Sprintf("d%d", random.IntN(20)),
-			[]derivedv1.Phase{open, update, shut}[random.IntN(3)], i/30, i)
-		apply(t, one, a)
-		apply(t, other, a)
+		c := &derivedv1.Commit{Anomalies: []*derivedv1.Anomaly{anomaly([]string{"warm", "cold", "gone", "wet"}[random.IntN(4)], fmt.Sprintf("d%d", random.IntN(20)),
+			[]derivedv1.Phase{open, update, shut}[random.IntN(3)], i/30, i)}}
+		c.Anomalies[0].RuleVersion = newest
+		if random.IntN(40) == 0 {
+			newest++
+			c.Config = &derivedv1.ConfigChange{Revision: newest, Content: content(newest)}
+		}
+		for _, m := range []*machine{one, other} {
+			if _, err := m.Apply(input(t, uint64(i), c)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if random.IntN(80) == 0 {
+			inForce = newest
+			configure(one)
+			configure(other)
+		}
 		if random.IntN(10) == 0 {
 			want, got := take(t, one), take(t, other)
 			if d := cmp.Diff(want, got, protocmp.Transform()); d != "" {
@@ -287,9 +321,7 @@ func TestSnapshots(t *testing.T) {
 			if err := next.Restore(chunks); err != nil {
 				t.Fatal(err)
 			}
-			if err := next.Configure(1, []byte(rules)); err != nil {
-				t.Fatal(err)
-			}
+			configure(next)
 			other = next
 		}
 	}
@@ -339,17 +371,21 @@ func TestOldAlertsAreForgotten(t *testing.T) {
 }
 
 func TestKey(t *testing.T) {
-	k := key{12, 3}
-	got, err := parseKey(k.String())
-	if err != nil || got != k || k.String() != "12-3" {
-		t.Errorf("%v became %v, %v", k, got, err)
+	for text, k := range map[string]key{
+		"12-3":              {sequence: 12, index: 3},
+		"12-3-dn5mn57qoq2o": {incarnation: 1_795_745_472_000_000_000, sequence: 12, index: 3},
+	} {
+		got, err := parseKey(text)
+		if err != nil || got != k || k.String() != text {
+			t.Errorf("%s is %v, %v, which is %s", text, got, err, k)
+		}
 	}
-	for _, bad := range []string{"", "1", "1-", "-1", "a-b", "1-2-3", "1--2", "18446744073709551616-1"} {
+	for _, bad := range []string{"", "1", "1-", "-1", "a-b", "1-2-", "1-2-0", "1-2-_", "1-2--3", "1-2-3-4", "1--2", "18446744073709551616-1"} {
 		if _, err := parseKey(bad); err == nil {
 			t.Errorf("%q is no key", bad)
 		}
 	}
-	if k.after(k) || !k.after(key{12, 2}) || !k.after(key{11, 9}) || k.after(key{13, 0}) {
+	if k := (key{1, 12, 3}); k.after(k) || !k.after(key{1, 12, 2}) || !k.after(key{1, 11, 9}) || k.after(key{1, 13, 0}) {
 		t.Error("after is wrong")
 	}
 }
@@ -416,7 +452,7 @@ func TestRemindersOfWhatLasts(t *testing.T) {
 			t.Errorf("the message lacks %q: %s", want, body)
 		}
 	}
-	if got := outgoing(key{1, 0}, c.GetMessages()[0], 0).Alerts[0]; got.Labels["team"] != "ops" || got.Runbook == "" {
+	if got := outgoing(key{sequence: 1}, c.GetMessages()[0], 0).Alerts[0]; got.Labels["team"] != "ops" || got.Runbook == "" {
 		t.Errorf("the alert for programs is %+v", got)
 	}
 	restored := newMachine(func(policy.Decision) {})

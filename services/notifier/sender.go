@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -49,30 +50,54 @@ type sender struct {
 	done key
 }
 
+// metadataIncarnation is the key in the metadata of a consumer under which it says
+// for which ALERTING it was made.
+const metadataIncarnation = "headwater-incarnation"
+
 // ensureConsumer makes the durable consumer of a channel, unless it is there;
 // then it goes on where it is. From is a sequence of ALERTING of the incarnation:
-// in another it would pass over messages.
+// in another it would pass over messages. So a consumer says for which one it was
+// made, for a request may arrive when the stream has been made anew, and one of
+// another is replaced. One that doesn't say is taken for right.
 func ensureConsumer(ctx context.Context, js jetstream.JetStream, incarnation time.Time, channel string, from uint64) error {
 	name := streams.SenderConsumer(channel)
 	if err := same(ctx, js, incarnation); err != nil {
 		return err
 	}
-	_, err := js.Consumer(ctx, streams.StreamAlerting, name)
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+	there, err := js.Consumer(ctx, streams.StreamAlerting, name)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("look up consumer %s: %w", name, err)
+	}
+	if err == nil {
+		if madeFor(there, incarnation) {
+			return nil
+		}
+		// It is not this one that was made anew meanwhile?
+		if err := same(ctx, js, incarnation); err != nil {
+			return err
+		}
+		if err := js.DeleteConsumer(ctx, streams.StreamAlerting, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return fmt.Errorf("delete consumer %s, made for another stream: %w", name, err)
+		}
 	}
 	cfg := streams.SenderConfig(channel)
 	cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
-	if _, err := js.CreateConsumer(ctx, streams.StreamAlerting, cfg); err != nil {
+	cfg.Metadata = map[string]string{metadataIncarnation: strconv.FormatInt(incarnation.UnixNano(), 10)}
+	made, err := js.CreateConsumer(ctx, streams.StreamAlerting, cfg)
+	if err != nil {
 		return fmt.Errorf("make consumer %s: %w", name, err)
 	}
-	if err := same(ctx, js, incarnation); errors.Is(err, errMadeAnew) {
-		return errors.Join(err, js.DeleteConsumer(ctx, streams.StreamAlerting, name))
+	if !madeFor(made, incarnation) {
+		return fmt.Errorf("make consumer %s: somebody made it for another stream", name)
 	}
-	return nil
+	return same(ctx, js, incarnation)
+}
+
+// madeFor reports whether a consumer was made for ALERTING of the incarnation, as
+// far as it says.
+func madeFor(c jetstream.Consumer, incarnation time.Time) bool {
+	of, says := c.CachedInfo().Config.Metadata[metadataIncarnation]
+	return !says || of == strconv.FormatInt(incarnation.UnixNano(), 10)
 }
 
 // run sends until ctx ends. Hard ends later than ctx, or with it, and cuts off
@@ -176,9 +201,10 @@ func (s *sender) loadDone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if done.sequence >= last.Sequence {
-		// A delivery is recorded behind its message. This one was on its way while
-		// ALERTING was made anew, and is of a message of the one before.
+	// A record that was on its way while ALERTING was made anew is of a message of
+	// the one before. A key that doesn't say is taken for one of this ALERTING, if
+	// the record lies behind the message.
+	if done.incarnation != s.incarnation.UnixNano() && (done.incarnation != 0 || done.sequence >= last.Sequence) {
 		return nil
 	}
 	s.done = done
@@ -201,7 +227,7 @@ func (s *sender) handle(ctx, hard context.Context, msg jetstream.Msg, meta *jets
 	stop := s.claim(msg)
 	defer stop()
 	for i, m := range commit.GetMessages() {
-		k := key{meta.Sequence.Stream, i}
+		k := key{s.incarnation.UnixNano(), meta.Sequence.Stream, i}
 		if m.GetChannel() != s.name || len(m.GetAlerts()) == 0 || !k.after(s.done) {
 			continue
 		}

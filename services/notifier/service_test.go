@@ -459,9 +459,32 @@ func TestStopInTheMiddle(t *testing.T) {
 	}
 }
 
-// sentNotRecorded plays a sender that was killed after a message was taken by
-// the channel: it holds the commit, and ends without an ack.
-func (f *fixture) sentNotRecorded(t *testing.T, recorded bool) (key string) {
+// alertingCreated returns when ALERTING was created, in nanoseconds since the Unix
+// epoch.
+func (f *fixture) alertingCreated(t *testing.T) int64 {
+	t.Helper()
+	stream, err := f.js.Stream(t.Context(), streams.StreamAlerting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.CachedInfo().Created.UnixNano()
+}
+
+// record stores that the message of the key was sent to phone.
+func (f *fixture) record(t *testing.T, k key) {
+	t.Helper()
+	d, err := streams.DeliveryMsg(&alertingv1.Delivery{Key: k.String(), Channel: "phone", Outcome: alertingv1.Outcome_OUTCOME_SENT})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.js.PublishMsg(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// holdMessage plays a sender that was killed after a message was taken by the
+// channel: it holds the commit, and ends without an ack.
+func (f *fixture) holdMessage(t *testing.T) key {
 	t.Helper()
 	consumer, err := f.js.Consumer(t.Context(), streams.StreamAlerting, streams.SenderConsumer("phone"))
 	if err != nil {
@@ -486,24 +509,20 @@ func (f *fixture) sentNotRecorded(t *testing.T, recorded bool) (key string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key = fmt.Sprintf("%d-0", meta.Sequence.Stream)
-		if recorded {
-			d, err := streams.DeliveryMsg(&alertingv1.Delivery{Key: key, Channel: "phone", Outcome: alertingv1.Outcome_OUTCOME_SENT})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := f.js.PublishMsg(t.Context(), d); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return key
+		return key{incarnation: f.alertingCreated(t), sequence: meta.Sequence.Stream}
 	}
 }
 
 // TestKilled shows what a kill repeats: between the answer of the channel and
-// the record one message, with its key; between the record and the ack none.
+// the record one message, with its key; between the record and the ack none. What
+// was recorded of another ALERTING, whose sequences were the same, doesn't count.
 func TestKilled(t *testing.T) {
-	for name, recorded := range map[string]bool{"before the record": false, "after the record": true} {
+	for name, recorded := range map[string]func(key) *key{
+		"before the record":                       func(key) *key { return nil },
+		"after the record":                        func(k key) *key { return &k },
+		"after a record that doesn't say of what": func(k key) *key { return &key{sequence: k.sequence} },
+		"after a record of another stream":        func(k key) *key { return &key{k.incarnation - 1, k.sequence, 0} },
+	} {
 		t.Run(name, func(t *testing.T) {
 			f := setup(t)
 			away := newSink(t, func(int, channel.Payload) int { return http.StatusServiceUnavailable })
@@ -517,12 +536,16 @@ func TestKilled(t *testing.T) {
 				return away.calls > 0
 			})
 			stop()
-			key := f.sentNotRecorded(t, recorded)
+			k := f.holdMessage(t)
+			r := recorded(k)
+			if r != nil {
+				f.record(t, *r)
+			}
 			f.configure(t, webhookAt("phone", phone.URL))
 			start := time.Now()
 			f.start(t)
 			second := f.fire(t)
-			if recorded {
+			if r != nil && (r.incarnation == 0 || *r == k) {
 				phone.await(t, firing(second)...)
 				return
 			}
@@ -530,8 +553,8 @@ func TestKilled(t *testing.T) {
 			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("what was in hand was waited for: %v", took)
 			}
-			if got := phone.payloads()[0].Key; got != key {
-				t.Errorf("repeated with key %q, was %q", got, key)
+			if got := phone.payloads()[0].Key; got != k.String() {
+				t.Errorf("repeated with key %q, was %q", got, k)
 			}
 		})
 	}
@@ -747,5 +770,44 @@ func TestLatency(t *testing.T) {
 	t.Logf("anomaly to webhook: p50 %v, p99 %v", took[49], took[98])
 	if took[49] > time.Second {
 		t.Errorf("half of the messages took more than %v", took[49])
+	}
+}
+
+// TestConsumerOfAnotherStream has a request arrive that was made for an ALERTING
+// which has been made anew since: its consumer would pass messages over.
+func TestConsumerOfAnotherStream(t *testing.T) {
+	f := setup(t)
+	now := time.Unix(0, f.alertingCreated(t))
+	start := func() uint64 {
+		t.Helper()
+		c, err := f.js.Consumer(t.Context(), streams.StreamAlerting, streams.SenderConsumer("phone"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.CachedInfo().Config.OptStartSeq
+	}
+	late := streams.SenderConfig("phone")
+	late.DeliverPolicy, late.OptStartSeq = jetstream.DeliverByStartSequencePolicy, 70
+	late.Metadata = map[string]string{metadataIncarnation: "1"}
+	if _, err := f.js.CreateConsumer(t.Context(), streams.StreamAlerting, late); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []uint64{3, 5} {
+		// The second time it is there, and goes on.
+		if err := ensureConsumer(t.Context(), f.js, now, "phone", from); err != nil {
+			t.Fatal(err)
+		}
+		if got := start(); got != 3 {
+			t.Errorf("the consumer begins at %d", got)
+		}
+	}
+	if _, err := f.js.CreateConsumer(t.Context(), streams.StreamAlerting, late); err == nil {
+		t.Error("the request replaces a consumer when it arrives later still")
+	}
+	if err := ensureConsumer(t.Context(), f.js, now.Add(-time.Hour), "phone", 1); !errors.Is(err, errMadeAnew) {
+		t.Errorf("for a stream that is gone: %v", err)
+	}
+	if got := start(); got != 3 {
+		t.Errorf("the consumer begins at %d", got)
 	}
 }

@@ -460,8 +460,8 @@ func (x *Message) GetReminder() bool {
 // Delivery records the outcome of one message.
 type Delivery struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Idempotency key: sequence of the notifier's commit and index of the message
-	// in it.
+	// Idempotency key: sequence of the notifier's commit, index of the message in it
+	// and creation time of ALERTING.
 	Key      string  `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Channel  string  `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
 	Outcome  Outcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=alerting.v1.Outcome" json:"outcome,omitempty"`
