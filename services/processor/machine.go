@@ -218,6 +218,9 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 	case window.TooLate:
 		m.output.counts.tooLate++
 		m.miss(s, at)
+		if s.window.Dirty() { // by a window that waits longer
+			d.wakes = past
+		}
 	}
 	d.closes = min(d.closes, s.window.Due())
 	if at > s.last {

@@ -6,7 +6,9 @@ import (
 	"time"
 )
 
-// keepFrom returns the least event time whose readings are still needed.
+// keepFrom returns the least event time whose readings are still needed. It never
+// goes back: readings before it are in no snapshot, and may or may not be there
+// when the windows are changed.
 func (s *Series) keepFrom(spec *Spec, p Progress) int64 {
 	keep := max(p.Watermark, minTime/2) - spec.reach()
 	for i := range spec.Windows {
@@ -21,15 +23,22 @@ func (s *Series) keepFrom(spec *Spec, p Progress) int64 {
 		case Sliding:
 			keep = min(keep, Start(final, w.Every)+1-int64(w.Width))
 		case Session:
+			anchor := int64(minTime) // that of a session that is not there yet
 			if n := slices.IndexFunc(s.sessions(), func(z session) bool { return int(z.window) == i }); n >= 0 {
-				keep = min(keep, s.sessions()[n].anchor)
+				anchor = s.sessions()[n].anchor
 			}
+			keep = min(keep, anchor)
 		}
 	}
 	for _, r := range s.revised() {
-		if r.dirty && r.window < ofHours {
-			keep = min(keep, r.start-int64(spec.Windows[r.window].Width))
+		if !r.dirty || r.window >= ofHours {
+			continue
 		}
+		from := r.start
+		if w := &spec.Windows[r.window]; w.Kind == Sliding {
+			from += 1 - int64(w.Width)
+		}
+		keep = min(keep, from)
 	}
 	return keep
 }
