@@ -44,6 +44,9 @@ type Checkpoint struct {
 	// Incarnation is when ALERTING was created, in nanoseconds since the Unix
 	// epoch.
 	Incarnation int64 `json:"incarnation"`
+	// Bucket is when the bucket of alerts was created, in nanoseconds since the Unix
+	// epoch; 0 in a checkpoint that doesn't say.
+	Bucket int64 `json:"bucket,omitempty"`
 	// Sequence is that of the last commit that the bucket of alerts reflects.
 	Sequence uint64 `json:"sequence"`
 	// Channels is that of the last commit whose messages have a consumer, if

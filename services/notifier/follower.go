@@ -217,6 +217,9 @@ func (f *follower) follow(ctx context.Context, progress func()) error {
 			if err := same(ctx, f.js, f.incarnation); err != nil {
 				return err
 			}
+			if err := f.projection.look(ctx); err != nil {
+				return err
+			}
 			if err := f.projection.save(ctx, false); err != nil {
 				return err
 			}

@@ -18,8 +18,8 @@ import (
 )
 
 // projection is the bucket of alerts: each alert as of its last transition. It
-// is made of ALERTING alone, and made anew when the bucket is found empty. One
-// goroutine only.
+// is made of ALERTING alone, and made anew when the bucket is found empty or was
+// made anew itself. One goroutine only.
 //
 // For a while there may be two, when the one before doesn't know yet that it has
 // lost the lane, and it may be behind. So that it brings nothing back,
@@ -50,6 +50,8 @@ type projection struct {
 	// revision checkpoint.
 	position, channels, saved, checkpoint uint64
 	savedAt                               time.Time
+	// bucket is when the bucket was created, in nanoseconds since the Unix epoch.
+	bucket int64
 	// unknown says that there is no checkpoint, anew that it is of another ALERTING,
 	// in whose place this one was made.
 	unknown, anew bool
@@ -84,11 +86,39 @@ func openProjection(ctx context.Context, js jetstream.JetStream, incarnation tim
 
 // load reads the bucket, and then the checkpoint.
 func (p *projection) load(ctx context.Context) error {
+	var err error
+	if p.bucket, err = p.created(ctx); err != nil {
+		return err
+	}
 	p.known, p.revisions, p.resolved = map[string]*alertingv1.Alert{}, map[string]uint64{}, 0
 	if err := p.loadAlerts(ctx); err != nil {
 		return err
 	}
 	return p.loadPosition(ctx)
+}
+
+// created returns when the bucket was created.
+func (p *projection) created(ctx context.Context) (int64, error) {
+	status, err := p.alerts.Status(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("look at bucket %s: %w", streams.BucketAlerts, err)
+	}
+	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
+	if !ok {
+		return 0, fmt.Errorf("look at bucket %s: it doesn't say when it was created", streams.BucketAlerts)
+	}
+	return bucket.StreamInfo().Created.UnixNano(), nil
+}
+
+// look returns an error, and has all read again, if the bucket is another one than
+// when it was read.
+func (p *projection) look(ctx context.Context) error {
+	created, err := p.created(ctx)
+	if err != nil || created == p.bucket {
+		return err
+	}
+	p.stale = true
+	return fmt.Errorf("bucket %s was made anew", streams.BucketAlerts)
 }
 
 func (p *projection) loadAlerts(ctx context.Context) error {
@@ -143,8 +173,8 @@ func (p *projection) reload(ctx context.Context) error {
 }
 
 // loadPosition reads the checkpoint, or says why there is none. If the bucket is
-// empty, all is read again; should that end in the middle, the bucket isn't empty
-// any more, so the checkpoint says it first.
+// empty or another, all is read again; should that end in the middle, the bucket
+// isn't empty any more, so the checkpoint says it first.
 func (p *projection) loadPosition(ctx context.Context) error {
 	entry, err := p.manifests.Get(ctx, streams.AlertsKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -166,7 +196,8 @@ func (p *projection) loadPosition(ctx context.Context) error {
 	}
 	p.channels = max(p.channels, c.Channels)
 	p.position, p.saved = c.Sequence, c.Sequence
-	if len(p.known) > 0 || c.Sequence == 0 {
+	another := c.Bucket != 0 && c.Bucket != p.bucket
+	if c.Sequence == 0 || len(p.known) > 0 && !another {
 		return nil
 	}
 	p.position = 0
@@ -183,7 +214,7 @@ func (p *projection) save(ctx context.Context, atAnyRate bool) error {
 
 func (p *projection) write(ctx context.Context) error {
 	p.channels = max(p.channels, p.position)
-	body, err := json.Marshal(streams.Checkpoint{Incarnation: p.incarnation, Sequence: p.position, Channels: p.channels})
+	body, err := json.Marshal(streams.Checkpoint{Incarnation: p.incarnation, Bucket: p.bucket, Sequence: p.position, Channels: p.channels})
 	if err != nil {
 		return fmt.Errorf("encode checkpoint: %w", err)
 	}

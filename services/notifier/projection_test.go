@@ -267,6 +267,38 @@ func TestRebuildThatEndsInTheMiddle(t *testing.T) {
 	}
 }
 
+// TestBucketMadeAnew deletes the bucket and makes it anew under an owner, which
+// writes a new alert before it notices.
+func TestBucketMadeAnew(t *testing.T) {
+	h := newHistory(t, []*alertingv1.Alert{fires("a", 1)}, []*alertingv1.Alert{fires("b", 2)}, []*alertingv1.Alert{fires("c", 3)})
+	p := h.owner(t)
+	h.work(t, p, 2)
+	h.save(t, p)
+	if err := p.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.js.DeleteKeyValue(t.Context(), streams.BucketAlerts); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := streams.Ensure(t.Context(), h.js, streams.Options{Lanes: 2}); err != nil {
+		t.Fatal(err)
+	}
+	h.work(t, p, 3)
+	h.expect(t, map[string]string{"c": "STATE_FIRING 3"})
+	if err := p.look(t.Context()); err == nil {
+		t.Fatal("the bucket is another")
+	}
+	// Who fills it is killed, too.
+	if err := p.reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.put(t.Context(), 1, h.commits[0].GetAlerts()[0]); err != nil {
+		t.Fatal(err)
+	}
+	h.work(t, h.owner(t), 3)
+	h.expect(t, map[string]string{"a": "STATE_FIRING 1", "b": "STATE_FIRING 2", "c": "STATE_FIRING 3"})
+}
+
 // TestAlertingMadeAnew has a stream follow whose sequences begin again.
 func TestAlertingMadeAnew(t *testing.T) {
 	h := newHistory(t, []*alertingv1.Alert{fires("a", 1)}, []*alertingv1.Alert{fires("b", 2)}, []*alertingv1.Alert{ends("b", 3)})

@@ -54,6 +54,9 @@ type world struct {
 	failing int
 	// recreate has ALERTING made anew while all works, and remade says that it was.
 	recreate, remade bool
+	// empty has the bucket of alerts be lost now and then. It can only be made of
+	// what ALERTING keeps, so that isn't cleaned up.
+	empty bool
 
 	revision uint64
 	revised  int
@@ -80,7 +83,7 @@ type end struct {
 func newWorld(ctx context.Context, seed uint64) (*world, error) {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	w := &world{
-		seed: seed, rng: rng, cluster: simulation.NewCluster(), log: slog.New(slog.DiscardHandler), failing: rng.IntN(30), recreate: rng.IntN(3) == 0,
+		seed: seed, rng: rng, cluster: simulation.NewCluster(), log: slog.New(slog.DiscardHandler), failing: rng.IntN(30), recreate: rng.IntN(3) == 0, empty: rng.IntN(3) == 0,
 		at: simTime, episode: make(map[string]int64), ends: make(map[string]*end),
 	}
 	if os.Getenv("HEADWATER_SIMULATION_LOG") != "" {
@@ -259,6 +262,10 @@ func (w *world) trouble(ctx context.Context) error {
 	case 0, 1:
 		return w.configure(ctx)
 	case 2:
+		if w.empty {
+			w.cluster.DropBucket(streams.BucketAlerts)
+			return nil
+		}
 		return streams.Janitor{JS: w.admin, Log: w.log}.Clean(ctx, time.Now().Add(10_000*time.Hour))
 	case 3:
 		if w.recreate {
