@@ -29,11 +29,17 @@ type owners struct {
 	// spoilt says that nats-server or the link failed meanwhile: the time is not
 	// that of a takeover.
 	spoilt map[string]bool
-	took   map[string][]time.Duration
+	// unsettled is until when a fault of nats-server may last.
+	unsettled time.Time
+	took      map[string][]time.Duration
 }
 
 // look is the pause between two looks.
 const look = 200 * time.Millisecond
+
+// settle is how long the services may take to be well again behind a fault of
+// nats-server.
+const settle = 10 * time.Second
 
 // ownedBy says how many lanes each service has.
 var ownedBy = map[string]int{stack.Processor: streams.DefaultLanes, stack.Bridge: 1, stack.Notifier: 1}
@@ -57,10 +63,11 @@ func (o *owners) fault(n *stack.Node) {
 		for service := range ownedBy {
 			o.spoilt[service] = true
 		}
+		o.unsettled = time.Now().Add(maxPause + settle)
 		return
 	}
 	if known && held > 0 && o.hit[n.Program].IsZero() {
-		o.hit[n.Program], o.spoilt[n.Program] = time.Now(), false
+		o.hit[n.Program], o.spoilt[n.Program] = time.Now(), time.Now().Before(o.unsettled)
 	}
 }
 
