@@ -122,7 +122,7 @@ func anyRule(t *rapid.T) rule.Rule {
 		r.Metric = rapid.SampledFrom([]string{"", "a"}).Draw(t, "metric")
 		r.For = rapid.SampledFrom([]time.Duration{0, time.Minute}).Draw(t, "for")
 	case r.Detector == rule.Unreadable:
-		r.Share, r.Within = rapid.Float64Range(0.1, 99).Draw(t, "share"), span("within")+time.Minute
+		r.Share, r.Within = rapid.Float64Range(0.1, 99).Draw(t, "share"), max(span("within"), time.Minute)
 	case r.Detector == rule.Surge:
 		r.Direction = rapid.SampledFrom(rule.Directions()).Draw(t, "direction")
 	}
