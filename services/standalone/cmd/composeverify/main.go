@@ -49,6 +49,7 @@ const (
 type cli struct {
 	Setup  string        `help:"What to run: single (compose.yaml), cluster (with compose.cluster.yaml), or both one after the other." enum:"single,cluster,both" default:"both"`
 	Steps  []string      `help:"What to do under load, separated by commas: metrics (Prometheus, where it can be had), scale, kill, replace (as an upgrade does), disk (a server of a cluster loses its own), partition (of a cluster)." enum:"metrics,scale,kill,replace,disk,partition" default:"metrics,scale,kill,replace,disk"`
+	From   string        `help:"Git revision that runs at first; the step replace upgrades it to the working copy. Without it the working copy replaces itself." placeholder:"REV"`
 	Rate   int           `help:"Readings a second." default:"200"`
 	Cut    time.Duration `help:"How long each fault of a link lasts." default:"60s"`
 	Logs   string        `help:"Folder that takes the logs of all containers before they go." type:"path" placeholder:"DIR"`
@@ -121,16 +122,20 @@ func (c *cli) one(ctx context.Context, e *engine, folder, setup string) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(rules)) }()
-	files := []string{filepath.Join(folder, "compose.yaml")}
-	if setup == cluster {
-		files = append(files, filepath.Join(folder, "compose.cluster.yaml"))
-	}
-	p := &project{engine: e, name: projectName, files: files, rules: rules}
+	p := &project{engine: e, name: projectName, files: filesOf(folder, setup), rules: rules}
 	if left, err := p.leftovers(ctx); err != nil || len(left) > 0 {
 		return errors.Join(fmt.Errorf("an earlier run has left %v: run %v", left, p.command("down", "--volumes")), err)
 	}
 	s := newScenario(c, p, setup)
 	s.say("%s", setup)
+	if c.From != "" {
+		old, remove, err := checkout(ctx, e, folder, c.From)
+		if err != nil {
+			return err
+		}
+		defer remove()
+		s.upgrade, p.files = p.files, filesOf(filepath.Join(old, "deploy", "compose"), setup)
+	}
 	defer func() {
 		if c.Logs != "" {
 			err = errors.Join(err, p.logs(context.WithoutCancel(ctx), filepath.Join(c.Logs, setup)))
@@ -140,4 +145,32 @@ func (c *cli) one(ctx context.Context, e *engine, folder, setup string) (err err
 		}
 	}()
 	return s.run(ctx)
+}
+
+// filesOf are the files of Compose in the folder that a setup is made of.
+func filesOf(folder, setup string) []string {
+	files := []string{filepath.Join(folder, "compose.yaml")}
+	if setup == cluster {
+		files = append(files, filepath.Join(folder, "compose.cluster.yaml"))
+	}
+	return files
+}
+
+// checkout makes a working copy of another revision, until remove is called.
+func checkout(ctx context.Context, e *engine, folder, revision string) (dir string, remove func(), err error) {
+	temporary, err := os.MkdirTemp("", "headwater-revision-")
+	if err != nil {
+		return "", nil, err
+	}
+	dir = filepath.Join(temporary, "headwater")
+	git := []string{"git", "-C", folder, "worktree"}
+	if _, err := e.output(ctx, append(git, "add", "--detach", dir, revision)...); err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(temporary))
+	}
+	return dir, func() {
+		_, err := e.output(context.WithoutCancel(ctx), append(git, "remove", "--force", dir)...)
+		if err := errors.Join(err, os.RemoveAll(temporary)); err != nil {
+			fmt.Fprintln(os.Stderr, "composeverify:", err)
+		}
+	}, nil
 }

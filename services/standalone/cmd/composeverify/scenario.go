@@ -52,6 +52,9 @@ type scenario struct {
 	setup   string
 	servers []server
 	begin   time.Time
+	// upgrade is the files of the working copy while those of another revision are
+	// in use.
+	upgrade []string
 
 	book  *oracle.Book
 	load  *load.Load
@@ -226,6 +229,13 @@ func (s *scenario) scale(ctx context.Context) error {
 // replace has each service's containers made anew, one service after the other,
 // as an upgrade does.
 func (s *scenario) replace(ctx context.Context) error {
+	if s.upgrade != nil {
+		s.files, s.upgrade = s.upgrade, nil
+		if err := s.do(ctx, "build"); err != nil {
+			return err
+		}
+		s.say("images of the working copy are built, to replace those of %s", s.From)
+	}
 	for _, service := range s.services() {
 		begin := time.Now()
 		if err := s.do(ctx, "up", "--detach", "--no-deps", "--no-build", "--force-recreate", service); err != nil {
