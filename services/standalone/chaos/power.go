@@ -22,6 +22,7 @@ import (
 	"headwater/services/standalone/internal/judge"
 	"headwater/services/standalone/internal/load"
 	"headwater/services/standalone/internal/oracle"
+	"headwater/services/standalone/internal/stack"
 )
 
 // PowerCmd cuts the power of a standalone that runs by itself: what its disk
@@ -154,7 +155,7 @@ func (p *powerRound) do(ctx context.Context, after time.Duration) (v oracle.Verd
 	if err := os.MkdirAll(mnt, 0o700); err != nil {
 		return v, err
 	}
-	for _, c := range [][]string{{"truncate", "-s", "4G", image}, {"mkfs.ext4", "-q", image}, {"mount", "-o", "loop", image, mnt}} {
+	for _, c := range [][]string{{"truncate", "-s", "4G", image}, {"mkfs.ext4", "-q", image}, {"mount", "-o", "loop,commit=60", image, mnt}} {
 		if err := command(ctx, c[0], c[1:]...); err != nil {
 			return v, err
 		}
@@ -172,10 +173,15 @@ func (p *powerRound) do(ctx context.Context, after time.Duration) (v oracle.Verd
 	defer s.kill()
 	stop := p.load(ctx, s)
 	sleep(ctx, after)
+	// A copy takes a moment, in which nothing may be written: of a journal that goes
+	// on, the copy would hold no one moment, but blocks of several.
+	if err := stack.Freeze(s.cmd.Process); err != nil {
+		return v, err
+	}
 	p.cut()
 	err = command(ctx, "cp", "--sparse=always", image, copied)
-	stop()
 	s.kill()
+	stop()
 	if err != nil {
 		return v, err
 	}

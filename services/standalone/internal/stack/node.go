@@ -170,16 +170,30 @@ func (n *Node) Pause() error {
 	if err := n.signal(syscall.SIGSTOP); err != nil || !n.running() {
 		return err
 	}
-	// The signal is only sent by now, and threads on other cores run on for a
-	// moment. The kernel tells the parent when the last one has stopped.
+	return awaitStopped(n.cmd.Process.Pid)
+}
+
+// Freeze stops a child of this process as it is. No thread of it runs any more
+// when it returns.
+func Freeze(p *os.Process) error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("freeze process %d: %w", p.Pid, err)
+	}
+	return awaitStopped(p.Pid)
+}
+
+// awaitStopped waits until a process has stopped that was told to: the signal is
+// only sent by then, and threads on other cores run on for a moment. The kernel
+// tells the parent when the last one has stopped.
+func awaitStopped(pid int) error {
 	for {
-		err := unix.Waitid(unix.P_PID, n.cmd.Process.Pid, nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case err == nil, errors.Is(err, unix.ECHILD): // It ended instead.
 			return nil
 		default:
-			return fmt.Errorf("wait until %s has stopped: %w", n.Name, err)
+			return fmt.Errorf("wait until process %d has stopped: %w", pid, err)
 		}
 	}
 }
