@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -240,5 +241,19 @@ func TestOtherSitesChangeNoRules(t *testing.T) {
 	}
 	if res, _ := post(t, s, "/rules/humid/state", form, "Origin", "http://example.com", "Sec-Fetch-Site", "same-origin"); res.StatusCode != http.StatusSeeOther || counted.changes != 1 {
 		t.Errorf("its own page: %d, %d changes", res.StatusCode, counted.changes)
+	}
+}
+
+// TestEveryDetectorShowsItsFields looks for each detector in the style sheet, which
+// hides all fields but those of the one that is chosen.
+func TestEveryDetectorShowsItsFields(t *testing.T) {
+	style, err := os.ReadFile("static/app.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range view.RuleDetectors {
+		if rule := `option[value="` + d.Name + `"]:checked) [data-for~="` + d.Name + `"]`; !strings.Contains(string(style), rule) {
+			t.Errorf("nothing shows the fields of detector %s: the style sheet lacks %s", d.Name, rule)
+		}
 	}
 }
