@@ -8,6 +8,6 @@ require (
 	google.golang.org/protobuf v1.36.12
 )
 
-require golang.org/x/sync v0.24.0 // indirect
+require golang.org/x/sync v0.25.0 // indirect
 
 tool google.golang.org/protobuf/cmd/protoc-gen-go
