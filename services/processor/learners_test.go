@@ -56,7 +56,7 @@ func TestDetectorsThatLearnAreRules(t *testing.T) {
 	for rule, want := range map[string]string{
 		"auto":    "216h0m0s 1",
 		"surge":   "216h0m0s 1",
-		"lasting": "216h0m0s 13.06 °C, above the 5.39 that is usual, for 20 min",
+		"lasting": "216h0m0s 13.06 °C, above the 5.392 that is usual, for 20 min",
 		"range":   "216h0m0s 1",
 		"season":  "216h0m0s 1",
 		"drift":   "as the mean of a day", // that of the open door

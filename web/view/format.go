@@ -3,63 +3,16 @@ package view
 import (
 	"math"
 	"strconv"
-	"strings"
 	"time"
+
+	"headwater/proto/figure"
 )
 
-// FormatNumber returns a number with about four digits for people, such as
-// 21.5, 1013.2 or 2.1e-05.
-func FormatNumber(v float64) string {
-	a := math.Abs(v)
-	switch {
-	case math.IsNaN(v) || math.IsInf(v, 0):
-		return strconv.FormatFloat(v, 'g', -1, 64)
-	case a == 0:
-		return "0"
-	case a < 1e-3 || a >= 1e9:
-		return strings.Replace(strconv.FormatFloat(v, 'g', 4, 64), "-", "−", 1)
-	}
-	decimals := 3
-	switch {
-	case a >= 10000:
-		decimals = 0
-	case a >= 1000:
-		decimals = 1
-	case a >= 10:
-		decimals = 2
-	}
-	s := strconv.FormatFloat(a, 'f', decimals, 64)
-	if strings.Contains(s, ".") {
-		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
-	}
-	whole, rest, _ := strings.Cut(s, ".")
-	s = group(whole)
-	if rest != "" {
-		s += "." + rest
-	}
-	if v < 0 && s != "0" {
-		s = "−" + s
-	}
-	return s
-}
-
-// group puts thin spaces between groups of three digits, from five digits on.
-func group(digits string) string {
-	if len(digits) < 5 {
-		return digits
-	}
-	var b strings.Builder
-	for i, c := range digits {
-		if i > 0 && (len(digits)-i)%3 == 0 {
-			b.WriteString("\u202f")
-		}
-		b.WriteRune(c)
-	}
-	return b.String()
-}
+// FormatNumber returns a number for people.
+func FormatNumber(v float64) string { return figure.Number(v) }
 
 // FormatCount returns a count with its digits grouped.
-func FormatCount(n uint64) string { return group(strconv.FormatUint(n, 10)) }
+func FormatCount(n uint64) string { return figure.Count(n) }
 
 // FormatBytes returns a size in binary units.
 func FormatBytes(n uint64) string {
@@ -82,9 +35,9 @@ func FormatBytes(n uint64) string {
 // FormatRate returns a number of readings a second.
 func FormatRate(v float64) string {
 	if v >= 100 {
-		return FormatCount(uint64(math.Round(v)))
+		return FormatNumber(math.Round(v))
 	}
-	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0")
+	return FormatNumber(math.Round(10*v) / 10)
 }
 
 // FormatDuration returns a duration in its largest one or two units, such as

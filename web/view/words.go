@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"headwater/proto/figure"
 )
 
 // htmxConfig keeps htmx from adding styles of its own, from evaluating code
@@ -95,10 +97,7 @@ func codePoint(r rune) string {
 }
 
 func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return FormatCount(uint64(max(0, n))) + " " + many
+	return figure.Plural(n, one, many)
 }
 
 // reasonWords explain the reasons of dead letters.

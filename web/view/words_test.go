@@ -9,17 +9,6 @@ import (
 	"time"
 )
 
-func TestFormatNumber(t *testing.T) {
-	for v, want := range map[float64]string{
-		0: "0", 21.5: "21.5", 4.207: "4.207", -4.2: "−4.2", 0.001: "0.001", 0.00002: "2e−05", 999.996: "1000", 1013.25: "1013.2",
-		12345.6: "12\u202f346", 1234567: "1\u202f234\u202f567", 1e12: "1e+12", -0.0004: "−0.0004", math.Inf(1): "+Inf",
-	} {
-		if got := FormatNumber(v); got != want {
-			t.Errorf("%v is %q, want %q", v, got, want)
-		}
-	}
-}
-
 func TestFormatDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Second: "0 ms", 3 * time.Millisecond: "3 ms", 59 * time.Second: "59 s", 61 * time.Second: "1 min 1 s", 12*time.Minute + 3*time.Second: "12 min",

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"headwater/proto/figure"
 	"headwater/services/rule"
 	"headwater/web/view"
 )
@@ -61,9 +62,9 @@ func orAny(glob, all string) string {
 func predicate(r rule.Rule, unit string) string {
 	amount := func(v float64) string {
 		if unit == "" {
-			return view.FormatNumber(v)
+			return figure.Exact(v)
 		}
-		return view.FormatNumber(v) + "\u00a0" + unit
+		return figure.Exact(v) + "\u00a0" + unit
 	}
 	var parts []string
 	switch r.Detector {
@@ -84,7 +85,7 @@ func predicate(r rule.Rule, unit string) string {
 		}
 		return strings.Join(parts, " or ") + " within " + view.FormatDuration(r.Within) + lasting(r)
 	case rule.Unreadable:
-		return "gives more than " + view.FormatNumber(r.Share) + "\u00a0% that is no number within " + view.FormatDuration(r.Within)
+		return "gives more than " + figure.Exact(r.Share) + "\u00a0% that is no number within " + view.FormatDuration(r.Within)
 	case rule.Surge:
 		verb := map[rule.Direction]string{rule.Up: "rises", rule.Down: "falls"}[r.Direction]
 		if verb == "" {

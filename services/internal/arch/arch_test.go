@@ -25,6 +25,7 @@ var modules = []string{"proto", "services", "services/standalone", "streams", "w
 
 // pure are the packages that know neither network nor clock.
 var pure = []string{
+	"headwater/proto/figure",
 	"headwater/services/bridge/topic",
 	"headwater/services/decode",
 	"headwater/services/notifier/policy",

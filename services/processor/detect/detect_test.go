@@ -147,8 +147,8 @@ func TestDetectors(t *testing.T) {
 			nil,
 		},
 		{"limit: below", at(func(l *detect.Limit) { l.Above, l.Below = inf, -18 }), every(0, m, -20, -25, -18), []string{
-			"open 0s 0s 1.111: -20 °C: below the limit of -18 °C",
-			"close 0s 2m0s 0: -18 °C: no longer below the limit of -18 °C after 2 min, lowest -25 °C",
+			"open 0s 0s 1.111: −20 °C: below the limit of −18 °C",
+			"close 0s 2m0s 0: −18 °C: no longer below the limit of −18 °C after 2 min, lowest −25 °C",
 		}},
 		{"limit: from one side to the other", at(func(l *detect.Limit) { l.Below = 10 }), every(0, m, 31, 9, 15), []string{
 			"open 0s 0s 1.1: 31 °C: above the limit of 30 °C",
@@ -167,13 +167,13 @@ func TestDetectors(t *testing.T) {
 
 		{"rate: a door left open", door, join(every(0, m, 4.3, 4.4, 4.3, 5.5, 7, 8.4), every(6*m, m, 9, 9.5, 6, 5)), []string{
 			"open 5m0s 5m0s 1.367: 8.4 °C: rose 4.1 °C in 3 min (limit 3 °C in 5 min)",
-			"close 5m0s 8m0s 0: 6 °C: back by half or more after rising 5.2 °C in 5 min to 9.5 °C",
+			"close 5m0s 8m0s 0: 6 °C: recovered, fell at least half of its 5.2 °C rise",
 		}},
 		{"rate: slower than the limit", door, every(0, m, 4, 4.5, 5, 5.5, 6, 6.5, 7, 7.5, 8, 8.5), nil},
 		{"rate: a fall is none of a rise's business", door, every(0, m, 9, 4, 1), nil},
 		{"rate: a fall", both, every(0, m, 9, 4, 8), []string{
 			"open 1m0s 1m0s 1.667: 4 °C: fell 5 °C in 1 min (limit 3 °C in 5 min)",
-			"close 1m0s 2m0s 0: 8 °C: back by half or more after falling 5 °C in 1 min to 4 °C",
+			"close 1m0s 2m0s 0: 8 °C: recovered, rose at least half of its 5 °C fall",
 		}},
 		{"rate: gets worse", door, every(0, m, 4, 8, 9, 10, 12, 13), []string{
 			"open 1m0s 1m0s 1.333: 8 °C: rose 4 °C in 1 min (limit 3 °C in 5 min)",
@@ -210,7 +210,7 @@ func TestDetectors(t *testing.T) {
 		},
 		{"rate: a glitch is one episode", both, every(0, m, 4, 40, 4, 4.1, 4), []string{
 			"open 1m0s 1m0s 12: 40 °C: rose 36 °C in 1 min (limit 3 °C in 5 min)",
-			"close 1m0s 2m0s 0: 4 °C: back by half or more after rising 36 °C in 1 min to 40 °C",
+			"close 1m0s 2m0s 0: 4 °C: recovered, fell at least half of its 36 °C rise",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/pack"
 )
 
@@ -132,7 +133,7 @@ func (c *driftCore) explain(r Sample, p *pace, o opinion, unit string) Evidence 
 	d.turn(c.calendar.local(r.Time), r.Time, c.extremes.floor())
 	return Evidence{
 		Baseline: d.expected, Low: d.expected - driftSlack*o.scale, High: d.expected + driftSlack*o.scale,
-		Sentence: quantity(d.last, unit) + " as the mean of a day, " + number(apart(d.last, d.expected)) + " " +
+		Sentence: quantity(d.last, unit) + " as the mean of a day, " + figure.Number(apart(d.last, d.expected)) + " " +
 			direction(d.last, d.expected) + " that of the week before",
 	}
 }

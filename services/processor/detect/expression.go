@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/pack"
 	"headwater/services/rule/expression"
 )
@@ -427,23 +428,23 @@ func (s *ExpressionState) sentence(p *expression.Program, at int64, unit string)
 // values writes the values that a condition uses.
 func (s *ExpressionState) values(p *expression.Program, at int64, unit string) string {
 	var text string
-	put := func(name, value string) {
+	put := func(name string, value float64, unit string) {
 		if text != "" {
 			text += ", "
 		}
-		text += name + " " + value
+		text += name + " " + with(figure.Apart(value, p.Numbers()...)[0], unit)
 	}
 	for _, name := range p.Names() {
 		i := slices.Index(s.of.metrics, name)
 		if i == s.of.shown {
-			put(name, quantity(s.latest[i].Value, unit))
+			put(name, s.latest[i].Value, unit)
 		} else {
-			put(name, number(s.latest[i].Value))
+			put(name, s.latest[i].Value, "")
 		}
 	}
 	for _, c := range p.Calls() {
 		if v, ok := s.answer(c, at); ok {
-			put(c.String(), number(v))
+			put(c.String(), v, "")
 		}
 	}
 	return cut(text, maxConditionSentence)

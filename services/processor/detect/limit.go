@@ -237,7 +237,8 @@ func (s *limitState) beyond(phase Phase, at int64, unit string) Verdict {
 	s.told = s.score(s.last.Value)
 	v := s.verdict(phase, at)
 	v.Evidence.Score = s.told
-	v.Evidence.Sentence = quantity(s.last.Value, unit) + ": " + s.where() + " the limit of " + quantity(s.bound(), unit)
+	value, bound := beside(s.last.Value, s.bound(), unit)
+	v.Evidence.Sentence = value + ": " + s.where() + " the limit of " + bound
 	if lasted := time.Duration(at - s.first.Time); lasted > 0 {
 		v.Evidence.Sentence += " for " + span(lasted)
 	}
@@ -282,6 +283,7 @@ func (l *Limit) sentenceBack(s *limitState, unit string) string {
 	if s.side < 0 {
 		extreme = "lowest"
 	}
-	return quantity(s.last.Value, unit) + ": no longer " + s.where() + " the limit of " + quantity(s.bound(), unit) +
+	value, bound := beside(s.last.Value, s.bound(), unit)
+	return value + ": no longer " + s.where() + " the limit of " + bound +
 		" after " + span(time.Duration(s.last.Time-s.first.Time)) + ", " + extreme + " " + quantity(s.peak, unit)
 }

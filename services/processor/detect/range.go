@@ -3,6 +3,7 @@ package detect
 import (
 	"math"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/pack"
 )
 
@@ -68,7 +69,7 @@ func (e *extremes) round(v float64) string {
 	if step := math.Pow(10, math.Floor(math.Log10(e.width()))-2); step > 0 && math.Abs(v)/step < 1<<52 {
 		v = math.Round(v/step) * step
 	}
-	return number(v)
+	return figure.Number(v)
 }
 
 func (e *extremes) append(b []byte) []byte { return pack.Float(pack.Float(b, e.low), e.high) }

@@ -325,8 +325,11 @@ func (s *rateState) follow(r Sample, unit string, out []Verdict) []Verdict {
 		e.level = r
 	}
 	if (e.peak.Value-r.Value)*e.sign >= (e.peak.Value-e.base.Value)*e.sign/2 {
-		sentence := quantity(r.Value, unit) + ": back by half or more after " + s.changed("rising ", "falling ", e.peak, unit) +
-			" to " + quantity(e.peak.Value, unit)
+		back, went := "fell", "rise"
+		if e.sign < 0 {
+			back, went = "rose", "fall"
+		}
+		sentence := quantity(r.Value, unit) + ": recovered, " + back + " at least half of its " + quantity(s.change(e.peak), unit) + " " + went
 		out = append(out, s.closed(r.Time, sentence))
 		s.restart(r)
 		return out
@@ -393,17 +396,16 @@ func (s *rateState) verdict(phase Phase, at int64, samples []Sample) Verdict {
 // sentence says how far the reading is from the baseline and what is allowed.
 func (s *rateState) sentence(up, down string, r Sample, unit string) string {
 	threshold := s.threshold(s.episode.sign)
-	return quantity(r.Value, unit) + ": " + s.changed(up+" ", down+" ", r, unit) +
-		" (limit " + quantity(threshold, unit) + " in " + span(s.rate.Within) + ")"
-}
-
-// changed says how far the reading is from the baseline and in what time.
-func (s *rateState) changed(up, down string, r Sample, unit string) string {
-	e := s.episode
 	verb := up
-	if e.sign < 0 {
+	if s.episode.sign < 0 {
 		verb = down
 	}
-	change := min((r.Value-e.base.Value)*e.sign, math.MaxFloat64)
-	return verb + quantity(change, unit) + " in " + span(time.Duration(r.Time-e.base.Time))
+	change, limit := beside(s.change(r), threshold, unit)
+	return quantity(r.Value, unit) + ": " + verb + " " + change + " in " + span(time.Duration(r.Time-s.episode.base.Time)) +
+		" (limit " + limit + " in " + span(s.rate.Within) + ")"
+}
+
+// change is how far the reading is from the baseline.
+func (s *rateState) change(r Sample) float64 {
+	return min((r.Value-s.episode.base.Value)*s.episode.sign, math.MaxFloat64)
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/pack"
 )
 
@@ -270,7 +271,7 @@ func (c *seasonCore) explain(r Sample, p *pace, o opinion, unit string) Evidence
 	}
 	return Evidence{
 		Baseline: o.expected, Low: o.expected - allowed, High: o.expected + allowed,
-		Sentence: quantity(r.Value, unit) + ", " + number(apart(r.Value, o.expected)) + " " + direction(r.Value, o.expected) + " what " + usual,
+		Sentence: quantity(r.Value, unit) + ", " + figure.Number(apart(r.Value, o.expected)) + " " + direction(r.Value, o.expected) + " what " + usual,
 	}
 }
 

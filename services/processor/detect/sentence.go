@@ -5,32 +5,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-)
 
-// number writes v as people read it: a few digits, no trailing zeros.
-func number(v float64) string {
-	a := math.Abs(v)
-	digits := 3
-	switch {
-	case a == 0:
-		return "0"
-	case a >= 1e15 || a < 1e-9:
-		return strconv.FormatFloat(v, 'g', 4, 64)
-	case a < 1e-2:
-		digits = 2 - int(math.Floor(math.Log10(a)))
-	case a >= 1e5:
-		digits = 0
-	case a >= 100:
-		digits = 1
-	case a >= 1:
-		digits = 2
-	}
-	s := strconv.FormatFloat(v, 'f', digits, 64)
-	if strings.Contains(s, ".") {
-		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
-	}
-	return s
-}
+	"headwater/proto/figure"
+)
 
 // times writes how often something happened.
 func times(n float64) string {
@@ -40,16 +17,25 @@ func times(n float64) string {
 	case 2:
 		return "twice"
 	default:
-		return number(n) + " times"
+		return figure.Number(n) + " times"
 	}
 }
 
 // quantity writes v with its unit, if that is known.
-func quantity(v float64, unit string) string {
+func quantity(v float64, unit string) string { return with(figure.Number(v), unit) }
+
+// beside writes a value and a bound that it is beside with digits enough to tell
+// which is greater.
+func beside(v, bound float64, unit string) (value, limit string) {
+	texts := figure.Apart(v, bound)
+	return with(texts[0], unit), with(texts[1], unit)
+}
+
+func with(number, unit string) string {
 	if unit == "" {
-		return number(v)
+		return number
 	}
-	return number(v) + " " + unit
+	return number + " " + unit
 }
 
 // span writes a duration in its two greatest units.
@@ -60,7 +46,7 @@ func span(d time.Duration) string {
 	case d > 0 && d.Round(time.Millisecond) < time.Second:
 		return strconv.FormatInt(d.Round(time.Millisecond).Milliseconds(), 10) + " ms"
 	case d < 10*time.Second && d%time.Second != 0:
-		return number(math.Round(d.Seconds()*10)/10) + " s"
+		return figure.Number(math.Round(d.Seconds()*10)/10) + " s"
 	}
 	// The smaller of the two units is rounded.
 	for _, u := range [...]struct {

@@ -8,15 +8,6 @@ import (
 
 func TestWords(t *testing.T) {
 	t.Parallel()
-	for v, want := range map[float64]string{
-		0: "0", math.Copysign(0, -1): "0", 8.4: "8.4", 0.123456: "0.123", 21.456: "21.46", -18: "-18", 1013.25: "1013.2",
-		100: "100", 1e6: "1000000", 12345678: "12345678", 123456.7: "123457",
-		0.00012: "0.00012", 0.00012471: "0.000125", 2.5e-8: "0.000000025", 1e-12: "1e-12", -0.0049999: "-0.005", 1e300: "1e+300", 0.1 + 0.2: "0.3",
-	} {
-		if got := number(v); got != want {
-			t.Errorf("number(%v) = %q, want %q", v, got, want)
-		}
-	}
 	for d, want := range map[time.Duration]string{
 		0: "0 s", 300 * time.Millisecond: "300 ms", 124700: "less than 1 ms", 1247 * time.Microsecond: "1 ms",
 		1247 * time.Millisecond: "1.2 s", 999_900 * time.Microsecond: "1 s", 45 * time.Second: "45 s", 3 * time.Minute: "3 min",
@@ -29,5 +20,19 @@ func TestWords(t *testing.T) {
 	}
 	if got := quantity(4.5, ""); got != "4.5" {
 		t.Errorf("a quantity without a unit is %q", got)
+	}
+}
+
+// What a sentence says beside a bound lies on the side of it that it names.
+func TestSentencesTellAValueFromItsBound(t *testing.T) {
+	t.Parallel()
+	limit := &Limit{Above: 1_000_000, Below: math.Inf(-1), Silence: time.Hour}
+	got := limit.Start().Observe(Sample{Time: 1, Value: 1_000_000.04}, "", nil)
+	if want := "1\u202f000\u202f000.04: above the limit of 1\u202f000\u202f000"; len(got) != 1 || got[0].Evidence.Sentence != want {
+		t.Errorf("the limit says %+v, want %q", got, want)
+	}
+	value, bound := beside(4.9999, 5, "bar")
+	if value != "4.9999 bar" || bound != "5 bar" {
+		t.Errorf("%s beside %s", value, bound)
 	}
 }

@@ -3,6 +3,7 @@ package detect
 import (
 	"math"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/pack"
 )
 
@@ -99,7 +100,7 @@ func (c *shiftCore) explain(r Sample, p *pace, o opinion, unit string) Evidence 
 	level := c.now.value
 	return Evidence{
 		Baseline: o.expected, Low: o.expected - allowed, High: o.expected + allowed,
-		Sentence: quantity(r.Value, unit) + ": the level has moved to " + number(level) + ", " + number(apart(level, o.expected)) +
+		Sentence: quantity(r.Value, unit) + ": the level has moved to " + figure.Number(level) + ", " + figure.Number(apart(level, o.expected)) +
 			" " + direction(level, o.expected) + " what it was",
 	}
 }

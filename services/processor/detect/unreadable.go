@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/pack"
 )
 
@@ -265,7 +266,7 @@ func (s *unreadableState) sentence(numbers, others uint64) string {
 	} else {
 		text += " are no numbers"
 	}
-	return text + " (" + number(100*float64(others)/float64(total)) + " %)"
+	return text + " (" + figure.Number(100*float64(others)/float64(total)) + " %)"
 }
 
 // shown writes what was read so that it is one line, whatever it was.

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/pack"
 )
 
@@ -319,9 +320,10 @@ func (w *watch) lasted(r Sample, o opinion, unit string) Verdict {
 	if value < e.low {
 		side, edge = "below", e.low
 	}
+	texts := figure.Apart(value, edge)
 	return Verdict{Phase: Open, Start: e.start, Time: r.Time, Evidence: Evidence{
 		Value: value, Score: e.told, Baseline: e.baseline, Low: e.low, High: e.high, Samples: thin(w.recent[:w.n]),
-		Sentence: quantity(value, unit) + ", " + side + " the " + number(edge) + " that is usual, for " + lasted,
+		Sentence: with(texts[0], unit) + ", " + side + " the " + texts[1] + " that is usual, for " + lasted,
 	}}
 }
 

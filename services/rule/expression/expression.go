@@ -101,6 +101,8 @@ type Program struct {
 	text  string
 	names []string
 	calls []Call
+	// numbers are the constants.
+	numbers []float64
 	// variables are the names of the values in the program that is run.
 	variables []string
 	program   *vm.Program
@@ -115,6 +117,9 @@ func (p *Program) Names() []string { return p.names }
 
 // Calls returns the calls of functions, in the order in which they come first.
 func (p *Program) Calls() []Call { return p.calls }
+
+// Numbers returns the constants, each with its negative.
+func (p *Program) Numbers() []float64 { return p.numbers }
 
 // Metrics returns all metrics that the expression is about: those it names, then
 // those of its calls.
@@ -289,8 +294,10 @@ var (
 func (r *reader) read(n ast.Node) string {
 	switch n := n.(type) {
 	case *ast.IntegerNode:
+		r.program.numbers = append(r.program.numbers, float64(n.Value), -float64(n.Value))
 		return strconv.Itoa(n.Value)
 	case *ast.FloatNode:
+		r.program.numbers = append(r.program.numbers, n.Value, -n.Value)
 		return strconv.FormatFloat(n.Value, 'f', -1, 64) + pointed(n.Value)
 	case *ast.BoolNode:
 		return strconv.FormatBool(n.Value)
