@@ -85,7 +85,7 @@ func bridgePermissions() Permissions {
 				telemetryPrefix + "*." + string(SourceMQTT), telemetryPrefix + "*." + string(SourceMQTT0),
 				telemetryPrefix + "*." + string(SourceRedrive), api("STREAM.MSG.DELETE." + StreamDeadLetters),
 			},
-			bury(ServiceBridge), read(StreamTelemetry), read(StreamDeadLetters), readBucket(BucketDevices),
+			bury(ServiceBridge), read(StreamTelemetry), read(StreamDeadLetters), readBucket(BucketConfig), readBucket(BucketDevices),
 			writeBucket(BucketDevices, ">"), lease(ServiceBridge),
 		),
 	}
@@ -94,7 +94,7 @@ func bridgePermissions() Permissions {
 func gatewayPermissions() Permissions {
 	return Permissions{Publish: join(
 		[]string{telemetryPrefix + "*." + string(SourceHTTP)},
-		readBucket(BucketDevices), writeBucket(BucketDevices, ">"),
+		readBucket(BucketConfig), readBucket(BucketDevices), writeBucket(BucketDevices, ">"),
 	)}
 }
 

@@ -35,7 +35,7 @@ type step struct {
 }
 
 func newStep(topics *topic.Matcher, limits decode.Limits, lanes int) *step {
-	return &step{topics: topics, decoder: decode.New(limits), packer: pack.New(lanes), known: make(map[string]topic.Address)}
+	return &step{topics: topics, decoder: decode.New(limits, nil), packer: pack.New(lanes), known: make(map[string]topic.Address)}
 }
 
 // add takes in a message that arrived at arrival, in nanoseconds since the Unix
@@ -82,7 +82,7 @@ func (s *step) redo(name string, payload []byte, arrival int64) {
 
 // decode packs the readings of a payload, or returns why there are none.
 func (s *step) decode(address topic.Address, payload []byte, arrival int64) (reason string, err error) {
-	s.readings, err = s.decoder.Append(s.readings[:0], address.Metric, payload, arrival)
+	s.readings, err = s.decoder.Append(s.readings[:0], address.Site, address.Metric, payload, arrival)
 	if err != nil {
 		if fault, ok := errors.AsType[*decode.Error](err); ok {
 			return fault.Reason, err

@@ -102,35 +102,13 @@ func (r *rules) run(ctx context.Context) {
 }
 
 // follow reads the versions that are kept and then each new one. It returns nil
-// when it is time to begin anew.
+// when it is time to call it again.
 func (r *rules) follow(ctx context.Context) error {
-	opening, cancel := context.WithTimeout(ctx, callWithin)
-	bucket, err := r.js.KeyValue(opening, streams.BucketConfig)
-	cancel()
-	if err != nil {
-		return err
-	}
-	ctx, cancel = context.WithTimeout(ctx, rewatchEvery)
-	defer cancel()
-	watch, err := bucket.Watch(ctx, streams.ConfigKey, jetstream.IncludeHistory())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = watch.Stop() }() // it may have ended by itself
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case entry, ok := <-watch.Updates():
-			switch {
-			case !ok:
-				return errors.New("the watch ended")
-			case entry == nil: // all that is kept has been told
-			case entry.Operation() == jetstream.KeyValuePut:
-				r.entry(entry)
-			}
+	return configstore.Follow(ctx, r.js, true, func(entry jetstream.KeyValueEntry) {
+		if entry != nil {
+			r.entry(entry)
 		}
-	}
+	})
 }
 
 // entry takes in a version as it lies in the bucket.

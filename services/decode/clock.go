@@ -3,6 +3,7 @@ package decode
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -80,17 +81,148 @@ func unitOf(magnitude int64) int64 {
 	return 1
 }
 
-// textTime reads an RFC 3339 time. It reports isTime false for any other text,
-// and fits false for a year that nanoseconds in an int64 do not reach.
-func textTime(text []byte) (ns int64, isTime, fits bool) {
+// moment is an event time as a payload gives it.
+type moment struct {
+	// ns is in nanoseconds since the Unix epoch, as if the zone were UTC when
+	// wall is set.
+	ns int64
+	// given is false for a payload without a time.
+	given bool
+	// wall says that no time zone is given.
+	wall bool
+	// text is the time as it was sent, for the error of a time without a zone.
+	text string
+}
+
+const timeForm = "a time is a number of seconds, milliseconds, microseconds or nanoseconds since 1970, or a text such as 2026-03-14T15:09:26Z"
+
+// time reads an event time. Null is none.
+func (d *Decoder) time() (moment, *Error) {
+	switch d.json.kind() {
+	case '0':
+		number, err := d.json.value()
+		if err != nil {
+			return moment{}, err
+		}
+		return numberTime(number)
+	case '"':
+		text, err := d.json.text()
+		if err != nil {
+			return moment{}, err
+		}
+		return textTime(text)
+	case '{', '[':
+		return moment{}, refuse("ts", timeForm)
+	}
+	token, err := d.json.next()
+	if err == nil && token.Kind() != 'n' {
+		err = refuse("ts", timeForm)
+	}
+	return moment{}, err
+}
+
+func numberTime(number []byte) (moment, *Error) {
+	ns, fits := unixTime(number)
+	if !fits {
+		return moment{}, beyondCalendars(number)
+	}
+	return moment{ns: ns, given: true}, nil
+}
+
+func beyondCalendars(text []byte) *Error {
+	return &Error{Reason: ReasonClock, Field: "ts", Detail: quote(text) + " is beyond every calendar: " + timeForm}
+}
+
+// wallLayouts are the spellings of ISO 8601 that devices use, without their
+// zone, and zoneLayouts those of a zone. Go reads a fraction of a second after
+// the seconds of any layout.
+var (
+	wallLayouts = [...]string{"2006-01-02T15:04:05", "2006-01-02T15:04"}
+	zoneLayouts = [...]string{"Z07:00", "Z0700", "Z07"}
+)
+
+// textTime reads a number in quotes, or ISO 8601: with or without seconds, with
+// a blank instead of the T, and with a zone as Z, +01:00, +0100, +01 or none.
+func textTime(text []byte) (moment, *Error) {
+	if jsonNumber(text) {
+		return numberTime(text)
+	}
 	if len(text) > 64 {
-		return 0, false, false
+		return moment{}, notTime(text, "")
 	}
 	t, err := time.Parse(time.RFC3339Nano, string(text))
+	wall := false
 	if err != nil {
-		return 0, false, false
+		if t, wall, err = looseTime(text); err != nil {
+			return moment{}, notTime(text, missing(text))
+		}
 	}
-	return t.UnixNano(), true, 1678 <= t.Year() && t.Year() <= 2261
+	if t.Year() < 1678 || t.Year() > 2261 {
+		return moment{}, beyondCalendars(text)
+	}
+	m := moment{ns: t.UnixNano(), given: true, wall: wall}
+	if wall {
+		m.text = string(text)
+	}
+	return m, nil
+}
+
+// looseTime reads the forms of ISO 8601 that RFC 3339 does not have.
+func looseTime(text []byte) (t time.Time, wall bool, err error) {
+	s := strings.ToUpper(string(text))
+	if len(s) > len("2006-01-02") && s[len("2006-01-02")] == ' ' {
+		s = s[:len("2006-01-02")] + "T" + strings.TrimLeft(s[len("2006-01-02"):], " ")
+	}
+	// A blank before the zone is common, too: 2026-03-14 15:09:26 +0100.
+	s = strings.Replace(s, " ", "", 1)
+	for _, layout := range wallLayouts {
+		for _, zone := range zoneLayouts {
+			if t, err = time.Parse(layout+zone, s); err == nil {
+				return t, false, nil
+			}
+		}
+		if t, err = time.Parse(layout, s); err == nil {
+			return t, true, nil
+		}
+	}
+	return time.Time{}, false, err
+}
+
+// missing names what a text lacks to be a time, if that can be told.
+func missing(text []byte) string {
+	if _, err := time.Parse(time.DateOnly, string(text)); err == nil {
+		return "it has no time of day; "
+	}
+	if _, err := time.Parse(time.TimeOnly, string(text)); err == nil {
+		return "it has no date; "
+	}
+	return ""
+}
+
+func notTime(text []byte, why string) *Error {
+	return refuse("ts", "%s is not a time: %s%s", quote(text), why, timeForm)
+}
+
+// place gives the reading its event time, or that of its arrival if the payload
+// has none. A time without a zone is in that of the site.
+func (d *Decoder) place(r *Reading, when moment, site string, arrival int64) *Error {
+	if !when.given {
+		r.Time, r.HasTime = arrival, false
+		return nil
+	}
+	if when.wall {
+		zone := d.zone(site)
+		if zone == nil {
+			return refuse("ts", "%s has no time zone: end it with Z or an offset such as +01:00", quote(when.text))
+		}
+		t := time.Unix(0, when.ns).UTC()
+		when.ns = time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), zone).UnixNano()
+	}
+	if err := d.limits.checkClock(when.ns, arrival); err != nil {
+		return err
+	}
+	r.Time, r.HasTime = when.ns, true
+	return nil
 }
 
 // checkClock refuses an event time too far from the arrival.

@@ -19,8 +19,7 @@ const (
 	Value Kind = iota + 1
 	// Flag is a bool, in Reading.Flag.
 	Flag
-	// Text is valid UTF-8 without control characters other than tab and line
-	// ends, in Reading.Text.
+	// Text is valid UTF-8, in Reading.Text.
 	Text
 )
 
@@ -79,6 +78,9 @@ type Limits struct {
 	Past time.Duration
 	// Future is how far ahead of its arrival a reading may be.
 	Future time.Duration
+	// Literal keeps every text as it was sent: "21.5" in quotes, on and off are
+	// texts then.
+	Literal bool
 }
 
 // DefaultLimits returns the limits that hold unless people configure others.
@@ -99,49 +101,67 @@ func DefaultLimits() Limits {
 // and is for one goroutine at a time. What it returns stays valid.
 type Decoder struct {
 	limits Limits
+	zone   Zones
 	json   tokens
 	names  names
+	digits []byte
 }
 
+// Zones returns the time zone of a site, or nil when it is not known.
+type Zones func(site string) *time.Location
+
 // New returns a Decoder with the given limits. A limit that is zero or less
-// admits nothing, so start from DefaultLimits.
-func New(limits Limits) *Decoder {
-	return &Decoder{limits: limits}
+// admits nothing, so start from DefaultLimits. A time that names no zone is
+// read in that of its site; without zones it is refused.
+func New(limits Limits, zones Zones) *Decoder {
+	if zones == nil {
+		zones = func(string) *time.Location { return nil }
+	}
+	return &Decoder{limits: limits, zone: zones}
 }
 
 // Append decodes the payload of one message of a device and appends its
-// readings to dst. Metric is the metric that the topic names, or empty for a
-// topic that names only the device.
+// readings to dst. Site is the site that the topic names, and metric the metric,
+// which is empty for a topic that names only the device.
 //
 // With a metric the payload is a bare number, true, false or text, a JSON
 // string, or an object {"value":21.5,"ts":1700000000,"unit":"°C"} of which ts
 // and unit may be left out. Without one it is a flat object of metrics, whose
 // values are bare or {"value":21.5,"unit":"°C"}, with an optional ts for all of
-// them; a metric that is null has no reading.
+// them; a metric that is null has no reading. Nor has an empty payload, with
+// which MQTT clears a retained message: then Append returns dst and no error.
+//
+// Devices spell alike values differently. Unless Limits.Literal is set, on, off,
+// true and false in any case are flags, and a JSON string that is a whole JSON
+// number is that number. A number of 2^53 or more that a float64 does not hold
+// exactly becomes a text of its digits, never another number.
 //
 // A payload is taken whole or not at all, so that its dead letter can be
 // mended and sent again without storing a part of it twice. The error is
 // always an *Error, and dst is then returned as it was given. Arrival is in
 // nanoseconds since the Unix epoch. The readings do not refer to payload.
-func (d *Decoder) Append(dst []Reading, metric string, payload []byte, arrival int64) ([]Reading, error) {
+func (d *Decoder) Append(dst []Reading, site, metric string, payload []byte, arrival int64) ([]Reading, error) {
 	if len(payload) > d.limits.Payload {
 		return dst, tooLarge("", "the payload has %d bytes, more than %d", len(payload), d.limits.Payload)
 	}
+	if len(payload) == 0 {
+		return dst, nil
+	}
 	payload = trim(payload)
 	if len(payload) == 0 {
-		return dst, refuse("", "the payload is empty")
+		return dst, refuse("", "the payload is blank")
 	}
 	if metric == "" {
 		if payload[0] != '{' {
 			return dst, refuse("", "a topic that names only a device takes an object of metrics, such as {\"temperature\":21.5}, not %s", quote(payload))
 		}
-		return d.device(dst, payload, arrival)
+		return d.device(dst, site, payload, arrival)
 	}
 	r := Reading{Metric: metric, Time: arrival}
 	var err *Error
 	switch payload[0] {
 	case '{':
-		err = d.object(&r, payload, arrival)
+		err = d.object(&r, site, payload, arrival)
 	case '"':
 		err = d.quoted(&r, payload)
 	case '[':

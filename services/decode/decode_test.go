@@ -3,11 +3,13 @@ package decode_test
 import (
 	"errors"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"headwater/services/decode"
 )
@@ -61,7 +63,23 @@ func TestAppendMetric(t *testing.T) {
 		{"C string", "21.5\x00", value("m", 21.5)},
 		{"true", "true", flag("m", true)},
 		{"false", " false\n", flag("m", false)},
-		{"upper case is text", "TRUE", text("m", "TRUE")},
+		{"flag in any case", "TRUE", flag("m", true)},
+		{"on", "On", flag("m", true)},
+		{"off", " OFF\r\n", flag("m", false)},
+		{"yes is text", "yes", text("m", "yes")},
+		{"minus zero", "-0", value("m", 0)},
+		{"minus zero with a fraction", "-0.0", value("m", 0)},
+		{"too small below zero is zero", "-1e-400", value("m", 0)},
+		{"last of all integers", "9007199254740992", value("m", 1<<53)},
+		{"first integer that a float64 lacks", "9007199254740993", text("m", "9007199254740993")},
+		{"and below zero", "-9007199254740993", text("m", "-9007199254740993")},
+		{"and with a fraction of zero", "9007199254740993.0", text("m", "9007199254740993.0")},
+		{"and with a fraction", "9007199254740992.5", text("m", "9007199254740992.5")},
+		{"larger integer that a float64 has", "9007199254740994.00", value("m", 1<<53+2)},
+		{"with leading zeros", "+009007199254740994", value("m", 1<<53+2)},
+		{"greatest int64", "9223372036854775807", text("m", "9223372036854775807")},
+		{"long integer that a float64 has", "1180591620717411303424", value("m", 1<<70)},
+		{"approximate by its form", "1.2345678901234567e18", value("m", 1234567890123456700)},
 		{"text", "open", text("m", "open")},
 		{"text of many words", "door 3 is open", text("m", "door 3 is open")},
 		{"text of two lines", "one\ntwo", text("m", "one\ntwo")},
@@ -76,7 +94,18 @@ func TestAppendMetric(t *testing.T) {
 		{"word that begins like nan", "nano", text("m", "nano")},
 		{"longest text", strings.Repeat("x", 1024), text("m", strings.Repeat("x", 1024))},
 		{"JSON string", `"open"`, text("m", "open")},
-		{"JSON string of a number", `"21.5"`, text("m", "21.5")},
+		{"JSON string of a number", `"21.5"`, value("m", 21.5)},
+		{"JSON string of a number below zero", `"-3e2"`, value("m", -300)},
+		{"JSON string of an integer that a float64 lacks", `"8121069193333309389"`, text("m", "8121069193333309389")},
+		{"JSON string of too great a number", `"1e400"`, text("m", "1e400")},
+		{"JSON string of digits", `"007"`, text("m", "007")},
+		{"JSON string of a version", `"1.2.3"`, text("m", "1.2.3")},
+		{"JSON string with a blank", `" 21.5"`, text("m", " 21.5")},
+		{"JSON string of a flag", `"ON"`, flag("m", true)},
+		{"JSON string with control characters", `"a\u0000\u001b\u007f"`, text("m", "a\x00\x1b\x7f")},
+		{"JSON string with blanks around", `" a\n"`, text("m", " a\n")},
+		{"object of an integer that a float64 lacks", `{"value":9007199254740993}`, text("m", "9007199254740993")},
+		{"object of minus zero", `{"value":-0}`, value("m", 0)},
 		{"JSON string that is empty", `""`, text("m", "")},
 		{"JSON string with escapes", `"a\"b\u00e4\n"`, text("m", "a\"bä\n")},
 		{"object", `{"value":21.5}`, value("m", 21.5)},
@@ -101,7 +130,7 @@ func TestAppendMetric(t *testing.T) {
 		{"furthest ahead", `{"value":1,"ts":1773501266535897932}`, timed(value("m", 1), arrival.Add(5*time.Minute))},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := decode.New(decode.DefaultLimits()).Append(nil, "m", []byte(test.payload), at(arrival))
+			got, err := decode.New(decode.DefaultLimits(), nil).Append(nil, "hall", "m", []byte(test.payload), at(arrival))
 			if err != nil {
 				t.Fatalf("Append: %v", err)
 			}
@@ -139,7 +168,7 @@ func TestAppendDevice(t *testing.T) {
 		{"names that an object of one metric has", `{"value":1,"unit":2}`, []decode.Reading{value("value", 1), value("unit", 2)}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := decode.New(decode.DefaultLimits()).Append(nil, "", []byte(test.payload), at(arrival))
+			got, err := decode.New(decode.DefaultLimits(), nil).Append(nil, "hall", "", []byte(test.payload), at(arrival))
 			if err != nil {
 				t.Fatalf("Append: %v", err)
 			}
@@ -167,9 +196,9 @@ func TestAppendRefuses(t *testing.T) {
 		reason, field         string
 		detail                string
 	}{
-		{"empty", "m", "", decode.ReasonPayload, "", "empty"},
-		{"only white space", "m", " \n\x00", decode.ReasonPayload, "", "empty"},
-		{"only a byte order mark", "m", "\xef\xbb\xbf", decode.ReasonPayload, "", "empty"},
+		{"only white space", "m", " \n\x00", decode.ReasonPayload, "", "blank"},
+		{"only a byte order mark", "m", "\xef\xbb\xbf", decode.ReasonPayload, "", "blank"},
+		{"integer of too many digits", "m", strings.Repeat("1", 300) + "." + strings.Repeat("1", 800), decode.ReasonTooLarge, "", "more than 1024"},
 		{"too large", "m", strings.Repeat("1", 256<<10+1), decode.ReasonTooLarge, "", "more than 262144"},
 		{"long text", "m", strings.Repeat("x", 1025), decode.ReasonTooLarge, "", "more than 1024"},
 		{"long JSON string", "m", `{"value":"` + strings.Repeat("x", 1025) + `"}`, decode.ReasonTooLarge, "value", "more than 1024"},
@@ -177,7 +206,6 @@ func TestAppendRefuses(t *testing.T) {
 		{"too many keys", "", keys(257), decode.ReasonTooLarge, "", "more than 256 keys"},
 		{"binary", "m", "\x01\x02\x03", decode.ReasonPayload, "", "control characters"},
 		{"NUL inside", "m", "a\x00b", decode.ReasonPayload, "", "control characters"},
-		{"NUL in a JSON string", "m", `"a\u0000b"`, decode.ReasonPayload, "", "control characters"},
 		{"not UTF-8", "m", "caf\xe9", decode.ReasonPayload, "", "not UTF-8"},
 		{"UTF-16", "m", "\xff\xfe2\x001\x00", decode.ReasonPayload, "", "not UTF-8"},
 		{"not UTF-8 in JSON", "m", "{\"value\":\"caf\xe9\"}", decode.ReasonPayload, "", "invalid UTF-8"},
@@ -240,16 +268,20 @@ func TestAppendRefuses(t *testing.T) {
 		{"beyond floats", "m", `{"value":1,"ts":1e400}`, decode.ReasonClock, "ts", "beyond every calendar"},
 		{"text of 1970", "m", `{"value":1,"ts":"1970-01-01T00:00:00Z"}`, decode.ReasonClock, "ts", "7 days before"},
 		{"text of the year 9999", "m", `{"value":1,"ts":"9999-01-01T00:00:00Z"}`, decode.ReasonClock, "ts", "beyond every calendar"},
-		{"time without a zone", "m", `{"value":1,"ts":"2026-03-14T15:09:26"}`, decode.ReasonPayload, "ts", "is not a time"},
+		{"time without a zone", "m", `{"value":1,"ts":"2026-03-14T15:09:26"}`, decode.ReasonPayload, "ts", "has no time zone: end it with Z"},
+		{"time without a zone for several metrics", "", `{"a":1,"ts":"2026-03-14 15:09"}`, decode.ReasonPayload, "ts", "has no time zone"},
+		{"date alone", "m", `{"value":1,"ts":"2026-03-14"}`, decode.ReasonPayload, "ts", "it has no time of day"},
+		{"time of day alone", "m", `{"value":1,"ts":"15:09:26"}`, decode.ReasonPayload, "ts", "it has no date"},
+		{"number in quotes of 1970", "m", `{"value":1,"ts":"5"}`, decode.ReasonClock, "ts", "1970-01-01T00:00:05Z"},
 		{"time is a word", "m", `{"value":1,"ts":"now"}`, decode.ReasonPayload, "ts", `"now" is not a time`},
-		{"time is a flag", "m", `{"value":1,"ts":true}`, decode.ReasonPayload, "ts", "RFC 3339"},
-		{"time is an object", "m", `{"value":1,"ts":{}}`, decode.ReasonPayload, "ts", "RFC 3339"},
+		{"time is a flag", "m", `{"value":1,"ts":true}`, decode.ReasonPayload, "ts", "a time is a number"},
+		{"time is an object", "m", `{"value":1,"ts":{}}`, decode.ReasonPayload, "ts", "a time is a number"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			d := decode.New(decode.DefaultLimits())
+			d := decode.New(decode.DefaultLimits(), nil)
 			before := []decode.Reading{value("before", 1)}
 			payload := []byte(test.payload)
-			got, err := d.Append(before, test.metric, payload, at(arrival))
+			got, err := d.Append(before, "hall", test.metric, payload, at(arrival))
 			requireError(t, err, test.reason, test.field, test.detail)
 			if diff := cmp.Diff([]decode.Reading{value("before", 1)}, got); diff != "" {
 				t.Errorf("Append changed dst (-want +got):\n%s", diff)
@@ -257,7 +289,7 @@ func TestAppendRefuses(t *testing.T) {
 			if string(payload) != test.payload {
 				t.Error("Append changed the payload")
 			}
-			if _, err := d.Append(nil, "m", []byte(`{"value":1}`), at(arrival)); err != nil {
+			if _, err := d.Append(nil, "hall", "m", []byte(`{"value":1}`), at(arrival)); err != nil {
 				t.Errorf("the next payload is refused: %v", err)
 			}
 		})
@@ -280,9 +312,9 @@ func requireError(t *testing.T, err error, reason, field, detail string) {
 }
 
 func TestAppendKeepsNothingOfThePayload(t *testing.T) {
-	d := decode.New(decode.DefaultLimits())
+	d := decode.New(decode.DefaultLimits(), nil)
 	payload := []byte(`{"state":{"value":"open","unit":"u"}}`)
-	got, err := d.Append(nil, "", payload, at(arrival))
+	got, err := d.Append(nil, "hall", "", payload, at(arrival))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,19 +329,19 @@ func TestAppendKeepsNothingOfThePayload(t *testing.T) {
 func TestLimitsOfTheClockAreConfigurable(t *testing.T) {
 	limits := decode.DefaultLimits()
 	limits.Past, limits.Future = 90*time.Minute, time.Second
-	d := decode.New(limits)
-	_, err := d.Append(nil, "m", []byte(`{"value":1,"ts":"2026-03-14T13:00:00Z"}`), at(arrival))
+	d := decode.New(limits, nil)
+	_, err := d.Append(nil, "hall", "m", []byte(`{"value":1,"ts":"2026-03-14T13:00:00Z"}`), at(arrival))
 	requireError(t, err, decode.ReasonClock, "ts", "more than 90 minutes before")
-	_, err = d.Append(nil, "m", []byte(`{"value":1,"ts":"2026-03-14T15:09:28Z"}`), at(arrival))
+	_, err = d.Append(nil, "hall", "m", []byte(`{"value":1,"ts":"2026-03-14T15:09:28Z"}`), at(arrival))
 	requireError(t, err, decode.ReasonClock, "ts", "more than 1 second ahead")
 }
 
 // TestNamesAreBounded sends more metrics than a Decoder remembers.
 func TestNamesAreBounded(t *testing.T) {
-	d := decode.New(decode.DefaultLimits())
+	d := decode.New(decode.DefaultLimits(), nil)
 	for i := range 10_000 {
 		name := "m" + strings.Repeat("x", i%50) + string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/676%26))
-		got, err := d.Append(nil, "", []byte(`{"`+name+`":1}`), at(arrival))
+		got, err := d.Append(nil, "hall", "", []byte(`{"`+name+`":1}`), at(arrival))
 		if err != nil || got[0].Metric != name {
 			t.Fatalf("Append: %v, %v", got, err)
 		}
@@ -317,7 +349,7 @@ func TestNamesAreBounded(t *testing.T) {
 }
 
 func TestBareNumbersDoNotAllocate(t *testing.T) {
-	d := decode.New(decode.DefaultLimits())
+	d := decode.New(decode.DefaultLimits(), nil)
 	dst := make([]decode.Reading, 0, 4)
 	for _, payload := range []string{"21.5", "true", `{"value":21.5,"ts":1773500966535,"unit":"°C"}`, `{"temperature":21.5,"humidity":40}`} {
 		b, metric := []byte(payload), "m"
@@ -325,11 +357,105 @@ func TestBareNumbersDoNotAllocate(t *testing.T) {
 			metric = ""
 		}
 		if n := testing.AllocsPerRun(100, func() {
-			if _, err := d.Append(dst, metric, b, at(arrival)); err != nil {
+			if _, err := d.Append(dst, "hall", metric, b, at(arrival)); err != nil {
 				t.Fatal(err)
 			}
 		}); n != 0 {
 			t.Errorf("%s: %v allocations", payload, n)
 		}
 	}
+}
+
+// TestEmptyIsNoReading is how MQTT clears a retained message.
+func TestEmptyIsNoReading(t *testing.T) {
+	d := decode.New(decode.DefaultLimits(), nil)
+	for _, metric := range []string{"m", ""} {
+		if got, err := d.Append(nil, "hall", metric, nil, at(arrival)); got != nil || err != nil {
+			t.Errorf("metric %q: %v, %v", metric, got, err)
+		}
+	}
+}
+
+func TestTimes(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	zones := func(site string) *time.Location {
+		if site == "hall" {
+			return berlin
+		}
+		return nil
+	}
+	d := decode.New(decode.DefaultLimits(), zones)
+	second, minute := arrival.Truncate(time.Second), arrival.Truncate(time.Minute)
+	for text, want := range map[string]time.Time{
+		"2026-03-14T15:09:26Z":             second,
+		"2026-03-14t15:09:26z":             second,
+		"2026-03-14 15:09:26Z":             second,
+		"2026-03-14T15:09Z":                minute,
+		"2026-03-14T16:09:26+0100":         second,
+		"2026-03-14T16:09:26+01":           second,
+		"2026-03-14 16:09:26 +0100":        second,
+		"2026-03-14 16:09+01:00":           minute,
+		"2026-03-14T10:09:26.5-0500":       second.Add(time.Second / 2),
+		"2026-03-14T16:09:26,535897932+01": arrival,
+		"2026-03-14T16:09:26":              second,
+		"2026-03-14 16:09":                 minute,
+		"2026-03-14T16:09:26.535897932":    arrival,
+		"1773500966":                       second,
+		"1773500966535":                    arrival.Truncate(time.Millisecond),
+		"1773500966.535897932":             arrival,
+	} {
+		got, err := d.Append(nil, "hall", "m", []byte(`{"value":1,"ts":"`+text+`"}`), at(arrival))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if diff := cmp.Diff([]decode.Reading{timed(value("m", 1), want)}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", text, diff)
+		}
+		items, err := d.Items([]byte(`{"ts":"`+text+`","site":"hall","device":"d","values":{"m":1}}`), at(arrival))
+		if err != nil || items[0].Err != nil || items[0].Readings[0].Time != at(want) {
+			t.Errorf("%s in an item: %v %v", text, items, err)
+		}
+	}
+	_, err = d.Append(nil, "yard", "m", []byte(`{"value":1,"ts":"2026-03-14T15:09"}`), at(arrival))
+	requireError(t, err, decode.ReasonPayload, "ts", "has no time zone")
+}
+
+func TestLiteralKeepsTexts(t *testing.T) {
+	limits := decode.DefaultLimits()
+	limits.Literal = true
+	d := decode.New(limits, nil)
+	for payload, want := range map[string]decode.Reading{
+		"ON": text("m", "ON"), `"21.5"`: text("m", "21.5"), "TRUE": text("m", "TRUE"), "true": flag("m", true), "21.5": value("m", 21.5),
+	} {
+		got, err := d.Append(nil, "hall", "m", []byte(payload), at(arrival))
+		if diff := cmp.Diff([]decode.Reading{want}, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", payload, err, diff)
+		}
+	}
+}
+
+// TestNumbersAreWhatWasSent draws integers of every size: what is stored is the
+// number that was sent, or its digits.
+func TestNumbersAreWhatWasSent(t *testing.T) {
+	d := decode.New(decode.DefaultLimits(), nil)
+	rapid.Check(t, func(t *rapid.T) {
+		digits := rapid.StringMatching(`-?[1-9][0-9]{0,40}`).Draw(t, "digits")
+		for _, payload := range []string{digits, `{"value":` + digits + `}`, `"` + digits + `"`, digits + ".0"} {
+			got, err := d.Append(nil, "hall", "m", []byte(payload), at(arrival))
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored := got[0].Text
+			if got[0].Kind == decode.Value {
+				stored = strconv.FormatFloat(got[0].Value, 'f', 0, 64)
+			}
+			if strings.TrimSuffix(stored, ".0") != digits {
+				t.Errorf("%s became %v", payload, got[0])
+			}
+		}
+	})
 }

@@ -22,10 +22,10 @@ func FuzzAppend(f *testing.F) {
 		f.Add("m", []byte(s))
 		f.Add("", []byte(s))
 	}
-	d := decode.New(decode.DefaultLimits())
+	d := decode.New(decode.DefaultLimits(), nil)
 	f.Fuzz(func(t *testing.T, metric string, payload []byte) {
 		before := string(payload)
-		readings, err := d.Append(nil, metric, payload, at(arrival))
+		readings, err := d.Append(nil, "hall", metric, payload, at(arrival))
 		if string(payload) != before {
 			t.Fatal("the payload changed")
 		}
@@ -34,6 +34,9 @@ func FuzzAppend(f *testing.F) {
 			if readings != nil {
 				t.Fatalf("readings %v with error %v", readings, err)
 			}
+			return
+		}
+		if len(payload) == 0 {
 			return
 		}
 		if metric != "" && (len(readings) != 1 || readings[0].Metric != metric) {
@@ -47,7 +50,7 @@ func FuzzItems(f *testing.F) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
 	}
-	d := decode.New(decode.DefaultLimits())
+	d := decode.New(decode.DefaultLimits(), nil)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		items, err := d.Items(body, at(arrival))
 		if err != nil {

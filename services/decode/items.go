@@ -116,8 +116,8 @@ func (b *items) leave(outside int) *Error {
 
 // item reads the members of an item, whose opening brace has been read.
 func (b *items) item(item *Item) *Error {
-	single, present, several := Reading{Time: b.arrival}, false, false
-	when, first, keys := Reading{Time: b.arrival}, len(b.readings), 0
+	single, present, several := Reading{}, false, false
+	when, first, keys := moment{}, len(b.readings), 0
 	for b.json.kind() != '}' {
 		key, err := b.key(&keys)
 		if err != nil {
@@ -140,7 +140,7 @@ func (b *items) item(item *Item) *Error {
 			several = true
 			err = b.values(&keys)
 		case "ts":
-			err = b.time(&when, b.arrival)
+			when, err = b.time()
 		default:
 			err = refuse(key, "the key is not known here: an item takes site, device, metric, value, unit and ts, or site, device, values and ts")
 		}
@@ -160,8 +160,7 @@ func (b *items) item(item *Item) *Error {
 	if len(b.readings) == first {
 		return refuse("values", "the object holds no reading")
 	}
-	stamp(b.readings[first:], when)
-	return nil
+	return b.stamp(b.readings[first:], when, item.Site, b.arrival)
 }
 
 // complete refuses an item with a missing or a contradictory part.

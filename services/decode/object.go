@@ -1,10 +1,5 @@
 package decode
 
-import (
-	"errors"
-	"strconv"
-)
-
 // quoted decodes a payload that is one JSON string.
 func (d *Decoder) quoted(r *Reading, payload []byte) *Error {
 	d.json.reset(payload)
@@ -12,19 +7,19 @@ func (d *Decoder) quoted(r *Reading, payload []byte) *Error {
 	if err != nil {
 		return err
 	}
-	if err := d.text(r, "", b); err != nil {
+	if err := d.str(r, "", b); err != nil {
 		return err
 	}
 	return d.json.end()
 }
 
 // object decodes {"value":21.5,"ts":1700000000,"unit":"°C"}.
-func (d *Decoder) object(r *Reading, payload []byte, arrival int64) *Error {
+func (d *Decoder) object(r *Reading, site string, payload []byte, arrival int64) *Error {
 	d.json.reset(payload)
 	if _, err := d.json.next(); err != nil {
 		return err
 	}
-	present, keys := false, 0
+	present, keys, when := false, 0, moment{}
 	for d.json.kind() != '}' {
 		key, err := d.key(&keys)
 		if err != nil {
@@ -36,7 +31,7 @@ func (d *Decoder) object(r *Reading, payload []byte, arrival int64) *Error {
 				err = refuse(key, "null is not a reading")
 			}
 		case "ts":
-			err = d.time(r, arrival)
+			when, err = d.time()
 		case "unit":
 			r.Unit, err = d.unit(key)
 		default:
@@ -52,23 +47,26 @@ func (d *Decoder) object(r *Reading, payload []byte, arrival int64) *Error {
 	if !present {
 		return refuse("value", "the value is missing")
 	}
-	return d.json.end()
+	if err := d.json.end(); err != nil {
+		return err
+	}
+	return d.place(r, when, site, arrival)
 }
 
 // device decodes a flat object of metrics with an optional time for all.
-func (d *Decoder) device(dst []Reading, payload []byte, arrival int64) ([]Reading, error) {
+func (d *Decoder) device(dst []Reading, site string, payload []byte, arrival int64) ([]Reading, error) {
 	d.json.reset(payload)
 	if _, err := d.json.next(); err != nil {
 		return dst, err
 	}
-	all, when, keys := dst, Reading{Time: arrival}, 0
+	all, when, keys := dst, moment{}, 0
 	for d.json.kind() != '}' {
 		key, err := d.key(&keys)
 		if err != nil {
 			return dst, err
 		}
 		if key == "ts" {
-			err = d.time(&when, arrival)
+			when, err = d.time()
 		} else {
 			all, err = d.metric(all, key, "", &keys)
 		}
@@ -85,14 +83,22 @@ func (d *Decoder) device(dst []Reading, payload []byte, arrival int64) ([]Readin
 	if len(all) == len(dst) {
 		return dst, refuse("", "the object holds no reading")
 	}
-	stamp(all[len(dst):], when)
+	if err := d.stamp(all[len(dst):], when, site, arrival); err != nil {
+		return dst, err
+	}
 	return all, nil
 }
 
-func stamp(readings []Reading, when Reading) {
-	for i := range readings {
-		readings[i].Time, readings[i].HasTime = when.Time, when.HasTime
+// stamp gives the readings of a payload their common event time.
+func (d *Decoder) stamp(readings []Reading, when moment, site string, arrival int64) *Error {
+	var common Reading
+	if err := d.place(&common, when, site, arrival); err != nil {
+		return err
 	}
+	for i := range readings {
+		readings[i].Time, readings[i].HasTime = common.Time, common.HasTime
+	}
+	return nil
 }
 
 // metric reads the value of one metric of several, bare or
@@ -181,18 +187,14 @@ func (d *Decoder) scalar(r *Reading, field string) (present bool, err *Error) {
 		if err != nil {
 			return false, err
 		}
-		v, fault := parseFloat(b)
-		if errors.Is(fault, strconv.ErrRange) {
-			return false, outOfRange(field, b)
-		}
-		r.Kind, r.Value = Value, v
-		return true, nil
+		_, err = d.number(r, field, b)
+		return true, err
 	case '"':
 		b, err := d.json.text()
 		if err != nil {
 			return false, err
 		}
-		return true, d.text(r, field, b)
+		return true, d.str(r, field, b)
 	case '{':
 		return false, refuse(field, "an object is not a value")
 	case '[':
@@ -206,48 +208,6 @@ func (d *Decoder) scalar(r *Reading, field string) (present bool, err *Error) {
 	return true, nil
 }
 
-// time reads an event time and checks it against the arrival. Null leaves r as
-// it is.
-func (d *Decoder) time(r *Reading, arrival int64) *Error {
-	const form = "a time is a number of seconds, milliseconds, microseconds or nanoseconds since 1970, or RFC 3339 text"
-	var ns int64
-	var text []byte
-	var err *Error
-	isTime, fits := true, false
-	switch d.json.kind() {
-	case '0':
-		if text, err = d.json.value(); err == nil {
-			ns, fits = unixTime(text)
-		}
-	case '"':
-		if text, err = d.json.text(); err == nil {
-			ns, isTime, fits = textTime(text)
-		}
-	case '{', '[':
-		return refuse("ts", form)
-	default:
-		token, err := d.json.next()
-		if err == nil && token.Kind() != 'n' {
-			return refuse("ts", form)
-		}
-		return err
-	}
-	switch {
-	case err != nil:
-	case !isTime:
-		err = refuse("ts", "%s is not a time: %s", quote(text), form)
-	case !fits:
-		err = &Error{Reason: ReasonClock, Field: "ts", Detail: quote(text) + " is beyond every calendar: " + form}
-	default:
-		err = d.limits.checkClock(ns, arrival)
-	}
-	if err != nil {
-		return err
-	}
-	r.Time, r.HasTime = ns, true
-	return nil
-}
-
 // unit reads the unit of a value. Null is none.
 func (d *Decoder) unit(field string) (string, *Error) {
 	switch d.json.kind() {
@@ -259,7 +219,7 @@ func (d *Decoder) unit(field string) (string, *Error) {
 		if len(b) > d.limits.Unit {
 			return "", tooLarge(field, "the unit has %d bytes, more than %d", len(b), d.limits.Unit)
 		}
-		if err := plain(field, b); err != nil {
+		if err := binary(field, b); err != nil {
 			return "", err
 		}
 		return d.names.get(b), nil

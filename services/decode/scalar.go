@@ -3,10 +3,13 @@ package decode
 import (
 	"bytes"
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 	"unsafe"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // trim removes what wraps a payload without being part of it: a byte order
@@ -30,15 +33,10 @@ func space(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t'
 // bare decodes a payload that is not JSON: a number, true, false or a text.
 func (d *Decoder) bare(r *Reading, payload []byte) *Error {
 	if numeric(payload) {
-		v, err := parseFloat(payload)
-		switch {
-		case err == nil:
-			r.Kind, r.Value = Value, v
-			return nil
-		case errors.Is(err, strconv.ErrRange):
-			return outOfRange("", payload)
+		// Else it is a text that begins like a number, such as a version or a date.
+		if isNumber, err := d.number(r, "", payload); isNumber || err != nil {
+			return err
 		}
-		// A text that begins like a number, such as a version or a date.
 	}
 	switch string(payload) {
 	case "true", "false":
@@ -47,7 +45,45 @@ func (d *Decoder) bare(r *Reading, payload []byte) *Error {
 	case "null":
 		return refuse("", "null is not a reading")
 	}
+	if err := binary("", payload); err != nil {
+		return err
+	}
 	return d.text(r, "", payload)
+}
+
+// number makes r the number that b spells. It reports false, without an error,
+// for what is not a decimal number.
+func (d *Decoder) number(r *Reading, field string, b []byte) (bool, *Error) {
+	v, err := parseFloat(b)
+	if errors.Is(err, strconv.ErrSyntax) {
+		return false, nil
+	}
+	switch {
+	case err != nil:
+		return true, outOfRange(field, b)
+	case !d.exact(b, v):
+		if len(b) > d.limits.Text {
+			return true, tooLarge(field, "the number has %d digits, more than %d", len(b), d.limits.Text)
+		}
+		r.Kind, r.Text = Text, string(b)
+		return true, nil
+	}
+	// Adding zero turns -0 into 0.
+	r.Kind, r.Value = Value, v+0
+	return true, nil
+}
+
+// exact reports whether v is the number that b spells, as far as people expect
+// it: below 2^53 a fraction may be rounded, and a number with an exponent is an
+// approximation by its form.
+func (d *Decoder) exact(b []byte, v float64) bool {
+	const safe = 1 << 53
+	if -safe < v && v < safe || bytes.ContainsAny(b, "eE") {
+		return true
+	}
+	whole, fraction, _ := bytes.Cut(bytes.TrimLeft(b, "+-0"), []byte{'.'})
+	d.digits = strconv.AppendFloat(d.digits[:0], math.Abs(v), 'f', 0, 64)
+	return bytes.Equal(whole, d.digits) && len(bytes.TrimRight(fraction, "0")) == 0
 }
 
 // numeric says whether a bare payload consists of the characters of a decimal
@@ -73,20 +109,54 @@ func outOfRange(field string, number []byte) *Error {
 	return &Error{Reason: ReasonValue, Field: field, Detail: "the number " + quote(number) + " does not fit a 64-bit float"}
 }
 
-// text makes r a reading of kind Text with a copy of b.
+// text makes r a reading of kind Text with a copy of b, or a flag if b is one of
+// its spellings.
 func (d *Decoder) text(r *Reading, field string, b []byte) *Error {
 	if len(b) > d.limits.Text {
 		return tooLarge(field, "the text has %d bytes, more than %d", len(b), d.limits.Text)
+	}
+	if flag, ok := flagOf(b); ok && !d.limits.Literal {
+		r.Kind, r.Flag = Flag, flag
+		return nil
 	}
 	s := string(b)
 	if notFinite(s) {
 		return &Error{Reason: ReasonValue, Field: field, Detail: s + " is not a number that can be stored"}
 	}
-	if err := plain(field, b); err != nil {
-		return err
+	if !utf8.ValidString(s) {
+		return refuse(field, "%s is not UTF-8", quote(b))
 	}
 	r.Kind, r.Text = Text, s
 	return nil
+}
+
+// flagOf returns the flag that a word spells, in any case.
+func flagOf(word []byte) (flag, ok bool) {
+	switch {
+	case len(word) > len("false"):
+		return false, false
+	case bytes.EqualFold(word, []byte("true")), bytes.EqualFold(word, []byte("on")):
+		return true, true
+	case bytes.EqualFold(word, []byte("false")), bytes.EqualFold(word, []byte("off")):
+		return false, true
+	}
+	return false, false
+}
+
+// str makes r the value of a JSON string, whose content is b.
+func (d *Decoder) str(r *Reading, field string, b []byte) *Error {
+	if !d.limits.Literal && jsonNumber(b) {
+		if isNumber, err := d.number(r, field, b); isNumber && err == nil {
+			return nil
+		}
+	}
+	return d.text(r, field, b)
+}
+
+// jsonNumber reports whether b is a number as JSON writes it, so that 007, +1
+// and 1.2.3 stay texts.
+func jsonNumber(b []byte) bool {
+	return len(b) > 0 && (b[0] == '-' || '0' <= b[0] && b[0] <= '9') && jsontext.Value(b).IsValid()
 }
 
 // notFinite says whether a word is one of the spellings of infinity and of
@@ -99,9 +169,9 @@ func notFinite(word string) bool {
 	return strings.EqualFold(word, "nan") || strings.EqualFold(word, "inf") || strings.EqualFold(word, "infinity")
 }
 
-// plain refuses what is not text: invalid UTF-8 and control characters, which
-// betray a binary payload.
-func plain(field string, b []byte) *Error {
+// binary refuses what is not text: invalid UTF-8, and control characters, which
+// betray a binary payload where nothing says that it is a text.
+func binary(field string, b []byte) *Error {
 	if !utf8.Valid(b) {
 		return refuse(field, "%s is not UTF-8", quote(b))
 	}

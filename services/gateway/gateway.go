@@ -23,6 +23,7 @@ import (
 	"headwater/services/decode"
 	"headwater/services/internal/process"
 	"headwater/services/internal/registry"
+	"headwater/services/internal/zones"
 	"headwater/streams"
 )
 
@@ -85,6 +86,7 @@ type Service struct {
 	log      *slog.Logger
 	metrics  metrics
 	registry *registry.Registry
+	zones    *zones.Zones
 	queue    *queue
 	health   health
 	// memory bounds the bodies that are being read.
@@ -110,8 +112,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		registry: registry.New(deps.JS, deps.Log, deps.Metrics),
 		queue:    queue,
 		memory:   semaphore.NewWeighted(cfg.Memory),
-		readers:  sync.Pool{New: func() any { return newReader(limits) }},
+		zones:    zones.New(deps.JS, deps.Log),
 	}
+	s.readers.New = func() any { return newReader(limits, s.zones.Of) }
 	s.health.set(errors.New("the gateway has not started"))
 	return s, nil
 }
@@ -129,6 +132,14 @@ func (s *Service) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer stopRegistry()
 	wg.Go(func() { _ = s.registry.Run(registryCtx) }) // It always returns nil.
+	zonesCtx, stopZones := context.WithCancel(ctx)
+	wg.Go(func() { s.zones.Run(zonesCtx) })
+	defer stopZones()
+	select {
+	case <-s.zones.Known():
+	case <-ctx.Done():
+		return nil
+	}
 
 	c := newCommitter(s, topology.Lanes)
 	s.health.set(nil)

@@ -26,6 +26,7 @@ require (
 	headwater/services v0.0.0
 	headwater/streams v0.0.0
 	headwater/web v0.0.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (

@@ -424,3 +424,48 @@ func wrongLast(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return errors.Is(err, jetstream.ErrKeyExists) || ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
+
+const (
+	openWithin = 10 * time.Second
+	// rewatchEvery bounds how long a bucket that was deleted and created again
+	// goes unnoticed.
+	rewatchEvery = 10 * time.Minute
+)
+
+// Follow calls take with each version that the bucket holds, the newest only
+// unless history is set, then with nil, then with each new version. It returns
+// nil when ctx ends, or when it is time to call it again, and an
+// error when the bucket cannot be watched. The calls come from one goroutine,
+// and a version may come more than once.
+func Follow(ctx context.Context, js jetstream.JetStream, history bool, take func(jetstream.KeyValueEntry)) error {
+	opening, cancel := context.WithTimeout(ctx, openWithin)
+	bucket, err := js.KeyValue(opening, streams.BucketConfig)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", streams.BucketConfig, err)
+	}
+	ctx, cancel = context.WithTimeout(ctx, rewatchEvery)
+	defer cancel()
+	var options []jetstream.WatchOpt
+	if history {
+		options = append(options, jetstream.IncludeHistory())
+	}
+	watch, err := bucket.Watch(ctx, streams.ConfigKey, options...)
+	if err != nil {
+		return fmt.Errorf("watch bucket %s: %w", streams.BucketConfig, err)
+	}
+	defer func() { _ = watch.Stop() }() // it may have ended by itself
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case entry, ok := <-watch.Updates():
+			switch {
+			case !ok:
+				return errors.New("the watch of the configuration ended")
+			case entry == nil || entry.Operation() == jetstream.KeyValuePut:
+				take(entry)
+			}
+		}
+	}
+}

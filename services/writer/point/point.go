@@ -5,9 +5,10 @@
 // one of the fields value (float), flag (bool) and text, according to its
 // kind, so that a metric that changes its type still fits; times are
 // nanoseconds. Whatever the names and texts hold, each call appends exactly
-// one line: names that are valid in Headwater come out unchanged, a control
-// character or backslash in any other becomes "_", and a line break in a text
-// becomes the two characters `\n`.
+// one point: names that are valid in Headwater come out unchanged, a control
+// character or backslash in any other becomes "_". A text stands in quotes and
+// comes back byte for byte; InfluxDB takes line breaks within quotes for a part
+// of the text.
 package point
 
 import (
@@ -143,16 +144,10 @@ func appendName(dst []byte, name string, tag bool) []byte {
 func appendText(dst []byte, text string) []byte {
 	dst = append(dst, '"')
 	for i := range len(text) {
-		switch c := text[i]; c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, `\\n`...)
-		case '\r':
-			dst = append(dst, `\\r`...)
-		default:
-			dst = append(dst, c)
+		if c := text[i]; c == '"' || c == '\\' {
+			dst = append(dst, '\\')
 		}
+		dst = append(dst, text[i])
 	}
 	return append(dst, '"')
 }
