@@ -244,11 +244,11 @@ func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes
 		if consumer.Config.Durable == "" {
 			continue
 		}
-		if consumer.NumPending == 0 && consumer.NumAckPending == 0 {
-			needed.add(state.LastSeq+1, "consumer "+consumer.Name)
-			continue
+		through, err := ProcessedThrough(ctx, j.JS, consumer, state.LastSeq)
+		if err != nil {
+			return err
 		}
-		needed.add(consumer.AckFloor.Stream+1, "consumer "+consumer.Name)
+		needed.add(through+1, "consumer "+consumer.Name)
 	}
 	if err := consumers.Err(); err != nil {
 		return fmt.Errorf("list consumers: %w", err)

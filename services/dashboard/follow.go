@@ -46,9 +46,11 @@ type follower struct {
 	mu          sync.Mutex // guards what follows
 	incarnation time.Time
 	last        uint64
-	caughtUp    bool
-	err         error
-	since       time.Time // when err came up
+	// there is the last message that was there when reading began.
+	there    uint64
+	caughtUp bool
+	err      error
+	since    time.Time // when err came up
 }
 
 func (f *follower) run(ctx context.Context) {
@@ -134,7 +136,7 @@ func (f *follower) read(ctx context.Context) error {
 		f.handle(message{subject: msg.Subject(), sequence: meta.Sequence.Stream, stored: meta.Timestamp, data: msg.Data()})
 		f.mu.Lock()
 		f.last = meta.Sequence.Stream
-		f.caughtUp = f.caughtUp || meta.NumPending == 0
+		f.caughtUp = f.caughtUp || f.last >= f.there
 		f.err = nil
 		f.mu.Unlock()
 	}
@@ -155,6 +157,7 @@ func (f *follower) begin(ctx context.Context) (jetstream.OrderedConsumerConfig, 
 	if !f.incarnation.Equal(info.Created) || f.last > info.State.LastSeq {
 		f.incarnation, f.last = info.Created, 0
 	}
+	f.there = info.State.LastSeq
 	f.caughtUp = f.caughtUp || info.State.Msgs == 0
 	f.err = nil
 	cfg.DeliverPolicy = jetstream.DeliverByStartSequencePolicy

@@ -175,11 +175,11 @@ func (l *ledger) onTheWay(ctx context.Context) (way view.LedgerOnTheWay, floor u
 	if err != nil {
 		return way, 0, err
 	}
-	info := writer.CachedInfo()
-	way.Storing = info.NumPending + uint64(info.NumAckPending)
-	if floor = info.AckFloor.Stream; way.Storing == 0 {
-		floor = max(floor, telemetry.State.LastSeq)
+	if floor, err = streams.ProcessedThrough(ctx, l.js, writer.CachedInfo(), telemetry.State.LastSeq); err != nil {
+		return way, 0, err
 	}
+	// What was acknowledged out of order is among them.
+	way.Storing = telemetry.State.LastSeq - min(telemetry.State.LastSeq, floor)
 	floors, err := l.floors(ctx)
 	if err != nil {
 		return way, 0, err
@@ -222,11 +222,11 @@ func (l *ledger) floors(ctx context.Context) (map[int]derivedFloor, error) {
 		if !ok || err != nil {
 			continue
 		}
-		f := derivedFloor{c.AckFloor.Stream, state.FirstSeq}
-		if c.NumPending == 0 && c.NumAckPending == 0 {
-			f.floor = max(f.floor, state.LastSeq)
+		floor, err := streams.ProcessedThrough(ctx, l.js, c, state.LastSeq)
+		if err != nil {
+			return nil, err
 		}
-		out[lane] = f
+		out[lane] = derivedFloor{floor, state.FirstSeq}
 	}
 	return out, list.Err()
 }

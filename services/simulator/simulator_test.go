@@ -86,16 +86,16 @@ type reading struct {
 // kept reads all that devices published with QoS 1, in the order of arrival.
 func kept(t *testing.T, s *streamtest.Server) []reading {
 	t.Helper()
-	consumer, err := s.DevicesJS(t).Consumer(t.Context(), streams.StreamMQTT, streams.ConsumerBridge)
+	stream, err := s.DevicesJS(t).Stream(t.Context(), streams.StreamMQTT)
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := consumer.Info(t.Context())
+	consumer, err := stream.Consumer(t.Context(), streams.ConsumerBridge)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var found []reading
-	total := int(info.NumPending)
+	total := int(stream.CachedInfo().State.Msgs)
 	for len(found) < total {
 		batch, err := consumer.Fetch(min(1000, total-len(found)), jetstream.FetchMaxWait(5*time.Second))
 		if err != nil {

@@ -280,7 +280,7 @@ func (o *outage) stored() float64 {
 	return o.metric("headwater_writer_points_total", "headwater/raw")
 }
 
-// lag returns how many messages of a stream no writer has finished.
+// lag returns how far the writers are behind the end of a stream, in messages.
 func (o *outage) lag(stream string) int {
 	o.Helper()
 	lanes := streams.DefaultLanes
@@ -293,11 +293,11 @@ func (o *outage) lag(stream string) int {
 	}
 	lag := 0
 	for _, name := range names {
-		c, err := o.js.Consumer(o.Context(), stream, name)
+		n, err := streams.Unprocessed(o.Context(), o.js, stream, name)
 		if err != nil {
 			o.Fatal(err)
 		}
-		lag += int(c.CachedInfo().NumPending) + c.CachedInfo().NumAckPending
+		lag = max(lag, int(n))
 	}
 	return lag
 }

@@ -162,11 +162,11 @@ func (d *desk) writer() *writer.Service {
 // unacknowledged returns how many messages of TELEMETRY no writer has finished.
 func (d *desk) unacknowledged() int {
 	d.Helper()
-	c, err := d.js.Consumer(d.Context(), streams.StreamTelemetry, streams.ConsumerWriter)
+	n, err := streams.Unprocessed(d.Context(), d.js, streams.StreamTelemetry, streams.ConsumerWriter)
 	if err != nil {
 		d.Fatal(err)
 	}
-	return int(c.CachedInfo().NumPending) + c.CachedInfo().NumAckPending
+	return int(n)
 }
 
 // stored returns how many readings InfluxDB has.

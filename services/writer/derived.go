@@ -25,8 +25,6 @@ var errNotOurs = errors.New("the lease on the lane has run out")
 type lane struct {
 	s        *Service
 	consumer jetstream.Consumer
-	// readings is the consumer of TELEMETRY, which tells what is stored.
-	readings jetstream.Consumer
 	// until is when the lease certainly ends, as of now.
 	until func() time.Time
 }

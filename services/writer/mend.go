@@ -65,8 +65,8 @@ func (l *lane) mend(stop, work context.Context, commit *derivedv1.Commit, m jets
 func (l *lane) stored(stop, work context.Context, sequence uint64) error {
 	until := time.Now().Add(storedWait)
 	for {
-		info, err := l.readings.Info(work)
-		if err == nil && (info.AckFloor.Stream >= sequence || info.NumPending == 0 && info.NumAckPending == 0) {
+		done, err := streams.Processed(work, l.s.js, streams.StreamTelemetry, streams.ConsumerWriter, sequence)
+		if err == nil && done {
 			return nil
 		}
 		if time.Now().After(until) {

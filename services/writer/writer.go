@@ -97,7 +97,7 @@ func (s *Service) Run(ctx context.Context) error {
 	movers.Go(func() { s.prepare(ctx, work, s.cfg.ledger()) })
 	movers.Go(func() { (&telemetry{s: s, consumer: readings}).run(ctx, work) })
 	kept := keeper.Run(ctx, func(owned context.Context, number int) error {
-		l := &lane{s: s, consumer: lanes[number], readings: readings, until: func() time.Time { return keeper.Until(number) }}
+		l := &lane{s: s, consumer: lanes[number], until: func() time.Time { return keeper.Until(number) }}
 		l.run(owned, work)
 		return nil
 	})

@@ -142,12 +142,11 @@ func (w *world) done() bool {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
 	defer cancel()
 	idle := func(stream, name string) bool {
-		c, err := w.js.Consumer(ctx, stream, name)
+		n, err := streams.Unprocessed(ctx, w.js, stream, name)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		info := c.CachedInfo()
-		return info.NumPending == 0 && info.NumAckPending == 0
+		return n == 0
 	}
 	for lane := range lanes {
 		if !idle(streams.StreamDerived, streams.WriterDerivedConsumer(lane)) {

@@ -351,12 +351,11 @@ func (r *run) watch(ctx context.Context, begin time.Time) {
 func (r *run) lag(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	c, err := r.judge.JS.Consumer(ctx, streams.StreamTelemetry, streams.ConsumerWriter)
+	n, err := streams.Unprocessed(ctx, r.judge.JS, streams.StreamTelemetry, streams.ConsumerWriter)
 	if err != nil {
 		return "unknown"
 	}
-	info := c.CachedInfo()
-	return fmt.Sprint(info.NumPending + uint64(info.NumAckPending))
+	return fmt.Sprint(n)
 }
 
 // freshTimeout is how soon a reading must be in InfluxDB once all is well.

@@ -52,12 +52,11 @@ func drained(tb testing.TB, js jetstream.JetStream) bool {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	c, err := js.Consumer(ctx, streams.StreamTelemetry, streams.ConsumerWriter)
+	n, err := streams.Unprocessed(ctx, js, streams.StreamTelemetry, streams.ConsumerWriter)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	info := c.CachedInfo()
-	return info.NumPending == 0 && info.NumAckPending == 0
+	return n == 0
 }
 
 func publishReadings(tb testing.TB, js jetstream.JetStream, batch, n int, from int64) {

@@ -128,14 +128,14 @@ func publish(ctx context.Context, js jetstream.JetStream, readings int) error {
 // stored counts the readings that the writers are done with.
 func stored(js jetstream.JetStream, readings int) func(context.Context) (int, error) {
 	return func(ctx context.Context) (int, error) {
-		c, err := js.Consumer(ctx, streams.StreamTelemetry, streams.ConsumerWriter)
+		n, err := streams.Unprocessed(ctx, js, streams.StreamTelemetry, streams.ConsumerWriter)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return 0, nil
 		}
 		if err != nil {
 			return 0, err
 		}
-		return readings - message*(int(c.CachedInfo().NumPending)+c.CachedInfo().NumAckPending), nil
+		return readings - message*int(n), nil
 	}
 }
 
