@@ -122,16 +122,16 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 		}
 	}
 	m.now = in.Stored.UnixNano()
+	m.lookAhead(c.GetConfig())
 	for _, a := range c.GetAnomalies() {
 		m.apply(a)
 	}
 	m.remind()
-	m.lookAhead(c.GetConfig())
 	return len(c.GetAnomalies()), nil
 }
 
 // lookAhead remembers a configuration that is newer than the one in force. It
-// took effect behind the anomalies of its commit.
+// took effect behind the anomalies of its commit that carry an earlier revision.
 func (m *machine) lookAhead(change *derivedv1.ConfigChange) {
 	if change.GetRevision() <= max(m.revision, m.ahead.revision) {
 		return

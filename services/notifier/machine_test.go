@@ -185,6 +185,17 @@ func TestRuleAhead(t *testing.T) {
 			t.Error(d)
 		}
 	}
+	// A change is judged at once, so its commit has anomalies of the new rule.
+	both := configured(t)
+	at := anomaly("wet", "d1", open, 1, 1)
+	at.RuleVersion = 2
+	change := &derivedv1.Commit{Anomalies: []*derivedv1.Anomaly{at}, Config: &derivedv1.ConfigChange{Revision: 2, Content: []byte(newer)}}
+	if _, err := both.Apply(input(t, 1, change)); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"log: Warning: wet (d1)"}, told(take(t, both))); d != "" {
+		t.Errorf("in the commit of the change: %s", d)
+	}
 	first := restored(t, m)
 	// Nothing has changed by then, and yet a full snapshot holds all.
 	second := restored(t, m)

@@ -101,8 +101,9 @@ func (c *configuration) watch(d deviceKey, metric string, tags map[string]string
 }
 
 // Configure puts the configuration, a text for config.Parse, in force. A rule
-// whose detector judges as before keeps what it knows of its series; open
-// episodes of a rule that is gone or judges otherwise are closed.
+// keeps what it knows of the series that it still watches; if it judges otherwise
+// now, it does so at once, by the last reading. Open episodes of a rule that is
+// gone, or that would not have opened them, are closed.
 func (m *Machine) Configure(revision uint64, content []byte) error {
 	if m.config.content != nil && bytes.Equal(content, m.config.content) {
 		m.configChanged = m.configChanged || m.config.revision != revision
@@ -123,11 +124,11 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 	for _, r := range m.config.rules {
 		old[r.rule.Name] = r
 	}
-	// kept holds, for each rule from before that judges as before, its successor.
+	// kept holds, for each rule from before, its successor of the same name.
 	kept := make(map[*activeRule]*activeRule)
 	for _, r := range rules {
 		r.version = revision
-		if o := old[r.rule.Name]; o != nil && judgesAlike(o.rule, r.rule) {
+		if o := old[r.rule.Name]; o != nil {
 			kept[o] = r
 			if o.rule.Equal(r.rule) {
 				r.version = o.version
@@ -200,22 +201,24 @@ var windowKinds = map[config.WindowKind]window.Kind{
 // zone, its detectors go on there with what they know.
 func (m *Machine) exchange(s *series, tags map[string]string, kept map[*activeRule]*activeRule, moved bool) {
 	watching := m.config.watch(s.device.deviceKey, s.metric, tags, nil)
-	known := make(map[*activeRule]detect.State, len(s.slots))
+	known := make(map[*activeRule]slot, len(s.slots))
 	for _, sl := range s.slots {
-		// A rule that is as before may have lost the series with a tag, or to another.
+		// A rule that is there still may have lost the series with a tag, or to another.
 		if r := kept[sl.rule]; r != nil && slices.Contains(watching, r) {
-			known[r] = sl.state
+			known[r] = sl
 			continue
 		}
-		m.stop(s, sl, "the rule was changed or removed")
+		m.stop(s, sl, m.config.whyNot(sl.rule.rule))
 	}
 	s.slots = nil
 	zone := m.config.zone(s.device.site)
 	for _, r := range watching {
-		state := known[r]
+		state := known[r].state
 		switch {
 		case state == nil:
 			state = r.detector(zone).Start()
+		case !judgesAlike(known[r].rule.rule, r.rule):
+			state = m.adopt(s, known[r], r)
 		case moved:
 			state = r.detector(zone).Read(pack.NewReader(state.Append(nil)))
 		}
@@ -223,10 +226,40 @@ func (m *Machine) exchange(s *series, tags map[string]string, kept map[*activeRu
 	}
 }
 
-// judgesAlike reports whether both rules find the same episodes in the same
-// series, whatever they are called to people.
+// adopt has a rule that judges otherwise now go on from what it knows of a
+// series, and judge what it heard last. When that is learned is told as for stop.
+func (m *Machine) adopt(s *series, from slot, to *activeRule) detect.State {
+	at := max(s.last, m.clock-s.lag)
+	m.learned = max(m.clock, at)
+	d := to.detector(m.config.zone(s.device.site))
+	var state detect.State
+	if state, m.verdicts = d.Adopt(from.state, s.heard(to, at), *s.unit, m.verdicts[:0]); state == nil {
+		m.stop(s, from, "the rule has another detector now")
+		return d.Start()
+	}
+	m.tellVerdicts(s, to)
+	return state
+}
+
+// whyNot says why a rule from before does not watch a series any more.
+func (c *configuration) whyNot(r rule.Rule) string {
+	i := slices.IndexFunc(c.parsed.Rules, func(now rule.Rule) bool { return now.Name == r.Name })
+	switch {
+	case i < 0:
+		return "the rule was removed"
+	case c.parsed.Rules[i].State == rule.Draft:
+		return "the rule was made a draft"
+	case (c.parsed.Rules[i].Detector == rule.Expression) != (r.Detector == rule.Expression):
+		return "the rule has another detector now"
+	default:
+		return "the rule does not watch this series any more"
+	}
+}
+
+// judgesAlike reports whether both rules find the same episodes in a series that
+// both watch, whatever they are called to people.
 func judgesAlike(a, b rule.Rule) bool {
-	a.Severity = b.Severity
+	a.Severity, a.Match = b.Severity, b.Match
 	return a.SameDetection(b)
 }
 

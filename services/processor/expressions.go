@@ -38,8 +38,12 @@ func (m *Machine) exchangeExpressions(d *device, tags map[string]string, kept ma
 	d.expressions = nil
 	for _, sl := range old {
 		r := kept[sl.rule]
-		if r == nil || !r.rule.Match.MatchesDevice(d.site, d.name, tags) {
-			m.detach(d, sl, "the rule was changed or removed")
+		if r == nil || r.expression == nil || !r.rule.Match.MatchesDevice(d.site, d.name, tags) || !d.has(r.expression.Metrics()) {
+			m.detach(d, sl, m.config.whyNot(sl.rule.rule))
+			continue
+		}
+		if !judgesAlike(sl.rule.rule, r.rule) {
+			m.adoptExpression(d, sl, r)
 			continue
 		}
 		if sl.state.Failed() != "" {
@@ -53,6 +57,25 @@ func (m *Machine) exchangeExpressions(d *device, tags map[string]string, kept ma
 	for _, s := range d.series {
 		m.attach(d, s.metric)
 	}
+}
+
+// has reports whether the device has a series of one of the metrics.
+func (d *device) has(metrics []string) bool {
+	return slices.ContainsFunc(d.series, func(s *series) bool { return slices.Contains(metrics, s.metric) })
+}
+
+// adoptExpression has a rule whose condition is another now go on from what it
+// knows of the device, and evaluate that.
+func (m *Machine) adoptExpression(d *device, sl expressionSlot, r *activeRule) {
+	if r.expression.Shown() != sl.rule.expression.Shown() {
+		m.detach(d, sl, "the rule raises its alerts under another metric now")
+	}
+	at := max(sl.last, m.clock-sl.lag)
+	m.learned = max(m.clock, at)
+	sl.state, m.verdicts = r.expression.Adopt(sl.state, at, m.unitOf(d, r), m.verdicts[:0])
+	sl.rule = r
+	d.expressions = append(d.expressions, sl)
+	m.expressed(d, len(d.expressions)-1, "")
 }
 
 // detach closes the episode of a rule that does not watch the device any more.

@@ -62,8 +62,14 @@ func TestExpressionThatIsChangedOrLosesItsDevice(t *testing.T) {
 		after string
 		want  string
 	}{
-		"another description":   {strings.Replace(warmerThanOutside, "severity", "description: Warm.\n    severity", 1), ""},
-		"another expression":    {strings.Replace(warmerThanOutside, "+ 5", "+ 4", 1), "close"},
+		"another description":    {strings.Replace(warmerThanOutside, "severity", "description: Warm.\n    severity", 1), ""},
+		"a condition that holds": {strings.Replace(warmerThanOutside, "+ 5", "+ 4", 1), "update from 0s"},
+		"one that does not": {
+			strings.Replace(warmerThanOutside, "+ 5", "+ 16", 1),
+			"close from 0s at 1m0s, learned 1m0s: the rule was changed: temperature 20 °C, outside 4, avg(\"temperature\", \"10m\") 20: not temperature > outside + 16",
+		},
+		"another metric":        {warmerThanOutside + "    metric: outside\n", "raises its alerts under another metric now"},
+		"a longer time":         {strings.Replace(warmerThanOutside, "for: 1m", "for: 1h", 1), ""},
 		"the tag is taken away": {strings.Replace(warmerThanOutside, "kind: door}}]", "kind: gate}}]", 1), "close"},
 		"the rule is a draft":   {strings.Replace(warmerThanOutside, "severity", "state: draft\n    severity", 1), "close"},
 	} {

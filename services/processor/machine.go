@@ -336,7 +336,7 @@ func (m *Machine) wake(d *device) {
 		now := max(s.last, m.clock-s.lag)
 		m.settle(s, now)
 		for i := range s.slots {
-			m.verdicts = s.slots[i].state.Tick(s.heard(i, now), *s.unit, m.verdicts[:0])
+			m.verdicts = s.slots[i].state.Tick(s.heard(s.slots[i].rule, now), *s.unit, m.verdicts[:0])
 			m.tellVerdicts(s, s.slots[i].rule)
 		}
 	}

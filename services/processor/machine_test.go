@@ -289,15 +289,32 @@ func TestConfigure(t *testing.T) {
 		{"another severity", strings.Replace(doorRules, "for: 2m", "for: 2m\n    severity: info", 1), nil, nil},
 		{"another lateness", doorRules + "lateness: 1m\nwindows: [10s, 1m]\n", nil, nil},
 		{"removed", "rules: []", []string{
-			"too-warm v1 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule was changed or removed",
+			"too-warm v1 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule was removed",
+		}, nil},
+		{"a draft", strings.Replace(doorRules, "for: 2m", "for: 2m\n    state: draft", 1), []string{
+			"too-warm v1 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule was made a draft",
 		}, nil},
 		{"another limit", strings.Replace(doorRules, "above: 30", "above: 31", 1), []string{
-			"too-warm v1 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule was changed or removed",
+			"too-warm v2 hall/door-1/temperature warning update from 0s at 4m0s, learned 4m0s: 32 °C: above the limit of 31 °C for 4 min",
+		}, nil},
+		{"a limit that was not reached", strings.Replace(doorRules, "above: 30", "above: 32", 1), []string{
+			"too-warm v2 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule was changed: 32 °C is not above the limit of 32 °C",
+		}, nil},
+		{"a limit on the other side", strings.Replace(doorRules, "above: 30", "below: 40", 1), []string{
+			"too-warm v2 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule was changed: it has no limit above any more",
 		}, []string{
-			"too-warm v2 hall/door-1/temperature warning open from 5m0s at 7m0s, learned 8m0s: 32 °C: above the limit of 31 °C for 2 min",
+			"too-warm v2 hall/door-1/temperature warning open from 4m0s at 6m0s, learned 8m0s: 32 °C: below the limit of 40 °C for 2 min",
 		}},
+		{"a longer time", strings.Replace(doorRules, "for: 2m", "for: 2h", 1), nil, nil},
+		{"another detector", strings.Replace(doorRules, "limit\n    above: 30\n    for: 2m", "rate\n    rise: 30\n    within: 5m", 1), []string{
+			"too-warm v1 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule has another detector now",
+		}, nil},
+		{"an expression", strings.Replace(doorRules, "match: {metric: temperature}\n    detector: limit\n    above: 30", "expression: temperature > 50", 1), []string{
+			"too-warm v1 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule has another detector now",
+		}, nil},
+		{"a narrower match", strings.Replace(doorRules, "match: {metric: temperature}", "match: {device: door-1}", 1), nil, nil},
 		{"another match", strings.Replace(doorRules, "match: {metric: temperature}", "match: {device: gate}", 1), []string{
-			"too-warm v1 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule was changed or removed",
+			"too-warm v1 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule does not watch this series any more",
 		}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

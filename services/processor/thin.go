@@ -94,10 +94,10 @@ func (m *Machine) settle(s *series, now int64) {
 	}
 }
 
-// heard is up to when the detector in the slot may be told that nothing more has
+// heard is up to when the detector of a rule may be told that nothing more has
 // come: not beyond readings that it is still to judge.
-func (s *series) heard(i int, now int64) int64 {
-	if s.thin.n > 0 && s.slots[i].rule.thinned {
+func (s *series) heard(r *activeRule, now int64) int64 {
+	if s.thin.n > 0 && r.thinned {
 		return min(now, s.thin.first)
 	}
 	return now

@@ -109,6 +109,12 @@ type Detector interface {
 	// Read returns the state that Append wrote under equal parameters. It is
 	// good only if the reader has no error afterwards.
 	Read(r *pack.Reader) State
+	// Adopt returns the state of a series that goes on from old, a state of the same
+	// detector under other parameters, which must not be used afterwards. It appends
+	// to out what the other parameters make of the last reading by now, in event
+	// time: an open episode ends only if they would not have opened it, and says so.
+	// It returns nil, and has done nothing, if old is of another detector.
+	Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict)
 	// Bytes is the most memory that the state of one series takes.
 	Bytes() int
 }

@@ -61,7 +61,11 @@ func (l *Limit) Start() State { return &limitState{limit: l, last: Sample{Time: 
 // Read returns the state that Append wrote.
 func (l *Limit) Read(r *pack.Reader) State {
 	s := &limitState{limit: l, last: readSample(r), side: int8(r.Int())}
-	if s.side != 0 {
+	switch s.side {
+	case 0:
+	case spent:
+		s.side, s.spent = 0, true
+	default:
 		s.first, s.peak, s.told = readSample(r), r.Float(), r.Float()
 	}
 	if s.side < -1 || s.side > 1 {
@@ -83,11 +87,21 @@ type limitState struct {
 	// side is 1 while the value is above the upper limit, -1 while it is below
 	// the lower, 0 while all is well.
 	side int8
+	// spent says that an episode has ended since the last reading, which may have
+	// begun it: another one must not begin at its time.
+	spent bool
 }
+
+// spent stands for the side of such a reading in what Append writes.
+const spent = 2
 
 // Append appends the state to b.
 func (s *limitState) Append(b []byte) []byte {
-	b = pack.Int(appendSample(b, s.last), int64(s.side))
+	side := int64(s.side)
+	if s.spent && side == 0 {
+		side = spent
+	}
+	b = pack.Int(appendSample(b, s.last), side)
 	if s.side != 0 {
 		b = pack.Float(pack.Float(appendSample(b, s.first), s.peak), s.told)
 	}
@@ -128,11 +142,11 @@ func (s *limitState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	}
 	side := s.limit.side(r.Value)
 	if s.side == 0 && side == 0 {
-		s.last = r
+		s.last, s.spent = r, false
 		return out
 	}
 	out = s.Tick(r.Time, unit, out)
-	s.last = r
+	s.last, s.spent = r, false
 	switch {
 	case s.told > 0 && s.back(r.Value):
 		out = append(out, s.closed(r.Time, s.limit.sentenceBack(s, unit)))
@@ -174,6 +188,7 @@ func (s *limitState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	}
 	if s.told > 0 {
 		out = append(out, s.closed(quiet, silent(s.limit.Silence, s.last, unit)))
+		s.spent = true
 	}
 	s.clear()
 	return out
@@ -252,8 +267,12 @@ func (s *limitState) closed(at int64, sentence string) Verdict {
 }
 
 func (s *limitState) verdict(phase Phase, at int64) Verdict {
+	baseline := s.bound()
+	if math.IsInf(baseline, 0) { // a change took the limit away
+		baseline = s.last.Value
+	}
 	return Verdict{Phase: phase, Start: s.first.Time, Time: at, Evidence: Evidence{
-		Value: s.last.Value, Baseline: s.bound(), Low: s.limit.Below, High: s.limit.Above,
+		Value: s.last.Value, Baseline: baseline, Low: s.limit.Below, High: s.limit.Above,
 		Samples: distinct(s.first, s.last),
 	}}
 }
