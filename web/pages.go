@@ -52,9 +52,9 @@ func overviewQuery(r *http.Request) (view.DeviceQuery, error) {
 		return q, errors.New("q must be text of at most 80 bytes")
 	}
 	switch q.State {
-	case "", view.StateOK, view.StateFiring, view.StateSilent:
+	case "", view.StateOK, view.StateFiring, view.StateSilent, view.StateUnknown:
 	default:
-		return q, errors.New("state must be ok, firing or silent")
+		return q, errors.New("state must be ok, firing, silent or unknown")
 	}
 	if text := r.FormValue("page"); text != "" {
 		n, err := strconv.Atoi(text)

@@ -50,6 +50,7 @@ type Service struct {
 	// problems are those of the machine.
 	problems func() []view.Problem
 	past     *history
+	recall   *recall
 	ledger   *ledger
 	audit    *audit
 	rules    *rules
@@ -80,7 +81,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book)
 	s.telemetry = &follower{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
-		back: memory, handle: s.onTelemetry,
+		back: memory, handle: s.onTelemetry, began: func(t time.Time) { s.fleet.Begin(t.UnixNano()) },
 	}
 	s.ledger.telemetry = s.telemetry
 	s.derived = &follower{
@@ -93,6 +94,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.devices = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketDevices, handle: s.onDevice}
 	s.alerts = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketAlerts, handle: s.onAlert}
+	s.recall = &recall{client: client, fleet: s.fleet, log: deps.Log, ready: func() bool {
+		return s.telemetry.ready() == nil && s.devices.ready() == nil
+	}}
 	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT}, web.Sources{
 		Devices: devices{s.fleet}, Alerts: s.book, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS, log: deps.Log}, Ledger: s.ledger,
 		Rules: s.rules, RuleStore: s.rules,
@@ -130,7 +134,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
 		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run,
-		s.survey.runStreams, s.survey.runInflux, s.audit.run, s.rules.run, s.web.Run,
+		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.audit.run, s.rules.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })
 	}

@@ -42,6 +42,9 @@ type follower struct {
 	most uint64
 	// handle takes one message. It is called from one goroutine.
 	handle func(message)
+	// began, if not nil, is told from when on the messages are read, unless they
+	// follow those that were read before.
+	began func(time.Time)
 
 	mu          sync.Mutex // guards what follows
 	incarnation time.Time
@@ -162,6 +165,9 @@ func (f *follower) begin(ctx context.Context) (jetstream.OrderedConsumerConfig, 
 	f.err = nil
 	cfg.DeliverPolicy = jetstream.DeliverByStartSequencePolicy
 	oldest := time.Now().Add(-f.back)
+	if f.began != nil && f.last == 0 {
+		f.began(oldest)
+	}
 	switch {
 	case f.last > 0:
 		cfg.OptStartSeq = f.last + 1

@@ -121,6 +121,9 @@ func (s *Service) Pipeline() view.Pipeline {
 	now := time.Now()
 	p := s.survey.facts(now, s.connected())
 	p.Problems = append(s.problems(), p.Problems...)
+	if x, ok := s.recall.problem(); ok {
+		p.Problems = append(p.Problems, x)
+	}
 	p.Rate, p.Rates = s.fleet.Rates(now)
 	return p
 }
@@ -142,6 +145,9 @@ func (s *Service) Status() view.Status {
 		case "NATS", "InfluxDB", "Bridge", "Streams":
 			st.Notices = append(st.Notices, x)
 		}
+	}
+	if x, ok := s.recall.problem(); ok {
+		st.Notices = append(st.Notices, x)
 	}
 	if caughtUp, since, err := s.telemetry.state(); err != nil && s.connected() {
 		st.Notices = append(st.Notices, view.Problem{Part: "TELEMETRY", Text: "The live readings cannot be followed (" + reason(err) + "); what you see is from before.", Since: since})

@@ -16,6 +16,9 @@ const (
 	StateFiring State = "firing"
 	// StateSilent is a device that has not reported for longer than it used to.
 	StateSilent State = "silent"
+	// StateUnknown is a device that is due, but Headwater has not listened for
+	// long enough to call it silent: it has just started, or stood still.
+	StateUnknown State = "unknown"
 )
 
 // Severity is how much an alert matters.
@@ -93,14 +96,17 @@ type Device struct {
 	Site   string `json:"site"`
 	Device string `json:"device"`
 	State  State  `json:"state"`
-	// LastSeen is when the latest reading arrived; zero when none has come since
-	// before the memory of the dashboard begins.
+	// LastSeen is when the latest reading arrived, of one from before the memory
+	// of the dashboard to the minute; zero when no reading is kept.
 	LastSeen  time.Time `json:"last_seen,omitzero"`
 	FirstSeen time.Time `json:"first_seen,omitzero"`
 	// Metrics are in the order of their names.
 	Metrics []Metric `json:"metrics"`
 	// Firing holds the sentences of the firing alerts, the worst first.
 	Firing []Alert `json:"firing,omitempty"`
+	// Waiting says that the history has not been asked for the latest values yet:
+	// those that are missing may come.
+	Waiting bool `json:"waiting,omitempty"`
 }
 
 // Metric is one series with its latest value.
@@ -108,13 +114,23 @@ type Metric struct {
 	Name string `json:"name"`
 	Unit string `json:"unit,omitempty"`
 	Kind Kind   `json:"kind"`
-	// Value is that of the latest reading by event time.
+	// Value is that of the latest reading of this kind by event time.
 	Value Value `json:"value"`
 	// Time is the event time of that reading; zero when there is none.
 	Time time.Time `json:"time,omitzero"`
+	// Odd is the latest reading when it is newer and of another kind, such as a
+	// text among numbers.
+	Odd *Odd `json:"odd,omitempty"`
 	// Spark is the recent past in slots of equal width, oldest first, without
 	// the empty ones.
 	Spark []Slot `json:"-"`
+}
+
+// Odd is a reading of another kind than is usual for its series.
+type Odd struct {
+	Kind  Kind      `json:"kind"`
+	Value Value     `json:"value"`
+	Time  time.Time `json:"time"`
 }
 
 // Drawn reports whether the metric has a chart: its latest value is no text, or
@@ -152,10 +168,12 @@ type Devices struct {
 	Items []Device `json:"devices"`
 	// Matching counts the devices that the query selects, over all pages.
 	Matching int `json:"matching"`
-	// Total, Firing and Silent count over all devices, whatever the query.
-	Total  int `json:"total"`
-	Firing int `json:"firing"`
-	Silent int `json:"silent"`
+	// Total, Firing, Silent and Unknown count over all devices, whatever the
+	// query.
+	Total   int `json:"total"`
+	Firing  int `json:"firing"`
+	Silent  int `json:"silent"`
+	Unknown int `json:"unknown"`
 }
 
 // Alert is the life of one rule on one series.

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // OverviewFacts are what the overview shows.
@@ -53,7 +54,7 @@ func (o OverviewFacts) values(page int) string {
 type choice struct{ Value, Text string }
 
 var stateChoices = []choice{
-	{"", "All states"}, {string(StateFiring), "Firing"}, {string(StateSilent), "Silent"}, {string(StateOK), "OK"},
+	{"", "All states"}, {string(StateFiring), "Firing"}, {string(StateSilent), "Silent"}, {string(StateUnknown), "Not heard yet"}, {string(StateOK), "OK"},
 }
 
 // frontMetrics is how many metrics a row of the overview shows.
@@ -102,6 +103,33 @@ func unitOf(m Metric) string {
 		return ""
 	}
 	return unit(m.Unit)
+}
+
+// valueWords is the latest value of a metric without its unit.
+func valueWords(d Device, m Metric) string {
+	if m.Value.Kind == "" && d.Waiting {
+		return "…"
+	}
+	return m.Value.String()
+}
+
+// agedAfter is how much older than the last report of its device a value is
+// that is shown with its age.
+const agedAfter = 15 * time.Minute
+
+// aged says whether a value is older than its device was last seen, so that its
+// age has to be told beside it.
+func aged(d Device, m Metric) bool { return !m.Time.IsZero() && d.LastSeen.Sub(m.Time) > agedAfter }
+
+// oddWords says what is wrong with a reading that is not of the usual kind.
+func oddWords(m Metric) string {
+	switch m.Kind {
+	case KindNumber:
+		return "not a number:"
+	case KindFlag:
+		return "neither on nor off:"
+	}
+	return "not a text:"
 }
 
 // Start is what the first steps need to know.

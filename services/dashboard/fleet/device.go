@@ -13,20 +13,35 @@ type device struct {
 	name
 	search   string // what a query's text is looked for in, in lower case
 	seen     int64  // latest arrival; 0 for none
+	heard    bool   // whether seen was told live, and not by the history
+	heardAt  int64  // how long the fleet had listened then
 	interval int64  // usual time between arrivals
 	reports  int    // arrivals, counted up to silentReports
 	first    time.Time
 	metrics  []*metric // by name
 	firing   []view.Alert
+	waiting  bool // whether the history is still to be asked
+	asked    bool // whether it has told of the arrivals
 }
 
 type metric struct {
 	name, unit string
-	kind       view.Kind
-	value      view.Value
-	time       int64 // event time of value; 0 for none
+	latest     [len(kinds)]latest
 	slots      []slot
 	recent     []view.Point
+}
+
+// kinds are the kinds of values: a series that has several is of the first of
+// them that is usual for it.
+var kinds = [...]view.Kind{view.KindNumber, view.KindFlag, view.KindText}
+
+// latest is what is known of the readings of one kind in a series.
+type latest struct {
+	value view.Value
+	time  int64 // event time of value
+	count int   // readings, counted up to usualCount; 0 for none
+	known bool  // the registry names the kind
+	asked bool  // the history has told of it
 }
 
 // slot is a slot of a sparkline; number is its start in slot widths since the
@@ -62,19 +77,41 @@ func (d *device) metric(called string) *metric {
 }
 
 // reported notes that the device has reported, and learns its usual interval:
-// the longest lately, so that a burst does not hide the pause after it.
-func (d *device) reported(arrival int64) {
+// the longest lately, so that a burst does not hide the pause after it. Time in
+// which nobody listened is no pause of the device.
+func (f *Fleet) reported(d *device, arrival int64) {
 	if arrival <= d.seen {
 		return
 	}
+	behind := f.clock - arrival // lanes are not told in one order
 	d.reports = min(d.reports+1, silentReports)
 	if d.seen != 0 {
-		d.interval = max(arrival-d.seen, d.interval-d.interval/20)
+		d.interval = max(f.quiet(d)-behind, d.interval-d.interval/20)
 	}
-	d.seen = arrival
+	d.seen, d.heard, d.heardAt = arrival, true, f.listened-behind
 }
 
-func (d *device) state(clock int64) view.State {
+// quiet returns for how long the fleet has listened and not heard the device.
+// The time before the memory begins counts only if the clock ran into it.
+func (f *Fleet) quiet(d *device) int64 {
+	if d.heard {
+		return f.listened - d.heardAt
+	}
+	if f.steady {
+		return f.listened + max(0, f.began-d.since())
+	}
+	return f.listened
+}
+
+// since returns when the device was last there, as far as is known.
+func (d *device) since() int64 {
+	if d.seen == 0 && !d.first.IsZero() {
+		return d.first.UnixNano()
+	}
+	return d.seen
+}
+
+func (f *Fleet) state(d *device) view.State {
 	if len(d.firing) > 0 {
 		return view.StateFiring
 	}
@@ -83,19 +120,18 @@ func (d *device) state(clock int64) view.State {
 		least = silentUnknown
 	}
 	patience := max(int64(least), silentIntervals*d.interval)
-	if d.seen == 0 || clock-d.seen > patience {
-		return view.StateSilent
+	switch {
+	case f.clock != 0 && f.clock-d.since() <= patience:
+		return view.StateOK
+	case d.waiting || f.quiet(d) <= patience:
+		return view.StateUnknown
 	}
-	return view.StateOK
+	return view.StateSilent
 }
 
 // add takes in a reading and returns it as a point of a chart, if it can be one.
 func (m *metric) add(r Reading) (view.Point, bool) {
-	if r.Time >= m.time {
-		// A metric is of the kind of its latest reading: one batch may hold
-		// several, of a sensor that says a text in place of a number at times.
-		m.time, m.value, m.kind = r.Time, r.Value, r.Value.Kind
-	}
+	m.put(r.Time, r.Value)
 	p := view.Point{Metric: m.name, TimeMS: r.Time / int64(time.Millisecond)}
 	switch r.Value.Kind {
 	case view.KindNumber:
@@ -113,6 +149,53 @@ func (m *metric) add(r Reading) (view.Point, bool) {
 	}
 	m.recent = append(m.recent, p)
 	return p, true
+}
+
+// put notes a reading as the latest of its kind, unless a later one is known.
+func (m *metric) put(t int64, v view.Value) {
+	l := &m.latest[kindIndex(v.Kind)]
+	if l.count == 0 || t >= l.time {
+		l.time, l.value = t, v
+	}
+	l.count = min(l.count+1, usualCount)
+}
+
+func kindIndex(k view.Kind) int { return max(0, slices.Index(kinds[:], k)) }
+
+// newest returns the kind of the latest reading; -1 when there is none.
+func (m *metric) newest() int {
+	newest := -1
+	for i, l := range m.latest {
+		if l.count > 0 && (newest < 0 || l.time > m.latest[newest].time) {
+			newest = i
+		}
+	}
+	return newest
+}
+
+// usual returns the kind of the series: a sensor that says a text in place of a
+// number at times is a series of numbers, and one number does not make such a
+// series of texts. A kind that has not come for usualKept is not usual any more.
+func (m *metric) usual() int {
+	newest := m.newest()
+	if newest < 0 { // by the registry
+		for i, l := range m.latest {
+			if l.known {
+				return i
+			}
+		}
+		return 0
+	}
+	most := 0
+	for _, l := range m.latest {
+		most = max(most, l.count)
+	}
+	for i, l := range m.latest {
+		if l.count > 0 && m.latest[newest].time-l.time <= int64(usualKept) && (l.count == most || most < usualCount) {
+			return i
+		}
+	}
+	return newest
 }
 
 func (m *metric) addSlot(t int64, v float64) {
@@ -149,19 +232,24 @@ func floorDiv(a, b int64) int64 {
 	return q
 }
 
-func (d *device) view(clock int64, now time.Time) view.Device {
+func (f *Fleet) view(d *device, now time.Time) view.Device {
 	out := view.Device{
-		Site: d.site, Device: d.id, State: d.state(clock), FirstSeen: d.first,
-		Metrics: make([]view.Metric, len(d.metrics)), Firing: d.firing,
+		Site: d.site, Device: d.id, State: f.state(d), FirstSeen: d.first,
+		Metrics: make([]view.Metric, len(d.metrics)), Firing: d.firing, Waiting: d.waiting,
 	}
 	if d.seen != 0 {
 		out.LastSeen = time.Unix(0, d.seen)
 	}
 	begin := now.Add(-view.SlotCount * view.SlotWidth).UnixNano()
 	for i, m := range d.metrics {
-		v := view.Metric{Name: m.name, Unit: m.unit, Kind: m.kind, Value: m.value}
-		if m.time != 0 {
-			v.Time = time.Unix(0, m.time)
+		usual, newest := m.usual(), m.newest()
+		v := view.Metric{Name: m.name, Unit: m.unit, Kind: kinds[usual]}
+		if l := m.latest[usual]; l.count > 0 {
+			v.Value, v.Time = l.value, time.Unix(0, l.time)
+		}
+		if newest >= 0 && newest != usual {
+			l := m.latest[newest]
+			v.Odd = &view.Odd{Kind: kinds[newest], Value: l.value, Time: time.Unix(0, l.time)}
 		}
 		for _, s := range m.slots {
 			start := s.number * int64(view.SlotWidth)

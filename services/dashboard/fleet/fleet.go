@@ -34,6 +34,16 @@ const (
 	silentMin       = 2 * time.Minute
 	silentReports   = 10
 	silentUnknown   = 15 * time.Minute
+	// gapMost is how far two ticks of the clock may be apart: it ticks about once
+	// a second. In a longer gap nobody listened.
+	gapMost = time.Minute
+)
+
+// A kind of values is usual for a series with usualCount readings of it, while
+// the latest is no older than usualKept against the latest of any kind.
+const (
+	usualCount = 3
+	usualKept  = 24 * time.Hour
 )
 
 // Series names a series of a batch.
@@ -60,11 +70,17 @@ type Fleet struct {
 	feeds   map[name][]*Feed
 	firing  map[name][]view.Alert // also of devices that are not known yet
 	rates   [rateSeconds]second
-	clock   int64 // the latest arrival or clock, in nanoseconds
-	demo    int64 // the latest arrival from the site of the demo
-	demos   string
-	version uint64
-	dropped uint64
+	waiting []*device // of which the history is still to be asked
+	clock   int64     // the latest arrival or clock, in nanoseconds; 0 before the first
+	began   int64     // when the memory begins
+	// listened is for how long, since then, the pipeline has told of the time;
+	// steady says that it did so when the memory began.
+	listened int64
+	steady   bool
+	demo     int64 // the latest arrival from the site of the demo
+	demos    string
+	version  uint64
+	dropped  uint64
 }
 
 type name struct{ site, id string }
@@ -107,7 +123,33 @@ func (f *Fleet) Demo() bool {
 func (f *Fleet) Clock(t int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.clock = max(f.clock, t)
+	f.tick(t)
+}
+
+// Begin tells that what comes was told from that moment on, in nanoseconds
+// since the Unix epoch. A clock that ticks from there on shows that the pipeline
+// ran before as well.
+func (f *Fleet) Begin(t int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.clock == 0 {
+		f.began = t
+	}
+}
+
+func (f *Fleet) tick(t int64) {
+	switch step := t - f.clock; {
+	case step <= 0:
+		return
+	case f.clock == 0:
+		f.steady = t-f.began <= int64(gapMost)
+		if f.steady {
+			f.listened = max(0, t-f.began)
+		}
+	case step <= int64(gapMost):
+		f.listened += step
+	}
+	f.clock = t
 }
 
 // Add takes in the readings of one batch. Arrival is in nanoseconds since the
@@ -138,6 +180,7 @@ func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 			m.unit = s.Unit
 		}
 	}
+	f.tick(arrival)
 	count := uint64(0)
 	for r := range readings {
 		count++
@@ -150,7 +193,7 @@ func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 		}
 		if !p.used {
 			p.used = true
-			p.device.reported(arrival)
+			f.reported(p.device, arrival)
 			if p.device.site == f.demos {
 				f.demo = max(f.demo, arrival)
 			}
@@ -168,7 +211,6 @@ func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 	} else if s.unix < at {
 		*s = second{at, count}
 	}
-	f.clock = max(f.clock, arrival)
 	f.version++
 }
 
@@ -189,10 +231,11 @@ func (f *Fleet) Know(site, dev string, first time.Time, metrics []Series) {
 		if m.unit == "" {
 			m.unit = s.Unit
 		}
-		if m.time == 0 {
-			m.kind = s.Kind
-		}
+		l := &m.latest[kindIndex(s.Kind)]
+		l.known = true
+		f.await(d, !l.asked)
 	}
+	f.await(d, !d.asked)
 	f.version++
 }
 
@@ -210,6 +253,7 @@ func (f *Fleet) Forget(site, dev string, at time.Time) {
 		return
 	}
 	delete(f.devices, n)
+	d.waiting = false
 	f.order = slices.DeleteFunc(f.order, func(o *device) bool { return o == d })
 	f.version++
 }
@@ -276,7 +320,7 @@ func (f *Fleet) Devices(q view.DeviceQuery, now time.Time) view.Devices {
 	var groups [3][]*device // firing, silent, ok
 	var out view.Devices
 	for _, d := range f.order {
-		state := d.state(f.clock)
+		state := f.state(d)
 		group := 2
 		switch state {
 		case view.StateFiring:
@@ -285,6 +329,8 @@ func (f *Fleet) Devices(q view.DeviceQuery, now time.Time) view.Devices {
 		case view.StateSilent:
 			out.Silent++
 			group = 1
+		case view.StateUnknown:
+			out.Unknown++
 		}
 		if (q.State == "" || q.State == state) && strings.Contains(d.search, text) {
 			groups[group] = append(groups[group], d)
@@ -300,7 +346,7 @@ func (f *Fleet) Devices(q view.DeviceQuery, now time.Time) view.Devices {
 			if len(out.Items) == q.Size {
 				break
 			}
-			out.Items = append(out.Items, d.view(f.clock, now))
+			out.Items = append(out.Items, f.view(d, now))
 		}
 	}
 	return out
@@ -314,7 +360,7 @@ func (f *Fleet) Device(site, dev string, now time.Time) (view.Device, bool) {
 	if d == nil {
 		return view.Device{}, false
 	}
-	return d.view(f.clock, now), true
+	return f.view(d, now), true
 }
 
 // Numbers calls each for every device and its metrics whose latest value is a
@@ -325,7 +371,7 @@ func (f *Fleet) Numbers(each func(site, dev string, metrics iter.Seq2[string, st
 	for _, d := range f.order {
 		each(d.site, d.id, func(yield func(name, unit string) bool) {
 			for _, m := range d.metrics {
-				if m.kind == view.KindNumber && !yield(m.name, m.unit) {
+				if kinds[m.usual()] == view.KindNumber && !yield(m.name, m.unit) {
 					return
 				}
 			}

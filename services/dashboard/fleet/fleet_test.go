@@ -38,15 +38,62 @@ func TestLatestIsTheLatestByEventTime(t *testing.T) {
 	if m := d.Metrics[0]; m.Value != view.Number(2) || !m.Time.Equal(t0.Add(2*time.Second)) || m.Unit != "°C" {
 		t.Errorf("the latest is %+v", m)
 	}
-	say(f, "d", "m", t0.Add(3*time.Second), view.Text("now a text"))
-	if m := only(t, f, "d", t0).Metrics[0]; m.Value != view.Text("now a text") || m.Kind != view.KindText {
-		t.Errorf("the latest is %+v", m)
+}
+
+// TestAnOddKindStandsBesideTheUsualOne has series in which a reading of another
+// kind comes: it replaces the value only when the kind has become usual.
+func TestAnOddKindStandsBesideTheUsualOne(t *testing.T) {
+	n, x, y := view.Number(21.5), view.Text("abc"), view.Flag(true)
+	const second, day = time.Second, 24 * time.Hour
+	type reading struct {
+		after time.Duration
+		value view.Value
+	}
+	many := func(v view.Value, count int, after time.Duration) (out []reading) {
+		for i := range count {
+			out = append(out, reading{after + time.Duration(i)*second, v})
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		readings []reading
+		value    view.Value
+		odd      view.Value
+	}{
+		"one number, one text":            {[]reading{{0, n}, {second, x}}, n, x},
+		"numbers, then many texts":        {append(many(n, 5, 0), many(x, 500, 10*second)...), n, x},
+		"a text that came before":         {[]reading{{0, x}, {second, n}}, n, view.Value{}},
+		"numbers, a text, a number":       {append(many(n, 3, 0), reading{5 * second, x}, reading{6 * second, n}), n, view.Value{}},
+		"texts, and one number":           {append(many(x, 5, 0), reading{10 * second, n}), x, n},
+		"texts, then numbers":             {append(many(x, 5, 0), many(n, 3, 10*second)...), n, view.Value{}},
+		"numbers, a day later texts":      {append(many(n, 5, 0), many(x, 1, day+10*second)...), x, view.Value{}},
+		"flags, and a text":               {append(many(y, 3, 0), reading{5 * second, x}), y, x},
+		"numbers, and a flag":             {append(many(n, 3, 0), reading{5 * second, y}), n, y},
+		"nothing but texts":               {many(x, 2, 0), x, view.Value{}},
+		"numbers of a day ago, one again": {append(many(n, 5, 0), reading{day + second, x}, reading{day + 2*second, n}), n, view.Value{}},
+	} {
+		orders := map[string][]reading{"in order": c.readings, "backwards": slices.Clone(c.readings)}
+		slices.Reverse(orders["backwards"])
+		for order, readings := range orders {
+			f := New("")
+			for _, r := range readings {
+				say(f, "d", "m", t0.Add(r.after), r.value)
+			}
+			m := only(t, f, "d", t0).Metrics[0]
+			odd := view.Value{}
+			if m.Odd != nil {
+				odd = m.Odd.Value
+			}
+			if m.Value != c.value || m.Kind != c.value.Kind || odd != c.odd {
+				t.Errorf("%s, %s: %v (%s), beside it %v", name, order, m.Value, m.Kind, odd)
+			}
+		}
 	}
 }
 
-// TestKindIsOfTheLatestReading has a metric change its kind twice in one batch,
-// whose dictionary names each kind once.
-func TestKindIsOfTheLatestReading(t *testing.T) {
+// TestKindsInOneBatch has a metric change its kind twice in one batch, whose
+// dictionary names each kind once.
+func TestKindsInOneBatch(t *testing.T) {
 	f := New("")
 	at := t0.UnixNano()
 	f.Add(at, []Series{{"s", "d", "m", "", view.KindNumber}, {"s", "d", "m", "", view.KindText}}, slices.Values([]Reading{
@@ -99,8 +146,9 @@ func TestSlotsAreBounded(t *testing.T) {
 
 func TestSilence(t *testing.T) {
 	f := New("")
+	clock := time.Duration(0)
 	state := func(after time.Duration) view.State {
-		f.Clock(t0.Add(after).UnixNano())
+		clock = tick(f, clock, after)
 		return only(t, f, "d", t0).State
 	}
 	say(f, "d", "m", t0, view.Number(1))
@@ -114,6 +162,7 @@ func TestSilence(t *testing.T) {
 	last := time.Duration(0)
 	for i := range 5 {
 		last = 20*time.Minute + time.Duration(i)*5*time.Minute
+		state(last)
 		for k := range 3 {
 			say(f, "d", fmt.Sprint("m", k), t0.Add(last+time.Duration(k)*time.Millisecond), view.Number(1))
 		}
@@ -123,6 +172,7 @@ func TestSilence(t *testing.T) {
 	}
 	// Once a second for a while: the pause of before is forgotten.
 	last += 20 * time.Minute
+	state(last)
 	for i := range 300 {
 		last += time.Second
 		say(f, "d", "m", t0.Add(last+time.Duration(i)), view.Number(1))
@@ -143,11 +193,25 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// tick lets the clock run on as the bridge does.
+func tick(f *Fleet, from, to time.Duration) time.Duration {
+	for at := from; at < to; at += time.Second {
+		f.Clock(t0.Add(at).UnixNano())
+	}
+	f.Clock(t0.Add(to).UnixNano())
+	return max(from, to)
+}
+
 func TestADeviceThatNobodyHeardIsSilentAndMayFire(t *testing.T) {
 	f := New("")
+	tick(f, 0, 20*time.Minute)
 	f.SetFiring("s", "d", []view.Alert{{ID: "a"}}) // before the device is known
 	f.Know("s", "d", t0, []Series{{"s", "d", "m", "%", view.KindFlag}})
 	f.Know("s", "e", t0, nil)
+	if e := only(t, f, "e", t0); e.State != view.StateUnknown || !e.Waiting {
+		t.Errorf("before the history is asked: %+v", e)
+	}
+	nothing(f)
 	d, e := only(t, f, "d", t0), only(t, f, "e", t0)
 	if d.State != view.StateFiring || e.State != view.StateSilent || !d.LastSeen.IsZero() || d.Metrics[0].Kind != view.KindFlag || d.Metrics[0].Unit != "%" {
 		t.Errorf("%+v %+v", d, e)
@@ -167,10 +231,12 @@ func TestADeviceThatNobodyHeardIsSilentAndMayFire(t *testing.T) {
 
 func TestDevicesAreOrderedAndPaged(t *testing.T) {
 	f := New("")
+	f.Know("s", "quiet", t0.Add(-time.Hour), nil)
+	nothing(f)
+	tick(f, -20*time.Minute, 0)
 	for _, i := range rand.New(rand.NewPCG(3, 4)).Perm(30) {
 		say(f, fmt.Sprint("door-", i+1), "temperature", t0, view.Number(1))
 	}
-	f.Know("s", "quiet", t0, nil)
 	f.SetFiring("s", "door-20", []view.Alert{{ID: "a"}})
 	names := func(q view.DeviceQuery) string {
 		var out []string

@@ -1,25 +1,18 @@
 package influxd_test
 
 import (
-	"context"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	telemetryv1 "headwater/proto/telemetry/v1"
-	"headwater/services/dashboard"
 	"headwater/services/internal/influx"
 	"headwater/services/standalone/influxd"
 	"headwater/services/writer/point"
-	"headwater/streams"
 	"headwater/streams/streamtest"
 	"headwater/web/view"
 )
@@ -106,32 +99,10 @@ func TestChartOfAYear(t *testing.T) {
 // for the history.
 func runDashboard(t *testing.T, server *streamtest.Server, url string, now time.Time) func(t *testing.T, from, to time.Time, points string) view.Series {
 	t.Helper()
-	js := server.JS(t)
 	var b telemetryv1.Builder
 	b.Value(telemetryv1.Key{Site: "w", Device: "door-1", Metric: "temperature", Unit: "°C"}, now.UnixNano(), 25)
-	m, err := streams.TelemetryMsg(streams.Lane("w", "door-1", lanes), streams.SourceMQTT, b.Take(now.UnixNano()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.PublishMsg(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
-	cfg := dashboard.DefaultConfig()
-	cfg.Influx.URL = url
-	d, err := dashboard.New(cfg, dashboard.Deps{
-		JS: js, DevicesJS: server.DevicesJS(t), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var done sync.WaitGroup
-	done.Go(func() {
-		if err := d.Run(ctx); err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	t.Cleanup(func() { cancel(); done.Wait() })
+	publish(t, server, b.Take(now.UnixNano()))
+	d := runService(t, server, url)
 	ask := func(path string) (int, string) {
 		w := httptest.NewRecorder()
 		d.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))

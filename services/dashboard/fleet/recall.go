@@ -1,0 +1,186 @@
+package fleet
+
+import "slices"
+
+// Missing is what the history is to be asked about one device.
+type Missing struct {
+	Site, Device string
+	// Series names the series of which a kind of values is missing, with the kind.
+	Series []Series
+	// Arrivals says that too little is known of when the device reports.
+	Arrivals bool
+}
+
+// Past is what the history tells of one device.
+type Past struct {
+	Missing
+	// Readings are the latest of each series and kind that were asked for, in any
+	// order; Series of a reading is an index into those of Missing.
+	Readings []Reading
+	// Arrivals are the minutes in which the device reported lately, in
+	// nanoseconds since the Unix epoch, in any order.
+	Arrivals []int64
+}
+
+// PastReadings is how many readings of each series and kind tell what is usual
+// for it, PastArrivals how many arrivals tell how often a device reports.
+const (
+	PastReadings = usualCount
+	PastArrivals = 32
+)
+
+// await puts a device among those of which the history is to be asked.
+func (f *Fleet) await(d *device, needed bool) {
+	if needed && !d.waiting {
+		d.waiting = true
+		f.waiting = append(f.waiting, d)
+	}
+}
+
+// Waiting counts the devices of which the history is still to be asked.
+func (f *Fleet) Waiting() int {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	n := 0
+	for _, d := range f.waiting {
+		if d.waiting {
+			n++
+		}
+	}
+	return n
+}
+
+// Missing returns what the history is to be asked next: about at most so many
+// devices of one site, and as many series but for those of one device. They
+// stay in the list until Recall. It passes over those that have said enough
+// meanwhile.
+func (f *Fleet) Missing(most int) []Missing {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []Missing
+	left := f.waiting[:0:0]
+	series := 0
+	for i, d := range f.waiting {
+		if len(out) == most || series >= most {
+			left = append(left, f.waiting[i:]...)
+			break
+		}
+		if !d.waiting {
+			continue
+		}
+		if len(out) > 0 && out[0].Site != d.site {
+			left = append(left, d)
+			continue
+		}
+		m := d.missing()
+		if len(m.Series) == 0 && !m.Arrivals {
+			f.settle(d)
+			continue
+		}
+		out = append(out, m)
+		series += len(m.Series)
+		left = append(left, d)
+	}
+	f.waiting = left
+	return out
+}
+
+func (d *device) missing() Missing {
+	out := Missing{Site: d.site, Device: d.id, Arrivals: !d.asked && d.reports < silentReports}
+	for _, m := range d.metrics {
+		named := 0
+		for _, l := range m.latest {
+			if l.known || l.count > 0 {
+				named++
+			}
+		}
+		for i, l := range m.latest {
+			// How often a kind comes matters only beside another.
+			if l.known && !l.asked && (l.count == 0 || named > 1 && l.count < usualCount) {
+				out.Series = append(out.Series, Series{Site: d.site, Device: d.id, Metric: m.name, Unit: m.unit, Kind: kinds[i]})
+			}
+		}
+	}
+	return out
+}
+
+// settle notes that nothing more is to be asked of the history about what is
+// known of a device now.
+func (f *Fleet) settle(d *device) {
+	d.waiting, d.asked = false, true
+	for _, m := range d.metrics {
+		for i := range m.latest {
+			m.latest[i].asked = m.latest[i].known
+		}
+	}
+	f.version++
+}
+
+// Recall takes in what the history tells of devices. What was told live and is
+// newer stays.
+func (f *Fleet) Recall(past []Past) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range past {
+		d := f.devices[name{p.Site, p.Device}]
+		if d == nil || !d.waiting {
+			continue // removed meanwhile
+		}
+		counts := make([]int, len(p.Series))
+		seen := int64(0)
+		for _, r := range p.Readings {
+			s := p.Series[r.Series]
+			m := d.metric(s.Metric)
+			if m == nil || r.Value.Kind != s.Kind {
+				continue
+			}
+			l := &m.latest[kindIndex(s.Kind)]
+			counts[r.Series]++
+			known := l.count // a reading may be known from both sides
+			m.put(r.Time, r.Value)
+			l.count = max(known, min(counts[r.Series], usualCount))
+			seen = max(seen, r.Time)
+		}
+		minutes := slices.Compact(slices.Sorted(slices.Values(p.Arrivals)))
+		if n := len(minutes); n > 0 {
+			seen = max(seen, minutes[n-1])
+			d.interval = max(d.interval, usualPause(minutes))
+			d.reports = min(d.reports+n, silentReports)
+		}
+		if !d.heard && seen > d.seen {
+			d.seen = seen
+			if f.clock != 0 {
+				d.seen = min(seen, f.clock) // a device's own clock may run ahead
+			}
+		}
+		// A kind or a metric that the registry named meanwhile is asked for next.
+		d.asked = true
+		for _, s := range p.Series {
+			if m := d.metric(s.Metric); m != nil {
+				m.latest[kindIndex(s.Kind)].asked = true
+			}
+		}
+		if m := d.missing(); len(m.Series) == 0 {
+			f.settle(d)
+		}
+	}
+	f.version++
+}
+
+// usualPause returns the longest pause between the minutes but for one, which
+// may be that of the pipeline.
+func usualPause(minutes []int64) int64 {
+	var pauses []int64
+	for i := 1; i < len(minutes); i++ {
+		pauses = append(pauses, minutes[i]-minutes[i-1])
+	}
+	slices.Sort(pauses)
+	switch n := len(pauses); {
+	case n == 0:
+		return 0
+	case n < 3:
+		return pauses[n-1]
+	default:
+		return pauses[n-2]
+	}
+}
