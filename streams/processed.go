@@ -2,7 +2,6 @@ package streams
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -13,7 +12,8 @@ import (
 // has processed everything that its filters match, as far as its info tells: it
 // was delivered and acknowledged. Until is the last sequence that is asked about.
 // What is returned may be less than what is true, never more, and may lie beyond
-// until.
+// until. With the last of the stream for until, it is exact while nothing is in
+// anybody's hands.
 //
 // Nothing else may be asked for this. Nats-server counts what waits for a consumer
 // some time after it has stored it: right after a PubAck NumPending was seen to read
@@ -22,14 +22,20 @@ import (
 // sequences do.
 //
 // The ack floor is such a sequence, but it stays at the last match: what lies
-// behind it and doesn't match moves neither it nor the delivered sequence. So while
-// nothing is in anybody's hands, the stream is asked for the first message behind
-// the floor that does match. Its leader is, as a copy may lag.
+// behind it and doesn't match moves neither it nor the delivered sequence. So the
+// stream is asked for its last match: when that is not behind the floor, nothing
+// is that matches. Its leader is asked, as a copy may lag.
 func ProcessedThrough(ctx context.Context, js jetstream.JetStream, info *jetstream.ConsumerInfo, until uint64) (uint64, error) {
 	floor := info.AckFloor.Stream
-	if floor >= until || info.NumAckPending > 0 {
+	if floor >= until || info.NumAckPending > 0 || info.NumPending > 0 {
 		return floor, nil
 	}
+	stream, err := js.Stream(ctx, info.Stream)
+	if err != nil {
+		return 0, fmt.Errorf("look up stream %s: %w", info.Stream, err)
+	}
+	// A message that is read directly may come from a copy.
+	stream.CachedInfo().Config.AllowDirect = false
 	filters := info.Config.FilterSubjects
 	if info.Config.FilterSubject != "" {
 		filters = []string{info.Config.FilterSubject}
@@ -38,56 +44,16 @@ func ProcessedThrough(ctx context.Context, js jetstream.JetStream, info *jetstre
 		filters = []string{">"}
 	}
 	for _, filter := range filters {
-		next, found, err := nextMatch(ctx, js, info.Stream, floor+1, filter)
-		if err != nil {
-			return 0, err
-		}
+		last, err := stream.GetLastMsgForSubject(ctx, filter)
 		switch {
-		case found:
-			until = min(until, next-1)
-		case info.NumPending > 0:
-			// A message that can't be read is told as none.
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+		case err != nil:
+			return 0, fmt.Errorf("look for the last message of stream %s on %s: %w", info.Stream, filter, err)
+		case last.Sequence > floor:
 			return floor, nil
 		}
 	}
-	return max(floor, until), nil
-}
-
-// nextMatch returns the sequence of the first message from a sequence on whose
-// subject matches, as the leader of the stream has it.
-func nextMatch(ctx context.Context, js jetstream.JetStream, stream string, from uint64, subject string) (sequence uint64, found bool, err error) {
-	fail := func(err error) (uint64, bool, error) {
-		return 0, false, fmt.Errorf("look for a message of %s behind %d: %w", stream, from-1, err)
-	}
-	body, err := json.Marshal(struct {
-		From    uint64 `json:"seq"`
-		Subject string `json:"next_by_subj"`
-	}{from, subject})
-	if err != nil {
-		return fail(err)
-	}
-	msg, err := js.Conn().RequestWithContext(ctx, api("STREAM.MSG.GET."+stream), body)
-	if err != nil {
-		return fail(err)
-	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message struct {
-			Sequence uint64 `json:"seq"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		return fail(err)
-	}
-	switch {
-	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return 0, false, nil
-	case answer.Error != nil:
-		return fail(answer.Error)
-	case answer.Message.Sequence < from:
-		return fail(errors.New("the answer has no sequence"))
-	}
-	return answer.Message.Sequence, true, nil
+	return until, nil
 }
 
 // Processed says whether a consumer of a stream has processed everything up to a

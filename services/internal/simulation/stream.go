@@ -53,6 +53,8 @@ type stream struct {
 	messages []*message
 	last     uint64
 	durables map[string]*durable
+	// cuts counts how often the end was lost.
+	cuts int
 	// changed is closed, and replaced, when a message is stored or the stream is
 	// deleted.
 	changed chan struct{}
@@ -106,6 +108,28 @@ func (c *Cluster) Recreate(name string) {
 	c.remove(s)
 	c.mu.Unlock()
 	c.ensure(s.cfg)
+}
+
+// Cut takes up to n messages from the end of a stream, as a power cut does that
+// comes before they are on the disk. The sequences are given again. Nats-server
+// has started anew then: durable consumers go on at the end of what is left, and
+// what ordered consumers hold on the server is made anew.
+func (c *Cluster) Cut(name string, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams[name]
+	left := len(s.messages) - min(n, len(s.messages))
+	if left < len(s.messages) {
+		s.last = s.messages[left].sequence - 1
+	}
+	s.messages = s.messages[:left:left]
+	s.cuts++
+	for _, d := range s.durables {
+		if d.next > s.last+1 {
+			d.set(min(d.floor.Stream, s.last) + 1)
+		}
+	}
+	s.wake()
 }
 
 // remove deletes a stream with its consumers.
@@ -212,8 +236,9 @@ func (s *stream) lastOf(subject string) uint64 {
 }
 
 func (s *stream) lastMessage(subject string) *message {
+	wild := strings.HasSuffix(subject, ">")
 	for _, m := range slices.Backward(s.messages) {
-		if m.subject == subject {
+		if m.subject == subject || wild && matches(subject, m.subject) {
 			return m
 		}
 	}
