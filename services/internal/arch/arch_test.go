@@ -28,6 +28,7 @@ var pure = []string{
 	"headwater/proto/figure",
 	"headwater/services/bridge/topic",
 	"headwater/services/decode",
+	"headwater/services/internal/hearing",
 	"headwater/services/notifier/policy",
 	"headwater/services/processor/detect",
 	"headwater/services/processor/detect/nab",

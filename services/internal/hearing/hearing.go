@@ -1,0 +1,130 @@
+// Package hearing knows in which time there was somebody to hear the devices. Its
+// clock ticks about once a second while Headwater takes in all that arrives; time
+// in which it did not tick says nothing about who kept silent. It is pure: all
+// times are arguments, in nanoseconds since the Unix epoch.
+package hearing
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// pauseLeast and pauseMost bound how far apart two ticks are before the time
+	// between them is a gap: twice as far as the two before, so that a clock which
+	// is slow for long, under load, is still one.
+	pauseLeast, pauseMost = int64(3 * time.Second), int64(20 * time.Second)
+	// forgiven is how many times its length a gap takes from the silence before it:
+	// after one that is not short, whoever kept silent gets its whole wait anew, yet
+	// a clock that stumbles now and then does not put off every wait for ever.
+	forgiven = 4
+	// MaxGaps is how many gaps are remembered.
+	MaxGaps = 16
+)
+
+// Never is earlier than any tick.
+const Never = -1 << 62
+
+// Gap is a stretch of time [From, To) in which nobody listened.
+type Gap struct{ From, To int64 }
+
+// Clock is what is known of the time in which somebody listened. It must be made
+// with New. It is for one goroutine only.
+type Clock struct {
+	// Now is the last tick; Never before the first.
+	Now int64
+	// Stride is how far it was from the tick before.
+	Stride int64
+	// Gaps are those that count, in order, at most MaxGaps.
+	Gaps []Gap
+	// Steady says that somebody listens however seldom the clock ticks.
+	Steady bool
+}
+
+// New returns a clock that has not ticked.
+func New() Clock { return Clock{Now: Never} }
+
+// pause is how far the next tick may be away without a gap.
+func (c *Clock) pause() int64 { return min(max(2*c.Stride, pauseLeast), pauseMost) }
+
+// Tick moves the clock. A time that is not after the last tick changes nothing.
+func (c *Clock) Tick(now int64) {
+	if now <= c.Now {
+		return
+	}
+	if c.Now != Never {
+		if c.deaf(now) {
+			c.note(Gap{From: c.Now, To: now})
+		}
+		c.Stride = now - c.Now
+	}
+	c.Now = now
+}
+
+// deaf reports whether nobody is known to have listened from the last tick to a
+// time.
+func (c *Clock) deaf(now int64) bool { return !c.Steady && c.Now != Never && now-c.Now > c.pause() }
+
+// note remembers a gap. Of too many the one is forgotten that is the shortest for
+// its age.
+func (c *Clock) note(g Gap) {
+	if n := len(c.Gaps); n > 0 && c.Gaps[n-1].To == g.From {
+		c.Gaps[n-1].To = g.To
+		return
+	}
+	c.Gaps = append(c.Gaps, g)
+	if len(c.Gaps) <= MaxGaps {
+		return
+	}
+	weight := func(g Gap) float64 { return float64(g.To-g.From) / float64(c.Gaps[len(c.Gaps)-1].To-g.To) }
+	least := 0
+	for i := range MaxGaps {
+		if weight(c.Gaps[i]) < weight(c.Gaps[least]) {
+			least = i
+		}
+	}
+	c.Gaps = slices.Delete(c.Gaps, least, least+1)
+}
+
+// Since returns from when on it counts that nothing was heard from one time to
+// another: from then on somebody listened, and so long altogether. It is the first
+// time itself if nobody ever stopped to listen.
+func (c *Clock) Since(from, to int64) int64 {
+	if !c.Missed(from) && !c.deaf(to) || from >= to {
+		return from
+	}
+	silent, at := int64(0), from
+	c.each(from, to, func(g Gap) {
+		silent = max(0, silent+g.From-at-forgiven*(g.To-g.From))
+		at = g.To
+	})
+	return to - (silent + to - at)
+}
+
+// Listened returns for how long somebody listened from one time to another.
+func (c *Clock) Listened(from, to int64) int64 {
+	whole := max(0, to-from)
+	c.each(from, to, func(g Gap) { whole -= g.To - g.From })
+	return whole
+}
+
+// Missed reports whether there was a gap after a time.
+func (c *Clock) Missed(after int64) bool {
+	return len(c.Gaps) > 0 && c.Gaps[len(c.Gaps)-1].To > after
+}
+
+// each calls visit with the parts of gaps that lie from one time to another, in
+// order; the last may be one that is not over.
+func (c *Clock) each(from, to int64, visit func(Gap)) {
+	part := func(g Gap) {
+		if g.From, g.To = max(g.From, from), min(g.To, to); g.From < g.To {
+			visit(g)
+		}
+	}
+	for _, g := range c.Gaps {
+		part(g)
+	}
+	if c.deaf(to) {
+		part(Gap{From: c.Now, To: to})
+	}
+}
