@@ -127,6 +127,10 @@ type State interface {
 	// one before. A reading that is not, or that is no finite number, changes
 	// nothing.
 	Observe(s Sample, unit string, out []Verdict) []Verdict
+	// Listen tells the state from when on it counts that nothing has come since the
+	// last reading: nobody listened before. It holds until the next reading, or the
+	// next Listen; a time that is not after the last reading takes it back.
+	Listen(from int64)
 	// Tick tells the state that there was no further reading up to now, which
 	// must not lie before a reading that was observed.
 	Tick(now int64, unit string, out []Verdict) []Verdict
@@ -195,6 +199,22 @@ func silent(after time.Duration, last Sample, unit string) string {
 func (s Sample) follows(last int64) bool {
 	return s.Time > last && !math.IsNaN(s.Value) && !math.IsInf(s.Value, 0)
 }
+
+// deaf is for how long after the last reading nobody listened: that nothing came
+// in that time says nothing.
+type deaf int64
+
+// listen returns what is not heard from the last reading to a time.
+func listen(last, from int64) deaf {
+	if last == before {
+		return 0
+	}
+	return deaf(max(0, from-last))
+}
+
+func (d deaf) append(b []byte) []byte { return pack.Uint(b, uint64(d)) }
+
+func readDeaf(r *pack.Reader) deaf { return deaf(min(r.Uint(), Never/4)) }
 
 func appendSample(b []byte, s Sample) []byte {
 	return pack.Float(pack.Int(b, s.Time), s.Value)

@@ -117,14 +117,15 @@ func (e *Expression) Shown() string { return e.metrics[e.shown] }
 
 // Bytes is the most memory that the state of one device takes, about.
 func (e *Expression) Bytes() int {
-	return 120 + len(e.metrics)*24 + len(e.rolls)*(24+rollBuckets*40)
+	return 168 + len(e.metrics)*40 + len(e.rolls)*(24+rollBuckets*40)
 }
 
 // Start returns the state of a device that has no readings yet.
 func (e *Expression) Start() *ExpressionState {
 	s := &ExpressionState{of: e, now: before, looked: before, latest: make([]Sample, len(e.metrics)), rolls: make([][]part, len(e.rolls))}
+	s.from, s.holes = make([]int64, len(e.metrics)), make([]int64, len(e.metrics))
 	for i := range s.latest {
-		s.latest[i].Time = before
+		s.latest[i].Time, s.from[i], s.holes[i] = before, before, before
 	}
 	return s
 }
@@ -145,12 +146,18 @@ type ExpressionState struct {
 	// evaluated last.
 	now, looked int64
 	latest      []Sample
+	// from is from when on it counts that nothing has come of a metric, if that is
+	// after its latest; holes is up to when readings of it are missing.
+	from, holes []int64
 	rolls       [][]part
 	// since is from when on the condition holds; it counts while pending or open.
 	since         int64
 	pending, open bool
 	// failed is what went wrong when the conditions were evaluated last.
 	failed string
+	// unheard says that a call about a span was asked for in which nobody listened
+	// for a while and readings are missing.
+	unheard bool
 }
 
 // Failed says what went wrong in the last evaluation; empty when nothing did. It
@@ -180,6 +187,35 @@ func (s *ExpressionState) Observe(metric string, r Sample, unit string, out []Ve
 	return s.look(s.now, unit, out)
 }
 
+// Listen tells the state from when on it counts that nothing has come of a metric:
+// nobody listened before. Missing says that it had readings in that time which
+// never come.
+func (s *ExpressionState) Listen(metric string, from int64, missing bool) {
+	i := slices.Index(s.of.metrics, metric)
+	if i < 0 || s.latest[i].Time == before {
+		return
+	}
+	if s.from[i] = from; missing {
+		s.holes[i] = from
+	}
+}
+
+// heard is from when on it counts that nothing has come of a metric that has a
+// reading.
+func (s *ExpressionState) heard(i int) int64 { return max(s.latest[i].Time, s.from[i]) }
+
+// lasts is when a condition has held for long enough if nothing comes. That it
+// does no more may not have been heard.
+func (s *ExpressionState) lasts() int64 {
+	lost := int64(0)
+	for i, r := range s.latest {
+		if r.Time != before {
+			lost = max(lost, s.heard(i)-r.Time)
+		}
+	}
+	return s.since + int64(s.of.For) + lost
+}
+
 // Tick tells the state that no reading came up to now.
 func (s *ExpressionState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	if now <= s.now {
@@ -196,7 +232,7 @@ func (s *ExpressionState) Tick(now int64, unit string, out []Verdict) []Verdict 
 // until does what is due before a time.
 func (s *ExpressionState) until(now int64, unit string, out []Verdict) []Verdict {
 	if quiet := s.quiet(); (s.open || s.pending) && quiet <= now {
-		if holds := s.since + int64(s.of.For); s.pending && holds < quiet {
+		if holds := s.lasts(); s.pending && holds < quiet {
 			out = s.look(holds, unit, out)
 		}
 		if s.open {
@@ -205,7 +241,7 @@ func (s *ExpressionState) until(now int64, unit string, out []Verdict) []Verdict
 		s.open, s.pending = false, false
 	}
 	// At the very end a reading may still say that it did not last.
-	if holds := s.since + int64(s.of.For); s.pending && holds < now {
+	if holds := s.lasts(); s.pending && holds < now {
 		out = s.look(holds, unit, out)
 	}
 	return out
@@ -215,14 +251,14 @@ func (s *ExpressionState) until(now int64, unit string, out []Verdict) []Verdict
 func (s *ExpressionState) quiet() int64 {
 	quiet := int64(Never)
 	for _, name := range s.of.opens.Names() {
-		if at := s.latest[slices.Index(s.of.metrics, name)].Time; at != before {
-			quiet = min(quiet, at+int64(s.of.Silence))
+		if i := slices.Index(s.of.metrics, name); s.latest[i].Time != before {
+			quiet = min(quiet, s.heard(i)+int64(s.of.Silence))
 		}
 	}
 	if quiet == Never { // it names none, so that any reading counts
-		for _, r := range s.latest {
-			if r.Time != before && (quiet == Never || r.Time+int64(s.of.Silence) > quiet) {
-				quiet = r.Time + int64(s.of.Silence)
+		for i, r := range s.latest {
+			if at := s.heard(i) + int64(s.of.Silence); r.Time != before && (quiet == Never || at > quiet) {
+				quiet = at
 			}
 		}
 		if s.ages() {
@@ -243,7 +279,7 @@ func (s *ExpressionState) ages() bool {
 // missing names the metric that is silent at a time.
 func (s *ExpressionState) missing(at int64) string {
 	for _, name := range s.of.opens.Names() {
-		if s.latest[slices.Index(s.of.metrics, name)].Time+int64(s.of.Silence) <= at {
+		if s.heard(slices.Index(s.of.metrics, name))+int64(s.of.Silence) <= at {
 			return name
 		}
 	}
@@ -262,8 +298,8 @@ func (s *ExpressionState) look(at int64, unit string, out []Verdict) []Verdict {
 	}
 	holds, known := s.eval(s.of.opens, at)
 	switch {
-	case s.failed != "":
-		// What can't be computed changes nothing.
+	case s.failed != "" || s.unheard:
+		// What can't be computed, or wasn't heard, changes nothing.
 	case s.open && known && !holds:
 		return s.close(at, unit, out)
 	case s.open:
@@ -303,7 +339,7 @@ func (s *ExpressionState) Stop(now int64, reason string, out []Verdict) []Verdic
 func (s *ExpressionState) Due() int64 {
 	due := int64(Never)
 	if s.pending {
-		due = s.since + int64(s.of.For) + 1
+		due = s.lasts() + 1
 	}
 	if s.pending || s.open {
 		due = min(due, s.quiet())
@@ -318,10 +354,11 @@ func (s *ExpressionState) Due() int64 {
 // known.
 func (s *ExpressionState) eval(p *expression.Program, at int64) (holds, known bool) {
 	e := s.of
-	e.values = e.values[:0]
+	e.values, s.unheard = e.values[:0], false
 	for _, name := range p.Names() {
-		r := s.latest[slices.Index(e.metrics, name)]
-		if r.Time == before || at-r.Time >= int64(e.Silence) {
+		i := slices.Index(e.metrics, name)
+		r := s.latest[i]
+		if r.Time == before || at-s.heard(i) >= int64(e.Silence) {
 			return false, false
 		}
 		e.values = append(e.values, r.Value)
@@ -347,13 +384,13 @@ func (s *ExpressionState) answer(c expression.Call, at int64) (float64, bool) {
 	r := s.latest[i]
 	switch c.Function {
 	case expression.Age:
-		return float64(max(0, at-r.Time)) / 1e9, r.Time != before
+		return float64(max(0, at-s.heard(i))) / 1e9, r.Time != before
 	case expression.Last:
 		within := int64(s.of.Silence)
 		if c.Span > 0 {
 			within = int64(c.Span)
 		}
-		return r.Value, r.Time != before && at-r.Time < within
+		return r.Value, r.Time != before && at-s.heard(i) < within
 	}
 	w := roll{metric: i, span: c.Span}
 	total := part{min: math.Inf(1), max: math.Inf(-1)}
@@ -367,10 +404,15 @@ func (s *ExpressionState) answer(c expression.Call, at int64) (float64, bool) {
 		total.min, total.max = min(total.min, b.min), max(total.max, b.max)
 	}
 	switch c.Function {
-	case expression.Count:
+	case expression.Count, expression.Sum:
+		if from := at - int64(c.Span); s.holes[i] > from || r.Time != before && s.heard(i) > max(from, r.Time) {
+			s.unheard = true
+			return 0, false
+		}
+		if c.Function == expression.Sum {
+			return total.sum, true
+		}
 		return float64(total.count), true
-	case expression.Sum:
-		return total.sum, true
 	case expression.Min:
 		return total.min, total.count > 0
 	case expression.Max:
@@ -453,8 +495,8 @@ func (s *ExpressionState) values(p *expression.Program, at int64, unit string) s
 // Append appends the state to b. Equal states give equal bytes.
 func (s *ExpressionState) Append(b []byte) []byte {
 	b = pack.Int(pack.Int(b, s.now), s.looked)
-	for _, r := range s.latest {
-		b = appendSample(b, r)
+	for i, r := range s.latest {
+		b = pack.Int(pack.Int(appendSample(b, r), s.from[i]), s.holes[i])
 	}
 	for _, parts := range s.rolls {
 		b = pack.Uint(b, uint64(len(parts)))
@@ -476,7 +518,7 @@ func (e *Expression) Read(r *pack.Reader) *ExpressionState {
 	s := e.Start()
 	s.now, s.looked = r.Int(), r.Int()
 	for i := range s.latest {
-		s.latest[i] = readSample(r)
+		s.latest[i], s.from[i], s.holes[i] = readSample(r), r.Int(), r.Int()
 	}
 	for i := range s.rolls {
 		n := r.Count()

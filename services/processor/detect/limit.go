@@ -60,7 +60,7 @@ func (l *Limit) Start() State { return &limitState{limit: l, last: Sample{Time: 
 
 // Read returns the state that Append wrote.
 func (l *Limit) Read(r *pack.Reader) State {
-	s := &limitState{limit: l, last: readSample(r), side: int8(r.Int())}
+	s := &limitState{limit: l, last: readSample(r), deaf: readDeaf(r), side: int8(r.Int())}
 	switch s.side {
 	case 0:
 	case spent:
@@ -78,6 +78,7 @@ func (l *Limit) Read(r *pack.Reader) State {
 type limitState struct {
 	limit *Limit
 	last  Sample
+	deaf  deaf
 	// first is the first reading beyond the limit, peak the farthest value
 	// since; both only if side is not 0.
 	first Sample
@@ -101,7 +102,7 @@ func (s *limitState) Append(b []byte) []byte {
 	if s.spent && side == 0 {
 		side = spent
 	}
-	b = pack.Int(appendSample(b, s.last), side)
+	b = pack.Int(s.deaf.append(appendSample(b, s.last)), side)
 	if s.side != 0 {
 		b = pack.Float(pack.Float(appendSample(b, s.first), s.peak), s.told)
 	}
@@ -116,13 +117,25 @@ func (s *limitState) Due() int64 {
 	if s.side == 0 {
 		return Never
 	}
-	due := s.last.Time + int64(s.limit.Silence)
+	due := s.quiet()
 	if s.told == 0 {
 		// At the very end a reading may still say that it did not last.
-		due = min(due, s.first.Time+int64(s.limit.For)+1)
+		due = min(due, s.opens()+1)
 	}
 	return due
 }
+
+// quiet is when the series is silent.
+func (s *limitState) quiet() int64 { return s.last.Time + int64(s.deaf) + int64(s.limit.Silence) }
+
+// opens is when the value has been beyond the limit for long enough if nothing
+// comes. That it came back may not have been heard.
+func (s *limitState) opens() int64 {
+	return s.first.Time + int64(s.limit.For) + int64(s.deaf)
+}
+
+// Listen says from when on silence counts.
+func (s *limitState) Listen(from int64) { s.deaf = listen(s.last.Time, from) }
 
 // Score says how far beyond the limit the last reading was.
 func (s *limitState) Score() float64 {
@@ -142,11 +155,11 @@ func (s *limitState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	}
 	side := s.limit.side(r.Value)
 	if s.side == 0 && side == 0 {
-		s.last, s.spent = r, false
+		s.last, s.deaf, s.spent = r, 0, false
 		return out
 	}
 	out = s.Tick(r.Time, unit, out)
-	s.last, s.spent = r, false
+	s.last, s.deaf, s.spent = r, 0, false
 	switch {
 	case s.told > 0 && s.back(r.Value):
 		out = append(out, s.closed(r.Time, s.limit.sentenceBack(s, unit)))
@@ -179,8 +192,8 @@ func (s *limitState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	if s.side == 0 {
 		return out
 	}
-	quiet := s.last.Time + int64(s.limit.Silence)
-	if opens := s.first.Time + int64(s.limit.For); s.told == 0 && opens < now && opens < quiet {
+	quiet := s.quiet()
+	if opens := s.opens(); s.told == 0 && opens < now && opens < quiet {
 		out = append(out, s.beyond(Open, opens, unit))
 	}
 	if quiet > now {

@@ -91,6 +91,7 @@ func (p *Rate) Start() State {
 type rateState struct {
 	rate *Rate
 	last Sample
+	deaf deaf
 	// lowest and highest are the candidates for the baseline of a rise and of a
 	// fall while no episode is open. Highest is nil if falls do not count.
 	lowest  candidates
@@ -149,7 +150,7 @@ func (c candidates) expire(from int64) candidates {
 
 // Append appends the state to b.
 func (s *rateState) Append(b []byte) []byte {
-	b = appendSample(b, s.last)
+	b = s.deaf.append(appendSample(b, s.last))
 	for _, sign := range [...]float64{1, -1} {
 		var c candidates
 		if kept := s.candidates(sign); kept != nil {
@@ -168,7 +169,7 @@ func (s *rateState) Append(b []byte) []byte {
 
 // Read returns the state that Append wrote.
 func (p *Rate) Read(r *pack.Reader) State {
-	s := &rateState{rate: p, last: readSample(r)}
+	s := &rateState{rate: p, last: readSample(r), deaf: readDeaf(r)}
 	if p.Fall > 0 {
 		s.highest = new(candidates)
 	}
@@ -208,8 +209,17 @@ func (s *rateState) Due() int64 {
 	if s.episode == nil {
 		return Never
 	}
-	return min(s.episode.level.Time+int64(s.rate.Settle), s.last.Time+int64(s.rate.Silence))
+	return min(s.settles(), s.last.Time+int64(s.deaf)+int64(s.rate.Silence))
 }
+
+// settles is when the value has not changed further for long enough if nothing
+// comes. That it did may not have been heard.
+func (s *rateState) settles() int64 {
+	return s.episode.level.Time + int64(s.rate.Settle) + int64(s.deaf)
+}
+
+// Listen says from when on silence counts.
+func (s *rateState) Listen(from int64) { s.deaf = listen(s.last.Time, from) }
 
 // Score says how far the last reading was from the baseline of the episode.
 func (s *rateState) Score() float64 {
@@ -255,6 +265,7 @@ func (s *rateState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	if s.episode != nil {
 		out = s.Tick(r.Time, unit, out)
 	}
+	s.deaf = 0
 	if s.episode != nil {
 		return s.follow(r, unit, out)
 	}
@@ -351,7 +362,7 @@ func (s *rateState) Tick(now int64, unit string, out []Verdict) []Verdict {
 		return out
 	}
 	sentence := silent(s.rate.Silence, s.last, unit)
-	if e := s.episode; due == e.level.Time+int64(s.rate.Settle) {
+	if e := s.episode; due == s.settles() {
 		direction := "risen"
 		if e.sign < 0 {
 			direction = "fallen"

@@ -46,6 +46,7 @@ func (d *Silence) Bytes() int { return int(reflect.TypeFor[silenceState]().Size(
 func (d *Silence) Read(r *pack.Reader) State {
 	s := &silenceState{silence: d}
 	s.pace.read(r)
+	s.deaf = readDeaf(r)
 	s.value, s.start, s.told = r.Float(), r.Int(), r.Bool()
 	s.longest, s.ago = r.Int(), int(min(r.Uint(), holdOff+1))
 	return s
@@ -54,6 +55,7 @@ func (d *Silence) Read(r *pack.Reader) State {
 type silenceState struct {
 	silence *Silence
 	pace    pace
+	deaf    deaf
 	// value is that of the last reading.
 	value float64
 	start int64
@@ -67,7 +69,8 @@ type silenceState struct {
 
 // Append appends the state to b.
 func (s *silenceState) Append(b []byte) []byte {
-	b = pack.Bool(pack.Int(pack.Float(s.pace.append(b), s.value), s.start), s.told)
+	b = s.deaf.append(s.pace.append(b))
+	b = pack.Bool(pack.Int(pack.Float(b, s.value), s.start), s.told)
 	return pack.Uint(pack.Int(b, s.longest), uint64(min(s.ago, holdOff+1)))
 }
 
@@ -103,8 +106,11 @@ func (s *silenceState) Due() int64 {
 		allowed = max(allowed, s.longest)
 	}
 	// At the very end a reading may still come.
-	return s.pace.last + allowed + 1
+	return s.pace.last + int64(s.deaf) + allowed + 1
 }
+
+// Listen says from when on silence counts.
+func (s *silenceState) Listen(from int64) { s.deaf = listen(s.pace.last, from) }
 
 // Observe ends a silence.
 func (s *silenceState) Observe(r Sample, unit string, out []Verdict) []Verdict {
@@ -118,11 +124,22 @@ func (s *silenceState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 		surprise := math.Log10(max(s.pace.aWeek()/s.silence.FalseAlarms, 100))
 		s.score = min(surprise*float64(r.Time-s.pace.last)/float64(s.allowed())/10, 1)
 		s.longest, s.ago = r.Time-s.pace.last, 0
-		out = append(out, s.closed(r.Time, Sample{Time: r.Time, Value: r.Value}, quantity(r.Value, unit)+": back after "+elapsed(s.pace.last, r.Time)))
+		// A device that was cut off sends what it has kept first, from before it was
+		// missed.
+		sentence := quantity(r.Value, unit) + ": back after " + elapsed(s.pace.last, r.Time)
+		if r.Time < s.start {
+			sentence = quantity(r.Value, unit) + ": back, with readings that were kept meanwhile"
+		}
+		out = append(out, s.closed(max(s.start, r.Time), Sample{Time: r.Time, Value: r.Value}, sentence))
 	}
 	s.value = r.Value
-	s.pace.begin(r.Time)
-	s.pace.end(r.Time)
+	if s.deaf > 0 {
+		s.pace.last = r.Time // how often it reports does not show
+	} else {
+		s.pace.begin(r.Time)
+		s.pace.end(r.Time)
+	}
+	s.deaf = 0
 	return out
 }
 

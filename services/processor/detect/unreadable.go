@@ -80,7 +80,7 @@ func (d *Unreadable) Start() State {
 
 // Read returns the state that Append wrote.
 func (d *Unreadable) Read(r *pack.Reader) State {
-	s := &unreadableState{of: d, last: r.Int(), number: readSample(r), index: r.Int()}
+	s := &unreadableState{of: d, last: r.Int(), deaf: readDeaf(r), number: readSample(r), index: r.Int(), lost: r.Int()}
 	s.learned = uint8(min(r.Uint(), shareNumbers))
 	if s.told = r.Float(); s.told > 0 {
 		s.start = r.Int()
@@ -99,6 +99,7 @@ type unreadableState struct {
 	of *Unreadable
 	// last is the event time of the last reading, number the last that was one.
 	last   int64
+	deaf   deaf
 	number Sample
 	start  int64
 	// told is the score that was told last, 0 while no episode is open.
@@ -106,6 +107,8 @@ type unreadableState struct {
 	// index numbers the newest of the parts, each of which is at its number modulo
 	// their count.
 	index int64
+	// lost is the time that is left out of the parts: nobody listened.
+	lost  int64
 	parts [shareParts]sharePart
 	// learned counts the numbers in a row while the share was bearable.
 	learned uint8
@@ -113,7 +116,8 @@ type unreadableState struct {
 
 // Append appends the state to b.
 func (s *unreadableState) Append(b []byte) []byte {
-	b = pack.Int(appendSample(pack.Int(b, s.last), s.number), s.index)
+	b = s.deaf.append(pack.Int(b, s.last))
+	b = pack.Int(pack.Int(appendSample(b, s.number), s.index), s.lost)
 	if b = pack.Float(pack.Uint(b, uint64(s.learned)), s.told); s.told > 0 {
 		b = pack.Int(b, s.start)
 	}
@@ -142,8 +146,11 @@ func (s *unreadableState) Due() int64 {
 	if s.told == 0 {
 		return Never
 	}
-	return s.last + int64(s.of.Silence)
+	return s.last + int64(s.deaf) + int64(s.of.Silence)
 }
+
+// Listen says from when on silence counts.
+func (s *unreadableState) Listen(from int64) { s.deaf = listen(s.last, from) }
 
 // Observe counts a number.
 func (s *unreadableState) Observe(r Sample, unit string, out []Verdict) []Verdict {
@@ -218,11 +225,8 @@ func (s *unreadableState) Stop(now int64, reason string, out []Verdict) []Verdic
 // reach returns the part that a reading at the time belongs to, which is the
 // newest from now on.
 func (s *unreadableState) reach(at int64) *sharePart {
-	width := int64(s.of.Within) / shareParts
-	index := at / width
-	if at%width < 0 {
-		index--
-	}
+	s.lost += int64(s.deaf)
+	index := floor(at-s.lost, s.of.Within/shareParts)
 	if s.last == before {
 		s.index = index
 	}
@@ -230,7 +234,7 @@ func (s *unreadableState) reach(at int64) *sharePart {
 		s.index++
 		*s.part(s.index) = sharePart{}
 	}
-	s.index, s.last = index, at
+	s.index, s.last, s.deaf = index, at, 0
 	return s.part(index)
 }
 

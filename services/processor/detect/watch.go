@@ -118,6 +118,7 @@ type watch struct {
 	alarms  Alarms
 	core    core
 	pace    pace
+	deaf    deaf
 	recent  [recentSamples]Sample
 	n       int32
 	score   float64
@@ -187,6 +188,7 @@ func bytesOf(c core) int {
 func resume(a Alarms, c core, r *pack.Reader) State {
 	w := &watch{alarms: a, core: c}
 	w.pace.read(r)
+	w.deaf = readDeaf(r)
 	w.n = int32(min(r.Count(), recentSamples+1))
 	if w.n > recentSamples {
 		r.Fail()
@@ -208,7 +210,7 @@ func resume(a Alarms, c core, r *pack.Reader) State {
 
 // Append appends the state to b.
 func (w *watch) Append(b []byte) []byte {
-	b = pack.Uint(w.pace.append(b), uint64(w.n))
+	b = pack.Uint(w.deaf.append(w.pace.append(b)), uint64(w.n))
 	for _, s := range w.recent[:w.n] {
 		b = appendSample(b, s)
 	}
@@ -238,8 +240,11 @@ func (w *watch) Due() int64 {
 	if w.episode.told == 0 {
 		return Never
 	}
-	return w.pace.last + int64(w.alarms.Silence)
+	return w.pace.last + int64(w.deaf) + int64(w.alarms.Silence)
 }
+
+// Listen says from when on silence counts.
+func (w *watch) Listen(from int64) { w.deaf = listen(w.pace.last, from) }
 
 // Observe judges the next reading, then learns from it.
 func (w *watch) Observe(r Sample, unit string, out []Verdict) []Verdict {
@@ -266,6 +271,7 @@ func (w *watch) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	}
 	w.core.learn(tamed, &w.pace, o)
 	w.pace.end(r.Time)
+	w.deaf = 0
 	return out
 }
 
