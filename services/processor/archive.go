@@ -247,6 +247,8 @@ func (p *archive) flush(clock int64) {
 		if t == nil {
 			continue
 		}
+		// The clock of the archive ticks with the readings.
+		t.machine.heard.Steady = true
 		b := p.builders[lane].Take(clock)
 		b.Clock = &telemetryv1.Clock{CaughtUp: clock}
 		t.take(b)

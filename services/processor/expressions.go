@@ -114,6 +114,24 @@ func (m *Machine) express(s *series, r detect.Sample) {
 	}
 }
 
+// hearExpressions tells the expressions of a device from when on it counts that
+// nothing has come of their metrics before a reading of a series.
+func (m *Machine) hearExpressions(of *series, at int64) {
+	d := of.device
+	for i := range d.expressions {
+		sl := &d.expressions[i]
+		for _, metric := range sl.rule.expression.Metrics() {
+			s := d.find(metric)
+			if s == nil || s.last == past {
+				continue
+			}
+			if from := m.since(s, max(at, sl.last)); from > s.last {
+				sl.state.Listen(metric, from, s == of && !m.kept(s, at))
+			}
+		}
+	}
+}
+
 // tickExpressions tells the expressions of a device how late it is.
 func (m *Machine) tickExpressions(d *device) {
 	for i := range d.expressions {
@@ -122,7 +140,9 @@ func (m *Machine) tickExpressions(d *device) {
 			continue
 		}
 		failed := sl.state.Failed()
-		m.verdicts = sl.state.Tick(max(sl.last, m.clock-sl.lag), m.unitOf(d, sl.rule), m.verdicts[:0])
+		// Time in which nobody listened is none.
+		now := sl.last + m.clock - m.heard.Since(sl.last+sl.lag, m.clock)
+		m.verdicts = sl.state.Tick(max(sl.last, now), m.unitOf(d, sl.rule), m.verdicts[:0])
 		m.expressed(d, i, failed)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/internal/hearing"
 	"headwater/services/internal/lane"
 	"headwater/services/processor/detect"
 	"headwater/services/processor/window"
@@ -48,6 +49,9 @@ const (
 	maxShared = 1024
 	// evictEvery is how often silent series are looked for, by the clock.
 	evictEvery = time.Hour
+	// keptPace is how many times the step before two readings may be apart without
+	// one between them that is missing.
+	keptPace = 2
 )
 
 // Machine is the deterministic core of one lane: it depends on nothing but the
@@ -71,6 +75,10 @@ type Machine struct {
 	units, names shared
 	// clock is the clock of the lane; past before the first tick.
 	clock int64
+	// heard knows when the clock ticked: silence in other time says nothing.
+	heard hearing.Clock
+	// held is how many readings wait for their time to come.
+	held int
 	// resume is the chunk with which the next tick begins: not the first when the
 	// one before left devices to it.
 	resume int
@@ -99,6 +107,7 @@ func NewMachine(lane int, limits Limits, metrics *Metrics) *Machine {
 		lane: lane, limits: limits, metrics: metrics,
 		specs:   make(map[string]*window.Spec),
 		devices: make(map[deviceKey]*device), units: make(shared), names: make(shared), clock: past,
+		heard:  hearing.New(),
 		ledger: newLedger(),
 	}
 }
@@ -158,21 +167,37 @@ func (m *Machine) other(t *target, at int64, what string) {
 		t.device.chunk.changed = true
 		m.advance(t.device, at)
 	}
-	m.misread(t.series, at, what)
+	m.unread(t.series, at, what)
+}
+
+// unread has the rules of a series see what is no number, now or when its time has
+// come. The series may be nil.
+func (m *Machine) unread(s *series, at int64, what string) {
+	switch {
+	case s == nil || !m.config.misreads || !inRange(at):
+	case m.ahead(at):
+		s.device.chunk.changed = true
+		m.hold(held{series: s, Sample: detect.Sample{Time: at}, text: what})
+	default:
+		m.release(s.device, at)
+		m.misread(s, at, what)
+	}
 }
 
 // misread has the rules of a series that count what is no number take one, which
-// nothing else of its state sees. The series may be nil.
+// nothing else of its state sees.
 func (m *Machine) misread(s *series, at int64, what string) {
-	if s == nil || !m.config.misreads || !inRange(at) {
-		return
-	}
+	since, told := m.unheard(s, at)
+	s.said = max(s.said, at)
 	for i := range s.slots {
 		state, counts := s.slots[i].state.(detect.Misreader)
 		if !counts {
 			continue
 		}
 		s.device.chunk.changed = true
+		if told {
+			state.Listen(since)
+		}
 		m.verdicts = state.Misread(at, what, *s.unit, m.verdicts[:0])
 		m.tellVerdicts(s, s.slots[i].rule)
 		s.plan(i)
@@ -182,7 +207,7 @@ func (m *Machine) misread(s *series, at int64, what string) {
 // infinite takes a number that is none, or has no bounds.
 func (m *Machine) infinite(t *target, at int64, v float64) {
 	m.output.counts.notNumeric++
-	m.misread(t.series, at, strconv.FormatFloat(v, 'g', -1, 64))
+	m.unread(t.series, at, strconv.FormatFloat(v, 'g', -1, 64))
 }
 
 // reading takes one number.
@@ -223,8 +248,15 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 		}
 	}
 	d.closes = min(d.closes, s.window.Due())
-	if at > s.last {
-		m.score(s, detect.Sample{Time: at, Value: v})
+	r := detect.Sample{Time: at, Value: v}
+	switch {
+	case result == window.Duplicate || result == window.Conflict:
+	case m.ahead(at):
+		m.hold(held{series: s, Sample: r, number: true})
+	default:
+		if m.release(d, at); at > s.last {
+			m.score(s, r)
+		}
 	}
 }
 
@@ -248,12 +280,24 @@ func (x shared) intern(text string) *string {
 // score has the detectors of a series judge a reading that is in order.
 func (m *Machine) score(s *series, r detect.Sample) {
 	before := s.last
+	known := s.step
+	since, told := m.unheard(s, r.Time)
+	if before > past && since <= before {
+		s.step = r.Time - before
+		if known > 0 {
+			s.step = min(s.step, keptPace*known)
+		}
+	}
+	m.hearExpressions(s, r.Time)
 	s.last, s.lag = r.Time, max(0, m.clock-r.Time)
 	mean, meanDue, whole := s.thin.add(r, before)
 	for i := range s.slots {
 		thinned := s.slots[i].rule.thinned
 		if thinned && meanDue {
 			m.observe(s, i, mean)
+		}
+		if told {
+			s.slots[i].state.Listen(since)
 		}
 		if !thinned || whole {
 			m.observe(s, i, r)
@@ -277,8 +321,9 @@ func (m *Machine) progress(d *device) window.Progress {
 }
 
 // advance moves the watermark of the device and closes the windows that end by
-// it.
+// it. A reading ahead of its time does not move it beyond what has come.
 func (m *Machine) advance(d *device, at int64) {
+	at = min(at, m.now())
 	if at <= d.watermark {
 		return
 	}
@@ -301,6 +346,7 @@ func (m *Machine) tick(now int64) {
 		return
 	}
 	before := m.clock
+	m.heard.Tick(now)
 	m.clock, m.learned, m.clockChanged = now, now, true
 	if every := int64(evictEvery); before/every != now/every {
 		m.evict()
@@ -326,6 +372,7 @@ func (m *Machine) tick(now int64) {
 // wake has the series of a device do what is due by the clock.
 func (m *Machine) wake(d *device) {
 	d.chunk.changed = true
+	m.release(d, m.clock)
 	p := m.progress(d)
 	for _, s := range d.series {
 		m.summaries = s.window.Advance(d.spec, p, m.summaries[:0])
@@ -334,14 +381,53 @@ func (m *Machine) wake(d *device) {
 		m.mend(s)
 		// A device whose clock is ahead has readings after the lane's clock.
 		now := max(s.last, m.clock-s.lag)
-		m.settle(s, now)
+		since, told := m.silent(s)
+		m.settle(s, now, since)
 		for i := range s.slots {
+			if told {
+				s.slots[i].state.Listen(since)
+			}
 			m.verdicts = s.slots[i].state.Tick(s.heard(s.slots[i].rule, now), *s.unit, m.verdicts[:0])
 			m.tellVerdicts(s, s.slots[i].rule)
 		}
 	}
 	m.tickExpressions(d)
 	m.plan(d)
+}
+
+// silent returns from when on it counts, in the time of the series, that it has no
+// further reading up to the clock, and whether that is news to its rules: somebody
+// stopped to listen since the last.
+func (m *Machine) silent(s *series) (since int64, told bool) {
+	if s.last == past || !m.heard.Missed(s.last+s.lag) {
+		return s.last, false
+	}
+	return m.heard.Since(s.last+s.lag, m.clock) - s.lag, true
+}
+
+// unheard returns from when on it counts that nothing has come of a series between
+// its last reading and one at a time, and whether that is news to its rules. A
+// series that goes on at its pace was heard, though it may be later: it has kept
+// its readings.
+func (m *Machine) unheard(s *series, at int64) (since int64, told bool) {
+	if s.last == past {
+		return past, false
+	}
+	told = m.heard.Missed(s.last + s.lag)
+	if m.kept(s, at) {
+		return s.last, told
+	}
+	since = m.since(s, at)
+	return since, told || since > s.last
+}
+
+// kept reports whether a series goes on at its pace with a reading at a time.
+func (m *Machine) kept(s *series, at int64) bool { return at-max(s.last, s.said) <= keptPace*s.step }
+
+// since returns from when on it counts that nothing has come of a series from its
+// last reading to a time.
+func (m *Machine) since(s *series, at int64) int64 {
+	return max(m.heard.Since(s.last, at), min(at, m.heard.Since(s.last+s.lag, m.now())-s.lag))
 }
 
 // inRange reports whether windows can be made of the time.

@@ -63,6 +63,7 @@ type rig struct {
 func newRig(tb fatal, rules string) *rig {
 	tb.Helper()
 	r := &rig{tb: tb, machine: NewMachine(3, DefaultLimits(), nil), chunks: make(map[string][]byte)}
+	r.machine.heard.Steady = true // tests tick when they need it
 	r.configure(1, rules)
 	return r
 }
@@ -150,6 +151,7 @@ func (r *rig) reload() {
 	if !maps.EqualFunc(before, after, bytes.Equal) {
 		r.tb.Fatalf("the state changed in a snapshot:\n%x\n%x", before, after)
 	}
+	restored.heard.Steady = r.machine.heard.Steady
 	r.machine = restored
 }
 
@@ -582,7 +584,7 @@ func play(tb fatal, events []event, cut, reload func() bool) *derivedv1.Commit {
 		r.read(e.key, e.at, e.v)
 		if cut() {
 			// How readings are packed says when they were learned; nothing else.
-			r.send(0)
+			r.send(100 * day)
 			gather()
 		}
 	}
@@ -650,6 +652,7 @@ func TestReplay(t *testing.T) {
 		if err := r.machine.Restore(chunks); err != nil {
 			rt.Fatalf("restore: %v", err)
 		}
+		r.machine.heard.Steady = true
 		r.configure(1, doorRules)
 		got = feed(events[at:])
 		if !slices.EqualFunc(want, got, bytes.Equal) {

@@ -15,6 +15,7 @@ func TestMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	r := newRig(t, doorRules)
 	r.machine = NewMachine(3, Limits{Series: 1, DeviceSeries: 1, Readings: 1 << 10, Silence: DefaultLimits().Silence}, NewMetrics(reg))
+	r.machine.heard.Steady = true
 	r.configure(1, doorRules)
 	other := thermometer
 	other.Metric = "humidity"

@@ -72,6 +72,7 @@ func (t *trial) apply(data []byte) {
 	if err != nil {
 		return
 	}
+	t.machine.heard.Steady = false
 	t.take(b)
 }
 

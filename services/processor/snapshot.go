@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"headwater/services/internal/hearing"
 	"headwater/services/internal/lane"
 	"headwater/services/processor/pack"
 	"headwater/services/processor/window"
@@ -12,7 +13,7 @@ import (
 
 // Format is the version of the chunks. It changes with any change of what
 // Snapshot, a window or a detector writes.
-const Format = 6
+const Format = 7
 
 // Names of the chunks. Those of devices are a prefix and a number.
 const (
@@ -28,6 +29,10 @@ func (m *Machine) Snapshot(all bool) ([]lane.Chunk, error) {
 	var chunks []lane.Chunk
 	if all || m.clockChanged {
 		data := pack.Uint(pack.Int(pack.Uint(nil, Format), m.clock), uint64(m.resume))
+		data = pack.Uint(pack.Int(data, m.heard.Stride), uint64(len(m.heard.Gaps)))
+		for _, g := range m.heard.Gaps {
+			data = pack.Int(pack.Int(data, g.From), g.To-g.From)
+		}
 		chunks = append(chunks, lane.Chunk{ID: chunkClock, Data: data})
 	}
 	if (all || m.configChanged) && m.config.content != nil {
@@ -74,14 +79,15 @@ func (m *Machine) appendDevices(b []byte, devices []*device) []byte {
 		for _, s := range d.series {
 			b = m.appendSeries(b, s)
 		}
-		b = appendExpressions(b, d)
+		b = appendHeld(appendExpressions(b, d), d)
 	}
 	return b
 }
 
 func (m *Machine) appendSeries(b []byte, s *series) []byte {
 	b = pack.String(pack.String(b, s.metric), *s.unit)
-	b = s.thin.append(pack.Int(pack.Int(b, s.last), s.lag))
+	b = pack.Uint(pack.Int(pack.Int(pack.Int(b, s.last), s.lag), s.step), uint64(max(0, s.said-s.last)))
+	b = s.thin.append(b)
 	b = s.window.Append(b, s.device.spec, m.progress(s.device))
 	b = s.missed.append(b)
 	b = pack.Uint(b, uint64(len(s.slots)))
@@ -121,6 +127,14 @@ func (m *Machine) restore(c lane.Chunk) error {
 	case c.ID == chunkClock:
 		m.clock = r.Int()
 		m.resume = int(r.Uint() % chunkCount)
+		m.heard = hearing.Clock{Now: m.clock, Stride: r.Int()}
+		for range r.Count() {
+			from := r.Int()
+			m.heard.Gaps = append(m.heard.Gaps, hearing.Gap{From: from, To: from + r.Int()})
+		}
+		if len(m.heard.Gaps) > hearing.MaxGaps {
+			r.Fail()
+		}
 	case c.ID == chunkConfig:
 		if err := m.readConfig(r); err != nil {
 			return err
@@ -175,14 +189,16 @@ func (m *Machine) readDevice(r *pack.Reader) {
 		m.addSeries(d, s)
 	}
 	m.readExpressions(r, d)
+	m.readHeld(r, d)
 	m.plan(d)
 }
 
 func (m *Machine) readSeries(r *pack.Reader, d *device) *series {
 	s := &series{
-		metric: *m.names.intern(r.String()), unit: m.units.intern(r.String()), last: r.Int(), lag: r.Int(), thin: readThin(r), window: window.Read(r, d.spec),
-		missed: readMissed(r),
+		metric: *m.names.intern(r.String()), unit: m.units.intern(r.String()), last: r.Int(), lag: r.Int(), step: r.Int(),
 	}
+	s.said = s.last + int64(min(r.Uint(), uint64(window.MaxTime)))
+	s.thin, s.window, s.missed = readThin(r), window.Read(r, d.spec), readMissed(r)
 	for range r.Count() {
 		index := r.Uint()
 		if index >= uint64(len(m.config.rules)) {

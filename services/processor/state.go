@@ -3,6 +3,7 @@ package processor
 import (
 	"hash/fnv"
 	"math"
+	"slices"
 	"strings"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
@@ -43,6 +44,8 @@ type device struct {
 	// may be too early, never too late.
 	wakes  int64
 	series []*series
+	// held are readings that wait for their time to come, in its order.
+	held []held
 	// expressions are the rules that are about the device as a whole.
 	expressions []expressionSlot
 	// byMetric finds series once there are many; nil until then.
@@ -64,12 +67,16 @@ type series struct {
 	window window.Series
 	// missed is nil until a reading came too late.
 	missed *missed
-	// last is the event time of the last reading that was scored.
-	last int64
+	// last is the event time of the last reading that was scored, said that of the
+	// last one that was no number and that a rule counted.
+	last, said int64
 	// lag is how far that event time lay behind the clock of the lane. Deadlines
 	// of detectors are in the device's own time; with the lag they become times
 	// of the lane's clock.
-	lag   int64
+	lag int64
+	// step is how far apart the last two readings were that were scored, or twice the
+	// step before if that is less; 0 if there was only one.
+	step  int64
 	slots []slot
 	// thin gathers the readings of a fast series for the detectors that learn.
 	thin thin
@@ -203,7 +210,7 @@ func (m *Machine) admit(key deviceKey, metric string) *series {
 	if d == nil {
 		d = m.addDevice(deviceKey{site: strings.Clone(key.site), name: strings.Clone(key.name)})
 	}
-	s := &series{metric: *m.names.intern(metric), unit: m.units.intern(""), window: window.New(), last: past}
+	s := &series{metric: *m.names.intern(metric), unit: m.units.intern(""), window: window.New(), last: past, said: past}
 	m.addSeries(d, s)
 	d.chunk.changed = true
 	for _, r := range m.config.watch(d.deviceKey, s.metric, m.config.tags(d.deviceKey), nil) {
@@ -217,6 +224,9 @@ func (m *Machine) admit(key deviceKey, metric string) *series {
 // plan recomputes when the device has something to do.
 func (m *Machine) plan(d *device) {
 	d.closes, d.wakes = window.Never, window.Never
+	if len(d.held) > 0 {
+		d.wakes = d.held[0].Time
+	}
 	for _, s := range d.series {
 		d.closes = min(d.closes, s.window.Due())
 		if s.window.Dirty() {
@@ -244,12 +254,11 @@ func (s *series) plan(i int) {
 // evict forgets the series that were silent for longer than the limit, and
 // devices without series.
 func (m *Machine) evict() {
-	oldest := m.clock - int64(m.limits.Silence)
 	for i := range m.chunks {
 		c := &m.chunks[i]
 		kept := c.devices[:0]
 		for _, d := range c.devices {
-			if m.evictSeries(d, oldest); len(d.series) > 0 {
+			if m.evictSeries(d); len(d.series) > 0 {
 				kept = append(kept, d)
 			} else {
 				m.detachAll(d)
@@ -262,10 +271,11 @@ func (m *Machine) evict() {
 	m.metrics.series(m.lane, m.seriesCount)
 }
 
-func (m *Machine) evictSeries(d *device, oldest int64) {
+func (m *Machine) evictSeries(d *device) {
 	kept := d.series[:0]
 	for _, s := range d.series {
-		if s.last+s.lag >= oldest {
+		waits := slices.ContainsFunc(d.held, func(h held) bool { return h.series == s })
+		if waits || m.heard.Listened(s.last+s.lag, m.clock) <= int64(m.limits.Silence) {
 			kept = append(kept, s)
 			continue
 		}

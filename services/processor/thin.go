@@ -72,8 +72,9 @@ func thinWindow(t int64) int64 {
 }
 
 // settle has the detectors judge what was gathered when the series has been
-// silent for so long that an episode may have to be closed.
-func (m *Machine) settle(s *series, now int64) {
+// silent for so long, since a time from which on that counts, that an episode may
+// have to be closed.
+func (m *Machine) settle(s *series, now, since int64) {
 	if s.thin.n == 0 {
 		return
 	}
@@ -83,7 +84,7 @@ func (m *Machine) settle(s *series, now int64) {
 			silence = min(silence, int64(r.rule.Silence))
 		}
 	}
-	if now-s.last < silence {
+	if now-since < silence {
 		return
 	}
 	mean := s.thin.take(s.last)

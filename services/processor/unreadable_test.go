@@ -88,7 +88,7 @@ func TestTextsChangeNothingElse(t *testing.T) {
 					r.read(thermometer, at, e.v)
 				}
 				if cut() {
-					r.send(0)
+					r.send(at)
 					gather()
 					r.reload()
 				}
