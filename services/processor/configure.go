@@ -231,6 +231,9 @@ func (m *Machine) exchange(s *series, tags map[string]string, kept map[*activeRu
 func (m *Machine) adopt(s *series, from slot, to *activeRule) detect.State {
 	at := max(s.last, m.clock-s.lag)
 	m.learned = max(m.clock, at)
+	if since, told := m.silent(s); told {
+		from.state.Listen(since)
+	}
 	d := to.detector(m.config.zone(s.device.site))
 	var state detect.State
 	if state, m.verdicts = d.Adopt(from.state, s.heard(to, at), *s.unit, m.verdicts[:0]); state == nil {

@@ -70,7 +70,7 @@ func (m *Machine) adoptExpression(d *device, sl expressionSlot, r *activeRule) {
 	if r.expression.Shown() != sl.rule.expression.Shown() {
 		m.detach(d, sl, "the rule raises its alerts under another metric now")
 	}
-	at := max(sl.last, m.clock-sl.lag)
+	at := m.expressionTime(&sl)
 	m.learned = max(m.clock, at)
 	sl.state, m.verdicts = r.expression.Adopt(sl.state, at, m.unitOf(d, r), m.verdicts[:0])
 	sl.rule = r
@@ -140,11 +140,15 @@ func (m *Machine) tickExpressions(d *device) {
 			continue
 		}
 		failed := sl.state.Failed()
-		// Time in which nobody listened is none.
-		now := sl.last + m.clock - m.heard.Since(sl.last+sl.lag, m.clock)
-		m.verdicts = sl.state.Tick(max(sl.last, now), m.unitOf(d, sl.rule), m.verdicts[:0])
+		m.verdicts = sl.state.Tick(m.expressionTime(sl), m.unitOf(d, sl.rule), m.verdicts[:0])
 		m.expressed(d, i, failed)
 	}
+}
+
+// expressionTime is how late it is for an expression by the clock: since its last
+// reading, but for time in which nobody listened.
+func (m *Machine) expressionTime(sl *expressionSlot) int64 {
+	return max(sl.last, sl.last+m.clock-m.heard.Since(sl.last+sl.lag, m.clock))
 }
 
 // expressed tells what an expression said, and whether it could be evaluated.

@@ -34,7 +34,7 @@ func (l *Limit) Adopt(old State, now int64, unit string, out []Verdict) (State, 
 	}
 	bound := s.bound()
 	s.limit = l
-	if s.last.Time == before || now-s.last.Time >= int64(l.Silence) {
+	if s.last.Time == before || s.quiet() <= now {
 		return s, overdue(s, now, unit, out)
 	}
 	side := l.side(s.last.Value)
@@ -61,7 +61,7 @@ func (l *Limit) Adopt(old State, now int64, unit string, out []Verdict) (State, 
 			s.first.Time = now
 		}
 	}
-	if l.For == 0 || now-s.first.Time > int64(l.For) {
+	if l.For == 0 || s.opens() < now {
 		out = append(out, s.beyond(Open, now, unit))
 	}
 	return s, out
@@ -183,15 +183,17 @@ func (d *Unreadable) Adopt(old State, now int64, unit string, out []Verdict) (St
 	s.of = d
 	if was.Within != d.Within && s.last != before {
 		// What was counted in parts of the old time is counted in those of the new.
-		parts, newest, last := s.parts, s.index, s.last
+		parts, newest, last, deaf := s.parts, s.index, s.last, s.deaf
+		s.deaf = 0
 		s.parts, s.last = [shareParts]sharePart{}, before
 		for i := newest - shareParts + 1; i <= newest; i++ {
 			from := parts[(i%shareParts+shareParts)%shareParts]
-			to := s.reach(min(i*int64(was.Within/shareParts), last))
+			to := s.reach(min(i*int64(was.Within/shareParts)+s.lost, last))
 			to.numbers += from.numbers
 			to.others += from.others
 		}
 		s.reach(last)
+		s.deaf = deaf
 	}
 	if numbers, others := s.counts(); s.told > 0 && (was.Within != d.Within || was.Share != d.Share) && !s.beyond(numbers, others, 1) {
 		out = append(out, s.close(max(now, s.last), changed+s.sentence(numbers, others)+", and "+figure.Number(d.Share)+" % are bearable"))
@@ -206,7 +208,7 @@ func (d *Silence) Adopt(old State, now int64, unit string, out []Verdict) (State
 		return nil, out
 	}
 	s.silence = d
-	if allowed := s.allowed(); s.told && s.pace.last+allowed > now {
+	if allowed := s.allowed(); s.told && s.pace.last+int64(s.deaf)+allowed > now {
 		out = append(out, s.closed(max(now, s.start), Sample{Time: s.pace.last, Value: s.value},
 			changed+"no reading for "+elapsed(s.pace.last, now)+", and "+span(time.Duration(allowed))+" are bearable"))
 	}
@@ -306,7 +308,7 @@ func (e *Expression) Adopt(old *ExpressionState, now int64, unit string, out []V
 	s.now, s.looked, s.since, s.pending, s.open = old.now, old.looked, old.since, old.pending, old.open
 	for i, name := range e.metrics {
 		if j := slices.Index(old.of.metrics, name); j >= 0 {
-			s.latest[i] = old.latest[j]
+			s.latest[i], s.from[i], s.holes[i] = old.latest[j], old.from[j], old.holes[j]
 		}
 	}
 	for i, to := range e.rolls {
