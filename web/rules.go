@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -135,12 +136,33 @@ func (s *Server) newRulePage(w http.ResponseWriter, r *http.Request) {
 		draft.AsYAML = false
 		draft.Fields["name"], draft.Fields["state"] = "", string(view.RuleIsEnabled)
 	}
+	if called := r.FormValue("template"); called != "" {
+		i := slices.IndexFunc(view.RuleTemplates[:], func(t view.RuleTemplate) bool { return t.Name == called })
+		if i < 0 {
+			s.failRulePage(w, r, "The template cannot be used", ErrNotFound)
+			return
+		}
+		maps.Copy(draft.Fields, view.RuleTemplates[i].Fields)
+		draft.Fields["name"] = s.freeName(called)
+	}
 	for _, name := range []string{"site", "device", "metric"} {
 		if token := r.FormValue(name); token != "" && validToken(token) {
 			draft.Fields["match."+name] = token
 		}
 	}
 	s.editor(w, r, http.StatusOK, view.EditorFacts{Check: s.sources.Rules.Check(draft)})
+}
+
+// freeName returns the name, or the name with a number if there is such a rule.
+func (s *Server) freeName(name string) string {
+	free := name
+	for n := 2; n < 100; n++ {
+		if _, err := s.sources.Rules.Rule(free); err != nil {
+			break
+		}
+		free = name + "-" + strconv.Itoa(n)
+	}
+	return free
 }
 
 func (s *Server) rulePage(w http.ResponseWriter, r *http.Request) {

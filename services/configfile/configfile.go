@@ -1,7 +1,7 @@
 // Package configfile brings the file in which people write rules and channels
 // into force: it reads and checks the file, puts its text into the bucket of
 // the configuration, where every service finds it, and does so again whenever
-// the file changes.
+// the file changes. A section that the file does not mention stays as it was.
 //
 // A file with an error in it changes nothing: each problem is logged with
 // file, line and field, and the configuration before stays in force. Without a
@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,7 +35,7 @@ import (
 
 // Config says where the file is.
 type Config struct {
-	Path string `name:"config" help:"File with rules and channels (YAML); changes take effect at once. Without it, what was in force before stays, or a default for door sensors." type:"path" placeholder:"FILE" env:"HEADWATER_CONFIG"`
+	Path string `name:"config" help:"File with rules and channels (YAML); changes take effect at once. A section that it does not mention stays as it was, and so does everything without a file." type:"path" placeholder:"FILE" env:"HEADWATER_CONFIG"`
 }
 
 // DefaultConfig returns a configuration without a file.
@@ -229,13 +230,12 @@ func (f *follower) reload(ctx context.Context) {
 	if f.judged != nil && bytes.Equal(text, f.judged) {
 		return
 	}
-	c, err := config.ParseFile(f.cfg.Path, text)
-	if err != nil {
+	if _, err := config.ParseFile(f.cfg.Path, text); err != nil {
 		f.judged = text
 		f.refuse(err)
 		return
 	}
-	revision, changed, err := f.put(ctx, text)
+	v, changed, err := f.put(ctx, text)
 	if len(config.Problems(err)) > 0 {
 		// It does not go with the rules made on the page, which may change: the next
 		// tick tries again.
@@ -257,7 +257,26 @@ func (f *follower) reload(ctx context.Context) {
 	} else {
 		f.reloads.WithLabelValues("unchanged").Inc()
 	}
-	f.log.Info("configuration in force", "file", f.cfg.Path, "revision", revision, "rules", len(c.Rules), "channels", len(c.Channels))
+	f.say(v)
+}
+
+// say logs what is in force and what that changed.
+func (f *follower) say(v configstore.Version) {
+	facts := []any{"file", f.cfg.Path, "revision", v.Revision}
+	if c, err := v.Config(); err == nil { // the store has just read it
+		facts = append(facts, "rules", len(c.Rules), "channels", len(c.Channels))
+	}
+	for _, fact := range []struct{ name, value string }{
+		{"added", v.Changes.Added()}, {"changed", v.Changes.Changed()}, {"kept", strings.Join(v.Parts.Kept(), ", ")},
+	} {
+		if fact.value != "" {
+			facts = append(facts, fact.name, fact.value)
+		}
+	}
+	f.log.Info("configuration in force", facts...)
+	if removed := v.Changes.Removed(); removed != "" {
+		f.log.Warn("the file removes what was in force; alerts of these rules end, and these channels are not sent to any more", "file", f.cfg.Path, "removed", removed)
+	}
 }
 
 // refuse logs why the file is not taken, once for each state of it.
@@ -281,11 +300,10 @@ func (f *follower) refuse(err error) {
 
 // put writes the text unless it is in force already, which keeps the revision
 // over a restart.
-func (f *follower) put(ctx context.Context, text []byte) (revision uint64, changed bool, err error) {
+func (f *follower) put(ctx context.Context, text []byte) (v configstore.Version, changed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	v, changed, err := f.store.PutFile(ctx, filepath.Base(f.cfg.Path), text)
-	return v.Revision, changed, err
+	return f.store.PutFile(ctx, filepath.Base(f.cfg.Path), text)
 }
 
 // read returns the text of the file, or as much of it as Parse needs to refuse

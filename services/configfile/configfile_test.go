@@ -350,3 +350,28 @@ func TestFileThatClashesWithThePage(t *testing.T) {
 	must(t, err)
 	f.await(t, two)
 }
+
+// TestTheLogSaysWhatChanges puts files in force that mention some sections only.
+func TestTheLogSaysWhatChanges(t *testing.T) {
+	const channels = "channels:\n  - {name: phone, type: ntfy, url: \"https://ntfy.sh/topic\"}\n"
+	f := setup(t)
+	store, err := configstore.Open(t.Context(), f.js)
+	must(t, err)
+	must(t, store.AddDemo(t.Context()))
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	write(t, path, channels)
+	f.start(t, path)
+	says := func(text string) {
+		t.Helper()
+		streamtest.Eventually(t, text, func() bool { return strings.Contains(f.log.String(), text) })
+	}
+	says("rules=3 channels=1 added=\"channel phone\" kept=rules")
+	if strings.Contains(f.log.String(), "removes") {
+		t.Errorf("a file of channels removes something: %s", f.log)
+	}
+	write(t, path, channels+one)
+	says(`rules=2 channels=1 added="rule one"`)
+	says(`level=WARN msg="the file removes what was in force`)
+	says(`removed="2 rules (door-left-open, too-warm)"`)
+	f.await(t, channels+one)
+}

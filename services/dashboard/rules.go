@@ -31,6 +31,8 @@ const (
 	countEvery = 5 * time.Second
 	// seriesShown is how many of the series that a draft matches are shown.
 	seriesShown = 8
+	// changesShown are how many of the latest changes are shown.
+	changesShown = 5
 	// saveAttempts is how often a change is tried while others change other rules.
 	saveAttempts = 5
 )
@@ -54,6 +56,8 @@ type rules struct {
 	// counted are the series that each rule matched at countedAt.
 	counted   map[string]rulebook.Matched
 	countedAt time.Time
+	// changes are the latest changes of the configuration, the newest first.
+	changes []view.RulesChange
 	// failures are the rules that lanes cannot evaluate, by rule and lane.
 	failures map[string]map[int]ruleFailure
 }
@@ -155,6 +159,10 @@ func (r *rules) take(v configstore.Version) {
 		}
 		known[one.Name] = k
 	}
+	if r.config != nil {
+		change := view.RulesChange{At: v.At, Author: authorWords(v.Parts.Author), What: config.Compare(r.config, c).String()}
+		r.changes = append([]view.RulesChange{change}, r.changes[:min(len(r.changes), changesShown-1)]...)
+	}
 	r.version, r.config, r.known, r.problem, r.err = v, c, known, nil, nil
 	r.counted = nil
 }
@@ -214,13 +222,13 @@ func (r *rules) ready() (map[string]knownRule, *config.Config, error) {
 	return r.known, r.config, nil
 }
 
-// devices are the series that rules can judge.
+// devices are the devices with what they send.
 func (r *rules) devices() []rulebook.Device {
 	var out []rulebook.Device
-	r.fleet.Numbers(func(site, device string, metrics iter.Seq2[string, string]) {
+	r.fleet.Series(func(site, device string, metrics iter.Seq[view.Metric]) {
 		d := rulebook.Device{Site: site, Device: device}
-		for name, unit := range metrics {
-			d.Metrics = append(d.Metrics, rulebook.Metric{Name: name, Unit: unit})
+		for m := range metrics {
+			d.Metrics = append(d.Metrics, rulebook.Metric{Name: m.Name, Unit: m.Unit, Value: m.Value, Kind: m.Kind})
 		}
 		if len(d.Metrics) > 0 {
 			out = append(out, d)
@@ -273,6 +281,7 @@ func (r *rules) Rules(text string) (view.Rules, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	out.Changes = slices.Clone(r.changes)
 	if r.problem != nil {
 		out.Problem = "The newest version of the configuration cannot be read; the one before stays in force: " + r.problem.Error() + "."
 	}
@@ -302,10 +311,14 @@ func windowWords(c *config.Config) []string {
 func (r *rules) where() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if file := r.version.Parts.FileName; file != "" {
-		return "channels and windows are set in " + file
+	file, kept := r.version.Parts.FileName, r.version.Parts.Kept()
+	switch {
+	case file == "":
+		return "channels and windows are set in a file that is named with --config"
+	case len(kept) > 0:
+		return "channels and windows are set in " + file + ", which does not mention " + strings.Join(kept, ", ") + ": what was in force before stays"
 	}
-	return "channels and windows are set in a file that is named with --config"
+	return "channels and windows are set in " + file
 }
 
 // shown is a rule as the pages have it.
@@ -313,7 +326,7 @@ func (r *rules) shown(k knownRule, m rulebook.Matched, firing int) view.Rule {
 	out := view.Rule{
 		Name: k.Name, Description: k.Description, State: view.RuleState(k.State), Severity: view.Severity(k.Severity), Detector: string(k.Detector),
 		Sentence: rulebook.Sentence(k.Rule.Rule, m.Unit), Labels: labelsOf(k.Labels), Runbook: k.Runbook,
-		Origin: view.OriginPage, Revision: k.revision, Changed: k.at, Author: authorWords(k.author), Series: m.Series, Firing: firing, YAML: k.Text,
+		Origin: view.OriginPage, Revision: k.revision, Changed: k.at, Author: authorWords(k.author), Series: m.Series, Unjudged: m.Unjudged(), Firing: firing, YAML: k.Text,
 	}
 	out.Problem, out.ProblemAt = r.failure(k)
 	if k.Origin == rule.BuiltIn { // whoever made the first version did not declare it
@@ -411,7 +424,7 @@ func (r *rules) match(checked *view.RuleCheck, as rule.Rule, c *config.Config) (
 			checked.Shown = append(checked.Shown, view.RuleSeries{Site: d.Site, Device: d.Device, Metric: m.Name, Unit: m.Unit})
 		}
 	})
-	checked.Series = m.Series
+	checked.Series, checked.Unjudged = m.Series, m.Unjudged()
 	for i, s := range checked.Shown {
 		d, _ := r.fleet.Device(s.Site, s.Device, r.now())
 		if at := slices.IndexFunc(d.Metrics, func(m view.Metric) bool { return m.Name == s.Metric }); at >= 0 {

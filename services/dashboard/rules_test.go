@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"encoding/json"
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	derivedv1 "headwater/proto/derived/v1"
+	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
 	"headwater/streams"
@@ -98,6 +100,38 @@ func (r *rig) in(name string) *configstore.Rule {
 		}
 	}
 	return nil
+}
+
+// TestARuleSaysWhatItCannotJudge has a device send its temperature as a text.
+func TestARuleSaysWhatItCannotJudge(t *testing.T) {
+	const words = `1 series matches but sends text: "19.7"`
+	r := newRulesRig(t)
+	now := time.Now()
+	r.reading("cellar", "humidity", 60, now)
+	var b telemetryv1.Builder
+	b.Text(telemetryv1.Key{Site: "home", Device: "cellar", Metric: "temperature"}, now.UnixNano(), "19.7")
+	r.publish(streams.TelemetryMsg(streams.Lane("home", "cellar", 2), streams.SourceMQTT, b.Take(now.UnixNano())))
+	var shown view.Rule
+	streamtest.Eventually(t, "the rule of the file says it", func() bool {
+		r.call(http.MethodGet, "/of-the-file", "", &shown)
+		return shown.Unjudged == words
+	})
+	if _, page, _ := r.submit("/rules/new/check", url.Values{"as": {"form"}, "revision": {"0"}, "detector": {"limit"}, "match.metric": {"temperature"}}); !strings.Contains(html.UnescapeString(page), words) {
+		t.Errorf("the form does not say it: %s", page)
+	}
+	for _, page := range []string{"/rules", "/rules/of-the-file"} {
+		r.shows(page, html.EscapeString(words))
+	}
+}
+
+// TestThePageSaysWhatChanged has a file take rules of the one before away, and
+// opens the template that brings one back.
+func TestThePageSaysWhatChanged(t *testing.T) {
+	r := newRulesRig(t)
+	r.putFile("rules:\n  - {name: another, detector: limit, above: 1}\n")
+	r.shows("/rules", "added rule another; removed rule of-the-file")
+	r.shows("/rules", "which does not mention channels, auto: what was in force before stays")
+	r.shows("/rules/new?template=door-left-open", `value="door-left-open"`)
 }
 
 func TestARuleIsMadeOnThePage(t *testing.T) {
@@ -304,7 +338,7 @@ func TestARuleThatCannotBeEvaluated(t *testing.T) {
 // TestTheBuiltInRule may be muted and not deleted.
 func TestTheBuiltInRule(t *testing.T) {
 	r := newRulesRig(t)
-	r.putFile(strings.ReplaceAll(fileRules, "auto: off\n", ""))
+	r.putFile(strings.ReplaceAll(fileRules, "auto: off\n", "auto: on\n"))
 	var rule view.Rule
 	streamtest.Eventually(t, "it is there", func() bool {
 		status, _ := r.call(http.MethodGet, "/unusual", "", &rule)

@@ -124,7 +124,7 @@ func BenchmarkReplay(b *testing.B) {
 			start := time.Now()
 			r := record(b, hours, packed.step)
 			b.Logf("%d readings in %d messages, stored in %v", r.readings, r.messages, time.Since(start).Round(time.Second))
-			inForce, err := config.Parse("default", config.Default())
+			inForce, err := config.Parse("demo", config.Demo())
 			if err != nil {
 				b.Fatal(err)
 			}

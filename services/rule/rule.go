@@ -105,6 +105,9 @@ const (
 	// FromFile is a rule of the configuration file, or of the default that is in
 	// force without one.
 	FromFile Origin = "file"
+	// Kept is a rule of a file that was in force before, or one that Headwater came
+	// with, which stays in force because the file does not mention rules.
+	Kept Origin = "kept"
 	// FromPage is a rule made on the page or by the API.
 	FromPage Origin = "page"
 	// BuiltIn is the rule that is there without anybody declaring it.

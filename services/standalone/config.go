@@ -32,7 +32,7 @@ type Config struct {
 	HTTP       string             `name:"http" help:"Address of the dashboard and of POST /api/v1/telemetry." default:"127.0.0.1:8080" env:"HEADWATER_HTTP"`
 	MQTT       string             `name:"mqtt" help:"Address on which devices connect." default:"127.0.0.1:1883" env:"HEADWATER_MQTT"`
 	Durability streams.Durability `help:"What is on the disk before a device is told so: power-safe (all of it) or fast (all but the last second, should the power fail). The third profile, replicated, needs a cluster: see deploy/README.md." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
-	Demo       *bool              `help:"Run a warehouse of 20 simulated door sensors at the site demo. It is remembered in the data folder; --no-demo ends it and removes its devices." negatable:"" env:"HEADWATER_DEMO"`
+	Demo       *bool              `help:"Run a warehouse of 20 simulated door sensors at the site demo, with two rules for them. It is remembered in the data folder; --no-demo ends it and removes its devices, and its rules unless you changed them." negatable:"" env:"HEADWATER_DEMO"`
 	Lanes      int                `help:"Number of lanes, fixed when the data folder is new." default:"0" hidden:"" env:"HEADWATER_LANES"`
 	DiskShare  int                `help:"Per cent of the disk that Headwater should take: a fifth of it bounds the streams (64 MiB to 64 GiB), the rest is for InfluxDB, which is watched and not cut. 5 per cent of the disk (2 GiB at most) must be free as well, or readings are refused." default:"50" env:"HEADWATER_DISK_SHARE"`
 	Profiles   bool               `help:"Serve /debug/pprof as well." env:"HEADWATER_PROFILES"`

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/internal/configstore"
 	"headwater/services/internal/influx"
 	"headwater/services/simulator"
 	"headwater/streams"
@@ -17,7 +18,8 @@ import (
 var errNotEmpty = errors.New("--demo wants an empty data folder: name a new one with --data")
 
 // settleDemo finds out whether the demo runs: because it is asked for now, or
-// because it was once. When it is asked to end, its devices go.
+// because it was once. Its rules come with it. When it is asked to end, its devices
+// go, and those of its rules that nobody changed.
 func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (err error) {
 	if s.demo, err = s.folder.hasDemo(); err != nil {
 		return err
@@ -45,7 +47,18 @@ func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (er
 			}
 		}
 	}
-	if *asked {
+	store, err := configstore.Open(ctx, js)
+	if err != nil {
+		return err
+	}
+	if !*asked {
+		if err := store.RemoveDemo(ctx); err != nil {
+			return fmt.Errorf("remove the rules of the demo: %w", err)
+		}
+	} else {
+		if err := store.AddDemo(ctx); err != nil {
+			return fmt.Errorf("put the rules of the demo in force: %w", err)
+		}
 		if err := s.folder.setDemo(true); err != nil {
 			return fmt.Errorf("remember the demo in the data folder: %w", err)
 		}

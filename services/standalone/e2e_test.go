@@ -278,7 +278,8 @@ func expectFailure(t *testing.T, cfg Config, wants ...string) {
 	}
 }
 
-// TestDemo starts the demo and looks for its devices, then ends it.
+// TestDemo starts the demo and looks for its devices and rules, then ends it. One
+// of its rules is changed, and stays.
 func TestDemo(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	on, off := true, false
@@ -288,8 +289,26 @@ func TestDemo(t *testing.T) {
 		getJSON(t, at.HTTP+"/api/v1/devices", &list)
 		return len(list.Devices)
 	}
+	rules := func(at Addresses) string {
+		var list struct{ Rules []struct{ Name string } }
+		getJSON(t, at.HTTP+"/api/v1/rules", &list)
+		var names []string
+		for _, r := range list.Rules {
+			names = append(names, r.Name)
+		}
+		return strings.Join(names, " ")
+	}
 	at, stop := start(t, cfg)
 	streamtest.Eventually(t, "20 devices", func() bool { return devices(at) == 20 })
+	streamtest.Eventually(t, "the rules of the demo", func() bool { return rules(at) == "door-left-open too-warm unusual" })
+	var warm struct{ Revision uint64 }
+	getJSON(t, at.HTTP+"/api/v1/rules/too-warm", &warm)
+	res, err := http.Post(fmt.Sprintf("%s/api/v1/rules/too-warm/state?state=muted&revision=%d", at.HTTP, warm.Revision), "application/json", nil)
+	must(t, err)
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Errorf("muted: %s", res.Status)
+	}
 	stop()
 	cfg.Demo = nil
 	at, stop = start(t, cfg)
@@ -297,6 +316,7 @@ func TestDemo(t *testing.T) {
 	stop()
 	cfg.Demo = &off
 	at, _ = start(t, cfg)
+	streamtest.Eventually(t, "the rule that was changed", func() bool { return rules(at) == "too-warm unusual" })
 	series, err := query(t, at.Influx, "raw", `SELECT count("value") FROM "temperature" WHERE "site"='demo'`)
 	if err != nil || len(series) != 0 {
 		t.Errorf("history of the demo is still there: %v, %v", series, err)

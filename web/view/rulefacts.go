@@ -59,6 +59,9 @@ type Rule struct {
 	// last.
 	Series int `json:"series"`
 	Firing int `json:"firing"`
+	// Unjudged says in words which series match that the rule cannot judge, for they
+	// send no numbers; empty when there are none.
+	Unjudged string `json:"unjudged,omitempty"`
 	// Problem says why a rule cannot judge what it matches, ProblemAt since when;
 	// empty when it can.
 	Problem   string    `json:"problem,omitempty"`
@@ -100,9 +103,19 @@ type Rules struct {
 	Windows []string `json:"windows"`
 	// Where says in words where channels and windows are set.
 	Where string `json:"where"`
+	// Changes are the latest changes of the configuration, the newest first.
+	Changes []RulesChange `json:"changes,omitempty"`
 	// Problem says what is wrong with the configuration as a whole; empty when
 	// nothing is.
 	Problem string `json:"problem,omitempty"`
+}
+
+// RulesChange is one change of the configuration.
+type RulesChange struct {
+	At     time.Time `json:"at,omitzero"`
+	Author string    `json:"author,omitempty"`
+	// What says in words what was added, changed and removed.
+	What string `json:"what"`
 }
 
 // RuleChannel is a channel that rules may notify. Its address is nobody's business.
@@ -143,6 +156,8 @@ type RuleCheck struct {
 	Series  int
 	Shown   []RuleSeries
 	Matched bool
+	// Unjudged is as in Rule.
+	Unjudged string
 	// YAMLOnly says that the rule has what the form does not show, so that the form
 	// would lose it.
 	YAMLOnly bool

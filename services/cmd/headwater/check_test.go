@@ -19,7 +19,7 @@ func TestCheck(t *testing.T) {
 		}
 		return path
 	}
-	good := file("good.yaml", string(config.Default()))
+	good := file("good.yaml", string(config.Demo()))
 	bad := file("bad.yaml", "rules:\n  - name: a\n    detector: limit\n    abov: 3\n  - {name: b, expression: \"temperature >\"}\n")
 	for name, tc := range map[string]struct {
 		files []string

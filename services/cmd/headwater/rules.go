@@ -77,6 +77,9 @@ func (c *rulesLsCmd) Run(s *session) error {
 		if r.Problem != "" {
 			what = "BROKEN: " + r.Problem
 		}
+		if r.Unjudged != "" {
+			what = "NOT ALL JUDGED: " + r.Unjudged + ". " + what
+		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", r.Name, r.State, r.Severity, r.Series, r.Firing, r.Origin, when(r.Changed), clip(safe(r.Author), 24), clip(safe(what), 100))
 	}
 	return w.Flush()
@@ -118,6 +121,7 @@ func (c *rulesShowCmd) Run(s *session) error {
 	row("State", string(r.State))
 	row("Broken", r.Problem)
 	row("Matches", strconv.Itoa(r.Series)+" series, "+strconv.Itoa(r.Firing)+" firing")
+	row("Not judged", r.Unjudged)
 	row("Changed", when(r.Changed)+" by "+r.Author)
 	row("Of a file", r.Where)
 	if err := w.Flush(); err != nil {
@@ -176,8 +180,11 @@ func (c *rulesApplyCmd) Run(s *session) error {
 	if err := s.client.rules(s.ctx, http.MethodPut, []string{r.Name}, query, text, &saved); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.out, "%s is in force (%s), matching %d series. %s\n", saved.Name, saved.State, saved.Series, safe(saved.Sentence))
-	return err
+	fmt.Fprintf(s.out, "%s is in force (%s), matching %d series. %s\n", saved.Name, saved.State, saved.Series, safe(saved.Sentence))
+	if saved.Unjudged != "" {
+		fmt.Fprintf(s.out, "Not judged: %s.\n", safe(saved.Unjudged))
+	}
+	return nil
 }
 
 // read returns the text of the rule and what to call it in messages.

@@ -363,15 +363,16 @@ func (f *Fleet) Device(site, dev string, now time.Time) (view.Device, bool) {
 	return f.view(d, now), true
 }
 
-// Numbers calls each for every device and its metrics whose latest value is a
-// number, in the order of the devices. It must not call the fleet.
-func (f *Fleet) Numbers(each func(site, dev string, metrics iter.Seq2[string, string])) {
+// Series calls each for every device and its metrics, whose sparklines are left
+// out, in the order of the devices. It must not call the fleet.
+func (f *Fleet) Series(each func(site, dev string, metrics iter.Seq[view.Metric])) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	for _, d := range f.order {
-		each(d.site, d.id, func(yield func(name, unit string) bool) {
+		each(d.site, d.id, func(yield func(view.Metric) bool) {
 			for _, m := range d.metrics {
-				if kinds[m.usual()] == view.KindNumber && !yield(m.name, m.unit) {
+				usual := m.usual()
+				if !yield(view.Metric{Name: m.name, Unit: m.unit, Kind: kinds[usual], Value: m.latest[usual].value}) {
 					return
 				}
 			}

@@ -1,19 +1,27 @@
 package rulebook
 
 import (
+	"strings"
+
 	"headwater/services/internal/config"
 	"headwater/services/rule"
 	"headwater/services/rule/expression"
+	"headwater/web/view"
 )
 
-// Device is a device with its metrics that rules can judge.
+// Device is a device with its metrics.
 type Device struct {
 	Site, Device string
 	Metrics      []Metric
 }
 
-// Metric is a metric with its unit.
-type Metric struct{ Name, Unit string }
+// Metric is a metric with its unit, the kind of what it sends, a number if that is
+// not known, and its latest value.
+type Metric struct {
+	Name, Unit string
+	Kind       view.Kind
+	Value      view.Value
+}
 
 // Tagged are devices with the tags that a configuration gives them.
 type Tagged struct {
@@ -39,9 +47,39 @@ type Matched struct {
 	Series int
 	// Unit is that of all of them; empty when they have none or several.
 	Unit string
+	// texts and flags count the series that match and that the rule cannot judge,
+	// for they send no numbers; sample is the latest text of the first.
+	texts, flags int
+	sample       string
 }
 
-// Match calls each, which may be nil, for every series that the rule matches, in
+// maxSample bounds the text of a series that is quoted, in characters.
+const maxSample = 40
+
+// Unjudged says in words which series the rule matches and cannot judge; empty
+// when there are none.
+func (m Matched) Unjudged() string {
+	var parts []string
+	say := func(n int, what string) {
+		switch {
+		case n == 1:
+			parts = append(parts, "1 series matches but sends "+what)
+		case n > 1:
+			parts = append(parts, view.FormatCount(uint64(n))+" series match but send "+what)
+		}
+	}
+	text := "text"
+	if sample := []rune(m.sample); len(sample) > maxSample {
+		text += ": \"" + string(sample[:maxSample]) + "…\""
+	} else if len(sample) > 0 {
+		text += ": \"" + m.sample + "\""
+	}
+	say(m.texts, text)
+	say(m.flags, "true or false")
+	return strings.Join(parts, "; ")
+}
+
+// Match calls each, which may be nil, for every series that the rule judges, in
 // the order of the devices, and returns what they are.
 func (t Tagged) Match(r rule.Rule, each func(Device, Metric)) Matched {
 	var out Matched
@@ -67,6 +105,18 @@ func (t Tagged) Match(r rule.Rule, each func(Device, Metric)) Matched {
 			}
 			if !matches {
 				continue
+			}
+			if r.Detector != rule.Unreadable {
+				switch m.Kind {
+				case view.KindText:
+					if out.texts++; out.sample == "" {
+						out.sample = m.Value.Text
+					}
+					continue
+				case view.KindFlag:
+					out.flags++
+					continue
+				}
 			}
 			several = several || out.Series > 0 && m.Unit != out.Unit
 			out.Series++

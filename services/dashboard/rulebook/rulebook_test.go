@@ -1,6 +1,7 @@
 package rulebook_test
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -242,6 +243,69 @@ func TestMatch(t *testing.T) {
 		})
 		if got != tc.want || first != tc.first {
 			t.Errorf("%+v: %+v, first %q; want %+v, %q", tc.match, got, first, tc.want, tc.first)
+		}
+	}
+}
+
+// TestWhatIsNoNumberIsNotJudged matches series that send other things than numbers.
+func TestWhatIsNoNumberIsNotJudged(t *testing.T) {
+	text := func(name, value string) rulebook.Metric {
+		return rulebook.Metric{Name: name, Kind: view.KindText, Value: view.Text(value)}
+	}
+	flag := rulebook.Metric{Name: "open", Kind: view.KindFlag, Value: view.Flag(true)}
+	number := rulebook.Metric{Name: "temperature", Unit: "°C", Kind: view.KindNumber, Value: view.Number(3)}
+	for name, tc := range map[string]struct {
+		metrics  []rulebook.Metric
+		detector rule.Detector
+		series   int
+		want     string
+	}{
+		"a number":               {[]rulebook.Metric{number}, rule.Limit, 1, ""},
+		"a text":                 {[]rulebook.Metric{text("temperature", "19.7")}, rule.Limit, 0, `1 series matches but sends text: "19.7"`},
+		"texts":                  {[]rulebook.Metric{number, text("a", "x"), text("b", "y")}, rule.Auto, 1, `2 series match but send text: "x"`},
+		"a flag":                 {[]rulebook.Metric{flag}, rule.Limit, 0, "1 series matches but sends true or false"},
+		"all of it":              {[]rulebook.Metric{flag, number, text("a", "x")}, rule.Rate, 1, `1 series matches but sends text: "x"; 1 series matches but sends true or false`},
+		"a text of the registry": {[]rulebook.Metric{{Name: "a", Kind: view.KindText}}, rule.Limit, 0, "1 series matches but sends text"},
+		"a novel":                {[]rulebook.Metric{text("a", strings.Repeat("é", 100))}, rule.Limit, 0, `1 series matches but sends text: "` + strings.Repeat("é", 40) + `…"`},
+		"what counts texts":      {[]rulebook.Metric{number, text("a", "x")}, rule.Unreadable, 2, ""},
+	} {
+		got := rulebook.Tag(nil, []rulebook.Device{{Site: "hall", Device: "a", Metrics: tc.metrics}}).Match(rule.Rule{Detector: tc.detector}, nil)
+		if got.Series != tc.series || got.Unjudged() != tc.want {
+			t.Errorf("%s: %d series, %q, want %d, %q", name, got.Series, got.Unjudged(), tc.series, tc.want)
+		}
+	}
+}
+
+// TestTemplates holds that every template is a rule as it is, and that the form
+// shows all of it.
+func TestTemplates(t *testing.T) {
+	seen := map[string]bool{}
+	for _, template := range view.RuleTemplates {
+		fields := maps.Clone(template.Fields)
+		fields["name"], fields["state"] = template.Name, string(view.RuleIsEnabled)
+		checked, r := rulebook.Check(view.RuleDraft{Fields: fields}, nil)
+		if len(checked.Problems) > 0 || r == nil {
+			t.Errorf("%s: %+v", template.Name, checked.Problems)
+			continue
+		}
+		if seen[template.Name] || template.Title == "" || template.Words == "" || r.Description == "" {
+			t.Errorf("%s is not told, or twice", template.Name)
+		}
+		seen[template.Name] = true
+		for name := range template.Fields {
+			if !slices.ContainsFunc(view.RuleFields[:], func(f view.RuleField) bool { return f.Name == name && f.Takes(template.Fields["detector"]) }) {
+				t.Errorf("%s: the form has no field %s", template.Name, name)
+			}
+		}
+	}
+	// What the demo comes with is among them.
+	demo, err := config.Parse("demo", config.Demo())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range demo.Rules {
+		if r.Origin != rule.BuiltIn && !seen[r.Name] {
+			t.Errorf("%s of the demo is no template", r.Name)
 		}
 	}
 }

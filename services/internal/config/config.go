@@ -205,9 +205,15 @@ func Problems(err error) []*Problem {
 //go:embed default.yaml
 var defaultText string
 
-// Default returns the text that is in force when nobody has given one: good
-// for the warehouse of the demo, telling no channel.
+// Default returns the text that is in force when nobody has given one. It has
+// neither rules nor channels.
 func Default() []byte { return []byte(defaultText) }
+
+//go:embed demo.yaml
+var demoText string
+
+// Demo returns a text with the rules for the warehouse of the demo.
+func Demo() []byte { return []byte(demoText) }
 
 //go:embed schema.json
 var schema []byte

@@ -113,20 +113,25 @@ func TestParse(t *testing.T) {
 }
 
 func TestDefault(t *testing.T) {
-	c, err := config.Parse("default.yaml", config.Default())
+	// Without anybody's wish nothing may be critical, and nobody notified.
+	empty, err := config.Parse("default.yaml", config.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(empty.Rules) != 1 || !empty.Rules[0].Equal(rule.Unusual()) || len(empty.Channels) != 0 {
+		t.Errorf("the default holds %+v and %+v", empty.Rules, empty.Channels)
+	}
+	c, err := config.Parse("demo.yaml", config.Demo())
 	if err != nil {
 		t.Fatal(err)
 	}
 	door, ok := c.Rule("door-left-open")
 	if !ok || door.Detector != rule.Rate || !door.Matches("demo", "door-01", "temperature", nil) {
-		t.Errorf("the default should watch the doors of the demo: %+v", door)
+		t.Errorf("the demo should watch its doors %+v", door)
 	}
 	warm, ok := c.Rule("too-warm")
 	if !ok || warm.Above == nil || *warm.Above != 30 || !warm.Matches("demo", "door-20", "temperature", nil) {
-		t.Errorf("the default should watch for warmth: %+v", warm)
-	}
-	if len(c.Channels) != 0 {
-		t.Error("the default should tell no channel")
+		t.Errorf("the demo should watch for warmth: %+v", warm)
 	}
 }
 

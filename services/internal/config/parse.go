@@ -23,11 +23,11 @@ func Parse(name string, text []byte) (*Config, error) {
 	if !r.fits(text) {
 		return nil, r.problems()
 	}
-	file, kept, line := split(text)
-	c := r.config(file)
-	if c != nil && kept != nil {
-		r.line, r.origin = line, rule.FromPage
-		r.kept(c, kept)
+	t := split(text)
+	c := r.config(t)
+	if c != nil && t.kept != nil {
+		r.line, r.origin = t.keptLine, rule.FromPage
+		r.kept(c, t.kept)
 	}
 	if err := r.problems(); err != nil {
 		return nil, err
@@ -70,27 +70,57 @@ func (r *reader) problems() error {
 	return errors.Join(errs...)
 }
 
-func (r *reader) config(text []byte) *Config {
+// sectionNames are the fields of a file.
+var sectionNames = []string{"rules", "auto", "devices", "channels", "windows", "lateness", "time_zone", "sites"}
+
+func (r *reader) config(t texts) *Config {
+	none := object{r: r, fields: map[string]value{}, failed: map[string]bool{}}
+	file, base := new(none), new(none)
+	// What was taken out of a text may have been all that it held.
+	if t.kept == nil || !blank(t.file) {
+		if file = r.top(t.file); file == nil {
+			return nil
+		}
+	}
+	if !blank(t.base) {
+		r.line = t.baseLine
+		if base = r.top(t.base); base == nil {
+			return nil
+		}
+	}
+	// section returns where a section is read: in the file if it has the section,
+	// else among those that are kept.
+	section := func(name string) *object {
+		if _, has := base.fields[name]; has && file.fields[name].node == nil {
+			r.line, r.origin = t.baseLine, rule.Kept
+			return base
+		}
+		r.line, r.origin = 0, rule.FromFile
+		return file
+	}
+	r.lines = map[string]int{}
+	c := &Config{Lateness: DefaultLateness, TimeZone: DefaultTimeZone}
+	channels := section("channels")
+	c.Channels = channels.channels()
+	r.channelsKnown = !channels.failed["channels"]
+	c.Devices = section("devices").devices()
+	c.Rules = section("rules").rules(c.Channels)
+	r.auto = true
+	section("auto").toggle("auto", &r.auto)
+	section("lateness").bounded("lateness", &c.Lateness, 0, MaxLateness)
+	c.Windows = section("windows").windows(c.Lateness)
+	section("time_zone").zone("time_zone", &c.TimeZone)
+	section("sites").zones(c)
+	return c
+}
+
+// top reads the top mapping of a text with sections.
+func (r *reader) top(text []byte) *object {
 	root := r.root(text)
 	if root == nil {
 		return nil
 	}
-	top := r.object(value{node: root, line: line(root)}, "rules", "auto", "devices", "channels", "windows", "lateness", "time_zone", "sites")
-	if top == nil {
-		return nil
-	}
-	r.origin, r.lines = rule.FromFile, map[string]int{}
-	c := &Config{Lateness: DefaultLateness, TimeZone: DefaultTimeZone}
-	c.Channels = top.channels()
-	r.channelsKnown = !top.failed["channels"]
-	c.Devices = top.devices()
-	c.Rules = top.rules(c.Channels)
-	r.auto = true
-	top.toggle("auto", &r.auto)
-	top.bounded("lateness", &c.Lateness, 0, MaxLateness)
-	c.Windows = top.windows(c.Lateness)
-	top.zones(c)
-	return c
+	return r.object(value{node: root, line: line(root)}, sectionNames...)
 }
 
 // kept reads the part that Headwater keeps.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,15 +17,23 @@ import (
 // it begins a second YAML document, which a file of people's must not have.
 const marker = "--- # Kept by Headwater: who made this version, and the rules made on the page."
 
+// baseMarker is the line behind which the sections lie that the file does not
+// mention.
+const baseMarker = "--- # Kept by Headwater: what was in force before and the file does not mention."
+
 // Parts are what a configuration in force consists of. The text of the file
 // comes first and word for word, so that the lines in messages are those of the
 // file.
 type Parts struct {
 	// File is what people wrote in a file, or the default.
 	File []byte
+	// Base are the sections of earlier files and of the default that File does not
+	// mention: they stay in force until a file mentions them. Empty when there are
+	// none.
+	Base []byte
 	// FileName is the name of the file while one is in charge, so that its rules
 	// are changed there alone; empty when the rules of File may be changed on the
-	// page.
+	// page. Those of Base may always be.
 	FileName string
 	// Author says who made this version: file:NAME, page:WHO, api:WHO or default.
 	// Empty when it is not known.
@@ -37,35 +46,49 @@ type Parts struct {
 // with the comments in and right above it.
 type Piece struct{ Name, Text string }
 
-// split returns the text of the file, what is kept behind it, and how many lines
-// lie before that. Nothing is kept when kept is nil.
-func split(text []byte) (file, kept []byte, line int) {
-	at := bytes.LastIndex(text, []byte("\n"+marker+"\n"))
+// texts are the YAML documents of a configuration, and how many lines lie before
+// each. Base and kept are nil when there is none.
+type texts struct {
+	file, base, kept   []byte
+	baseLine, keptLine int
+}
+
+func split(text []byte) texts {
+	t := texts{file: text}
+	t.file, t.kept, t.keptLine = cutAt(text, marker)
+	t.file, t.base, t.baseLine = cutAt(t.file, baseMarker)
+	return t
+}
+
+// cutAt returns what lies before and behind the last line that is the mark, and
+// how many lines lie before the second part, which is nil if there is no mark.
+func cutAt(text []byte, mark string) (before, behind []byte, line int) {
+	at := bytes.LastIndex(text, []byte("\n"+mark+"\n"))
 	if at < 0 {
 		return text, nil, 0
 	}
-	file = text[:at+1]
-	return file, text[at+len(marker)+2:], bytes.Count(file, []byte("\n")) + 1
+	before = text[:at+1]
+	return before, text[at+len(mark)+2:], bytes.Count(before, []byte("\n")) + 1
 }
 
 // ParseFile reads what people wrote in a file, which is not to hold what
 // Headwater keeps.
 func ParseFile(name string, text []byte) (*Config, error) {
-	if _, kept, line := split(text); kept != nil {
-		return nil, &Problem{File: name, Line: line, Text: "holds what Headwater keeps behind the text of a file: leave this line and the rest out"}
+	if t := split(text); t.kept != nil || t.base != nil {
+		return nil, &Problem{File: name, Line: cmp.Or(t.baseLine, t.keptLine), Text: "holds what Headwater keeps behind the text of a file: leave this line and the rest out"}
 	}
 	return Parse(name, text)
 }
 
 // Take takes a configuration apart. The text must be one that Parse accepts.
 func Take(text []byte) (Parts, error) {
-	file, kept, _ := split(text)
-	p := Parts{File: file}
-	if kept == nil {
+	t := split(text)
+	p := Parts{File: t.file, Base: t.base}
+	if t.kept == nil {
 		return p, nil
 	}
 	r := &reader{file: "configuration"}
-	root := r.root(kept)
+	root := r.root(t.kept)
 	if root == nil {
 		return Parts{}, r.problems()
 	}
@@ -75,10 +98,77 @@ func Take(text []byte) (Parts, error) {
 	}
 	top.string("author", &p.Author)
 	top.string("file", &p.FileName)
-	for _, c := range cuts(kept) {
+	for _, c := range cuts(t.kept) {
 		p.Rules = append(p.Rules, c.Piece)
 	}
 	return p, r.problems()
+}
+
+// ForFile returns the parts with the text of another file in charge. What the
+// file does not mention stays as it was.
+func (p Parts) ForFile(name string, text []byte) Parts {
+	var base bytes.Buffer
+	mentioned, usual := namesOf(sections(text)), sections(Default())
+	for _, s := range slices.Concat(sections(p.File), sections(p.Base)) {
+		// What the default says holds without being said.
+		if !s.empty && !slices.Contains(usual, s) && !slices.Contains(mentioned, s.name) {
+			base.WriteString(s.text)
+		}
+	}
+	p.File, p.Base, p.FileName = text, base.Bytes(), name
+	return p
+}
+
+// WithKept returns the parts with rules that stay until a file mentions rules;
+// those whose name is taken are left out, and all of them if the file in charge
+// mentions rules.
+func (p Parts) WithKept(more ...Piece) Parts {
+	mentioned := slices.Contains(namesOf(sections(p.File)), "rules")
+	if mentioned && p.FileName != "" {
+		return p
+	}
+	have := p.Pieces()
+	taken := func(name string) bool {
+		is := func(r Piece) bool { return r.Name == name }
+		return slices.ContainsFunc(have, is) || slices.ContainsFunc(p.Rules, is)
+	}
+	var file, base bytes.Buffer
+	for _, s := range sections(p.File) {
+		if s.name != "rules" {
+			file.WriteString(s.text)
+		}
+	}
+	for _, s := range sections(p.Base) {
+		if s.name != "rules" {
+			base.WriteString(s.text)
+		}
+	}
+	base.WriteString("rules:\n")
+	for _, r := range have {
+		base.WriteString(item(r.Text))
+	}
+	for _, r := range more {
+		if !taken(r.Name) {
+			base.WriteString(item(r.Text))
+		}
+	}
+	p.Base = base.Bytes()
+	if mentioned {
+		p.File = file.Bytes()
+	}
+	return p
+}
+
+// Kept returns the names of the sections that are in force although the file
+// does not mention them.
+func (p Parts) Kept() []string { return namesOf(sections(p.Base)) }
+
+func namesOf(all []section) []string {
+	var out []string
+	for _, s := range all {
+		out = append(out, s.name)
+	}
+	return out
 }
 
 // Text puts the parts together.
@@ -87,6 +177,12 @@ func (p Parts) Text() []byte {
 	b.Write(p.File)
 	if len(p.File) > 0 && p.File[len(p.File)-1] != '\n' {
 		b.WriteByte('\n')
+	}
+	if len(bytes.TrimSpace(p.Base)) > 0 {
+		fmt.Fprintf(&b, "%s\n%s", baseMarker, p.Base)
+		if p.Base[len(p.Base)-1] != '\n' {
+			b.WriteByte('\n')
+		}
 	}
 	fmt.Fprintf(&b, "%s\nauthor: %s\nfile: %s\nrules:\n", marker, quote(p.Author), quote(p.FileName))
 	for _, r := range p.Rules {
@@ -235,13 +331,98 @@ func slice(lines []string, from, to, dash int) cut {
 	return cut{Piece: Piece{Text: text}, from: above, to: end}
 }
 
-// Pieces returns the rules of the file's part, as people wrote them.
+// Pieces returns the rules of the file and those that are kept beside it, as
+// people wrote them.
 func (p Parts) Pieces() []Piece {
 	var all []Piece
-	for _, c := range cuts(p.File) {
+	for _, c := range slices.Concat(cuts(p.File), p.keptCuts()) {
 		all = append(all, c.Piece)
 	}
 	return all
+}
+
+// keptCuts returns the rules that are kept beside the file: none if the file has
+// rules of its own.
+func (p Parts) keptCuts() []cut {
+	if slices.Contains(namesOf(sections(p.File)), "rules") {
+		return nil
+	}
+	return cuts(p.Base)
+}
+
+// section is one field of the top mapping of a text, with its text and the
+// comments right above it.
+type section struct {
+	name, text string
+	// empty says that the field holds nothing.
+	empty bool
+}
+
+// sections returns the fields of the top mapping of a text that Parse accepts.
+func sections(text []byte) []section {
+	root, ok := (&reader{}).root(text).(ast.MapNode)
+	if !ok {
+		return nil
+	}
+	flow := false
+	if m, ok := root.(*ast.MappingNode); ok {
+		flow = m.IsFlowStyle
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	var all []section
+	var starts []int // in lines from 0
+	column := 0
+	for it := root.MapRange(); it.Next(); {
+		key, ok := it.Key().(*ast.StringNode)
+		if !ok {
+			continue
+		}
+		s := section{name: key.Value, empty: empty(it.Value())}
+		if flow {
+			s.text = key.Value + ": " + it.Value().String() + "\n"
+		}
+		start := line(key) - 1
+		column = key.GetToken().Position.Column - 1
+		for start > 0 && strings.HasPrefix(strings.TrimSpace(lines[start-1]), "#") {
+			start--
+		}
+		all, starts = append(all, s), append(starts, start)
+	}
+	for i := range all {
+		if flow {
+			continue
+		}
+		end := len(lines)
+		if i+1 < len(all) {
+			end = starts[i+1]
+		}
+		var b strings.Builder
+		for _, line := range lines[starts[i]:end] {
+			if strings.HasPrefix(line, "...") || strings.HasPrefix(line, "---") {
+				break
+			}
+			cutOff := column
+			for cutOff > len(line) || strings.TrimSpace(line[:cutOff]) != "" { // a comment may stand further left
+				cutOff--
+			}
+			b.WriteString(line[cutOff:])
+		}
+		all[i].text = strings.TrimRight(b.String(), "\n") + "\n"
+	}
+	return all
+}
+
+// empty reports whether a field holds nothing.
+func empty(n ast.Node) bool {
+	switch n := n.(type) {
+	case nil, *ast.NullNode:
+		return true
+	case *ast.SequenceNode:
+		return len(n.Values) == 0
+	case ast.MapNode:
+		return !n.MapRange().Next()
+	}
+	return false
 }
 
 // ErrInPlace is returned for a rule that can't be taken out of the text in which
@@ -255,20 +436,23 @@ func (p Parts) Without(name string) (Parts, bool, error) {
 		p.Rules = slices.Delete(slices.Clone(p.Rules), i, i+1)
 		return p, true, nil
 	}
-	all := cuts(p.File)
-	i := slices.IndexFunc(all, func(c cut) bool { return c.Name == name })
-	if i < 0 {
-		return p, false, nil
+	for _, text := range []*[]byte{&p.File, &p.Base} {
+		all := cuts(*text)
+		i := slices.IndexFunc(all, func(c cut) bool { return c.Name == name })
+		if i < 0 {
+			continue
+		}
+		c := all[i]
+		lines := strings.SplitAfter(string(*text), "\n")
+		rest := strings.Join(slices.Delete(lines, c.from, c.to), "")
+		left := cuts([]byte(rest))
+		if c.from == c.to || len(left) != len(all)-1 || slices.ContainsFunc(left, func(c cut) bool { return c.Name == name }) {
+			return p, true, fmt.Errorf("%w: %s", ErrInPlace, name)
+		}
+		*text = []byte(rest)
+		return p, true, nil
 	}
-	c := all[i]
-	lines := strings.SplitAfter(string(p.File), "\n")
-	file := strings.Join(slices.Delete(lines, c.from, c.to), "")
-	left := cuts([]byte(file))
-	if c.from == c.to || len(left) != len(all)-1 || slices.ContainsFunc(left, func(c cut) bool { return c.Name == name }) {
-		return p, true, fmt.Errorf("%w: %s", ErrInPlace, name)
-	}
-	p.File = []byte(file)
-	return p, true, nil
+	return p, false, nil
 }
 
 // With returns the parts with the rule made on the page, in the place of the one

@@ -1,6 +1,9 @@
 package config_test
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -207,4 +210,151 @@ func TestFormatReadsBack(t *testing.T) {
 			t.Fatalf("%v\n%s\nbecame\n%+v", err, text, again.Rules)
 		}
 	})
+}
+
+// written are two ways in which each section may say something, and one in which
+// it says that there is nothing.
+var written = map[string][3]string{
+	"rules":     {"rules:\n  # why\n  - name: a # here\n    detector: limit\n    above: 1\n\n", "rules: [{name: b, detector: limit, above: 2, description: \"é: #1\"}]\n", "rules: []\n"},
+	"channels":  {"# told\nchannels:\n- {name: one, type: ntfy, url: \"https://ntfy.sh/one\"}\n", "channels:\n    - name: two\n      type: webhook\n      url: http://x/y\n", "channels:\n"},
+	"devices":   {"devices: [{match: {device: a}, tags: {k: \"1\"}}]\n", "devices:\n  - match: {site: b}\n    tags: {k: b}\n", "devices: []\n"},
+	"windows":   {"windows: [10s]\n", "windows:\n  - {kind: sliding, width: 5m, every: 30s}\n", "windows: [1m]\n"},
+	"lateness":  {"lateness: 1m # short\n", "lateness: 1h\n", "lateness: 5m\n"},
+	"time_zone": {"time_zone: Europe/Berlin\n", "time_zone: \"Asia/Kolkata\"\n", "time_zone: UTC\n"},
+	"sites":     {"sites:\n  a: {time_zone: Europe/Berlin}\n", "sites: {b: {time_zone: Asia/Kolkata}}\n", "sites: {}\n"},
+	"auto":      {"auto: off\n", "auto: on\n", "auto: on\n"},
+}
+
+// TestAFileRemovesOnlyWhatItMentions puts one file after another in force: each
+// section is that of the last file which mentions it.
+func TestAFileRemovesOnlyWhatItMentions(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		parts := config.Parts{File: config.Default(), Rules: []config.Piece{{Name: "page", Text: "name: page\ndetector: limit\nabove: 9\n"}}}
+		last := map[string]string{}
+		for range rapid.IntRange(1, 4).Draw(t, "files") {
+			var text string
+			for _, section := range slices.Sorted(maps.Keys(written)) {
+				if how := rapid.IntRange(-2, 2).Draw(t, section); how >= 0 {
+					last[section] = written[section][how]
+					text += written[section][how]
+				}
+			}
+			switch style := rapid.IntRange(0, 2).Draw(t, "style"); {
+			case text == "":
+				continue
+			case style == 1: // everything further right
+				text = "  " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n  ") + "\n"
+			case style == 2:
+				text = "---\n" + text + "...\n"
+			}
+			if _, err := config.ParseFile("rules.yaml", []byte(text)); err != nil {
+				t.Fatalf("%v\n%s", err, text)
+			}
+			parts = parts.ForFile("rules.yaml", []byte(text)).By("file:rules.yaml")
+			again, err := config.Take(parts.Text())
+			if err != nil {
+				t.Fatalf("%v\n%s", err, parts.Text())
+			}
+			parts = again
+		}
+		want, err := config.Parse("want", []byte(strings.Join(slices.Sorted(maps.Values(last)), "")+"\n---\n")) // never quite empty
+		if len(last) == 0 {
+			want, err = config.Parse("want", config.Default())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := config.Parse("got", parts.Text())
+		if err != nil {
+			t.Fatalf("%v\n%s", err, parts.Text())
+		}
+		changes := config.Compare(want, got)
+		if changes.String() != "added rule page" {
+			t.Fatalf("%s\n%s\nwant\n%v", changes, parts.Text(), last)
+		}
+	})
+}
+
+// TestKeptRulesCanBeChanged takes rules that a file doesn't mention out of what is
+// kept, and puts rules beside them.
+func TestKeptRulesCanBeChanged(t *testing.T) {
+	parts := config.Parts{File: []byte(commented)}.ForFile("rules.yaml", []byte("channels: []\n"))
+	if got := parts.Kept(); !slices.Equal(got, []string{"rules", "lateness"}) {
+		t.Fatalf("kept are %v of\n%s", got, parts.Base)
+	}
+	c, err := config.Parse("x", parts.Text())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, _ := c.Rule("door"); r.Origin != rule.Kept {
+		t.Errorf("door is from %q", r.Origin)
+	}
+	without, was, err := parts.Without("door")
+	if err != nil || !was || len(without.Pieces()) != 1 {
+		t.Fatalf("%v, %v\n%s", was, err, without.Text())
+	}
+	more := without.WithKept(config.Piece{Name: "new", Text: "name: new\ndetector: limit\nabove: 1\n"}, config.Piece{Name: "heat", Text: "name: heat\ndetector: auto\n"})
+	var names []string
+	for _, p := range more.Pieces() {
+		names = append(names, p.Name)
+	}
+	if !slices.Equal(names, []string{"heat", "new"}) || !strings.Contains(string(more.Base), "# Heat.") {
+		t.Errorf("rules %v in\n%s", names, more.Text())
+	}
+	if _, err := config.Parse("x", more.Text()); err != nil {
+		t.Errorf("%v\n%s", err, more.Text())
+	}
+	// The last section of a text without a file moves to what is kept.
+	alone := config.Parts{File: []byte("rules: [{name: a, detector: limit, above: 1}]\n")}.WithKept(config.Piece{Name: "b", Text: "name: b\ndetector: limit\nabove: 1\n"})
+	if c, err := config.Parse("x", alone.Text()); err != nil || len(c.Rules) != 3 {
+		t.Errorf("%v\n%s", err, alone.Text())
+	}
+	// A file that mentions rules is alone with them.
+	declared := config.Parts{File: []byte("rules: []\n"), FileName: "rules.yaml"}
+	if got := declared.WithKept(config.Piece{Name: "b", Text: "name: b\n"}); string(got.Text()) != string(declared.Text()) {
+		t.Errorf("beside a file that mentions rules\n%s", got.Text())
+	}
+	// What is kept may not go with the file; people must find out which line is meant.
+	clash := config.Parts{File: []byte("rules: [{name: a, detector: limit, above: 1, notify: [fax]}]\nchannels: [{name: fax, type: ntfy, url: \"https://x/y\"}]\n")}
+	_, err = config.Parse("x", clash.ForFile("x", []byte("channels: []\n")).Text())
+	if err == nil || !strings.Contains(err.Error(), `"fax" is not a channel; there are none (kept from before, for the file does not mention it)`) {
+		t.Errorf("a channel that a kept rule names: %v", err)
+	}
+}
+
+func TestCompare(t *testing.T) {
+	parse := func(text string) *config.Config {
+		t.Helper()
+		c, err := config.Parse("x", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	limit := func(name string, above int) string {
+		return fmt.Sprintf("  - {name: %s, detector: limit, above: %d}\n", name, above)
+	}
+	many := "rules:\n"
+	for i := range 9 {
+		many += limit(fmt.Sprintf("r%d", i), i)
+	}
+	before := parse("rules:\n" + limit("a", 1) + limit("b", 1) + limit("c", 1) + "lateness: 1m\nchannels:\n  - {name: fax, type: ntfy, url: \"https://x/y\"}\n")
+	for name, tc := range map[string]struct {
+		after *config.Config
+		want  string
+	}{
+		"nothing": {before, "nothing changed"},
+		"some of all": {
+			parse("rules:\n" + limit("a", 2) + limit("b", 1) + limit("d", 1) + "auto: off\n"),
+			"added rule d; changed rule a, windows, lateness; removed 2 rules (c, unusual), channel fax",
+		},
+		"many": {parse(many), "added 9 rules (r0, r1, r2, r3, r4 and 4 more); changed windows, lateness; removed 3 rules (a, b, c), channel fax"},
+	} {
+		if got := config.Compare(before, tc.after).String(); got != tc.want {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
+	}
+	if got := config.Compare(nil, before).String(); got != "added 4 rules (a, b, c, unusual), channel fax" {
+		t.Errorf("from nothing: %s", got)
+	}
 }

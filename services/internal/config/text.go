@@ -43,7 +43,15 @@ type reader struct {
 }
 
 func (r *reader) problem(line int, field, format string, args ...any) {
-	r.found = append(r.found, &Problem{File: r.file, Line: r.line + max(line, 1), Field: field, Text: fmt.Sprintf(format, args...)})
+	text := fmt.Sprintf(format, args...)
+	switch {
+	case r.line == 0:
+	case r.origin == rule.Kept:
+		text += " (kept from before, for the file does not mention it)"
+	case r.origin == rule.FromPage:
+		text += " (in a rule made on the page)"
+	}
+	r.found = append(r.found, &Problem{File: r.file, Line: r.line + max(line, 1), Field: field, Text: text})
 }
 
 // fits reports whether the text may be read at all.
@@ -95,6 +103,16 @@ func (r *reader) root(text []byte) ast.Node {
 		r.problem(line(bodies[1]), "", "holds more than one document")
 		return nil
 	}
+}
+
+// blank reports whether a text holds nothing but comments.
+func blank(text []byte) bool {
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			return false
+		}
+	}
+	return true
 }
 
 func invalidUTF8(text []byte) int {

@@ -198,9 +198,8 @@ func (o *object) bounded(field string, into *time.Duration, least, most time.Dur
 	}
 }
 
-// zones reads the time zones: that of all sites, and those of single ones.
+// zones reads the time zones of single sites.
 func (o *object) zones(c *Config) {
-	o.zone("time_zone", &c.TimeZone)
 	v, given := o.fields["sites"]
 	if !given {
 		return

@@ -78,6 +78,8 @@ type Version struct {
 	Text []byte
 	// Parts is the same taken apart.
 	Parts config.Parts
+	// Changes are what the version made different. Only a change returns them.
+	Changes config.Changes
 }
 
 // Config returns what the version says.
@@ -107,12 +109,17 @@ func (v Version) Rules() ([]Rule, error) {
 	}
 	all := make([]Rule, len(c.Rules))
 	for i, r := range c.Rules {
-		all[i] = Rule{Rule: r, Text: texts[r.Name], ReadOnly: r.Origin == rule.FromFile && v.Parts.FileName != ""}
+		all[i] = Rule{Rule: r, Text: texts[r.Name], ReadOnly: v.readOnly(r)}
 		if all[i].Text == "" {
 			all[i].Text = config.Format(r)
 		}
 	}
 	return all, nil
+}
+
+// readOnly reports whether a file is in charge of a rule.
+func (v Version) readOnly(r rule.Rule) bool {
+	return r.Origin == rule.FromFile && v.Parts.FileName != ""
 }
 
 func version(entry jetstream.KeyValueEntry) (Version, error) {
@@ -222,8 +229,9 @@ func (s *Store) PutDefault(ctx context.Context, text []byte) (v Version, changed
 	})
 }
 
-// PutFile puts the text of a file in force, beside the rules made on the page,
-// unless it is already. The problems of the text are those of config.ParseFile;
+// PutFile puts the text of a file in force, beside the rules made on the page and
+// what was in force before and the file does not mention, unless it is already.
+// The problems of the text are those of config.ParseFile;
 // one that only comes up together with the rules made on the page names their
 // line in the whole. It returns what is in force afterwards.
 func (s *Store) PutFile(ctx context.Context, name string, text []byte) (v Version, changed bool, err error) {
@@ -231,15 +239,65 @@ func (s *Store) PutFile(ctx context.Context, name string, text []byte) (v Versio
 		return Version{}, false, err
 	}
 	return s.change(ctx, 0, func(v *Version) (config.Parts, error) {
-		p := config.Parts{File: text, FileName: name, Author: AuthorFile + name}
-		if v != nil {
-			p.Rules = v.Parts.Rules
-			if v.Parts.FileName == name && bytes.Equal(bytes.TrimRight(v.Parts.File, "\n"), bytes.TrimRight(text, "\n")) {
-				return p, errUnchanged
-			}
+		if v == nil {
+			return config.Parts{File: text, FileName: name}.By(AuthorFile + name), nil
 		}
-		return p, nil
+		if v.Parts.FileName == name && bytes.Equal(bytes.TrimRight(v.Parts.File, "\n"), bytes.TrimRight(text, "\n")) {
+			return v.Parts, errUnchanged
+		}
+		return v.Parts.ForFile(name, text).By(AuthorFile + name), nil
 	})
+}
+
+// AddDemo puts the rules of the demo in force beside what is there. A file that
+// mentions rules stays alone with them, and a rule whose name is taken stays.
+func (s *Store) AddDemo(ctx context.Context) error {
+	_, _, err := s.change(ctx, 0, func(v *Version) (config.Parts, error) {
+		demo := config.Parts{File: config.Demo()}.Pieces()
+		if v == nil {
+			return config.Parts{File: config.Default()}.WithKept(demo...).By(AuthorDefault), nil
+		}
+		p := v.Parts.WithKept(demo...)
+		if bytes.Equal(p.Base, v.Parts.Base) {
+			return p, errUnchanged
+		}
+		return p.By(AuthorDefault), nil
+	})
+	return err
+}
+
+// RemoveDemo removes the rules of the demo that nobody changed and that no file
+// is in charge of.
+func (s *Store) RemoveDemo(ctx context.Context) error {
+	demo, err := config.Parse("demo", config.Demo())
+	if err != nil {
+		return err
+	}
+	_, _, err = s.change(ctx, 0, func(v *Version) (config.Parts, error) {
+		if v == nil {
+			return config.Parts{}, errUnchanged
+		}
+		c, err := v.Config()
+		if err != nil {
+			return config.Parts{}, err
+		}
+		p, removed := v.Parts, false
+		for _, r := range demo.Rules {
+			have, there := c.Rule(r.Name)
+			if r.Origin == rule.BuiltIn || !there || v.readOnly(have) || !have.Equal(r) {
+				continue
+			}
+			if p, _, err = p.Without(r.Name); err != nil {
+				return config.Parts{}, err
+			}
+			removed = true
+		}
+		if !removed {
+			return p, errUnchanged
+		}
+		return p.By(AuthorDefault), nil
+	})
+	return err
 }
 
 // SaveRule makes a rule, or changes the one of that name, by its text: one
@@ -259,8 +317,8 @@ func (s *Store) SaveRule(ctx context.Context, text, author string, expected uint
 		if err != nil {
 			return config.Parts{}, err
 		}
-		if old, known := c.Rule(r.Name); known && old.Origin == rule.FromFile {
-			if v.Parts.FileName != "" {
+		if old, known := c.Rule(r.Name); known && (old.Origin == rule.FromFile || old.Origin == rule.Kept) {
+			if v.readOnly(old) {
 				return config.Parts{}, fmt.Errorf("%w: %s in %s", ErrFile, r.Name, v.Parts.FileName)
 			}
 			p, _, err := v.Parts.Without(r.Name)
@@ -310,7 +368,7 @@ func (s *Store) SetState(ctx context.Context, name string, state rule.State, aut
 			return config.Parts{}, err
 		}
 		p := v.Parts
-		if r.Origin == rule.FromFile {
+		if r.Origin == rule.FromFile || r.Origin == rule.Kept {
 			if p, _, err = p.Without(name); err != nil {
 				return config.Parts{}, err
 			}
@@ -333,7 +391,7 @@ func (s *Store) Restore(ctx context.Context, revision uint64, author string, exp
 		p := old.Parts
 		p.FileName = ""
 		if v != nil && v.Parts.FileName != "" {
-			p.File, p.FileName = v.Parts.File, v.Parts.FileName
+			p.File, p.Base, p.FileName = v.Parts.File, v.Parts.Base, v.Parts.FileName
 		}
 		return p.By(author), nil
 	})
@@ -394,6 +452,9 @@ func (s *Store) try(ctx context.Context, expected uint64, edit func(*Version) (c
 	}
 	parts, err := edit(from)
 	if errors.Is(err, errUnchanged) {
+		if from == nil {
+			return Version{}, false, nil
+		}
 		return *from, false, nil
 	}
 	if err != nil {
@@ -405,8 +466,14 @@ func (s *Store) try(ctx context.Context, expected uint64, edit func(*Version) (c
 	if name == "" {
 		name = "configuration"
 	}
-	if _, err := config.Parse(name, text); err != nil {
+	after, err := config.Parse(name, text)
+	if err != nil {
 		return Version{}, false, err
+	}
+	var before *config.Config
+	if from != nil {
+		// What cannot be read any more is as good as nothing.
+		before, _ = from.Config()
 	}
 	// Update with revision 0 is right for a key that is not there.
 	now, err := s.kv.Update(ctx, streams.ConfigKey, text, revision)
@@ -416,7 +483,7 @@ func (s *Store) try(ctx context.Context, expected uint64, edit func(*Version) (c
 	if err != nil {
 		return Version{}, false, fmt.Errorf("write key %s of bucket %s: %w", streams.ConfigKey, streams.BucketConfig, err)
 	}
-	return Version{Revision: now, At: time.Now(), Text: text, Parts: parts}, true, nil
+	return Version{Revision: now, At: time.Now(), Text: text, Parts: parts, Changes: config.Compare(before, after)}, true, nil
 }
 
 // wrongLast reports whether a write was refused for there is a newer version.

@@ -3,6 +3,7 @@ package configstore_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -154,9 +155,9 @@ func TestRefused(t *testing.T) {
 			return err
 		}, `"page-made" is the name of a rule made on the page and of one in the file, in line 7`, nil},
 		"a file without a channel of the page's": {func() error {
-			_, _, err := s.PutFile(ctx, "rules.yaml", []byte("rules: []\n"))
+			_, _, err := s.PutFile(ctx, "rules.yaml", []byte("channels: []\n"))
 			return err
-		}, `"phone" is not a channel`, nil},
+		}, `"phone" is not a channel; there are none (in a rule made on the page)`, nil},
 		"a version that never was": {func() error { _, err := s.Restore(ctx, 99, "api", 0); return err }, "99", configstore.ErrNoVersion},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -179,7 +180,7 @@ func TestRefused(t *testing.T) {
 func TestWithoutAFile(t *testing.T) {
 	s := setup(t)
 	ctx := t.Context()
-	if _, changed, err := s.PutDefault(ctx, config.Default()); err != nil || !changed {
+	if _, changed, err := s.PutDefault(ctx, config.Demo()); err != nil || !changed {
 		t.Fatalf("%v, %v", changed, err)
 	}
 	if _, changed, err := s.PutDefault(ctx, config.Default()); err != nil || changed {
@@ -227,6 +228,157 @@ func TestWithoutAFile(t *testing.T) {
 	}
 	if _, err := s.DeleteRule(ctx, "filed", "page:jo", 0); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAFileOfChannelsLeavesRulesAlone has every kind of rule in force when a file
+// comes that holds channels only.
+func TestAFileOfChannelsLeavesRulesAlone(t *testing.T) {
+	const channels = "channels:\n  - {name: phone, type: ntfy, url: \"https://ntfy.sh/topic\"}\n"
+	s := setup(t)
+	ctx := t.Context()
+	// What an installation from before comes with: rules in the default.
+	if _, _, err := s.PutDefault(ctx, config.Demo()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SaveRule(ctx, "name: mine\ndetector: limit\nabove: 5\n", "page:jo", 0); err != nil {
+		t.Fatal(err)
+	}
+	v := putFile(t, s, channels)
+	if got := v.Changes.String(); got != "added channel phone" {
+		t.Errorf("the file of channels has %s", got)
+	}
+	for _, name := range []string{"door-left-open", "too-warm", "mine", rule.UnusualName} {
+		if r := named(t, s, name); r == nil || r.ReadOnly {
+			t.Errorf("%s is now %+v", name, r)
+		}
+	}
+	if r := named(t, s, "too-warm"); r.Origin != rule.Kept || !strings.Contains(r.Text, "# resolved at 29") {
+		t.Errorf("the shipped rule is now %+v", r)
+	}
+	// What the file doesn't mention is changed on the page, and stays so.
+	if _, err := s.SetState(ctx, "too-warm", rule.Muted, "page:jo", 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SaveRule(ctx, "name: door-left-open\ndetector: limit\nabove: 5\n", "page:jo", 0); err != nil {
+		t.Fatal(err)
+	}
+	v = putFile(t, s, channels+"lateness: 1m\n")
+	if got := v.Changes.String(); got != "changed windows, lateness" {
+		t.Errorf("the file with a lateness has %s", got)
+	}
+	if r := named(t, s, "too-warm"); r == nil || r.State != rule.Muted || r.Origin != rule.FromPage {
+		t.Errorf("the muted rule is now %+v", r)
+	}
+	// Rules of a file, which then mentions none any more; the lateness goes the same way.
+	v = putFile(t, s, "rules:\n  - {name: filed, detector: limit, above: 1}\n")
+	if got := v.Changes.String(); got != "added rule filed" {
+		t.Errorf("the file with a rule has %s", got)
+	}
+	v = putFile(t, s, channels)
+	if got := v.Changes.String(); got != "nothing changed" {
+		t.Errorf("the file without the rule has %s", got)
+	}
+	if _, err := s.DeleteRule(ctx, "filed", "page:jo", 0); err != nil {
+		t.Errorf("a rule that no file mentions any more: %v", err)
+	}
+	v = putFile(t, s, channels+"rules: []\n")
+	if got := v.Changes.String(); got != "nothing changed" || named(t, s, "mine") == nil {
+		t.Errorf("an empty list of rules has %s", got)
+	}
+}
+
+// TestDemo puts the rules of the demo in force and takes them away again.
+func TestDemo(t *testing.T) {
+	ctx := t.Context()
+	door := "name: door-left-open\ndetector: limit\nabove: 5\n"
+	for name, tc := range map[string]struct {
+		before, after func(*testing.T, *configstore.Store)
+		with, without []string
+	}{
+		"nothing else": {with: []string{"door-left-open", "too-warm"}},
+		"a changed one": {
+			after: func(t *testing.T, s *configstore.Store) {
+				if _, err := s.SetState(ctx, "too-warm", rule.Muted, "page:jo", 0); err != nil {
+					t.Fatal(err)
+				}
+			},
+			with: []string{"door-left-open", "too-warm"}, without: []string{"too-warm"},
+		},
+		"one that is there": {
+			before: func(t *testing.T, s *configstore.Store) {
+				if _, err := s.SaveRule(ctx, door, "page:jo", 0); err != nil {
+					t.Fatal(err)
+				}
+			},
+			with: []string{"too-warm", "door-left-open"}, without: []string{"door-left-open"},
+		},
+		"a file with rules": {
+			before: func(t *testing.T, s *configstore.Store) {
+				putFile(t, s, "rules:\n  - {name: too-warm, detector: limit, above: 1}\n")
+			},
+			with: []string{"too-warm"}, without: []string{"too-warm"},
+		},
+		"a file with rules later": {
+			after: func(t *testing.T, s *configstore.Store) { putFile(t, s, "rules: []\n") },
+		},
+		"an installation from before": {
+			before: func(t *testing.T, s *configstore.Store) {
+				if _, _, err := s.PutFile(ctx, "rules.yaml", config.Demo()); err != nil {
+					t.Fatal(err)
+				}
+				if _, _, err := s.PutDefault(ctx, config.Default()); err != nil {
+					t.Fatal(err)
+				}
+			},
+			with: []string{"door-left-open", "too-warm"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := setup(t)
+			if err := s.RemoveDemo(ctx); err != nil {
+				t.Errorf("remove it from nothing: %v", err)
+			}
+			if _, _, err := s.PutDefault(ctx, config.Default()); err != nil {
+				t.Fatal(err)
+			}
+			if tc.before != nil {
+				tc.before(t, s)
+			}
+			names := func() (names []string) {
+				v, err := s.Current(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				rules, err := v.Rules()
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, r := range rules[:len(rules)-1] {
+					names = append(names, r.Name)
+				}
+				return names
+			}
+			for range 2 { // once more changes nothing
+				if err := s.AddDemo(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tc.after != nil {
+				tc.after(t, s)
+			}
+			if got := names(); !slices.Equal(got, tc.with) {
+				t.Errorf("with the demo there are %v", got)
+			}
+			for range 2 {
+				if err := s.RemoveDemo(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := names(); !slices.Equal(got, tc.without) {
+				t.Errorf("without the demo there are %v", got)
+			}
+		})
 	}
 }
 
