@@ -33,7 +33,17 @@ type Holding struct {
 	// of those, and of none that was made anew. 0 in manifests that don't say.
 	Incarnation       int64 `json:"incarnation"`
 	OutputIncarnation int64 `json:"output_incarnation,omitempty"`
+	// InputStored and OutputStored are when the messages at these sequences were
+	// stored, in nanoseconds since the Unix epoch; 0 in manifests that don't say.
+	InputStored  int64 `json:"input_stored,omitempty"`
+	OutputStored int64 `json:"output_stored,omitempty"`
 }
+
+// Input is the place in the input stream.
+func (h *Holding) Input() Place { return Place{h.Incarnation, h.InputSequence, h.InputStored} }
+
+// Output is the place in the output stream.
+func (h *Holding) Output() Place { return Place{h.OutputIncarnation, h.OutputSequence, h.OutputStored} }
 
 // AlertsKey is the key in BucketManifests of how far the notifier is with
 // ALERTING beside its lane.
@@ -47,12 +57,18 @@ type Checkpoint struct {
 	// Bucket is when the bucket of alerts was created, in nanoseconds since the Unix
 	// epoch; 0 in a checkpoint that doesn't say.
 	Bucket int64 `json:"bucket,omitempty"`
-	// Sequence is that of the last commit that the bucket of alerts reflects.
+	// Sequence is that of the last commit that the bucket of alerts reflects, and
+	// Stored when it was stored, in nanoseconds since the Unix epoch; 0 in a
+	// checkpoint that doesn't say.
 	Sequence uint64 `json:"sequence"`
+	Stored   int64  `json:"stored,omitempty"`
 	// Channels is that of the last commit whose messages have a consumer, if
 	// their channel is to be sent to.
 	Channels uint64 `json:"channels"`
 }
+
+// Place is that of the last commit that the bucket of alerts reflects.
+func (c *Checkpoint) Place() Place { return Place{c.Incarnation, c.Sequence, c.Stored} }
 
 // Janitor removes from TELEMETRY, DERIVED and ALERTING what is older than its
 // time or fills the stream above its mark, but nothing that a lane, a writer, a
@@ -110,7 +126,7 @@ func (j Janitor) Clean(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	needs, err := j.lanesNeed(ctx, topology)
+	needs, err := j.lanesNeed(ctx, topology.Lanes)
 	if err != nil {
 		return err
 	}
@@ -151,14 +167,20 @@ func (h *held) add(sequence uint64, who string) {
 
 // lanesNeed returns what the two snapshots of each lane need of each stream, and
 // what the bucket of alerts needs. A lane without a snapshot needs everything, and so does one with a snapshot of a
-// stream that was made anew since.
-func (j Janitor) lanesNeed(ctx context.Context, t Topology) (map[string]*held, error) {
+// stream that was made anew since; one that has read further than the stream goes
+// needs all that is new.
+func (j Janitor) lanesNeed(ctx context.Context, lanes int) (map[string]*held, error) {
 	bucket, err := j.JS.KeyValue(ctx, BucketManifests)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", BucketManifests, err)
 	}
 	needs := map[string]*held{StreamTelemetry: {}, StreamDerived: {}, StreamAlerting: {}}
-	created := map[string]time.Time{StreamTelemetry: t.Telemetry, StreamDerived: t.Derived, StreamAlerting: t.Alerting}
+	handles := make(map[string]jetstream.Stream)
+	for name := range needs {
+		if handles[name], err = j.JS.Stream(ctx, name); err != nil {
+			return nil, fmt.Errorf("look up stream %s: %w", name, err)
+		}
+	}
 	add := func(service string, lane int, input, output string) error {
 		key := ManifestKey(service, lane)
 		who := "lane " + key
@@ -176,8 +198,16 @@ func (j Janitor) lanesNeed(ctx context.Context, t Topology) (map[string]*held, e
 			if err := json.Unmarshal(entry.Value(), &h); err != nil || h.InputStream != input || h.OutputStream != output {
 				continue
 			}
-			needs[input].add(first(h.InputSequence+1, h.Incarnation, created[input]), who)
-			needs[output].add(first(h.OutputSequence, h.OutputIncarnation, created[output]), who)
+			in, _, err := h.Input().Resume(ctx, handles[input])
+			if err != nil {
+				return err
+			}
+			out, _, err := h.Output().Resume(ctx, handles[output])
+			if err != nil {
+				return err
+			}
+			needs[input].add(in.Sequence+1, who)
+			needs[output].add(out.Sequence, who)
 		}
 		if len(history) < 2 {
 			needs[input].should.add(0, who)
@@ -185,7 +215,7 @@ func (j Janitor) lanesNeed(ctx context.Context, t Topology) (map[string]*held, e
 		}
 		return nil
 	}
-	for lane := range t.Lanes {
+	for lane := range lanes {
 		if err := add(ServiceProcessor, lane, StreamTelemetry, StreamDerived); err != nil {
 			return nil, err
 		}
@@ -193,7 +223,7 @@ func (j Janitor) lanesNeed(ctx context.Context, t Topology) (map[string]*held, e
 	if err := add(ServiceNotifier, 0, StreamDerived, StreamAlerting); err != nil {
 		return nil, err
 	}
-	reflected, err := reflectedUntil(ctx, bucket, t.Alerting)
+	reflected, err := reflectedUntil(ctx, bucket, handles[StreamAlerting])
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +234,7 @@ func (j Janitor) lanesNeed(ctx context.Context, t Topology) (map[string]*held, e
 // reflectedUntil returns the first sequence of ALERTING that the bucket of alerts
 // doesn't reflect yet: senders may be far beyond it. Without a checkpoint that is
 // everything.
-func reflectedUntil(ctx context.Context, manifests jetstream.KeyValue, created time.Time) (uint64, error) {
+func reflectedUntil(ctx context.Context, manifests jetstream.KeyValue, alerting jetstream.Stream) (uint64, error) {
 	entry, err := manifests.Get(ctx, AlertsKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return 0, nil
@@ -216,16 +246,8 @@ func reflectedUntil(ctx context.Context, manifests jetstream.KeyValue, created t
 	if err := json.Unmarshal(entry.Value(), &c); err != nil {
 		return 0, nil //nolint:nilerr // the notifier reads everything again as well
 	}
-	return first(min(c.Sequence, c.Channels)+1, c.Incarnation, created), nil
-}
-
-// first returns the sequence, or 0 if it is not of the stream that was created
-// then.
-func first(sequence uint64, incarnation int64, created time.Time) uint64 {
-	if incarnation != 0 && incarnation != created.UnixNano() {
-		return 0
-	}
-	return sequence
+	reflected, _, err := c.Place().Resume(ctx, alerting)
+	return min(reflected.Sequence, c.Channels) + 1, err
 }
 
 func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes *held) error {

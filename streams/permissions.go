@@ -179,6 +179,7 @@ func snapshots(service string) []string {
 	store := objectStream(BucketSnapshots)
 	return join(
 		readBucket(BucketConfig), readBucket(BucketManifests), writeBucket(BucketManifests, ServiceKeys(service)),
+		writeBucket(BucketManifests, lossKey(service, "*")),
 		read(store), []string{"$O." + BucketSnapshots + ".>", api("STREAM.PURGE." + store)},
 	)
 }

@@ -89,6 +89,9 @@ func (f *follower) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := f.resume(ctx); err != nil {
+		return err
+	}
 	f.floor = f.projection.channels
 	return f.reconfigure(ctx, f.projection.position+1)
 }
@@ -108,6 +111,32 @@ func same(ctx context.Context, js jetstream.JetStream, incarnation time.Time) er
 		return fmt.Errorf("%w: %s", errMadeAnew, streams.StreamAlerting)
 	}
 	return nil
+}
+
+// resume sees to it that nothing new in ALERTING is taken for what is reflected,
+// and raises an alarm if its end is gone.
+func (f *follower) resume(ctx context.Context) error {
+	stream, err := f.js.Stream(ctx, streams.StreamAlerting)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", streams.StreamAlerting, err)
+	}
+	now, loss, err := f.projection.place().Resume(ctx, stream)
+	switch {
+	case err != nil:
+		return err
+	case loss == nil:
+		return nil
+	case loss.Anew:
+		return fmt.Errorf("%w: %s", errMadeAnew, streams.StreamAlerting)
+	}
+	f.log.Error("what was lost and not sent yet is not sent; the alerts go on from what is left", "stream", loss.Stream,
+		"kept_seq", loss.Kept, "lost_seq", loss.Until, "loss", loss)
+	f.metrics.losses.Inc()
+	if err := loss.Record(ctx, f.js, streams.ServiceNotifier); err != nil {
+		f.log.Error("people are not told by the dashboard of what is lost", "err", err)
+	}
+	f.floor = min(f.floor, now.Sequence)
+	return f.projection.back(ctx, now)
 }
 
 // run follows until ctx ends or ALERTING is another, then stops the senders and
@@ -157,6 +186,9 @@ func (f *follower) follow(ctx context.Context, progress func()) error {
 		if err := f.projection.reload(ctx); err != nil {
 			return err
 		}
+	}
+	if err := f.resume(ctx); err != nil {
+		return err
 	}
 	watch, err := f.config.Watch(ctx, streams.ConfigKey)
 	if err != nil {
@@ -217,6 +249,9 @@ func (f *follower) follow(ctx context.Context, progress func()) error {
 			if err := same(ctx, f.js, f.incarnation); err != nil {
 				return err
 			}
+			if err := f.projection.place().Check(ctx, f.js, streams.StreamAlerting); err != nil {
+				return err
+			}
 			if err := f.projection.look(ctx); err != nil {
 				return err
 			}
@@ -259,13 +294,13 @@ func (f *follower) commit(ctx context.Context, msg jetstream.Msg) error {
 	if err != nil {
 		// The senders put it where people see it.
 		f.log.Error("commit passed over", "seq", sequence, "err", err)
-		f.projection.position = sequence
+		f.projection.position, f.projection.positionStored = sequence, meta.Timestamp.UnixNano()
 		return nil
 	}
 	if err := f.ensureSenders(ctx, sequence, c); err != nil {
 		return err
 	}
-	return f.projection.apply(ctx, sequence, c)
+	return f.projection.apply(ctx, sequence, meta.Timestamp.UnixNano(), c)
 }
 
 // ensureSenders sees to it that the messages of the commit have a sender.

@@ -237,7 +237,7 @@ const maxAlertBytes = streams.MaxMessage / 2
 // Take returns the commit of what waits.
 func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, error) {
 	c := &alertingv1.Commit{
-		Input:    &derivedv1.Position{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence},
+		Input:    &derivedv1.Position{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence, Stored: pos.Stored},
 		Alerts:   m.outAlerts,
 		Messages: messages(m.outMessages),
 	}

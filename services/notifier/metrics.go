@@ -14,6 +14,7 @@ type metrics struct {
 	latency                            *prometheus.HistogramVec
 	senders                            prometheus.Gauge
 	firing                             prometheus.Gauge
+	losses                             prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -36,6 +37,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"channel"}),
 		senders: gauge("senders", "Channels that are sent to."),
 		firing:  gauge("alerts_firing", "Alerts that fire."),
+		losses: factory.NewCounter(prometheus.CounterOpts{
+			Namespace: "headwater", Subsystem: "notifier", Name: "alerting_losses_total", Help: "Times that the end of ALERTING was found to be gone.",
+		}),
 	}
 }
 

@@ -50,6 +50,9 @@ type projection struct {
 	// revision checkpoint.
 	position, channels, saved, checkpoint uint64
 	savedAt                               time.Time
+	// positionStored is when that commit was stored, in nanoseconds since the Unix
+	// epoch; 0 when that is not known.
+	positionStored int64
 	// bucket is when the bucket was created, in nanoseconds since the Unix epoch.
 	bucket int64
 	// unknown says that there is no checkpoint, anew that it is of another ALERTING,
@@ -163,7 +166,7 @@ func (p *projection) reload(ctx context.Context) error {
 	case p.anew:
 		return fmt.Errorf("%w: somebody reflects another %s", errMadeAnew, streams.StreamAlerting)
 	case p.unknown:
-		p.position, p.saved = 0, 0
+		p.position, p.positionStored, p.saved = 0, 0, 0
 		if err := p.write(ctx); err != nil {
 			return err
 		}
@@ -195,12 +198,24 @@ func (p *projection) loadPosition(ctx context.Context) error {
 		return nil
 	}
 	p.channels = max(p.channels, c.Channels)
-	p.position, p.saved = c.Sequence, c.Sequence
+	p.position, p.positionStored, p.saved = c.Sequence, c.Stored, c.Sequence
 	another := c.Bucket != 0 && c.Bucket != p.bucket
 	if c.Sequence == 0 || len(p.known) > 0 && !another {
 		return nil
 	}
-	p.position = 0
+	p.position, p.positionStored = 0, 0
+	return p.write(ctx)
+}
+
+// place is that of the last commit that is reflected.
+func (p *projection) place() streams.Place {
+	return streams.Place{Incarnation: p.incarnation, Sequence: p.position, Stored: p.positionStored}
+}
+
+// back has the projection go on from an earlier place: the commits behind it are
+// gone, and others get their sequences.
+func (p *projection) back(ctx context.Context, to streams.Place) error {
+	p.position, p.positionStored, p.channels = to.Sequence, to.Stored, to.Sequence
 	return p.write(ctx)
 }
 
@@ -214,7 +229,7 @@ func (p *projection) save(ctx context.Context, atAnyRate bool) error {
 
 func (p *projection) write(ctx context.Context) error {
 	p.channels = max(p.channels, p.position)
-	body, err := json.Marshal(streams.Checkpoint{Incarnation: p.incarnation, Bucket: p.bucket, Sequence: p.position, Channels: p.channels})
+	body, err := json.Marshal(streams.Checkpoint{Incarnation: p.incarnation, Bucket: p.bucket, Sequence: p.position, Stored: p.positionStored, Channels: p.channels})
 	if err != nil {
 		return fmt.Errorf("encode checkpoint: %w", err)
 	}
@@ -232,8 +247,8 @@ func (p *projection) write(ctx context.Context) error {
 	return nil
 }
 
-// apply reflects one commit.
-func (p *projection) apply(ctx context.Context, sequence uint64, c *alertingv1.Commit) error {
+// apply reflects one commit, which was stored at stored.
+func (p *projection) apply(ctx context.Context, sequence uint64, stored int64, c *alertingv1.Commit) error {
 	last := make(map[string]*alertingv1.Alert, len(c.GetAlerts()))
 	var order []string
 	for _, a := range c.GetAlerts() {
@@ -243,11 +258,11 @@ func (p *projection) apply(ctx context.Context, sequence uint64, c *alertingv1.C
 		last[a.GetId()] = a
 	}
 	for _, id := range order {
-		if err := p.put(ctx, sequence, last[id]); err != nil {
+		if err := p.put(ctx, sequence, stored, last[id]); err != nil {
 			return err
 		}
 	}
-	p.position = sequence
+	p.position, p.positionStored = sequence, stored
 	if err := p.forget(ctx); err != nil {
 		return err
 	}
@@ -255,14 +270,16 @@ func (p *projection) apply(ctx context.Context, sequence uint64, c *alertingv1.C
 }
 
 // put writes an alert as of a commit, unless the bucket has it as of that one or
-// a later one.
-func (p *projection) put(ctx context.Context, sequence uint64, a *alertingv1.Alert) error {
+// a later one. One with a higher sequence that was stored earlier is not later: it
+// was lost with the end of the stream.
+func (p *projection) put(ctx context.Context, sequence uint64, stored int64, a *alertingv1.Alert) error {
 	before := p.known[a.GetId()].GetCommitted()
-	if before.GetIncarnation() == p.incarnation && before.GetSequence() >= sequence {
+	lost := before.GetStored() != 0 && before.GetStored() < stored
+	if before.GetIncarnation() == p.incarnation && before.GetSequence() >= sequence && !lost {
 		return nil
 	}
 	a = proto.CloneOf(a)
-	a.Committed = &derivedv1.Position{Incarnation: p.incarnation, Sequence: sequence}
+	a.Committed = &derivedv1.Position{Incarnation: p.incarnation, Sequence: sequence, Stored: stored}
 	body, err := protojson.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("encode alert %s: %w", a.GetId(), err)

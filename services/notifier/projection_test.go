@@ -69,7 +69,7 @@ func (h *history) work(t *testing.T, p *projection, until int) {
 		}
 		for !p.stale && p.position < uint64(until) {
 			next := p.position + 1
-			if err := p.apply(t.Context(), next, h.commits[next-1]); err != nil && !p.stale {
+			if err := p.apply(t.Context(), next, 0, h.commits[next-1]); err != nil && !p.stale {
 				t.Fatal(err)
 			}
 		}
@@ -164,7 +164,7 @@ func TestFormerOwnerFindsRemovedAlerts(t *testing.T) {
 			if err := next.alerts.Purge(t.Context(), "a", jetstream.LastRevision(next.revisions["a"])); err != nil {
 				t.Fatal(err)
 			}
-			if err := former.apply(t.Context(), uint64(known+1), h.commits[known]); err == nil {
+			if err := former.apply(t.Context(), uint64(known+1), 0, h.commits[known]); err == nil {
 				t.Fatal("the former owner wrote an alert that was removed")
 			}
 			if err := former.reload(t.Context()); err != nil {
@@ -199,7 +199,7 @@ func TestRemovalOfManyIsNotUndone(t *testing.T) {
 	if _, err := kv.Get(t.Context(), "keeps"); err != nil {
 		t.Errorf("one that fires is never removed: %v", err)
 	}
-	if err := former.apply(t.Context(), 3, h.commits[2]); err == nil {
+	if err := former.apply(t.Context(), 3, 0, h.commits[2]); err == nil {
 		t.Fatal("the former owner wrote over the removal")
 	}
 	if err := former.reload(t.Context()); err != nil {
@@ -237,7 +237,7 @@ func TestRemovalThatComesLate(t *testing.T) {
 	h := newHistory(t, append(all, ends("a", 1)), []*alertingv1.Alert{fires("a", 2)})
 	former := h.owner(t)
 	former.alerts = slow{former.alerts, func() { h.work(t, h.owner(t), 2) }}
-	if err := former.apply(t.Context(), 1, h.commits[0]); !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+	if err := former.apply(t.Context(), 1, 0, h.commits[0]); !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		t.Errorf("the removal: %v", err)
 	}
 	if _, err := h.bucket(t, streams.BucketAlerts).Get(t.Context(), "a"); err != nil {
@@ -257,7 +257,7 @@ func TestRebuildThatEndsInTheMiddle(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := h.owner(t).put(t.Context(), 1, h.commits[0].GetAlerts()[0]); err != nil {
+	if err := h.owner(t).put(t.Context(), 1, 0, h.commits[0].GetAlerts()[0]); err != nil {
 		t.Fatal(err)
 	}
 	h.work(t, h.owner(t), 3)
@@ -292,7 +292,7 @@ func TestBucketMadeAnew(t *testing.T) {
 	if err := p.reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.put(t.Context(), 1, h.commits[0].GetAlerts()[0]); err != nil {
+	if err := p.put(t.Context(), 1, 0, h.commits[0].GetAlerts()[0]); err != nil {
 		t.Fatal(err)
 	}
 	h.work(t, h.owner(t), 3)
@@ -306,7 +306,7 @@ func TestAlertingMadeAnew(t *testing.T) {
 	h.work(t, former, 2)
 	anew := &history{fixture: h.fixture, incarnation: h.incarnation.Add(-time.Hour), commits: []*alertingv1.Commit{{Alerts: []*alertingv1.Alert{ends("a", 7), ends("b", 7)}}}}
 	anew.work(t, anew.owner(t), 1)
-	if err := former.apply(t.Context(), 3, h.commits[2]); err == nil {
+	if err := former.apply(t.Context(), 3, 0, h.commits[2]); err == nil {
 		t.Fatal("the follower of a stream that is gone wrote over what the new one says")
 	}
 	if err := former.reload(t.Context()); !errors.Is(err, errMadeAnew) {

@@ -80,6 +80,12 @@ func ensureConsumer(ctx context.Context, js jetstream.JetStream, incarnation tim
 			return fmt.Errorf("delete consumer %s, made for another stream: %w", name, err)
 		}
 	}
+	stream, err := js.Stream(ctx, streams.StreamAlerting)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", streams.StreamAlerting, err)
+	}
+	// Its end may be gone, and what is new have its sequences.
+	from = min(from, stream.CachedInfo().State.LastSeq+1)
 	cfg := streams.SenderConfig(channel)
 	cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
 	cfg.Metadata = map[string]string{metadataIncarnation: strconv.FormatInt(incarnation.UnixNano(), 10)}
@@ -150,7 +156,9 @@ func (s *sender) work(ctx, hard context.Context, progress func()) error {
 		if err == nil && (delivery == 0 || meta.Sequence.Consumer <= delivery) {
 			// Deliveries count from one again when a consumer was set back, or is another
 			// of a stream that was made anew, whose messages are not those that are done.
-			err = same(ctx, s.js, s.incarnation)
+			if err = same(ctx, s.js, s.incarnation); err == nil {
+				err = s.loadDone(ctx)
+			}
 		}
 		if err == nil {
 			delivery = meta.Sequence.Consumer
@@ -180,7 +188,8 @@ func giveBack(messages jetstream.MessagesContext, inHand jetstream.Msg) {
 	}
 }
 
-// loadDone finds out which message was recorded last.
+// loadDone finds out which message was recorded last. Only what the stream says
+// counts: if it lost its end, what comes gets the keys of what is gone.
 func (s *sender) loadDone(ctx context.Context) error {
 	stream, err := s.js.Stream(ctx, streams.StreamAlerting)
 	if err != nil {
@@ -188,6 +197,7 @@ func (s *sender) loadDone(ctx context.Context) error {
 	}
 	last, err := stream.GetLastMsgForSubject(ctx, streams.DeliverySubject(s.name))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		s.done = key{}
 		return nil
 	}
 	if err != nil {
@@ -205,6 +215,7 @@ func (s *sender) loadDone(ctx context.Context) error {
 	// the one before. A key that doesn't say is taken for one of this ALERTING, if
 	// the record lies behind the message.
 	if done.incarnation != s.incarnation.UnixNano() && (done.incarnation != 0 || done.sequence >= last.Sequence) {
+		s.done = key{}
 		return nil
 	}
 	s.done = done

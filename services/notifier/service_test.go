@@ -786,6 +786,11 @@ func TestConsumerOfAnotherStream(t *testing.T) {
 		}
 		return c.CachedInfo().Config.OptStartSeq
 	}
+	for range 5 {
+		if _, err := f.js.Publish(t.Context(), streams.AlertingSubject(lane0), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	late := streams.SenderConfig("phone")
 	late.DeliverPolicy, late.OptStartSeq = jetstream.DeliverByStartSequencePolicy, 70
 	late.Metadata = map[string]string{metadataIncarnation: "1"}

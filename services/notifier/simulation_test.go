@@ -520,7 +520,7 @@ func (w *world) verifyAlerts(ctx context.Context) error {
 	for i, c := range commits {
 		for _, a := range c.GetAlerts() {
 			a = proto.CloneOf(a)
-			a.Committed = &derivedv1.Position{Incarnation: stored[i].Incarnation.UnixNano(), Sequence: stored[i].Sequence}
+			a.Committed = &derivedv1.Position{Incarnation: stored[i].Incarnation.UnixNano(), Sequence: stored[i].Sequence, Stored: stored[i].Time.UnixNano()}
 			last[a.GetId()] = a
 			if !stored[i].Incarnation.Equal(stored[len(stored)-1].Incarnation) {
 				delete(last, a.GetId())

@@ -162,7 +162,7 @@ func (m *Machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	}
 	c := m.output.counts
 	commit := &derivedv1.Commit{
-		Input:     &derivedv1.Position{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence},
+		Input:     &derivedv1.Position{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence, Stored: pos.Stored},
 		Summaries: m.output.summaries, Anomalies: m.output.anomalies,
 		Rules:  m.output.rules,
 		Mends:  m.output.mends,

@@ -163,7 +163,9 @@ func readCommit(body []byte) (lane.Position, *lane.ConfigChange, error) {
 	if err != nil {
 		return lane.Position{}, nil, err
 	}
-	pos := lane.Position{Incarnation: time.Unix(0, c.GetInput().GetIncarnation()), Sequence: c.GetInput().GetSequence()}
+	pos := lane.Position{
+		Incarnation: time.Unix(0, c.GetInput().GetIncarnation()), Sequence: c.GetInput().GetSequence(), Stored: c.GetInput().GetStored(),
+	}
 	if c.Config == nil {
 		return pos, nil, nil
 	}

@@ -37,7 +37,7 @@ func (l *lane) mend(stop, work context.Context, commit *derivedv1.Commit, m jets
 	if len(commit.GetMends()) == 0 {
 		return nil
 	}
-	err := l.stored(stop, work, commit.GetInput().GetSequence())
+	err := l.stored(stop, work, commit.GetInput())
 	if errors.Is(err, errStopping) || work.Err() != nil {
 		return errStopping
 	}
@@ -61,12 +61,25 @@ func (l *lane) mend(stop, work context.Context, commit *derivedv1.Commit, m jets
 	return nil
 }
 
-// stored waits until all readings up to a sequence of TELEMETRY are in InfluxDB.
-func (l *lane) stored(stop, work context.Context, sequence uint64) error {
+// stored waits until all readings up to a position in TELEMETRY are in InfluxDB,
+// as far as the stream still has them.
+func (l *lane) stored(stop, work context.Context, of *derivedv1.Position) error {
 	until := time.Now().Add(storedWait)
+	place := streams.Place{Incarnation: of.GetIncarnation(), Sequence: of.GetSequence(), Stored: of.GetStored()}
+	done := func() bool {
+		stream, err := l.s.js.Stream(work, streams.StreamTelemetry)
+		if err != nil {
+			return false
+		}
+		now, _, err := place.Resume(work, stream)
+		if err != nil {
+			return false
+		}
+		processed, err := streams.Processed(work, l.s.js, streams.StreamTelemetry, streams.ConsumerWriter, now.Sequence)
+		return err == nil && processed
+	}
 	for {
-		done, err := streams.Processed(work, l.s.js, streams.StreamTelemetry, streams.ConsumerWriter, sequence)
-		if err == nil && done {
+		if done() {
 			return nil
 		}
 		if time.Now().After(until) {

@@ -614,7 +614,11 @@ type Position struct {
 	// Creation time of the stream in nanoseconds since the Unix epoch.
 	Incarnation int64 `protobuf:"fixed64,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// Sequence of the last message that is covered.
-	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// When the stream stored that message, in nanoseconds since the Unix epoch; 0
+	// in positions that don't say. A stream that lost its end in a power cut gives
+	// the sequence again, to another message.
+	Stored        int64 `protobuf:"fixed64,3,opt,name=stored,proto3" json:"stored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -659,6 +663,13 @@ func (x *Position) GetIncarnation() int64 {
 func (x *Position) GetSequence() uint64 {
 	if x != nil {
 		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Position) GetStored() int64 {
+	if x != nil {
+		return x.Stored
 	}
 	return 0
 }
@@ -1334,10 +1345,11 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\breadings\x18\x05 \x01(\x04R\breadings\x12\x1a\n" +
 	"\brejected\x18\x06 \x01(\x04R\brejected\x12\x18\n" +
 	"\amissing\x18\a \x01(\x04R\amissing\x12\x12\n" +
-	"\x04last\x18\b \x01(\x04R\x04last\"H\n" +
+	"\x04last\x18\b \x01(\x04R\x04last\"`\n" +
 	"\bPosition\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x10R\vincarnation\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence\"D\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x16\n" +
+	"\x06stored\x18\x03 \x01(\x10R\x06stored\"D\n" +
 	"\fConfigChange\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\fR\acontent\"\x9e\x01\n" +

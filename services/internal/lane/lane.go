@@ -130,8 +130,11 @@ type runner struct {
 	// committed that of the last whose outputs are stored, output the sequence of
 	// the commit that says so.
 	applied, committed, output uint64
-	lastCommit, lastInput      time.Time
-	sinceSnapshot              struct {
+	// appliedStored and committedStored are when the input stream stored the first
+	// two, in nanoseconds since the Unix epoch; 0 when it is not known.
+	appliedStored, committedStored int64
+	lastCommit, lastInput          time.Time
+	sinceSnapshot                  struct {
 		readings, messages int
 		at                 time.Time
 	}
@@ -175,7 +178,7 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	defer func() { _ = watch.Stop() }()
 	err = r.live(ctx, input, watch)
-	if err != nil && !errors.Is(err, errMadeAnew) {
+	if err != nil && !errors.Is(err, streams.ErrLost) {
 		return err
 	}
 	// Also when the input is another: what was learned from the one before can't
@@ -212,26 +215,42 @@ func (r *runner) load(ctx context.Context) ([]change, error) {
 	case err != nil:
 		return nil, err
 	default:
-		if err := r.restore(m, chunks); err != nil {
+		if err := r.restore(ctx, input, m, chunks); err != nil {
 			return nil, err
 		}
-		firstCommit = r.firstCommit(m)
+		if firstCommit, err = r.firstCommit(ctx, output, m); err != nil {
+			return nil, err
+		}
 		r.tellGap(input.CachedInfo().State, m)
 	}
 	r.sinceSnapshot.at = time.Now()
-	return r.commits(ctx, output, firstCommit)
+	return r.commits(ctx, input, output, firstCommit)
 }
 
 // firstCommit returns the sequence of the first commit that the snapshot does
-// not cover. An output stream that was made anew counts from one again.
-func (r *runner) firstCommit(m *manifest) uint64 {
-	if m.OutputIncarnation == 0 || m.OutputIncarnation == r.outputIncarnation.UnixNano() {
-		return m.OutputSequence + 1
+// not cover. An output stream that was made anew, or lost its end, gives the
+// sequences of what it lost again.
+func (r *runner) firstCommit(ctx context.Context, output jetstream.Stream, m *manifest) (uint64, error) {
+	now, loss, err := m.Output().Resume(ctx, output)
+	if err != nil {
+		return 0, err
 	}
-	r.log.Error("the output stream was made anew: what it held is gone; the lane goes on with what was learned before",
-		"stream", r.OutputStream)
+	r.tellLoss(ctx, loss, "what was committed there is gone; the lane goes on with what was learned before")
+	return now.Sequence + 1, nil
+}
+
+// tellLoss raises an alarm if a stream has lost what the lane had of it, and has
+// the next input make a snapshot that says where the lane goes on.
+func (r *runner) tellLoss(ctx context.Context, loss *streams.Loss, consequence string) {
+	if loss == nil {
+		return
+	}
+	r.log.Error(consequence, "stream", loss.Stream, "anew", loss.Anew, "kept_seq", loss.Kept, "lost_seq", loss.Until, "loss", loss)
 	r.Metrics.incarnations.Inc()
-	return 0
+	r.sinceSnapshot.readings = snapshotReadings
+	if err := loss.Record(ctx, r.JS, r.Service); err != nil {
+		r.log.Error("people are not told by the dashboard of what is lost", "err", err)
+	}
 }
 
 // tellGap says when the input begins only behind what the snapshot covers.
@@ -243,7 +262,7 @@ func (r *runner) tellGap(state jetstream.StreamState, m *manifest) {
 		"stream", r.InputStream, "snapshot_seq", r.applied, "first_seq", state.FirstSeq, "written", m.Written.UTC())
 }
 
-func (r *runner) restore(m *manifest, chunks []Chunk) error {
+func (r *runner) restore(ctx context.Context, input jetstream.Stream, m *manifest, chunks []Chunk) error {
 	for i, chunk := range chunks {
 		if chunk.ID == configChunk {
 			r.config = ConfigChange{Revision: m.Revision, Content: chunk.Data}
@@ -254,13 +273,13 @@ func (r *runner) restore(m *manifest, chunks []Chunk) error {
 	if err := r.machine.Restore(chunks); err != nil {
 		return fmt.Errorf("restore the snapshot of input %d: %w", m.InputSequence, err)
 	}
-	if m.Incarnation == r.incarnation.UnixNano() {
-		r.applied, r.committed = m.InputSequence, m.InputSequence
-	} else {
-		r.log.Error("the input stream was made anew: it is read from its beginning, with what was learned before",
-			"stream", r.InputStream)
-		r.Metrics.incarnations.Inc()
+	now, loss, err := m.Input().Resume(ctx, input)
+	if err != nil {
+		return err
 	}
+	r.applied, r.appliedStored = now.Sequence, now.Stored
+	r.committed, r.committedStored = now.Sequence, now.Stored
+	r.tellLoss(ctx, loss, "the input is another than what was read: what is new is read, with what was learned before")
 	return nil
 }
 
@@ -272,8 +291,8 @@ type change struct {
 
 // commits reads the lane's commits from the sequence first on: how far they
 // reach, and which configurations they carry.
-func (r *runner) commits(ctx context.Context, stream jetstream.Stream, first uint64) ([]change, error) {
-	last, err := stream.GetLastMsgForSubject(ctx, r.OutputSubject)
+func (r *runner) commits(ctx context.Context, input, output jetstream.Stream, first uint64) ([]change, error) {
+	last, err := output.GetLastMsgForSubject(ctx, r.OutputSubject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
 	}
@@ -295,6 +314,7 @@ func (r *runner) commits(ctx context.Context, stream jetstream.Stream, first uin
 	defer iterator.Stop()
 	messages := ordered{MessagesContext: iterator}
 	var changes []change
+	var newest streams.Place
 	for {
 		limited, cancel := context.WithTimeout(ctx, loadTimeout)
 		msg, meta, _, err := messages.take(jetstream.NextContext(limited))
@@ -308,7 +328,8 @@ func (r *runner) commits(ctx context.Context, stream jetstream.Stream, first uin
 		}
 		same := pos.Incarnation.Equal(r.incarnation)
 		if same {
-			r.committed = max(r.committed, pos.Sequence)
+			// Not the highest: the input may have lost its end in between.
+			newest = streams.Place{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence, Stored: pos.Stored}
 		}
 		if config != nil {
 			at := change{ConfigChange: *config}
@@ -318,9 +339,27 @@ func (r *runner) commits(ctx context.Context, stream jetstream.Stream, first uin
 			changes = append(changes, at)
 		}
 		if meta.Sequence.Stream >= last.Sequence {
-			return changes, nil
+			return changes, r.covered(ctx, input, newest, changes)
 		}
 	}
+}
+
+// covered takes note of the input that the newest commit covers, as far as the
+// input still is what that was made of. Changes that took effect behind it do so
+// at its end.
+func (r *runner) covered(ctx context.Context, input jetstream.Stream, newest streams.Place, changes []change) error {
+	now, loss, err := newest.Resume(ctx, input)
+	if err != nil {
+		return err
+	}
+	if now.Sequence > r.committed {
+		r.committed, r.committedStored = now.Sequence, now.Stored
+	}
+	for i := range changes {
+		changes[i].after = min(changes[i].after, r.committed)
+	}
+	r.tellLoss(ctx, loss, "the input is another than what was committed: what is new is read, with what was learned before")
+	return nil
 }
 
 func orderedFrom(sequence uint64, filters ...string) jetstream.OrderedConsumerConfig {
@@ -335,8 +374,10 @@ func orderedFrom(sequence uint64, filters ...string) jetstream.OrderedConsumerCo
 type reader struct {
 	messages ordered
 	// same returns an error unless the stream is the one that the lane was opened
-	// on.
-	same   func() error
+	// on, and still holds what was read.
+	same func(streams.Place) error
+	// read is the last that was handed over; for the reader's goroutine only.
+	last   streams.Place
 	inputs chan Input
 	errs   chan error
 	// waiting is how many messages lay in the stream when it was opened.
@@ -353,7 +394,7 @@ func (r *runner) open(ctx context.Context) (*reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the input: %w", err)
 	}
-	if err := r.sameInput(); err != nil {
+	if err := r.sameInput(r.place()); err != nil {
 		return nil, err
 	}
 	info, err := consumer.Info(ctx)
@@ -367,7 +408,7 @@ func (r *runner) open(ctx context.Context) (*reader, error) {
 		return nil, fmt.Errorf("open the input: %w", err)
 	}
 	in := &reader{
-		messages: ordered{MessagesContext: messages}, waiting: info.NumPending, same: r.sameInput,
+		messages: ordered{MessagesContext: messages}, waiting: info.NumPending, same: r.sameInput, last: r.place(),
 		inputs: make(chan Input, readAhead), errs: make(chan error, 1),
 		quit: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -375,21 +416,17 @@ func (r *runner) open(ctx context.Context) (*reader, error) {
 	return in, nil
 }
 
-// errMadeAnew is returned when the input is another stream of the same name.
-var errMadeAnew = errors.New("the input stream was made anew")
+// place is how far the lane has read its input.
+func (r *runner) place() streams.Place {
+	return streams.Place{Incarnation: r.incarnation.UnixNano(), Sequence: r.applied, Stored: r.appliedStored}
+}
 
-// sameInput returns nil if the input is the stream that the lane was opened on.
-func (r *runner) sameInput() error {
+// sameInput returns nil if the input is the stream that the lane was opened on,
+// and holds what was read of it.
+func (r *runner) sameInput(read streams.Place) error {
 	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
 	defer cancel()
-	stream, err := r.JS.Stream(ctx, r.InputStream)
-	if err != nil {
-		return fmt.Errorf("look up stream %s: %w", r.InputStream, err)
-	}
-	if !stream.CachedInfo().Created.Equal(r.incarnation) {
-		return fmt.Errorf("%w: %s", errMadeAnew, r.InputStream)
-	}
-	return nil
+	return read.Check(ctx, r.JS, r.InputStream)
 }
 
 // errOrder is returned when a message does not follow the one before: the state
@@ -433,12 +470,13 @@ func (in *reader) read() {
 	for {
 		msg, meta, replaced, err := in.messages.take()
 		if err == nil && replaced {
-			err = in.same()
+			err = in.same(in.last)
 		}
 		if err != nil {
 			in.errs <- fmt.Errorf("read the input: %w", err)
 			return
 		}
+		in.last.Sequence, in.last.Stored = meta.Sequence.Stream, meta.Timestamp.UnixNano()
 		select {
 		case in.inputs <- Input{
 			Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp,
@@ -498,7 +536,9 @@ func (r *runner) replay(ctx context.Context, in *reader, changes []change) (firs
 			}
 		}
 	}
-	r.applied = max(r.applied, until)
+	if until > r.applied {
+		r.applied, r.appliedStored = until, r.committedStored
+	}
 	if err := configureUpTo(r.applied); err != nil {
 		return nil, err
 	}
@@ -555,7 +595,7 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 		case err := <-in.errs:
 			return err
 		case <-look.C:
-			if err := in.same(); err != nil {
+			if err := in.same(r.place()); err != nil {
 				return err
 			}
 			if r.sinceSnapshot.messages > 0 && time.Since(r.lastInput) >= stillAfter {
@@ -628,7 +668,7 @@ func (r *runner) apply(ctx context.Context, next Input) error {
 			}
 		}
 	}
-	r.applied = next.Sequence
+	r.applied, r.appliedStored = next.Sequence, next.Stored.UnixNano()
 	r.sinceSnapshot.readings += readings
 	r.sinceSnapshot.messages++
 	r.Metrics.readings.Add(float64(readings))
@@ -655,7 +695,7 @@ func (r *runner) change(ctx context.Context, config ConfigChange) error {
 
 // commit stores all outputs and the position in one message.
 func (r *runner) commit(ctx context.Context, config *ConfigChange) error {
-	body, err := r.machine.Take(Position{Incarnation: r.incarnation, Sequence: r.applied}, config)
+	body, err := r.machine.Take(Position{Incarnation: r.incarnation, Sequence: r.applied, Stored: r.appliedStored}, config)
 	if err != nil {
 		return fmt.Errorf("encode the commit of input %d: %w", r.applied, err)
 	}
@@ -671,7 +711,7 @@ func (r *runner) commit(ctx context.Context, config *ConfigChange) error {
 	}
 	r.Metrics.commitSeconds.Observe(time.Since(start).Seconds())
 	r.Metrics.commits.Inc()
-	r.output, r.committed, r.lastCommit = ack.Sequence, r.applied, time.Now()
+	r.output, r.committed, r.committedStored, r.lastCommit = ack.Sequence, r.applied, r.appliedStored, time.Now()
 	if r.Committed != nil {
 		r.Committed(r.Lane, ack.Sequence, body)
 	}
@@ -713,6 +753,20 @@ func (r *runner) finish(ctx context.Context) error {
 	return r.snapshot(ctx)
 }
 
+// outputStored returns when the lane's last commit was stored, or 0 if that is not
+// known.
+func (r *runner) outputStored(ctx context.Context) int64 {
+	stream, err := r.JS.Stream(ctx, r.OutputStream)
+	if err != nil {
+		return 0
+	}
+	msg, err := stream.GetMsg(ctx, r.output)
+	if err != nil {
+		return 0
+	}
+	return msg.Time.UnixNano()
+}
+
 // snapshot stores the state as of what was applied. No output may wait.
 func (r *runner) snapshot(ctx context.Context) error {
 	start := time.Now()
@@ -728,8 +782,8 @@ func (r *runner) snapshot(ctx context.Context) error {
 		Revision: r.config.Revision, Written: start,
 		Holding: streams.Holding{
 			Incarnation: r.incarnation.UnixNano(), OutputIncarnation: r.outputIncarnation.UnixNano(),
-			InputStream: r.InputStream, InputSequence: r.applied,
-			OutputStream: r.OutputStream, OutputSequence: r.output,
+			InputStream: r.InputStream, InputSequence: r.applied, InputStored: r.appliedStored,
+			OutputStream: r.OutputStream, OutputSequence: r.output, OutputStored: r.outputStored(ctx),
 		},
 	}, chunks, all)
 	r.sinceSnapshot.readings, r.sinceSnapshot.messages, r.sinceSnapshot.at = 0, 0, start

@@ -64,6 +64,9 @@ type Position struct {
 	Incarnation time.Time
 	// Sequence of the last message that is covered; 0 means none.
 	Sequence uint64
+	// Stored is when the stream stored that message, in nanoseconds since the Unix
+	// epoch; 0 when it is not known.
+	Stored int64
 }
 
 // ConfigChange is a configuration as people wrote it. It takes effect behind

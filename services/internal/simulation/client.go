@@ -320,7 +320,9 @@ type iterator struct {
 	// serial is the number of the consumer on the server: each reset makes a new
 	// one, whose deliveries count from one.
 	serial int
-	last   *delivered
+	// cuts is how often the stream had lost its end by then.
+	cuts int
+	last *delivered
 	// whole says that it passes over no message.
 	whole   bool
 	stopped context.Context
@@ -412,6 +414,11 @@ func (it *iterator) peek() (*message, <-chan struct{}) {
 	s, err := c.find(it.stream)
 	if err != nil {
 		return nil, c.remade
+	}
+	if it.cuts != s.cuts {
+		it.cuts = s.cuts
+		it.serial++
+		it.delivered = 0
 	}
 	m := s.next(it.next, it.filters)
 	for m != nil && c.SkipEvery > 0 && m.sequence%c.SkipEvery == 0 {

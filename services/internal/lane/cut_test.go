@@ -1,0 +1,211 @@
+package lane
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"headwater/services/internal/simulation"
+	"headwater/streams"
+	"headwater/streams/streamtest"
+)
+
+// outputsOf returns how often there is an output of each input from first on.
+func (f *fixture) outputsOf(t *testing.T, first int) map[int]int {
+	t.Helper()
+	times := make(map[int]int)
+	for _, o := range f.sums(t) {
+		if o.Input >= first {
+			times[o.Input]++
+		}
+	}
+	return times
+}
+
+// TestNothingNewIsPassedOver takes the end of the input away, or of the output, or
+// of both, while snapshots and commits of the lane stay that are of it: under a
+// lane that works, or one that was killed, or one that stopped in good order. The
+// stream may be longer again than it was before the lane looks. Every input that
+// came after the cut must have its output, once.
+func TestNothingNewIsPassedOver(t *testing.T) {
+	for seed := range uint64(150) {
+		err := simulation.Run(t, func(t *testing.T) error {
+			rng := rand.New(rand.NewPCG(seed, 13))
+			cluster := simulation.NewCluster()
+			js := cluster.Connect(1, "worker", nil)
+			if _, err := streams.Ensure(t.Context(), js, streams.Options{Lanes: 1}); err != nil {
+				return err
+			}
+			f := fixtureOf(js, 0)
+			f.configure(t, 1)
+			next := 0
+			publish := func(n int) {
+				f.publishAll(t, next+1, next+n)
+				next += n
+			}
+			unwritable := &unwritable{JetStream: js}
+			start := func() (stop func()) {
+				// A lane that can't write a snapshot is one that is killed.
+				f.deps.JS = js
+				if rng.IntN(2) == 0 {
+					f.deps.JS = unwritable
+				}
+				return f.start(t, never)
+			}
+			stop := start()
+			first := 0
+			for range 1 + rng.IntN(3) {
+				publish(3 * (1 + rng.IntN(10)))
+				f.await(t, next)
+				works := rng.IntN(3) == 0
+				if !works {
+					stop()
+				}
+				cut := rng.IntN(20)
+				if which := rng.IntN(4); which > 0 {
+					cluster.Cut(streams.StreamTelemetry, cut)
+					if which == 1 {
+						cluster.Cut(streams.StreamDerived, rng.IntN(4))
+					}
+				} else {
+					cluster.Cut(streams.StreamDerived, rng.IntN(4))
+				}
+				first = next + 1
+				publish(3 * (1 + rng.IntN(10)))
+				if !works {
+					stop = start()
+				}
+				// A lane that works looks at its input now and then.
+				time.Sleep(2 * lookEvery) //nolint:forbidigo // the clock of the bubble
+				publish(3)
+				f.await(t, next)
+				for n := first; n <= next; n++ {
+					if times := f.outputsOf(t, first)[n]; n%3 == 0 && times != 1 {
+						stop()
+						return fmt.Errorf("input %d, which came after the cut, has %d outputs; all: %v", n, times, f.sums(t))
+					}
+				}
+			}
+			stop()
+			return nil
+		})
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+// TestInputLostItsEnd gives a real nats-server the files of TELEMETRY as they were
+// a moment before, as a power cut does, and has more come then than is gone. The
+// alarm is raised in the log, as a metric, and where the dashboard finds it.
+func TestInputLostItsEnd(t *testing.T) {
+	for name, stopped := range map[string]bool{"snapshot": true, "commits": false} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			server := streamtest.RunIn(t, dir)
+			server.Ensure(t, 1)
+			f := fixtureOf(server.JS(t), 0)
+			f.configure(t, 1)
+			f.deps.JS = f.js
+			if !stopped {
+				f.deps.JS = &unwritable{f.js}
+			}
+			stop := f.start(t, never)
+			f.publishAll(t, 1, 9)
+			f.await(t, 9)
+			files := telemetryFiles(t, dir)
+			image := t.TempDir()
+			if err := os.CopyFS(image, os.DirFS(files)); err != nil {
+				t.Fatal(err)
+			}
+			f.publishAll(t, 10, 30)
+			f.await(t, 30)
+			stop()
+			server.Shutdown()
+			if err := os.RemoveAll(files); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.CopyFS(files, os.DirFS(image)); err != nil {
+				t.Fatal(err)
+			}
+
+			server = streamtest.RunIn(t, dir)
+			f.js = server.JS(t)
+			f.deps.JS = f.js
+			stream, err := f.js.Stream(t.Context(), streams.StreamTelemetry)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept := stream.CachedInfo().State.LastSeq
+			if kept >= 30 {
+				t.Fatalf("nothing is gone: the last message is %d", kept)
+			}
+			log := f.listen()
+			f.publishAll(t, 31, 90)
+			defer f.start(t, never)()
+			f.await(t, 90)
+			for n := 33; n <= 90; n += 3 {
+				if times := f.outputsOf(t, 31)[n]; times != 1 {
+					t.Errorf("input %d, which came after the cut, has %d outputs", n, times)
+				}
+			}
+			if n := testutil.ToFloat64(f.deps.Metrics.incarnations); n == 0 || !log.has("has lost its end") {
+				t.Errorf("the metric is %v, or the log says nothing", n)
+			}
+			loss := f.loss(t, streams.StreamTelemetry)
+			if loss.Anew || loss.Kept != kept || loss.Until != 30 || loss.Before.IsZero() || loss.Noticed.IsZero() {
+				t.Errorf("the loss is told as %+v, with %d kept", loss, kept)
+			}
+		})
+	}
+}
+
+func telemetryFiles(t *testing.T, dir string) string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == streams.StreamTelemetry {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err != nil || len(found) != 1 {
+		t.Fatalf("folders of %s: %v, %v", streams.StreamTelemetry, found, err)
+	}
+	return found[0]
+}
+
+// loss returns what is recorded of a stream.
+func (f *fixture) loss(t *testing.T, stream string) streams.Loss {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	bucket, err := f.js.KeyValue(ctx, streams.BucketManifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := bucket.Keys(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(keys, streams.IsLossKey)
+	if i < 0 {
+		t.Fatalf("keys %v", keys)
+	}
+	entry, err := bucket.Get(ctx, keys[i])
+	if err != nil {
+		t.Fatal(err)
+	}
+	loss, err := streams.DecodeLoss(entry.Value())
+	if err != nil || loss.Stream != stream {
+		t.Fatalf("loss %+v, %v", loss, err)
+	}
+	return loss
+}

@@ -1,0 +1,228 @@
+package streams
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Place is how far somebody has read a stream. It is kept apart from the stream,
+// so after a power cut it may be ahead of it: the end of the stream is gone, and
+// new messages get the sequences of those that were read. Hence it says more than
+// a sequence. Every place that outlives the memory of a process is looked at by
+// Resume before it is gone on from, and every reader that lives on while
+// nats-server restarts looks again.
+type Place struct {
+	// Incarnation is when the stream was created, in nanoseconds since the Unix
+	// epoch; 0 says that it is not known.
+	Incarnation int64
+	// Sequence is that of the last message that was read; 0 means none.
+	Sequence uint64
+	// Stored is when the stream stored that message, in nanoseconds since the Unix
+	// epoch; 0 says that it is not known.
+	Stored int64
+}
+
+// Loss is what a stream was found to lack of what was read from it.
+type Loss struct {
+	Stream string `json:"stream"`
+	// Anew says that the stream was made anew: it is another one.
+	Anew bool `json:"anew,omitempty"`
+	// Kept is the last sequence that is as it was read, Until the last that was
+	// read.
+	Kept  uint64 `json:"kept"`
+	Until uint64 `json:"until"`
+	// After and Before are when these were stored; zero if that is not known.
+	After  time.Time `json:"after,omitzero"`
+	Before time.Time `json:"before,omitzero"`
+	// Noticed is when it was found.
+	Noticed time.Time `json:"noticed"`
+}
+
+// Resume returns the place from which to go on in the stream as it is, which is p
+// unless the loss says otherwise; nothing that is new lies before it.
+//
+// The sequence tells that the end is gone while the stream is shorter than it was;
+// when it has grown again, the time at which the message there was stored tells.
+// What is new begins with the first message that was stored later than the one
+// at p. Limits: it takes nats-server's clock not to have been set back over the
+// cut; and when the message at p was removed since, which the janitor does not do
+// before it was read, the stream is taken for the same.
+func (p Place) Resume(ctx context.Context, stream jetstream.Stream) (Place, *Loss, error) {
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return p, nil, fmt.Errorf("look at stream %s: %w", stream.CachedInfo().Config.Name, err)
+	}
+	state, incarnation := info.State, info.Created.UnixNano()
+	start := Place{Incarnation: incarnation}
+	if p.Sequence == 0 {
+		return start, nil, nil
+	}
+	loss := &Loss{Stream: info.Config.Name, Until: p.Sequence, Noticed: time.Now()}
+	if p.Stored != 0 {
+		loss.Before = time.Unix(0, p.Stored)
+	}
+	if p.Incarnation != 0 && p.Incarnation != incarnation {
+		loss.Anew = true
+		return start, loss, nil
+	}
+	if p.Sequence <= state.LastSeq {
+		if p.Stored == 0 {
+			return Place{incarnation, p.Sequence, 0}, nil, nil
+		}
+		msg, err := stream.GetMsg(ctx, p.Sequence)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return Place{incarnation, p.Sequence, p.Stored}, nil, nil
+		case err != nil:
+			return p, nil, fmt.Errorf("read message %d of stream %s: %w", p.Sequence, info.Config.Name, err)
+		case msg.Time.UnixNano() == p.Stored:
+			return Place{incarnation, p.Sequence, p.Stored}, nil, nil
+		case msg.Time.UnixNano() < p.Stored:
+			// It is another message, and the clock has been set back: where the new ones
+			// begin cannot be told.
+			return start, loss, nil
+		}
+	}
+	if p.Stored == 0 {
+		return start, loss, nil
+	}
+	begin := state.LastSeq + 1
+	if state.Msgs > 0 && state.LastTime.UnixNano() > p.Stored {
+		if begin, err = firstSince(ctx, stream, state, time.Unix(0, p.Stored+1)); err != nil {
+			return p, nil, fmt.Errorf("look for what is new in stream %s: %w", info.Config.Name, err)
+		}
+	}
+	loss.Kept = min(begin-min(begin, 1), p.Sequence-1)
+	now := Place{Incarnation: incarnation, Sequence: loss.Kept}
+	if msg, err := stream.GetMsg(ctx, loss.Kept); err == nil {
+		now.Stored, loss.After = msg.Time.UnixNano(), msg.Time
+	} else if !errors.Is(err, jetstream.ErrMsgNotFound) && loss.Kept > 0 {
+		return p, nil, fmt.Errorf("read message %d of stream %s: %w", loss.Kept, info.Config.Name, err)
+	}
+	return now, loss, nil
+}
+
+// ErrLost is returned by Place.Check when the stream is not what was read.
+var ErrLost = errors.New("the stream is not the one that was read, or its end is gone")
+
+// Check returns nil if the stream of the name still holds what was read.
+func (p Place) Check(ctx context.Context, js jetstream.JetStream, name string) error {
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", name, err)
+	}
+	if p.Incarnation != 0 && stream.CachedInfo().Created.UnixNano() != p.Incarnation {
+		return fmt.Errorf("%w: %s was made anew", ErrLost, name)
+	}
+	switch _, loss, err := p.Resume(ctx, stream); {
+	case err != nil:
+		return err
+	case loss != nil:
+		return fmt.Errorf("%w: %s", ErrLost, loss)
+	}
+	return nil
+}
+
+// String says in words what is gone.
+func (l *Loss) String() string {
+	if l.Anew {
+		return l.Stream + " was made anew: what it held is gone"
+	}
+	s := fmt.Sprintf("%s has lost its end: messages %d to %d, which had been read, are gone", l.Stream, l.Kept+1, l.Until)
+	const layout = "2006-01-02 15:04:05.000"
+	if !l.Before.IsZero() && !l.After.IsZero() {
+		s += fmt.Sprintf(" (stored after %s until %s UTC)", l.After.UTC().Format(layout), l.Before.UTC().Format(layout))
+	}
+	return s
+}
+
+// lossToken stands in the keys of BucketManifests under which services tell what
+// they found lost.
+const lossToken = "lost"
+
+// LossKeys matches the keys of all losses in BucketManifests.
+const LossKeys = "*." + lossToken + ".*"
+
+// lossKey is the key of what a service found lost of a stream last.
+func lossKey(service, stream string) string { return service + "." + lossToken + "." + stream }
+
+// IsLossKey says whether a key of BucketManifests is that of a loss.
+func IsLossKey(key string) bool {
+	parts := strings.Split(key, ".")
+	return len(parts) == 3 && parts[1] == lossToken
+}
+
+// lossTries bounds how often a loss is recorded that others record as well.
+const lossTries = 10
+
+// Record keeps the loss where people are told of it. Several that are found of the
+// same cut become one.
+func (l *Loss) Record(ctx context.Context, js jetstream.JetStream, service string) error {
+	key := lossKey(service, l.Stream)
+	fail := func(err error) error {
+		return fmt.Errorf("record under key %s of bucket %s what is lost: %w", key, BucketManifests, err)
+	}
+	bucket, err := js.KeyValue(ctx, BucketManifests)
+	if err != nil {
+		return fail(err)
+	}
+	for range lossTries {
+		var revision uint64
+		var before Loss
+		entry, found := bucket.Get(ctx, key)
+		switch {
+		case errors.Is(found, jetstream.ErrKeyNotFound):
+		case found != nil:
+			return fail(found)
+		default:
+			revision = entry.Revision()
+			// What can't be read is replaced.
+			_ = json.Unmarshal(entry.Value(), &before)
+		}
+		body, err := json.Marshal(l.with(before))
+		if err != nil {
+			return fail(err)
+		}
+		if revision == 0 {
+			_, err = bucket.Create(ctx, key, body)
+		} else {
+			_, err = bucket.Update(ctx, key, body, revision)
+		}
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyExists) && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+			return fail(err)
+		}
+	}
+	return fail(errors.New("others write it all the time"))
+}
+
+// with returns the loss together with what was found before, if that is of the
+// same cut.
+func (l *Loss) with(before Loss) Loss {
+	merged := *l
+	if before.Anew != l.Anew || before.Kept != l.Kept || before.Noticed.IsZero() {
+		return merged
+	}
+	if before.Until > merged.Until {
+		merged.Until, merged.Before = before.Until, before.Before
+	}
+	merged.Noticed = before.Noticed
+	return merged
+}
+
+// DecodeLoss reads what Record wrote.
+func DecodeLoss(data []byte) (Loss, error) {
+	var l Loss
+	if err := json.Unmarshal(data, &l); err != nil {
+		return l, fmt.Errorf("decode what is lost: %w", err)
+	}
+	return l, nil
+}
