@@ -57,7 +57,7 @@ type Service struct {
 	web      *web.Server
 
 	telemetry, derived, alerting *follower
-	devices, alerts              *watcher
+	devices, alerts, lost        *watcher
 }
 
 // New returns a dashboard; it does no I/O.
@@ -78,6 +78,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.survey = newSurvey(deps.JS, deps.DevicesJS, client)
 	s.ledger = newLedger(deps.JS, deps.DevicesJS, client)
+	found := &losses{log: deps.Log}
+	s.lost = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketManifests, keys: streams.LossKeys, handle: found.on}
+	s.survey.losses, s.ledger.losses = found, found
 	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book)
 	s.telemetry = &follower{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
@@ -133,7 +136,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("dashboard started", "url", s.past.client.URL())
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
-		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run,
+		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run,
 		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.audit.run, s.rules.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/streams"
 )
 
 // retryEvery is the pause before a stream or a bucket is tried again.
@@ -46,9 +49,8 @@ type follower struct {
 	// follow those that were read before.
 	began func(time.Time)
 
-	mu          sync.Mutex // guards what follows
-	incarnation time.Time
-	last        uint64
+	mu    sync.Mutex // guards what follows
+	place streams.Place
 	// there is the last message that was there when reading began.
 	there    uint64
 	caughtUp bool
@@ -99,7 +101,7 @@ func (f *follower) state() (caughtUp bool, since time.Time, err error) {
 func (f *follower) reached(sequence uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.err == nil && f.last >= sequence
+	return f.err == nil && f.place.Sequence >= sequence
 }
 
 func (f *follower) ready() error {
@@ -127,8 +129,18 @@ func (f *follower) read(ctx context.Context) error {
 		return err
 	}
 	defer messages.Stop()
+	// An ordered consumer goes on where it was, whatever became of the stream while
+	// nats-server was away.
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	looking.Go(func() { cancel(f.watch(ctx)) })
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil && context.Cause(ctx) != nil {
+			err = context.Cause(ctx)
+		}
 		if err != nil {
 			return err
 		}
@@ -138,10 +150,33 @@ func (f *follower) read(ctx context.Context) error {
 		}
 		f.handle(message{subject: msg.Subject(), sequence: meta.Sequence.Stream, stored: meta.Timestamp, data: msg.Data()})
 		f.mu.Lock()
-		f.last = meta.Sequence.Stream
-		f.caughtUp = f.caughtUp || f.last >= f.there
+		f.place.Sequence, f.place.Stored = meta.Sequence.Stream, meta.Timestamp.UnixNano()
+		f.caughtUp = f.caughtUp || f.place.Sequence >= f.there
 		f.err = nil
 		f.mu.Unlock()
+	}
+}
+
+// lookEvery is how often a follower looks whether its stream still is what it read.
+const lookEvery = 5 * time.Second
+
+// watch returns when the stream does not hold what was read of it any more, and
+// why, or when ctx ends.
+func (f *follower) watch(ctx context.Context) error {
+	for {
+		pause(ctx, lookEvery)
+		if ctx.Err() != nil {
+			return nil
+		}
+		f.mu.Lock()
+		read := f.place
+		f.mu.Unlock()
+		limited, cancel := context.WithTimeout(ctx, callWithin)
+		err := read.Check(limited, f.js, f.stream)
+		cancel()
+		if errors.Is(err, streams.ErrLost) {
+			return err
+		}
 	}
 }
 
@@ -154,26 +189,34 @@ func (f *follower) begin(ctx context.Context) (jetstream.OrderedConsumerConfig, 
 	if err != nil {
 		return cfg, err
 	}
+	f.mu.Lock()
+	read := f.place
+	f.mu.Unlock()
+	now, loss, err := read.Resume(ctx, stream)
+	if err != nil {
+		return cfg, err
+	}
+	if loss != nil {
+		f.log.Error("what is new is read, beside what was read before", "stream", f.stream, "loss", loss)
+	}
 	info := stream.CachedInfo()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.incarnation.Equal(info.Created) || f.last > info.State.LastSeq {
-		f.incarnation, f.last = info.Created, 0
-	}
+	f.place = now
 	f.there = info.State.LastSeq
 	f.caughtUp = f.caughtUp || info.State.Msgs == 0
 	f.err = nil
 	cfg.DeliverPolicy = jetstream.DeliverByStartSequencePolicy
 	oldest := time.Now().Add(-f.back)
-	if f.began != nil && f.last == 0 {
+	if f.began != nil && f.place.Sequence == 0 {
 		f.began(oldest)
 	}
 	switch {
-	case f.last > 0:
-		cfg.OptStartSeq = f.last + 1
+	case f.place.Sequence > 0:
+		cfg.OptStartSeq = f.place.Sequence + 1
 	case info.State.Msgs == 0 || info.State.LastTime.Before(oldest):
 		cfg.OptStartSeq = info.State.LastSeq + 1
-		f.caughtUp, f.last = true, info.State.LastSeq
+		f.caughtUp, f.place.Sequence = true, info.State.LastSeq
 	case f.most > 0 && info.State.Msgs > f.most:
 		cfg.OptStartSeq = info.State.LastSeq - f.most
 	case info.State.FirstTime.After(oldest):
@@ -190,6 +233,8 @@ type watcher struct {
 	js     jetstream.JetStream
 	log    *slog.Logger
 	bucket string
+	// keys are which keys; empty means all.
+	keys string
 	// handle takes one entry; the value is nil when the key was removed, and at is
 	// when it was put or removed. It is called from one goroutine.
 	handle func(key string, value []byte, at time.Time)
@@ -243,7 +288,7 @@ func (w *watcher) read(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, rewatchEvery)
 	defer cancel()
-	watch, err := bucket.WatchAll(ctx)
+	watch, err := bucket.Watch(ctx, cmp.Or(w.keys, jetstream.AllKeys))
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,8 @@ type ledger struct {
 	js, devicesJS jetstream.JetStream
 	client        *influx.Client
 	telemetry     *follower
+	// losses may be nil.
+	losses *losses
 
 	mu    sync.Mutex // guards what follows
 	lanes map[int]*laneLedger
@@ -56,6 +58,8 @@ type laneLedger struct {
 	// that no writer had stored when it was looked at last.
 	derived uint64
 	entered tally
+	// seen is the last message of DERIVED that was seen.
+	seen uint64
 }
 
 func newLedger(js, devicesJS jetstream.JetStream, client *influx.Client) *ledger {
@@ -80,8 +84,8 @@ func (l *ledger) batch(n int, sequence uint64, b *telemetryv1.Batch) {
 		l.first = sequence
 	}
 	lane := l.lane(n)
-	if sequence <= lane.last { // the stream was made anew
-		*lane = laneLedger{derived: lane.derived, entered: lane.entered}
+	if sequence <= lane.last { // the stream was made anew, or lost its end
+		*lane = laneLedger{derived: lane.derived, entered: lane.entered, seen: lane.seen}
 	}
 	if lane.first == 0 {
 		lane.first = sequence
@@ -97,6 +101,10 @@ func (l *ledger) commit(n int, sequence uint64, c *derivedv1.Commit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lane := l.lane(n)
+	if sequence <= lane.seen { // the stream was made anew, or lost its end
+		lane.derived, lane.entered = 0, tally{}
+	}
+	lane.seen = sequence
 	if in := c.GetInput().GetIncarnation(); in != lane.incarnation {
 		lane.incarnation, lane.committed = in, 0
 	}
@@ -126,6 +134,13 @@ func (l *ledger) Ledger(ctx context.Context, q view.LedgerQuery) (view.Ledger, e
 		l.mu.Unlock()
 		out.OnTheWay = view.LedgerOnTheWay{Unknown: reason(err)}
 		return out, fmt.Errorf("%w: NATS does not tell (%s)", web.ErrUnavailable, reason(err))
+	}
+	if l.losses != nil {
+		lost := l.losses.within(q.From, q.To)
+		if way.Unknown != "" {
+			lost = append([]string{way.Unknown}, lost...)
+		}
+		way.Unknown = strings.Join(lost, "; ")
 	}
 	out.OnTheWay = way
 	ctx, cancel := context.WithTimeout(ctx, queryWithin)

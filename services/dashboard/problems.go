@@ -48,6 +48,14 @@ func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 			add(st.Name, "The stream "+st.Name+" is "+percent(st.Full())+" full. When it is full nothing more is acknowledged.", time.Time{})
 		}
 	}
+	if s.losses != nil {
+		out = append(out, s.losses.problems(now)...)
+	}
+	for _, st := range s.streams {
+		if st.Gone > 0 {
+			add("Streams", "The stream "+st.Name+" lacks "+view.FormatCount(st.Gone)+" messages in its middle: its files were damaged. What they held may be missing everywhere.", time.Time{})
+		}
+	}
 	for _, c := range s.consumers {
 		if c.Pending >= backlog {
 			add(c.Name, "The consumer "+c.Name+" has "+view.FormatCount(c.Pending)+" messages of "+c.Stream+" to go.", time.Time{})

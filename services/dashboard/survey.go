@@ -25,6 +25,8 @@ const surveyEvery = 3 * time.Second
 type survey struct {
 	js, devicesJS jetstream.JetStream
 	influx        *influx.Client
+	// losses may be nil.
+	losses *losses
 
 	mu        sync.Mutex // guards what follows
 	started   time.Time
@@ -59,6 +61,9 @@ func newSurvey(js, devicesJS jetstream.JetStream, client *influx.Client) *survey
 		influxNow: view.Influx{URL: client.URL()}, lanes: make(map[int]*lane), channels: make(map[string]*view.Channel),
 	}
 }
+
+// whole are the streams from which nothing is removed but at their beginning.
+var whole = []string{streams.StreamTelemetry, streams.StreamDerived, streams.StreamAlerting}
 
 // purposes say in a few words what a stream holds and what a consumer is for.
 var purposes = map[string]string{
@@ -153,6 +158,9 @@ func inspect(ctx context.Context, js jetstream.JetStream, name string, floors ma
 	out := view.Stream{
 		Name: name, Purpose: purposes[name], Messages: info.State.Msgs, Bytes: info.State.Bytes,
 		MaxBytes: uint64(max(0, info.Config.MaxBytes)), Consumers: info.State.Consumers,
+	}
+	if slices.Contains(whole, name) && info.State.Msgs > 0 {
+		out.Gone = info.State.LastSeq + 1 - info.State.FirstSeq - info.State.Msgs
 	}
 	if info.State.Msgs > 0 {
 		out.First, out.Last = info.State.FirstTime, info.State.LastTime

@@ -365,6 +365,9 @@ type Stream struct {
 	First     time.Time `json:"first,omitzero"`
 	Last      time.Time `json:"last,omitzero"`
 	Consumers int       `json:"consumers"`
+	// Gone counts the messages that are missing between the first and the last, of a
+	// stream in which none may be.
+	Gone uint64 `json:"gone,omitempty"`
 }
 
 // Full returns how full the stream is, between 0 and 1; 0 without a limit.

@@ -1,0 +1,92 @@
+package dashboard
+
+import (
+	"cmp"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"headwater/streams"
+	"headwater/web/view"
+)
+
+// lossTold is how long people are told that a stream had lost its end.
+const lossTold = 24 * time.Hour
+
+// lossBefore is how long before its last message that is known a stream may have
+// lost what nobody had read: the profile fast brings it to the disk once a second.
+const lossBefore = time.Minute
+
+// losses are what services found lost of streams.
+type losses struct {
+	log *slog.Logger
+
+	mu  sync.Mutex // guards what follows
+	all map[string]streams.Loss
+}
+
+// on takes in an entry of the bucket.
+func (l *losses) on(key string, value []byte, _ time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if value == nil {
+		delete(l.all, key)
+		return
+	}
+	loss, err := streams.DecodeLoss(value)
+	if err != nil {
+		l.log.Debug("an entry was passed over", "subject", key, "err", err)
+		return
+	}
+	if l.all == nil {
+		l.all = make(map[string]streams.Loss)
+	}
+	l.all[key] = loss
+}
+
+// list returns them, in a fixed order.
+func (l *losses) list() []streams.Loss {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []streams.Loss
+	for _, loss := range l.all {
+		out = append(out, loss)
+	}
+	slices.SortFunc(out, func(a, b streams.Loss) int {
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), a.Noticed.Compare(b.Noticed))
+	})
+	return out
+}
+
+// problems tells people of what was lost lately.
+func (l *losses) problems(now time.Time) []view.Problem {
+	var out []view.Problem
+	for _, loss := range l.list() {
+		if now.Sub(loss.Noticed) < lossTold {
+			out = append(out, view.Problem{
+				Part: "Streams", Since: loss.Noticed,
+				Text: "The stream " + loss.String() + ". What devices were told is kept may be missing from that time; what came since is complete.",
+			})
+		}
+	}
+	return out
+}
+
+// within says what was lost of the streams that the ledger counts by, if that may
+// have arrived in [from, to).
+func (l *losses) within(from, to time.Time) (unknown []string) {
+	for _, loss := range l.list() {
+		if loss.Stream != streams.StreamTelemetry && loss.Stream != streams.StreamDerived {
+			continue
+		}
+		begin := loss.After
+		if begin.IsZero() {
+			begin = loss.Noticed
+		}
+		if begin.Add(-lossBefore).Before(to) && loss.Noticed.After(from) {
+			unknown = append(unknown, loss.String())
+		}
+	}
+	return unknown
+}
