@@ -3,9 +3,11 @@ package web
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,8 +24,9 @@ const (
 	// renderEvery is when a page is rendered anew although nothing was reported:
 	// a device may have fallen silent.
 	renderEvery = time.Second
-	// heartbeatEvery keeps a quiet stream from being taken for a dead one.
-	heartbeatEvery = 15 * time.Second
+	// heartbeatEvery is when each stream has an event, whatever happens: the page
+	// takes one without an event for 10 s for dead.
+	heartbeatEvery = 5 * time.Second
 	// writeWithin is how long a browser may take to read a frame.
 	writeWithin = 10 * time.Second
 	// framesWaiting is how many frames may wait for a browser before its stream
@@ -86,10 +89,18 @@ type hub struct {
 // liveView is one watched page address.
 type liveView struct {
 	content  content
-	known    map[string]string // part id -> what all settled clients have
-	clients  map[*client]bool  // the value says whether it has its first frame
+	known    map[string]*knownPart // by part id: what all settled clients have
+	clients  map[*client]bool      // the value says whether it has its first frame
 	version  uint64
 	rendered time.Time
+}
+
+// knownPart is a part as the clients have it: whole, or the shape of one that is
+// sent in parts.
+type knownPart struct {
+	html    string
+	outline outline // of html; read when it changes for the first time
+	read    bool
 }
 
 // client is one open stream. Only the hub sends on and closes frames.
@@ -144,7 +155,7 @@ func (h *hub) subscribe(key string, open func() content) (*client, error) {
 	}
 	v := h.views[key]
 	if v == nil {
-		v = &liveView{content: open(), known: make(map[string]string), clients: make(map[*client]bool)}
+		v = &liveView{content: open(), known: make(map[string]*knownPart), clients: make(map[*client]bool)}
 		h.views[key] = v
 	}
 	c := &client{key: key, frames: make(chan []byte, framesWaiting)}
@@ -240,17 +251,15 @@ func (v *liveView) update(ctx context.Context, p part, delta, whole *frame, newc
 		if err != nil {
 			return err
 		}
-		if v.known[p.id] != html {
-			v.known[p.id] = html
-			delta.add(p.id, html)
-		}
+		v.change(p.id, html, delta)
 		if newcomers {
 			whole.add(p.id, html)
 		}
 		return nil
 	}
-	reshaped := v.known[p.id] != p.shape
-	v.known[p.id] = p.shape
+	k := v.known[p.id]
+	reshaped := k == nil || k.html != p.shape
+	v.known[p.id] = &knownPart{html: p.shape}
 	if reshaped || newcomers {
 		html, err := render(ctx, p.body)
 		if err != nil {
@@ -275,14 +284,49 @@ func (v *liveView) update(ctx context.Context, p part, delta, whole *frame, newc
 	return nil
 }
 
+// change adds to the delta what a part has become: a patch if that says it in
+// fewer bytes, else the whole part.
+func (v *liveView) change(id, html string, delta *frame) {
+	k := v.known[id]
+	if k == nil {
+		v.known[id] = &knownPart{html: html}
+		delta.add(id, html)
+		return
+	}
+	if k.html == html {
+		return
+	}
+	if !k.read {
+		k.outline, k.read = outlineOf(k.html), true
+	}
+	now := outlineOf(html)
+	patch := k.outline.patch(now)
+	k.html, k.outline = html, now
+	if patch == nil || len(patch) > len(html) {
+		delta.add(id, html)
+		return
+	}
+	delta.patch(id, patch)
+}
+
 func render(ctx context.Context, c templ.Component) (string, error) {
 	var b strings.Builder
 	err := c.Render(ctx, &b)
 	return b.String(), err
 }
 
-// frame collects parts for one message.
-type frame struct{ html bytes.Buffer }
+// frame collects parts, and patches of parts, for one message each.
+type frame struct{ html, patches bytes.Buffer }
+
+func (f *frame) patch(id string, patch []byte) {
+	if f.patches.Len() > 0 {
+		f.patches.WriteByte(',')
+	}
+	key, _ := json.Marshal(id) // a text always has a form
+	f.patches.Write(key)
+	f.patches.WriteByte(':')
+	f.patches.Write(patch)
+}
 
 func (f *frame) add(id, html string) {
 	f.html.WriteString(`<hx-partial id="`)
@@ -292,13 +336,16 @@ func (f *frame) add(id, html string) {
 	f.html.WriteString("</hx-partial>\n")
 }
 
-// message returns the parts as one message of the stream, nil when there are
-// none.
-func (f *frame) message() []byte {
-	if f.html.Len() == 0 {
-		return nil
+// message returns the parts and the patches as messages of the stream, nil when
+// there are none.
+func (f *frame) message() (b []byte) {
+	if f.html.Len() > 0 {
+		b = appendEvent(b, event{data: bytes.TrimSuffix(f.html.Bytes(), []byte("\n"))})
 	}
-	return appendEvent(nil, event{data: bytes.TrimSuffix(f.html.Bytes(), []byte("\n"))})
+	if f.patches.Len() > 0 {
+		b = appendEvent(b, event{name: "patch", data: slices.Concat([]byte("{"), f.patches.Bytes(), []byte("}"))})
+	}
+	return b
 }
 
 // appendEvent writes one message of the stream. Each line of the data, however
@@ -347,7 +394,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, key string, open
 	heartbeat := time.NewTicker(heartbeatEvery)
 	defer heartbeat.Stop()
 	for {
-		message := []byte(": beat\n\n")
+		message := []byte("event: beat\ndata: 1\n\n")
 		select {
 		case <-r.Context().Done():
 			return

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/a-h/templ"
@@ -115,7 +116,7 @@ func TestHubSendsTheStateAndThenChanges(t *testing.T) {
 	b.events = []event{{name: "points", data: []byte("{}")}}
 	h.tick(t.Context(), now.Add(frameEvery))
 	second := frameOf(c)
-	if !strings.Contains(second, `<p id="a">2</p>`) || strings.Contains(second, `id="b"`) || !strings.Contains(second, "event: points\ndata: {}\n\n") {
+	if !strings.Contains(second, `data: {"a":[1,[0,0,"2"]]}`) || strings.Contains(second, `id="b"`) || !strings.Contains(second, "event: points\ndata: {}\n\n") {
 		t.Errorf("the second frame is not the change: %s", second)
 	}
 
@@ -183,7 +184,7 @@ func TestHubSendsRowsUntilTheListChanges(t *testing.T) {
 		t.Errorf("first: %s", f)
 	}
 	b.set(list("1", text("r1", "y"), text("r2", "x")))
-	if f := step(); !strings.Contains(f, `<p id="r1">y</p>`) || strings.Contains(f, "all") || strings.Contains(f, "r2") {
+	if f := step(); !strings.Contains(f, `{"r1":[1,[0,0,"y"]]}`) || strings.Contains(f, "all") || strings.Contains(f, "r2") {
 		t.Errorf("a row changed: %s", f)
 	}
 	b.set(list("2", text("r1", "y"), text("r2", "x"), text("r3", "x")))
@@ -191,7 +192,7 @@ func TestHubSendsRowsUntilTheListChanges(t *testing.T) {
 		t.Errorf("a row came: %s", f)
 	}
 	b.set(list("2", text("r1", "y"), text("r2", "x"), text("r3", "z")))
-	if f := step(); !strings.Contains(f, `<p id="r3">z</p>`) || strings.Contains(f, "r2") {
+	if f := step(); !strings.Contains(f, `{"r3":[1,[0,0,"z"]]}`) || strings.Contains(f, "r2") {
 		t.Errorf("the new row changed: %s", f)
 	}
 }
@@ -478,7 +479,7 @@ func TestLiveOverviewSendsRows(t *testing.T) {
 	r := open(t, url+"/live/overview")
 	r.until(t, `id="devices"`)
 	source.set(77)
-	r.until(t, `<hx-partial id="d-s.d"`)
+	r.until(t, `data: {"d-s.d":[`)
 }
 
 func TestLiveRefusesWhatIsNotThere(t *testing.T) {
@@ -498,6 +499,61 @@ func TestLiveRefusesWhatIsNotThere(t *testing.T) {
 		}
 	}
 }
+
+// TestWithoutScriptsNothingWaits holds that a page promises nothing which only a
+// script brings.
+func TestWithoutScriptsNothingWaits(t *testing.T) {
+	_, url, _ := serve(t, newSource())
+	for _, path := range []string{"/", "/devices/s/d", "/alerts", "/pipeline"} {
+		res, err := http.Get(url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page := string(body)
+		if !strings.Contains(page, `data-state="wait" hidden`) || !strings.Contains(page, `<noscript><span class="link">not live</span></noscript>`) || strings.Contains(page, "Loading") {
+			t.Errorf("%s promises what does not come", path)
+		}
+	}
+}
+
+// TestStreamsBeat waits for the event by which a page knows that its stream
+// lives, while nothing changes.
+func TestStreamsBeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(Config{}, newSource().sources(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		w := &beats{header: make(http.Header)}
+		var done sync.WaitGroup
+		done.Go(func() {
+			s.stream(w, httptest.NewRequest(http.MethodGet, "/live/x", nil).WithContext(ctx), "x", func() content { return new(board) })
+		})
+		<-time.After(31 * time.Second)
+		cancel()
+		done.Wait()
+		if n := strings.Count(w.body.String(), "event: beat\ndata: 1\n\n"); n != 6 {
+			t.Errorf("%d beats in 31 s: %q", n, w.body.String())
+		}
+	})
+}
+
+// beats keeps what a stream sends.
+type beats struct {
+	header http.Header
+	body   strings.Builder
+}
+
+func (b *beats) Header() http.Header         { return b.header }
+func (b *beats) WriteHeader(int)             {}
+func (b *beats) Write(p []byte) (int, error) { return b.body.Write(p) }
+func (b *beats) Flush()                      {}
 
 // TestShutdownEndsOpenStreams is what lets a server shut down in time: it waits
 // for its handlers.

@@ -3,10 +3,13 @@ package web
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"regexp"
 	"time"
+
+	"github.com/klauspost/compress/gzhttp"
 
 	"headwater/web/static"
 	"headwater/web/view"
@@ -42,7 +45,13 @@ func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	for _, r := range s.routes() {
 		mux.HandleFunc(r.pattern, r.handle)
 	}
-	s.handler = secure(http.NewCrossOriginProtection().Handler(mux))
+	// Pages, files, answers and live streams alike; a stream is flushed after each
+	// event, whose repetitions then cost next to nothing.
+	compress, err := gzhttp.NewWrapper()
+	if err != nil {
+		return nil, fmt.Errorf("set up compression: %w", err)
+	}
+	s.handler = secure(http.NewCrossOriginProtection().Handler(compress(mux)))
 	return s, nil
 }
 

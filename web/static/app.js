@@ -29,32 +29,115 @@
   });
   showTheme();
 
-  // The live stream: say whether it runs, and begin again when the first
-  // attempt failed (later ones are htmx's).
-  const words = { live: 'live', lost: 'reconnecting' };
-  const tell = (state) => {
-    const link = document.getElementById('link');
-    if (!link || link.dataset.state === state) return;
-    link.dataset.state = state;
-    link.querySelector('.link-text').textContent = words[state];
-  };
+  // The live stream. The server sends an event at least every 5 s: without one
+  // for 10 s, or when the browser has no network, what the page shows is old, and
+  // the page says so. A stream may be dead without an end.
+  const staleAfter = 10000;
+  const words = { wait: 'connecting', live: 'live', lost: 'reconnecting', stale: 'stale', offline: 'offline' };
+  const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+  let link = 'wait';
+  let heard = Date.now(); // the page itself is as fresh
+  let offline = 0; // since when the browser says that it has no network
+  let connection = null;
   let again = 0;
   const feedIs = (event) => event.target?.id === 'feed';
+  const show = () => {
+    const mark = document.getElementById('link');
+    if (!mark) return;
+    mark.hidden = false;
+    const state = offline ? 'offline' : Date.now() - heard > staleAfter ? 'stale' : link;
+    const old = state === 'offline' || state === 'stale';
+    const text = !old ? '' : `${state === 'offline' ? 'The browser is offline.' : 'The server is not heard.'} Values are as of ${clock.format(heard)}.`;
+    const note = document.getElementById('stale');
+    if (note && note.textContent !== text) note.textContent = text;
+    root.toggleAttribute('data-stale', old);
+    if (mark.dataset.state === state) return;
+    mark.dataset.state = state;
+    mark.querySelector('.link-text').textContent = words[state];
+  };
+  const tell = (state) => { link = state; show(); };
+  // renew ends a stream that may be dead, so that it begins again with the whole
+  // state.
+  const renew = () => connection?.reader?.cancel().catch(() => {});
+  const alive = () => {
+    const now = Date.now();
+    heard = now;
+    if (offline && now - offline > 1000) offline = 0; // a server on this very machine
+    tell('live');
+  };
   document.addEventListener('htmx:sse:after:connection', (event) => {
-    if (feedIs(event)) { clearTimeout(again); tell('live'); }
+    if (!feedIs(event)) return;
+    clearTimeout(again);
+    ({ connection } = event.detail);
+    offline = 0;
+    alive();
   });
   document.addEventListener('htmx:sse:before:connection', (event) => {
     if (feedIs(event) && event.detail.connection.attempt > 0) tell('lost');
   });
+  document.addEventListener('htmx:sse:after:message', (event) => { if (feedIs(event)) alive(); });
   document.addEventListener('htmx:sse:error', (event) => { if (feedIs(event)) tell('lost'); });
+  // htmx begins again by itself, but not after a first attempt that failed.
   const retry = (event) => {
     if (!feedIs(event)) return;
     tell('lost');
     clearTimeout(again);
-    again = setTimeout(() => htmx.trigger('#feed', 'headwater:reconnect'), 3000);
+    again = setTimeout(() => htmx.trigger('#feed', 'headwater:reconnect'), 2000 + 2000 * Math.random());
   };
   document.addEventListener('htmx:error', retry);
   document.addEventListener('htmx:response:error', retry);
+  window.addEventListener('offline', () => { offline = Date.now(); show(); });
+  window.addEventListener('online', () => {
+    offline = 0;
+    show();
+    // All browsers of a house come back at once.
+    setTimeout(() => { connection?.delayCanceller?.(); renew(); }, 1000 * Math.random());
+  });
+  let renewed = 0;
+  setInterval(() => {
+    if (document.hidden) return; // htmx lets the stream rest
+    show();
+    const now = Date.now();
+    if (now - heard > staleAfter && now - renewed > staleAfter) { renewed = now; renew(); }
+  }, 1000);
+  document.addEventListener('visibilitychange', () => { if (!document.hidden) show(); });
+  if (!navigator.onLine) offline = Date.now();
+  show();
+
+  // A patch names what changed in the texts and attributes of parts; patch.go of
+  // the server says its form. A part that is not as the server believes is asked
+  // for anew.
+  document.addEventListener('patch', (event) => {
+    if (!feedIs(event)) return;
+    let fits = true;
+    for (const [id, [count, ...changes]] of Object.entries(JSON.parse(event.detail.data))) {
+      const part = document.getElementById(id);
+      if (!part) continue;
+      const all = [part, ...part.querySelectorAll('*')];
+      if (all.length !== count) { fits = false; continue; }
+      for (const [at, what, ...how] of changes) {
+        const element = all[at];
+        if (typeof what === 'number') {
+          const text = element.childNodes[what];
+          if (text?.nodeType === Node.TEXT_NODE) text.data = how[0]; else fits = false;
+        } else if (how.length === 0) {
+          element.removeAttribute(what);
+        } else if (how.length === 1) {
+          element.setAttribute(what, how[0]);
+        } else {
+          const [start, length, piece] = how;
+          const old = element.getAttribute(what) ?? '';
+          element.setAttribute(what, old.slice(0, start) + piece + old.slice(start + length));
+        }
+        if (what === 'datetime') element.title = element.dateTime;
+      }
+    }
+    if (fits) return;
+    root.dataset.misfits = Number(root.dataset.misfits ?? 0) + 1;
+    if (Date.now() - renewed < staleAfter) return;
+    renewed = Date.now();
+    renew();
+  });
 
   // A filtered list brings the address of its own stream.
   document.addEventListener('htmx:after:swap', (event) => {

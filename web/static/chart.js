@@ -71,6 +71,7 @@
       this.u = null;
       this.dirty = false;
       this.plot.tabIndex = 0;
+      this.say('Loading the history');
       // Read aloud what the keys choose, not what comes by itself.
       this.plot.addEventListener('keydown', (event) => this.key(event));
       this.plot.addEventListener('blur', () => { this.read.ariaLive = 'off'; });

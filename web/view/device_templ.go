@@ -595,7 +595,7 @@ func Chart(f DeviceFacts, m Metric) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 44, "<p class=\"chart-note\" role=\"status\">Loading the history</p><noscript><p class=\"chart-note\">A chart needs JavaScript. <a href=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 44, "<p class=\"chart-note\" role=\"status\" hidden></p><noscript><p class=\"chart-note\">A chart needs JavaScript. <a href=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

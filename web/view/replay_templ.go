@@ -880,7 +880,7 @@ func tryChart(f TryFacts, s ReplaySeries) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 65, "<p class=\"chart-note\" role=\"status\">Loading the history</p><noscript><p class=\"chart-note\">A chart needs JavaScript.</p></noscript></figure>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 65, "<p class=\"chart-note\" role=\"status\" hidden></p><noscript><p class=\"chart-note\">A chart needs JavaScript.</p></noscript></figure>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
