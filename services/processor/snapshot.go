@@ -13,7 +13,7 @@ import (
 
 // Format is the version of the chunks. It changes with any change of what
 // Snapshot, a window or a detector writes.
-const Format = 7
+const Format = 8
 
 // Names of the chunks. Those of devices are a prefix and a number.
 const (

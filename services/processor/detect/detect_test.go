@@ -570,7 +570,7 @@ func TestRule10AStateDoesNotGrowBeyondWhatIsPublished(t *testing.T) {
 	t.Parallel()
 	limits := map[string]int{
 		"limit": 80, "rate": 1200, "unreadable": 200, "range": 400, "season": 3072, "shift": 1024, "surge": 1024, "rising": 1024,
-		"stuck": 400, "silence": 160, "drift": 500, "auto": 4096, "auto, local": 4096,
+		"stuck": 400, "silence": 160, "drift": 1024, "auto": 4096, "auto, local": 4096,
 		"season, lasting": 3072, "surge, lasting": 1024, "stuck, lasting": 400,
 	}
 	for name, d := range everyDetector() {

@@ -8,13 +8,13 @@ import (
 	"headwater/services/processor/pack"
 )
 
-// Drift finds slow ageing: days whose mean leaves that of the week before, day
-// after day in one direction. It judges each day once, with the first reading of
-// the next, and from the second week on; so it comes a day late. A day in which
-// the clock of the site is put forward or back is left out.
+// Drift finds slow ageing: days that leave the week before, bit by bit. A step is no
+// drift, however long it lasts, nor is what a sensor says that is stuck. It judges
+// each day once, with the first reading of the next, and from the second week on; so
+// it comes a day late.
 type Drift struct {
 	Alarms
-	// Location is whose days count; nil means UTC.
+	// Location is whose days and hours count; nil means UTC.
 	Location *time.Location
 }
 
@@ -22,11 +22,21 @@ var _ Detector = (*Drift)(nil)
 
 const (
 	// driftDays is how many days there must be before the first judgement, and of
-	// how many days the usual mean is one; spreadDays the same for its spread.
+	// how many days what is usual is a mean; spreadDays the same for its spread.
 	driftDays, spreadDays = 7, 14
-	// driftSlack is how much of a day's distance is usual, in scales, driftSurprise
-	// what each scale beyond means in -log10 p.
-	driftSlack, driftSurprise = 1.5, 1.3
+	// driftSlack is how much of a day's distance is usual, in scales, driftMost the
+	// most that one counts, and driftSurprise what each scale beyond means in
+	// -log10 p.
+	driftSlack, driftMost, driftSurprise = 1.5, 4, 2
+	// driftPart is the part of a day that is compared with the same part of others,
+	// and driftParts how many of them are remembered, to tell a drift from a step: a
+	// drift takes driftLeast of them at least.
+	driftPart, driftParts, driftLeast = 4 * time.Hour, 84, 4
+	partsADay                         = int64(day / driftPart)
+	// flatReadings is from how many readings on a part shows whether a sensor is
+	// stuck; flatShare is the share of parts without a change from which on that is
+	// how the sensor is, and flatMemory of how many parts it is a mean.
+	flatReadings, flatShare, flatMemory = 3, 0.2, 84
 	// meanToDeviation turns a mean distance into a standard deviation.
 	meanToDeviation = 1.25
 )
@@ -43,7 +53,13 @@ func (d *Drift) Read(r *pack.Reader) State { return resume(d.Alarms, d.core(), r
 // Bytes is the memory of the state of one series.
 func (d *Drift) Bytes() int { return bytesOf(d.core()) }
 
-func (d *Drift) core() *driftCore { return &driftCore{calendar: calendar{location: d.Location}} }
+func (d *Drift) core() *driftCore {
+	c := &driftCore{calendar: calendar{location: d.Location}}
+	for i := range c.past {
+		c.past[i] = float32(math.NaN())
+	}
+	return c
+}
 
 type driftCore struct {
 	calendar calendar
@@ -54,50 +70,147 @@ type driftCore struct {
 
 // days is what is known of the days that are over, and the one that is going on.
 type days struct {
-	today        int64
-	mean         mean // of the readings of today, in which each counts alike
-	week, spread mean
+	// part counts the parts of days by the site's clock; mean is of the readings of
+	// the one that is going on, in which each counts alike, low and high are the least
+	// and the greatest.
+	part      int64
+	mean      mean
+	low, high float64
+	// usual is what each part of a day is, flat the share of parts without a change.
+	usual [partsADay]mean
+	flat  mean
+	// past is how far the last parts were from the usual, each at its number modulo
+	// their count; not a number where nothing is known.
+	past [driftParts]float32
+	// value and far are the means of today's parts, and of their distances.
+	value, far mean
+	// over is how many days are over, parts how many parts one has that count.
+	over          uint8
+	parts, spread mean
 	// up and down are the sums of what was beyond the usual in each direction.
 	up, down float64
 	// last is the mean of the last day that is over, expected what it should have
 	// been.
 	last, expected float64
-	// offset is that of the site's clock from UTC when today began, uneven that
-	// it is another by now.
-	offset int64
-	uneven bool
 }
 
-// turn ends the day that is going on if it is over at a time, local by the site's
-// clock.
-func (d *days) turn(local, at int64, least float64) {
-	d.uneven = d.uneven || local-at != d.offset
-	if floor(local, day) != d.today {
-		d.end(least)
-	}
+// at returns where the part of a number is remembered.
+func (d *days) at(part int64) *float32 {
+	return &d.past[((part%driftParts)+driftParts)%driftParts]
 }
 
-// end ends the day that is going on. A day in which an hour came twice or never
-// has another mean than others with nothing wrong: it is left out.
-func (d *days) end(floor float64) {
-	if d.uneven {
-		d.mean, d.uneven = mean{}, false
+// turn ends the part, and the day, that is going on if it is over at a time, local
+// by the site's clock.
+func (d *days) turn(local int64, least float64) {
+	part := floor(local, driftPart)
+	if part == d.part || d.mean.n == 0 {
 		return
 	}
-	d.last, d.expected = d.mean.value, d.week.value
-	if d.week.n > 0 {
-		far := d.last - d.expected
-		scale := d.scale(floor)
-		if d.week.n >= driftDays {
-			z := math.Copysign(deviation(far, scale), far)
-			z = min(max(z, -outlier), outlier)
-			d.up = max(0, d.up+z-driftSlack)
-			d.down = max(0, d.down-z-driftSlack)
-		}
-		d.spread.add(min(math.Abs(far), largest), 1, spreadDays)
+	d.endPart()
+	if floor(local, day) != floor(d.part*int64(driftPart), day) {
+		d.endDay(least)
 	}
-	d.week.add(d.last, 1, driftDays)
+	for range min(max(part-d.part, 0), driftParts) {
+		d.part++
+		*d.at(d.part) = float32(math.NaN())
+	}
+	d.part = part
+}
+
+// endPart ends the part that is going on. What a sensor says that is stuck, and is
+// not always, is left out.
+func (d *days) endPart() {
+	m := d.mean
 	d.mean = mean{}
+	if m.n >= flatReadings {
+		same := 0.0
+		if d.low == d.high {
+			same = 1
+		}
+		stuck := same == 1 && d.flat.value < flatShare
+		if d.flat.add(same, 1, flatMemory); stuck {
+			return
+		}
+	}
+	usual := &d.usual[((d.part%partsADay)+partsADay)%partsADay]
+	if usual.n > 0 {
+		far := m.value - usual.value
+		d.value.add(m.value, 0, math.Inf(1))
+		d.far.add(far, 0, math.Inf(1))
+		*d.at(d.part) = float32(far)
+	}
+	usual.add(m.value, 1, driftDays)
+}
+
+// endDay ends the day that is going on, unless little of it counts.
+func (d *days) endDay(least float64) {
+	value, far := d.value, d.far
+	d.value, d.far = mean{}, mean{}
+	if value.n == 0 {
+		return
+	}
+	few := 2*value.n < d.parts.value
+	if d.parts.add(value.n, 1, driftDays); few {
+		return
+	}
+	d.last, d.expected = value.value, value.value-far.value
+	scale := d.scale(least)
+	if d.over = min(d.over+1, driftDays); d.over >= driftDays {
+		z := min(deviation(far.value, scale), driftMost)
+		gradual := z > driftSlack && d.gradual()
+		d.up = beyond(d.up, math.Copysign(z, far.value), gradual)
+		d.down = beyond(d.down, -math.Copysign(z, far.value), gradual)
+	}
+	distance := math.Abs(far.value)
+	if d.spread.n > 0 {
+		distance = min(distance, driftMost*scale)
+	}
+	d.spread.add(min(distance, largest), 1, spreadDays)
+}
+
+// beyond returns the sum of what was beyond the usual after one more day. Once a day
+// is as usual, it is over.
+func beyond(sum, z float64, gradual bool) float64 {
+	switch {
+	case z > driftSlack && gradual:
+		return sum + z - driftSlack
+	case z < driftSlack/2:
+		return 0
+	default:
+		return sum
+	}
+}
+
+// gradual reports whether what is remembered looks more like something that went
+// away bit by bit than like a step. Both begin and end somewhere and have one
+// height, so that the better fit is the better guess.
+func (d *days) gradual() bool {
+	var sum [driftParts + 1]float64
+	parts := make([]float64, 0, driftParts)
+	for i := range driftParts {
+		v := float64(*d.at(d.part - driftParts + 1 + int64(i)))
+		if math.IsNaN(v) {
+			v = 0 // as usual, as far as is known
+		}
+		sum[i+1] = sum[i] + v
+		parts = append(parts, v)
+	}
+	// What a fit explains of the sum of squares.
+	step, ramp := 0.0, 0.0
+	for from := range parts {
+		rise, squares := 0.0, 0.0
+		for to := from; to < len(parts); to++ {
+			long := float64(to - from + 1)
+			rise += long * parts[to]
+			squares += long * long
+			box := sum[to+1] - sum[from]
+			step = max(step, box*box/long)
+			if to-from+1 >= driftLeast {
+				ramp = max(ramp, rise*rise/squares)
+			}
+		}
+	}
+	return ramp > step
 }
 
 func (d *days) scale(floor float64) float64 { return max(d.spread.value*meanToDeviation, floor) }
@@ -105,10 +218,10 @@ func (d *days) scale(floor float64) float64 { return max(d.spread.value*meanToDe
 func (c *driftCore) judge(r Sample, p *pace) opinion {
 	d := c.days
 	if c.any {
-		d.turn(c.calendar.local(r.Time), r.Time, c.extremes.floor())
+		d.turn(c.calendar.local(r.Time), c.extremes.floor())
 	}
-	o := opinion{expected: d.expected, scale: d.scale(c.extremes.floor()), deviation: max(d.up, d.down), over: true, mean: d.last, averaged: true}
-	if d.week.n >= driftDays && o.deviation > 0 {
+	o := opinion{expected: d.expected, scale: d.scale(c.extremes.floor()), deviation: max(d.up, d.down), over: true, firm: true, mean: d.last, averaged: true}
+	if o.deviation > 0 {
 		// The surprise is for days; the threshold is for readings.
 		o.surprise = min(o.deviation*driftSurprise+math.Log10(max(p.aWeek()/7, 1)), maxSurprise)
 	}
@@ -118,19 +231,20 @@ func (c *driftCore) judge(r Sample, p *pace) opinion {
 func (c *driftCore) learn(r Sample, _ *pace, _ opinion) {
 	local := c.calendar.local(r.Time)
 	if c.any {
-		c.turn(local, r.Time, c.extremes.floor())
+		c.turn(local, c.extremes.floor())
 	}
 	if c.mean.n == 0 {
-		c.today, c.offset = floor(local, day), local-r.Time
+		c.part, c.low, c.high = floor(local, driftPart), r.Value, r.Value
 	}
 	c.mean.add(r.Value, 0, math.Inf(1))
+	c.low, c.high = min(c.low, r.Value), max(c.high, r.Value)
 	c.extremes.include(r.Value, !c.any)
 	c.any = true
 }
 
 func (c *driftCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
 	d := c.days
-	d.turn(c.calendar.local(r.Time), r.Time, c.extremes.floor())
+	d.turn(c.calendar.local(r.Time), c.extremes.floor())
 	return Evidence{
 		Baseline: d.expected, Low: d.expected - driftSlack*o.scale, High: d.expected + driftSlack*o.scale,
 		Sentence: quantity(d.last, unit) + " as the mean of a day, " + figure.Number(apart(d.last, d.expected)) + " " +
@@ -141,23 +255,39 @@ func (c *driftCore) explain(r Sample, p *pace, o opinion, unit string) Evidence 
 // cluster is 1: a day is judged once.
 func (c *driftCore) cluster() float64 { return 1 }
 
-func (c *driftCore) learning() bool { return c.week.n < driftDays }
+func (c *driftCore) learning() bool { return c.over < driftDays }
 
 func (c *driftCore) append(b []byte) []byte {
-	b = pack.Bool(c.extremes.append(b), c.any)
-	b = c.spread.append(c.week.append(c.mean.append(pack.Int(b, c.today))))
+	b = pack.Int(pack.Bool(c.extremes.append(b), c.any), c.part)
+	b = pack.Float(pack.Float(c.mean.append(b), c.low), c.high)
+	for i := range c.usual {
+		b = c.usual[i].append(b)
+	}
+	b = appendSmall(c.flat.append(b), c.past[:])
+	b = pack.Uint(c.far.append(c.value.append(b)), uint64(c.over))
+	b = c.spread.append(c.parts.append(b))
 	for _, v := range [...]float64{c.up, c.down, c.last, c.expected} {
 		b = pack.Float(b, v)
 	}
-	return pack.Bool(pack.Int(b, c.offset), c.uneven)
+	return b
 }
 
 func (c *driftCore) read(r *pack.Reader) {
 	c.extremes.read(r)
-	c.any, c.today = r.Bool(), r.Int()
+	c.any, c.part = r.Bool(), r.Int()
 	c.mean.read(r)
-	c.week.read(r)
+	c.low, c.high = r.Float(), r.Float()
+	for i := range c.usual {
+		c.usual[i].read(r)
+	}
+	c.flat.read(r)
+	if readSmall(r, c.past[:]) < driftParts {
+		r.Fail()
+	}
+	c.value.read(r)
+	c.far.read(r)
+	c.over = uint8(min(r.Uint(), driftDays))
+	c.parts.read(r)
 	c.spread.read(r)
 	c.up, c.down, c.last, c.expected = r.Float(), r.Float(), r.Float(), r.Float()
-	c.offset, c.uneven = r.Int(), r.Bool()
 }

@@ -84,8 +84,9 @@ type opinion struct {
 	threshold float64
 	// part tells which of several ways of looking it is.
 	part int
-	// over says that what was unusual is certainly over.
-	over bool
+	// over says that what was unusual is certainly over; firm that it is not as long
+	// as there is surprise, wherever the value is.
+	over, firm bool
 }
 
 // of is the value that was judged, given the reading.
@@ -350,7 +351,7 @@ func (w *watch) follow(r Sample, o opinion, unit string, out []Verdict) []Verdic
 	e := &w.episode
 	// That a value comes back is no news, though the core may have come to expect
 	// it where it was.
-	if back := e.back(o.of(r)); o.surprise < o.threshold || back && e.bounded() {
+	if back := e.back(o.of(r)); o.surprise < o.threshold || back && e.bounded() && !o.firm {
 		e.quiet = min(e.quiet+1, holdOff)
 		if e.inside++; !back {
 			e.inside = 0
