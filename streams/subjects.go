@@ -177,6 +177,10 @@ func CommandSubjects(device string) []string {
 	return []string{commandPrefix + device, commandPrefix + device + ".>"}
 }
 
+// CommandsAll are the subjects of the commands to all devices. Only services
+// may publish there.
+const CommandsAll = commandPrefix + ">"
+
 // TopicFromMQTT returns the MQTT topic of a message that a device published,
 // from its subject in the account of the devices, with or without the prefix
 // under which nats-server stores it. It undoes nats-server's mapping of topics

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -18,8 +19,8 @@ type database struct {
 	server *influxd.Server
 }
 
-func openDatabase(cfg influxd.Config) (*database, error) {
-	server, err := influxd.Start(cfg)
+func openDatabase(ctx context.Context, cfg influxd.Config) (*database, error) {
+	server, err := startDatabase(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -29,6 +30,37 @@ func openDatabase(cfg influxd.Config) (*database, error) {
 	}
 	cfg.Addr = at.Host
 	return &database{cfg: cfg, server: server}, nil
+}
+
+// abandonTimeout bounds the wait for an InfluxDB whose start was given up.
+const abandonTimeout = 5 * time.Second
+
+// startDatabase starts InfluxDB, which may take a while to read its files, and
+// gives that up when ctx ends.
+func startDatabase(ctx context.Context, cfg influxd.Config) (*influxd.Server, error) {
+	type outcome struct {
+		server *influxd.Server
+		err    error
+	}
+	started := make(chan outcome, 1)
+	go func() {
+		server, err := influxd.Start(cfg)
+		started <- outcome{server, err}
+	}()
+	select {
+	case o := <-started:
+		return o.server, o.err
+	case <-ctx.Done():
+	}
+	select {
+	case o := <-started:
+		if o.err == nil {
+			o.err = o.server.Close()
+		}
+		return nil, errors.Join(ctx.Err(), o.err)
+	case <-time.After(abandonTimeout):
+		return nil, fmt.Errorf("start InfluxDB: %w", ctx.Err())
+	}
 }
 
 func (d *database) url() string { return "http://" + d.cfg.Addr }
@@ -48,12 +80,12 @@ func (d *database) health() error {
 
 // restart stops InfluxDB and starts it again. After an error none runs, and
 // restart may be called again.
-func (d *database) restart() error {
+func (d *database) restart(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	// What it can't write down when it closes is in its write-ahead log.
 	closing := d.stop()
-	server, err := influxd.Start(d.cfg)
+	server, err := startDatabase(ctx, d.cfg)
 	if err != nil {
 		return errors.Join(err, closing)
 	}

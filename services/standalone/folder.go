@@ -22,7 +22,9 @@ func openFolder(path string) (*folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("the data folder can't be made (--data names another): %w", err)
 	}
-	lock := flock.New(filepath.Join(path, "lock"))
+	// To write is asked for even where the file is there already: on a read-only
+	// disk the start ends here.
+	lock := flock.New(filepath.Join(path, "lock"), flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 	taken, err := lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("the data folder can't be written to (--data names another): %w", err)

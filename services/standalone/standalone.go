@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"headwater/services/bridge"
 	"headwater/services/configfile"
@@ -90,7 +91,7 @@ func (s *standalone) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.cfg.Writer.Influx.URL == "" {
-		s.influx, err = openDatabase(influxd.Config{Dir: s.folder.influx(), Log: s.log("influxdb")})
+		s.influx, err = openDatabase(ctx, influxd.Config{Dir: s.folder.influx(), Log: s.log("influxdb")})
 		if err != nil {
 			return err
 		}
@@ -117,7 +118,7 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 	}
 	budget := s.cfg.budget(s.folder.path, disk)
 	options := streams.Options{Lanes: s.cfg.Lanes, MaxBytes: budget.streams}
-	s.nats, err = natsd.Start(natsd.Config{
+	s.nats, err = natsd.Start(ctx, natsd.Config{
 		Dir: s.folder.nats(), Sync: s.cfg.sync(), MaxBytes: options.MaxBytes, MQTT: s.cfg.MQTT, Log: s.log("nats"),
 	})
 	if errors.Is(err, natsd.ErrAddressInUse) {
@@ -141,6 +142,10 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 	if err := streams.EnsureDevices(ctx, devices, streams.DeviceOptions{MaxBytes: streams.DeviceBytes(options.MaxBytes)}); err != nil {
 		return err
 	}
+	promauto.With(s.process.Metrics).NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "headwater", Subsystem: "standalone", Name: "denied_publishes_total",
+		Help: "Messages that nats-server dropped because the sender may not publish on that topic; a device gets its acknowledgement all the same.",
+	}, func() float64 { return float64(s.nats.Denied()) })
 	s.supervise(budget, devices)
 	if s.cfg.Durability == Fast || s.cfg.Unsafe {
 		if err := syncTree(s.folder.nats()); err != nil {

@@ -46,7 +46,7 @@ type watched struct {
 	name string
 	// health returns nil while the server can store, or why it can't.
 	health  func() error
-	restart func() error
+	restart func(ctx context.Context) error
 	// advice is what people can do when restarts don't help.
 	advice string
 
@@ -107,7 +107,7 @@ func newSupervisor(log *slog.Logger, budget diskBudget, metrics prometheus.Regis
 }
 
 // watch adds a server, with what people can do when restarts don't help.
-func (s *supervisor) watch(name string, health, restart func() error, advice string) {
+func (s *supervisor) watch(name string, health func() error, restart func(ctx context.Context) error, advice string) {
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = firstRestart, lastRestart
 	s.restarts.WithLabelValues(name)
@@ -148,7 +148,7 @@ func (s *supervisor) look(ctx context.Context, now time.Time) {
 		return
 	}
 	for _, w := range s.servers {
-		if err := s.revive(w, now); err != nil {
+		if err := s.revive(ctx, w, now); err != nil {
 			s.refuse(err, now)
 			return
 		}
@@ -170,7 +170,7 @@ func (s *supervisor) low(free uint64) bool {
 
 // revive starts a server again that can't store, if its time has come, and
 // returns why it can't store.
-func (s *supervisor) revive(w *watched, now time.Time) error {
+func (s *supervisor) revive(ctx context.Context, w *watched, now time.Time) error {
 	err := w.health()
 	switch {
 	case err == nil:
@@ -192,7 +192,7 @@ func (s *supervisor) revive(w *watched, now time.Time) error {
 	s.log.Warn("a server cannot store although there is space: it is started again", "server", w.name, "err", err)
 	s.restarts.WithLabelValues(w.name).Inc()
 	begin := time.Now()
-	failure := w.restart()
+	failure := w.restart(ctx)
 	pause := w.retry.NextBackOff()
 	if w.tries++; w.tries >= maxRestarts {
 		pause = rareRestart

@@ -22,7 +22,7 @@ func TestRestartsThatDoNotHelp(t *testing.T) {
 		s.free = func() (uint64, error) { return 1 << 30, nil }
 		s.intake = func(context.Context, bool) error { return nil }
 		restarts := 0
-		s.watch("nats-server", func() error { return broken }, func() error { restarts++; return nil }, "Put it back from a backup")
+		s.watch("nats-server", func() error { return broken }, func(context.Context) error { restarts++; return nil }, "Put it back from a backup")
 		look := func(length time.Duration) {
 			for began := time.Now(); time.Since(began) < length; time.Sleep(superviseEvery) { //nolint:forbidigo // the clock of the bubble
 				s.look(t.Context(), time.Now())

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -167,15 +169,18 @@ func TestMain(m *testing.M) {
 	os.Exit(streamtest.Main(m))
 }
 
-// child runs a standalone and prints its addresses as a line of JSON.
+// child runs a standalone and prints its addresses as a line of JSON. It stops
+// as the command does when it is told to.
 func child(dir string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
 	cfg := testConfig(dir)
 	cfg.Started = func(at Addresses) { _ = json.NewEncoder(os.Stdout).Encode(at) }
 	if d := os.Getenv(childFolder + "_DURABILITY"); d != "" {
 		cfg.Durability = streams.Durability(d)
 	}
 	p := process.New("standalone", process.Defaults[process.Base](), os.Stderr)
-	if err := Run(context.Background(), p, cfg); err != nil {
+	if err := Run(ctx, p, cfg); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -70,7 +70,7 @@ func TestServerFile(t *testing.T) {
 
 // TestServicesMayDoNoMoreThanTheyDo tries, as one service, what belongs to others.
 func TestServicesMayDoNoMoreThanTheyDo(t *testing.T) {
-	s, err := natsd.Start(natsd.Config{Dir: t.TempDir(), Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0"})
+	s, err := natsd.Start(t.Context(), natsd.Config{Dir: t.TempDir(), Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestServicesMayDoNoMoreThanTheyDo(t *testing.T) {
 // TestServicesMakeLeasesAnew has each service that holds leases do what it must
 // after a nats-server that stood alone has lost them.
 func TestServicesMakeLeasesAnew(t *testing.T) {
-	s, err := natsd.Start(natsd.Config{Dir: t.TempDir(), Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0"})
+	s, err := natsd.Start(t.Context(), natsd.Config{Dir: t.TempDir(), Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,11 @@
 package natsd
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
 	"sync"
@@ -20,6 +22,7 @@ type Server struct {
 	text      string
 	passwords map[User]string
 	issuer    nkeys.KeyPair
+	log       *logger
 
 	// restarting lets one Restart or Shutdown work at a time.
 	restarting sync.Mutex
@@ -37,18 +40,28 @@ const (
 	// storeTimeout is how long a device waits when a store gives no answer, as on
 	// a full disk: then its connection is closed, and it sends again.
 	storeTimeout = 4 * time.Second
+	// readyEvery is how often a server that starts is asked whether it is ready.
+	readyEvery = 100 * time.Millisecond
+	// abandonTimeout bounds the wait for a server whose start was given up: it
+	// may be in the midst of a scan that nothing interrupts.
+	abandonTimeout = 5 * time.Second
 )
 
 // errShutDown is returned by Restart after Shutdown.
 var errShutDown = errors.New("nats-server was shut down")
 
-// Start runs the server and returns when devices and services can connect.
-func Start(cfg Config) (*Server, error) {
+// Start runs the server and returns when devices and services can connect, or
+// with the reason when they can't. When ctx ends before, it gives the start up;
+// the server that has started does not depend on ctx.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
 	issuer, err := nkeys.CreateAccount()
 	if err != nil {
 		return nil, fmt.Errorf("make the key that signs log-ins: %w", err)
 	}
-	s := &Server{cfg: cfg, passwords: make(map[User]string), issuer: issuer}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{cfg: cfg, passwords: make(map[User]string), issuer: issuer, log: &logger{log: cfg.Log}}
 	for _, user := range Users() {
 		s.passwords[user] = rand.Text()
 	}
@@ -58,7 +71,7 @@ func Start(cfg Config) (*Server, error) {
 	if err := free(cfg.MQTT); err != nil {
 		return nil, err
 	}
-	if err := s.run(nil); err != nil {
+	if err := s.run(ctx, nil); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -66,9 +79,9 @@ func Start(cfg Config) (*Server, error) {
 
 // Restart stops the server and starts it again on the same streams, ports,
 // users and passwords. Connections within the process and by TCP reconnect by
-// themselves, those of devices are closed. After an error no server runs, and
-// Restart may be called again.
-func (s *Server) Restart() error {
+// themselves, those of devices are closed. After an error, or when ctx ends
+// before the server is ready, no server runs, and Restart may be called again.
+func (s *Server) Restart(ctx context.Context) error {
 	s.restarting.Lock()
 	defer s.restarting.Unlock()
 	old, options, stopped := s.current()
@@ -77,18 +90,17 @@ func (s *Server) Restart() error {
 	}
 	old.Shutdown()
 	old.WaitForShutdown()
-	return s.run(options)
+	return s.run(ctx, options)
 }
 
 // run starts a server, on the ports of the one before if there was one.
-func (s *Server) run(before *server.Options) error {
+func (s *Server) run(ctx context.Context, before *server.Options) error {
 	options := new(server.Options)
 	if err := options.ProcessConfigString(s.text); err != nil {
 		return fmt.Errorf("configure nats-server: %w", err)
 	}
 	options.NoSigs = true
 	options.DontListen = s.cfg.NATS == ""
-	options.NoLog = s.cfg.Log == nil
 	options.MQTT.JSAPITimeout = storeTimeout
 	if before != nil {
 		options.Port, options.MQTT.Port = before.Port, before.MQTT.Port
@@ -97,24 +109,58 @@ func (s *Server) run(before *server.Options) error {
 	if err != nil {
 		return fmt.Errorf("start nats-server: %w", err)
 	}
-	log := &logger{log: s.cfg.Log}
-	if s.cfg.Log != nil {
-		srv.SetLoggerV2(log, false, false, false)
-	}
-	srv.Start()
-	if !srv.ReadyForConnections(startTimeout) {
-		srv.Shutdown()
-		srv.WaitForShutdown()
-		if reason := log.lastFatal(); reason != "" {
-			return fmt.Errorf("start nats-server: %s", reason)
-		}
-		return fmt.Errorf("nats-server was not ready within %s", startTimeout)
+	s.log.begin()
+	srv.SetLoggerV2(s.log, false, false, false)
+	started := make(chan struct{})
+	go func() {
+		defer close(started)
+		srv.Start() // Recovers the streams, which may take a while.
+	}()
+	if err := s.awaitReady(ctx, srv); err != nil {
+		abandon(srv, started)
+		return fmt.Errorf("start nats-server: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.server, s.options = srv, options
 	return nil
 }
+
+// awaitReady returns nil when the server can be connected to, else why that will
+// not happen.
+func (s *Server) awaitReady(ctx context.Context, srv *server.Server) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("it was not ready within %s", startTimeout))
+	defer cancel()
+	for ctx.Err() == nil {
+		if srv.ReadyForConnections(readyEvery) {
+			return nil
+		}
+		if reason := s.log.lastFatal(); reason != "" {
+			return errors.New(reason)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// abandon stops a server that did not become ready.
+func abandon(srv *server.Server, started <-chan struct{}) {
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		srv.Shutdown()
+		<-started
+		srv.WaitForShutdown()
+	}()
+	select {
+	case <-gone:
+	case <-time.After(abandonTimeout):
+	}
+}
+
+// Denied returns how many messages the servers have dropped so far because
+// their sender may not publish there. A device whose message was dropped gets
+// its acknowledgement all the same.
+func (s *Server) Denied() uint64 { return s.log.denied.Load() }
 
 func (s *Server) current() (srv *server.Server, options *server.Options, stopped bool) {
 	s.mu.Lock()

@@ -2,6 +2,10 @@ package natsd_test
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,7 +41,7 @@ func TestRestart(t *testing.T) {
 	}
 	mqtt, url := s.MQTT(), s.NATS(natsd.UserCore)
 	for round := range 2 {
-		if err := s.Restart(); err != nil {
+		if err := s.Restart(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Health(); err != nil {
@@ -63,10 +67,50 @@ func TestRestart(t *testing.T) {
 		}
 	}
 	s.Shutdown()
-	if err := s.Restart(); err == nil {
+	if err := s.Restart(ctx); err == nil {
 		t.Error("a server that was shut down for good was started again")
 	}
 	if err := s.Health(); err == nil {
 		t.Error("a server that was shut down says that it is healthy")
 	}
+}
+
+// TestStartThatCannotSucceed has a file where the streams need a folder: the
+// start ends with the cause, and does not wait for a server that never comes.
+func TestStartThatCannotSucceed(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "jetstream"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	s, err := natsd.Start(t.Context(), natsd.Config{Dir: dir, MQTT: "127.0.0.1:0"})
+	if err == nil {
+		s.Shutdown()
+		t.Fatal("a server runs without its folder")
+	}
+	if !strings.Contains(err.Error(), "JetStream") {
+		t.Errorf("it ends with %v, want the cause", err)
+	}
+	if took := time.Since(begun); took > time.Minute {
+		t.Errorf("it took %s to say so", took)
+	}
+}
+
+// TestStartIsGivenUp ends the context of a start: no server is left, and the
+// next one has the folder.
+func TestStartIsGivenUp(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if s, err := natsd.Start(ctx, natsd.Config{Dir: dir, MQTT: "127.0.0.1:0"}); !errors.Is(err, context.Canceled) {
+		if err == nil {
+			s.Shutdown()
+		}
+		t.Errorf("a start that was given up ends with %v", err)
+	}
+	s, err := natsd.Start(t.Context(), natsd.Config{Dir: dir, MQTT: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Shutdown()
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,10 +18,18 @@ const (
 	loudInterval = 10 * time.Second
 )
 
+// maxLine bounds the text of one line, in bytes: a device chooses its client id
+// and its topics, and both come up in the log.
+const maxLine = 256
+
 // logger hands nats-server's log to slog. It never ends the process. Any number
 // of goroutines may use it.
 type logger struct {
 	log *slog.Logger
+
+	// denied counts the messages that were dropped because their sender may not
+	// publish there. Nats-server tells of them nowhere else.
+	denied atomic.Uint64
 
 	mu    sync.Mutex
 	fatal string
@@ -29,14 +39,34 @@ type logger struct {
 	lines int
 }
 
+// deniedMark is in what nats-server logs about such a message.
+const deniedMark = "Publish Violation"
+
 func (l *logger) Noticef(format string, args ...any) { l.say(slog.LevelDebug, format, args) }
 func (l *logger) Warnf(format string, args ...any)   { l.loud(slog.LevelWarn, format, args) }
-func (l *logger) Errorf(format string, args ...any)  { l.loud(slog.LevelError, format, args) }
 func (l *logger) Debugf(format string, args ...any)  { l.say(slog.LevelDebug, format, args) }
 func (l *logger) Tracef(format string, args ...any)  { l.say(slog.LevelDebug, format, args) }
 
+func (l *logger) Errorf(format string, args ...any) {
+	if strings.Contains(format, deniedMark) {
+		l.denied.Add(1)
+	}
+	l.loud(slog.LevelError, format, args)
+}
+
 func (l *logger) say(level slog.Level, format string, args []any) {
-	l.log.Log(context.Background(), level, "log of nats-server", "text", fmt.Sprintf(format, args...))
+	if !l.log.Enabled(context.Background(), level) {
+		return
+	}
+	l.log.Log(context.Background(), level, "log of nats-server", "text", cut(fmt.Sprintf(format, args...)))
+}
+
+// cut shortens a text to maxLine, and says so.
+func cut(text string) string {
+	if len(text) <= maxLine {
+		return text
+	}
+	return fmt.Sprintf("%s... (%d bytes)", strings.ToValidUTF8(text[:maxLine], ""), len(text))
 }
 
 func (l *logger) loud(level slog.Level, format string, args []any) {
@@ -67,6 +97,13 @@ func (l *logger) Fatalf(format string, args ...any) {
 	defer l.mu.Unlock()
 	l.fatal = fmt.Sprintf(format, args...)
 	l.log.Error("nats-server cannot go on", "text", l.fatal)
+}
+
+// begin forgets why the previous server could not go on.
+func (l *logger) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fatal = ""
 }
 
 // lastFatal is why the server could not go on, as far as it said so.

@@ -42,3 +42,15 @@ func TestLeftOutLinesAreTold(t *testing.T) {
 		}
 	}
 }
+
+func TestLongLineIsCut(t *testing.T) {
+	var out strings.Builder
+	l := &logger{log: slog.New(slog.NewTextHandler(&out, nil))}
+	l.Errorf("client id %s", strings.Repeat("ü", 1000))
+	if n := strings.Count(out.String(), "ü"); n < maxLine/2-10 || n > maxLine/2 {
+		t.Errorf("%d of 1000 letters are in the log", n)
+	}
+	if strings.ContainsRune(out.String(), '\uFFFD') || !strings.Contains(out.String(), "(2010 bytes)") {
+		t.Errorf("the log has %s", out.String())
+	}
+}

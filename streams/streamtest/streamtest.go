@@ -30,7 +30,7 @@ func Run(tb testing.TB) *Server {
 // that was stopped. It stops with the test, or earlier by Shutdown.
 func RunIn(tb testing.TB, dir string) *Server {
 	tb.Helper()
-	s, err := natsd.Start(natsd.Config{Dir: dir, Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0", NATS: "127.0.0.1:0"})
+	s, err := natsd.Start(tb.Context(), natsd.Config{Dir: dir, Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0", NATS: "127.0.0.1:0"})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"net"
+	"net/url"
 	"slices"
 	"sync"
 	"testing"
@@ -235,6 +237,71 @@ func TestDeviceHearsItsCommandsOnly(t *testing.T) {
 		}
 	case <-time.After(within):
 		t.Error("the command did not come")
+	}
+}
+
+// TestNoDeviceCommandsAnother has a device try all ways to reach another one's
+// commands, which hears none of it; what a service sends, it hears.
+func TestNoDeviceCommandsAnother(t *testing.T) {
+	s := streamtest.Run(t)
+	s.Ensure(t, 1)
+	respond(t, s, login.Policy{Anonymous: login.AnonymousLoopback})
+	heard := make(chan string, 100)
+	listen := func(id string) {
+		t.Helper()
+		if !granted(t, device(t, s, id), "commands/door-2/#", func(_ mqtt.Client, m mqtt.Message) {
+			heard <- m.Topic() + " " + string(m.Payload())
+		}) {
+			t.Fatal("a device may not subscribe to its commands")
+		}
+	}
+	listen("door-2")
+	intruder := device(t, s, "intruder")
+	denied := uint64(0)
+	for _, topic := range []string{"commands/door-2", "commands/door-2/set"} {
+		for qos := range byte(3) {
+			for _, retained := range []bool{false, true} {
+				denied++
+				if token := intruder.Publish(topic, qos, retained, "forged"); !token.WaitTimeout(within) || token.Error() != nil {
+					t.Fatalf("publish on %s: %v", topic, token.Error())
+				}
+			}
+		}
+	}
+	for _, retained := range []bool{false, true} {
+		denied++
+		var line net.Conn
+		willing := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://"+s.MQTT()).SetClientID("willing").SetAutoReconnect(false).
+			SetWill("commands/door-2/set", "forged", 1, retained).
+			SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (_ net.Conn, err error) {
+				line, err = net.Dial("tcp", s.MQTT())
+				return line, err
+			}))
+		if err := connect(t, willing); err != nil {
+			t.Fatal(err)
+		}
+		_ = line.Close() // without a word, so that the will is sent
+		streamtest.Eventually(t, "the will is denied, or heard", func() bool { return s.Denied() >= denied || len(heard) > 0 })
+	}
+	if got := s.Denied(); got != denied {
+		t.Errorf("%d messages were counted as denied, want %d", got, denied)
+	}
+	// A device that subscribes gets what is retained before anything new.
+	listen("door-2")
+	if err := s.Conn(t, natsd.UserDevices).Publish("commands.door-2.set", []byte("by a service")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-heard:
+		if got != "commands/door-2/set by a service" {
+			t.Errorf("a device heard %s", got)
+		}
+	case <-time.After(within):
+		t.Error("the command of a service did not come")
+	}
+	stream := streamOf(t, s.DevicesJS(t), streams.StreamMQTT)
+	if info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter("$MQTT.msgs.commands.>")); err != nil || len(info.State.Subjects) > 0 {
+		t.Errorf("%v of the commands are stored (%v)", info.State.Subjects, err)
 	}
 }
 

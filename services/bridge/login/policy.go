@@ -120,11 +120,16 @@ func loopback(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// withheld are the subjects of nats-server's own traffic within an account. A
-// wildcard stands for a whole token, so they have to be named; what else
-// begins with "$" reaches nothing and becomes a dead letter.
+// withheld are the subjects on which no device may publish, be it as its will
+// or retained: commands, which other devices obey, and nats-server's own traffic
+// within an account. A wildcard stands for a whole token, so each has to be
+// named; what else begins with "$" reaches nothing and becomes a dead letter.
+//
+// Nats-server acknowledges what it drops for this reason: MQTT 3.1.1 has no
+// answer that says no.
 func withheld() []string {
 	return []string{
+		streams.CommandsAll,
 		"$JS.>", "$MQTT.>", "$SYS.>", "$KV.>", "$O.>", "$SRV.>", "$JSC.>", "$NRG.>", "$GR.>", "$LDS.>", "$NATS.>", "$G.>",
 		"_INBOX.>", "_R_.>", "_GR_.>",
 	}

@@ -455,7 +455,7 @@ func TestNobodysChangeIsLost(t *testing.T) {
 // TestTheDashboardMayChangeRules uses the store with no more permissions than
 // the dashboard has.
 func TestTheDashboardMayChangeRules(t *testing.T) {
-	server, err := natsd.Start(natsd.Config{Dir: t.TempDir(), Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0"})
+	server, err := natsd.Start(t.Context(), natsd.Config{Dir: t.TempDir(), Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
