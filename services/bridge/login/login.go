@@ -43,12 +43,13 @@ type Deps struct {
 	Metrics    prometheus.Registerer
 }
 
-// Responder answers requests to log in.
+// Responder answers requests to log in. It may run once.
 type Responder struct {
 	key      nkeys.KeyPair
 	log      *slog.Logger
 	admitted prometheus.Counter
 	refused  *prometheus.CounterVec
+	brake    *brake // of the goroutine that answers
 
 	mu     sync.Mutex
 	silent map[Refusal]*silence
@@ -71,7 +72,7 @@ func New(deps Deps) (*Responder, error) {
 	}
 	metrics := promauto.With(deps.Metrics)
 	r := &Responder{
-		key: key, log: deps.Log, silent: make(map[Refusal]*silence),
+		key: key, log: deps.Log, brake: newBrake(), silent: make(map[Refusal]*silence),
 		admitted: metrics.NewCounter(prometheus.CounterOpts{
 			Name: "headwater_bridge_logins_total", Help: "Connections of devices that were admitted.",
 		}),
@@ -79,7 +80,7 @@ func New(deps Deps) (*Responder, error) {
 			Name: "headwater_bridge_refused_logins_total", Help: "Connections that were refused, by reason.",
 		}, []string{"reason"}),
 	}
-	for _, reason := range []Refusal{RefusalMalformed, RefusalProtocol, RefusalAnonymous, RefusalPassword} {
+	for _, reason := range []Refusal{RefusalMalformed, RefusalProtocol, RefusalAnonymous, RefusalPassword, RefusalThrottled} {
 		r.refused.WithLabelValues(string(reason))
 	}
 	return r, nil
@@ -138,7 +139,7 @@ func (r *Responder) answer(m *nats.Msg, policy Policy) {
 	}
 	response := jwt.NewAuthorizationResponseClaims(request.UserNkey)
 	response.Audience = request.Server.ID
-	if refusal := policy.Judge(d); refusal != "" {
+	if refusal := r.judge(policy, d, time.Now()); refusal != "" {
 		r.refuse(refusal, d)
 		response.Error = refusal.String()
 	} else if response.Jwt, err = claims(request.UserNkey, d.ClientID).Encode(r.key); err != nil {
@@ -154,6 +155,25 @@ func (r *Responder) answer(m *nats.Msg, policy Policy) {
 	if err != nil {
 		r.log.Error("cannot answer a log-in", "device", d.ClientID, "err", err)
 	}
+}
+
+// judge returns why the device may not connect, or the empty Refusal. A device
+// that must wait before it sends a password again is refused unseen.
+func (r *Responder) judge(policy Policy, d Device, now time.Time) Refusal {
+	if !policy.byPassword(d) {
+		return policy.Judge(d)
+	}
+	s := r.brake.sender(d)
+	if r.brake.holds(s, now) {
+		return RefusalThrottled
+	}
+	refusal := policy.Judge(d)
+	if refusal == "" {
+		r.brake.right(d)
+	} else {
+		r.brake.wrong(s, now)
+	}
+	return refusal
 }
 
 // claims is what a device may do. Nats-server takes no limit of the payload

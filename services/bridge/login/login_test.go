@@ -3,6 +3,7 @@ package login_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net"
@@ -129,6 +130,37 @@ func TestPolicies(t *testing.T) {
 		if got := counter(t, metrics, "headwater_bridge_refused_logins_total", string(reason)); got < want {
 			t.Errorf("%d refusals counted for %s, want %d", got, reason, want)
 		}
+	}
+}
+
+// TestGuesserIsSlowed guesses passwords as fast as it can. A device from the same
+// address that was there before comes back meanwhile.
+func TestGuesserIsSlowed(t *testing.T) {
+	s := streamtest.Run(t)
+	s.Ensure(t, 1)
+	metrics := respond(t, s, login.Policy{Anonymous: login.AnonymousNone, User: "devices", Password: "s3cret"})
+	door := client(s, "door-1", "devices", "s3cret")
+	if err := connect(t, door); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	const tries = 200
+	for i := range tries {
+		if err := connect(t, client(s, "guesser", "devices", fmt.Sprint(i))); err == nil {
+			t.Fatal("a wrong password was taken")
+		}
+	}
+	seen := counter(t, metrics, "headwater_bridge_refused_logins_total", string(login.RefusalPassword))
+	// Ten at once, then one a second.
+	if most := 10 + int(time.Since(begun).Seconds()) + 1; seen < 10 || seen > most {
+		t.Errorf("%d of %d guesses were looked at within %s, want 10 to %d", seen, tries, time.Since(begun), most)
+	}
+	if throttled := counter(t, metrics, "headwater_bridge_refused_logins_total", string(login.RefusalThrottled)); throttled != tries-seen {
+		t.Errorf("%d refusals without a look were counted, want %d", throttled, tries-seen)
+	}
+	door.Disconnect(0)
+	if err := connect(t, client(s, "door-1", "devices", "s3cret")); err != nil {
+		t.Errorf("a device that was there before can't come back: %v", err)
 	}
 }
 

@@ -60,6 +60,9 @@ const (
 	RefusalAnonymous Refusal = "anonymous"
 	// RefusalPassword is for a wrong user or password.
 	RefusalPassword Refusal = "password"
+	// RefusalThrottled is for a device whose address has sent too many wrong
+	// passwords lately: its own was not looked at.
+	RefusalThrottled Refusal = "throttled"
 )
 
 // String says the reason in words.
@@ -73,6 +76,8 @@ func (r Refusal) String() string {
 		return "a device at this address needs a user and a password"
 	case RefusalPassword:
 		return "wrong user or password"
+	case RefusalThrottled:
+		return "too many wrong passwords came from this address: try again later"
 	}
 	return "admitted"
 }
@@ -92,7 +97,7 @@ func (p Policy) Judge(d Device) Refusal {
 	switch {
 	case d.Protocol != protocolMQTT:
 		return RefusalProtocol
-	case p.User != "" && (d.User != "" || d.Password != ""):
+	case p.byPassword(d):
 		if !p.knows(d.User, d.Password) {
 			return RefusalPassword
 		}
@@ -101,6 +106,11 @@ func (p Policy) Judge(d Device) Refusal {
 		return ""
 	}
 	return RefusalAnonymous
+}
+
+// byPassword reports whether the device is judged by its password.
+func (p Policy) byPassword(d Device) bool {
+	return d.Protocol == protocolMQTT && p.User != "" && (d.User != "" || d.Password != "")
 }
 
 const protocolMQTT = "mqtt"
