@@ -56,7 +56,8 @@ type Config struct {
 
 // Addresses are where a running standalone answers.
 type Addresses struct {
-	// HTTP and Influx are URLs, MQTT is host:port.
+	// HTTP and Influx are URLs, MQTT is host:port. Influx holds the token of the
+	// embedded InfluxDB as a password, so it must not be logged.
 	HTTP, MQTT, Influx string
 }
 

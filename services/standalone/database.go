@@ -65,6 +65,12 @@ func startDatabase(ctx context.Context, cfg influxd.Config) (*influxd.Server, er
 
 func (d *database) url() string { return "http://" + d.cfg.Addr }
 
+// urlWithToken lets in whoever has it.
+func (d *database) urlWithToken() string {
+	at := url.URL{Scheme: "http", User: url.UserPassword("headwater", d.cfg.Token), Host: d.cfg.Addr}
+	return at.String()
+}
+
 // health returns nil while InfluxDB can store as far as the disk goes.
 func (d *database) health() error {
 	d.mu.Lock()

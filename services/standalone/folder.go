@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/shirou/gopsutil/v4/disk"
+
+	"headwater/services/internal/process"
 )
 
 // folder is the data folder while this process owns it.
@@ -36,6 +39,24 @@ func openFolder(path string) (*folder, error) {
 }
 
 func (f *folder) close() error { return f.lock.Close() }
+
+// influxToken is the token that the embedded InfluxDB asks for. It is drawn once
+// for the folder, so that the owner of the folder can ask InfluxDB as well.
+func (f *folder) influxToken() (string, error) {
+	path := filepath.Join(f.path, influxTokenFile)
+	token, err := process.ReadSecret(path)
+	if err == nil && token != "" || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return token, err
+	}
+	token = rand.Text()
+	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("keep the token of InfluxDB: %w", err)
+	}
+	return token, nil
+}
+
+// influxTokenFile is the name of the file in the data folder that holds it.
+const influxTokenFile = "influxdb-token"
 
 func (f *folder) nats() string   { return filepath.Join(f.path, "nats") }
 func (f *folder) influx() string { return filepath.Join(f.path, "influxdb") }

@@ -91,12 +91,17 @@ func (s *standalone) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.cfg.Writer.Influx.URL == "" {
-		s.influx, err = openDatabase(ctx, influxd.Config{Dir: s.folder.influx(), Log: s.log("influxdb")})
+		token, err := s.folder.influxToken()
+		if err != nil {
+			return err
+		}
+		s.influx, err = openDatabase(ctx, influxd.Config{Dir: s.folder.influx(), Token: token, Log: s.log("influxdb")})
 		if err != nil {
 			return err
 		}
 		s.onClose(s.influx.close)
-		s.cfg.Writer.Influx.URL = s.influx.url()
+		to := &s.cfg.Writer.Influx
+		to.URL, to.Token, to.TokenFile = s.influx.url(), influx.Secret(token), ""
 		s.guard.influxFolder = s.folder.influx()
 		s.guard.watch("InfluxDB", s.influx.health, s.influx.restart, fmt.Sprintf(
 			"Stop Headwater and put the folder %s back from a backup, or move it away, which gives up the history; then start Headwater again", s.folder.influx()))
@@ -374,9 +379,11 @@ func (s *standalone) started() process.Part {
 }
 
 func (s *standalone) addresses() Addresses {
-	return Addresses{
-		HTTP: "http://" + s.http.Addr().String(), MQTT: s.nats.MQTT(), Influx: s.cfg.Writer.Influx.URL,
+	at := Addresses{HTTP: "http://" + s.http.Addr().String(), MQTT: s.nats.MQTT(), Influx: s.cfg.Writer.Influx.URL}
+	if s.influx != nil {
+		at.Influx = s.influx.urlWithToken()
 	}
+	return at
 }
 
 // announce says where everything is.
@@ -386,6 +393,6 @@ func (s *standalone) announce() {
 	if err != nil {
 		data = s.folder.path
 	}
-	s.process.Log.Info("Headwater starts", "dashboard", at.HTTP, "mqtt", at.MQTT, "influxdb", at.Influx,
+	s.process.Log.Info("Headwater starts", "dashboard", at.HTTP, "mqtt", at.MQTT, "influxdb", s.cfg.Writer.Influx.URL,
 		"data", data, "durability", s.cfg.Durability, "demo", s.demo)
 }

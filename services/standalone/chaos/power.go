@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -315,7 +316,11 @@ func (p *powerRound) start(ctx context.Context, mnt, log string) (*powered, erro
 			break
 		}
 		if at := influxAt.FindSubmatch(text); resp.StatusCode == http.StatusOK && at != nil {
-			s.influx = string(at[1])
+			token, err := process.ReadSecret(filepath.Join(mnt, "data", "influxdb-token"))
+			if err != nil {
+				break
+			}
+			s.influx = strings.Replace(string(at[1]), "://", "://headwater:"+token+"@", 1)
 			return s, nil
 		}
 	}
