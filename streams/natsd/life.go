@@ -129,17 +129,18 @@ func (s *Server) run(ctx context.Context, before *server.Options) error {
 // awaitReady returns nil when the server can be connected to, else why that will
 // not happen.
 func (s *Server) awaitReady(ctx context.Context, srv *server.Server) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("it was not ready within %s", startTimeout))
-	defer cancel()
-	for ctx.Err() == nil {
+	for begun := time.Now(); ctx.Err() == nil; {
 		if srv.ReadyForConnections(readyEvery) {
 			return nil
 		}
 		if reason := s.log.lastFatal(); reason != "" {
 			return errors.New(reason)
 		}
+		if time.Since(begun) > startTimeout {
+			return fmt.Errorf("it was not ready within %s", startTimeout)
+		}
 	}
-	return context.Cause(ctx)
+	return ctx.Err()
 }
 
 // abandon stops a server that did not become ready.
