@@ -15,13 +15,14 @@ import (
 	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"headwater/services/internal/process"
 )
 
 // Deps is what a fleet needs from its surroundings. Each may be left out.
@@ -122,11 +123,10 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) links() ([]*link, error) {
 	password := ""
 	if s.cfg.PasswordFile != "" {
-		text, err := os.ReadFile(s.cfg.PasswordFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the password of the devices: %w", err)
+		var err error
+		if password, err = process.ReadSecret(s.cfg.PasswordFile); err != nil {
+			return nil, fmt.Errorf("password of the devices: %w", err)
 		}
-		password = strings.TrimSpace(string(text))
 	}
 	// Two fleets at one server must not throw each other out.
 	run := rand.Text()[:8]

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 
 	"github.com/gofrs/flock"
 	"github.com/shirou/gopsutil/v4/disk"
@@ -20,14 +23,15 @@ type folder struct {
 	lock *flock.Flock
 }
 
-// openFolder makes the folder if need be and takes it for this process.
-func openFolder(path string) (*folder, error) {
+// openFolder makes the folder if need be and takes it for this process. It closes
+// the folder to other users, or says why it doesn't.
+func openFolder(path string, log *slog.Logger) (*folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("the data folder can't be made (--data names another): %w", err)
 	}
 	// To write is asked for even where the file is there already: on a read-only
 	// disk the start ends here.
-	lock := flock.New(filepath.Join(path, "lock"), flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
+	lock := flock.New(filepath.Join(path, lockName), flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 	taken, err := lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("the data folder can't be written to (--data names another): %w", err)
@@ -35,7 +39,41 @@ func openFolder(path string) (*folder, error) {
 	if !taken {
 		return nil, fmt.Errorf("the data folder %s is in use by another Headwater: stop that one, or name another folder with --data", path)
 	}
-	return &folder{path: path, lock: lock}, nil
+	f := &folder{path: path, lock: lock}
+	if err := f.shut(log); err != nil {
+		return nil, errors.Join(fmt.Errorf("look at the data folder: %w", err), f.close())
+	}
+	return f, nil
+}
+
+// lockName is the name of the file that is locked.
+const lockName = "lock"
+
+// shut takes the folder from other users if it holds nothing but what belongs
+// to Headwater. A folder that others share, such as /tmp, is only reported.
+func (f *folder) shut(log *slog.Logger) error {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return err
+	}
+	if runtime.GOOS == "windows" || info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	entries, err := os.ReadDir(f.path)
+	if err != nil {
+		return err
+	}
+	own := process.Mine(info) && info.Mode()&fs.ModeSticky == 0 && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return !slices.Contains([]string{lockName, "nats", "influxdb", influxTokenFile, demoName, "lost+found"}, e.Name())
+	})
+	if own {
+		if err = os.Chmod(f.path, 0o700); err == nil {
+			log.Warn("other users could look into the data folder; now they can't", "folder", f.path, "mode", info.Mode().Perm().String())
+			return nil
+		}
+	}
+	log.Warn("other users may look into the data folder: give Headwater one of its own, or chmod 700", "folder", f.path, "mode", info.Mode().Perm().String())
+	return nil
 }
 
 func (f *folder) close() error { return f.lock.Close() }
@@ -82,7 +120,9 @@ func (f *folder) usage() (disk.UsageStat, error) {
 }
 
 // demoMark is there when the demo runs on the folder.
-func (f *folder) demoMark() string { return filepath.Join(f.path, "demo") }
+func (f *folder) demoMark() string { return filepath.Join(f.path, demoName) }
+
+const demoName = "demo"
 
 func (f *folder) hasDemo() (bool, error) {
 	_, err := os.Stat(f.demoMark())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -75,7 +76,7 @@ func TestInfluxIsClosedToOthers(t *testing.T) {
 	stop()
 	at, _ = start(t, cfg)
 	databases()
-	other, err := openFolder(t.TempDir())
+	other, err := openFolder(t.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,7 +78,7 @@ func (s *standalone) close() error {
 
 // open takes the folder and the addresses and starts the servers.
 func (s *standalone) open(ctx context.Context) (err error) {
-	if s.folder, err = openFolder(s.cfg.folder()); err != nil {
+	if s.folder, err = openFolder(s.cfg.folder(), s.log("disk")); err != nil {
 		return err
 	}
 	s.onClose(s.folder.close)

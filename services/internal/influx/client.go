@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +18,8 @@ import (
 	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
 	"github.com/influxdata/influxdb-client-go/v2/api"
 	apihttp "github.com/influxdata/influxdb-client-go/v2/api/http"
+
+	"headwater/services/internal/process"
 )
 
 // maxErrorBody bounds how much is read of an answer that reports an error.
@@ -287,17 +288,17 @@ func (t *transport) token() (string, error) {
 	if t.cfg.TokenFile == "" {
 		return string(t.cfg.Token), nil
 	}
-	b, err := os.ReadFile(t.cfg.TokenFile)
+	token, err := process.ReadSecret(t.cfg.TokenFile)
 	if err != nil {
 		return "", &tokenError{err}
 	}
-	return strings.TrimSpace(string(b)), nil
+	return token, nil
 }
 
 // tokenError is a token that cannot be read.
 type tokenError struct{ err error }
 
-func (e *tokenError) Error() string { return "read --influx-token-file: " + e.err.Error() }
+func (e *tokenError) Error() string { return "--influx-token-file: " + e.err.Error() }
 func (e *tokenError) Unwrap() error { return e.err }
 
 // errorText returns the reason out of the body of an error: {"error"} of 1.x,

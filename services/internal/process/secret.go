@@ -2,6 +2,7 @@ package process
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"strings"
 )
@@ -9,18 +10,33 @@ import (
 // maxSecret bounds a file that holds a secret, in bytes.
 const maxSecret = 64 << 10
 
-// ReadSecret returns the content of a file without the white space around it.
+// ReadSecret returns the content of a file without the white space around it. A
+// file that others than its owner may read is refused, with the exceptions that
+// containers need: it lies on a read-only mount, which is how Docker and
+// Kubernetes hand over secrets, or it belongs to another user, such as root, and
+// only its group may read it.
 func ReadSecret(path string) (string, error) {
-	info, err := os.Stat(path)
+	file, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read secret: %w", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
 	if err != nil {
 		return "", fmt.Errorf("read secret: %w", err)
 	}
 	if info.Size() > maxSecret {
 		return "", fmt.Errorf("read secret: %s is larger than %d bytes", path, maxSecret)
 	}
-	data, err := os.ReadFile(path)
+	if exposed(file, info) {
+		return "", fmt.Errorf("read secret: other users may read %s (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
 	if err != nil {
 		return "", fmt.Errorf("read secret: %w", err)
+	}
+	if len(data) > maxSecret {
+		return "", fmt.Errorf("read secret: %s is larger than %d bytes", path, maxSecret)
 	}
 	return strings.TrimSpace(string(data)), nil
 }
