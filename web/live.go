@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -37,10 +38,11 @@ const (
 )
 
 // errClosing is returned by subscribe when the hub has ended, errCrowded when
-// it has maxClients streams.
+// it has maxClients streams, errGreedy when the address has its share of them.
 var (
 	errClosing = errors.New("the server is shutting down")
 	errCrowded = errors.New("too many live streams are open")
+	errGreedy  = errors.New("too many live streams are open from this address: close some pages, or raise --streams-per-address where many people share an address")
 )
 
 // part is a piece of a page that is replaced by itself when it changed. Its
@@ -81,8 +83,12 @@ type hub struct {
 	clients atomic.Int64
 	dropped atomic.Uint64
 
+	// perAddress bounds the streams of one address; 0 is no bound.
+	perAddress int
+
 	mu     sync.Mutex // guards what follows and all views
 	views  map[string]*liveView
+	counts map[netip.Prefix]int // streams by address
 	closed bool
 }
 
@@ -106,11 +112,29 @@ type knownPart struct {
 // client is one open stream. Only the hub sends on and closes frames.
 type client struct {
 	key    string
+	from   netip.Prefix
 	frames chan []byte
 }
 
-func newHub(version func() uint64, log *slog.Logger) *hub {
-	return &hub{version: version, log: log, views: make(map[string]*liveView)}
+func newHub(version func() uint64, perAddress int, log *slog.Logger) *hub {
+	return &hub{
+		version: version, log: log, perAddress: perAddress,
+		views: make(map[string]*liveView), counts: make(map[netip.Prefix]int),
+	}
+}
+
+// origin is whose share of the streams a request counts to: its address, or the
+// 64 bits of its network by IPv6, where one machine has any number of addresses.
+func origin(r *http.Request) netip.Prefix {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	addr, bits := at.Addr().Unmap().WithZone(""), 64
+	if addr.Is4() {
+		bits = 32
+	}
+	return netip.PrefixFrom(addr, bits).Masked()
 }
 
 // run makes frames until the context ends, and then ends all streams.
@@ -142,9 +166,9 @@ func (h *hub) close() {
 	}
 }
 
-// subscribe opens a stream of the page with that key. Open is called when
-// nobody watches that page yet.
-func (h *hub) subscribe(key string, open func() content) (*client, error) {
+// subscribe opens a stream of the page with that key for an address. Open is
+// called when nobody watches that page yet.
+func (h *hub) subscribe(key string, from netip.Prefix, open func() content) (*client, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -152,15 +176,18 @@ func (h *hub) subscribe(key string, open func() content) (*client, error) {
 		return nil, errClosing
 	case h.clients.Load() >= maxClients:
 		return nil, errCrowded
+	case h.perAddress > 0 && h.counts[from] >= h.perAddress:
+		return nil, errGreedy
 	}
 	v := h.views[key]
 	if v == nil {
 		v = &liveView{content: open(), known: make(map[string]*knownPart), clients: make(map[*client]bool)}
 		h.views[key] = v
 	}
-	c := &client{key: key, frames: make(chan []byte, framesWaiting)}
+	c := &client{key: key, from: from, frames: make(chan []byte, framesWaiting)}
 	v.clients[c] = false
 	h.clients.Add(1)
+	h.counts[from]++
 	return c, nil
 }
 
@@ -183,6 +210,9 @@ func (h *hub) remove(c *client) {
 	delete(v.clients, c)
 	close(c.frames)
 	h.clients.Add(-1)
+	if h.counts[c.from]--; h.counts[c.from] == 0 {
+		delete(h.counts, c.from)
+	}
 	if len(v.clients) == 0 {
 		v.content.close()
 		delete(h.views, c.key)
@@ -375,7 +405,7 @@ func appendEvent(b []byte, e event) []byte {
 // stream serves one live stream until the browser goes, falls behind, or the
 // server shuts down.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, key string, open func() content) {
-	c, err := s.hub.subscribe(key, open)
+	c, err := s.hub.subscribe(key, origin(r), open)
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)

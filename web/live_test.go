@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -75,12 +76,12 @@ func (b *board) close() { b.closed.Add(1) }
 
 func testHub() (*hub, *atomic.Uint64) {
 	var version atomic.Uint64
-	return newHub(version.Load, slog.New(slog.DiscardHandler)), &version
+	return newHub(version.Load, 0, slog.New(slog.DiscardHandler)), &version
 }
 
 func subscribe(t *testing.T, h *hub, b *board) *client {
 	t.Helper()
-	c, err := h.subscribe("page", func() content { return b })
+	c, err := h.subscribe("page", netip.Prefix{}, func() content { return b })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func TestHubSendsTheStateAndThenChanges(t *testing.T) {
 func TestHubRendersAtMostOnceATickAndSeesTimePass(t *testing.T) {
 	h, version := testHub()
 	rendered := 0
-	c, err := h.subscribe("page", func() content {
+	c, err := h.subscribe("page", netip.Prefix{}, func() content {
 		return partsOf(func() []part {
 			rendered++
 			return []part{text("a", fmt.Sprint(rendered))}
@@ -236,11 +237,11 @@ func TestHubBoundsItsClients(t *testing.T) {
 	for range maxClients {
 		subscribe(t, h, b)
 	}
-	if _, err := h.subscribe("page", func() content { return b }); !errors.Is(err, errCrowded) {
+	if _, err := h.subscribe("page", netip.Prefix{}, func() content { return b }); !errors.Is(err, errCrowded) {
 		t.Errorf("one too many: %v", err)
 	}
 	h.close()
-	if _, err := h.subscribe("page", func() content { return b }); !errors.Is(err, errClosing) || h.clients.Load() != 0 {
+	if _, err := h.subscribe("page", netip.Prefix{}, func() content { return b }); !errors.Is(err, errClosing) || h.clients.Load() != 0 {
 		t.Errorf("after the end: %v, %d clients", err, h.clients.Load())
 	}
 }
@@ -587,5 +588,50 @@ func TestShutdownEndsOpenStreams(t *testing.T) {
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
 		t.Errorf("a stream after the end: %d", res.StatusCode)
+	}
+}
+
+// TestStreamsOfOneAddress opens as many streams as one address may have: the next
+// is refused, another address is served, and a stream that ends makes room.
+func TestStreamsOfOneAddress(t *testing.T) {
+	h, _ := testHub()
+	h.perAddress = 3
+	b := new(board)
+	from := func(address string) netip.Prefix {
+		r := httptest.NewRequest("GET", "/live/overview", nil)
+		r.RemoteAddr = address
+		return origin(r)
+	}
+	open := func(address string) (*client, error) {
+		return h.subscribe("page", from(address), func() content { return b })
+	}
+	var last *client
+	for _, address := range []string{"[2001:db8::1]:1000", "[2001:db8::2]:1001", "[2001:db8::1]:1002"} {
+		var err error
+		if last, err = open(address); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := open("[2001:db8::3]:1003"); !errors.Is(err, errGreedy) {
+		t.Errorf("a fourth stream of one network: %v", err)
+	}
+	for _, address := range []string{"[2001:db8:0:1::1]:1000", "192.0.2.1:1000", "192.0.2.2:1000", "192.0.2.2:1001", "192.0.2.2:1002"} {
+		if _, err := open(address); err != nil {
+			t.Errorf("a stream of %s: %v", address, err)
+		}
+	}
+	if _, err := open("[::ffff:192.0.2.2]:1003"); !errors.Is(err, errGreedy) {
+		t.Errorf("a fourth stream of one address: %v", err)
+	}
+	h.unsubscribe(last)
+	h.unsubscribe(last) // its handler does so as well
+	if _, err := open("[2001:db8::3]:1003"); err != nil {
+		t.Errorf("a stream after another one ended: %v", err)
+	}
+	if _, err := open("[2001:db8::3]:1004"); !errors.Is(err, errGreedy) {
+		t.Errorf("one stream too many after another one ended: %v", err)
+	}
+	if len(h.counts) != 4 {
+		t.Errorf("%d addresses are counted, want 4", len(h.counts))
 	}
 }

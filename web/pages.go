@@ -27,7 +27,7 @@ const (
 // render writes a page. What fails after the first byte cannot be told to the
 // browser and is only logged.
 func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, p view.Page, content templ.Component) {
-	p.Status = s.sources.Pipeline.Status()
+	p.Status, p.Exposed = s.sources.Pipeline.Status(), s.cfg.Exposed
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	if err := view.Shell(p, content).Render(r.Context(), w); err != nil && r.Context().Err() == nil {

@@ -20,6 +20,12 @@ type Config struct {
 	// MQTT is host:port of the MQTT listener, for the page that tells how to
 	// send a first reading; empty means the usual port on this machine.
 	MQTT string
+	// Exposed is the address on which other machines may reach the pages without
+	// a log-in, which each page says; empty when none may.
+	Exposed string
+	// StreamsPerAddress bounds the live streams of one address; 0 sets no bound
+	// but that for all.
+	StreamsPerAddress int
 }
 
 // Server serves the pages, their live updates and the API.
@@ -40,7 +46,7 @@ func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{cfg: cfg, sources: sources, log: log, now: time.Now}
-	s.hub = newHub(sources.Pipeline.Version, log)
+	s.hub = newHub(sources.Pipeline.Version, cfg.StreamsPerAddress, log)
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {
 		mux.HandleFunc(r.pattern, r.handle)

@@ -318,3 +318,57 @@ func TestSeriesColumnsAreEqual(t *testing.T) {
 		t.Errorf("%d times, %d, %d and %d values, %d anomalies", n, len(s.Min), len(s.Max), len(s.Mean), len(s.Episodes))
 	}
 }
+
+// TestEveryPageSaysThatThereIsNoLogIn asks for pages where other machines may
+// reach them, and where none may.
+func TestEveryPageSaysThatThereIsNoLogIn(t *testing.T) {
+	for _, exposed := range []string{"", "[::]:8080"} {
+		s, err := web.New(web.Config{Exposed: exposed}, fixture.New(fixture.Warehouse, time.Time{}).Sources(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{"/", "/alerts", "/rules", "/rules/new", "/pipeline", "/ledger", "/deadletters", "/nowhere"} {
+			w := httptest.NewRecorder()
+			s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+			said := strings.Count(w.Body.String(), "No log-in.")
+			if exposed == "" && said != 0 || exposed != "" && (said != 1 || !strings.Contains(w.Body.String(), exposed)) {
+				t.Errorf("%s with %q says it %d times", path, exposed, said)
+			}
+			// What is read out by itself is read again whenever it is replaced.
+			if before, _, found := strings.Cut(w.Body.String(), "No log-in."); found && strings.Contains(before, `id="banner"`) {
+				t.Errorf("%s: it stands within what is live", path)
+			}
+		}
+	}
+}
+
+// TestOneAddressCannotTakeAllStreams opens streams over HTTP.
+func TestOneAddressCannotTakeAllStreams(t *testing.T) {
+	s, err := web.New(web.Config{StreamsPerAddress: 2}, fixture.New(fixture.Warehouse, time.Time{}).Sources(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(s.Handler())
+	t.Cleanup(server.Close)
+	open := func() *http.Response {
+		resp, err := http.Get(server.URL + "/live/alerts")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		return resp
+	}
+	for range 2 {
+		if resp := open(); resp.StatusCode != http.StatusOK {
+			t.Fatal(resp.Status)
+		}
+	}
+	resp := open()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || !strings.Contains(string(text), "--streams-per-address") {
+		t.Errorf("%s: %s", resp.Status, text)
+	}
+}

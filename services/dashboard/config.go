@@ -1,6 +1,9 @@
 package dashboard
 
 import (
+	"errors"
+	"fmt"
+
 	"headwater/services/internal/influx"
 	"headwater/services/internal/process"
 )
@@ -9,11 +12,21 @@ import (
 type Config struct {
 	Influx influx.Config `embed:"" prefix:"influx-"`
 	// PublicMQTT is shown to people who have no device yet.
-	PublicMQTT string `name:"public-mqtt" help:"host:port of the MQTT listener as devices reach it, for the page that tells how to begin." default:"" env:"HEADWATER_PUBLIC_MQTT"`
+	StreamsPerAddress int    `help:"Live streams, which is open pages, that one address may have of the 1,000 there are; all people behind one proxy or router share an address." default:"64" env:"HEADWATER_STREAMS_PER_ADDRESS"`
+	PublicMQTT        string `name:"public-mqtt" help:"host:port of the MQTT listener as devices reach it, for the page that tells how to begin." default:"" env:"HEADWATER_PUBLIC_MQTT"`
+	// Exposed is the address on which other machines may reach the pages without a
+	// log-in; empty when none may.
+	Exposed string `kong:"-"`
 }
 
 // DefaultConfig returns the defaults of the flags.
 func DefaultConfig() Config { return process.Defaults[Config]() }
 
 // Validate returns all that is wrong with the configuration, joined.
-func (c Config) Validate() error { return c.Influx.Validate() }
+func (c Config) Validate() error {
+	err := c.Influx.Validate()
+	if c.StreamsPerAddress < 1 {
+		err = errors.Join(err, fmt.Errorf("--streams-per-address: %d is less than 1", c.StreamsPerAddress))
+	}
+	return err
+}

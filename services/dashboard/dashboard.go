@@ -100,7 +100,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.recall = &recall{client: client, fleet: s.fleet, log: deps.Log, ready: func() bool {
 		return s.telemetry.ready() == nil && s.devices.ready() == nil
 	}}
-	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT}, web.Sources{
+	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT, Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress}, web.Sources{
 		Devices: devices{s.fleet}, Alerts: s.book, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS, log: deps.Log}, Ledger: s.ledger,
 		Rules: s.rules, RuleStore: s.rules,
 		Replays: &replays{js: deps.JS, book: s.book},

@@ -28,6 +28,9 @@ type Config struct {
 	Secrets string        `name:"notifier-secrets" help:"Folder where the url_file of channels is looked up; the working folder without it." type:"path" placeholder:"FOLDER" env:"HEADWATER_NOTIFIER_SECRETS"`
 	Timeout time.Duration `name:"notifier-timeout" help:"How long one attempt to send a message may take." default:"10s" env:"HEADWATER_NOTIFIER_TIMEOUT"`
 	GiveUp  time.Duration `name:"notifier-give-up" help:"How long a message is tried to be sent before it becomes a dead letter." default:"24h" env:"HEADWATER_NOTIFIER_GIVE_UP"`
+
+	// PublicURL is where people reach the dashboard.
+	PublicURL string `name:"public-url" help:"Where people reach the dashboard, like https://headwater.example.org." placeholder:"URL" env:"HEADWATER_PUBLIC_URL"`
 }
 
 // DefaultConfig returns the defaults.

@@ -37,6 +37,9 @@ type Config struct {
 	DiskShare  int                `help:"Per cent of the disk that Headwater should take: a fifth of it bounds the streams (64 MiB to 64 GiB), the rest is for InfluxDB, which is watched and not cut. 5 per cent of the disk (2 GiB at most) must be free as well, or readings are refused." default:"50" env:"HEADWATER_DISK_SHARE"`
 	Profiles   bool               `help:"Serve /debug/pprof as well." env:"HEADWATER_PROFILES"`
 
+	Hosts             process.HostConfig `embed:""`
+	StreamsPerAddress int                `help:"Live streams, which is open pages, that one address may have of the 1,000 there are; all people behind one proxy or router share an address." default:"64" env:"HEADWATER_STREAMS_PER_ADDRESS"`
+
 	File      configfile.Config `embed:""`
 	Bridge    bridge.Config     `embed:""`
 	Gateway   gateway.Config    `embed:"" prefix:"http-"`

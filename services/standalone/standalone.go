@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"headwater/services/bridge"
+	"headwater/services/bridge/login"
 	"headwater/services/configfile"
 	"headwater/services/dashboard"
 	"headwater/services/gateway"
@@ -271,7 +272,11 @@ func (s *standalone) parts() ([]process.Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		pages, err = dashboard.New(dashboard.Config{Influx: cfg.Writer.Influx, PublicMQTT: s.nats.MQTT()},
+		look := dashboard.Config{Influx: cfg.Writer.Influx, PublicMQTT: s.nats.MQTT(), StreamsPerAddress: cfg.StreamsPerAddress}
+		if at := s.http.Addr().String(); process.Exposed(at) {
+			look.Exposed = at
+		}
+		pages, err = dashboard.New(look,
 			dashboard.Deps{JS: js, DevicesJS: devices, Problems: s.guard.problems, Log: log, Metrics: metrics})
 		return pages, err
 	})
@@ -308,7 +313,7 @@ func (s *standalone) mux(intake *gateway.Service, pages *dashboard.Service) http
 	}
 	mux.Handle(gateway.Path, intake.Handler())
 	mux.Handle("/", pages.Handler())
-	return mux
+	return s.cfg.Hosts.Guard(s.cfg.Notifier.PublicURL, mux)
 }
 
 func (b *builder) addBridge() {
@@ -395,4 +400,18 @@ func (s *standalone) announce() {
 	}
 	s.process.Log.Info("Headwater starts", "dashboard", at.HTTP, "mqtt", at.MQTT, "influxdb", s.cfg.Writer.Influx.URL,
 		"data", data, "durability", s.cfg.Durability, "demo", s.demo)
+	s.warnExposed()
+}
+
+// warnExposed says what is open to other machines.
+func (s *standalone) warnExposed() {
+	served := "the dashboard with its API, metrics"
+	if s.cfg.Profiles {
+		served += ", profiles"
+	}
+	open := []process.Open{{What: served, Address: s.http.Addr().String()}}
+	if s.cfg.Bridge.Anonymous == login.AnonymousAny {
+		open = append(open, process.Open{What: "MQTT without a password", Address: s.nats.MQTT()})
+	}
+	process.WarnExposed(s.process.Log, open...)
 }

@@ -34,7 +34,12 @@ func testConfig(dir string) Config {
 // returns when everything runs.
 func start(tb testing.TB, cfg Config) (at Addresses, stop func()) {
 	tb.Helper()
-	p := newProcess(tb)
+	return startIn(tb, newProcess(tb), cfg)
+}
+
+// startIn is start in surroundings of the test's own.
+func startIn(tb testing.TB, p *process.Process, cfg Config) (at Addresses, stop func()) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	started, done := make(chan Addresses, 1), make(chan error, 1)
 	cfg.Started = func(a Addresses) { started <- a }

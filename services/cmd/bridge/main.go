@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"headwater/services/bridge"
+	"headwater/services/bridge/login"
 	"headwater/services/internal/process"
 	"headwater/streams"
 )
@@ -28,6 +29,9 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	}
 	if err != nil {
 		return err
+	}
+	if cfg.Bridge.Anonymous == login.AnonymousAny {
+		p.Log.Warn("devices connect from anywhere without a password")
 	}
 	service, err := bridge.New(cfg.Bridge, deps)
 	if err != nil {

@@ -26,10 +26,6 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	service, err := dashboard.New(cfg.Service, deps)
-	if err != nil {
-		return err
-	}
 	admin, err := p.Admin(cfg.AdminConfig)
 	if err != nil {
 		return err
@@ -38,10 +34,19 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
+	if at := l.Addr().String(); process.Exposed(at) {
+		cfg.Service.Exposed = at
+		process.WarnExposed(p.Log, process.Open{What: "the dashboard and its API", Address: at})
+	}
+	service, err := dashboard.New(cfg.Service, deps)
+	if err != nil {
+		return err
+	}
+	pages := cfg.Guard(cfg.PublicURL, service.Handler())
 	return p.Run(ctx, admin, p.Seek(deps.JS, deps.DevicesJS),
 		process.Part{Name: "dashboard", Run: service.Run, Ready: service.Ready},
 		process.Part{Name: "http", Run: func(ctx context.Context) error {
-			return process.Serve(ctx, l, service.Handler(), p.Log, grace)
+			return process.Serve(ctx, l, pages, p.Log, grace)
 		}})
 }
 

@@ -15,6 +15,7 @@ import (
 type config struct {
 	process.AdminConfig `embed:""`
 	process.NATSConfig  `embed:""`
+	process.HostConfig  `embed:""`
 	HTTP                string         `name:"http" help:"Address of POST /api/v1/telemetry." default:"127.0.0.1:8081" env:"HEADWATER_HTTP"`
 	Gateway             gateway.Config `embed:""`
 }
@@ -41,12 +42,13 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
+	process.WarnExposed(p.Log, process.Open{What: "readings over HTTP", Address: l.Addr().String()})
 	mux := http.NewServeMux()
 	mux.Handle(gateway.Path, intake.Handler())
 	return p.Run(ctx, admin, p.Seek(js),
 		process.Part{Name: "gateway", Run: intake.Run, Ready: intake.Ready},
 		process.Part{Name: "http", Run: func(ctx context.Context) error {
-			return process.Serve(ctx, l, mux, p.Log, grace)
+			return process.Serve(ctx, l, cfg.Guard("", mux), p.Log, grace)
 		}})
 }
 

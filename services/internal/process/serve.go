@@ -73,6 +73,7 @@ func (p *Process) Admin(cfg AdminConfig) (Part, error) {
 	mux := http.NewServeMux()
 	p.Health.Mount(mux, p.Metrics)
 	MountProfiles(mux)
+	WarnExposed(p.Log, Open{"metrics and profiles", l.Addr().String()})
 	return Part{Name: "admin", Run: func(ctx context.Context) error {
 		return Serve(ctx, l, mux, p.Log, time.Second)
 	}}, nil

@@ -1,0 +1,97 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+)
+
+// HostConfig says by which names a listener may be reached.
+type HostConfig struct {
+	AllowedHosts []string `name:"allowed-host" help:"Further names, separated by commas, by which browsers and devices may reach the pages and the API, such as headwater.lan. IP addresses, localhost, the name of this machine and that of --public-url are allowed anyway." placeholder:"NAME" env:"HEADWATER_ALLOWED_HOSTS"`
+}
+
+// Validate reports every name that can't be one.
+func (c HostConfig) Validate() error {
+	var errs []error
+	for _, name := range c.AllowedHosts {
+		if name == "" || strings.ContainsAny(name, ":/*@ ") {
+			errs = append(errs, fmt.Errorf("--allowed-host: %q must be a name alone, such as headwater.lan", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Guard answers 421 to requests under a name that is not allowed. A page of
+// somebody else whose name has been made to point to this machine (DNS
+// rebinding) would otherwise pass for the dashboard's own in the browser, and
+// read and change everything. No name server can give out an IP address as a
+// name, nor localhost. Probes, which tell nothing, are answered under any name.
+// The public URL may be empty.
+func (c HostConfig) Guard(publicURL string, next http.Handler) http.Handler {
+	allowed := []string{"localhost"}
+	for _, name := range c.AllowedHosts {
+		allowed = append(allowed, hostName(name))
+	}
+	if public, err := url.Parse(publicURL); err == nil && public.Host != "" {
+		allowed = append(allowed, hostName(public.Host))
+	}
+	if name, err := os.Hostname(); err == nil && name != "" {
+		short, _, _ := strings.Cut(hostName(name), ".")
+		allowed = append(allowed, hostName(name), short, short+".local")
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := hostName(r.Host)
+		if _, err := netip.ParseAddr(name); err == nil || name == "" || strings.HasSuffix(name, ".localhost") ||
+			slices.Contains(allowed, name) || r.URL.Path == "/livez" || r.URL.Path == "/readyz" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cache-Control", "no-store")
+		http.Error(w, fmt.Sprintf("Headwater does not answer under the name %.80q. If you gave it that name, start it with --allowed-host %.80s, or use its IP address.",
+			name, name), http.StatusMisdirectedRequest)
+	})
+}
+
+// hostName is the name in a Host header, without its port.
+func hostName(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+}
+
+// Exposed reports whether other machines may reach an address, host:port.
+func Exposed(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return host != "localhost" && (err != nil || !addr.Unmap().IsLoopback())
+}
+
+// WarnExposed logs which of the listeners other machines may reach without a
+// log-in. What says, by address, what anybody can do there.
+func WarnExposed(log *slog.Logger, what ...Open) {
+	var open []string
+	for _, o := range what {
+		if Exposed(o.Address) {
+			open = append(open, o.What+" on "+o.Address)
+		}
+	}
+	if len(open) > 0 {
+		log.Warn("there is no log-in yet, and other machines may reach this: let only those in that may read and change everything", "open", strings.Join(open, "; "))
+	}
+}
+
+// Open is what answers without a log-in on an address, host:port.
+type Open struct{ What, Address string }
