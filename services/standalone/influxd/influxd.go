@@ -138,7 +138,8 @@ func (s *Server) start(cfg Config) error {
 	client := meta.NewClient(&meta.Config{Dir: filepath.Join(cfg.Dir, "meta")})
 	client.WithLogger(log)
 	if err := client.Open(); err != nil {
-		return fmt.Errorf("open the list of databases of InfluxDB in %s: %w", cfg.Dir, err)
+		return fmt.Errorf("open the list of databases of InfluxDB, %s: %w. If it is damaged, put the folder %s back from a backup, or move it away, which gives up the history; then start again",
+			filepath.Join(cfg.Dir, "meta", "meta.db"), err, cfg.Dir)
 	}
 	s.closes("list of databases", client.Close)
 
