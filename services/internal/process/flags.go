@@ -109,14 +109,28 @@ func settings(flags []*kong.Flag) []any {
 	return attributes
 }
 
+// onCommandLine returns the flags among the arguments that hold a secret.
+func onCommandLine(args []string) (names []string) {
+	for _, arg := range args {
+		name, isFlag := strings.CutPrefix(arg, "--")
+		if name, _, _ = strings.Cut(name, "="); isFlag && secretName(name) {
+			names = append(names, "--"+name)
+		}
+	}
+	return names
+}
+
+// secretName reports whether a flag is named for a secret.
+func secretName(name string) bool {
+	return slices.ContainsFunc([]string{"password", "token", "secret", "seed"}, func(end string) bool { return strings.HasSuffix(name, end) })
+}
+
 // redact blackens what a flag that is named for a secret holds, and the passwords
 // of URLs, which may be several, separated by commas. Flags that name files keep
 // their paths.
 func redact(name, value string) string {
-	for _, secret := range []string{"password", "token", "secret", "seed"} {
-		if strings.HasSuffix(name, secret) && value != "" {
-			return "xxxxx"
-		}
+	if secretName(name) && value != "" {
+		return "xxxxx"
 	}
 	if !strings.Contains(value, "://") {
 		return value

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,5 +139,12 @@ func TestHealthcheckAsksTheRunningProcess(t *testing.T) {
 	server.Close()
 	if err := checkHealth(t.Context(), config); err == nil {
 		t.Error("a process that does not run is said to be ready")
+	}
+}
+
+func TestSecretsOnTheCommandLine(t *testing.T) {
+	got := onCommandLine([]string{"--influx-token", "s3cret", "--influx-token=s3cret", "--influx-token-file=f", "token", "--demo"})
+	if want := []string{"--influx-token", "--influx-token"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

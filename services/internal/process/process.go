@@ -190,6 +190,9 @@ func Main[C any](name, description string, run func(ctx context.Context, p *Proc
 	}
 	p := New(name, flags.Base, os.Stderr)
 	p.Log.Log(ctx, settingsLevel(os.Stderr), "configuration", settings(parser.Model.Flags)...)
+	for _, name := range onCommandLine(os.Args[1:]) {
+		p.Log.Warn("a secret on the command line can be seen by every user of the machine: put it into a file, or into the environment", "flag", name)
+	}
 	// From the first signal on, the default action of the second one is back.
 	context.AfterFunc(ctx, stop)
 	if err := run(ctx, p, flags.Config); err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
