@@ -20,7 +20,7 @@ type Config struct {
 	// MQTT is host:port of the MQTT listener, for the page that tells how to
 	// send a first reading; empty means the usual port on this machine.
 	MQTT string
-	// Exposed is the address on which other machines may reach the pages without
+	// Exposed is in words where other machines may reach the pages without
 	// a log-in, which each page says; empty when none may.
 	Exposed string
 	// StreamsPerAddress bounds the live streams of one address; 0 sets no bound

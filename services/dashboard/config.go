@@ -14,7 +14,7 @@ type Config struct {
 	// PublicMQTT is shown to people who have no device yet.
 	StreamsPerAddress int    `help:"Live streams, which is open pages, that one address may have of the 1,000 there are; all people behind one proxy or router share an address." default:"64" env:"HEADWATER_STREAMS_PER_ADDRESS"`
 	PublicMQTT        string `name:"public-mqtt" help:"host:port of the MQTT listener as devices reach it, for the page that tells how to begin." default:"" env:"HEADWATER_PUBLIC_MQTT"`
-	// Exposed is the address on which other machines may reach the pages without a
+	// Exposed is in words where other machines may reach the pages without a
 	// log-in; empty when none may.
 	Exposed string `kong:"-"`
 }

@@ -274,7 +274,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 		}
 		look := dashboard.Config{Influx: cfg.Writer.Influx, PublicMQTT: s.nats.MQTT(), StreamsPerAddress: cfg.StreamsPerAddress}
 		if at := s.http.Addr().String(); process.Exposed(at) {
-			look.Exposed = at
+			look.Exposed = process.Reach(at)
 		}
 		pages, err = dashboard.New(look,
 			dashboard.Deps{JS: js, DevicesJS: devices, Problems: s.guard.problems, Log: log, Metrics: metrics})

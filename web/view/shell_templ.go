@@ -27,7 +27,7 @@ type Page struct {
 	// that does not change.
 	Live   string
 	Status Status
-	// Exposed is the address on which other machines may reach the page without a
+	// Exposed is in words where other machines may reach the page without a
 	// log-in; empty when none may.
 	Exposed string
 }

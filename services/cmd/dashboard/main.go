@@ -35,7 +35,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 		return err
 	}
 	if at := l.Addr().String(); process.Exposed(at) {
-		cfg.Service.Exposed = at
+		cfg.Service.Exposed = process.Reach(at)
 		process.WarnExposed(p.Log, process.Open{What: "the dashboard and its API", Address: at})
 	}
 	service, err := dashboard.New(cfg.Service, deps)

@@ -79,13 +79,25 @@ func Exposed(address string) bool {
 	return host != "localhost" && (err != nil || !addr.Unmap().IsLoopback())
 }
 
+// Reach returns in words where people find an exposed address.
+func Reach(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
+		return "port " + port + " of this machine"
+	}
+	return address
+}
+
 // WarnExposed logs which of the listeners other machines may reach without a
 // log-in. What says, by address, what anybody can do there.
 func WarnExposed(log *slog.Logger, what ...Open) {
 	var open []string
 	for _, o := range what {
 		if Exposed(o.Address) {
-			open = append(open, o.What+" on "+o.Address)
+			open = append(open, o.What+" on "+Reach(o.Address))
 		}
 	}
 	if len(open) > 0 {
