@@ -1,10 +1,15 @@
 package influxd_test
 
 import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"headwater/services/standalone/influxd"
 )
@@ -46,5 +51,39 @@ func TestDamagedListOfDatabases(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestCloseDoesNotWaitForUnusedConnections has a connection that sends nothing.
+func TestCloseDoesNotWaitForUnusedConnections(t *testing.T) {
+	s, err := influxd.Start(influxd.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := strings.TrimPrefix(s.URL(), "http://")
+	unused, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unused.Close()
+	// The server takes connections in their order: once this one is answered, it
+	// has the other.
+	resp, err := http.Get(s.URL() + "/ping")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	// What the server closes can be read to its end, long before Shutdown gives
+	// the connection up.
+	if err := unused.SetReadDeadline(time.Now().Add(4 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unused.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the unused connection: %v, want its end", err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
 	}
 }
