@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -280,7 +281,7 @@ func watch(t *testing.T, s *Server, path string) *client {
 	for key = range s.hub.views {
 	}
 	s.hub.mu.Unlock()
-	c, err := s.hub.subscribe(key, nil)
+	c, err := s.hub.subscribe(key, netip.Prefix{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
