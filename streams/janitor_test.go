@@ -115,6 +115,67 @@ func TestJanitor(t *testing.T) {
 	}
 }
 
+// TestJanitorKeepsWhatCameAfterACut has snapshots of a TELEMETRY that lost its end
+// and has grown again: what is new has their sequences.
+func TestJanitorKeepsWhatCameAfterACut(t *testing.T) {
+	s := streamtest.Run(t)
+	js := s.JS(t)
+	s.Ensure(t, 1)
+	for range 100 {
+		if _, err := js.Publish(t.Context(), streams.TelemetrySubject(0, streams.SourceMQTT), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stream, err := js.Stream(t.Context(), streams.StreamTelemetry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := stream.GetMsg(t.Context(), 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer, err := js.Consumer(t.Context(), streams.StreamTelemetry, streams.ConsumerWriter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := writer.Fetch(100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for m := range batch.Messages() {
+		if err := m.DoubleAck(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bucket, err := js.KeyValue(t.Context(), streams.BucketManifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		value, err := json.Marshal(streams.Holding{
+			InputStream: streams.StreamTelemetry, InputSequence: 70, InputStored: kept.Time.UnixNano() + 1,
+			Incarnation: stream.CachedInfo().Created.UnixNano(), OutputStream: streams.StreamDerived,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bucket.Put(t.Context(), streams.ManifestKey(streams.ServiceProcessor, 0), value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	janitor := streams.Janitor{JS: js, Log: slog.New(slog.DiscardHandler)}
+	if err := janitor.Clean(t.Context(), time.Now().Add(streams.AgeTelemetry+time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.State.FirstSeq != 41 {
+		t.Errorf("the first message is %d, and what came from 41 on was never read", info.State.FirstSeq)
+	}
+}
+
 // TestJanitorKeepsWhatIsNotReflected cleans up ALERTING, which senders have read
 // and the lane has a snapshot behind, while the bucket of alerts is behind.
 func TestJanitorKeepsWhatIsNotReflected(t *testing.T) {

@@ -315,6 +315,35 @@ func TestAlertingMadeAnew(t *testing.T) {
 	h.expect(t, map[string]string{"a": "STATE_RESOLVED 7", "b": "STATE_RESOLVED 7"})
 }
 
+// TestAlertingLostItsEnd has the projection go on from an earlier commit, while the
+// bucket holds an alert as of one whose sequence comes again.
+func TestAlertingLostItsEnd(t *testing.T) {
+	h := newHistory(t)
+	p := h.owner(t)
+	for i, alerts := range [][]*alertingv1.Alert{{fires("a", 1)}, {fires("b", 2)}, {fires("c", 3)}} {
+		if err := p.apply(t.Context(), uint64(i+1), int64(10*(i+1)), &alertingv1.Commit{Alerts: alerts}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.save(t, p)
+	if err := p.back(t.Context(), streams.Place{Incarnation: p.incarnation, Sequence: 1, Stored: 10}); err != nil {
+		t.Fatal(err)
+	}
+	p = h.owner(t)
+	if p.position != 1 || p.positionStored != 10 || p.channels != 1 {
+		t.Fatalf("it goes on behind %d, stored at %d, with channels from %d", p.position, p.positionStored, p.channels)
+	}
+	if err := p.apply(t.Context(), 2, 40, &alertingv1.Commit{Alerts: []*alertingv1.Alert{ends("c", 4)}}); err != nil {
+		t.Fatal(err)
+	}
+	h.expect(t, map[string]string{"a": "STATE_FIRING 1", "b": "STATE_FIRING 2", "c": "STATE_RESOLVED 4"})
+	// A repeat of what is reflected changes nothing, as ever.
+	if err := p.put(t.Context(), 1, 10, ends("c", 5)); err != nil {
+		t.Fatal(err)
+	}
+	h.expect(t, map[string]string{"a": "STATE_FIRING 1", "b": "STATE_FIRING 2", "c": "STATE_RESOLVED 4"})
+}
+
 // TestAlertsOfOlderVersions has the bucket hold an alert that doesn't say which
 // commit it is of, and what is no alert.
 func TestAlertsOfOlderVersions(t *testing.T) {

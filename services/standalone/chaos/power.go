@@ -28,7 +28,8 @@ import (
 
 // PowerCmd cuts the power of a standalone that runs by itself: what its disk
 // holds at one moment, as a copy of the image under a running file system, is
-// all that the next start gets.
+// all that the next start gets. Then more is sent than before the cut: whatever
+// counts on in sequences of before would take that for what it has had.
 type PowerCmd struct {
 	Cuts       int    `help:"Number of cuts, each with a new disk." default:"20"`
 	Seed       uint64 `help:"Repeats the moments of the cuts; random without it."`
@@ -123,6 +124,8 @@ type powerRound struct {
 	// set at the cut. Both are guarded by mu.
 	acks []acknowledged
 	dark bool
+	// back is set when the power is back: what is acknowledged then must be there.
+	back bool
 }
 
 type acknowledged struct {
@@ -133,7 +136,10 @@ type acknowledged struct {
 func (p *powerRound) ack(r load.Reading) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.dark {
+	switch {
+	case p.back:
+		p.book.Ack(r.ID)
+	case !p.dark:
 		p.acks = append(p.acks, acknowledged{r, time.Now()})
 	}
 }
@@ -204,6 +210,38 @@ func (p *powerRound) do(ctx context.Context, after time.Duration) (v oracle.Verd
 		return v, err
 	}
 	defer again.kill()
+	if v, err = p.settle(ctx, again); err != nil || v.Wrong() > 0 {
+		return v, err
+	}
+	if err := p.more(ctx, again); err != nil {
+		return v, err
+	}
+	return p.settle(ctx, again)
+}
+
+// more sends until more is acknowledged than was ever sent before.
+func (p *powerRound) more(ctx context.Context, s *powered) error {
+	issued, before := p.book.Totals()
+	p.mu.Lock()
+	p.back = true
+	p.mu.Unlock()
+	defer p.load(ctx, s)()
+	for limit := time.Now().Add(moreWithin); ; sleep(ctx, 100*time.Millisecond) {
+		_, acked := p.book.Totals()
+		switch {
+		case acked-before > issued:
+			return nil
+		case time.Now().After(limit) || ctx.Err() != nil:
+			return fmt.Errorf("%d readings were sent before the cut, and only %d were acknowledged in %s after it", issued, acked-before, moreWithin)
+		}
+	}
+}
+
+// moreWithin is how long it may take to send more than before a cut.
+const moreWithin = 3 * time.Minute
+
+// settle judges until nothing is wrong, for as long as that may take.
+func (p *powerRound) settle(ctx context.Context, again *powered) (v oracle.Verdict, err error) {
 	for limit := time.Now().Add(p.patience()); ; sleep(ctx, time.Second) {
 		if v, err = p.judge(ctx, again.influx); (err == nil && v.Wrong() == 0) || time.Now().After(limit) || ctx.Err() != nil {
 			return v, err
