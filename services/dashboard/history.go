@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -108,42 +109,45 @@ type tier struct {
 	width time.Duration
 }
 
+const day = 24 * time.Hour
+
 // tiers are the roll-ups, from the coarsest on.
-var tiers = [...]tier{{"1d", 24 * time.Hour}, {"1h", time.Hour}, {"1m", time.Minute}}
+var tiers = [...]tier{{"1d", day}, {"1h", time.Hour}, {"1m", time.Minute}}
 
 // read asks the coarsest roll-up whose windows are no wider than a bucket, and
 // the readings where it does not reach: the time before there were roll-ups,
-// and the windows that are not closed yet. When there are no more readings than
-// buckets, it returns these themselves.
+// and the windows that are not closed yet. A bucket is made of whole windows, so
+// an extreme is told in the bucket that holds its instant. When there are no
+// more readings than buckets, it returns these themselves.
 func (h *history) read(ctx context.Context, q view.SeriesQuery) (view.Series, error) {
-	width := bucketWidth(q.To.Sub(q.From), q.Points)
+	t, width := bucketWidth(q.To.Sub(q.From), q.Points)
 	all := make(buckets)
 	out := view.Series{BucketMS: width.Milliseconds(), Tier: rawPolicy}
 	from, to := q.From, q.To
-	for _, t := range tiers {
-		if t.width > width {
-			continue
-		}
-		first, end, err := h.rolled(ctx, q, t, width, all)
+	into := grid{width: width}
+	if t.width > 0 {
+		rolled, first, end, err := h.rolled(ctx, q, t, width)
 		if err != nil {
 			return view.Series{}, err
 		}
-		if !first.IsZero() {
-			out.Tier = t.name
+		if rolled != nil {
+			out.Tier, from = t.name, end
+			if t.width == day {
+				into.days = rolled.Times
+			}
+			all.add(rolled, into)
 			before := q
-			if before.To = first; first.Sub(from) > t.width {
-				if err := h.buckets(ctx, before, width, all); err != nil {
+			if before.To = first; first.Sub(q.From) > t.width {
+				if err := h.buckets(ctx, before, into, all); err != nil {
 					return view.Series{}, err
 				}
 			}
-			from = end
 		}
-		break
 	}
 	if from.Before(to) {
 		rest := q
 		rest.From = from
-		if err := h.buckets(ctx, rest, width, all); err != nil {
+		if err := h.buckets(ctx, rest, into, all); err != nil {
 			return view.Series{}, err
 		}
 	}
@@ -161,6 +165,38 @@ func (h *history) read(ctx context.Context, q view.SeriesQuery) (view.Series, er
 	return out, nil
 }
 
+// grid tells which bucket a time of an answer belongs to.
+type grid struct {
+	width time.Duration
+	// days are the starts of those days of the site that have summaries, rising;
+	// nil when buckets do not consist of days.
+	days []int64
+}
+
+// start returns the start of the bucket of a time. InfluxDB has grouped by the
+// width since the epoch; buckets of days begin with a day of the site, which is
+// up to an hour longer or shorter than others.
+func (g grid) start(t int64) int64 {
+	if len(g.days) == 0 {
+		return t
+	}
+	i := sort.Search(len(g.days), func(i int) bool { return g.days[i] > t })
+	start := g.days[max(0, i-1)]
+	last := i > 0 && i < len(g.days) && g.days[i]-start <= int64(day+time.Hour) // the days meet
+	if days := floor(t-start, int64(day)); !last {
+		start += days * int64(day)
+	}
+	// The zone is what the days are away from those of UTC, as it was on the first.
+	zone := modulo(g.days[0], int64(day))
+	number := floor(start-zone+int64(day/2), int64(day))
+	return start - modulo(number, int64(g.width/day))*int64(day)
+}
+
+func floor(a, b int64) int64 { return (a - modulo(a, b)) / b }
+
+// modulo is a mod b, which is not negative.
+func modulo(a, b int64) int64 { return ((a % b) + b) % b }
+
 // bucket is what a chart shows of a part of the time.
 type bucket struct{ low, high, mean, count float64 }
 
@@ -169,7 +205,7 @@ type buckets map[int64]bucket
 
 // add adds what an answer has; where two parts of the time meet, a bucket may
 // come from both.
-func (b buckets) add(answer *influx.Series) {
+func (b buckets) add(answer *influx.Series, into grid) {
 	if answer == nil {
 		return
 	}
@@ -178,6 +214,7 @@ func (b buckets) add(answer *influx.Series) {
 		if math.IsNaN(low[i]) || math.IsNaN(high[i]) || math.IsNaN(mean[i]) || math.IsNaN(count[i]) || count[i] == 0 {
 			continue
 		}
+		t = into.start(t)
 		n := bucket{low[i], high[i], mean[i], count[i]}
 		if o, there := b[t]; there {
 			part := n.count / (n.count + o.count)
@@ -201,52 +238,73 @@ func (b buckets) appendTo(s *view.Series) {
 	}
 }
 
+// fineDays is how finely readings are asked for that go into buckets of days: no
+// zone differs from UTC by a part of it.
+const fineDays = 15 * time.Minute
+
 // buckets adds the readings.
-func (h *history) buckets(ctx context.Context, q view.SeriesQuery, width time.Duration, into buckets) error {
+func (h *history) buckets(ctx context.Context, q view.SeriesQuery, into grid, all buckets) error {
 	p := params(q)
-	p["width"] = width
+	p["width"] = into.width
+	if len(into.days) > 0 {
+		p["width"] = fineDays
+	}
 	answer, err := h.query(ctx, `SELECT min("value") AS "min", max("value") AS "max", mean("value") AS "mean", count("value") AS "count"`+
 		where+` GROUP BY time($width) fill(none)`, p)
 	if err == nil && len(answer) > 0 {
-		into.add(&answer[0])
+		all.add(&answer[0], into)
 	}
 	return err
 }
 
-// rolled adds what a roll-up has, and returns the start of its first window in
-// the range and the end of its last; zero when it has none.
-func (h *history) rolled(ctx context.Context, q view.SeriesQuery, t tier, width time.Duration, into buckets) (first, end time.Time, err error) {
+// rolled returns what a roll-up has, in buckets of that width, the start of its
+// first window in the range and the end of its last; nil when it has none. Days
+// come one by one, because those of a site are not those of UTC.
+func (h *history) rolled(ctx context.Context, q view.SeriesQuery, t tier, width time.Duration) (rolled *influx.Series, first, end time.Time, err error) {
 	p := params(q)
-	p["width"] = width
-	answer, err := h.ask(ctx, t.name, `SELECT min("low") AS "min", max("high") AS "max", sum("total") / sum("n") AS "mean", sum("n") AS "count" FROM`+
-		` (SELECT "min" AS "low", "max" AS "high", "mean" * "count" AS "total", "count" AS "n"`+where+`)`+
-		` WHERE time >= $from AND time < $to GROUP BY time($width) fill(none)`+
-		`; SELECT first("count") AS "n"`+where+`; SELECT last("count") AS "n"`+where, p)
+	ask := `SELECT "min", "max", "mean", "count"` + where
+	least := t.width - time.Hour // of a day on which the clocks go forward
+	if t.width < day {
+		p["width"], least = width, t.width
+		ask = `SELECT min("low") AS "min", max("high") AS "max", sum("total") / sum("n") AS "mean", sum("n") AS "count" FROM` +
+			` (SELECT "min" AS "low", "max" AS "high", "mean" * "count" AS "total", "count" AS "n"` + where + `)` +
+			` WHERE time >= $from AND time < $to GROUP BY time($width) fill(none)`
+	}
+	answer, err := h.ask(ctx, t.name, ask+`; SELECT first("count") AS "n"`+where+`; SELECT last("count") AS "n"`+where, p)
 	if err != nil {
-		return first, end, err
+		return nil, first, end, err
 	}
 	for i := range answer {
 		s := &answer[i]
 		switch {
-		case s.Statement == 0:
-			into.add(s)
 		case len(s.Times) == 0:
+		case s.Statement == 0:
+			rolled = s
 		case s.Statement == 1:
 			first = time.Unix(0, s.Times[0])
 		default:
-			end = time.Unix(0, s.Times[0]).Add(t.width)
+			end = time.Unix(0, s.Times[0]).Add(least)
 		}
 	}
-	return first, end, nil
+	return rolled, first, end, nil
 }
 
-// bucketWidth returns a width with which at most points buckets cover the span:
-// whole milliseconds, at least one.
-func bucketWidth(span time.Duration, points int) time.Duration {
+// bucketWidth returns a width with which at most points buckets cover the span,
+// and the coarsest roll-up that such buckets can be made of, if there is one: a
+// multiple of the width of its windows, else whole milliseconds, at least one.
+func bucketWidth(span time.Duration, points int) (tier, time.Duration) {
 	buckets := max(1, points-1) // the first and the last may be cut
-	width := (span + time.Duration(buckets) - 1) / time.Duration(buckets)
-	return max(time.Millisecond, (width + time.Millisecond - 1).Truncate(time.Millisecond))
+	width := max(time.Millisecond, up((span+time.Duration(buckets)-1)/time.Duration(buckets), time.Millisecond))
+	for _, t := range tiers {
+		if t.width <= width {
+			return t, up(width, t.width)
+		}
+	}
+	return tier{}, width
 }
+
+// up rounds up to a multiple of a unit.
+func up(d, unit time.Duration) time.Duration { return (d + unit - 1) / unit * unit }
 
 func (h *history) readings(ctx context.Context, q view.SeriesQuery) (view.Series, error) {
 	p := params(q)

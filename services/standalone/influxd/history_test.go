@@ -2,9 +2,12 @@ package influxd_test
 
 import (
 	"encoding/json"
+	"math"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +94,141 @@ func TestChartOfAYear(t *testing.T) {
 		}
 		if !slices.IsSorted(s.TimeMS) || slices.Min(s.Mean) < 20 || slices.Max(s.Mean) > 40 {
 			t.Errorf("%s: means from %v to %v", test.tier, slices.Min(s.Mean), slices.Max(s.Mean))
+		}
+	}
+}
+
+// TestExtremesStayInTheirBucket asks for charts of many ranges and widths: each
+// reading lies within the extremes of the bucket that holds its instant, and a
+// bucket tells no extreme that is not of a reading in it.
+func TestExtremesStayInTheirBucket(t *testing.T) {
+	server := streamtest.Run(t)
+	server.Ensure(t, lanes)
+	db := start(t, influxd.Config{Dir: t.TempDir()})
+	c := connect(t, db)
+	zone, err := time.LoadLocation("Europe/Vienna")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().Truncate(time.Minute)
+	random := rand.New(rand.NewPCG(1, 2))
+	type reading struct {
+		at    time.Time
+		value float64
+	}
+	var readings []reading
+	for at := now.Add(-500 * 24 * time.Hour); at.Before(now); {
+		readings = append(readings, reading{at.Add(time.Duration(random.Int64N(int64(10 * time.Second)))), math.Abs(random.NormFloat64())})
+		switch age := now.Sub(at); {
+		case age > 40*24*time.Hour:
+			at = at.Add(97 * time.Minute)
+		case age > 2*24*time.Hour:
+			at = at.Add(7 * time.Minute)
+		default:
+			at = at.Add(11 * time.Second)
+		}
+	}
+	series := point.Series{Site: "w", Device: "door-1", Metric: "temperature"}
+	var lines []byte
+	write := func(bucket influx.Bucket) {
+		t.Helper()
+		ensure(t, c, bucket)
+		if err := c.Write(t.Context(), bucket.Name(), string(lines)); err != nil {
+			t.Fatal(err)
+		}
+		lines = nil
+	}
+	for name, start := range map[string]func(at time.Time) (start, end time.Time){
+		"1m": func(at time.Time) (start, end time.Time) {
+			at = at.Truncate(time.Minute)
+			return at, at.Add(time.Minute)
+		},
+		"1h": func(at time.Time) (start, end time.Time) { at = at.Truncate(time.Hour); return at, at.Add(time.Hour) },
+		"1d": func(at time.Time) (start, end time.Time) {
+			y, m, d := at.In(zone).Date()
+			return time.Date(y, m, d, 0, 0, 0, 0, zone), time.Date(y, m, d+1, 0, 0, 0, 0, zone)
+		},
+	} {
+		for i := 0; i < len(readings); {
+			begin, end := start(readings[i].at)
+			s := point.Summary{Series: series, Time: begin.UnixNano(), Min: math.Inf(1), Max: math.Inf(-1), Revision: 1}
+			for ; i < len(readings) && readings[i].at.Before(end); i++ {
+				s.Min, s.Max = min(s.Min, readings[i].value), max(s.Max, readings[i].value)
+				s.Mean = (s.Mean*float64(s.Count) + readings[i].value) / float64(s.Count+1)
+				s.Count++
+			}
+			if end.Before(now) {
+				lines = point.AppendSummary(lines, &s)
+			}
+		}
+		write(influx.Bucket{Database: "headwater", Policy: name})
+	}
+	prefix := point.AppendValuePrefix(nil, series)
+	for _, r := range readings {
+		lines = point.AppendValue(lines, prefix, r.value, r.at.UnixNano())
+	}
+	write(raw)
+
+	get := runDashboard(t, server, db.URL(), now)
+	widths := map[string]time.Duration{"raw": 0, "1m": time.Minute, "1h": time.Hour, "1d": 24 * time.Hour}
+	seen := make(map[string]int)
+	for range 60 {
+		span := time.Duration(math.Pow(10, 2.5+5*random.Float64())) * time.Second
+		span = min(span, 480*24*time.Hour)
+		to := now.Add(-time.Duration(random.Int64N(int64(480*24*time.Hour-span) + 1))).Truncate(time.Second)
+		if random.IntN(3) == 0 {
+			to = now
+		}
+		from := to.Add(-span)
+		points := 20 + random.IntN(700)
+		s := get(t, from, to, strconv.Itoa(points))
+		tier, ok := widths[s.Tier]
+		width := time.Duration(s.BucketMS) * time.Millisecond
+		if !ok || tier > 0 && width%tier != 0 {
+			t.Fatalf("%v at %d points: buckets of %v, of tier %s", span, points, width, s.Tier)
+		}
+		if width == 0 { // every reading by itself
+			continue
+		}
+		seen[s.Tier]++
+		slack := time.Duration(0)
+		if s.Tier == "1d" {
+			slack = time.Hour // the clocks were changed
+		}
+		low, high := make([]float64, len(s.TimeMS)), make([]float64, len(s.TimeMS))
+		for i := range low {
+			low[i], high[i] = math.Inf(1), math.Inf(-1)
+		}
+		// The windows that the ends of the range cut are told in part.
+		for _, r := range readings {
+			if r.at.Before(from.Add(-tier-slack)) || r.at.After(to.Add(tier+slack)) {
+				continue
+			}
+			inside := !r.at.Before(from.Add(tier+slack)) && r.at.Before(to.Add(-tier-slack))
+			told := false
+			for i, ms := range s.TimeMS {
+				begin := time.UnixMilli(ms)
+				if r.at.Before(begin.Add(-slack)) || !r.at.Before(begin.Add(width+slack)) {
+					continue
+				}
+				low[i], high[i] = min(low[i], r.value), max(high[i], r.value)
+				told = told || s.Min[i] <= r.value && r.value <= s.Max[i]
+			}
+			if inside && !told {
+				t.Fatalf("%v to %v at %d points, %d buckets of %v of tier %s: %v of %v is not within the extremes of its bucket",
+					from, to, points, len(s.TimeMS), width, s.Tier, r.value, r.at)
+			}
+		}
+		for i := range s.TimeMS {
+			if s.Min[i] < low[i] || s.Max[i] > high[i] {
+				t.Fatalf("%v to %v at %d points, buckets of %v of tier %s: that of %v tells %v to %v, its readings %v to %v",
+					from, to, points, width, s.Tier, time.UnixMilli(s.TimeMS[i]), s.Min[i], s.Max[i], low[i], high[i])
+			}
+		}
+	}
+	for tier := range widths {
+		if seen[tier] == 0 {
+			t.Errorf("no chart of the tier %s was asked for", tier)
 		}
 	}
 }
