@@ -5,15 +5,7 @@
   const charts = new Map(); // metric -> Chart
   const reduced = matchMedia('(prefers-reduced-motion: reduce)');
 
-  const formats = [0, 1, 2, 3].map((n) => new Intl.NumberFormat(undefined, { maximumFractionDigits: n }));
-  const tiny = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 4, notation: 'scientific' });
-  const number = {
-    format(v) {
-      const a = Math.abs(v);
-      if (a !== 0 && (a < 1e-3 || a >= 1e9)) return tiny.format(v);
-      return formats[a >= 10000 ? 0 : a >= 1000 ? 1 : a >= 10 ? 2 : 3].format(v);
-    },
-  };
+  const number = headwaterNumber;
   const part = (options) => new Intl.DateTimeFormat(undefined, { hourCycle: 'h23', ...options });
   const seconds = part({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
   const minutes = part({ hour: '2-digit', minute: '2-digit' });
@@ -38,13 +30,21 @@
 
   const alpha = (colour, share) => `color-mix(in srgb, ${colour} ${share}%, transparent)`;
 
+  // apart writes the numbers of an axis with digits enough to differ.
+  function apart(values) {
+    for (let more = 0; ; more++) {
+      const texts = values.map((v) => number(v, more));
+      if (more > 15 || new Set(texts).size === texts.length) return texts;
+    }
+  }
+
   // grain says what a point of the chart is made of.
   function grain({ bucket_ms: ms, tier, source }) {
     if (source === 'memory') return '';
     if (ms === 0) return 'every reading';
     const [size, unit] = ms >= 864e5 ? [864e5, 'd'] : ms >= 36e5 ? [36e5, 'h'] : ms >= 6e4 ? [6e4, 'min'] : [1e3, 's'];
     const of = { '1m': 'minutes', '1h': 'hours', '1d': 'days' }[tier] ?? 'readings';
-    return `${number.format(Math.round(10 * ms / size) / 10)} ${unit} a point, from ${of}`;
+    return `${number(Math.round(10 * ms / size) / 10)} ${unit} a point, from ${of}`;
   }
 
   class Chart {
@@ -152,17 +152,31 @@
       if (x.length > (this.first ?? 0) + 6000) { this.loaded = false; this.load(); }
     }
 
-    // gaps returns the data with a hole wherever the series paused.
-    gaps() {
+    // drawn returns the data with a hole wherever the series paused. What lies on
+    // one pixel is one point there, with its extremes.
+    drawn() {
       const [x] = this.data;
-      if (x.length < 4) return this.data;
       const steps = [];
       for (let i = Math.max(1, x.length - 400); i < x.length; i++) steps.push(x[i] - x[i - 1]);
       steps.sort((a, b) => a - b);
-      const limit = Math.max(6 * steps[steps.length >> 1], 3 * this.bucket, 10);
-      if (!(steps.at(-1) > limit) && x.length <= 400) return this.data;
+      const limit = x.length < 4 ? Infinity : Math.max(6 * steps[steps.length >> 1], 3 * this.bucket, 10);
+      const [begin, end] = this.window();
+      const pixel = (end - begin) / Math.max(1, this.plot.clientWidth * devicePixelRatio);
       const out = [[], [], [], []];
+      const last = (c) => out[c].length - 1;
+      let many = 1; // readings in the last point
+      this.merged = false;
       for (let i = 0; i < x.length; i++) {
+        const near = i > 0 && Math.floor(x[i] / pixel) === Math.floor(x[i - 1] / pixel);
+        if (near && !this.flag) {
+          many++;
+          this.merged = true;
+          out[1][last(1)] = Math.max(out[1][last(1)], this.data[1][i]);
+          out[2][last(2)] = Math.min(out[2][last(2)], this.data[2][i]);
+          out[3][last(3)] += (this.data[3][i] - out[3][last(3)]) / many;
+          continue;
+        }
+        many = 1;
         if (i > 0 && x[i] - x[i - 1] > limit) {
           out[0].push((x[i] + x[i - 1]) / 2);
           for (let c = 1; c < 4; c++) out[c].push(null);
@@ -212,9 +226,9 @@
         },
         series: [
           {},
-          { stroke: 'transparent', points: { show: false }, paths: steps },
-          { stroke: 'transparent', points: { show: false }, paths: steps },
-          { stroke: c.line, width: 1.75, paths: steps, points: { size: 5, fill: c.line, stroke: c.line } },
+          { stroke: alpha(c.line, 45), width: 1, points: { show: false }, paths: steps },
+          { stroke: alpha(c.line, 45), width: 1, points: { show: false }, paths: steps },
+          { stroke: c.line, width: 1.75, paths: steps, points: { show: (u) => this.marked(u), size: 5, fill: c.line, stroke: c.line } },
         ],
         bands: [{ series: [1, 2], fill: alpha(c.line, 22) }],
         axes: [
@@ -224,15 +238,57 @@
             space: 36,
             size: (u, values) => Math.max(34, 14 + 7.2 * Math.max(0, ...(values ?? []).map((v) => v.length))),
             splits: this.flag ? () => [0, 1] : undefined,
-            values: (u, splits) => splits.map((v) => (this.flag ? (v ? 'on' : 'off') : number.format(v))),
+            values: (u, splits) => (this.flag ? splits.map((v) => (v ? 'on' : 'off')) : apart(splits)),
           },
         ],
         hooks: {
           drawClear: [(u) => this.marks(u)],
+          draw: [(u) => this.alone(u)],
           setCursor: [(u) => this.tell(u.cursor.idx)],
         },
-      }, this.gaps(), this.plot);
+      }, this.drawn(), this.plot);
       this.tell(null);
+    }
+
+    // marked says whether each point has a mark: they are far enough apart, and
+    // none hides the extremes of a bucket.
+    marked(u) {
+      const [x] = u.data;
+      if (this.bucket > 0 || this.merged || x.length === 0) return false;
+      return u.valToPos(x.at(-1), 'x') - u.valToPos(x[0], 'x') >= 10 * (x.length - 1);
+    }
+
+    // alone draws what a line has no length for: points with a pause on both
+    // sides, as a dot on what they span.
+    alone(u) {
+      const [x, max, min, mean] = u.data;
+      const { ctx, bbox } = u;
+      const ratio = devicePixelRatio;
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(bbox.left - 3 * ratio, bbox.top, bbox.width + 6 * ratio, bbox.height);
+      ctx.clip();
+      for (let from = 0, i = 0; i <= x.length; i++) {
+        if (i < x.length && mean[i] !== null) continue;
+        const left = from < i ? u.valToPos(x[from], 'x', true) : 0;
+        if (from < i && u.valToPos(x[i - 1], 'x', true) - left < 4 * ratio) {
+          ctx.strokeStyle = alpha(this.colours.line, 45);
+          ctx.fillStyle = this.colours.line;
+          ctx.lineWidth = 2 * ratio;
+          for (let k = from; k < i; k++) {
+            const at = u.valToPos(x[k], 'x', true);
+            ctx.beginPath();
+            ctx.moveTo(at, u.valToPos(max[k], 'y', true));
+            ctx.lineTo(at, u.valToPos(min[k], 'y', true));
+            ctx.stroke();
+            ctx.beginPath();
+            ctx.arc(at, u.valToPos(mean[k], 'y', true), 2.5 * ratio, 0, 2 * Math.PI);
+            ctx.fill();
+          }
+        }
+        from = i + 1;
+      }
+      ctx.restore();
     }
 
     times(splits, step) {
@@ -349,7 +405,7 @@
         return;
       }
       const unit = this.unit && !this.flag ? ` ${this.unit}` : '';
-      const say = (v) => (this.flag ? (v >= 0.5 ? 'on' : 'off') : number.format(v));
+      const say = (v) => (this.flag ? (v >= 0.5 ? 'on' : 'off') : number(v));
       let text = `${say(data[3][i])}${unit}`;
       if (data[1][i] !== data[2][i]) text += ` (${say(data[2][i])} to ${say(data[1][i])})`;
       const date = new Date(data[0][i] * 1000);
@@ -389,7 +445,7 @@
       if (!this.u || document.hidden) return;
       if (this.dirty || force) {
         this.dirty = false;
-        this.u.setData(this.gaps());
+        this.u.setData(this.drawn());
         if (this.u.cursor.idx === null || this.u.cursor.idx === undefined || this.u.cursor.left < 0) this.tell(null);
       }
     }

@@ -42,7 +42,8 @@
 
   const all = (root) => root.querySelectorAll('time[data-as]').forEach(say);
 
-  // An update writes UTC again: put it right before it is painted.
+  // The page and each update write UTC: put it right before it is painted, so
+  // that nothing moves.
   new MutationObserver((changes) => {
     for (const change of changes) {
       const at = change.target.nodeType === Node.TEXT_NODE ? change.target.parentElement : change.target;
@@ -53,7 +54,7 @@
         if (node.matches('time[data-as]')) say(node); else all(node);
       }
     }
-  }).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ['datetime'] });
+  }).observe(document.documentElement, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: ['datetime'] });
 
   all(document);
   setInterval(() => { if (!document.hidden) all(document); }, 1000);

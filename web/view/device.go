@@ -2,6 +2,7 @@ package view
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -107,4 +108,9 @@ func (f DeviceFacts) boundWords(e Episode) string {
 		bounds = "expected " + amount(e.Baseline) + ", " + bounds
 	}
 	return bounds
+}
+
+// bounded says whether an anomaly of the metric has bounds, which its chart shows.
+func (f DeviceFacts) bounded(metric string) bool {
+	return slices.ContainsFunc(f.Episodes, func(e Episode) bool { return e.Metric == metric && (e.Low != nil || e.High != nil) })
 }

@@ -167,7 +167,7 @@ func TestExtremesStayInTheirBucket(t *testing.T) {
 	for _, r := range readings {
 		lines = point.AppendValue(lines, prefix, r.value, r.at.UnixNano())
 	}
-	write(raw)
+	write(influx.Bucket{Database: "headwater", Policy: "raw"})
 
 	get := runDashboard(t, server, db.URL(), now)
 	widths := map[string]time.Duration{"raw": 0, "1m": time.Minute, "1h": time.Hour, "1d": 24 * time.Hour}
@@ -206,8 +206,9 @@ func TestExtremesStayInTheirBucket(t *testing.T) {
 			}
 			inside := !r.at.Before(from.Add(tier+slack)) && r.at.Before(to.Add(-tier-slack))
 			told := false
-			for i, ms := range s.TimeMS {
-				begin := time.UnixMilli(ms)
+			earliest, _ := slices.BinarySearch(s.TimeMS, r.at.Add(-width-2*slack).UnixMilli())
+			for i := earliest; i < len(s.TimeMS) && s.TimeMS[i] <= r.at.Add(slack).UnixMilli(); i++ {
+				begin := time.UnixMilli(s.TimeMS[i])
 				if r.at.Before(begin.Add(-slack)) || !r.at.Before(begin.Add(width+slack)) {
 					continue
 				}

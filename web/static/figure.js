@@ -1,0 +1,33 @@
+// Writes numbers for people as proto/figure does on the server, on demand with
+// some digits more.
+const headwaterNumber = (() => {
+  'use strict';
+  // round cuts a decimal number to at most that many decimals, a half up, and
+  // drops zeros at its end.
+  const round = (text, decimals) => {
+    const [whole, fraction = ''] = text.split('.');
+    if (fraction.length <= decimals) return text;
+    const n = BigInt(whole + fraction.slice(0, decimals)) + (fraction[decimals] >= '5' ? 1n : 0n);
+    const digits = n.toString().padStart(decimals + 1, '0');
+    const point = digits.length - decimals;
+    return `${digits.slice(0, point)}.${digits.slice(point)}`.replace(/\.?0+$/, '');
+  };
+  const exponent = (a, more) => {
+    const [mantissa, power] = a.toExponential().split('e');
+    let [m, n] = [round(mantissa, 3 + more), Number(power)];
+    if (m === '10') [m, n] = ['1', n + 1];
+    return `${m}e${n < 0 ? '−' : '+'}${Math.abs(n)}`;
+  };
+  const group = (digits) => (digits.length < 5 ? digits : digits.replace(/\B(?=(\d{3})+$)/g, '\u202f'));
+  return (v, more = 0) => {
+    const a = Math.abs(v);
+    if (Number.isNaN(v)) return 'NaN';
+    if (a === 0) return '0';
+    const sign = v < 0 ? '−' : '';
+    if (a === Infinity) return `${sign}∞`;
+    if (a >= 2 ** 53 || a < 1e-6) return sign + exponent(a, more);
+    const decimals = a >= 1e4 ? 0 : a >= 1e3 ? 1 : a >= 10 ? 2 : a >= 0.1 ? 3 : 2 - Math.floor(Math.log10(a));
+    const [whole, fraction] = round(String(a), decimals + more).split('.');
+    return sign + group(whole) + (fraction ? `.${fraction}` : '');
+  };
+})();
