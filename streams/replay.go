@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
+
+	"headwater/proto/figure"
 )
 
 // replayPrefix begins the subjects of what-if replays. No stream keeps them.
@@ -205,6 +208,19 @@ type ReplayDevice struct {
 	Began  int `json:"began"`
 	// PerWeek is Began for each week of the period that there are readings of.
 	PerWeek float64 `json:"per_week"`
+}
+
+// Week writes how many alerts a week are for people, who are told none where the
+// readings of the period cover less than a day: a week of that is a guess.
+func (r ReplayResult) Week(alerts float64) string {
+	since := r.From
+	if r.Since.After(since) {
+		since = r.Since
+	}
+	if r.To.Sub(since) < 24*time.Hour {
+		return "too little history to say"
+	}
+	return figure.Number(math.Round(alerts*10) / 10)
 }
 
 // Encode is the body of the message that carries the status.

@@ -30,6 +30,8 @@
         return past < 3000 ? 'just now' : `${span(past)} ago`;
       case 'for':
         return span(past);
+      case 'moment':
+        return clock.format(t);
       default:
         return t.toDateString() === new Date().toDateString() ? today.format(t) : clock.format(t);
     }

@@ -3,7 +3,6 @@ package view
 import (
 	"cmp"
 	"encoding/json"
-	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -178,7 +177,7 @@ func (f TryFacts) perWeek() string {
 	for _, d := range f.result().Devices {
 		sum += d.PerWeek
 	}
-	return FormatNumber(math.Round(sum*10) / 10)
+	return f.result().Week(sum)
 }
 
 // enablable says whether the rule that was tried can be put in force here.

@@ -143,7 +143,7 @@ func (c *replayCmd) tell(s *session, replay view.Replay) error {
 		fmt.Fprintln(w, "\nDEVICE\tWOULD\tA WEEK\tREALLY\tBY OTHERS")
 		listed := rows[:min(len(rows), c.List)]
 		for _, row := range listed {
-			fmt.Fprintf(w, "%s\t%d\t%.1f\t%d\t%d\n", safe(row.Site+"/"+row.Device), row.Would, row.PerWeek, row.Same, row.Others)
+			fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\n", safe(row.Site+"/"+row.Device), row.Would, r.Week(row.PerWeek), row.Same, row.Others)
 		}
 		andMore(w, len(rows)-len(listed))
 	}
