@@ -1,0 +1,46 @@
+package detect_test
+
+import (
+	"testing"
+	"time"
+
+	"headwater/services/processor/detect"
+)
+
+// TestUnreadableLeavesOutWhatNobodyHeard has a sensor give too many texts before
+// and after hours in which nobody listened: that is one episode, and ends with one
+// only if somebody could have heard that all was well.
+func TestUnreadableLeavesOutWhatNobodyHeard(t *testing.T) {
+	t.Parallel()
+	for _, listened := range []bool{false, true} {
+		s := (&detect.Unreadable{Share: 10, Within: 12 * time.Minute, Silence: 6 * time.Hour}).Start()
+		var told []detect.Verdict
+		at := epoch
+		give := func(text bool) {
+			at += minute
+			if text {
+				told = s.(detect.Misreader).Misread(at, "ERR", "°C", told)
+			} else {
+				told = s.Observe(detect.Sample{Time: at, Value: 20}, "°C", told)
+			}
+		}
+		for range 40 {
+			give(false)
+		}
+		for i := range 12 {
+			give(i%2 == 0)
+		}
+		at += 2 * 60 * minute
+		if !listened {
+			s.Listen(at)
+			s = reload(t, &detect.Unreadable{Share: 10, Within: 12 * time.Minute, Silence: 6 * time.Hour}, s)
+		}
+		for i := range 12 {
+			give(i%2 == 1)
+		}
+		episodes := len(opened(told))
+		if want := map[bool]int{false: 1, true: 2}[listened]; episodes != want {
+			t.Errorf("somebody listened: %v: %d episodes, want %d", listened, episodes, want)
+		}
+	}
+}
