@@ -81,25 +81,22 @@ func EnsureLeases(ctx context.Context, js jetstream.JetStream) error {
 	return nil
 }
 
-// EnsureDevices makes the stream of what devices publish and the durable
-// consumer of the bridge, in the account of the devices. It must have been
-// called before a device may connect: a message with no interest in it is
-// acknowledged and dropped. ErrCopies means that there are more copies than o
-// asks for.
+// EnsureDevices makes the streams of nats-server's MQTT in the account of the
+// devices, with limits and subjects of our own. It must have been called before a
+// device may connect: nats-server would make them to take in all that is
+// published. ErrCopies means that there are more copies than o asks for.
 func EnsureDevices(ctx context.Context, js jetstream.JetStream, o DeviceOptions) error {
-	stream, consumer := deviceConfigs(o)
-	existing, err := js.Stream(ctx, stream.Name)
-	if err == nil {
-		err = checkCopies(existing, o.Durability)
-	}
-	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("look up stream %s: %w", stream.Name, err)
-	}
-	if _, err := js.CreateOrUpdateStream(ctx, stream); err != nil {
-		return fmt.Errorf("make stream %s: %w", stream.Name, err)
-	}
-	if _, err := js.CreateOrUpdateConsumer(ctx, stream.Name, consumer); err != nil {
-		return fmt.Errorf("make consumer %s of %s: %w", consumer.Durable, stream.Name, err)
+	for _, cfg := range deviceConfigs(o) {
+		existing, err := js.Stream(ctx, cfg.Name)
+		if err == nil {
+			err = checkCopies(existing, o.Durability)
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("look up stream %s: %w", cfg.Name, err)
+		}
+		if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
+			return fmt.Errorf("make stream %s: %w", cfg.Name, err)
+		}
 	}
 	return nil
 }

@@ -82,8 +82,8 @@ func bridgePermissions() Permissions {
 		Subscribe: []string{RedriveSubject(ServiceBridge)},
 		Publish: join(
 			[]string{
-				telemetryPrefix + "*." + string(SourceMQTT), telemetryPrefix + "*." + string(SourceMQTT0),
-				telemetryPrefix + "*." + string(SourceRedrive), api("STREAM.MSG.DELETE." + StreamDeadLetters),
+				telemetryPrefix + "*." + string(SourceMQTT), telemetryPrefix + "*." + string(SourceMQTT2),
+				telemetryPrefix + "*." + string(SourceMQTT0), telemetryPrefix + "*." + string(SourceRedrive), api("STREAM.MSG.DELETE." + StreamDeadLetters),
 			},
 			bury(ServiceBridge), read(StreamTelemetry), read(StreamDeadLetters), readBucket(BucketConfig), readBucket(BucketDevices),
 			writeBucket(BucketDevices, ">"), lease(ServiceBridge),

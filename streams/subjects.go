@@ -16,8 +16,10 @@ var ErrSubject = errors.New("unknown form of subject")
 type Source string
 
 const (
-	// SourceMQTT is for readings published with QoS 1 or 2, and for the clock.
+	// SourceMQTT is for readings published with QoS 1, and for the clock.
 	SourceMQTT Source = "mqtt"
+	// SourceMQTT2 is for readings published with QoS 2, one message of a device each.
+	SourceMQTT2 Source = "mqtt2"
 	// SourceMQTT0 is for readings published with QoS 0.
 	SourceMQTT0 Source = "mqtt0"
 	// SourceHTTP is for readings that the gateway took.
@@ -34,6 +36,7 @@ const (
 	deadLetterPrefix = "deadletters."
 	mqttPrefix       = "$MQTT.msgs."
 	commandPrefix    = "commands."
+	mqttRetained     = "$MQTT.rmsgs.>"
 )
 
 // Filters that take in every subject of a kind.
@@ -43,8 +46,16 @@ const (
 	AlertingAll    = alertingPrefix + ">"
 	DeliveriesAll  = deliveryPrefix + ">"
 	DeadLettersAll = deadLetterPrefix + ">"
-	// MQTTAll covers whatever devices publish with QoS 1 or 2.
+	// MQTTAll covers whatever is published over MQTT with QoS 1 or 2: nats-server
+	// publishes it again below this prefix and waits for an answer.
 	MQTTAll = mqttPrefix + ">"
+	// MQTTCommands covers what StreamMQTT keeps of that: commands for devices.
+	MQTTCommands = mqttPrefix + commandPrefix + ">"
+	// MQTTAnswers covers the answers to it.
+	MQTTAnswers = "$MQTT.JSA.*.MS.*"
+	// TelemetryKept covers the messages of every lane that are written with a
+	// compare-and-set.
+	TelemetryKept = telemetryPrefix + "*." + string(SourceMQTT)
 )
 
 // DeviceDisconnects is where nats-server, in its system account, tells of each
@@ -108,7 +119,7 @@ func ParseTelemetry(subject string) (lane int, source Source, err error) {
 		return 0, "", fmt.Errorf("%w: in %q", err, subject)
 	}
 	switch source = Source(name); source {
-	case SourceMQTT, SourceMQTT0, SourceHTTP, SourceRedrive:
+	case SourceMQTT, SourceMQTT2, SourceMQTT0, SourceHTTP, SourceRedrive:
 		return lane, source, nil
 	}
 	return 0, "", fmt.Errorf("%w: source of %q", ErrSubject, subject)
@@ -170,6 +181,9 @@ func ParseDeadLetter(subject string) (service, reason string, err error) {
 	}
 	return service, reason, nil
 }
+
+// IsCommand says whether a subject within MQTTAll is within MQTTCommands.
+func IsCommand(subject string) bool { return strings.HasPrefix(subject, mqttPrefix+commandPrefix) }
 
 // CommandSubjects are the subjects that a device may subscribe to: topics
 // commands/<device> and everything below. The device must be a valid token.

@@ -16,9 +16,12 @@ const (
 	StreamDerived     = "DERIVED"
 	StreamAlerting    = "ALERTING"
 	StreamDeadLetters = "DEADLETTERS"
-	// StreamMQTT is nats-server's own store of what devices published with QoS
-	// 1 and 2, in the account of the devices.
+	// StreamMQTT is nats-server's own store of what is published with QoS 1 and 2,
+	// in the account of the devices. It holds commands for devices; readings are
+	// answered by the bridge, and are in no stream but TELEMETRY.
 	StreamMQTT = "$MQTT_msgs"
+	// StreamRetained is nats-server's own store of retained messages there.
+	StreamRetained = "$MQTT_rmsgs"
 )
 
 // Names of the key-value buckets, and of the object store for snapshots.
@@ -38,8 +41,8 @@ const ConfigKey = "config"
 
 // Names of the durable consumers.
 const (
-	// ConsumerBridge reads StreamMQTT; it is the interest that keeps there what
-	// was acknowledged to a device.
+	// ConsumerBridge is there while StreamMQTT holds readings that an earlier
+	// version acknowledged and did not store in TELEMETRY yet.
 	ConsumerBridge = "bridge"
 	// ConsumerWriter reads TELEMETRY for any number of writers.
 	ConsumerWriter = "writer"
@@ -259,34 +262,37 @@ func SenderConfig(channel string) jetstream.ConsumerConfig {
 	}
 }
 
-// DeviceOptions say how the stream of the devices is made.
+// DeviceOptions say how the streams of nats-server's MQTT are made.
 type DeviceOptions struct {
 	// Durability says how many copies there are; empty means one.
 	Durability Durability
-	// MaxBytes bounds the stream. 0 takes its share of DefaultMaxBytes.
+	// MaxBytes bounds the streams together. 0 takes their share of DefaultMaxBytes.
 	MaxBytes int64
 }
 
-// DeviceBytes is the share of the devices' stream in what all streams together
+// DeviceBytes is the share of the devices' streams in what all streams together
 // may take.
 func DeviceBytes(total int64) int64 { return share(total, shareDevices) }
 
-// bridgeMaxAckPending bounds what the bridge has been handed and not yet
-// acknowledged.
-const bridgeMaxAckPending = 50000
+// maxRetained bounds a retained message, its topic included, in bytes. Nats-server
+// writes the length of a subject in 16 bits: a retained message whose topic is
+// longer than that would spoil the journal that it is written to.
+const maxRetained = 60 << 10
 
-func deviceConfigs(o DeviceOptions) (jetstream.StreamConfig, jetstream.ConsumerConfig) {
+func deviceConfigs(o DeviceOptions) []jetstream.StreamConfig {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = DeviceBytes(DefaultMaxBytes)
 	}
-	stream := jetstream.StreamConfig{
-		Name: StreamMQTT, Subjects: []string{MQTTAll}, Retention: jetstream.InterestPolicy,
-		MaxBytes: o.MaxBytes, MaxMsgSize: MaxDevicePayload, Discard: jetstream.DiscardNew,
-		Storage: jetstream.FileStorage, Replicas: o.Durability.Replicas(),
+	return []jetstream.StreamConfig{
+		{
+			Name: StreamMQTT, Subjects: []string{MQTTCommands}, Retention: jetstream.InterestPolicy,
+			MaxBytes: o.MaxBytes / 2, MaxMsgSize: MaxDevicePayload, Discard: jetstream.DiscardNew,
+			Storage: jetstream.FileStorage, Replicas: o.Durability.Replicas(),
+		},
+		{
+			Name: StreamRetained, Subjects: []string{mqttRetained}, MaxMsgsPerSubject: 1,
+			MaxBytes: o.MaxBytes / 2, MaxMsgSize: maxRetained, Discard: jetstream.DiscardNew,
+			Storage: jetstream.FileStorage, Replicas: o.Durability.Replicas(),
+		},
 	}
-	consumer := jetstream.ConsumerConfig{
-		Durable: ConsumerBridge, FilterSubject: MQTTAll, AckPolicy: jetstream.AckAllPolicy,
-		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: bridgeMaxAckPending,
-	}
-	return stream, consumer
 }

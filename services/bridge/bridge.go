@@ -1,13 +1,48 @@
-// Package bridge carries what devices publish over MQTT into TELEMETRY.
+// Package bridge carries what devices publish over MQTT into TELEMETRY, and has
+// nats-server acknowledge it when it is stored there.
 //
-// What devices send with QoS 1 or 2 is stored exactly once: nats-server
-// acknowledges it when it is in its own stream, the bridge's durable consumer
-// keeps it there, and the bridge lets go of it when every reading is stored in
-// its lane or, with a reason, among the dead letters. QoS 0 is carried at best
-// effort, and what is lost on the way is counted as far as it is seen.
+// For a message with QoS 1 or 2, nats-server publishes it to $MQTT.msgs.<topic> and
+// acknowledges it to its device when an answer comes to the reply subject of that,
+// which is another for each message and each time that a device sends one. Its own
+// stream answers for commands alone; for all else the bridge does. Nothing is
+// acknowledged that is lost, and nothing stored twice:
+//
+//  1. One bridge carries: the one that holds the lease of the account. It takes what
+//     waits, packs it, and publishes one message for each lane, with a
+//     compare-and-set on the lane's subject. That message holds the readings and the
+//     reply subjects of what they came in. It answers them when the message is
+//     stored, and only then. So what is acknowledged is in TELEMETRY, and what is not
+//     answered is sent again by its device: there is no position in another stream
+//     that could be ahead of what is stored, or behind it.
+//  2. When a commit fails, is refused, or gets no answer, it may be stored or come to
+//     be. The bridge then reads where the lanes end, and which reply subjects lie in
+//     the commits since the oldest message that waits: those messages are answered,
+//     the others committed again behind what is there now. If the first commit
+//     arrives after that, either it or the second is refused by the compare-and-set,
+//     and the lanes are read once more.
+//  3. A bridge that takes over does the same, whether the one before has ended, was
+//     killed, or goes on without knowing that it lost the lease. The lease only
+//     keeps two from getting in each other's way.
+//  4. All bridges hear all messages. One that stands by keeps them until it hears the
+//     answer of the one that carries. So a takeover needs no device to send again, and
+//     closes no connection: what was heard is stored by one of the two, by 2 only by
+//     one, and answered within the time that nats-server waits. One that is about to
+//     end stores what it has heard; the next one answers what it hears later.
+//  5. What is stored and was not answered, because the bridge was killed in between,
+//     the next one answers by 2 and 3, also if it was started after that: the last
+//     commits say what. Only when no bridge answers within streams.AnswerTimeout, or
+//     nats-server itself ends, does a device send again what is stored. Such a repeat
+//     has another reply subject. With a time of its own, its reading overwrites
+//     itself; without, it counts twice, as it does when an answer is lost on the way
+//     to the device. At most one round can be so.
+//  6. A message with QoS 2 that is released again has the id of the first time. It is
+//     stored by itself under that id, which its stream takes once.
+//
+// QoS 0 is carried at best effort, and what is lost on the way is counted as far as
+// it is seen.
 //
 // The bridge also answers the log-ins of devices, redrives its dead letters when
-// it is asked to, and moves the clock of the lanes. One bridge reads at a time,
+// it is asked to, and moves the clock of the lanes. One bridge carries at a time,
 // the one that holds the account's lease; any number may stand by, and answer
 // log-ins and redrive meanwhile.
 package bridge
@@ -17,7 +52,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,8 +87,8 @@ type Deps struct {
 	// signs the answers. Without Auth somebody else must answer log-ins.
 	Auth       *nats.Conn
 	IssuerSeed []byte
-	// Refuse, if not nil, says why no message with QoS 0 may be taken now, or nil.
-	// It is asked for each and must answer at once.
+	// Refuse, if not nil, says why nothing may be stored now, or nil. It is asked often
+	// and must answer at once.
 	Refuse func() error
 	// System is a connection to the system account, on which nats-server tells
 	// which connections it closed; without it they are not counted.
@@ -71,6 +108,15 @@ type Service struct {
 	login    *login.Responder
 	keeper   *lease.Keeper
 	status   status
+	wire     wire
+	// kept holds what devices sent with QoS 1 and 2, lossy is the rest.
+	kept  *queue
+	lossy *lossy
+	// ear hears the messages of devices, others the answers of other bridges, if it is
+	// not nil.
+	ear, others ear
+	// carrying says that this bridge has the lease.
+	carrying atomic.Bool
 }
 
 // account is the number of the one account that there is a lease for: a bridge
@@ -89,8 +135,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	memory := int(cfg.Memory) << 20
 	s := &Service{
-		cfg: cfg, deps: deps, topics: topics,
+		cfg: cfg, deps: deps, topics: topics, kept: newQueue(memory),
+		wire:     natsWire{deps.Devices.Conn(), memory},
 		metrics:  newMetrics(deps.Metrics),
 		dead:     deadletter.New(deps.JS, deps.Log, deps.Metrics),
 		registry: registry.New(deps.JS, deps.Log, deps.Metrics),
@@ -98,6 +146,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 			lease.Deps{JS: deps.JS, Log: deps.Log, Metrics: lease.NewMetrics(deps.Metrics, streams.ServiceBridge)}),
 		status: status{err: errors.New("not started")},
 	}
+	s.lossy = &lossy{svc: s, wire: natsWire{deps.Devices0, memory}, queue: newQueue(memory)}
 	if deps.Auth != nil {
 		s.login, err = login.New(login.Deps{IssuerSeed: deps.IssuerSeed, Log: deps.Log, Metrics: deps.Metrics})
 		if err != nil {
@@ -123,7 +172,14 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	s.status.set(errNoLease)
-	// The registry outlives the readers, so that it hears of their last batch.
+	// From before it can carry until it does no longer.
+	if s.ear, err = s.wire.listen(streams.MQTTAll, s.hear); err != nil {
+		return err
+	}
+	defer s.ear.stop()
+	s.hearOthers(true)
+	defer s.hearOthers(false)
+	// The registry outlives what carries, so that it hears of the last batch.
 	registryCtx, stopRegistry := context.WithCancel(context.WithoutCancel(ctx))
 	var background errgroup.Group
 	background.Go(func() error { return s.registry.Run(registryCtx) })
@@ -146,14 +202,25 @@ var errNoLease = errors.New("waiting for the lease of the account")
 // lease does. A bridge that goes on without knowing is refused by the
 // compare-and-set of every lane.
 func (s *Service) carry(ctx context.Context, lanes int) error {
-	defer s.status.set(errNoLease)
 	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return newReader(s, s.deps.Devices.Conn(), lanes).run(ctx) })
-	work.Go(func() error { return newLossy(s, lanes).run(ctx) })
+	work.Go(func() error { return s.carryKept(ctx, lanes) })
+	work.Go(func() error { return s.lossy.run(ctx, lanes) })
 	if s.deps.System != nil {
 		work.Go(func() error { return s.countClosed(ctx, s.deps.System) })
 	}
 	return work.Wait()
+}
+
+// carryKept carries what devices send with QoS 1 and 2.
+func (s *Service) carryKept(ctx context.Context, lanes int) error {
+	defer s.status.set(errNoLease)
+	s.hearOthers(false)
+	s.carrying.Store(true)
+	defer func() {
+		s.carrying.Store(false)
+		s.hearOthers(true)
+	}()
+	return newCarrier(s, lanes).run(ctx)
 }
 
 // Ready returns nil while messages are carried, by this bridge or by another
@@ -168,8 +235,9 @@ func (s *Service) Ready() error {
 // checkWait is the pause between looks whether the streams are there.
 const checkWait = time.Second
 
-// waitForStreams returns when the streams of both accounts and the durable
-// consumer are there. The bridge does not make them.
+// waitForStreams returns when the streams of both accounts are there. The bridge
+// does not make them. Without those of the devices, nats-server would make one that
+// answers for all.
 func (s *Service) waitForStreams(ctx context.Context) (streams.Topology, error) {
 	for {
 		topology, err := streams.Check(ctx, s.deps.JS)
@@ -177,7 +245,7 @@ func (s *Service) waitForStreams(ctx context.Context) (streams.Topology, error) 
 			return streams.Topology{}, err
 		}
 		if err == nil {
-			if err = s.checkDurable(ctx); err == nil {
+			if err = s.checkDevices(ctx); err == nil {
 				return topology, nil
 			}
 		}
@@ -190,13 +258,13 @@ func (s *Service) waitForStreams(ctx context.Context) (streams.Topology, error) 
 	}
 }
 
-func (s *Service) checkDurable(ctx context.Context) error {
-	consumer, err := s.deps.Devices.Consumer(ctx, streams.StreamMQTT, streams.ConsumerBridge)
+func (s *Service) checkDevices(ctx context.Context) error {
+	stream, err := s.deps.Devices.Stream(ctx, streams.StreamMQTT)
 	if err != nil {
-		return fmt.Errorf("look up consumer %s of %s: %w", streams.ConsumerBridge, streams.StreamMQTT, err)
+		return fmt.Errorf("look up stream %s: %w", streams.StreamMQTT, err)
 	}
-	if policy := consumer.CachedInfo().Config.AckPolicy; policy != jetstream.AckAllPolicy {
-		return fmt.Errorf("consumer %s of %s was not made by Headwater: its acks are %s", streams.ConsumerBridge, streams.StreamMQTT, policy)
+	if subjects := stream.CachedInfo().Config.Subjects; slices.Contains(subjects, streams.MQTTAll) {
+		return fmt.Errorf("stream %s was not made by this version of Headwater: it takes in all that devices publish", streams.StreamMQTT)
 	}
 	return nil
 }

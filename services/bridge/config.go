@@ -20,8 +20,15 @@ type Config struct {
 	PasswordFile string          `name:"mqtt-password-file" help:"File that holds the password of that user." type:"path" env:"HEADWATER_MQTT_PASSWORD_FILE"`
 	MaxAge       time.Duration   `name:"mqtt-max-age" help:"A reading older than that on its arrival becomes a dead letter." default:"168h" env:"HEADWATER_MQTT_MAX_AGE"`
 	MaxAhead     time.Duration   `name:"mqtt-max-ahead" help:"A reading that far ahead of its arrival becomes a dead letter." default:"5m" env:"HEADWATER_MQTT_MAX_AHEAD"`
-	Step         time.Duration   `name:"mqtt-step" help:"How long readings are gathered before they are stored together; longer by itself while the disk is slow." default:"20ms" env:"HEADWATER_MQTT_STEP"`
+	Step         time.Duration   `name:"mqtt-step" help:"How long the first of several readings waits for others to be stored with it, while nothing is being stored." default:"2ms" env:"HEADWATER_MQTT_STEP"`
+	Memory       int64           `name:"mqtt-memory" help:"MiB of messages with QoS 0 that may wait to be stored, and as many of those with QoS 1 and 2. Beyond that the first are dropped and counted, and of the others the connections are closed, so that the devices send again." default:"128" env:"HEADWATER_MQTT_MEMORY"`
 }
+
+// Bounds of the configuration.
+const (
+	longestStep = 500 * time.Millisecond
+	mostMemory  = 64 << 10 // MiB
+)
 
 // DefaultConfig returns the configuration of a bridge that nobody configured.
 func DefaultConfig() Config { return process.Defaults[Config]() }
@@ -47,8 +54,11 @@ func (c Config) Validate() error {
 			problems = append(problems, fmt.Errorf("%s: %s is not longer than 0s", name, d))
 		}
 	}
-	if c.Step <= 0 || c.Step > longestGather {
-		problems = append(problems, fmt.Errorf("mqtt-step: %s is not longer than 0s and at most %s", c.Step, longestGather))
+	if c.Step <= 0 || c.Step > longestStep {
+		problems = append(problems, fmt.Errorf("mqtt-step: %s is not longer than 0s and at most %s", c.Step, longestStep))
+	}
+	if c.Memory < 1 || c.Memory > mostMemory {
+		problems = append(problems, fmt.Errorf("mqtt-memory: %d is not within 1 and %d", c.Memory, mostMemory))
 	}
 	return errors.Join(problems...)
 }

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,94 +13,86 @@ import (
 	"headwater/streams"
 )
 
-const (
-	// qosHeader is where nats-server says how a device published a message.
-	qosHeader = "Nmqtt-Pub"
-
-	// lossyQueue is how many messages with QoS 0 wait for the next step.
-	lossyQueue = 16384
-	// Bounds of what waits on the connection before that, QoS 1 and 2 included.
-	lossyPending      = 65536
-	lossyPendingBytes = 64 << 20
-)
+// lossyGather is how long readings with QoS 0 wait for others at least: nobody waits
+// for an answer, and each lane may cost a sync of the disk.
+const lossyGather = 20 * time.Millisecond
 
 // lossy stores what devices send with QoS 0, at best effort. The subscription
-// sees every message of the account; those with QoS 1 and 2 are the reader's.
+// sees every message of the account; those with QoS 1 and 2 are the carrier's.
 type lossy struct {
-	svc  *Service
-	step *step
-	// missed is how many messages the connection has dropped so far.
-	missed int
+	svc   *Service
+	wire  wire
+	queue *queue
+	step  *step
+	// storing is when the first message of the step arrived that is being stored, or 0.
+	storing atomic.Int64
 }
 
-func newLossy(svc *Service, lanes int) *lossy {
-	return &lossy{svc: svc, step: newStep(svc.topics, svc.cfg.limits(), lanes)}
+// unstored returns when the first message arrived that is not stored yet, or now.
+func (l *lossy) unstored() int64 {
+	// What waits moves into the step, so the order of the looks matters.
+	oldest := l.queue.oldest()
+	if first := l.storing.Load(); first != 0 {
+		return min(first, oldest)
+	}
+	return oldest
 }
 
-type lossyInput struct {
-	subject string
-	data    []byte
-	arrival int64
+func (l *lossy) hear(m *nats.Msg) {
+	if m.Header.Get(qosHeader) != "0" {
+		return
+	}
+	if refuse := l.svc.deps.Refuse; refuse != nil && refuse() != nil {
+		l.svc.metrics.dropped.WithLabelValues(dropRefused).Inc()
+	} else if !l.queue.add(&message{subject: m.Subject, data: m.Data}) {
+		l.svc.metrics.dropped.WithLabelValues(dropOverflow).Inc()
+	}
 }
 
-// run reads until ctx ends and what waits then is stored.
-func (l *lossy) run(ctx context.Context) error {
-	queue := make(chan lossyInput, lossyQueue)
-	sub, err := l.svc.deps.Devices0.Subscribe(">", func(m *nats.Msg) {
-		if m.Header.Get(qosHeader) != "0" {
-			return
-		}
-		if refuse := l.svc.deps.Refuse; refuse != nil && refuse() != nil {
-			l.svc.metrics.dropped.WithLabelValues(dropRefused).Inc()
-			return
-		}
-		select {
-		case queue <- lossyInput{m.Subject, m.Data, time.Now().UnixNano()}:
-		default:
-			l.svc.metrics.dropped.WithLabelValues(dropOverflow).Inc()
-		}
-	})
+// run stores what comes until ctx ends and what waits then is stored.
+func (l *lossy) run(ctx context.Context, lanes int) error {
+	l.step = newStep(l.svc.topics, l.svc.cfg.limits(), lanes)
+	ear, err := l.wire.listen(">", l.hear)
 	if err != nil {
-		return fmt.Errorf("subscribe to messages with QoS 0: %w", err)
+		return err
 	}
-	if err := sub.SetPendingLimits(lossyPending, lossyPendingBytes); err != nil {
-		return fmt.Errorf("subscribe to messages with QoS 0: %w", err)
-	}
-	tick := time.NewTicker(l.svc.cfg.Step)
-	defer tick.Stop()
-	for {
-		select {
-		case in := <-queue:
-			l.step.add(in.subject, in.data, in.arrival, nil)
-			if l.step.full() {
-				l.store(ctx)
-			}
-		case <-tick.C:
-			l.store(ctx)
-			l.countMissed(sub)
-		case <-ctx.Done():
-			// An error means that the connection is gone, and the subscription with it.
-			_ = sub.Unsubscribe()
-			for {
-				select {
-				case in := <-queue:
-					l.step.add(in.subject, in.data, in.arrival, nil)
-					continue
-				default:
-				}
-				l.store(ctx)
-				return nil
-			}
+	missed := 0
+	for more := true; more; {
+		more = pause(ctx, lossyGather)
+		if !more {
+			ear.stop()
 		}
+		for l.round(ctx) {
+		}
+		// Some of it may have had QoS 1, which the carrier does not miss.
+		all := max(ear.dropped(), missed)
+		l.svc.metrics.dropped.WithLabelValues(dropConnection).Add(float64(all - missed))
+		missed = all
 	}
+	return nil
+}
+
+// round stores what waits, as far as it fits a step, and says whether anything did.
+func (l *lossy) round(ctx context.Context) bool {
+	defer l.storing.Store(0)
+	l.storing.Store(l.queue.oldest())
+	for !l.step.full() {
+		m := l.queue.next()
+		if m == nil {
+			break
+		}
+		l.step.add(m.subject, m.data, m.arrival)
+	}
+	if l.step.messages == 0 {
+		return false
+	}
+	l.store(ctx)
+	return true
 }
 
 // store publishes what was gathered and waits. What cannot be stored is lost.
 func (l *lossy) store(ctx context.Context) {
 	messages := l.step.messages
-	if messages == 0 {
-		return
-	}
 	batches, dead := l.step.take()
 	l.svc.metrics.messages.WithLabelValues(qosLossy).Add(float64(messages))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
@@ -147,15 +140,4 @@ func (l *lossy) confirm(ctx context.Context, b pack.Batch, future jetstream.PubA
 	l.svc.metrics.readings.WithLabelValues(qosLossy).Add(readings)
 	l.svc.registry.See(b.Batch)
 	return nil
-}
-
-// countMissed counts what the connection dropped before it could be looked at.
-// Some of it may have been the reader's, which does not miss it.
-func (l *lossy) countMissed(sub *nats.Subscription) {
-	missed, err := sub.Dropped()
-	if err != nil || missed <= l.missed {
-		return
-	}
-	l.svc.metrics.dropped.WithLabelValues(dropConnection).Add(float64(missed - l.missed))
-	l.missed = missed
 }

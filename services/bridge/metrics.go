@@ -11,10 +11,9 @@ type metrics struct {
 	dropped            *prometheus.CounterVec
 	closed             *prometheus.CounterVec
 	redriven           *prometheus.CounterVec
+	refused            *prometheus.CounterVec
 	repeated           prometheus.Counter
 	resumes            *prometheus.CounterVec
-	incarnations       prometheus.Counter
-	staleAcks          prometheus.Counter
 	roundSeconds       prometheus.Histogram
 	clock              prometheus.Gauge
 	waiting            prometheus.Gauge
@@ -24,6 +23,15 @@ type metrics struct {
 const (
 	qosKept  = "1-2"
 	qosLossy = "0"
+)
+
+// Reasons why a message with QoS 1 or 2 is refused.
+const (
+	refusedOverflow = "overflow"
+	refusedTooLarge = "too-large"
+	refusedTooLate  = "timeout"
+	// refusedConnection is for those that the connection dropped, which get no answer.
+	refusedConnection = "connection"
 )
 
 // Reasons of the drops of messages with QoS 0.
@@ -46,22 +54,21 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		return factory.NewGauge(prometheus.GaugeOpts{Namespace: "headwater", Subsystem: "bridge", Name: name, Help: help})
 	}
 	m := &metrics{
-		messages:     vector("messages_total", "Messages of devices read.", "qos"),
-		readings:     vector("readings_total", "Readings stored.", "qos"),
-		deadLetters:  vector("dead_letters_total", "Messages that could not be taken, by reason.", "reason"),
-		dropped:      vector("dropped_total", "Messages with QoS 0, or the readings in them, that were lost, by reason.", "reason"),
-		closed:       vector("connections_closed_total", "Connections of devices that nats-server closed, by reason.", "reason"),
-		redriven:     vector("redriven_total", "Dead letters that were to be redriven, by what became of them.", "outcome"),
-		repeated:     counter("repeated_messages_total", "Messages read again whose readings had been stored before, and passed over."),
-		resumes:      vector("resumes_total", "Times that reading began anew at the last acknowledged message, by cause.", "cause"),
-		incarnations: counter("input_incarnations_total", "Times that the stream of the devices was found made anew: what it held is gone."),
-		staleAcks:    counter("stale_acks_total", "Times that the durable consumer had an ack from before a reset."),
+		messages:    vector("messages_total", "Messages of devices read.", "qos"),
+		readings:    vector("readings_total", "Readings stored.", "qos"),
+		deadLetters: vector("dead_letters_total", "Messages that could not be taken, by reason.", "reason"),
+		dropped:     vector("dropped_total", "Messages with QoS 0, or the readings in them, that were lost, by reason.", "reason"),
+		closed:      vector("connections_closed_total", "Connections of devices that nats-server closed, by reason.", "reason"),
+		redriven:    vector("redriven_total", "Dead letters that were to be redriven, by what became of them.", "outcome"),
+		refused:     vector("refused_total", "Messages with QoS 1 and 2 that were refused, so that the device is disconnected and sends again, by reason.", "reason"),
+		repeated:    counter("repeated_messages_total", "Messages that had been stored and not answered, and were answered without being stored again."),
+		resumes:     vector("resumes_total", "Times that the lanes had to be loaded again, by cause.", "cause"),
 		roundSeconds: factory.NewHistogram(prometheus.HistogramOpts{
-			Namespace: "headwater", Subsystem: "bridge", Name: "commit_seconds", Help: "Time until the batches of a step were stored.",
+			Namespace: "headwater", Subsystem: "bridge", Name: "commit_seconds", Help: "Time until the batches of a round were stored.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 		clock:   gauge("clock_seconds", "Up to when everything that arrived has been stored, since the Unix epoch."),
-		waiting: gauge("waiting_messages", "Messages of devices that are kept and not yet stored as readings."),
+		waiting: gauge("waiting_messages", "Messages of devices with QoS 1 and 2 that wait to be stored."),
 	}
 	for _, qos := range []string{qosKept, qosLossy} {
 		m.messages.WithLabelValues(qos)
@@ -69,6 +76,9 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	}
 	for _, reason := range []string{dropOverflow, dropRefused, dropConnection, dropStore} {
 		m.dropped.WithLabelValues(reason)
+	}
+	for _, reason := range []string{refusedOverflow, refusedTooLarge, refusedTooLate, refusedConnection} {
+		m.refused.WithLabelValues(reason)
 	}
 	return m
 }

@@ -56,9 +56,6 @@ func TestStandbyTakesOver(t *testing.T) {
 	l.more(t, 1000)
 	w.checkExactlyOnce(t, l)
 	w.checkClock(t)
-	if n := third.value(t, "headwater_bridge_input_incarnations_total", ""); n != 0 {
-		t.Errorf("%v alarms for a stream that is the same", n)
-	}
 }
 
 // TestZombieBridge cuts a bridge off from the services alone: it goes on to read
@@ -89,7 +86,6 @@ func TestStandbyAnswersLogins(t *testing.T) {
 		publish(t, c, 0, "sensors/hall/d/m", strconv.Itoa(n))
 		publish(t, c, 1, "sensors/hall/d/n", strconv.Itoa(n))
 	}
-	w.drained(t)
 	streamtest.Eventually(t, "each message is stored", func() bool { return len(w.readings(t)) >= 6 })
 	if got := w.readings(t); len(got) != 6 {
 		t.Errorf("%d readings of 6: %q", len(got), got)

@@ -13,7 +13,7 @@ import (
 const (
 	// maxStepReadings and maxStepBytes end a step early. A payload has at most
 	// 256 keys, so a batch stays far below streams.MaxMessage.
-	maxStepReadings = 1000
+	maxStepReadings = 4096
 	maxStepBytes    = 1 << 20
 
 	// maxKnown bounds the memory of subjects.
@@ -24,6 +24,7 @@ const (
 // for its memory, which it uses again, and for one goroutine.
 type step struct {
 	topics  *topic.Matcher
+	lanes   int
 	decoder *decode.Decoder
 	packer  *pack.Packer
 	// known holds the addresses of subjects, as they come again and again.
@@ -35,28 +36,22 @@ type step struct {
 }
 
 func newStep(topics *topic.Matcher, limits decode.Limits, lanes int) *step {
-	return &step{topics: topics, decoder: decode.New(limits, nil), packer: pack.New(lanes), known: make(map[string]topic.Address)}
+	return &step{topics: topics, lanes: lanes, decoder: decode.New(limits, nil), packer: pack.New(lanes), known: make(map[string]topic.Address)}
 }
 
 // add takes in a message that arrived at arrival, in nanoseconds since the Unix
-// epoch. Stored, if not nil, says whether what came from a device is stored
-// already; add then returns false and leaves it out.
-func (s *step) add(subject string, payload []byte, arrival int64, stored func(site, device string) bool) bool {
+// epoch, and returns the lane that it is in. A message that names no device is in a
+// lane too.
+func (s *step) add(subject string, payload []byte, arrival int64) (lane int) {
 	s.messages++
 	s.bytes += len(payload)
 	address, err := s.address(subject)
-	// A message that names no device is in a lane too, by its account.
-	if stored != nil && stored(address.Site, address.Device) {
-		return false
-	}
 	if err != nil {
 		s.reject(streams.ReasonTopic, err, streams.TopicFromMQTT(subject), topic.Address{}, payload, arrival)
-		return true
-	}
-	if reason, err := s.decode(address, payload, arrival); err != nil {
+	} else if reason, err := s.decode(address, payload, arrival); err != nil {
 		s.reject(reason, err, streams.TopicFromMQTT(subject), address, payload, arrival)
 	}
-	return true
+	return streams.Lane(address.Site, address.Device, s.lanes)
 }
 
 // reject makes a message a dead letter and counts it.

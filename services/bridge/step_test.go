@@ -38,7 +38,7 @@ func TestStepIsBounded(t *testing.T) {
 			}
 			n := 0
 			for ; !s.full(); n++ {
-				s.add(subject, []byte(test.payload), now, nil)
+				s.add(subject, []byte(test.payload), now)
 			}
 			if n != test.most {
 				t.Errorf("%d messages fill a step, want %d", n, test.most)
@@ -67,7 +67,7 @@ func TestLargestStepFitsAMessage(t *testing.T) {
 			fmt.Fprintf(&payload, `"%s%010d":{"value":%q,"unit":%q},`, strings.Repeat("m", 54), message*1000+i,
 				strings.Repeat("v", 1000), fmt.Sprintf("%060d", message*1000+i))
 		}
-		s.add(subject, []byte(strings.TrimSuffix(payload.String(), ",")+"}"), now, nil)
+		s.add(subject, []byte(strings.TrimSuffix(payload.String(), ",")+"}"), now)
 	}
 	batches, dead := s.take()
 	if len(batches) != 1 || len(dead) != 0 {
@@ -104,7 +104,7 @@ func BenchmarkStep(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := range n {
-					s.add(subjects[i%len(subjects)], payload, arrival.UnixNano(), nil)
+					s.add(subjects[i%len(subjects)], payload, arrival.UnixNano())
 				}
 				batches, dead := s.take()
 				if len(dead) != 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"text/template"
+	"time"
 
 	"headwater/streams"
 )
@@ -32,6 +33,12 @@ type cluster struct{ Listen, Password, Routes string }
 
 // MaxPayload bounds one message, in bytes.
 func (settings) MaxPayload() int { return streams.MaxMessage }
+
+// MaxPending bounds what waits on the way to one connection, in bytes.
+func (settings) MaxPending() int { return 128 << 20 }
+
+// AnswerTimeout is how long a message of a device waits for its answer.
+func (settings) AnswerTimeout() time.Duration { return streams.AnswerTimeout }
 
 // Users lists all users of services.
 func (settings) Users() []User { return Users() }

@@ -37,9 +37,6 @@ const (
 	// startTimeout bounds how long the recovery of the streams may take; a hard
 	// kill means a full scan, about 1.3 s a million messages.
 	startTimeout = 2 * time.Minute
-	// storeTimeout is how long a device waits when a store gives no answer, as on
-	// a full disk: then its connection is closed, and it sends again.
-	storeTimeout = 4 * time.Second
 	// readyEvery is how often a server that starts is asked whether it is ready.
 	readyEvery = 100 * time.Millisecond
 	// abandonTimeout bounds the wait for a server whose start was given up: it
@@ -101,7 +98,6 @@ func (s *Server) run(ctx context.Context, before *server.Options) error {
 	}
 	options.NoSigs = true
 	options.DontListen = s.cfg.NATS == ""
-	options.MQTT.JSAPITimeout = storeTimeout
 	if before != nil {
 		options.Port, options.MQTT.Port = before.Port, before.MQTT.Port
 	}

@@ -38,7 +38,8 @@ const (
 	// UserCore may do everything in CORE: for people and tests. A service is
 	// UserOf its name there.
 	UserCore User = streams.UserPrefix + "core"
-	// UserDevices reads the stream of the devices, in DEVICES, for the bridge.
+	// UserDevices hears and answers what devices publish with QoS 1 and 2, in
+	// DEVICES, for the bridge.
 	UserDevices User = streams.UserPrefix + "devices"
 	// UserDevices0 sees what devices publish and nothing of nats-server's own
 	// traffic in DEVICES: subjects that begin with "$" and inboxes are withheld.

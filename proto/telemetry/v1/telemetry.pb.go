@@ -108,8 +108,8 @@ type Batch struct {
 	// When the last of the readings reached Headwater, in nanoseconds since the
 	// Unix epoch.
 	Arrival int64 `protobuf:"fixed64,7,opt,name=arrival,proto3" json:"arrival,omitempty"`
-	// How far the bridge had read its input when it wrote this message; unset
-	// for sources without a durable input.
+	// Set on messages made of what a stream of nats-server held: how far that had
+	// been read.
 	Origin *Origin `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
 	// Set on the messages with which the bridge moves the clock of the lane. A
 	// clock applies after the readings of its own message.
@@ -122,8 +122,11 @@ type Batch struct {
 	Rejected       []uint32 `protobuf:"varint,18,rep,packed,name=rejected,proto3" json:"rejected,omitempty"`
 	// How many readings and rejected messages the bridge had put into this lane
 	// before: whoever reads the lane in order sees by it whether any are missing.
-	// Unset for sources without a durable input.
-	Before        *uint64 `protobuf:"varint,19,opt,name=before,proto3,oneof" json:"before,omitempty"`
+	// Unset for sources that are not fenced by a compare-and-set.
+	Before *uint64 `protobuf:"varint,19,opt,name=before,proto3,oneof" json:"before,omitempty"`
+	// What the bridge answers when this message is stored, so that the next bridge
+	// can do it if this one does not come to it. Only bridges read it.
+	Answers       []byte `protobuf:"bytes,20,opt,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -291,6 +294,13 @@ func (x *Batch) GetBefore() uint64 {
 	return 0
 }
 
+func (x *Batch) GetAnswers() []byte {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
 // Origin names the last input message that a batch covers.
 type Origin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -398,7 +408,7 @@ var File_telemetry_v1_telemetry_proto protoreflect.FileDescriptor
 
 const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctelemetry/v1/telemetry.proto\x12\ftelemetry.v1\"\x98\x05\n" +
+	"\x1ctelemetry/v1/telemetry.proto\x12\ftelemetry.v1\"\xb2\x05\n" +
 	"\x05Batch\x12\x18\n" +
 	"\asymbols\x18\x01 \x01(\tR\asymbols\x12\x1d\n" +
 	"\n" +
@@ -420,7 +430,8 @@ const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\rrejected_site\x18\x10 \x03(\rR\frejectedSite\x12'\n" +
 	"\x0frejected_device\x18\x11 \x03(\rR\x0erejectedDevice\x12\x1a\n" +
 	"\brejected\x18\x12 \x03(\rR\brejected\x12\x1b\n" +
-	"\x06before\x18\x13 \x01(\x04H\x00R\x06before\x88\x01\x01B\t\n" +
+	"\x06before\x18\x13 \x01(\x04H\x00R\x06before\x88\x01\x01\x12\x18\n" +
+	"\aanswers\x18\x14 \x01(\fR\aanswersB\t\n" +
 	"\a_before\"F\n" +
 	"\x06Origin\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x10R\vincarnation\x12\x1a\n" +

@@ -279,6 +279,9 @@ func (c *Client) OrderedConsumer(ctx context.Context, name string, cfg jetstream
 		if err != nil {
 			return 0, err
 		}
+		if cfg.DeliverPolicy == jetstream.DeliverByStartTimePolicy {
+			from = s.since(*cfg.OptStartTime)
+		}
 		return s.pending(from, cfg.FilterSubjects), nil
 	})
 	if err != nil {

@@ -282,6 +282,16 @@ func (s *stream) next(from uint64, filters []string) *message {
 	return nil
 }
 
+// since returns the first sequence that was stored at a time or later.
+func (s *stream) since(t time.Time) uint64 {
+	for _, m := range s.messages {
+		if !m.stored.Before(t) {
+			return m.sequence
+		}
+	}
+	return s.last + 1
+}
+
 // pending counts what next would return.
 func (s *stream) pending(from uint64, filters []string) uint64 {
 	n := uint64(0)
