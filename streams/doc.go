@@ -4,12 +4,15 @@
 // subjects with the functions of this package.
 //
 //	stream        subjects                      written by           read by
-//	$MQTT_msgs    $MQTT.msgs.>                  nats-server          bridge
+//	$MQTT_msgs    $MQTT.msgs.commands.>         nats-server          devices
 //	TELEMETRY     telemetry.<lane>.<source>     bridge, gateway      processor, writer, dashboard
 //	DERIVED       derived.<lane>                processor            notifier, writer, dashboard
 //	ALERTING      alerting.<lane>               notifier             senders, dashboard
 //	              deliveries.<channel>          senders              dashboard
 //	DEADLETTERS   deadletters.<service>.<reason> all                 people
+//
+// What else nats-server publishes to $MQTT.msgs.>, the messages of devices with QoS 1
+// and 2, the bridge takes and answers when it is stored in TELEMETRY.
 //
 // Beside the streams, redrive.<service> takes requests to process dead letters
 // again; the bridge answers them.

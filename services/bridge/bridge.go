@@ -166,7 +166,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	topology, err := s.waitForStreams(ctx)
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // it was told to stop, so nothing is wrong
+		return nil // it was told to stop, so nothing is wrong
 	}
 	if err != nil {
 		return err

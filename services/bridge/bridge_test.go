@@ -302,7 +302,6 @@ func TestBadInputBecomesDeadLetters(t *testing.T) {
 		{name: "infinity in an object", topic: "sensors/hall/d", payload: `{"a":1,"b":Infinity}`, reason: streams.ReasonValue, detail: "Infinity"},
 		{name: "nesting", topic: "sensors/hall/d", payload: `{"a":{"b":{"c":1}}}`, reason: streams.ReasonPayload, detail: "a"},
 		{name: "deep nesting", topic: "sensors/hall/d/m", payload: strings.Repeat("[", 10000), reason: streams.ReasonPayload, detail: "array"},
-		{name: "empty payload", topic: "sensors/hall/d/m", payload: "", reason: streams.ReasonPayload, detail: "empty"},
 		{name: "binary", topic: "sensors/hall/d/m", payload: "\x00\xff\x01", reason: streams.ReasonPayload, detail: "UTF-8"},
 		{name: "array", topic: "sensors/hall/d", payload: "[1,2]", reason: streams.ReasonPayload, detail: "object"},
 		{name: "year of 1970", topic: "sensors/hall/d/m", payload: `{"value":1,"ts":12345}`, reason: streams.ReasonClock, detail: "1970"},
@@ -369,6 +368,19 @@ func manyMetrics(n int) string {
 		fmt.Fprintf(&text, `"m%d":1,`, i)
 	}
 	return strings.TrimSuffix(text.String(), ",") + "}"
+}
+
+// TestEmptyIsAnswered has devices clear a retained message: there is no reading in
+// that, and no dead letter, and yet they wait for an answer.
+func TestEmptyIsAnswered(t *testing.T) {
+	w := newWorld(t)
+	w.start(t)
+	c := w.device(t, "d")
+	publish(t, c, 1, "sensors/hall/d/m", "")
+	publish(t, c, 2, "sensors/hall/d/m", "")
+	if got, dead := w.readings(t), w.deadLetters(t); len(got) != 0 || len(dead) != 0 {
+		t.Errorf("readings %q, dead letters %+v", got, dead)
+	}
 }
 
 func TestTypeMayChange(t *testing.T) {

@@ -349,6 +349,11 @@ func (c *carrier) store(ctx context.Context, clock int64) error {
 			c.answer(m)
 		}
 	}
+	for _, o := range c.released {
+		if o.message != nil {
+			c.answer(o.message)
+		}
+	}
 	return nil
 }
 

@@ -198,7 +198,7 @@ func TestDevicesSendAgain(t *testing.T) {
 	// As with kill -9, and nobody stands by.
 	r.devices.Close()
 	r.cancel()
-	r = w.start(t, noLogins)
+	w.start(t, noLogins)
 	l.more(t, 1000)
 	l.stop()
 	got := make(map[string]bool)

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -118,7 +119,7 @@ func (q *queue) putBack(messages []*message) {
 	for _, m := range messages {
 		q.bytes += m.size()
 	}
-	q.waiting, q.first = append(messages[:len(messages):len(messages)], q.waiting[q.first:]...), 0
+	q.waiting, q.first = append(slices.Clip(messages), q.waiting[q.first:]...), 0
 }
 
 // oldest returns when the first message arrived, or now when there is none.

@@ -268,7 +268,7 @@ func (w *world) run(ctx context.Context, js *simulation.Client, name string) err
 		wire: simWire{w.broker, js}, kept: newQueue(1 << 20), lossy: &lossy{queue: newQueue(0)},
 	}
 	if s.ear, err = s.wire.listen(streams.MQTTAll, s.hear); err != nil {
-		return nil //nolint:nilerr // it has died
+		return nil // it has died
 	}
 	defer s.ear.stop()
 	s.hearOthers(true)

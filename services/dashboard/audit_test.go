@@ -50,7 +50,7 @@ headwater_ledger_missing_readings %s
 	expect("before the first look", "NaN", "NaN")
 
 	source.ledger.Totals.InFlight, source.ledger.Totals.Missing = 3, 2
-	source.ledger.OnTheWay = view.LedgerOnTheWay{Waiting: 10, Counting: 20, Entering: 30, Storing: 1000}
+	source.ledger.OnTheWay = view.LedgerOnTheWay{Counting: 30, Entering: 30, Storing: 1000}
 	a.look(t.Context(), now)
 	expect("all parts tell", "63", "2")
 	from, to := time.Date(2026, 3, 14, 8, 27, 0, 0, time.UTC), time.Date(2026, 3, 14, 9, 27, 0, 0, time.UTC)

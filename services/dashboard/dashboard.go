@@ -77,7 +77,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		s.problems = func() []view.Problem { return nil }
 	}
 	s.survey = newSurvey(deps.JS, deps.DevicesJS, client)
-	s.ledger = newLedger(deps.JS, deps.DevicesJS, client)
+	s.ledger = newLedger(deps.JS, client)
 	found := &losses{log: deps.Log}
 	s.lost = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketManifests, keys: streams.LossKeys, handle: found.on}
 	s.survey.losses, s.ledger.losses = found, found

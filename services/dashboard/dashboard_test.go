@@ -282,7 +282,7 @@ func TestPipeline(t *testing.T) {
 	r.reading("kitchen", "temperature", 20, time.Now())
 	r.clock(0, time.Now())
 	for _, want := range []string{
-		`"name":"$MQTT_msgs"`, `"name":"TELEMETRY"`, `"name":"bridge"`, `"name":"sender-phone"`, `"name":"writer-1"`, `"version":"1.8.10"`,
+		`"name":"$MQTT_msgs"`, `"name":"TELEMETRY"`, `"name":"sender-phone"`, `"name":"writer-1"`, `"version":"1.8.10"`,
 		`"sent":1,"failed":1`, "was not delivered: 503 from the push service", `"caught_up"`,
 	} {
 		r.shows("/api/v1/pipeline", want)

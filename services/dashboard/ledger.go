@@ -25,13 +25,13 @@ import (
 
 // ledger tells what became of what arrived. What the lanes have counted is in
 // InfluxDB; what is on its way there is found by following it downstream, so
-// that nothing is passed over by going on meanwhile: first what waits in the
-// stream of the devices, then up to where the writers have stored TELEMETRY, then
-// what the lanes have not entered yet, then the entries themselves.
+// that nothing is passed over by going on meanwhile: first up to where
+// the writers have stored TELEMETRY, then what the lanes have not entered yet, then
+// the entries themselves.
 type ledger struct {
-	js, devicesJS jetstream.JetStream
-	client        *influx.Client
-	telemetry     *follower
+	js        jetstream.JetStream
+	client    *influx.Client
+	telemetry *follower
 	// losses may be nil.
 	losses *losses
 
@@ -62,8 +62,8 @@ type laneLedger struct {
 	seen uint64
 }
 
-func newLedger(js, devicesJS jetstream.JetStream, client *influx.Client) *ledger {
-	return &ledger{js: js, devicesJS: devicesJS, client: client, lanes: make(map[int]*laneLedger)}
+func newLedger(js jetstream.JetStream, client *influx.Client) *ledger {
+	return &ledger{js: js, client: client, lanes: make(map[int]*laneLedger)}
 }
 
 // lane returns what is known of a lane. The lock is held.
@@ -171,17 +171,6 @@ func (l *ledger) onTheWay(ctx context.Context) (way view.LedgerOnTheWay, floor u
 	defer cancel()
 	var unknown []string
 	since := int64(math.MaxInt64)
-	if l.devicesJS == nil {
-		unknown = append(unknown, "this dashboard does not see the stream of the devices")
-	} else {
-		info, err := streamInfo(ctx, l.devicesJS, streams.StreamMQTT)
-		if err != nil {
-			return way, 0, err
-		}
-		if way.Waiting = info.State.Msgs; way.Waiting > 0 {
-			since = info.State.FirstTime.UnixNano()
-		}
-	}
 	telemetry, err := streamInfo(ctx, l.js, streams.StreamTelemetry)
 	if err != nil {
 		return way, 0, err

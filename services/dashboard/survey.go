@@ -67,12 +67,11 @@ var whole = []string{streams.StreamTelemetry, streams.StreamDerived, streams.Str
 
 // purposes say in a few words what a stream holds and what a consumer is for.
 var purposes = map[string]string{
-	streams.StreamMQTT:        "what devices published and the bridge has not taken yet",
+	streams.StreamMQTT:        "commands for devices that have not taken them yet",
 	streams.StreamTelemetry:   "readings and the clock",
 	streams.StreamDerived:     "window summaries and anomalies",
 	streams.StreamAlerting:    "alerts, notifications and deliveries",
 	streams.StreamDeadLetters: "what could not be processed",
-	streams.ConsumerBridge:    "takes in what devices published",
 	streams.ConsumerWriter:    "writes readings to InfluxDB",
 }
 

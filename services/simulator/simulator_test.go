@@ -9,15 +9,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nats-server/v2/server"
+	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -27,11 +27,30 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// broker starts nats-server with the stream of the devices and lets every
+// server is nats-server with somebody who answers what devices publish.
+type server struct {
+	*streamtest.Server
+
+	mu sync.Mutex
+	// found is what devices published with QoS 1, in the order of arrival.
+	found []reading
+}
+
+// hear answers a message as stored.
+func (s *server) hear(t testing.TB, m *nats.Msg) {
+	s.mu.Lock()
+	s.found = append(s.found, reading{streams.TopicFromMQTT(m.Subject), string(m.Data)})
+	s.mu.Unlock()
+	if err := m.Respond(streams.MQTTStored()); err != nil {
+		t.Errorf("answer a message: %v", err)
+	}
+}
+
+// broker starts nats-server, keeps what is published with QoS 1 and lets every
 // device in whose password is the one given.
-func broker(t testing.TB, password string) *streamtest.Server {
+func broker(t testing.TB, password string) *server {
 	t.Helper()
-	s := streamtest.Run(t)
+	s := &server{Server: streamtest.Run(t)}
 	if err := streams.EnsureDevices(t.Context(), s.DevicesJS(t), streams.DeviceOptions{MaxBytes: 64 << 20}); err != nil {
 		t.Fatal(err)
 	}
@@ -43,8 +62,15 @@ func broker(t testing.TB, password string) *streamtest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	devices := s.Conn(t, natsd.UserDevices)
+	if _, err := devices.Subscribe(streams.MQTTAll, func(m *nats.Msg) { s.hear(t, m) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := devices.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	nc := s.Conn(t, natsd.UserAuth)
-	if _, err := nc.Subscribe(server.AuthCalloutSubject, func(m *nats.Msg) {
+	if _, err := nc.Subscribe(natsserver.AuthCalloutSubject, func(m *nats.Msg) {
 		request, err := jwt.DecodeAuthorizationRequestClaims(string(m.Data))
 		if err != nil {
 			t.Errorf("read a request to log in: %v", err)
@@ -83,33 +109,11 @@ type reading struct {
 	topic, payload string
 }
 
-// kept reads all that devices published with QoS 1, in the order of arrival.
-func kept(t *testing.T, s *streamtest.Server) []reading {
-	t.Helper()
-	stream, err := s.DevicesJS(t).Stream(t.Context(), streams.StreamMQTT)
-	if err != nil {
-		t.Fatal(err)
-	}
-	consumer, err := stream.Consumer(t.Context(), streams.ConsumerBridge)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var found []reading
-	total := int(stream.CachedInfo().State.Msgs)
-	for len(found) < total {
-		batch, err := consumer.Fetch(min(1000, total-len(found)), jetstream.FetchMaxWait(5*time.Second))
-		if err != nil {
-			t.Fatal(err)
-		}
-		before := len(found)
-		for m := range batch.Messages() {
-			found = append(found, reading{streams.TopicFromMQTT(m.Subject()), string(m.Data())})
-		}
-		if len(found) == before {
-			t.Fatalf("the stream holds %d readings, but gives %d: %v", total, before, batch.Error())
-		}
-	}
-	return found
+// kept returns what devices published with QoS 1, in the order of arrival.
+func (s *server) kept() []reading {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.found)
 }
 
 func fleetOf(t testing.TB, address string, deps simulator.Deps, change func(*simulator.Config)) *simulator.Service {
@@ -151,7 +155,7 @@ func TestEveryReadingIsPublishedOnceAndAcknowledged(t *testing.T) {
 	if want := (simulator.Counts{Published: count, Acknowledged: count, Connects: 3}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	found := kept(t, s)
+	found := s.kept()
 	different := make(map[reading]bool)
 	topics := make(map[string]int64)
 	for _, r := range found {
@@ -209,7 +213,7 @@ func TestReadingsOutliveBrokenConnections(t *testing.T) {
 		t.Errorf("%+v, want 60 resent, 7 connections and 3 errors at least", got)
 	}
 	different := make(map[reading]bool)
-	for _, r := range kept(t, s) {
+	for _, r := range s.kept() {
 		different[r] = true
 	}
 	if len(different) != count {
@@ -295,7 +299,7 @@ func TestFleetIsSpreadOverItsServers(t *testing.T) {
 	if got := run(t, f); got.Acknowledged != 600 {
 		t.Errorf("%+v, want 600 acknowledged", got)
 	}
-	if atA, atB := len(kept(t, a)), len(kept(t, b)); atA == 0 || atB == 0 || atA+atB != 600 {
+	if atA, atB := len(a.kept()), len(b.kept()); atA == 0 || atB == 0 || atA+atB != 600 {
 		t.Errorf("%d readings at one server and %d at the other, want 600 at both", atA, atB)
 	}
 }

@@ -116,7 +116,7 @@ func (s *standalone) log(service string) *slog.Logger {
 
 // openNATS starts nats-server and makes the streams. Its MQTT listener is open
 // from the start, but nobody can log in before the bridge answers, which it does
-// only when its durable consumer is there.
+// only when the streams are there.
 func (s *standalone) openNATS(ctx context.Context) (err error) {
 	disk, err := s.folder.diskBytes()
 	if err != nil {
@@ -152,7 +152,7 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 		Namespace: "headwater", Subsystem: "standalone", Name: "denied_publishes_total",
 		Help: "Messages that nats-server dropped because the sender may not publish on that topic; a device gets its acknowledgement all the same.",
 	}, func() float64 { return float64(s.nats.Denied()) })
-	s.supervise(budget, devices)
+	s.supervise(budget)
 	if s.cfg.Durability == Fast || s.cfg.Unsafe {
 		if err := syncTree(s.folder.nats()); err != nil {
 			return fmt.Errorf("force the new streams to the disk: %w", err)
@@ -167,20 +167,11 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 }
 
 // supervise makes the supervisor, which does nothing until it runs.
-func (s *standalone) supervise(budget diskBudget, devices jetstream.JetStream) {
+func (s *standalone) supervise(budget diskBudget) {
 	s.guard = newSupervisor(s.log("disk"), budget, s.process.Metrics)
 	s.guard.free = s.folder.freeBytes
 	s.guard.watch("nats-server", s.nats.Health, s.nats.Restart, fmt.Sprintf(
 		"Stop Headwater and put the folder %s back from a backup, or move away the folder of the stream that is named here, below it, which gives up what the stream holds; then start Headwater again", s.folder.nats()))
-	s.guard.intake = func(ctx context.Context, open bool) error {
-		most := streams.DeviceBytes(budget.streams)
-		if !open {
-			// The stream holds more than a byte already, or the next message would
-			// make it so.
-			most = 1
-		}
-		return streams.EnsureDevices(ctx, devices, streams.DeviceOptions{MaxBytes: most})
-	}
 }
 
 // connect opens a connection for a service; it is drained when all has stopped.

@@ -66,16 +66,11 @@ type supervisor struct {
 	disk    diskBudget
 	free    func() (bytes uint64, err error)
 	servers []*watched
-	// intake opens or closes the stream of the devices.
-	intake func(ctx context.Context, open bool) error
 	// influxFolder is empty when InfluxDB runs elsewhere.
 	influxFolder string
 
 	freeBytes, held, influxBytes prometheus.Gauge
 	restarts                     *prometheus.CounterVec
-
-	// closed says that the stream of the devices takes nothing.
-	closed bool
 
 	mu sync.Mutex // guards what follows
 	// refusal is why nothing is taken, since when; nil while readings are taken.
@@ -124,7 +119,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	tick := time.NewTicker(superviseEvery)
 	defer tick.Stop()
 	for {
-		s.look(ctx, time.Now())
+		s.look(time.Now())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -134,7 +129,7 @@ func (s *supervisor) run(ctx context.Context) error {
 }
 
 // look decides whether readings are taken, and starts servers again.
-func (s *supervisor) look(ctx context.Context, now time.Time) {
+func (s *supervisor) look(now time.Time) {
 	free, err := s.free()
 	if err != nil {
 		// A disk that can't be asked is not known to be full.
@@ -144,7 +139,6 @@ func (s *supervisor) look(ctx context.Context, now time.Time) {
 	s.freeBytes.Set(float64(free))
 	if s.low(free) {
 		s.refuse(s.disk.full(free), now)
-		s.shut(ctx)
 		return
 	}
 	for _, w := range s.servers {
@@ -152,10 +146,6 @@ func (s *supervisor) look(ctx context.Context, now time.Time) {
 			s.refuse(err, now)
 			return
 		}
-	}
-	if err := s.open(ctx); err != nil {
-		s.refuse(fmt.Errorf("readings are not taken yet: %w", err), now)
-		return
 	}
 	s.accept()
 }
@@ -220,43 +210,6 @@ func (w *watched) stuck(err error) error {
 	}
 	return fmt.Errorf("%s cannot store, and %d restarts did not help; the next one is at %s: %w. %s",
 		w.name, w.tries, w.next.Format("15:04 MST"), err, w.advice)
-}
-
-// intakeTimeout bounds how long the stream of the devices may take to close or
-// to open.
-const intakeTimeout = 3 * time.Second
-
-// shut closes the stream of the devices, as far as nats-server still can: one
-// that is stuck refuses by itself.
-func (s *supervisor) shut(ctx context.Context) {
-	if s.closed {
-		return
-	}
-	for _, w := range s.servers {
-		if w.health() != nil {
-			return
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, intakeTimeout)
-	defer cancel()
-	if err := s.intake(ctx, false); err != nil {
-		s.log.Warn("the stream of the devices could not be closed; it is tried again", "err", err)
-		return
-	}
-	s.closed = true
-}
-
-func (s *supervisor) open(ctx context.Context) error {
-	if !s.closed {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, intakeTimeout)
-	defer cancel()
-	if err := s.intake(ctx, true); err != nil {
-		return err
-	}
-	s.closed = false
-	return nil
 }
 
 func (s *supervisor) refuse(reason error, now time.Time) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -20,12 +19,11 @@ func TestRestartsThatDoNotHelp(t *testing.T) {
 		broken := errors.New("stream 'CORE > TELEMETRY' could not be recovered")
 		s := newSupervisor(slog.New(slog.DiscardHandler), diskBudget{}, prometheus.NewRegistry())
 		s.free = func() (uint64, error) { return 1 << 30, nil }
-		s.intake = func(context.Context, bool) error { return nil }
 		restarts := 0
 		s.watch("nats-server", func() error { return broken }, func(context.Context) error { restarts++; return nil }, "Put it back from a backup")
 		look := func(length time.Duration) {
 			for began := time.Now(); time.Since(began) < length; time.Sleep(superviseEvery) { //nolint:forbidigo // the clock of the bubble
-				s.look(t.Context(), time.Now())
+				s.look(time.Now())
 			}
 		}
 		look(10 * time.Minute)

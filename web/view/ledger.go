@@ -74,8 +74,6 @@ type LedgerRow struct {
 // LedgerOnTheWay says what is on its way through all of the pipeline, whatever
 // range and device are asked for.
 type LedgerOnTheWay struct {
-	// Waiting counts messages of devices that the bridge has not taken in yet.
-	Waiting uint64 `json:"waiting"`
 	// Counting counts readings and rejected messages that the processor has not
 	// entered yet; it does so when their minute is over, or when nothing more comes.
 	Counting uint64 `json:"counting"`
@@ -93,7 +91,7 @@ type LedgerOnTheWay struct {
 
 // Received returns how many readings and messages have arrived that are in no
 // entry yet.
-func (w LedgerOnTheWay) Received() uint64 { return w.Waiting + w.Counting + w.Entering }
+func (w LedgerOnTheWay) Received() uint64 { return w.Counting + w.Entering }
 
 // Ledger is the account of what arrived in a range.
 type Ledger struct {
@@ -230,7 +228,6 @@ type stage struct {
 // stages are the steps at which something waits.
 func (w LedgerOnTheWay) stages() (out []stage) {
 	for _, s := range []stage{
-		{"Waiting", "messages of devices that the bridge has not taken in", w.Waiting},
 		{"Storing", "messages of TELEMETRY that the writers have not finished, the clocks of the lanes included", w.Storing},
 		{"Counting", "readings that the processor has not entered; it does so when their minute is over", w.Counting},
 		{"Entering", "readings whose entries are not in InfluxDB", w.Entering},

@@ -29,7 +29,7 @@ func TestLedgerVerdict(t *testing.T) {
 		},
 		"all of the range may be on its way": {
 			func(f *LedgerFacts) {
-				f.Ledger.OnTheWay = LedgerOnTheWay{Waiting: 1, Counting: 5, Entering: 7, Since: from}
+				f.Ledger.OnTheWay = LedgerOnTheWay{Counting: 6, Entering: 7, Since: from}
 			},
 			LedgerOpen, "13 on their way.",
 		},
