@@ -567,3 +567,41 @@ func TestPurgedLane(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// TestLongTopicReachesNoJournal publishes on a topic that is longer than nats-server's
+// journals can write down, retained as well: it becomes a dead letter, and no stream of
+// nats-server's takes it.
+func TestLongTopicReachesNoJournal(t *testing.T) {
+	w := newWorld(t)
+	w.start(t)
+	c := w.device(t, "d")
+	long := "sensors/" + strings.Repeat("x", 65530-len("sensors/"))
+	retained := func(topic, payload string) {
+		t.Helper()
+		if token := c.Publish(topic, 1, true, payload); !token.WaitTimeout(within) || token.Error() != nil {
+			t.Fatalf("publish: %v", token.Error())
+		}
+	}
+	publish(t, c, 1, long, "1")
+	retained(long, "2")
+	retained("sensors/hall/d/m", "4")
+	// With QoS 2, nats-server itself refuses it.
+	c.Publish(long, 2, false, "3")
+	streamtest.Eventually(t, "the connection is closed", func() bool { return !c.IsConnected() })
+	for stream, most := range map[string]uint64{streams.StreamMQTT: 0, streams.StreamRetained: 1} {
+		s, err := w.devices.Stream(t.Context(), stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		streamtest.Eventually(t, "nats-server has stored what it stores", func() bool {
+			info, err := s.Info(t.Context())
+			return err == nil && info.State.Msgs == most
+		})
+	}
+	if dead := w.deadLetters(t); len(dead) != 2 {
+		t.Errorf("%d dead letters, want 2", len(dead))
+	}
+	if got, want := w.readings(t), []string{"mqtt hall/d/m 4"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
