@@ -65,7 +65,7 @@ func TestUpgrade(t *testing.T) {
 	w.commit(t, streams.Lane("hall", "a", lanes), &telemetryv1.Batch{Origin: &telemetryv1.Origin{
 		Incarnation: old.CachedInfo().Created.UnixNano(), Sequence: stored,
 	}})
-	if err := s.Restart(); err != nil {
+	if err := s.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	streamtest.Eventually(t, "the streams are brought up to date", func() bool {

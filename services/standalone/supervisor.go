@@ -119,7 +119,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	tick := time.NewTicker(superviseEvery)
 	defer tick.Stop()
 	for {
-		s.look(time.Now())
+		s.look(ctx, time.Now())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -129,7 +129,7 @@ func (s *supervisor) run(ctx context.Context) error {
 }
 
 // look decides whether readings are taken, and starts servers again.
-func (s *supervisor) look(now time.Time) {
+func (s *supervisor) look(ctx context.Context, now time.Time) {
 	free, err := s.free()
 	if err != nil {
 		// A disk that can't be asked is not known to be full.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -23,7 +24,7 @@ func TestRestartsThatDoNotHelp(t *testing.T) {
 		s.watch("nats-server", func() error { return broken }, func(context.Context) error { restarts++; return nil }, "Put it back from a backup")
 		look := func(length time.Duration) {
 			for began := time.Now(); time.Since(began) < length; time.Sleep(superviseEvery) { //nolint:forbidigo // the clock of the bubble
-				s.look(time.Now())
+				s.look(t.Context(), time.Now())
 			}
 		}
 		look(10 * time.Minute)
