@@ -132,6 +132,17 @@ func (m *Machine) hearExpressions(of *series, at int64) {
 	}
 }
 
+// correctExpressions has the expressions of a device judge a value that takes the
+// place of the latest one.
+func (m *Machine) correctExpressions(s *series, r detect.Sample) {
+	d := s.device
+	for i := range d.expressions {
+		failed := d.expressions[i].state.Failed()
+		m.verdicts = d.expressions[i].state.Correct(s.metric, r, m.unitOf(d, d.expressions[i].rule), m.verdicts[:0])
+		m.expressed(d, i, failed)
+	}
+}
+
 // tickExpressions tells the expressions of a device how late it is.
 func (m *Machine) tickExpressions(d *device) {
 	for i := range d.expressions {

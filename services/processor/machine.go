@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/hearing"
 	"headwater/services/internal/lane"
@@ -238,8 +239,11 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 		d.wakes = past
 	case window.Duplicate:
 		m.output.counts.duplicates++
-	case window.Conflict:
-		m.output.counts.conflicts++
+	case window.Conflict, window.LateConflict:
+		m.correct(s, detect.Sample{Time: at, Value: v})
+		if result == window.LateConflict {
+			m.miss(s, at)
+		}
 	case window.TooLate:
 		m.output.counts.tooLate++
 		m.miss(s, at)
@@ -258,6 +262,27 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 			m.score(s, r)
 		}
 	}
+}
+
+// correct takes a reading whose value takes the place of another of the same
+// event time.
+func (m *Machine) correct(s *series, r detect.Sample) {
+	m.output.counts.conflicts++
+	m.output.corrections = append(m.output.corrections, &derivedv1.Correction{
+		Series: &derivedv1.Series{Site: s.device.site, Device: s.device.name, Metric: s.metric}, Time: r.Time, Value: r.Value,
+	})
+	s.device.wakes = past
+	if r.Time != s.last {
+		return
+	}
+	for i := range s.slots {
+		if state, can := s.slots[i].state.(detect.Corrector); can {
+			m.verdicts = state.Correct(r, max(s.last, m.clock-s.lag), *s.unit, m.verdicts[:0])
+			m.tellVerdicts(s, s.slots[i].rule)
+			s.plan(i)
+		}
+	}
+	m.correctExpressions(s, r)
 }
 
 // shared holds texts that many series have.

@@ -207,8 +207,8 @@ func TestFromBatchToCommit(t *testing.T) {
 		Input: &derivedv1.Position{Incarnation: incarnation.UnixNano(), Sequence: 1},
 		Summaries: []*derivedv1.WindowSummary{{
 			Series: &derivedv1.Series{Site: "hall", Device: "door-1", Metric: "temperature"}, Unit: "°C",
-			Start: epoch, Width: minute, Count: 2, Min: 4, Max: 5, Mean: 4.5, First: 4, Last: 5, Deviation: 0.5, Revision: 1,
-			Window: "1m", TimeMean: 4.5, Rate: 1.0 / 30, P50: 4.5, P90: 5, P95: 5, P99: 5,
+			Start: epoch, Width: minute, Count: 2, Min: 4, Max: 6, Mean: 5, First: 4, Last: 6, Deviation: 1, Revision: 1,
+			Window: "1m", TimeMean: 5, Rate: 2.0 / 30, P50: 5, P90: 6, P95: 6, P99: 6,
 		}},
 		Anomalies: []*derivedv1.Anomaly{{
 			Rule: "door-left-open", RuleVersion: 1,
@@ -217,9 +217,12 @@ func TestFromBatchToCommit(t *testing.T) {
 			Phase: derivedv1.Phase_PHASE_OPEN, Severity: derivedv1.Severity_SEVERITY_CRITICAL,
 			Evidence: &derivedv1.Evidence{
 				Value: 8.5, Score: 1.5, Baseline: 4, High: new(7.0),
-				Samples:  []*derivedv1.Sample{{Time: epoch, Value: 4}, {Time: epoch + 30*second, Value: 5}, {Time: epoch + minute, Value: 8.5}},
+				Samples:  []*derivedv1.Sample{{Time: epoch, Value: 4}, {Time: epoch + 30*second, Value: 6}, {Time: epoch + minute, Value: 8.5}},
 				Sentence: "8.5 °C: rose 4.5 °C in 1 min (limit 3 °C in 5 min)",
 			},
+		}},
+		Corrections: []*derivedv1.Correction{{
+			Series: &derivedv1.Series{Site: "hall", Device: "door-1", Metric: "temperature"}, Time: epoch + 30*second, Value: 6,
 		}},
 		Counts:     &derivedv1.Counts{Readings: 8, Duplicates: 1, Conflicts: 1, NotNumeric: 3},
 		LedgerOpen: 8, LedgerOpenSince: epoch + minute,

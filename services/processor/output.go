@@ -17,8 +17,10 @@ type output struct {
 	anomalies []*derivedv1.Anomaly
 	ledger    []*derivedv1.LedgerEntry
 	mends     []*derivedv1.Mend
-	rules     []*derivedv1.RuleStatus
-	counts    counts
+	// corrections are values that took the place of others.
+	corrections []*derivedv1.Correction
+	rules       []*derivedv1.RuleStatus
+	counts      counts
 	// spare are messages of commits before, to be used again.
 	spare []*derivedv1.WindowSummary
 }
@@ -48,7 +50,7 @@ const maxSpare = maxOutputs
 
 // weight is the size of the commit, in summaries.
 func (o *output) weight() int {
-	return len(o.summaries) + anomalyWeight*len(o.anomalies) + len(o.ledger) + len(o.rules) + len(o.mends)
+	return len(o.summaries) + anomalyWeight*len(o.anomalies) + len(o.ledger) + len(o.rules) + len(o.mends) + len(o.corrections)
 }
 
 // summary returns a message for the next summary.
@@ -73,9 +75,10 @@ func (o *output) reset() {
 	clear(o.anomalies)
 	clear(o.ledger)
 	clear(o.mends)
+	clear(o.corrections)
 	clear(o.rules)
 	o.summaries, o.anomalies, o.ledger, o.rules = o.summaries[:0], o.anomalies[:0], o.ledger[:0], o.rules[:0]
-	o.mends = o.mends[:0]
+	o.mends, o.corrections = o.mends[:0], o.corrections[:0]
 	o.counts = counts{}
 }
 
@@ -146,11 +149,10 @@ func bound(v float64) *float64 {
 	return &v
 }
 
-// Pending returns how many summaries, anomalies, states of rules and entries of
-// the ledger wait for the next commit.
+// Pending returns how many outputs wait for the next commit.
 func (m *Machine) Pending() int {
 	return len(m.output.summaries) + len(m.output.anomalies) + len(m.output.ledger) + len(m.output.rules) +
-		len(m.output.mends)
+		len(m.output.mends) + len(m.output.corrections)
 }
 
 // Take returns the commit of all outputs since the last Take. Without an
@@ -164,8 +166,8 @@ func (m *Machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	commit := &derivedv1.Commit{
 		Input:     &derivedv1.Position{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence, Stored: pos.Stored},
 		Summaries: m.output.summaries, Anomalies: m.output.anomalies,
-		Rules:  m.output.rules,
-		Mends:  m.output.mends,
+		Rules: m.output.rules,
+		Mends: m.output.mends, Corrections: m.output.corrections,
 		Ledger: m.output.ledger, LedgerOpen: m.ledger.waiting, LedgerOpenSince: m.ledger.since(),
 		Counts: &derivedv1.Counts{
 			Readings: c.readings, Duplicates: c.duplicates, Conflicts: c.conflicts, TooLate: c.tooLate, NotNumeric: c.notNumeric,

@@ -30,16 +30,25 @@ const (
 	storedEvery = 200 * time.Millisecond
 )
 
-// mend makes the roll-ups of a commit anew to which readings belong that came
-// too late for the processor: from the readings in InfluxDB, with a revision
-// above that of what is there. What cannot be made anew is counted and told.
+// mend stores the corrected readings of a commit, and recomputes the roll-ups to
+// which readings belong that came too late for the processor: from the readings
+// in InfluxDB, with a revision above that of what is there. What cannot be
+// recomputed is counted and logged.
 func (l *lane) mend(stop, work context.Context, commit *derivedv1.Commit, m jetstream.Msg) error {
-	if len(commit.GetMends()) == 0 {
+	if len(commit.GetMends()) == 0 && len(commit.GetCorrections()) == 0 {
 		return nil
 	}
 	err := l.stored(stop, work, commit.GetInput())
 	if errors.Is(err, errStopping) || work.Err() != nil {
 		return errStopping
+	}
+	if len(commit.GetCorrections()) > 0 {
+		if err != nil {
+			l.s.log.Warn("a corrected reading may be overwritten by the one before it", "subject", m.Subject(), "err", err)
+		}
+		if err := l.s.store(stop, work, corrections(l.s.cfg, commit, m)); err != nil {
+			return errStopping
+		}
 	}
 	for _, d := range commit.GetMends() {
 		if err == nil {
@@ -59,6 +68,26 @@ func (l *lane) mend(stop, work context.Context, commit *derivedv1.Commit, m jets
 		}
 	}
 	return nil
+}
+
+// corrections returns the values of a commit that took the place of others. The
+// writers of readings may store the two in either order; the one that has the
+// lane comes after them.
+func corrections(cfg Config, commit *derivedv1.Commit, m jetstream.Msg) request {
+	out := new(lines)
+	for _, c := range commit.GetCorrections() {
+		s := c.GetSeries()
+		prefix := point.AppendValuePrefix(nil, point.Series{Site: s.GetSite(), Device: s.GetDevice(), Metric: s.GetMetric()})
+		out.text = point.AppendValue(out.text, prefix, c.GetValue(), c.GetTime())
+		out.end()
+	}
+	return request{
+		bucket: cfg.bucket(raw), lines: out,
+		deadLetter: func(line int) streams.DeadLetter {
+			s := commit.GetCorrections()[line].GetSeries()
+			return streams.DeadLetter{Origin: m.Subject(), Site: s.GetSite(), Device: s.GetDevice(), Arrived: time.Now()}
+		},
+	}
 }
 
 // stored waits until all readings up to a position in TELEMETRY are in InfluxDB,

@@ -216,7 +216,11 @@ type Commit struct {
 	Rules []*RuleStatus `protobuf:"bytes,9,rep,name=rules,proto3" json:"rules,omitempty"`
 	// Roll-ups that have to be made anew from the stored readings up to the input
 	// above.
-	Mends         []*Mend `protobuf:"bytes,10,rep,name=mends,proto3" json:"mends,omitempty"`
+	Mends []*Mend `protobuf:"bytes,10,rep,name=mends,proto3" json:"mends,omitempty"`
+	// Readings of an event time that had another value before. The history gets
+	// them once more, in this order, after the readings up to the input above:
+	// several writers store those, and the last to write would win.
+	Corrections   []*Correction `protobuf:"bytes,11,rep,name=corrections,proto3" json:"corrections,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -321,6 +325,75 @@ func (x *Commit) GetMends() []*Mend {
 	return nil
 }
 
+func (x *Commit) GetCorrections() []*Correction {
+	if x != nil {
+		return x.Corrections
+	}
+	return nil
+}
+
+// Correction is the value that stands for one event time of a series.
+type Correction struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Series *Series                `protobuf:"bytes,1,opt,name=series,proto3" json:"series,omitempty"`
+	// Event time in nanoseconds since the Unix epoch.
+	Time          int64   `protobuf:"fixed64,2,opt,name=time,proto3" json:"time,omitempty"`
+	Value         float64 `protobuf:"fixed64,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Correction) Reset() {
+	*x = Correction{}
+	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Correction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Correction) ProtoMessage() {}
+
+func (x *Correction) ProtoReflect() protoreflect.Message {
+	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Correction.ProtoReflect.Descriptor instead.
+func (*Correction) Descriptor() ([]byte, []int) {
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Correction) GetSeries() *Series {
+	if x != nil {
+		return x.Series
+	}
+	return nil
+}
+
+func (x *Correction) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Correction) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
 // Mend names windows of a roll-up to which readings belong that came after their
 // lateness: they are in the history, but not in the summaries.
 type Mend struct {
@@ -339,7 +412,7 @@ type Mend struct {
 
 func (x *Mend) Reset() {
 	*x = Mend{}
-	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	mi := &file_derived_v1_derived_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -351,7 +424,7 @@ func (x *Mend) String() string {
 func (*Mend) ProtoMessage() {}
 
 func (x *Mend) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	mi := &file_derived_v1_derived_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -364,7 +437,7 @@ func (x *Mend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mend.ProtoReflect.Descriptor instead.
 func (*Mend) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Mend) GetSeries() *Series {
@@ -422,7 +495,7 @@ type RuleStatus struct {
 
 func (x *RuleStatus) Reset() {
 	*x = RuleStatus{}
-	mi := &file_derived_v1_derived_proto_msgTypes[3]
+	mi := &file_derived_v1_derived_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +507,7 @@ func (x *RuleStatus) String() string {
 func (*RuleStatus) ProtoMessage() {}
 
 func (x *RuleStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[3]
+	mi := &file_derived_v1_derived_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +520,7 @@ func (x *RuleStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleStatus.ProtoReflect.Descriptor instead.
 func (*RuleStatus) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{3}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RuleStatus) GetRule() string {
@@ -524,7 +597,7 @@ type LedgerEntry struct {
 
 func (x *LedgerEntry) Reset() {
 	*x = LedgerEntry{}
-	mi := &file_derived_v1_derived_proto_msgTypes[4]
+	mi := &file_derived_v1_derived_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +609,7 @@ func (x *LedgerEntry) String() string {
 func (*LedgerEntry) ProtoMessage() {}
 
 func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[4]
+	mi := &file_derived_v1_derived_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +622,7 @@ func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
 func (*LedgerEntry) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{4}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LedgerEntry) GetSite() string {
@@ -625,7 +698,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_derived_v1_derived_proto_msgTypes[5]
+	mi := &file_derived_v1_derived_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +710,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[5]
+	mi := &file_derived_v1_derived_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +723,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{5}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Position) GetIncarnation() int64 {
@@ -685,7 +758,7 @@ type ConfigChange struct {
 
 func (x *ConfigChange) Reset() {
 	*x = ConfigChange{}
-	mi := &file_derived_v1_derived_proto_msgTypes[6]
+	mi := &file_derived_v1_derived_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +770,7 @@ func (x *ConfigChange) String() string {
 func (*ConfigChange) ProtoMessage() {}
 
 func (x *ConfigChange) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[6]
+	mi := &file_derived_v1_derived_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +783,7 @@ func (x *ConfigChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigChange.ProtoReflect.Descriptor instead.
 func (*ConfigChange) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{6}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ConfigChange) GetRevision() uint64 {
@@ -733,7 +806,8 @@ type Counts struct {
 	Readings uint64                 `protobuf:"varint,1,opt,name=readings,proto3" json:"readings,omitempty"`
 	// A repeat of a reading with the same value.
 	Duplicates uint64 `protobuf:"varint,2,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
-	// A repeat of a reading with another value; the first one stands.
+	// A reading with another value than one of the same event time; the last one
+	// stands.
 	Conflicts uint64 `protobuf:"varint,3,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
 	// Readings that came after the lateness of their window.
 	TooLate uint64 `protobuf:"varint,4,opt,name=too_late,json=tooLate,proto3" json:"too_late,omitempty"`
@@ -745,7 +819,7 @@ type Counts struct {
 
 func (x *Counts) Reset() {
 	*x = Counts{}
-	mi := &file_derived_v1_derived_proto_msgTypes[7]
+	mi := &file_derived_v1_derived_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +831,7 @@ func (x *Counts) String() string {
 func (*Counts) ProtoMessage() {}
 
 func (x *Counts) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[7]
+	mi := &file_derived_v1_derived_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +844,7 @@ func (x *Counts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counts.ProtoReflect.Descriptor instead.
 func (*Counts) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{7}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Counts) GetReadings() uint64 {
@@ -854,7 +928,7 @@ type WindowSummary struct {
 
 func (x *WindowSummary) Reset() {
 	*x = WindowSummary{}
-	mi := &file_derived_v1_derived_proto_msgTypes[8]
+	mi := &file_derived_v1_derived_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +940,7 @@ func (x *WindowSummary) String() string {
 func (*WindowSummary) ProtoMessage() {}
 
 func (x *WindowSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[8]
+	mi := &file_derived_v1_derived_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +953,7 @@ func (x *WindowSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowSummary.ProtoReflect.Descriptor instead.
 func (*WindowSummary) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{8}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WindowSummary) GetSeries() *Series {
@@ -1048,7 +1122,7 @@ type Anomaly struct {
 
 func (x *Anomaly) Reset() {
 	*x = Anomaly{}
-	mi := &file_derived_v1_derived_proto_msgTypes[9]
+	mi := &file_derived_v1_derived_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1134,7 @@ func (x *Anomaly) String() string {
 func (*Anomaly) ProtoMessage() {}
 
 func (x *Anomaly) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[9]
+	mi := &file_derived_v1_derived_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1147,7 @@ func (x *Anomaly) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anomaly.ProtoReflect.Descriptor instead.
 func (*Anomaly) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{9}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Anomaly) GetRule() string {
@@ -1169,7 +1243,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_derived_v1_derived_proto_msgTypes[10]
+	mi := &file_derived_v1_derived_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1255,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[10]
+	mi := &file_derived_v1_derived_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1268,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{10}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Evidence) GetValue() float64 {
@@ -1257,7 +1331,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_derived_v1_derived_proto_msgTypes[11]
+	mi := &file_derived_v1_derived_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1343,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[11]
+	mi := &file_derived_v1_derived_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1356,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{11}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Sample) GetTime() int64 {
@@ -1308,7 +1382,7 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x06Series\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x16\n" +
-	"\x06metric\x18\x03 \x01(\tR\x06metric\"\xd2\x03\n" +
+	"\x06metric\x18\x03 \x01(\tR\x06metric\"\x8c\x04\n" +
 	"\x06Commit\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x127\n" +
@@ -1321,7 +1395,13 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x11ledger_open_since\x18\b \x01(\x10R\x0fledgerOpenSince\x12,\n" +
 	"\x05rules\x18\t \x03(\v2\x16.derived.v1.RuleStatusR\x05rules\x12&\n" +
 	"\x05mends\x18\n" +
-	" \x03(\v2\x10.derived.v1.MendR\x05mends\"\x84\x01\n" +
+	" \x03(\v2\x10.derived.v1.MendR\x05mends\x128\n" +
+	"\vcorrections\x18\v \x03(\v2\x16.derived.v1.CorrectionR\vcorrections\"b\n" +
+	"\n" +
+	"Correction\x12*\n" +
+	"\x06series\x18\x01 \x01(\v2\x12.derived.v1.SeriesR\x06series\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x10R\x04time\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\x01R\x05value\"\x84\x01\n" +
 	"\x04Mend\x12*\n" +
 	"\x06series\x18\x01 \x01(\v2\x12.derived.v1.SeriesR\x06series\x12\x16\n" +
 	"\x06window\x18\x02 \x01(\tR\x06window\x12\x12\n" +
@@ -1434,44 +1514,47 @@ func file_derived_v1_derived_proto_rawDescGZIP() []byte {
 }
 
 var file_derived_v1_derived_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_derived_v1_derived_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_derived_v1_derived_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_derived_v1_derived_proto_goTypes = []any{
 	(Phase)(0),            // 0: derived.v1.Phase
 	(Severity)(0),         // 1: derived.v1.Severity
 	(*Series)(nil),        // 2: derived.v1.Series
 	(*Commit)(nil),        // 3: derived.v1.Commit
-	(*Mend)(nil),          // 4: derived.v1.Mend
-	(*RuleStatus)(nil),    // 5: derived.v1.RuleStatus
-	(*LedgerEntry)(nil),   // 6: derived.v1.LedgerEntry
-	(*Position)(nil),      // 7: derived.v1.Position
-	(*ConfigChange)(nil),  // 8: derived.v1.ConfigChange
-	(*Counts)(nil),        // 9: derived.v1.Counts
-	(*WindowSummary)(nil), // 10: derived.v1.WindowSummary
-	(*Anomaly)(nil),       // 11: derived.v1.Anomaly
-	(*Evidence)(nil),      // 12: derived.v1.Evidence
-	(*Sample)(nil),        // 13: derived.v1.Sample
+	(*Correction)(nil),    // 4: derived.v1.Correction
+	(*Mend)(nil),          // 5: derived.v1.Mend
+	(*RuleStatus)(nil),    // 6: derived.v1.RuleStatus
+	(*LedgerEntry)(nil),   // 7: derived.v1.LedgerEntry
+	(*Position)(nil),      // 8: derived.v1.Position
+	(*ConfigChange)(nil),  // 9: derived.v1.ConfigChange
+	(*Counts)(nil),        // 10: derived.v1.Counts
+	(*WindowSummary)(nil), // 11: derived.v1.WindowSummary
+	(*Anomaly)(nil),       // 12: derived.v1.Anomaly
+	(*Evidence)(nil),      // 13: derived.v1.Evidence
+	(*Sample)(nil),        // 14: derived.v1.Sample
 }
 var file_derived_v1_derived_proto_depIdxs = []int32{
-	7,  // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
-	8,  // 1: derived.v1.Commit.config:type_name -> derived.v1.ConfigChange
-	10, // 2: derived.v1.Commit.summaries:type_name -> derived.v1.WindowSummary
-	11, // 3: derived.v1.Commit.anomalies:type_name -> derived.v1.Anomaly
-	9,  // 4: derived.v1.Commit.counts:type_name -> derived.v1.Counts
-	6,  // 5: derived.v1.Commit.ledger:type_name -> derived.v1.LedgerEntry
-	5,  // 6: derived.v1.Commit.rules:type_name -> derived.v1.RuleStatus
-	4,  // 7: derived.v1.Commit.mends:type_name -> derived.v1.Mend
-	2,  // 8: derived.v1.Mend.series:type_name -> derived.v1.Series
-	2,  // 9: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
-	2,  // 10: derived.v1.Anomaly.series:type_name -> derived.v1.Series
-	0,  // 11: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
-	1,  // 12: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
-	12, // 13: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
-	13, // 14: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	8,  // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
+	9,  // 1: derived.v1.Commit.config:type_name -> derived.v1.ConfigChange
+	11, // 2: derived.v1.Commit.summaries:type_name -> derived.v1.WindowSummary
+	12, // 3: derived.v1.Commit.anomalies:type_name -> derived.v1.Anomaly
+	10, // 4: derived.v1.Commit.counts:type_name -> derived.v1.Counts
+	7,  // 5: derived.v1.Commit.ledger:type_name -> derived.v1.LedgerEntry
+	6,  // 6: derived.v1.Commit.rules:type_name -> derived.v1.RuleStatus
+	5,  // 7: derived.v1.Commit.mends:type_name -> derived.v1.Mend
+	4,  // 8: derived.v1.Commit.corrections:type_name -> derived.v1.Correction
+	2,  // 9: derived.v1.Correction.series:type_name -> derived.v1.Series
+	2,  // 10: derived.v1.Mend.series:type_name -> derived.v1.Series
+	2,  // 11: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
+	2,  // 12: derived.v1.Anomaly.series:type_name -> derived.v1.Series
+	0,  // 13: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
+	1,  // 14: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
+	13, // 15: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
+	14, // 16: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_derived_v1_derived_proto_init() }
@@ -1479,14 +1562,14 @@ func file_derived_v1_derived_proto_init() {
 	if File_derived_v1_derived_proto != nil {
 		return
 	}
-	file_derived_v1_derived_proto_msgTypes[10].OneofWrappers = []any{}
+	file_derived_v1_derived_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_derived_v1_derived_proto_rawDesc), len(file_derived_v1_derived_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

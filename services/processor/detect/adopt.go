@@ -166,7 +166,7 @@ func (s *rateState) review(unit string, out []Verdict) []Verdict {
 		base := (*c)[0]
 		if change := (s.last.Value - base.Value) * sign; change >= threshold {
 			*c = slices.DeleteFunc(*c, func(r Sample) bool { return r.Time == s.last.Time })
-			return append(out, s.open(base, s.last, sign, change, unit))
+			return append(out, s.open(base, s.last, s.last.Time, sign, change, unit))
 		}
 	}
 	return out

@@ -153,6 +153,16 @@ type State interface {
 	Append(b []byte) []byte
 }
 
+// Corrector is a State that judges the latest reading again when another value
+// takes its place. What has learned from the value before, keeps that: one
+// reading is next to nothing in what is learned.
+type Corrector interface {
+	State
+	// Correct takes the latest reading with its new value, now as for Tick. One of
+	// another event time changes nothing.
+	Correct(s Sample, now int64, unit string, out []Verdict) []Verdict
+}
+
 // ratio returns part/whole as a score: finite and at least 1.
 func ratio(part, whole float64) float64 {
 	if s := part / whole; s < MaxScore { // false for NaN and infinities

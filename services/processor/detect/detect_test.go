@@ -29,12 +29,15 @@ type step struct {
 	at    time.Duration
 	value float64
 	tick  bool
+	// again says that the value takes the place of that of the reading before.
+	again bool
 	// text is what came instead of a number.
 	text string
 }
 
-func read(at time.Duration, v float64) step { return step{at: at, value: v} }
-func tick(at time.Duration) step            { return step{at: at, tick: true} }
+func read(at time.Duration, v float64) step  { return step{at: at, value: v} }
+func tick(at time.Duration) step             { return step{at: at, tick: true} }
+func again(at time.Duration, v float64) step { return step{at: at, value: v, again: true} }
 
 // take has a state see the step.
 func (p step) take(s detect.State, unit string, out []detect.Verdict) []detect.Verdict {
@@ -42,6 +45,15 @@ func (p step) take(s detect.State, unit string, out []detect.Verdict) []detect.V
 	switch m, ok := s.(detect.Misreader); {
 	case p.tick:
 		return s.Tick(at, unit, out)
+	case p.again:
+		if c, ok := s.(detect.Corrector); ok {
+			now := at // not before what was said last
+			if n := len(out); n > 0 {
+				now = max(now, out[n-1].Time)
+			}
+			return c.Correct(detect.Sample{Time: at, Value: p.value}, now, unit, out)
+		}
+		return out
 	case p.text == "":
 		return s.Observe(detect.Sample{Time: at, Value: p.value}, unit, out)
 	case ok:
@@ -123,6 +135,26 @@ func TestDetectors(t *testing.T) {
 		{"limit: opens at once and closes at the limit", at(func(*detect.Limit) {}), every(0, m, 29, 31, 30), []string{
 			"open 1m0s 1m0s 1.033: 31 °C: above the limit of 30 °C",
 			"close 1m0s 2m0s 0: 30 °C: no longer above the limit of 30 °C after 1 min, highest 31 °C",
+		}},
+		{"limit: another value of the same time is beyond it", at(func(*detect.Limit) {}), []step{read(0, 29), again(0, 31), read(m, 29)}, []string{
+			"open 0s 0s 1.033: 31 °C: above the limit of 30 °C",
+			"close 0s 1m0s 0: 29 °C: no longer above the limit of 30 °C after 1 min, highest 31 °C",
+		}},
+		{"limit: another value of the same time is not", at(func(*detect.Limit) {}), []step{read(0, 31), again(0, 29), read(m, 29)}, []string{
+			"open 0s 0s 1.033: 31 °C: above the limit of 30 °C",
+			"close 0s 0s 0: 29 °C: no longer above the limit of 30 °C after 0 s, highest 31 °C",
+		}},
+		{"limit: another value of the same time is told", at(func(*detect.Limit) {}), []step{read(0, 31), again(0, 33)}, []string{
+			"open 0s 0s 1.033: 31 °C: above the limit of 30 °C",
+			"update 0s 0s 1.1: 33 °C: above the limit of 30 °C",
+		}},
+		{"limit: another value before `for`", limit, []step{read(0, 31), again(0, 29), tick(h)}, nil},
+		{"rate: another value of the same time is a rise", door, []step{read(0, 20), read(m, 20), again(m, 25)}, []string{
+			"open 1m0s 1m0s 1.667: 25 °C: rose 5 °C in 0 s (limit 3 °C in 5 min)",
+		}},
+		{"rate: another value of the same time is none", door, []step{read(0, 20), read(m, 60), again(m, 21), read(2*m, 21)}, []string{
+			"open 1m0s 1m0s 13.33: 60 °C: rose 40 °C in 1 min (limit 3 °C in 5 min)",
+			"close 1m0s 1m0s 0: 21 °C: recovered, fell at least half of its 40 °C rise",
 		}},
 		{"limit: hysteresis keeps it open", limit, every(0, m, 31, 31, 31, 29.5, 30.5, 29), []string{
 			"open 0s 2m0s 1.033: 31 °C: above the limit of 30 °C for 2 min",
@@ -397,6 +429,9 @@ func draw(rt *rapid.T, value *rapid.Generator[float64]) []step {
 	for range rapid.IntRange(1, 80).Draw(rt, "n") {
 		at += time.Duration(rapid.SampledFrom([]int{1, 10, 60, 61, 180, 300, 301, 900, 3600}).Draw(rt, "dt")) * time.Second
 		out = append(out, read(at, value.Draw(rt, "value")))
+		if rapid.IntRange(0, 9).Draw(rt, "again") == 0 {
+			out = append(out, again(at, value.Draw(rt, "value")))
+		}
 	}
 	return out
 }
@@ -416,7 +451,7 @@ func TestEveryDetector(t *testing.T) {
 				steps := draw(rt, values)
 				if _, sees := d.Start().(detect.Misreader); sees {
 					for i := range steps {
-						if rapid.IntRange(0, 5).Draw(rt, "text") == 0 {
+						if !steps[i].again && rapid.IntRange(0, 5).Draw(rt, "text") == 0 {
 							steps[i].text = "ERR"
 						}
 					}
@@ -428,7 +463,7 @@ func TestEveryDetector(t *testing.T) {
 				var ticked []step
 				for i, s := range steps {
 					ticked = append(ticked, s)
-					if i+1 < len(steps) {
+					if i+1 < len(steps) && steps[i+1].at > s.at {
 						next := steps[i+1].at - s.at
 						ticked = append(ticked, tick(s.at+next/3), tick(s.at+next/2), tick(steps[i+1].at-1))
 					}
@@ -552,7 +587,8 @@ func TestUnits(t *testing.T) {
 		steps := draw(rt, rapid.Custom(func(rt *rapid.T) float64 { return float64(rapid.IntRange(-160, 160).Draw(rt, "v")) / 16 }))
 		other := make([]step, len(steps))
 		for i, s := range steps {
-			other[i] = read(s.at, s.value*4+32)
+			other[i] = s
+			other[i].value = s.value*4 + 32
 		}
 		a, b := play(rt, d, steps, false), play(rt, e, other, false)
 		if len(a) != len(b) {

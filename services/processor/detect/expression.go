@@ -216,6 +216,18 @@ func (s *ExpressionState) lasts() int64 {
 	return s.since + int64(s.of.For) + lost
 }
 
+// Correct takes another value of the latest reading of a metric and judges it at
+// once. What avg, min, max, sum and count have taken of the value before stays
+// in them.
+func (s *ExpressionState) Correct(metric string, r Sample, unit string, out []Verdict) []Verdict {
+	i := slices.Index(s.of.metrics, metric)
+	if i < 0 || r.Time != s.latest[i].Time {
+		return out
+	}
+	s.latest[i].Value = r.Value
+	return s.look(s.now, unit, out)
+}
+
 // Tick tells the state that no reading came up to now.
 func (s *ExpressionState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	if now <= s.now {

@@ -153,21 +153,57 @@ func (s *limitState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	if !r.follows(s.last.Time) {
 		return out
 	}
-	side := s.limit.side(r.Value)
-	if s.side == 0 && side == 0 {
+	if s.side == 0 && s.limit.side(r.Value) == 0 {
 		s.last, s.deaf, s.spent = r, 0, false
 		return out
 	}
 	out = s.Tick(r.Time, unit, out)
 	s.last, s.deaf, s.spent = r, 0, false
+	return s.judge(r, r.Time, unit, out)
+}
+
+// Correct judges the latest reading again, with another value. An episode that
+// follows one which this reading began starts after it.
+func (s *limitState) Correct(r Sample, now int64, unit string, out []Verdict) []Verdict {
+	if r.Time != s.last.Time || now >= s.quiet() {
+		return out
+	}
+	at, n := max(now, r.Time), len(out)
+	s.last = r
+	if s.side != 0 && s.first.Time == r.Time {
+		switch {
+		case s.told == 0:
+			s.clear()
+		case s.limit.side(r.Value) != s.side:
+			out = append(out, s.closed(at, s.limit.sentenceBack(s, unit)))
+			s.clear()
+			s.spent = true
+		default:
+			s.first, s.peak = r, r.Value
+		}
+	}
+	if s.spent {
+		at = max(at, r.Time+1)
+	}
+	out = s.judge(r, at, unit, out)
+	s.spent = s.side == 0 && (s.spent || len(out) > n)
+	if len(out) == n && s.told > 0 {
+		out = append(out, s.beyond(Update, at, unit))
+	}
+	return out
+}
+
+// judge takes the last reading at a time.
+func (s *limitState) judge(r Sample, at int64, unit string, out []Verdict) []Verdict {
+	side := s.limit.side(r.Value)
 	switch {
 	case s.told > 0 && s.back(r.Value):
-		out = append(out, s.closed(r.Time, s.limit.sentenceBack(s, unit)))
+		out = append(out, s.closed(at, s.limit.sentenceBack(s, unit)))
 		s.clear()
 	case s.told > 0:
 		s.track(r.Value)
 		if score := s.score(r.Value); score >= s.told*telling {
-			out = append(out, s.beyond(Update, r.Time, unit))
+			out = append(out, s.beyond(Update, at, unit))
 		}
 		return out
 	case s.side != 0 && side != s.side:
@@ -178,10 +214,13 @@ func (s *limitState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	}
 	if s.side == 0 {
 		s.side, s.first, s.peak = side, r, r.Value
+		if s.spent {
+			s.first.Time = at
+		}
 	}
 	s.track(r.Value)
-	if r.Time-s.first.Time >= int64(s.limit.For) {
-		out = append(out, s.beyond(Open, r.Time, unit))
+	if at-s.first.Time >= int64(s.limit.For) {
+		out = append(out, s.beyond(Open, at, unit))
 	}
 	return out
 }

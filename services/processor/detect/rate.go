@@ -97,6 +97,9 @@ type rateState struct {
 	lowest  candidates
 	highest *candidates
 	episode *rise
+	// spent says that an episode which the last reading began has ended: another
+	// one must not begin at its time.
+	spent bool
 }
 
 // rise is an open episode, in either direction.
@@ -159,8 +162,16 @@ func (s *rateState) Append(b []byte) []byte {
 		b = pack.Times(b, len(c), func(i int) int64 { return c[i].Time })
 		b = pack.Values(b, len(c), func(i int) float64 { return c[i].Value })
 	}
-	b = pack.Bool(b, s.episode != nil)
-	if e := s.episode; e != nil {
+	e := s.episode
+	switch {
+	case e != nil:
+		b = pack.Uint(b, 1)
+	case s.spent:
+		b = pack.Uint(b, spent)
+	default:
+		b = pack.Uint(b, 0)
+	}
+	if e != nil {
 		b = appendSample(appendSample(appendSample(b, e.base), e.peak), e.level)
 		b = pack.Bool(pack.Float(pack.Int(b, e.start), e.told), e.sign > 0)
 	}
@@ -187,11 +198,19 @@ func (p *Rate) Read(r *pack.Reader) State {
 			*c = append(*c, Sample{Time: times[i], Value: v})
 		}
 	}
-	if r.Bool() {
+	switch r.Uint() {
+	case 0:
+		return s
+	case spent:
+		s.spent = true
+		return s
+	case 1:
 		s.episode = &rise{base: readSample(r), peak: readSample(r), level: readSample(r), start: r.Int(), told: r.Float(), sign: -1}
 		if r.Bool() {
 			s.episode.sign = 1
 		}
+	default:
+		r.Fail()
 	}
 	return s
 }
@@ -267,8 +286,9 @@ func (s *rateState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	}
 	s.deaf = 0
 	if s.episode != nil {
-		return s.follow(r, unit, out)
+		return s.follow(r, r.Time, unit, out)
 	}
+	s.spent = false
 	if s.last.Time == before || r.Time-s.last.Time >= int64(s.rate.Silence) {
 		s.restart(r)
 		return out
@@ -284,7 +304,49 @@ func (s *rateState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 			base, longer = (*c)[0], 1
 		}
 		if change := (r.Value - base.Value) * sign; change >= threshold*longer {
-			return append(out, s.open(base, r, sign, change/longer, unit))
+			return append(out, s.open(base, r, r.Time, sign, change/longer, unit))
+		}
+		*c = c.push(r, sign, s.rate.Within)
+	}
+	s.last = r
+	return out
+}
+
+// Correct judges the latest reading again, with another value. Readings that the
+// value before has pushed out of the candidates stay out.
+func (s *rateState) Correct(r Sample, now int64, unit string, out []Verdict) []Verdict {
+	if r.Time != s.last.Time || now >= r.Time+int64(s.deaf)+int64(s.rate.Silence) {
+		return out
+	}
+	now = max(now, r.Time)
+	if e := s.episode; e != nil {
+		if e.level.Time == r.Time {
+			e.level = r
+		}
+		told := len(out)
+		if out = s.follow(r, now, unit, out); len(out) == told && s.episode != nil {
+			v := s.verdict(Update, now, distinct(e.base, r))
+			v.Evidence.Score = max(1, ratio((r.Value-e.base.Value)*e.sign, s.threshold(e.sign)))
+			v.Evidence.Sentence = s.sentence("has risen", "has fallen", r, unit)
+			out = append(out, v)
+		}
+		return out
+	}
+	for _, sign := range [...]float64{1, -1} {
+		threshold, c := s.threshold(sign), s.candidates(sign)
+		if threshold == 0 {
+			continue
+		}
+		if n := len(*c); n > 0 && (*c)[n-1].Time == r.Time {
+			*c = (*c)[:n-1]
+		}
+		// The value before was the lowest of all if it has left none.
+		base := s.last
+		if len(*c) > 0 {
+			base = (*c)[0]
+		}
+		if change := (r.Value - base.Value) * sign; change >= threshold && !s.spent {
+			return append(out, s.open(base, r, now, sign, change, unit))
 		}
 		*c = c.push(r, sign, s.rate.Within)
 	}
@@ -294,6 +356,7 @@ func (s *rateState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 
 // restart forgets what came before the reading.
 func (s *rateState) restart(r Sample) {
+	s.spent = s.episode != nil && s.episode.start == r.Time
 	s.last, s.episode = r, nil
 	s.clear()
 	if s.rate.Rise > 0 {
@@ -305,16 +368,16 @@ func (s *rateState) restart(r Sample) {
 }
 
 // open begins an episode with a reading that is too far from its baseline.
-// Change is how far within the time of the rule.
-func (s *rateState) open(base, r Sample, sign, change float64, unit string) Verdict {
+// Change is how far within the time of the rule, at when that is known.
+func (s *rateState) open(base, r Sample, at int64, sign, change float64, unit string) Verdict {
 	threshold, c := s.threshold(sign), *s.candidates(sign)
 	samples := thin(append(c, r))
 	if len(c) == 0 {
-		samples = []Sample{base, r}
+		samples = distinct(base, r)
 	}
 	e := &rise{base: base, peak: r, level: r, start: r.Time, sign: sign}
 	s.episode, s.last = e, r
-	v := s.verdict(Open, r.Time, samples)
+	v := s.verdict(Open, at, samples)
 	v.Evidence.Score = ratio(change, threshold)
 	v.Evidence.Sentence = s.sentence("rose", "fell", r, unit)
 	// The score of a slow series is of a part of its rise; what comes later is
@@ -324,8 +387,8 @@ func (s *rateState) open(base, r Sample, sign, change float64, unit string) Verd
 	return v
 }
 
-// follow judges a reading while an episode is open.
-func (s *rateState) follow(r Sample, unit string, out []Verdict) []Verdict {
+// follow judges a reading at a time while an episode is open.
+func (s *rateState) follow(r Sample, at int64, unit string, out []Verdict) []Verdict {
 	e := s.episode
 	s.last = r
 	threshold := s.threshold(e.sign)
@@ -341,13 +404,13 @@ func (s *rateState) follow(r Sample, unit string, out []Verdict) []Verdict {
 			back, went = "rose", "fall"
 		}
 		sentence := quantity(r.Value, unit) + ": recovered, " + back + " at least half of its " + quantity(s.change(e.peak), unit) + " " + went
-		out = append(out, s.closed(r.Time, sentence))
+		out = append(out, s.closed(at, sentence))
 		s.restart(r)
 		return out
 	}
 	if score := ratio((r.Value-e.base.Value)*e.sign, threshold); score >= e.told*telling {
 		e.told = score
-		v := s.verdict(Update, r.Time, distinct(e.base, r))
+		v := s.verdict(Update, at, distinct(e.base, r))
 		v.Evidence.Score = score
 		v.Evidence.Sentence = s.sentence("has risen", "has fallen", r, unit)
 		out = append(out, v)

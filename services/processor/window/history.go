@@ -60,12 +60,25 @@ func (h *history) find(t int64) (Reading, bool) {
 // be full.
 func (h *history) insert(r Reading) {
 	if h.isOld(r.Time) {
-		h.old.insert(r)
+		h.old.put(r)
 		return
 	}
 	h.recent = append(h.recent, r)
 	for i := len(h.recent) - 1; i > 0 && h.recent[i-1].Time > r.Time; i-- {
 		h.recent[i-1], h.recent[i] = h.recent[i], h.recent[i-1]
+	}
+}
+
+// replace gives the reading of the time, which must be there, another value.
+func (h *history) replace(r Reading) {
+	if h.isOld(r.Time) {
+		h.old.put(r)
+		return
+	}
+	for i := range h.recent {
+		if h.recent[i].Time == r.Time {
+			h.recent[i] = r
+		}
 	}
 }
 

@@ -232,25 +232,25 @@ func (p *packed) dropBefore(t int64) {
 	p.open -= until
 }
 
-// insert adds a reading that is not after the last, unless there is one of its
-// time: that is returned then, and true.
-func (p *packed) insert(r Reading) (Reading, bool) {
+// put adds a reading that is not after the last, in place of one of its time if
+// there is one.
+func (p *packed) put(r Reading) {
 	at := p.blockOf(r.Time)
 	end := p.blockEnd(at)
 	var buffer [blockReadings + 1]Reading
 	readings := buffer[:0]
 	place := 0
 	for c := (cursor{data: p.data[at:end]}); c.next(); {
-		if c.reading.Time == r.Time {
-			return c.reading, true
-		}
 		if c.reading.Time < r.Time {
 			place++
 		}
 		readings = append(readings, c.reading)
 	}
-	readings = append(readings, r)
-	copy(readings[place+1:], readings[place:])
+	if place == len(readings) || readings[place].Time != r.Time {
+		readings = append(readings, r)
+		copy(readings[place+1:], readings[place:])
+		p.count++
+	}
 	readings[place] = r
 	// A block that is full is split in the middle, so that more can come.
 	var block packed
@@ -262,8 +262,6 @@ func (p *packed) insert(r Reading) (Reading, bool) {
 		block.append(r)
 	}
 	p.replace(at, end, &block)
-	p.count++
-	return Reading{}, false
 }
 
 // replace puts the blocks in the place of the one from at to end.

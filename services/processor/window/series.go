@@ -127,6 +127,10 @@ func (s *Series) Add(spec *Spec, p Progress, r Reading, out []Summary) (Result, 
 			if known.Value == r.Value {
 				return Duplicate, out
 			}
+			s.readings.replace(r)
+			if s.place(spec, p, r.Time, true) == TooLate {
+				return LateConflict, out
+			}
 			return Conflict, out
 		}
 	}
@@ -137,11 +141,12 @@ func (s *Series) Add(spec *Spec, p Progress, r Reading, out []Summary) (Result, 
 		}
 	}
 	s.readings.insert(r)
-	return s.place(spec, p, r.Time), out
+	return s.place(spec, p, r.Time, false), out
 }
 
-// place opens or dirties the windows of the new reading of the time.
-func (s *Series) place(spec *Spec, p Progress, t int64) Result {
+// place opens or dirties the windows of the reading of the time, which is new or
+// has a new value.
+func (s *Series) place(spec *Spec, p Progress, t int64, known bool) Result {
 	s.now = max(s.now, p.Now())
 	result := Counted
 	for i := range spec.Windows {
@@ -150,22 +155,22 @@ func (s *Series) place(spec *Spec, p Progress, t int64) Result {
 		switch w.Kind {
 		case Tumbling:
 			start := Start(t, w.Width)
-			r := s.enter(spec, p, n, t, start, start+int64(w.Width))
+			r := s.enter(spec, p, n, t, start, start+int64(w.Width), known)
 			if r == Late && int64(w.Width) == minute && spec.Calendar != nil {
 				start, end := spec.Calendar.Hour(t)
-				s.enter(spec, p, ofHours, t, start, end)
+				s.enter(spec, p, ofHours, t, start, end, known)
 				start, end = spec.Calendar.Day(t)
-				s.enter(spec, p, ofDays, t, start, end)
+				s.enter(spec, p, ofDays, t, start, end, known)
 			}
 			result = max(result, r)
 		case Hopping:
 			for start := w.first(t); start <= t; start += int64(w.Every) {
-				result = max(result, s.enter(spec, p, n, t, start, start+int64(w.Width)))
+				result = max(result, s.enter(spec, p, n, t, start, start+int64(w.Width), known))
 			}
 		case Sliding:
-			result = max(result, s.slide(spec, p, n, t))
+			result = max(result, s.slide(spec, p, n, t, known))
 		case Session:
-			result = max(result, s.join(spec, n, t))
+			result = max(result, s.join(spec, n, t, known))
 		}
 	}
 	return result
@@ -176,8 +181,8 @@ func (w *Window) first(t int64) int64 {
 	return Start(t-int64(w.Width), w.step()) + int64(w.step())
 }
 
-// enter takes note of a new reading of the time in a window.
-func (s *Series) enter(spec *Spec, p Progress, window uint8, t, start, end int64) Result {
+// enter takes note of the reading of the time in a window.
+func (s *Series) enter(spec *Spec, p Progress, window uint8, t, start, end int64, known bool) Result {
 	w := spec.window(window)
 	switch {
 	case end > s.closed(w):
@@ -186,29 +191,29 @@ func (s *Series) enter(spec *Spec, p Progress, window uint8, t, start, end int64
 	case end <= s.final(w, p):
 		return TooLate
 	}
-	s.touch(p, window, t, start, end)
+	s.touch(p, window, t, start, end, known)
 	return Late
 }
 
-// slide takes note of a new reading in the steps of a sliding window that end
+// slide takes note of the reading in the steps of a sliding window that end
 // with it or later ones.
-func (s *Series) slide(spec *Spec, p Progress, window uint8, t int64) Result {
+func (s *Series) slide(spec *Spec, p Progress, window uint8, t int64, known bool) Result {
 	w := &spec.Windows[window]
 	start := Start(t, w.Every)
-	result := s.enter(spec, p, window, t, start, start+int64(w.Every))
+	result := s.enter(spec, p, window, t, start, start+int64(w.Every), known)
 	for c := s.readings.from(start + int64(w.Every)); c.next() && c.reading.Time-t < int64(w.Width); {
 		start = Start(c.reading.Time, w.Every)
-		result = max(result, s.enter(spec, p, window, t, start, start+int64(w.Every)))
+		result = max(result, s.enter(spec, p, window, t, start, start+int64(w.Every), known))
 	}
 	return result
 }
 
-// touch marks a closed window that the new reading of the time has changed.
-func (s *Series) touch(p Progress, window uint8, t, start, end int64) {
+// touch marks a closed window that the reading of the time has changed.
+func (s *Series) touch(p Progress, window uint8, t, start, end int64, known bool) {
 	i := slices.IndexFunc(s.revised(), func(r revision) bool { return r.start == start && r.window == window })
 	if i < 0 {
 		told := uint32(1)
-		if s.partial(window, start) < 0 && s.alone(t, start, end) && !s.rollup.holds(window, start, end) {
+		if !known && s.partial(window, start) < 0 && s.alone(t, start, end) && !s.rollup.holds(window, start, end) {
 			told = 0
 		}
 		i = len(s.revised())

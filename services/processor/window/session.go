@@ -1,6 +1,9 @@
 package window
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // session is the state of the sessions of one window.
 type session struct {
@@ -37,8 +40,12 @@ func (s *Series) session(window uint8) *session {
 	return &s.sessions()[len(s.sessions())-1]
 }
 
-// join takes note of a new reading of the time in its session.
-func (s *Series) join(spec *Spec, window uint8, t int64) Result {
+// changedCount is what no session counts: it makes one that was told differ from
+// what it holds now.
+const changedCount = math.MaxUint64
+
+// join takes note of the reading of the time in its session.
+func (s *Series) join(spec *Spec, window uint8, t int64, known bool) Result {
 	w := &spec.Windows[window]
 	z := s.session(window)
 	if t < z.anchor {
@@ -53,6 +60,14 @@ func (s *Series) join(spec *Spec, window uint8, t int64) Result {
 	}
 	if !z.dirty || t < z.changed {
 		z.dirty, z.changed = true, t
+	}
+	if known {
+		for i := len(z.told) - 1; i >= 0; i-- {
+			if z.told[i].start <= t && z.told[i].count > 0 {
+				z.told[i].count = changedCount
+				break
+			}
+		}
 	}
 	return Late
 }

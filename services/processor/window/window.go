@@ -262,8 +262,12 @@ const (
 	Late
 	// Duplicate readings repeat one that counts already.
 	Duplicate
-	// Conflict readings contradict one of the same event time, which stands.
+	// Conflict readings have another value than one of the same event time, whose
+	// place they take.
 	Conflict
+	// LateConflict is Conflict for a reading that comes too late for some of its
+	// windows, which lack its value.
+	LateConflict
 	// TooLate readings came after the lateness and do not count, or only in
 	// windows with a longer lateness than others have.
 	TooLate
@@ -271,7 +275,7 @@ const (
 
 // String returns the name of the result.
 func (r Result) String() string {
-	names := [...]string{"counted", "late", "duplicate", "conflict", "too late"}
+	names := [...]string{"counted", "late", "duplicate", "conflict", "late conflict", "too late"}
 	if int(r) < len(names) {
 		return names[r]
 	}

@@ -288,9 +288,9 @@ func TestRepeats(t *testing.T) {
 		{0, 1, window.Duplicate},
 		{0, 2, window.Conflict},
 		{30, 3, window.Counted},
-		{0, 1, window.Duplicate},
+		{0, 2, window.Duplicate},
 		{90, 4, window.Counted},
-		{0, 2, window.Conflict},
+		{0, 1, window.Conflict},
 		{10, 5, window.Late},
 		{10, 5, window.Duplicate},
 		{390, 1, window.Counted},
@@ -335,15 +335,17 @@ type reading struct {
 	v float64
 }
 
-// sorted returns the readings in order, of each time the first that came.
+// sorted returns the readings in order, of each time the last that came.
 func sorted(readings []reading) []reading {
 	var out []reading
-	known := make(map[int64]bool)
+	known := make(map[int64]int)
 	for _, r := range readings {
-		if !known[r.t] {
-			known[r.t] = true
-			out = append(out, r)
+		if i, ok := known[r.t]; ok {
+			out[i] = r
+			continue
 		}
+		known[r.t] = len(out)
+		out = append(out, r)
 	}
 	slices.SortFunc(out, func(a, b reading) int { return cmpInt(a.t, b.t) })
 	return out
