@@ -254,7 +254,7 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 	d.closes = min(d.closes, s.window.Due())
 	r := detect.Sample{Time: at, Value: v}
 	switch {
-	case result == window.Duplicate || result == window.Conflict:
+	case result == window.Duplicate || result == window.Conflict || result == window.LateConflict:
 	case m.ahead(at):
 		m.hold(held{series: s, Sample: r, number: true})
 	default:
@@ -271,13 +271,19 @@ func (m *Machine) correct(s *series, r detect.Sample) {
 	m.output.corrections = append(m.output.corrections, &derivedv1.Correction{
 		Series: &derivedv1.Series{Site: s.device.site, Device: s.device.name, Metric: s.metric}, Time: r.Time, Value: r.Value,
 	})
-	s.device.wakes = past
+	d := s.device
+	d.wakes = past
+	for i := range d.held {
+		if h := &d.held[i]; h.number && h.series == s && h.Time == r.Time {
+			h.Value = r.Value
+		}
+	}
 	if r.Time != s.last {
 		return
 	}
 	for i := range s.slots {
 		if state, can := s.slots[i].state.(detect.Corrector); can {
-			m.verdicts = state.Correct(r, max(s.last, m.clock-s.lag), *s.unit, m.verdicts[:0])
+			m.verdicts = state.Correct(r, s.heard(s.slots[i].rule, max(s.last, m.clock-s.lag)), *s.unit, m.verdicts[:0])
 			m.tellVerdicts(s, s.slots[i].rule)
 			s.plan(i)
 		}
