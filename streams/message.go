@@ -195,3 +195,9 @@ func headerValue(s string) string {
 	}
 	return textproto.TrimString(s[:cut])
 }
+
+// EpisodeID names one episode of an alert: the id of the alert, which is the same
+// for all of them, and when the episode began.
+func EpisodeID(a *alertingv1.Alert) string {
+	return a.GetId() + "-" + strconv.FormatInt(a.GetStarted(), 36)
+}

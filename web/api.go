@@ -117,7 +117,7 @@ func (s *Server) apiDevices(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) apiDevice(w http.ResponseWriter, r *http.Request) {
-	f, ok := s.device(r.PathValue("site"), r.PathValue("device"), view.Ranges[len(view.Ranges)-1])
+	f, ok := s.device(r.PathValue("site"), r.PathValue("device"), view.Ranges[len(view.Ranges)-1], time.Time{})
 	if !ok {
 		s.fail(w, http.StatusNotFound, "No such device has reported.")
 		return

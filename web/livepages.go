@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"time"
 
 	"headwater/web/view"
 )
@@ -67,12 +68,17 @@ func (s *Server) deviceLive(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "unknown range", http.StatusBadRequest)
 		return
 	}
-	if _, ok := s.device(site, device, rng); !ok {
+	at, err := s.moment(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if _, ok := s.device(site, device, rng, at); !ok {
 		http.Error(w, "unknown device", http.StatusNotFound)
 		return
 	}
-	s.stream(w, r, r.URL.Path+" "+rng.Name, func() content {
-		return &deviceContent{server: s, site: site, device: device, rng: rng, feed: s.sources.Devices.Follow(site, device)}
+	s.stream(w, r, r.URL.Path+" "+rng.Name+" "+at.UTC().Format(time.RFC3339Nano), func() content {
+		return &deviceContent{server: s, site: site, device: device, rng: rng, at: at, feed: s.sources.Devices.Follow(site, device)}
 	})
 }
 
@@ -81,6 +87,7 @@ type deviceContent struct {
 	server       *Server
 	site, device string
 	rng          view.Range
+	at           time.Time
 	feed         Feed
 	facts        view.DeviceFacts
 	marks        []byte
@@ -89,7 +96,7 @@ type deviceContent struct {
 func (d *deviceContent) close() { d.feed.Close() }
 
 func (d *deviceContent) parts() []part {
-	if facts, ok := d.server.device(d.site, d.device, d.rng); ok {
+	if facts, ok := d.server.device(d.site, d.device, d.rng, d.at); ok {
 		d.facts = facts
 	}
 	var shape strings.Builder

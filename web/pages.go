@@ -3,8 +3,10 @@ package web
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/a-h/templ"
@@ -82,17 +84,41 @@ func (s *Server) devicePage(w http.ResponseWriter, r *http.Request) {
 		s.badRequest(w, r, errors.New("range must be 15m, 1h, 6h, 24h, 7d, 30d or 1y"))
 		return
 	}
-	facts, ok := s.device(site, device, rng)
+	at, err := s.moment(r)
+	if err != nil {
+		s.badRequest(w, r, err)
+		return
+	}
+	if s.now().Sub(at) < rng.Span/2 {
+		at = time.Time{} // the charts up to now show it
+	}
+	facts, ok := s.device(site, device, rng, at)
 	if !ok {
 		s.render(w, r, http.StatusNotFound, view.Page{Title: "Not found"},
 			view.NotFound("No device "+clip(site)+"/"+clip(device)+" has reported.", []view.Link{{Href: "/", Text: "All devices"}, {Href: "/deadletters", Text: "What could not be processed"}}))
 		return
 	}
 	live := "/live" + view.DeviceURL(site, device) + "?range=" + rng.Name
+	if !at.IsZero() {
+		live += "&at=" + url.QueryEscape(r.FormValue("at"))
+	}
 	s.render(w, r, http.StatusOK, view.Page{Title: device, Section: "overview", Live: live}, view.DevicePage(facts))
 }
 
-func (s *Server) device(site, device string, rng view.Range) (view.DeviceFacts, bool) {
+// moment reads the time about which a page is asked for; zero when it is now.
+func (s *Server) moment(r *http.Request) (time.Time, error) {
+	text := r.FormValue("at")
+	if text == "" {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil || at.Year() < 1971 || at.After(s.now().Add(24*time.Hour)) {
+		return time.Time{}, errors.New("at must be a time of the past like 2026-11-22T14:03:12Z")
+	}
+	return at, nil
+}
+
+func (s *Server) device(site, device string, rng view.Range, at time.Time) (view.DeviceFacts, bool) {
 	if !validToken(site) || !validToken(device) {
 		return view.DeviceFacts{}, false
 	}
@@ -100,12 +126,10 @@ func (s *Server) device(site, device string, rng view.Range) (view.DeviceFacts, 
 	if !ok {
 		return view.DeviceFacts{}, false
 	}
-	now := s.now()
-	return view.DeviceFacts{
-		Device: d, Range: rng,
-		Episodes:  s.episodes(site, device, now.Add(-rng.Span), now),
-		Summaries: s.sources.Alerts.Summaries(site, device),
-	}, true
+	f := view.DeviceFacts{Device: d, Range: rng, At: at, Summaries: s.sources.Alerts.Summaries(site, device)}
+	from, to := f.Period(s.now())
+	f.Episodes = s.episodes(site, device, from, to)
+	return f, true
 }
 
 func (s *Server) alertsPage(w http.ResponseWriter, r *http.Request) {

@@ -182,11 +182,15 @@ func (s *Service) onAlert(key string, value []byte, _ time.Time) {
 
 func (s *Service) putAlert(a *alertingv1.Alert) {
 	series := a.GetSeries()
+	zone, err := time.LoadLocation(a.TimeZone)
+	if err != nil {
+		zone = time.UTC // it was known when the alert was told of
+	}
 	alert := view.Alert{
-		ID: a.Id, Rule: a.Rule, Description: clip(a.Description),
+		ID: a.Id, Episode: streams.EpisodeID(a), Rule: a.Rule, Description: clip(a.Description),
 		Site: series.GetSite(), Device: series.GetDevice(), Metric: series.GetMetric(), Unit: a.Unit,
 		State: alertStates[a.State], Severity: severities[a.Severity],
-		Started: at(a.Started), Ended: at(a.Ended), Updated: at(a.Updated), Learned: at(a.Learned),
+		Started: in(zone, a.Started), Ended: in(zone, a.Ended), Updated: in(zone, a.Updated), Learned: in(zone, a.Learned),
 		Sentence: clip(a.GetEvidence().GetSentence()), Labels: labelsOf(a.Labels), Runbook: a.Runbook,
 	}
 	if firing, news := s.book.PutAlert(alert); news {
@@ -200,6 +204,15 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 		e.Low, e.High, e.Baseline = ev.Low, ev.High, ev.Expected()
 	}
 	s.book.PutEpisode(alert.Site, alert.Device, e)
+}
+
+// in is at in a time zone.
+func in(zone *time.Location, nanos int64) time.Time {
+	t := at(nanos)
+	if t.IsZero() {
+		return t
+	}
+	return t.In(zone)
 }
 
 // onDevice takes in an entry of the device registry.

@@ -400,7 +400,7 @@ func (f *follower) start(ch config.Channel, from uint64) *running {
 	r := &running{channel: ch, stop: stop, done: make(chan struct{})}
 	r.cut = func() { stop(); cut() }
 	s := &sender{
-		name: ch.Name, incarnation: f.incarnation, next: from, target: f.open(ch), timeout: f.cfg.Timeout, giveUp: f.cfg.GiveUp,
+		name: ch.Name, incarnation: f.incarnation, next: from, target: f.open(ch), timeout: f.cfg.Timeout, giveUp: f.cfg.GiveUp, address: f.cfg.PublicURL,
 		js: f.js, deadLetters: f.deadLetters, log: f.log.With("channel", ch.Name), metrics: f.metrics,
 	}
 	f.wait.Go(func() {

@@ -32,6 +32,8 @@ type machine struct {
 	observe  func(policy.Decision)
 	revision uint64
 	rules    map[string]rule.Rule
+	// zone returns the time zone of a site; nil before there is a configuration.
+	zone     func(site string) string
 	channels []policy.Channel
 	// ahead is a configuration that the processor had in force when it found an
 	// anomaly, and that has not reached this lane yet. Its rules are looked up
@@ -87,7 +89,7 @@ func (m *machine) Configure(revision uint64, content []byte) error {
 	if err != nil {
 		return err
 	}
-	m.revision, m.rules = revision, byName(c)
+	m.revision, m.rules, m.zone = revision, byName(c), c.Zone
 	m.channels = m.channels[:0:0]
 	for _, ch := range c.Channels {
 		m.channels = append(m.channels, policy.Channel{Name: ch.Name, Resolved: ch.Resolved})
@@ -167,6 +169,13 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 		return
 	}
 	next := &alert{entry: d.Entry, state: transition(id, known.state, a, d.Entry.State, r)}
+	next.state.Opened = known.state.GetOpened()
+	if known.entry.Episode != d.Entry.Episode || next.state.Opened == 0 {
+		next.state.Opened = m.now
+	}
+	if m.zone != nil {
+		next.state.TimeZone = m.zone(a.GetSeries().GetSite())
+	}
 	if next.told = known.told; len(d.Tell) > 0 {
 		next.told = m.now
 	}

@@ -15,11 +15,13 @@ import (
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/lane"
+	"headwater/services/notifier/channel"
 	"headwater/services/notifier/policy"
 	"headwater/streams"
 )
 
 const rules = `
+sites: {s: {time_zone: Asia/Kolkata}}
 rules:
   - {name: warm, description: It is warm., detector: limit, above: 30, severity: critical}
   - {name: cold, detector: limit, below: 0, notify: [phone]}
@@ -105,7 +107,7 @@ func TestMachine(t *testing.T) {
 		Id: alertID("warm", &derivedv1.Series{Site: "s", Device: "d1", Metric: "t"}), Rule: "warm", RuleVersion: 1,
 		Series: &derivedv1.Series{Site: "s", Device: "d1", Metric: "t"}, Unit: "°C", State: alertingv1.State_STATE_FIRING,
 		Severity: derivedv1.Severity_SEVERITY_WARNING, Started: 100, Updated: 110, Learned: 110, Description: "It is warm.",
-		Evidence: anomaly("warm", "d1", open, 100, 110).Evidence,
+		Evidence: anomaly("warm", "d1", open, 100, 110).Evidence, TimeZone: "Asia/Kolkata", Opened: c.GetAlerts()[0].GetOpened(),
 	}
 	if d := cmp.Diff(want, c.GetAlerts()[0], protocmp.Transform()); d != "" {
 		t.Error(d)
@@ -135,6 +137,51 @@ func TestMachine(t *testing.T) {
 	}
 	if m.Pending() != 0 || len(take(t, m).GetAlerts()) != 0 {
 		t.Error("what was taken should be forgotten")
+	}
+}
+
+// TestMessagesCanBeOpened holds what goes to a channel to what people need: where to
+// look, the time of the site, and an id of the episode.
+func TestMessagesCanBeOpened(t *testing.T) {
+	const start, end, next = int64(1_700_000_000e9), int64(1_700_000_600e9), int64(1_700_001_000e9)
+	m := configured(t)
+	var sent []channel.Message
+	for _, a := range []*derivedv1.Anomaly{
+		anomaly("cold", "d1", open, start, start), anomaly("cold", "d1", shut, start, end), anomaly("cold", "d1", open, next, next),
+	} {
+		apply(t, m, a)
+		for _, message := range take(t, m).GetMessages() {
+			sent = append(sent, outgoing(key{sequence: 1}, message, 0, "https://h.example.org/"))
+		}
+	}
+	if len(sent) != 3 {
+		t.Fatalf("%d messages, want 3", len(sent))
+	}
+	for i, want := range []struct{ url, body string }{
+		{"https://h.example.org/devices/s/d1?at=2023-11-14T22%3A13%3A20Z", "Since 2023-11-15 03:43:20 IST (Asia/Kolkata)"},
+		{"https://h.example.org/devices/s/d1?at=2023-11-14T22%3A23%3A20Z", "Lasted 10 min, from 2023-11-15 03:43:20 to 03:53:20 IST (Asia/Kolkata)"},
+		{"https://h.example.org/devices/s/d1?at=2023-11-14T22%3A30%3A00Z", "Since 2023-11-15 04:00:00 IST (Asia/Kolkata)"},
+	} {
+		got := sent[i]
+		if got.URL != want.url || got.Alerts[0].URL != want.url || !strings.Contains(got.Body, want.body) {
+			t.Errorf("message %d links to %s and says %q, want %s and %q", i, got.URL, got.Body, want.url, want.body)
+		}
+		if _, offset := got.Alerts[0].Started.Zone(); offset != 19800 {
+			t.Errorf("message %d gives programs %v", i, got.Alerts[0].Started)
+		}
+	}
+	a, b, c := sent[0].Alerts[0], sent[1].Alerts[0], sent[2].Alerts[0]
+	if a.ID != b.ID || a.ID == c.ID || a.AlertID != c.AlertID {
+		t.Errorf("ids %s, %s and %s of %s and %s", a.ID, b.ID, c.ID, a.AlertID, c.AlertID)
+	}
+	apply(t, m, anomaly("warm", "d1", open, 1, 1), anomaly("warm", "d2", open, 1, 1))
+	two := take(t, m).GetMessages()[0]
+	two.Alerts = append(two.Alerts, two.GetAlerts()[0])
+	if got := outgoing(key{sequence: 1}, two, 0, "https://h.example.org").URL; got != "https://h.example.org/alerts" {
+		t.Errorf("a message about two alerts links to %s", got)
+	}
+	if got := outgoing(key{sequence: 1}, two, 0, ""); got.URL != "" || got.Alerts[0].URL != "" {
+		t.Errorf("a link to nowhere: %v", got)
 	}
 }
 
@@ -463,7 +510,7 @@ func TestRemindersOfWhatLasts(t *testing.T) {
 			t.Errorf("the message lacks %q: %s", want, body)
 		}
 	}
-	if got := outgoing(key{sequence: 1}, c.GetMessages()[0], 0).Alerts[0]; got.Labels["team"] != "ops" || got.Runbook == "" {
+	if got := outgoing(key{sequence: 1}, c.GetMessages()[0], 0, "").Alerts[0]; got.Labels["team"] != "ops" || got.Runbook == "" {
 		t.Errorf("the alert for programs is %+v", got)
 	}
 	restored := newMachine(func(policy.Decision) {})

@@ -3,6 +3,7 @@ package notifier
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -85,13 +86,22 @@ func grouped(k kind, alerts []*alertingv1.Alert) *alertingv1.Message {
 	return m
 }
 
+// placeOf returns the time zone of the site of an alert.
+func placeOf(a *alertingv1.Alert) *time.Location {
+	place, err := time.LoadLocation(a.GetTimeZone())
+	if err != nil {
+		return time.UTC // it was known when the configuration was read
+	}
+	return place
+}
+
 func notice(a *alertingv1.Alert) policy.Notice {
 	n := policy.Notice{
 		Over: a.GetState() == alertingv1.State_STATE_RESOLVED,
 		Rule: a.GetRule(), Description: a.GetDescription(), Severity: ruleSeverity(a.GetSeverity()),
 		Site: a.GetSeries().GetSite(), Device: a.GetSeries().GetDevice(), Metric: a.GetSeries().GetMetric(), Unit: a.GetUnit(),
 		Started: a.GetStarted(), Ended: a.GetEnded(), Happened: a.GetUpdated(), Learned: a.GetLearned(),
-		Sentence: a.GetEvidence().GetSentence(), Labels: a.GetLabels(), Runbook: a.GetRunbook(),
+		Sentence: a.GetEvidence().GetSentence(), Labels: a.GetLabels(), Runbook: a.GetRunbook(), Place: placeOf(a),
 	}
 	if e := a.GetEvidence(); e != nil {
 		n.Value, n.Low, n.High = finite(&e.Value), finite(e.Low), finite(e.High)

@@ -36,6 +36,8 @@ type sender struct {
 	target  target
 	timeout time.Duration
 	giveUp  time.Duration
+	// address is that of the dashboard, for links; it may be empty.
+	address string
 
 	js          jetstream.JetStream
 	deadLetters *deadletter.Publisher
@@ -301,7 +303,7 @@ func (s *sender) deliver(ctx, hard context.Context, k key, m *alertingv1.Message
 			return fmt.Errorf("deliver %s: %w", d.Key, ctx.Err())
 		}
 		d.Attempts++
-		err := s.attempt(hard, outgoing(k, m, time.Since(committed)))
+		err := s.attempt(hard, outgoing(k, m, time.Since(committed), s.address))
 		if err == nil {
 			s.metrics.attempts.WithLabelValues(s.name, "sent").Inc()
 			s.metrics.latency.WithLabelValues(s.name).Observe(time.Since(committed).Seconds())

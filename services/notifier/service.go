@@ -17,6 +17,7 @@ import (
 	"headwater/services/internal/lane"
 	"headwater/services/internal/lease"
 	"headwater/services/internal/process"
+	"headwater/services/internal/publicurl"
 	"headwater/streams"
 )
 
@@ -27,10 +28,9 @@ const lane0 = 0
 type Config struct {
 	Secrets string        `name:"notifier-secrets" help:"Folder where the url_file of channels is looked up; the working folder without it." type:"path" placeholder:"FOLDER" env:"HEADWATER_NOTIFIER_SECRETS"`
 	Timeout time.Duration `name:"notifier-timeout" help:"How long one attempt to send a message may take." default:"10s" env:"HEADWATER_NOTIFIER_TIMEOUT"`
-	GiveUp  time.Duration `name:"notifier-give-up" help:"How long a message is tried to be sent before it becomes a dead letter." default:"24h" env:"HEADWATER_NOTIFIER_GIVE_UP"`
-
-	// PublicURL is where people reach the dashboard.
-	PublicURL string `name:"public-url" help:"Where people reach the dashboard, like https://headwater.example.org." placeholder:"URL" env:"HEADWATER_PUBLIC_URL"`
+	// PublicURL is where people reach the dashboard. Standalone guesses it.
+	PublicURL string        `name:"public-url" help:"Where people reach the dashboard, like https://headwater.example.org: notifications link to it. Standalone guesses it from --http." placeholder:"URL" env:"HEADWATER_PUBLIC_URL"`
+	GiveUp    time.Duration `name:"notifier-give-up" help:"How long a message is tried to be sent before it becomes a dead letter." default:"24h" env:"HEADWATER_NOTIFIER_GIVE_UP"`
 }
 
 // DefaultConfig returns the defaults.
@@ -38,7 +38,7 @@ func DefaultConfig() Config { return process.Defaults[Config]() }
 
 // Validate returns all that is wrong with the configuration, joined.
 func (c Config) Validate() error {
-	var errs []error
+	errs := []error{publicurl.Check(c.PublicURL)}
 	if c.Timeout <= 0 || c.Timeout > time.Minute {
 		errs = append(errs, fmt.Errorf("--notifier-timeout must be longer than 0s and at most 1m, not %v", c.Timeout))
 	}

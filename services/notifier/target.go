@@ -8,8 +8,10 @@ import (
 	alertingv1 "headwater/proto/alerting/v1"
 	"headwater/services/internal/config"
 	"headwater/services/internal/process"
+	"headwater/services/internal/publicurl"
 	"headwater/services/notifier/channel"
 	"headwater/services/notifier/policy"
+	"headwater/streams"
 )
 
 // target is a channel as a sender speaks to it. One goroutine only.
@@ -70,8 +72,9 @@ func (t *remote) address() (config.Secret, error) {
 	return config.Secret(text), nil
 }
 
-// outgoing is a message as channels take it. Late is how long it has waited.
-func outgoing(k key, m *alertingv1.Message, waited time.Duration) channel.Message {
+// outgoing is a message as channels take it: waited is how long it has been on its
+// way, address that of the dashboard, which may be empty.
+func outgoing(k key, m *alertingv1.Message, waited time.Duration, address string) channel.Message {
 	out := channel.Message{Key: k.String(), Title: m.GetTitle(), Body: m.GetBody()}
 	if waited >= policy.Late {
 		out.Body += "\nThis message is " + policy.Span(waited) + " late."
@@ -81,21 +84,25 @@ func outgoing(k key, m *alertingv1.Message, waited time.Duration) channel.Messag
 		if a.GetSeverity() > worst.GetSeverity() {
 			worst = a
 		}
-		out.Alerts = append(out.Alerts, outgoingAlert(a))
+		out.Alerts = append(out.Alerts, outgoingAlert(a, address))
+	}
+	if out.URL = out.Alerts[0].URL; len(out.Alerts) > 1 {
+		out.URL = publicurl.Alerts(address)
 	}
 	out.Severity = ruleSeverity(worst.GetSeverity())
 	out.Resolved = worst.GetState() == alertingv1.State_STATE_RESOLVED
 	return out
 }
 
-func outgoingAlert(a *alertingv1.Alert) channel.Alert {
-	e := a.GetEvidence()
+func outgoingAlert(a *alertingv1.Alert, address string) channel.Alert {
+	e, place := a.GetEvidence(), placeOf(a)
 	out := channel.Alert{
-		ID: a.GetId(), Rule: a.GetRule(), Description: a.GetDescription(), Status: channel.StatusFiring,
+		ID: streams.EpisodeID(a), AlertID: a.GetId(), Rule: a.GetRule(), Description: a.GetDescription(), Status: channel.StatusFiring,
 		Severity: ruleSeverity(a.GetSeverity()), Site: a.GetSeries().GetSite(), Device: a.GetSeries().GetDevice(),
 		Metric: a.GetSeries().GetMetric(), Unit: a.GetUnit(), Sentence: e.GetSentence(),
 		Labels: a.GetLabels(), Runbook: a.GetRunbook(),
-		Started: moment(a.GetStarted()), Learned: moment(a.GetLearned()),
+		Started: moment(a.GetStarted(), place), Learned: moment(a.GetLearned(), place),
+		URL: publicurl.Device(address, a.GetSeries().GetSite(), a.GetSeries().GetDevice(), moment(a.GetUpdated(), place)),
 	}
 	if e != nil {
 		out.Value, out.Low, out.High = finite(&e.Value), finite(e.Low), finite(e.High)
@@ -104,10 +111,10 @@ func outgoingAlert(a *alertingv1.Alert) channel.Alert {
 		}
 	}
 	if a.GetState() == alertingv1.State_STATE_RESOLVED {
-		ended := moment(a.GetEnded())
+		ended := moment(a.GetEnded(), place)
 		out.Status, out.Ended = channel.StatusResolved, &ended
 	}
 	return out
 }
 
-func moment(nanos int64) time.Time { return time.Unix(0, nanos).UTC() }
+func moment(nanos int64, place *time.Location) time.Time { return time.Unix(0, nanos).In(place) }

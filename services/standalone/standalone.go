@@ -22,6 +22,7 @@ import (
 	"headwater/services/gateway"
 	"headwater/services/internal/influx"
 	"headwater/services/internal/process"
+	"headwater/services/internal/publicurl"
 	"headwater/services/notifier"
 	"headwater/services/processor"
 	"headwater/services/simulator"
@@ -244,6 +245,10 @@ func (s *standalone) parts() ([]process.Part, error) {
 		if cfg.Notifier.Secrets == "" {
 			cfg.Notifier.Secrets = cfg.File.Folder()
 		}
+		if cfg.Notifier.PublicURL == "" {
+			cfg.Notifier.PublicURL = publicurl.Guess(s.http.Addr())
+		}
+		log.Info("notifications link to the dashboard", "url", cfg.Notifier.PublicURL)
 		return notifier.New(cfg.Notifier, notifier.Deps{JS: js, Log: log, Metrics: metrics})
 	})
 	b.add("processor", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {

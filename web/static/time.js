@@ -1,5 +1,5 @@
-// Says moments in the time zone and the words of the browser. The server writes
-// UTC, which stands where no script runs.
+// Says moments in the words of the browser, and in its time zone unless they are of
+// a site that has one. What the server writes stands where no script runs.
 (() => {
   'use strict';
   const clock = new Intl.DateTimeFormat(undefined, {
@@ -8,6 +8,17 @@
   const today = new Intl.DateTimeFormat(undefined, {
     hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23',
   });
+
+  const zones = new Map();
+  // In the time zone of a site, which is named where it is another than here.
+  function sited(t, zone) {
+    if (!zones.has(zone)) {
+      const fields = { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23', timeZone: zone };
+      if (zone !== clock.resolvedOptions().timeZone) fields.timeZoneName = 'short';
+      zones.set(zone, new Intl.DateTimeFormat(undefined, fields));
+    }
+    return zones.get(zone).format(t);
+  }
 
   function span(ms) {
     const s = Math.max(0, Math.round(ms / 1000));
@@ -33,6 +44,7 @@
       case 'moment':
         return clock.format(t);
       default:
+        if (element.dataset.zone) return sited(t, element.dataset.zone);
         return t.toDateString() === new Date().toDateString() ? today.format(t) : clock.format(t);
     }
   }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/a-h/templ"
 )
 
 // Range is a span of time up to now that the charts can show.
@@ -52,10 +54,48 @@ func rangeNamed(ranges []Range, name string) (Range, bool) {
 type DeviceFacts struct {
 	Device Device
 	Range  Range
+	// At is the moment about which the charts show the range; zero when they go up
+	// to now.
+	At time.Time
 	// Episodes are the anomalies that touch the range, the newest first.
 	Episodes []Episode
 	// Summaries are the newest first.
 	Summaries []Summary
+}
+
+// Period bounds what the charts show, given the time: up to now, or with the moment
+// in the middle, as far as there is a past.
+func (f DeviceFacts) Period(now time.Time) (from, to time.Time) {
+	if f.At.IsZero() {
+		return now.Add(-f.Range.Span), now
+	}
+	return f.At.Add(-f.Range.Span / 2), f.At.Add(f.Range.Span / 2)
+}
+
+// when says in words which time the charts are about.
+func (f DeviceFacts) when() string {
+	if f.At.IsZero() {
+		return "the last " + f.Range.Words
+	}
+	return "the " + f.Range.Words + " about " + utc(f.At)
+}
+
+// pageURL is the page with a range, and the same moment.
+func (f DeviceFacts) pageURL(r Range) string {
+	q := url.Values{"range": {r.Name}}
+	if !f.At.IsZero() {
+		q.Set("at", f.At.UTC().Format(time.RFC3339Nano))
+	}
+	return DeviceURL(f.Device.Site, f.Device.Device) + "?" + q.Encode()
+}
+
+// chartAttributes are what tells the script of a chart which fixed time to show.
+func (f DeviceFacts) chartAttributes() templ.Attributes {
+	if f.At.IsZero() {
+		return nil
+	}
+	from, to := f.Period(f.At)
+	return templ.Attributes{"data-from": from.UTC().Format(time.RFC3339Nano), "data-to": to.UTC().Format(time.RFC3339Nano)}
 }
 
 // windowWords says how long a window is and, unless it follows from that, of

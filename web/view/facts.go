@@ -178,7 +178,10 @@ type Devices struct {
 
 // Alert is the life of one rule on one series.
 type Alert struct {
-	ID          string   `json:"id"`
+	// ID is the same for all episodes of one rule on one series, Episode is that of
+	// this one alone.
+	ID          string   `json:"alert_id"`
+	Episode     string   `json:"id"`
 	Rule        string   `json:"rule"`
 	Description string   `json:"description,omitempty"`
 	Site        string   `json:"site"`
@@ -187,7 +190,8 @@ type Alert struct {
 	Unit        string   `json:"unit,omitempty"`
 	State       string   `json:"state"`
 	Severity    Severity `json:"severity"`
-	// Started and Ended are event times; Ended is zero while the alert lasts.
+	// Started and Ended are event times, in the time zone of the site as all times of
+	// an alert; Ended is zero while the alert lasts.
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`
 	// Updated is the event time of the last transition, Learned when Headwater

@@ -76,6 +76,20 @@ func FormatDuration(d time.Duration) string {
 // carries it.
 func ISO(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// utc returns a time as the server writes it; the browser then says it in its
-// own time zone.
-func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+// utc returns a time as the server writes it: in UTC, which the browser then says in
+// its own time zone, or in that of a site, which stays.
+func utc(t time.Time) string {
+	if zoneOf(t) == "" {
+		t = t.UTC()
+	}
+	return t.Format("2006-01-02 15:04:05 MST")
+}
+
+// zoneOf is the time zone of the site that a time is of; empty when it is of none.
+func zoneOf(t time.Time) string {
+	switch t.Location() {
+	case time.UTC, time.Local:
+		return ""
+	}
+	return t.Location().String()
+}

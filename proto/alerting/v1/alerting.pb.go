@@ -136,9 +136,11 @@ type Commit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Input *v1.Position           `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
 	// What people changed; it took effect after the input above.
-	Config        *v1.ConfigChange `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"`
-	Alerts        []*Alert         `protobuf:"bytes,3,rep,name=alerts,proto3" json:"alerts,omitempty"`
-	Messages      []*Message       `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`
+	Config   *v1.ConfigChange `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"`
+	Alerts   []*Alert         `protobuf:"bytes,3,rep,name=alerts,proto3" json:"alerts,omitempty"`
+	Messages []*Message       `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`
+	// The silences that people changed; they took effect after the input above.
+	Silences      *v1.ConfigChange `protobuf:"bytes,5,opt,name=silences,proto3" json:"silences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -201,6 +203,13 @@ func (x *Commit) GetMessages() []*Message {
 	return nil
 }
 
+func (x *Commit) GetSilences() *v1.ConfigChange {
+	if x != nil {
+		return x.Silences
+	}
+	return nil
+}
+
 // Alert is the life of one rule on one series, as of its last transition.
 type Alert struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -229,7 +238,13 @@ type Alert struct {
 	Runbook string `protobuf:"bytes,15,opt,name=runbook,proto3" json:"runbook,omitempty"`
 	// The commit that the alert is of, by its place in ALERTING. Only the bucket of
 	// alerts says so.
-	Committed     *v1.Position `protobuf:"bytes,16,opt,name=committed,proto3" json:"committed,omitempty"`
+	Committed *v1.Position `protobuf:"bytes,16,opt,name=committed,proto3" json:"committed,omitempty"`
+	// Name of the time zone of the site when the alert was last told of; empty in
+	// what was stored before there was this field.
+	TimeZone string `protobuf:"bytes,17,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// When the notifier learned that the episode had begun, in nanoseconds since the
+	// Unix epoch; 0 in what was stored before there was this field.
+	Opened        int64 `protobuf:"fixed64,18,opt,name=opened,proto3" json:"opened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -374,6 +389,20 @@ func (x *Alert) GetCommitted() *v1.Position {
 		return x.Committed
 	}
 	return nil
+}
+
+func (x *Alert) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *Alert) GetOpened() int64 {
+	if x != nil {
+		return x.Opened
+	}
+	return 0
 }
 
 // Message is one notification for one channel.
@@ -566,12 +595,13 @@ var File_alerting_v1_alerting_proto protoreflect.FileDescriptor
 
 const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\n" +
-	"\x1aalerting/v1/alerting.proto\x12\valerting.v1\x1a\x18derived/v1/derived.proto\"\xc4\x01\n" +
+	"\x1aalerting/v1/alerting.proto\x12\valerting.v1\x1a\x18derived/v1/derived.proto\"\xfa\x01\n" +
 	"\x06Commit\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x12*\n" +
 	"\x06alerts\x18\x03 \x03(\v2\x12.alerting.v1.AlertR\x06alerts\x120\n" +
-	"\bmessages\x18\x04 \x03(\v2\x14.alerting.v1.MessageR\bmessages\"\xe3\x04\n" +
+	"\bmessages\x18\x04 \x03(\v2\x14.alerting.v1.MessageR\bmessages\x124\n" +
+	"\bsilences\x18\x05 \x01(\v2\x18.derived.v1.ConfigChangeR\bsilences\"\x98\x05\n" +
 	"\x05Alert\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12!\n" +
@@ -589,7 +619,9 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\vdescription\x18\r \x01(\tR\vdescription\x126\n" +
 	"\x06labels\x18\x0e \x03(\v2\x1e.alerting.v1.Alert.LabelsEntryR\x06labels\x12\x18\n" +
 	"\arunbook\x18\x0f \x01(\tR\arunbook\x122\n" +
-	"\tcommitted\x18\x10 \x01(\v2\x14.derived.v1.PositionR\tcommitted\x1a9\n" +
+	"\tcommitted\x18\x10 \x01(\v2\x14.derived.v1.PositionR\tcommitted\x12\x1b\n" +
+	"\ttime_zone\x18\x11 \x01(\tR\btimeZone\x12\x16\n" +
+	"\x06opened\x18\x12 \x01(\x10R\x06opened\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x01\n" +
@@ -652,19 +684,20 @@ var file_alerting_v1_alerting_proto_depIdxs = []int32{
 	8,  // 1: alerting.v1.Commit.config:type_name -> derived.v1.ConfigChange
 	3,  // 2: alerting.v1.Commit.alerts:type_name -> alerting.v1.Alert
 	4,  // 3: alerting.v1.Commit.messages:type_name -> alerting.v1.Message
-	9,  // 4: alerting.v1.Alert.series:type_name -> derived.v1.Series
-	0,  // 5: alerting.v1.Alert.state:type_name -> alerting.v1.State
-	10, // 6: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
-	11, // 7: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
-	6,  // 8: alerting.v1.Alert.labels:type_name -> alerting.v1.Alert.LabelsEntry
-	7,  // 9: alerting.v1.Alert.committed:type_name -> derived.v1.Position
-	3,  // 10: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
-	1,  // 11: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	8,  // 4: alerting.v1.Commit.silences:type_name -> derived.v1.ConfigChange
+	9,  // 5: alerting.v1.Alert.series:type_name -> derived.v1.Series
+	0,  // 6: alerting.v1.Alert.state:type_name -> alerting.v1.State
+	10, // 7: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
+	11, // 8: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
+	6,  // 9: alerting.v1.Alert.labels:type_name -> alerting.v1.Alert.LabelsEntry
+	7,  // 10: alerting.v1.Alert.committed:type_name -> derived.v1.Position
+	3,  // 11: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
+	1,  // 12: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_alerting_v1_alerting_proto_init() }

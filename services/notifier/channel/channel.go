@@ -29,14 +29,21 @@ type Message struct {
 	Severity rule.Severity
 	// Resolved says that the message tells of the end.
 	Resolved bool
+	// URL is where people see it: the chart of the device at that time, or the page
+	// of alerts when there are several. Empty when it is not known.
+	URL string
 	// Alerts are those it tells of; at least one.
 	Alerts []Alert
 }
 
-// Alert is one alert as a program reads it. Times are RFC 3339 in UTC.
+// Alert is one alert as a program reads it. Times are RFC 3339 in the time zone of
+// the site.
 type Alert struct {
-	// ID is the same for all episodes of one rule on one series.
+	// ID is that of the episode: its beginning and its end have the same, another
+	// episode has another. AlertID is the same for all episodes of one rule on one
+	// series.
 	ID          string        `json:"id"`
+	AlertID     string        `json:"alert_id"`
 	Rule        string        `json:"rule"`
 	Description string        `json:"description,omitempty"`
 	Status      string        `json:"status"`
@@ -62,6 +69,8 @@ type Alert struct {
 	Started time.Time  `json:"started"`
 	Ended   *time.Time `json:"ended,omitempty"`
 	Learned time.Time  `json:"learned"`
+	// URL is the chart of the device at that time; empty when it is not known.
+	URL string `json:"url,omitempty"`
 }
 
 // Status of an alert.

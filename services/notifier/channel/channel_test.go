@@ -28,14 +28,16 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+const chart = "https://headwater.example.org/devices/demo/door-07?at=2026-11-22T14%3A03%3A12.5Z"
+
 func message() Message {
 	at := time.Date(2026, 11, 22, 14, 3, 12, 500e6, time.UTC)
 	value, high := 9.25, 7.9
 	return Message{
-		Key: "42-0", Title: "Critical: A door seems to be open (door-07)", Severity: rule.Critical,
+		Key: "42-0", Title: "Critical: A door seems to be open (door-07)", Severity: rule.Critical, URL: chart,
 		Body: "Rose by 4.35 °C within 5 min.\ntemperature of door-07 at demo: 9.25 °C",
 		Alerts: []Alert{{
-			ID: "00112233aabbccdd", Rule: "door-left-open", Description: "A door seems to be open.", Status: StatusFiring,
+			ID: "00112233aabbccdd-dn5mn57qoq2o", AlertID: "00112233aabbccdd", URL: chart, Rule: "door-left-open", Description: "A door seems to be open.", Status: StatusFiring,
 			Severity: rule.Critical, Site: "demo", Device: "door-07", Metric: "temperature", Unit: "°C",
 			Value: &value, High: &high, Score: 1.45, Sentence: "Rose by 4.35 °C within 5 min.", Started: at, Learned: at.Add(time.Second),
 		}},
@@ -318,7 +320,7 @@ func TestShoutrrrTexts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if fields["title"] != m.Title || strings.Contains(fields["message"], "@everyone") || strings.Contains(fields["message"], "<!channel") ||
-		!strings.HasPrefix(fields["message"], "hello ") {
+		!strings.HasPrefix(fields["message"], "hello ") || !strings.HasSuffix(fields["message"], "\n"+chart) {
 		t.Errorf("got %q", fields)
 	}
 }

@@ -45,6 +45,8 @@ type ntfyMessage struct {
 	Message  string   `json:"message"`
 	Priority int      `json:"priority"`
 	Tags     []string `json:"tags,omitempty"`
+	// Click is opened when the notification is pressed.
+	Click string `json:"click,omitempty"`
 	// SequenceID makes a repeat replace the notification that is on the phone
 	// already, without another sound. Servers before 2.16 pass over it.
 	SequenceID string `json:"sequence_id"`
@@ -52,7 +54,7 @@ type ntfyMessage struct {
 
 // Send publishes the message.
 func (n *ntfy) Send(ctx context.Context, m Message) error {
-	out := ntfyMessage{Topic: n.topic, Title: m.Title, Message: m.Body, SequenceID: sequenceID(m)}
+	out := ntfyMessage{Topic: n.topic, Title: m.Title, Message: m.Body, Click: m.URL, SequenceID: sequenceID(m)}
 	out.Priority, out.Tags = look(m)
 	body, err := json.Marshal(out)
 	if err != nil {

@@ -83,6 +83,9 @@ func (s *shoutrrr) send(m Message) error {
 		return s.judge(err, true)
 	}
 	body, params := neutral(m.Body), types.Params{}
+	if m.URL != "" {
+		body += "\n" + m.URL
+	}
 	if s.title {
 		params.SetTitle(neutral(m.Title))
 	} else {

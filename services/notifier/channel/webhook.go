@@ -21,6 +21,8 @@ type Payload struct {
 	// Title and Text are the same in words for people.
 	Title string `json:"title"`
 	Text  string `json:"text"`
+	// URL is where people see it; empty when it is not known.
+	URL string `json:"url,omitempty"`
 	// Alerts are those that the message tells of; at least one.
 	Alerts []Alert `json:"alerts"`
 }
@@ -40,7 +42,7 @@ func newWebhook(url config.Secret) *webhook {
 // Send posts the message.
 func (w *webhook) Send(ctx context.Context, m Message) error {
 	body, err := json.Marshal(Payload{
-		Version: 1, Key: m.Key, Status: status(m), Title: m.Title, Text: m.Body, Alerts: m.Alerts,
+		Version: 1, Key: m.Key, Status: status(m), Title: m.Title, Text: m.Body, URL: m.URL, Alerts: m.Alerts,
 	})
 	if err != nil {
 		return permanent("encode the message: %v", err)

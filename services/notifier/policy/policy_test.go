@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	_ "time/tzdata" // a test must not depend on the machine's
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -237,11 +238,11 @@ func TestTexts(t *testing.T) {
 		Rule: "door-left-open", Description: "A door seems to be open.", Severity: rule.Critical,
 		Site: "demo", Device: "door-07", Metric: "temperature", Unit: "°C",
 		Started: at("2026-11-22T14:03:12Z"), Happened: at("2026-11-22T14:03:12Z"), Learned: at("2026-11-22T14:03:13Z"),
-		Value: new(9.25), High: new(7.9), Sentence: "Rose by 4.35 °C within 5 min; 3 °C is allowed.",
+		Value: new(9.25), High: new(7.9), Sentence: "9.25 °C: rose 4.35 °C in 2 min (limit 3 °C in 5 min)",
 	}
 	over := door
 	over.Over, over.Ended, over.Happened, over.Learned = true, at("2026-11-22T14:41:00Z"), at("2026-11-22T14:41:00Z"), at("2026-11-22T14:41:01Z")
-	over.Value, over.Sentence = new(5.0), "Back to 5 °C."
+	over.Value, over.Sentence = new(5.0), "5 °C: recovered, fell at least half of its 4.35 °C rise"
 	late := door
 	late.Learned = at("2026-11-22T17:10:00Z")
 	plain := policy.Notice{
@@ -256,10 +257,35 @@ func TestTexts(t *testing.T) {
 	hostile.Sentence = "evil\x00\x07 \u2066sentence\u2028second " + strings.Repeat("ß", 3000)
 	cut := door
 	cut.Description = strings.Repeat("ä", 2000)
+	changed := over
+	changed.Sentence = "the rule was changed: 9.25 °C is not above the limit of 12 °C"
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := door
+	local.Place = berlin
+	localOver := over
+	localOver.Place = berlin
+	// Over the night in which the clock is put back.
+	night := localOver
+	night.Started, night.Ended = at("2026-10-24T23:30:00Z"), at("2026-10-25T01:30:00Z")
+	reminder := local
+	reminder.Reminder = true
+	labelled := local
+	labelled.Labels, labelled.Runbook = map[string]string{"team": "ops", "floor": "2"}, "https://wiki.example.org/door"
+	nameless := local
+	nameless.Description = ""
+	silent := local
+	silent.Sentence, silent.Value, silent.High = "no reading for 15 min; the last was 5.1 °C, and one every 5 min is usual", nil, nil
+	near := plain
+	near.Low, near.High, near.Value, near.Unit = nil, new(1_000_000.0), new(1_000_000.01), "W"
 	bare := policy.Notice{Rule: "r", Device: "d", Over: true, Started: 10, Ended: 5}
 
 	for name, n := range map[string]policy.Notice{
 		"firing": door, "resolved": over, "late": late, "plain": plain, "band": band, "hostile": hostile, "cut": cut, "bare": bare,
+		"changed": changed, "local": local, "local-resolved": localOver, "night": night, "reminder": reminder, "labelled": labelled,
+		"nameless": nameless, "silent": silent, "near": near,
 	} {
 		t.Run(name, func(t *testing.T) {
 			title, body := n.Title(), n.Body()
@@ -276,6 +302,13 @@ func TestTexts(t *testing.T) {
 			}
 			if d := cmp.Diff(string(want), got); d != "" {
 				t.Error(d)
+			}
+			if name != "hostile" && name != "cut" {
+				for _, line := range strings.Split(body, "\n") {
+					if strings.Count(got, line) != 1 {
+						t.Errorf("%q is said twice", line)
+					}
+				}
 			}
 			if len(title) > policy.MaxTitle || len(body) > policy.MaxBody || strings.ContainsAny(title, "\r\n") {
 				t.Errorf("out of bounds: title of %d bytes, body of %d", len(title), len(body))

@@ -3,13 +3,13 @@ package policy
 import (
 	"fmt"
 	"maps"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
+	"headwater/proto/figure"
 	"headwater/services/rule"
 )
 
@@ -58,6 +58,8 @@ type Notice struct {
 	// Labels and Runbook are those of the rule; either may be empty.
 	Labels  map[string]string
 	Runbook string
+	// Place is the time zone of the site, in which times are said; nil means UTC.
+	Place *time.Location
 }
 
 // Title returns one line for a lock screen.
@@ -86,17 +88,16 @@ func (n Notice) headline() string {
 	return headline
 }
 
-// Body returns a few lines that say what, where and when.
+// Body returns a few lines that say what, where and when, each once.
 func (n Notice) Body() string {
-	var lines []string
-	if s := clip(clean(n.Sentence), maxSentence); s != "" {
-		lines = append(lines, s)
-	}
-	lines = append(lines, n.where(), n.when())
+	lines := append(n.what(), n.when())
 	if lag := time.Duration(n.Learned - n.Happened); lag >= Late {
 		lines = append(lines, fmt.Sprintf("Happened %s ago, learned now.", Span(lag)))
 	}
-	lines = append(lines, "Rule "+clean(n.Rule)+n.labels())
+	// A title without a description names the rule.
+	if rule := "Rule " + clean(n.Rule) + n.labels(); firstLine(n.Description) != "" || len(n.Labels) > 0 {
+		lines = append(lines, rule)
+	}
 	if n.Runbook != "" {
 		lines = append(lines, "What to do: "+clean(n.Runbook))
 	}
@@ -132,32 +133,66 @@ func (n Notice) labels() string {
 	return " (" + strings.Join(parts, ", ") + ")"
 }
 
-func (n Notice) where() string {
-	s := fmt.Sprintf("%s of %s at %s", clean(n.Metric), clean(n.Device), clean(n.Site))
-	if n.Value != nil {
-		s += ": " + n.quantity(*n.Value)
+// what says what became of which series. The sentence of a detector names the
+// value and what is normal; without one they are said here.
+func (n Notice) what() []string {
+	series := clean(n.Metric) + " of " + clean(n.Device) + " at " + clean(n.Site)
+	if sentence := clip(clean(n.Sentence), maxSentence); sentence != "" {
+		return []string{upperFirst(sentence), series}
 	}
+	if n.Value == nil {
+		return []string{series}
+	}
+	var bounds []float64
+	for _, bound := range []*float64{n.Low, n.High} {
+		if bound != nil {
+			bounds = append(bounds, *bound)
+		}
+	}
+	texts := figure.Apart(*n.Value, bounds...)
+	s := series + ": " + n.quantity(texts[0])
 	switch {
 	case n.Low != nil && n.High != nil:
-		s += fmt.Sprintf(" (normal: %s to %s)", number(*n.Low), n.quantity(*n.High))
+		s += fmt.Sprintf(" (normal: %s to %s)", texts[1], n.quantity(texts[2]))
 	case n.High != nil:
-		s += fmt.Sprintf(" (normal: at most %s)", n.quantity(*n.High))
+		s += fmt.Sprintf(" (normal: at most %s)", n.quantity(texts[1]))
 	case n.Low != nil:
-		s += fmt.Sprintf(" (normal: at least %s)", n.quantity(*n.Low))
+		s += fmt.Sprintf(" (normal: at least %s)", n.quantity(texts[1]))
 	}
-	return s
+	return []string{s}
+}
+
+func upperFirst(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(first)) + s[size:]
 }
 
 func (n Notice) when() string {
-	if !n.Over {
-		return "Since " + moment(n.Started)
+	place := n.Place
+	if place == nil {
+		place = time.UTC
 	}
-	return fmt.Sprintf("From %s to %s, %s", moment(n.Started), moment(n.Ended), Span(time.Duration(n.Ended-n.Started)))
+	from := time.Unix(0, n.Started).In(place)
+	zone := ""
+	if place != time.UTC {
+		zone = " (" + place.String() + ")"
+	}
+	if !n.Over {
+		return "Since " + moment(from) + zone
+	}
+	to := time.Unix(0, n.Ended).In(place)
+	begin, end := moment(from), moment(to)
+	if from.Format("MST") == to.Format("MST") {
+		begin = from.Format(time.DateTime)
+		if from.Format(time.DateOnly) == to.Format(time.DateOnly) {
+			end = to.Format("15:04:05 MST")
+		}
+	}
+	return fmt.Sprintf("Lasted %s, from %s to %s%s", Span(to.Sub(from)), begin, end, zone)
 }
 
-func moment(nanos int64) string {
-	return time.Unix(0, nanos).UTC().Format("2006-01-02 15:04:05 UTC")
-}
+// moment writes a time in its zone.
+func moment(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") }
 
 // Span says a length of time as people do, in one unit and rounded to it.
 func Span(d time.Duration) string {
@@ -175,26 +210,12 @@ func Span(d time.Duration) string {
 	}
 }
 
-func (n Notice) quantity(v float64) string {
-	s := number(v)
+// quantity adds the unit to a number.
+func (n Notice) quantity(number string) string {
 	if unit := clip(clean(n.Unit), maxUnit); unit != "" {
-		s += " " + unit
+		return number + " " + unit
 	}
-	return s
-}
-
-// number writes as many digits as people read, without an exponent where they
-// would stumble over it.
-func number(v float64) string {
-	if a := math.Abs(v); v != 0 && (a < 1e-3 || a >= 1e9) {
-		return strconv.FormatFloat(v, 'g', 4, 64)
-	}
-	s := strconv.FormatFloat(v, 'f', 3, 64)
-	s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
-	if s == "-0" {
-		return "0"
-	}
-	return s
+	return number
 }
 
 func firstLine(s string) string {
