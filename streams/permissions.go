@@ -113,7 +113,7 @@ func notifierPermissions() Permissions {
 	return Permissions{Publish: join(
 		[]string{AlertingAll, DeliveriesAll, api("CONSUMER.RESET." + StreamAlerting + ".>")},
 		bury(ServiceNotifier), read(StreamDerived), read(StreamAlerting),
-		readBucket(BucketAlerts), writeBucket(BucketAlerts, ">"), lease(ServiceNotifier), snapshots(ServiceNotifier),
+		readBucket(BucketAlerts), writeBucket(BucketAlerts, ">"), readBucket(BucketSilences), lease(ServiceNotifier), snapshots(ServiceNotifier),
 	)}
 }
 
@@ -131,10 +131,11 @@ func dashboardPermissions() Permissions {
 	for _, stream := range []string{StreamTelemetry, StreamDerived, StreamAlerting, StreamDeadLetters} {
 		p.Publish = append(p.Publish, read(stream)...)
 	}
-	for _, bucket := range []string{BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts} {
+	for _, bucket := range []string{BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts, BucketSilences} {
 		p.Publish = append(p.Publish, readBucket(bucket)...)
 	}
 	p.Publish = append(p.Publish, writeBucket(BucketConfig, ConfigKey)...)
+	p.Publish = append(p.Publish, writeBucket(BucketSilences, SilencesKey)...)
 	return p
 }
 

@@ -27,6 +27,7 @@ const (
 // Names of the key-value buckets, and of the object store for snapshots.
 const (
 	BucketConfig    = "config"
+	BucketSilences  = "silences"
 	BucketLeases    = "leases"
 	BucketWorkers   = "workers"
 	BucketManifests = "manifests"
@@ -38,6 +39,10 @@ const (
 // ConfigKey is the key in BucketConfig under which the rules and channels lie,
 // as the text that people wrote.
 const ConfigKey = "config"
+
+// SilencesKey is the key in BucketSilences under which all silences lie: one text, so
+// that whoever takes it in knows of a change whole or not at all.
+const SilencesKey = "silences"
 
 // Names of the durable consumers.
 const (
@@ -205,6 +210,7 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	}
 	return append(leaseConfigs(o.Durability.Replicas()),
 		bucket(BucketConfig, "Rules and channels as people wrote them, and the versions before.", 64),
+		bucket(BucketSilences, "What people are not notified of for a time.", 1),
 		bucket(BucketManifests, "Newest snapshots of the lanes, and the ones before.", 2),
 		bucket(BucketDevices, "The devices that were seen.", 1),
 		bucket(BucketAlerts, "The alerts as of their last transition.", 1),

@@ -292,7 +292,7 @@ func (f *fakeSource) Replay(_ context.Context, id string) (view.Replay, error) {
 func (f *fakeSource) Cancel(context.Context, string) error { return nil }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Devices: f, Alerts: f, History: f, Pipeline: f, DeadLetters: f, Ledger: f, Rules: f, RuleStore: f, Replays: f}
+	return Sources{Devices: f, Alerts: f, History: f, Pipeline: f, DeadLetters: f, Ledger: f, Rules: f, RuleStore: f, Silences: f, Replays: f}
 }
 
 func (*fakeSource) Rules(string) (view.Rules, error)      { return view.Rules{}, nil }
@@ -635,3 +635,9 @@ func TestStreamsOfOneAddress(t *testing.T) {
 		t.Errorf("%d addresses are counted, want 4", len(h.counts))
 	}
 }
+
+func (*fakeSource) Silences() ([]view.Silence, error) { return nil, nil }
+func (*fakeSource) Mute(_ context.Context, s view.Silence) (view.Silence, error) {
+	return s, nil
+}
+func (*fakeSource) Unmute(context.Context, string) error { return nil }

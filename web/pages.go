@@ -129,12 +129,30 @@ func (s *Server) device(site, device string, rng view.Range, at time.Time) (view
 	f := view.DeviceFacts{Device: d, Range: rng, At: at, Summaries: s.sources.Alerts.Summaries(site, device)}
 	from, to := f.Period(s.now())
 	f.Episodes = s.episodes(site, device, from, to)
+	for _, a := range s.sources.Alerts.Alerts(0).Active {
+		if a.Site == site && a.Device == device {
+			f.Firing = append(f.Firing, a)
+		}
+	}
 	return f, true
 }
 
 func (s *Server) alertsPage(w http.ResponseWriter, r *http.Request) {
 	s.render(w, r, http.StatusOK, view.Page{Title: "Alerts", Section: "alerts", Live: "/live/alerts"},
-		view.AlertsPage(s.alerts(resolvedShown)))
+		view.AlertsPage(s.alerts(resolvedShown), s.justMuted(r)))
+}
+
+// justMuted returns the silence that the page before has begun, while it lasts.
+func (s *Server) justMuted(r *http.Request) *view.Silence {
+	all, err := s.sources.Silences.Silences()
+	if id := r.FormValue("muted"); err == nil && id != "" {
+		for _, one := range all {
+			if one.ID == id {
+				return &one
+			}
+		}
+	}
+	return nil
 }
 
 func (s *Server) pipelinePage(w http.ResponseWriter, r *http.Request) {

@@ -110,7 +110,7 @@ func TestAlertsTellOfTheirRules(t *testing.T) {
 	s := server(t, fixture.Warehouse)
 	for _, path := range []string{"/alerts", "/devices/warehouse/door-04"} {
 		_, body := get(t, s, http.MethodGet, path)
-		for _, want := range []string{`href="/rules/door-left-open"`, `href="https://wiki.example.org/doors" rel="noopener noreferrer"`, "team: cold-chain", `action="/rules/door-left-open/state"`} {
+		for _, want := range []string{`href="/rules/door-left-open"`, `href="https://wiki.example.org/doors" rel="noopener noreferrer"`, "team: cold-chain", `action="/alerts/mute"`} {
 			if !strings.Contains(body, want) {
 				t.Errorf("%s does not hold %s", path, want)
 			}

@@ -42,7 +42,7 @@ type Server struct {
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Devices == nil || sources.Alerts == nil || sources.History == nil || sources.Pipeline == nil ||
 		sources.DeadLetters == nil || sources.Ledger == nil || sources.Rules == nil || sources.RuleStore == nil ||
-		sources.Replays == nil || log == nil {
+		sources.Silences == nil || sources.Replays == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{cfg: cfg, sources: sources, log: log, now: time.Now}
@@ -87,6 +87,8 @@ func (s *Server) routes() []route {
 		{"GET /{$}", s.overviewPage},
 		{"GET /devices/{site}/{device}", s.devicePage},
 		{"GET /alerts", s.alertsPage},
+		{"POST /alerts/mute", s.mutePage},
+		{"POST /silences/{id}/unmute", s.unmutePage},
 		{"GET /pipeline", s.pipelinePage},
 		{"GET /ledger", s.ledgerPage},
 		{"GET /deadletters", s.deadLettersPage},
@@ -119,6 +121,9 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/devices/{site}/{device}", s.apiDevice},
 		{"GET /api/v1/series", s.apiSeries},
 		{"GET /api/v1/alerts", s.apiAlerts},
+		{"GET /api/v1/silences", s.apiSilences},
+		{"POST /api/v1/silences", s.apiMute},
+		{"DELETE /api/v1/silences/{id}", s.apiUnmute},
 		{"GET /api/v1/pipeline", s.apiPipeline},
 		{"GET /api/v1/deadletters", s.apiDeadLetters},
 		{"GET /api/v1/deadletters/{sequence}", s.apiDeadLetter},

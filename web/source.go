@@ -151,6 +151,17 @@ type RuleStore interface {
 	Versions(ctx context.Context, name string) ([]view.RuleVersion, error)
 }
 
+// Silences are what people are not notified of for a time. An error that wraps
+// ErrUnavailable means that nothing was changed, or that it is not known whether.
+type Silences interface {
+	// Silences returns those in force, from memory, the newest first.
+	Silences() ([]view.Silence, error)
+	// Mute adds a silence and returns it with its id.
+	Mute(ctx context.Context, s view.Silence) (view.Silence, error)
+	// Unmute ends a silence before its time; ErrNotFound when it is over.
+	Unmute(ctx context.Context, id string) error
+}
+
 // Replays tries rules over stored readings. An error that wraps ErrUnavailable
 // means that nobody is there to do it; ErrNotFound that nothing is known of the
 // replay, or not any more.
@@ -175,5 +186,6 @@ type Sources struct {
 	Ledger      Ledger
 	Rules       Rules
 	RuleStore   RuleStore
+	Silences    Silences
 	Replays     Replays
 }

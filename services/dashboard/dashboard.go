@@ -54,10 +54,11 @@ type Service struct {
 	ledger   *ledger
 	audit    *audit
 	rules    *rules
+	silences *silences
 	web      *web.Server
 
 	telemetry, derived, alerting *follower
-	devices, alerts, lost        *watcher
+	devices, alerts, lost, muted *watcher
 }
 
 // New returns a dashboard; it does no I/O.
@@ -100,8 +101,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.recall = &recall{client: client, fleet: s.fleet, log: deps.Log, ready: func() bool {
 		return s.telemetry.ready() == nil && s.devices.ready() == nil
 	}}
+	s.silences = &silences{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready}
+	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: s.silences.onSilences}
 	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT, Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress}, web.Sources{
-		Devices: devices{s.fleet}, Alerts: s.book, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS, log: deps.Log}, Ledger: s.ledger,
+		Devices: devices{s.fleet}, Alerts: alerts{s.book, s.silences}, Silences: s.silences, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS, log: deps.Log}, Ledger: s.ledger,
 		Rules: s.rules, RuleStore: s.rules,
 		Replays: &replays{js: deps.JS, book: s.book},
 	}, deps.Log)
@@ -136,7 +139,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("dashboard started", "url", s.past.client.URL())
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
-		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run,
+		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.silences.run,
 		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.audit.run, s.rules.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })

@@ -140,7 +140,7 @@ func (s *Service) connected() bool { return s.js.Conn().Status() == nats.CONNECT
 
 // Status implements web.Pipeline.
 func (s *Service) Status() view.Status {
-	st := view.Status{Firing: s.book.Firing(), Demo: s.fleet.Demo(), Notices: s.problems()}
+	st := view.Status{Firing: s.unmuted(), Demo: s.fleet.Demo(), Notices: s.problems()}
 	now := time.Now()
 	p := s.survey.facts(now, s.connected())
 	for _, x := range p.Streams {
@@ -167,5 +167,5 @@ func (s *Service) Status() view.Status {
 
 // Version implements web.Pipeline.
 func (s *Service) Version() uint64 {
-	return s.fleet.Version() + s.book.Version() + s.survey.count()
+	return s.fleet.Version() + s.book.Version() + s.survey.count() + s.silences.version()
 }

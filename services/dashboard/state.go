@@ -192,6 +192,7 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 		State: alertStates[a.State], Severity: severities[a.Severity],
 		Started: in(zone, a.Started), Ended: in(zone, a.Ended), Updated: in(zone, a.Updated), Learned: in(zone, a.Learned),
 		Sentence: clip(a.GetEvidence().GetSentence()), Labels: labelsOf(a.Labels), Runbook: a.Runbook,
+		Opened: at(a.Opened),
 	}
 	if firing, news := s.book.PutAlert(alert); news {
 		s.fleet.SetFiring(alert.Site, alert.Device, firing)

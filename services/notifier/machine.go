@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"math"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -13,6 +14,7 @@ import (
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/config"
 	"headwater/services/internal/lane"
+	"headwater/services/internal/silence"
 	"headwater/services/notifier/policy"
 	"headwater/services/rule"
 	"headwater/streams"
@@ -41,6 +43,12 @@ type machine struct {
 	ahead        configuration
 	aheadChanged bool
 
+	// silences are what people are not notified of, in the revision and the text in
+	// which they were taken in.
+	silences        []silence.Silence
+	silenced        configuration
+	silencesChanged bool
+
 	alerts map[string]*alert
 	// firing are those of them that are not over.
 	firing map[string]*alert
@@ -61,7 +69,7 @@ type machine struct {
 	now int64
 }
 
-var _ lane.Machine = (*machine)(nil)
+var _ lane.Taker = (*machine)(nil)
 
 // alert is what is known of one rule on one series.
 type alert struct {
@@ -128,6 +136,7 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 	for _, a := range c.GetAnomalies() {
 		m.apply(a)
 	}
+	m.remute()
 	m.remind()
 	return len(c.GetAnomalies()), nil
 }
@@ -162,17 +171,18 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 		known = &alert{}
 	}
 	r, _ := m.rule(a)
+	opened := known.state.GetOpened()
+	if known.state.GetStarted() != a.GetStart() || opened == 0 {
+		opened = m.now
+	}
 	d := policy.Decide(known.entry, policy.Transition{Phase: phase(a.GetPhase()), Start: a.GetStart()},
-		policy.Audience{Notify: r.Audience(), Channels: m.channels})
+		policy.Audience{Notify: r.Audience(), Channels: m.channels, Mute: m.muteOf(a.GetRule(), a.GetSeries(), opened)})
 	m.observe(d)
 	if !d.Changed {
 		return
 	}
 	next := &alert{entry: d.Entry, state: transition(id, known.state, a, d.Entry.State, r)}
-	next.state.Opened = known.state.GetOpened()
-	if known.entry.Episode != d.Entry.Episode || next.state.Opened == 0 {
-		next.state.Opened = m.now
-	}
+	next.state.Opened = opened
 	if m.zone != nil {
 		next.state.TimeZone = m.zone(a.GetSeries().GetSite())
 	}
@@ -255,7 +265,11 @@ func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 			c.Alerts[i] = withoutSamples(a)
 		}
 	}
-	if change != nil {
+	switch {
+	case change == nil:
+	case change.Beside:
+		c.Silences = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
+	default:
 		c.Config = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
 	}
 	m.outAlerts, m.outMessages, m.alertBytes = nil, nil, 0
@@ -267,13 +281,67 @@ func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	return body, nil
 }
 
+// TakeIn puts silences in force, as of the next input.
+func (m *machine) TakeIn(revision uint64, content []byte) error {
+	all, err := silence.Decode(content)
+	if err != nil {
+		return err
+	}
+	m.silences, m.silenced, m.silencesChanged = all, configuration{revision: revision, content: content}, true
+	return nil
+}
+
+// TakenIn returns the revision of the silences in force.
+func (m *machine) TakenIn() uint64 { return m.silenced.revision }
+
+// muteOf returns the silence that holds back news of an alert now.
+func (m *machine) muteOf(rule string, s *derivedv1.Series, opened int64) policy.Mute {
+	found, ok := silence.Find(m.silences, time.Unix(0, m.now), rule, s.GetSite(), s.GetDevice(), s.GetMetric(), time.Unix(0, opened))
+	if !ok {
+		return policy.Mute{}
+	}
+	mute := policy.Mute{ID: found.ID, By: found.Author}
+	if !found.Until.IsZero() {
+		mute.Until = found.Until.UnixNano()
+	}
+	return mute
+}
+
+// remute has silences begin and end for what lasts.
+func (m *machine) remute() {
+	var other []string
+	for id, a := range m.firing {
+		if a.entry.Mute != m.muteOf(a.state.GetRule(), a.state.GetSeries(), a.state.GetOpened()) {
+			other = append(other, id)
+		}
+	}
+	slices.Sort(other)
+	for _, id := range other {
+		a := m.firing[id]
+		was := a.entry.Mute
+		d := policy.Remute(a.entry, m.now, policy.Audience{
+			Notify: m.rules[a.state.GetRule()].Audience(), Channels: m.channels,
+			Mute: m.muteOf(a.state.GetRule(), a.state.GetSeries(), a.state.GetOpened()),
+		})
+		m.observe(d)
+		a.entry = d.Entry
+		m.changed[chunkOf(id)] = true
+		if len(d.Tell) > 0 {
+			a.told = m.now
+		}
+		for _, ch := range d.Tell {
+			m.outMessages = append(m.outMessages, pendingMessage{channel: ch, alert: a.state, muted: was})
+		}
+	}
+}
+
 // remind tells channels again of what lasts.
 func (m *machine) remind() {
 	var due []string
 	for id, a := range m.firing {
 		r := m.rules[a.state.GetRule()]
 		switch {
-		case r.Remind == 0 || len(a.entry.Told) == 0:
+		case r.Remind == 0 || len(a.entry.Told) == 0 || a.entry.Mute != (policy.Mute{}):
 		case a.told == 0:
 			a.told = m.now
 			m.changed[chunkOf(id)] = true

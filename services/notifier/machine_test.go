@@ -15,6 +15,7 @@ import (
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/lane"
+	"headwater/services/internal/silence"
 	"headwater/services/notifier/channel"
 	"headwater/services/notifier/policy"
 	"headwater/streams"
@@ -545,4 +546,79 @@ func TestRemindersOfWhatLasts(t *testing.T) {
 			t.Errorf("%s: after the end: %v", name, got)
 		}
 	}
+}
+
+// TestSilences mutes an alert for a time, and until it is resolved, in a machine as
+// it ran and in one that is restored after each step.
+func TestSilences(t *testing.T) {
+	mute := func(t *testing.T, m *machine, revision uint64, all ...silence.Silence) {
+		t.Helper()
+		content, err := silence.Encode(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.TakeIn(revision, content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	when := func(after time.Duration) time.Time { return time.Unix(0, int64(after)+1) }
+	for name, keep := range map[string]func(*machine) *machine{
+		"as it ran": func(m *machine) *machine { return m },
+		"restored":  func(m *machine) *machine { return restoredWith(t, m, lasting) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(func(policy.Decision) {})
+			if err := m.Configure(1, []byte(lasting)); err != nil {
+				t.Fatal(err)
+			}
+			expect := func(what string, c *alertingv1.Commit, want ...string) *alertingv1.Commit {
+				t.Helper()
+				if d := cmp.Diff(want, told(c)); d != "" {
+					t.Errorf("%s: %s", what, d)
+				}
+				m = keep(m)
+				return c
+			}
+			expect("before", at(t, m, time.Hour, anomaly("warm", "d1", open, 100, 110)), "phone: Warning: warm (d1)")
+			of := silence.Match{Rule: "warm", Site: "s", Device: "d1", Metric: "t"}
+			mute(t, m, 1, silence.Silence{ID: "a", Match: of, From: when(2 * time.Hour), Until: when(10 * time.Hour), Author: "jo"})
+			expect("it begins", at(t, m, 3*time.Hour))
+			expect("no reminder", at(t, m, 9*time.Hour))
+			expect("another device", at(t, m, 9*time.Hour, anomaly("warm", "d2", open, 200, 210)), "phone: Warning: warm (d2)")
+			expect("the end is for who knows of the beginning", at(t, m, 9*time.Hour, anomaly("warm", "d1", shut, 100, 300)), "phone: Resolved: warm (d1)")
+			expect("another episode", at(t, m, 9*time.Hour, anomaly("warm", "d1", open, 400, 410)))
+			c := expect("it ends", at(t, m, 10*time.Hour), "phone: Still warning: warm (d1)")
+			if body := c.GetMessages()[0].GetBody(); !strings.Contains(body, "It was muted by jo until 1970-01-01 10:00:00 UTC, and fires still.") {
+				t.Errorf("the message says %q", body)
+			}
+			expect("once", at(t, m, 11*time.Hour))
+			mute(t, m, 2, silence.Silence{ID: "b", Match: silence.Match{Rule: "warm"}, From: when(12 * time.Hour), Author: "jo"})
+			expect("until resolved", at(t, m, 20*time.Hour))
+			expect("a new episode is not meant", at(t, m, 20*time.Hour, anomaly("warm", "d3", open, 500, 510)), "phone: Warning: warm (d3)")
+			mute(t, m, 3)
+			expect("taken back: nothing but the reminders that are due", at(t, m, 20*time.Hour), "phone: Still warning: warm (d2)", "phone: Still warning: warm (d1)")
+		})
+	}
+	m := configured(t)
+	for _, content := range []string{"", "{}", `[{"id":"a","rule":"warm"}]`, `[{"id":"a","from":"2026-01-01T00:00:00Z"}]`} {
+		if err := m.TakeIn(1, []byte(content)); err == nil || m.TakenIn() != 0 {
+			t.Errorf("took in %q", content)
+		}
+	}
+}
+
+func restoredWith(t *testing.T, m *machine, configuration string) *machine {
+	t.Helper()
+	chunks, err := m.Snapshot(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := newMachine(func(policy.Decision) {})
+	if err := other.Restore(chunks); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Configure(m.revision, []byte(configuration)); err != nil {
+		t.Fatal(err)
+	}
+	return other
 }

@@ -26,15 +26,18 @@ type pendingMessage struct {
 	alert   *alertingv1.Alert
 	// reminder says that the channel was told before.
 	reminder bool
+	// muted is the silence that has ended, if the message is about that.
+	muted policy.Mute
 }
 
 // kind is what messages have in common that one may stand for.
 type kind struct {
 	channel        string
 	over, reminder bool
+	muted          policy.Mute
 }
 
-func (p pendingMessage) kind() kind { return kind{p.channel, p.over(), p.reminder} }
+func (p pendingMessage) kind() kind { return kind{p.channel, p.over(), p.reminder, p.muted} }
 
 func (p pendingMessage) over() bool {
 	return p.alert.GetState() == alertingv1.State_STATE_RESOLVED
@@ -66,7 +69,7 @@ func messages(waiting []pendingMessage) []*alertingv1.Message {
 
 func single(k kind, a *alertingv1.Alert) *alertingv1.Message {
 	n := notice(a)
-	n.Reminder = k.reminder
+	n.Reminder, n.Muted = k.reminder, k.muted
 	return &alertingv1.Message{Channel: k.channel, Reminder: k.reminder, Title: n.Title(), Body: n.Body(), Alerts: []*alertingv1.Alert{withoutSamples(a)}}
 }
 
@@ -79,7 +82,7 @@ func grouped(k kind, alerts []*alertingv1.Alert) *alertingv1.Message {
 	notices := make([]policy.Notice, len(worst))
 	for i, a := range worst {
 		notices[i] = notice(a)
-		notices[i].Reminder = k.reminder
+		notices[i].Reminder, notices[i].Muted = k.reminder, k.muted
 		m.Alerts = append(m.Alerts, withoutSamples(a))
 	}
 	m.Title, m.Body = policy.Group(notices, len(alerts))

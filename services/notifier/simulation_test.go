@@ -23,6 +23,7 @@ import (
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/config"
 	"headwater/services/internal/lane"
+	"headwater/services/internal/silence"
 	"headwater/services/internal/simulation"
 	"headwater/services/notifier/channel"
 	"headwater/services/notifier/policy"
@@ -62,6 +63,9 @@ type world struct {
 	revised  int
 	at       int64
 	episode  map[string]int64
+	// silences are those in the bucket, silenced is how many there were.
+	silences []silence.Silence
+	silenced int
 	poison   [][]byte
 	ends     map[string]*end
 	// decoded is what commits returned last.
@@ -187,6 +191,34 @@ func (w *world) configuration() string {
 	return text
 }
 
+// silence changes what people are not notified of: silences of every kind come and
+// go, and end by themselves.
+func (w *world) silence(ctx context.Context) error {
+	bucket, err := w.admin.KeyValue(ctx, streams.BucketSilences)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	w.silences = slices.DeleteFunc(w.silences, func(silence.Silence) bool { return w.rng.IntN(4) == 0 })
+	for range w.rng.IntN(3) {
+		w.silenced++
+		s := silence.Silence{ID: fmt.Sprintf("s%d", w.silenced), From: now, Author: "jo"}
+		if s.Rule = []string{"warm", "cold", ""}[w.rng.IntN(3)]; s.Rule == "" || w.rng.IntN(2) == 0 {
+			s.Device = fmt.Sprintf("door-%d", w.rng.IntN(4))
+		}
+		if w.rng.IntN(3) != 0 {
+			s.Until = now.Add(time.Duration(1 + w.rng.Int64N(int64(time.Minute))))
+		}
+		w.silences = append(w.silences, s)
+	}
+	body, err := silence.Encode(w.silences)
+	if err != nil {
+		return err
+	}
+	_, err = bucket.Put(ctx, streams.SilencesKey, body)
+	return err
+}
+
 // derive has the processor commit what it found.
 func (w *world) derive(ctx context.Context) error {
 	subject := streams.DerivedSubject(w.rng.IntN(simLanes))
@@ -261,6 +293,8 @@ func (w *world) trouble(ctx context.Context) error {
 	switch w.rng.IntN(30) {
 	case 0, 1:
 		return w.configure(ctx)
+	case 4, 5, 6:
+		return w.silence(ctx)
 	case 2:
 		if w.empty {
 			w.cluster.DropBucket(streams.BucketAlerts)
@@ -319,7 +353,15 @@ func (w *world) drain(ctx context.Context) error {
 			return err
 		}
 	}
-	// An episode that is told of for certain comes last.
+	// An episode that is told of for certain comes last, when nothing is muted.
+	w.silences = nil
+	bucket, err := w.admin.KeyValue(ctx, streams.BucketSilences)
+	if err != nil {
+		return err
+	}
+	if _, err := bucket.PutString(ctx, streams.SilencesKey, "[]"); err != nil {
+		return err
+	}
 	w.at++
 	last := w.anomaly()
 	last.Rule, last.Phase, last.Start = "warm", derivedv1.Phase_PHASE_OPEN, w.at*int64(time.Second)
@@ -395,6 +437,11 @@ func (w *world) verifyLane() error {
 		}
 		if change := got.GetConfig(); change != nil {
 			if err := m.Configure(change.GetRevision(), change.GetContent()); err != nil {
+				return err
+			}
+		}
+		if change := got.GetSilences(); change != nil {
+			if err := m.TakeIn(change.GetRevision(), change.GetContent()); err != nil {
 				return err
 			}
 		}

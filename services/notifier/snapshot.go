@@ -23,8 +23,9 @@ const snapshotFormat = 1
 const alertChunks = 64
 
 const (
-	chunkAhead  = "ahead"
-	chunkAlerts = "alerts-"
+	chunkAhead    = "ahead"
+	chunkSilences = "silences"
+	chunkAlerts   = "alerts-"
 )
 
 // storedAlert is an alert in a chunk.
@@ -37,9 +38,11 @@ type storedAlert struct {
 	Ended   bool         `json:"ended,omitempty"`
 	// At is alert.told.
 	At int64 `json:"at,omitempty"`
+	// Mute is that of the entry.
+	Mute policy.Mute `json:"mute,omitzero"`
 }
 
-// storedAhead is machine.ahead in a chunk.
+// storedAhead is machine.ahead, or machine.silenced, in a chunk.
 type storedAhead struct {
 	Revision uint64 `json:"revision"`
 	Content  []byte `json:"content"`
@@ -72,7 +75,7 @@ func (m *machine) Snapshot(all bool) ([]lane.Chunk, error) {
 			if err != nil {
 				return nil, fmt.Errorf("encode alert %s: %w", id, err)
 			}
-			stored[j] = storedAlert{Alert: body, State: a.entry.State, Episode: a.entry.Episode, Told: a.entry.Told, Ended: a.entry.Ended, At: a.told}
+			stored[j] = storedAlert{Alert: body, State: a.entry.State, Episode: a.entry.Episode, Told: a.entry.Told, Ended: a.entry.Ended, At: a.told, Mute: a.entry.Mute}
 		}
 		chunk, err := encode(chunkAlerts+strconv.Itoa(i), stored)
 		if err != nil {
@@ -87,7 +90,14 @@ func (m *machine) Snapshot(all bool) ([]lane.Chunk, error) {
 		}
 		chunks = append(chunks, chunk)
 	}
-	m.changed, m.aheadChanged = [alertChunks]bool{}, false
+	if m.silencesChanged || all && m.silenced.revision != 0 {
+		chunk, err := encode(chunkSilences, storedAhead{m.silenced.revision, m.silenced.content})
+		if err != nil {
+			return nil, err
+		}
+		chunks = append(chunks, chunk)
+	}
+	m.changed, m.aheadChanged, m.silencesChanged = [alertChunks]bool{}, false, false
 	return chunks, nil
 }
 
@@ -107,6 +117,8 @@ func (m *machine) Restore(chunks []lane.Chunk) error {
 			err = m.restoreAlerts(c.Data)
 		} else if c.ID == chunkAhead {
 			err = m.restoreAhead(c.Data)
+		} else if c.ID == chunkSilences {
+			err = m.restoreSilences(c.Data)
 		} else {
 			err = fmt.Errorf("unknown chunk")
 		}
@@ -131,7 +143,7 @@ func (m *machine) restoreAlerts(data []byte) error {
 			return fmt.Errorf("%q is not the id of an alert", a.GetId())
 		}
 		restored := &alert{
-			state: a, entry: policy.Entry{State: s.State, Episode: s.Episode, Told: s.Told, Ended: s.Ended}, told: s.At,
+			state: a, entry: policy.Entry{State: s.State, Episode: s.Episode, Told: s.Told, Ended: s.Ended, Mute: s.Mute}, told: s.At,
 		}
 		m.alerts[a.GetId()] = restored
 		switch s.State {
@@ -155,4 +167,14 @@ func (m *machine) restoreAhead(data []byte) error {
 	}
 	m.ahead = configuration{revision: stored.Revision, content: stored.Content, rules: byName(c)}
 	return nil
+}
+
+func (m *machine) restoreSilences(data []byte) error {
+	var stored storedAhead
+	if err := json.Unmarshal(data, &stored); err != nil {
+		return err
+	}
+	err := m.TakeIn(stored.Revision, stored.Content)
+	m.silencesChanged = false
+	return err
 }

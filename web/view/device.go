@@ -59,6 +59,8 @@ type DeviceFacts struct {
 	At time.Time
 	// Episodes are the anomalies that touch the range, the newest first.
 	Episodes []Episode
+	// Firing are the alerts of the device that fire, with their silences.
+	Firing []Alert
 	// Summaries are the newest first.
 	Summaries []Summary
 }
@@ -70,6 +72,16 @@ func (f DeviceFacts) Period(now time.Time) (from, to time.Time) {
 		return now.Add(-f.Range.Span), now
 	}
 	return f.At.Add(-f.Range.Span / 2), f.At.Add(f.Range.Span / 2)
+}
+
+// alertOf returns the alert that fires because of an anomaly.
+func (f DeviceFacts) alertOf(e Episode) (Alert, bool) {
+	for _, a := range f.Firing {
+		if a.Rule == e.Rule && a.Metric == e.Metric && e.End.IsZero() {
+			return a, true
+		}
+	}
+	return Alert{}, false
 }
 
 // when says in words which time the charts are about.

@@ -203,8 +203,48 @@ type Alert struct {
 	// Labels and Runbook are those of the rule when the alert was last told of.
 	Labels  []RuleLabel `json:"labels,omitempty"`
 	Runbook string      `json:"runbook,omitempty"`
+	// Opened is when it was learned that the episode had begun.
+	Opened time.Time `json:"-"`
+	// Mute is the silence that holds back news of it; nil for none.
+	Mute *Silence `json:"mute,omitempty"`
 	// About is the rule as it is now; nil when it is not there or not known.
 	About *RuleAbout `json:"-"`
+}
+
+// Silence is what people are not notified of for a time: the alerts of a rule, of
+// series, or both; empty parts are any.
+type Silence struct {
+	ID     string `json:"id"`
+	Rule   string `json:"rule,omitempty"`
+	Site   string `json:"site,omitempty"`
+	Device string `json:"device,omitempty"`
+	Metric string `json:"metric,omitempty"`
+	// From and Until bound it. UntilResolved says that it is about the alerts that
+	// fired at From, each until it is resolved; then there is no Until.
+	From          time.Time `json:"from"`
+	Until         time.Time `json:"until,omitzero"`
+	UntilResolved bool      `json:"until_resolved,omitempty"`
+	Author        string    `json:"author"`
+}
+
+// what says in words which alerts are meant.
+func (s Silence) what() string {
+	what := "Every alert"
+	if s.Rule != "" {
+		what = "Rule " + s.Rule
+	}
+	switch {
+	case s.Metric != "" && s.Device != "":
+		what += " for " + s.Metric + " of " + s.Device
+	case s.Metric != "":
+		what += " for " + s.Metric
+	case s.Device != "":
+		what += " of " + s.Device
+	}
+	if s.Site != "" {
+		what += " at " + s.Site
+	}
+	return what
 }
 
 // Late says by how much the last transition was learned of late, and whether

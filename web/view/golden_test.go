@@ -41,7 +41,7 @@ func pages(t *testing.T, state fixture.State) map[string]templ.Component {
 	}
 	out := map[string]templ.Component{
 		"overview": view.Overview(overview),
-		"alerts":   view.AlertsPage(alerts),
+		"alerts":   view.AlertsPage(alerts, nil),
 		"pipeline": view.PipelinePage(pipeline),
 	}
 	ledger := view.LedgerFacts{

@@ -27,6 +27,9 @@ type Config struct {
 	// writes to.
 	OutputStream  string
 	OutputSubject string
+	// Beside names the bucket and the key of what the machine, a Taker then, takes in
+	// beside the configuration; empty for none.
+	BesideBucket, BesideKey string
 	// Format is the version of the machine's chunks. A snapshot of another
 	// format is not read; the state is built anew from the input.
 	Format int
@@ -177,7 +180,12 @@ func (r *runner) run(ctx context.Context) error {
 		return fmt.Errorf("watch bucket %s: %w", streams.BucketConfig, err)
 	}
 	defer func() { _ = watch.Stop() }()
-	err = r.live(ctx, input, watch)
+	beside, stop, err := r.watchBeside(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	err = r.live(ctx, input, watch, beside)
 	if err != nil && !errors.Is(err, streams.ErrLost) {
 		return err
 	}
@@ -186,6 +194,23 @@ func (r *runner) run(ctx context.Context) error {
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	return errors.Join(err, r.finish(stopCtx))
+}
+
+// watchBeside watches what the machine takes in beside the configuration. The channel
+// is nil if there is nothing.
+func (r *runner) watchBeside(ctx context.Context) (updates <-chan jetstream.KeyValueEntry, stop func(), err error) {
+	if r.BesideBucket == "" {
+		return nil, func() {}, nil
+	}
+	bucket, err := r.JS.KeyValue(ctx, r.BesideBucket)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open bucket %s: %w", r.BesideBucket, err)
+	}
+	watch, err := bucket.Watch(ctx, r.BesideKey)
+	if err != nil {
+		return nil, nil, fmt.Errorf("watch bucket %s: %w", r.BesideBucket, err)
+	}
+	return watch.Updates(), func() { _ = watch.Stop() }, nil
 }
 
 // load brings back the newest snapshot and returns the changes of the
@@ -569,7 +594,7 @@ func (in *reader) next(ctx context.Context) (Input, error) {
 }
 
 // live works until ctx ends or something fails.
-func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatcher) error {
+func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatcher, beside <-chan jetstream.KeyValueEntry) error {
 	r.lastCommit = time.Now()
 	configured := r.config.Revision != 0
 	if r.machine.Pending() > 0 {
@@ -617,6 +642,16 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 				return err
 			}
 			configured = r.config.Revision != 0
+		case entry, open := <-beside:
+			if !open {
+				return fmt.Errorf("the watch of bucket %s ended", r.BesideBucket)
+			}
+			if entry == nil || entry.Operation() != jetstream.KeyValuePut || entry.Revision() <= r.machine.(Taker).TakenIn() {
+				continue
+			}
+			if err := r.change(ctx, ConfigChange{Revision: entry.Revision(), Content: entry.Value(), Beside: true}); err != nil {
+				return err
+			}
 		case next := <-inputs:
 			first := next.Stored
 			if err := r.step(ctx, next); err != nil {
@@ -676,6 +711,13 @@ func (r *runner) apply(ctx context.Context, next Input) error {
 }
 
 func (r *runner) configure(config ConfigChange) error {
+	if config.Beside {
+		taker, takes := r.machine.(Taker)
+		if !takes {
+			return errors.New("the machine takes in nothing beside the configuration")
+		}
+		return taker.TakeIn(config.Revision, config.Content)
+	}
 	if err := r.machine.Configure(config.Revision, config.Content); err != nil {
 		return err
 	}
@@ -686,11 +728,18 @@ func (r *runner) configure(config ConfigChange) error {
 // change puts a new configuration in force and commits it, with its position.
 func (r *runner) change(ctx context.Context, config ConfigChange) error {
 	if err := r.configure(config); err != nil {
-		r.log.Error("the configuration can't be used; the one before stays in force", "revision", config.Revision, "err", err)
+		r.log.Error("a change can't be used; what was before stays in force", "bucket", r.bucketOf(config), "revision", config.Revision, "err", err)
 		return nil
 	}
-	r.log.Info("configuration is in force", "revision", config.Revision)
+	r.log.Info("a change is in force", "bucket", r.bucketOf(config), "revision", config.Revision)
 	return r.commit(ctx, &config)
+}
+
+func (r *runner) bucketOf(config ConfigChange) string {
+	if config.Beside {
+		return r.BesideBucket
+	}
+	return streams.BucketConfig
 }
 
 // commit stores all outputs and the position in one message.

@@ -45,6 +45,19 @@ type Machine interface {
 	Restore([]Chunk) error
 }
 
+// Taker is a Machine that takes in something beside the configuration that people
+// change, in the same way: what it takes in is input, and the commit that carries it
+// says where.
+type Taker interface {
+	Machine
+	// TakeIn is Configure for it. It may come before any configuration, and its
+	// effect must show with inputs only.
+	TakeIn(revision uint64, content []byte) error
+	// TakenIn is the revision of what was taken in last, which is part of the state;
+	// 0 for none.
+	TakenIn() uint64
+}
+
 // Input is one message of the input stream.
 type Input struct {
 	Subject  string
@@ -74,6 +87,8 @@ type Position struct {
 type ConfigChange struct {
 	Revision uint64
 	Content  []byte
+	// Beside says that it is not the configuration but what a Taker takes in.
+	Beside bool
 }
 
 // Chunk is a part of a machine's state, named by the machine.

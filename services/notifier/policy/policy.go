@@ -51,6 +51,17 @@ type Entry struct {
 	Told []string
 	// Ended says that the channels were told that the episode is over.
 	Ended bool
+	// Mute is the silence that holds back news of the episode while it fires.
+	Mute Mute
+}
+
+// Mute is a silence as it matters to one alert. The zero Mute is none.
+type Mute struct {
+	// ID names the silence, By says who asked for it.
+	ID, By string
+	// Until is when it ends, in nanoseconds since the Unix epoch; 0 when that is with
+	// the episode.
+	Until int64
 }
 
 // Channel is what the policy knows of a channel.
@@ -89,6 +100,15 @@ const (
 	// ReasonUnseen means: the episode is over before anything was heard of it; nobody
 	// is told.
 	ReasonUnseen Reason = "unseen"
+	// ReasonMuted means: a silence begins while the episode lasts, or another one takes
+	// its place; nobody is told.
+	ReasonMuted Reason = "muted"
+	// ReasonMuteEnded means: the time of a silence is over and the episode lasts; people
+	// are told of that.
+	ReasonMuteEnded Reason = "mute_ended"
+	// ReasonUnmuted means: somebody took a silence back while the episode lasts; those
+	// are told who do not know of the episode.
+	ReasonUnmuted Reason = "unmuted"
 )
 
 // Reasons lists every reason.
@@ -96,6 +116,7 @@ func Reasons() []Reason {
 	return []Reason{
 		ReasonOpened, ReasonReplaced, ReasonMissed, ReasonUpdated, ReasonRepeated, ReasonReopened, ReasonOld,
 		ReasonResolved, ReasonResolvedAgain, ReasonUnseen,
+		ReasonMuted, ReasonMuteEnded, ReasonUnmuted,
 	}
 }
 
@@ -109,6 +130,10 @@ const (
 	HoldNotTold Hold = "not_told"
 	// HoldResolvedOff means: the channel does not want to hear that alerts are over.
 	HoldResolvedOff Hold = "resolved_off"
+	// HoldMuted means: a silence holds back news of the episode.
+	HoldMuted Hold = "muted"
+	// HoldTold means: the channel was told before that the episode fires.
+	HoldTold Hold = "told"
 )
 
 // Decision is what follows from a transition.
@@ -132,6 +157,8 @@ type Audience struct {
 	Notify []string
 	// Channels are the channels that there are.
 	Channels []Channel
+	// Mute is the silence that holds back news of the alert now.
+	Mute Mute
 }
 
 // Decide says what follows when the transition comes after what was decided
@@ -158,15 +185,58 @@ func begin(last Entry, t Transition, to Audience) Decision {
 	case last.State == Firing:
 		d.Reason = ReasonReplaced
 	}
+	d.Entry.Mute = to.Mute
 	d.Held = map[string]Hold{}
 	for _, c := range to.Channels {
-		if to.Notify == nil || slices.Contains(to.Notify, c.Name) {
-			d.Tell = append(d.Tell, c.Name)
-		} else {
+		switch {
+		case !to.names(c):
 			d.Held[c.Name] = HoldNotListed
+		case to.Mute != Mute{}:
+			d.Held[c.Name] = HoldMuted
+		default:
+			d.Tell = append(d.Tell, c.Name)
 		}
 	}
 	d.Entry.Told = slices.Clone(d.Tell)
+	return d
+}
+
+// names reports whether the rule tells the channel.
+func (a Audience) names(c Channel) bool { return a.Notify == nil || slices.Contains(a.Notify, c.Name) }
+
+// Remute says what follows when the silence of an alert is another than before, at a
+// time in nanoseconds since the Unix epoch. Channels that were told that the episode
+// fires are told that it is over whatever silence there is then.
+func Remute(last Entry, now int64, to Audience) Decision {
+	d := Decision{Reason: ReasonRepeated, Entry: last}
+	if last.State != Firing || last.Mute == to.Mute {
+		return d
+	}
+	d.Entry.Mute, d.Changed, d.Reason = to.Mute, true, ReasonMuted
+	if to.Mute != (Mute{}) {
+		return d
+	}
+	d.Reason = ReasonUnmuted
+	if last.Mute.Until != 0 && now >= last.Mute.Until {
+		d.Reason = ReasonMuteEnded
+	}
+	d.Held = map[string]Hold{}
+	told := slices.Clone(last.Told)
+	for _, c := range to.Channels {
+		known := slices.Contains(last.Told, c.Name)
+		switch {
+		case !to.names(c):
+			d.Held[c.Name] = HoldNotListed
+		case known && d.Reason == ReasonUnmuted:
+			d.Held[c.Name] = HoldTold
+		default:
+			d.Tell = append(d.Tell, c.Name)
+			if !known {
+				told = append(told, c.Name)
+			}
+		}
+	}
+	d.Entry.Told = told
 	return d
 }
 
@@ -177,14 +247,14 @@ func proceed(last Entry, t Transition, to Audience) Decision {
 	case t.Phase == Open && last.State == Firing, t.Phase != Open && last.State == Resolved:
 		// Nothing new.
 	case t.Phase == Open:
-		d.Reason, d.Changed, d.Entry.State = ReasonReopened, true, Firing
+		d.Reason, d.Changed, d.Entry.State, d.Entry.Mute = ReasonReopened, true, Firing, to.Mute
 	case t.Phase == Update:
 		d.Reason, d.Changed = ReasonUpdated, true
 	case last.Ended:
-		d.Reason, d.Changed, d.Entry.State = ReasonResolvedAgain, true, Resolved
+		d.Reason, d.Changed, d.Entry.State, d.Entry.Mute = ReasonResolvedAgain, true, Resolved, Mute{}
 	default:
 		d.Reason, d.Changed = ReasonResolved, true
-		d.Entry.State, d.Entry.Ended = Resolved, true
+		d.Entry.State, d.Entry.Ended, d.Entry.Mute = Resolved, true, Mute{}
 		d.Held = map[string]Hold{}
 		for _, c := range to.Channels {
 			switch {

@@ -186,6 +186,60 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+func TestDecideWhileMuted(t *testing.T) {
+	t.Parallel()
+	phone, mail := policy.Channel{Name: "phone", Resolved: true}, policy.Channel{Name: "mail", Resolved: true}
+	mute := policy.Mute{ID: "m", By: "jo", Until: 500}
+	all := policy.Audience{Channels: []policy.Channel{phone, mail}}
+	muted := all
+	muted.Mute = mute
+	d := policy.Decide(policy.Entry{}, policy.Transition{Phase: policy.Open, Start: 100}, muted)
+	want := policy.Decision{
+		Reason: policy.ReasonOpened, Changed: true, Entry: policy.Entry{State: policy.Firing, Episode: 100, Mute: mute},
+		Held: map[string]policy.Hold{"phone": policy.HoldMuted, "mail": policy.HoldMuted},
+	}
+	if diff := cmp.Diff(want, d, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("an episode that begins: %s", diff)
+	}
+	end := policy.Decide(d.Entry, policy.Transition{Phase: policy.Close, Start: 100}, muted)
+	if len(end.Tell) != 0 || end.Entry.Mute != (policy.Mute{}) {
+		t.Errorf("nobody knows of the beginning: %+v", end)
+	}
+	told := policy.Entry{State: policy.Firing, Episode: 100, Told: []string{"phone"}, Mute: mute}
+	if end := policy.Decide(told, policy.Transition{Phase: policy.Close, Start: 100}, muted); !slices.Equal(end.Tell, []string{"phone"}) {
+		t.Errorf("who knows of the beginning hears the end: %+v", end)
+	}
+	for name, tc := range map[string]struct {
+		last   policy.Entry
+		now    int64
+		to     policy.Audience
+		reason policy.Reason
+		tell   []string
+	}{
+		"begins": {policy.Entry{State: policy.Firing, Told: []string{"phone"}}, 100, muted, policy.ReasonMuted, nil},
+		"is another": {
+			policy.Entry{State: policy.Firing, Mute: policy.Mute{ID: "other"}}, 100, muted, policy.ReasonMuted, nil,
+		},
+		"lasts":                      {told, 100, muted, policy.ReasonRepeated, nil},
+		"ends":                       {told, 500, all, policy.ReasonMuteEnded, []string{"phone", "mail"}},
+		"is taken back":              {told, 499, all, policy.ReasonUnmuted, []string{"mail"}},
+		"until resolved, taken back": {policy.Entry{State: policy.Firing, Mute: policy.Mute{ID: "m"}}, 500, all, policy.ReasonUnmuted, []string{"phone", "mail"}},
+		"ends when nothing fires":    {policy.Entry{State: policy.Resolved, Mute: mute}, 500, all, policy.ReasonRepeated, nil},
+		"ends for a muted rule":      {told, 500, policy.Audience{Notify: []string{}, Channels: all.Channels}, policy.ReasonMuteEnded, nil},
+	} {
+		d := policy.Remute(tc.last, tc.now, tc.to)
+		if d.Reason != tc.reason || !slices.Equal(d.Tell, tc.tell) {
+			t.Errorf("a silence %s: %+v, want %s and %v", name, d, tc.reason, tc.tell)
+		}
+		if again := policy.Remute(d.Entry, tc.now, tc.to); again.Changed || len(again.Tell) > 0 {
+			t.Errorf("a silence %s: twice: %+v", name, again)
+		}
+		if !slices.Contains(policy.Reasons(), d.Reason) {
+			t.Errorf("%q is not listed", d.Reason)
+		}
+	}
+}
+
 // TestOnce runs every order of up to six transitions of two episodes and holds
 // the policy to its promise: of an episode, a channel hears the beginning at
 // most once and the end at most once, and never the end without the beginning.
@@ -280,12 +334,16 @@ func TestTexts(t *testing.T) {
 	silent.Sentence, silent.Value, silent.High = "no reading for 15 min; the last was 5.1 °C, and one every 5 min is usual", nil, nil
 	near := plain
 	near.Low, near.High, near.Value, near.Unit = nil, new(1_000_000.0), new(1_000_000.01), "W"
+	unmuted := local
+	unmuted.Muted = policy.Mute{ID: "m", By: "jo at 192.168.1.7", Until: at("2026-11-22T16:00:00Z")}
+	untilResolved := local
+	untilResolved.Muted = policy.Mute{ID: "m"}
 	bare := policy.Notice{Rule: "r", Device: "d", Over: true, Started: 10, Ended: 5}
 
 	for name, n := range map[string]policy.Notice{
 		"firing": door, "resolved": over, "late": late, "plain": plain, "band": band, "hostile": hostile, "cut": cut, "bare": bare,
 		"changed": changed, "local": local, "local-resolved": localOver, "night": night, "reminder": reminder, "labelled": labelled,
-		"nameless": nameless, "silent": silent, "near": near,
+		"nameless": nameless, "silent": silent, "near": near, "unmuted": unmuted, "unmuted-by-hand": untilResolved,
 	} {
 		t.Run(name, func(t *testing.T) {
 			title, body := n.Title(), n.Body()

@@ -58,6 +58,8 @@ type Notice struct {
 	// Labels and Runbook are those of the rule; either may be empty.
 	Labels  map[string]string
 	Runbook string
+	// Muted is the silence that has ended, if the message is about that.
+	Muted Mute
 	// Place is the time zone of the site, in which times are said; nil means UTC.
 	Place *time.Location
 }
@@ -82,7 +84,7 @@ func (n Notice) headline() string {
 	case rule.Info:
 		headline = "Info"
 	}
-	if n.Reminder {
+	if n.Reminder || n.Muted != (Mute{}) {
 		return "Still " + strings.ToLower(headline)
 	}
 	return headline
@@ -93,6 +95,9 @@ func (n Notice) Body() string {
 	lines := append(n.what(), n.when())
 	if lag := time.Duration(n.Learned - n.Happened); lag >= Late {
 		lines = append(lines, fmt.Sprintf("Happened %s ago, learned now.", Span(lag)))
+	}
+	if n.Muted != (Mute{}) {
+		lines = append(lines, n.unmuted())
 	}
 	// A title without a description names the rule.
 	if rule := "Rule " + clean(n.Rule) + n.labels(); firstLine(n.Description) != "" || len(n.Labels) > 0 {
@@ -168,10 +173,7 @@ func upperFirst(s string) string {
 }
 
 func (n Notice) when() string {
-	place := n.Place
-	if place == nil {
-		place = time.UTC
-	}
+	place := n.place()
 	from := time.Unix(0, n.Started).In(place)
 	zone := ""
 	if place != time.UTC {
@@ -189,6 +191,25 @@ func (n Notice) when() string {
 		}
 	}
 	return fmt.Sprintf("Lasted %s, from %s to %s%s", Span(to.Sub(from)), begin, end, zone)
+}
+
+// unmuted says which silence has ended.
+func (n Notice) unmuted() string {
+	s := "It was muted"
+	if by := clip(clean(n.Muted.By), maxWhat); by != "" {
+		s += " by " + by
+	}
+	if n.Muted.Until != 0 {
+		s += " until " + moment(time.Unix(0, n.Muted.Until).In(n.place()))
+	}
+	return s + ", and fires still."
+}
+
+func (n Notice) place() *time.Location {
+	if n.Place == nil {
+		return time.UTC
+	}
+	return n.Place
 }
 
 // moment writes a time in its zone.
