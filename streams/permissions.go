@@ -72,7 +72,7 @@ func inbox(service string) string { return "_INBOX." + service }
 func provisionPermissions() Permissions {
 	return Permissions{Publish: join(
 		[]string{api(">"), "$JS.ACK.>", "$JS.FC.>"},
-		writeBucket(BucketConfig, ">"), writeBucket(BucketLeases, janitorLease),
+		writeBucket(BucketConfig, ">"), writeBucket(BucketLeases, janitorLease), report(ServiceProvision),
 	)}
 }
 
@@ -86,7 +86,7 @@ func bridgePermissions() Permissions {
 				telemetryPrefix + "*." + string(SourceMQTT0), telemetryPrefix + "*." + string(SourceRedrive), api("STREAM.MSG.DELETE." + StreamDeadLetters),
 			},
 			bury(ServiceBridge), read(StreamTelemetry), read(StreamDeadLetters), readBucket(BucketConfig), readBucket(BucketDevices),
-			writeBucket(BucketDevices, ">"), lease(ServiceBridge),
+			writeBucket(BucketDevices, ">"), lease(ServiceBridge), report(ServiceBridge),
 		),
 	}
 }
@@ -114,6 +114,7 @@ func notifierPermissions() Permissions {
 		[]string{AlertingAll, DeliveriesAll, api("CONSUMER.RESET." + StreamAlerting + ".>")},
 		bury(ServiceNotifier), read(StreamDerived), read(StreamAlerting),
 		readBucket(BucketAlerts), writeBucket(BucketAlerts, ">"), readBucket(BucketSilences), lease(ServiceNotifier), snapshots(ServiceNotifier),
+		report(ServiceNotifier),
 	)}
 }
 
@@ -131,7 +132,9 @@ func dashboardPermissions() Permissions {
 	for _, stream := range []string{StreamTelemetry, StreamDerived, StreamAlerting, StreamDeadLetters} {
 		p.Publish = append(p.Publish, read(stream)...)
 	}
-	for _, bucket := range []string{BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts, BucketSilences} {
+	for _, bucket := range []string{
+		BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts, BucketSilences, BucketProblems,
+	} {
 		p.Publish = append(p.Publish, readBucket(bucket)...)
 	}
 	p.Publish = append(p.Publish, writeBucket(BucketConfig, ConfigKey)...)
@@ -162,6 +165,9 @@ func writeBucket(bucket, keys string) []string { return []string{"$KV." + bucket
 
 // bury is what a service needs for its dead letters.
 func bury(service string) []string { return []string{DeadLetterSubject(service, "*")} }
+
+// report is what telling the dashboard of problems takes.
+func report(service string) []string { return writeBucket(BucketProblems, ServiceKeys(service)) }
 
 // lease is what holding lanes takes: the buckets of leases and workers are made
 // again by whoever misses them.

@@ -33,6 +33,7 @@ const (
 	BucketManifests = "manifests"
 	BucketDevices   = "devices"
 	BucketAlerts    = "alerts"
+	BucketProblems  = "problems"
 	BucketSnapshots = "snapshots"
 )
 
@@ -91,7 +92,8 @@ func ParseWorkerKey(key string) (worker string, err error) {
 	return worker, nil
 }
 
-// ServiceKeys matches the keys of one service in BucketLeases and BucketWorkers.
+// ServiceKeys matches the keys of one service in BucketLeases, BucketWorkers and
+// BucketProblems.
 func ServiceKeys(service string) string { return service + ".*" }
 
 // ErrNotReady is returned by Check while something of the map is missing. The
@@ -201,6 +203,12 @@ func leaseConfigs(replicas int) []jetstream.KeyValueConfig {
 	}
 }
 
+// ProblemsTTL is how long an entry of BucketProblems holds that is not renewed.
+const ProblemsTTL = time.Minute
+
+// problemsBytes bounds BucketProblems: each process has one entry.
+const problemsBytes = 4 << 20
+
 func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	bucket := func(name, description string, history uint8) jetstream.KeyValueConfig {
 		return jetstream.KeyValueConfig{
@@ -208,7 +216,9 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 			Storage: jetstream.FileStorage, Replicas: o.Durability.Replicas(),
 		}
 	}
-	return append(leaseConfigs(o.Durability.Replicas()),
+	problems := bucket(BucketProblems, "What services report that is wrong.", 1)
+	problems.TTL, problems.MaxBytes = ProblemsTTL, problemsBytes
+	return append(leaseConfigs(o.Durability.Replicas()), problems,
 		bucket(BucketConfig, "Rules and channels as people wrote them, and the versions before.", 64),
 		bucket(BucketSilences, "What people are not notified of for a time.", 1),
 		bucket(BucketManifests, "Newest snapshots of the lanes, and the ones before.", 2),

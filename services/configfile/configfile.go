@@ -30,7 +30,9 @@ import (
 
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
+	"headwater/services/internal/problems"
 	"headwater/services/internal/process"
+	"headwater/streams"
 )
 
 // Config says where the file is.
@@ -79,6 +81,7 @@ type Service struct {
 	log     *slog.Logger
 	reloads *prometheus.CounterVec
 	valid   prometheus.Gauge
+	report  *problems.Reporter
 
 	mu sync.Mutex
 	// reason is why the service is not ready; nil when it is. Guarded by mu.
@@ -98,6 +101,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s := &Service{
 		cfg: cfg, js: deps.JS, log: deps.Log,
 		reason: errors.New("no configuration is in force yet"),
+		report: problems.New(deps.JS, streams.ServiceProvision, deps.Log),
 		reloads: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "headwater_configfile_reloads_total", Help: "Changes of the configuration file by what became of them.",
 		}, []string{"result"}),
@@ -138,6 +142,11 @@ func (s *Service) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	reporting, stop := context.WithCancel(ctx)
+	var reports sync.WaitGroup
+	reports.Go(func() { s.report.Run(reporting) })
+	defer reports.Wait()
+	defer stop()
 	return s.follow(ctx, store)
 }
 
@@ -251,6 +260,7 @@ func (f *follower) reload(ctx context.Context) {
 	}
 	f.judged, f.failed = text, ""
 	f.valid.Set(1)
+	f.report.Clear(problemFile)
 	f.setReady()
 	if changed {
 		f.reloads.WithLabelValues("in_force").Inc()
@@ -286,16 +296,33 @@ func (f *follower) refuse(err error) {
 		return
 	}
 	f.failed = err.Error()
+	// What is wrong may be something else by now; it is the same file that is wrong.
+	f.report.Set(problemFile, problems.Problem{Part: "Configuration", Text: f.remedy(err)})
 	f.reloads.WithLabelValues("refused").Inc()
-	problems := config.Problems(err)
-	for _, p := range problems {
+	all := config.Problems(err)
+	for _, p := range all {
 		f.log.Error("configuration refused", "file", p.File, "line", p.Line, "field", p.Field, "err", p.Text)
 	}
-	if len(problems) == 0 {
+	if len(all) == 0 {
 		f.judged = nil
 		f.log.Error("configuration refused", "file", f.cfg.Path, "err", err)
 	}
-	f.log.Warn("the configuration before stays in force", "file", f.cfg.Path, "problems", max(len(problems), 1))
+	f.log.Warn("the configuration before stays in force", "file", f.cfg.Path, "problems", max(len(all), 1))
+}
+
+// problemFile is the id of the problem that the file is.
+const problemFile = "file"
+
+// remedy says what is wrong with the file and what to do.
+func (f *follower) remedy(err error) string {
+	all := config.Problems(err)
+	switch {
+	case len(all) == 0:
+		return fmt.Sprintf("The configuration file %s cannot be read (%v). What was in force before stays. Put the file back; it is read again at once.", f.cfg.Path, errors.Unwrap(err))
+	case len(all) == 1:
+		return fmt.Sprintf("The configuration file is not in force: %v. What was in force before stays. Fix the file; it is read again at once.", all[0])
+	}
+	return fmt.Sprintf("The configuration file is not in force: %v, and %d more. What was in force before stays. Fix the file; it is read again at once, and `headwater check` lists all that is wrong.", all[0], len(all)-1)
 }
 
 // put writes the text unless it is in force already, which keeps the revision
@@ -315,7 +342,7 @@ func (f *follower) read() ([]byte, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read configuration: %s is not a file", f.cfg.Path)
+		return nil, fmt.Errorf("read configuration: %w", fmt.Errorf("%s is not a file", f.cfg.Path))
 	}
 	file, err := os.Open(f.cfg.Path)
 	if err != nil {

@@ -238,10 +238,31 @@ func TestBadEdit(t *testing.T) {
 	if n := strings.Count(f.log.String(), "stays in force"); n != 1 {
 		t.Errorf("told %d times", n)
 	}
+	f.reported(t, "The configuration file is not in force: "+path+`:2: rules[0].abov: is not a field here`)
 	must(t, os.Remove(path))
+	f.reported(t, "The configuration file "+path+" cannot be read")
 	streamtest.Eventually(t, "a line in the log", func() bool { return strings.Contains(f.log.String(), "no such file") })
 	write(t, path, two)
 	f.await(t, two)
+	f.reported(t, "")
+}
+
+// reported waits until what is reported to the dashboard holds a text; an empty
+// one stands for nothing.
+func (f *fixture) reported(t *testing.T, want string) {
+	t.Helper()
+	kv, err := f.js.KeyValue(t.Context(), streams.BucketProblems)
+	must(t, err)
+	streamtest.Eventually(t, "reported "+want, func() bool {
+		var all strings.Builder
+		keys, _ := kv.Keys(t.Context())
+		for _, key := range keys {
+			if entry, err := kv.Get(t.Context(), key); err == nil {
+				all.Write(entry.Value())
+			}
+		}
+		return want == "" && all.Len() == 0 || want != "" && strings.Contains(all.String(), want)
+	})
 }
 
 func TestBadAtStart(t *testing.T) {

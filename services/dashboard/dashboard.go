@@ -15,6 +15,7 @@ import (
 
 	"headwater/services/dashboard/fleet"
 	"headwater/services/internal/influx"
+	"headwater/services/internal/problems"
 	"headwater/streams"
 	"headwater/web"
 	"headwater/web/view"
@@ -57,8 +58,12 @@ type Service struct {
 	silences *silences
 	web      *web.Server
 
+	// board is what services report that is wrong.
+	board *problems.Board
+
 	telemetry, derived, alerting *follower
 	devices, alerts, lost, muted *watcher
+	reports                      *watcher
 }
 
 // New returns a dashboard; it does no I/O.
@@ -72,7 +77,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		log: deps.Log, js: deps.JS, fleet: fleet.New(demoSite), book: fleet.NewBook(),
-		past: newHistory(client),
+		past: newHistory(client), board: problems.NewBoard(),
 	}
 	if s.problems = deps.Problems; s.problems == nil {
 		s.problems = func() []view.Problem { return nil }
@@ -103,6 +108,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}}
 	s.silences = &silences{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready}
 	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: s.silences.onSilences}
+	s.reports = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketProblems, handle: s.board.Take}
 	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT, Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress}, web.Sources{
 		Devices: devices{s.fleet}, Alerts: alerts{s.book, s.silences}, Silences: s.silences, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS, log: deps.Log}, Ledger: s.ledger,
 		Rules: s.rules, RuleStore: s.rules,
@@ -139,7 +145,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("dashboard started", "url", s.past.client.URL())
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
-		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.silences.run,
+		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.silences.run, s.reports.run,
 		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.audit.run, s.rules.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })

@@ -128,12 +128,47 @@ func (s *survey) count() uint64 {
 func (s *Service) Pipeline() view.Pipeline {
 	now := time.Now()
 	p := s.survey.facts(now, s.connected())
-	p.Problems = append(s.problems(), p.Problems...)
+	p.Problems = slices.Concat(s.problems(), s.told(p.Problems, now))
 	if x, ok := s.recall.problem(); ok {
 		p.Problems = append(p.Problems, x)
 	}
 	p.Rate, p.Rates = s.fleet.Rates(now)
 	return p
+}
+
+// told adds what services report to what was seen from here. Of a channel they
+// know more.
+func (s *Service) told(seen []view.Problem, now time.Time) []view.Problem {
+	reported := s.reported(now)
+	seen = slices.DeleteFunc(slices.Clone(seen), func(p view.Problem) bool {
+		return slices.ContainsFunc(reported, func(r view.Problem) bool { return r.Part == "Channel "+p.Part })
+	})
+	return append(reported, seen...)
+}
+
+func (s *Service) reported(now time.Time) []view.Problem {
+	var out []view.Problem
+	for _, p := range s.board.Problems(now) {
+		out = append(out, view.Problem{Part: p.Part, Text: p.Text, Since: p.Since})
+	}
+	return out
+}
+
+// maxReported bounds the reported problems that every page shows; the pipeline
+// shows all.
+const maxReported = 3
+
+// notices are the reported problems for every page.
+func (s *Service) notices(now time.Time) []view.Problem {
+	all := s.reported(now)
+	if more := len(all) - maxReported; more > 0 {
+		text := view.FormatCount(uint64(more)) + " more problems are listed on the page Pipeline."
+		if more == 1 {
+			text = "1 more problem is listed on the page Pipeline."
+		}
+		all = append(all[:maxReported], view.Problem{Part: "Pipeline", Text: text})
+	}
+	return all
 }
 
 func (s *Service) connected() bool { return s.js.Conn().Status() == nats.CONNECTED }
@@ -142,6 +177,7 @@ func (s *Service) connected() bool { return s.js.Conn().Status() == nats.CONNECT
 func (s *Service) Status() view.Status {
 	st := view.Status{Firing: s.unmuted(), Demo: s.fleet.Demo(), Notices: s.problems()}
 	now := time.Now()
+	st.Notices = append(st.Notices, s.notices(now)...)
 	p := s.survey.facts(now, s.connected())
 	for _, x := range p.Streams {
 		if x.Name == streams.StreamDeadLetters {

@@ -1,10 +1,12 @@
 package dashboard
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"headwater/streams"
+	"headwater/streams/streamtest"
 )
 
 func TestChannelThatTakesNothingIsAProblem(t *testing.T) {
@@ -30,4 +32,19 @@ func TestChannelThatTakesNothingIsAProblem(t *testing.T) {
 			t.Errorf("%s: problems are %+v", c.name, problems)
 		}
 	}
+}
+
+// TestWhatServicesReportIsShown reports more than every page shows.
+func TestWhatServicesReportIsShown(t *testing.T) {
+	r := newRig(t, nil)
+	r.ready()
+	r.put(streams.BucketProblems, "notifier.a", []byte(`[{"part":"Channel phone","text":"It is broken.","since":"2027-01-15T08:00:00Z"},{"part":"b","text":"2"},{"part":"c","text":"3"},{"part":"d","text":"4"}]`))
+	r.shows("/pipeline", "It is broken.")
+	r.shows("/api/v1/pipeline", `"part":"d"`)
+	r.shows("/", "1 more problem is listed")
+	r.put(streams.BucketProblems, "notifier.a", []byte(`[]`))
+	streamtest.Eventually(t, "nothing is wrong any more", func() bool {
+		_, page := r.get("/")
+		return !strings.Contains(page, "It is broken.")
+	})
 }

@@ -13,6 +13,7 @@ import (
 	alertingv1 "headwater/proto/alerting/v1"
 	"headwater/services/internal/config"
 	"headwater/services/internal/deadletter"
+	"headwater/services/internal/problems"
 	"headwater/streams"
 )
 
@@ -29,6 +30,7 @@ type follower struct {
 	js          jetstream.JetStream
 	log         *slog.Logger
 	metrics     *metrics
+	report      *problems.Reporter
 	deadLetters *deadletter.Publisher
 	// open returns what a sender speaks to.
 	open       func(config.Channel) target
@@ -160,6 +162,13 @@ func (f *follower) run(ctx context.Context) error {
 }
 
 func (f *follower) stop() {
+	// The next owner reports of its own.
+	defer func() {
+		for name := range f.senders {
+			f.report.Clear(failing(name))
+			f.report.Clear(secretless(name))
+		}
+	}()
 	for _, r := range f.senders {
 		r.stop()
 	}
@@ -246,6 +255,7 @@ func (f *follower) follow(ctx context.Context, progress func()) error {
 				return err
 			}
 		case <-tick.C:
+			f.checkSecrets()
 			if err := same(ctx, f.js, f.incarnation); err != nil {
 				return err
 			}
@@ -364,8 +374,27 @@ func (f *follower) configure(ctx context.Context, entry jetstream.KeyValueEntry,
 	}
 	f.revision = entry.Revision()
 	f.metrics.senders.Set(float64(len(f.senders)))
+	f.checkSecrets()
 	return nil
 }
+
+// checkSecrets reports the channels whose url_file can't be used, before a message
+// has to wait for it.
+func (f *follower) checkSecrets() {
+	for name, r := range f.senders {
+		if _, err := (&remote{cfg: r.channel, secrets: f.cfg.Secrets}).address(); err != nil {
+			f.report.Set(secretless(name), problems.Problem{
+				Part: "Channel " + name,
+				Text: fmt.Sprintf("It has no address: %v. Its notifications wait. Put the file there, or name another in url_file; it is read before each message.", err),
+			})
+		} else {
+			f.report.Clear(secretless(name))
+		}
+	}
+}
+
+// secretless is the id of the problem that a channel has no address.
+func secretless(channel string) string { return "secret:" + channel }
 
 // want starts the sender of a channel, or starts it anew when it is spoken to
 // in another way.
@@ -401,7 +430,7 @@ func (f *follower) start(ch config.Channel, from uint64) *running {
 	r.cut = func() { stop(); cut() }
 	s := &sender{
 		name: ch.Name, incarnation: f.incarnation, next: from, target: f.open(ch), timeout: f.cfg.Timeout, giveUp: f.cfg.GiveUp, address: f.cfg.PublicURL,
-		js: f.js, deadLetters: f.deadLetters, log: f.log.With("channel", ch.Name), metrics: f.metrics,
+		js: f.js, deadLetters: f.deadLetters, log: f.log.With("channel", ch.Name), metrics: f.metrics, report: f.report,
 	}
 	f.wait.Go(func() {
 		defer close(r.done)
@@ -422,6 +451,8 @@ func (f *follower) remove(ctx context.Context, wanted map[string]bool) error {
 		r.cut()
 		<-r.done
 		delete(f.senders, name)
+		f.report.Clear(failing(name))
+		f.report.Clear(secretless(name))
 		f.log.Info("channel is not sent to any more", "channel", name)
 	}
 	stream, err := f.js.Stream(ctx, streams.StreamAlerting)

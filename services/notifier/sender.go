@@ -14,6 +14,7 @@ import (
 
 	alertingv1 "headwater/proto/alerting/v1"
 	"headwater/services/internal/deadletter"
+	"headwater/services/internal/problems"
 	"headwater/services/notifier/channel"
 	"headwater/streams"
 )
@@ -26,6 +27,8 @@ const (
 	maxRetryAfter = time.Hour
 	// finishTime is how long an attempt may go on once the sender is to stop.
 	finishTime = 5 * time.Second
+	// reportAfter is how long a message is tried before people hear of it.
+	reportAfter = time.Minute
 	// storeTimeout bounds one request to JetStream.
 	storeTimeout = 5 * time.Second
 )
@@ -43,6 +46,7 @@ type sender struct {
 	deadLetters *deadletter.Publisher
 	log         *slog.Logger
 	metrics     *metrics
+	report      *problems.Reporter
 
 	// incarnation is that of ALERTING, next the first commit that a consumer made
 	// now would begin with.
@@ -305,6 +309,7 @@ func (s *sender) deliver(ctx, hard context.Context, k key, m *alertingv1.Message
 		d.Attempts++
 		err := s.attempt(hard, outgoing(k, m, time.Since(committed), s.address))
 		if err == nil {
+			s.report.Clear(failing(s.name))
 			s.metrics.attempts.WithLabelValues(s.name, "sent").Inc()
 			s.metrics.latency.WithLabelValues(s.name).Observe(time.Since(committed).Seconds())
 			break
@@ -316,6 +321,12 @@ func (s *sender) deliver(ctx, hard context.Context, k key, m *alertingv1.Message
 			break
 		}
 		s.metrics.attempts.WithLabelValues(s.name, "failed").Inc()
+		if time.Since(first) >= reportAfter {
+			s.report.Set(failing(s.name), problems.Problem{
+				Part: "Channel " + s.name, Since: first,
+				Text: fmt.Sprintf("Its notifications cannot be delivered: %s. Each is tried for %s, later ones wait. Check the address of the channel and whether it can be reached from here.", failure.Reason, s.giveUp),
+			})
+		}
 		wait := max(pause.NextBackOff(), min(failure.RetryAfter, maxRetryAfter))
 		s.log.Warn("message not delivered yet", "key", d.Key, "attempts", d.Attempts, "err", failure.Reason, "wait", wait.Round(time.Millisecond))
 		sleep(ctx, wait)
@@ -323,6 +334,9 @@ func (s *sender) deliver(ctx, hard context.Context, k key, m *alertingv1.Message
 	d.Time = time.Now().UnixNano()
 	return s.record(hard, k, m, d, committed)
 }
+
+// failing is the id of the problem that a channel takes nothing.
+func failing(channel string) string { return "failing:" + channel }
 
 // attempt is one attempt. When the sender is to stop, it still gets a moment.
 func (s *sender) attempt(hard context.Context, m channel.Message) error {

@@ -16,6 +16,7 @@ import (
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/lease"
+	"headwater/services/internal/problems"
 	"headwater/services/internal/process"
 	"headwater/services/internal/publicurl"
 	"headwater/streams"
@@ -65,6 +66,7 @@ type Service struct {
 	metrics     *metrics
 	laneMetrics *lane.Metrics
 	deadLetters *deadletter.Publisher
+	report      *problems.Reporter
 	open        func(config.Channel) target
 
 	mu sync.Mutex
@@ -86,6 +88,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		metrics:     newMetrics(deps.Metrics),
 		laneMetrics: lane.NewMetrics(deps.Metrics, streams.ServiceNotifier),
 		deadLetters: deadletter.New(deps.JS, log, deps.Metrics),
+		report:      problems.New(deps.JS, streams.ServiceNotifier, log),
 		open:        func(ch config.Channel) target { return &remote{cfg: ch, secrets: cfg.Secrets} },
 	}
 	s.setReady(reason(errors.New("not started")))
@@ -116,6 +119,11 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := s.awaitStreams(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
+	var reports sync.WaitGroup
+	reporting, stop := context.WithCancel(ctx)
+	reports.Go(func() { s.report.Run(reporting) })
+	defer reports.Wait()
+	defer stop()
 	keeper := lease.New(streams.ServiceNotifier, []int{lane0},
 		lease.Deps{JS: s.js, Log: s.log, Metrics: s.laneMetrics.Leases})
 	status := lane.NewStatus()
@@ -178,7 +186,7 @@ func (s *Service) prepare(ctx context.Context) *follower {
 	defer tick.Stop()
 	for {
 		f := &follower{
-			cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, deadLetters: s.deadLetters, open: s.open, senders: map[string]*running{},
+			cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, report: s.report, deadLetters: s.deadLetters, open: s.open, senders: map[string]*running{},
 		}
 		err := f.prepare(ctx)
 		if err == nil {

@@ -675,12 +675,32 @@ func TestSecretInAFile(t *testing.T) {
 	f.configure(t, "- {name: phone, type: webhook, url_file: phone.url}")
 	f.start(t)
 	device := f.fire(t)
-	// The file is missing: the message waits, and goes when it is there.
+	reported := func(want string) {
+		t.Helper()
+		streamtest.Eventually(t, "reported "+want, func() bool {
+			kv, err := f.js.KeyValue(t.Context(), streams.BucketProblems)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all strings.Builder
+			keys, _ := kv.Keys(t.Context())
+			for _, key := range keys {
+				if entry, err := kv.Get(t.Context(), key); err == nil {
+					all.Write(entry.Value())
+				}
+			}
+			return want == "" && all.Len() == 0 || want != "" && strings.Contains(all.String(), want)
+		})
+	}
+	// The file is missing: people hear of it, the message waits, and goes when it is
+	// there.
+	reported(`"part":"Channel phone","text":"It has no address: url_file: read secret: `)
 	path := filepath.Join(f.cfg.Secrets, "phone.url")
 	if err := os.WriteFile(path, []byte(phone.URL+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	phone.await(t, firing(device)...)
+	reported("")
 }
 
 func TestProjectionIsRebuilt(t *testing.T) {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"headwater/services/internal/config"
+	"headwater/services/internal/process"
 	"headwater/services/rule"
 )
 
@@ -16,7 +18,7 @@ type checkCmd struct {
 }
 
 // errRefused is returned when a file has problems, which have been printed.
-var errRefused = errors.New("not every file is right")
+var errRefused = errors.New("check failed")
 
 // Run prints each problem of each file in a line, or how much is in it.
 func (c checkCmd) Run(s *session) error {
@@ -32,18 +34,51 @@ func (c checkCmd) Run(s *session) error {
 			fmt.Fprintln(s.out, err)
 			continue
 		}
+		missing := secretProblems(name, parsed)
+		for _, problem := range missing {
+			fmt.Fprintln(s.out, problem)
+		}
+		if len(missing) > 0 {
+			refused = true
+			continue
+		}
 		rules := 0
 		for _, r := range parsed.Rules {
 			if r.Origin == rule.FromFile {
 				rules++
 			}
 		}
-		fmt.Fprintf(s.out, "%s: right, with %d rules and %d channels\n", name, rules, len(parsed.Channels))
+		fmt.Fprintf(s.out, "%s: OK: %s and %s\n", name, count(rules, "rule"), count(len(parsed.Channels), "channel"))
 	}
 	if refused {
 		return errRefused
 	}
 	return nil
+}
+
+// secretProblems says which secret files of the channels can't be used, seen from
+// the folder of the configuration, as standalone sees them.
+func secretProblems(name string, c *config.Config) []string {
+	var out []string
+	for _, ch := range c.Channels {
+		if ch.URLFile == "" {
+			continue
+		}
+		path := ch.URLFile
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(name), path)
+		}
+		text, err := process.ReadSecret(path)
+		if err == nil {
+			if err = config.CheckURL(ch.Type, config.Secret(text)); err != nil {
+				err = fmt.Errorf("what %s holds %w", path, err)
+			}
+		}
+		if err != nil {
+			out = append(out, fmt.Sprintf("%s: channel %s: url_file: %v", name, ch.Name, err))
+		}
+	}
+	return out
 }
 
 // readConfig reads as much of a file as the parser takes, and a byte more.

@@ -26,14 +26,17 @@ func TestCheck(t *testing.T) {
 		code  int
 		want  []string
 	}{
-		"right": {[]string{good}, exitDone, []string{good + ": right, with 2 rules and 0 channels"}},
+		"right": {[]string{good}, exitDone, []string{good + ": OK: 2 rules and 0 channels"}},
 		"wrong": {[]string{bad}, exitFailed, []string{
 			bad + ":4: rules[0].abov: is not a field here; did you mean \"above\"?", bad + ":5: rules[1].expression: unexpected token EOF",
 		}},
-		"both":         {[]string{bad, good}, exitFailed, []string{bad + ":4: ", good + ": right"}},
-		"not there":    {[]string{filepath.Join(dir, "absent")}, exitUsage, nil},
-		"none at all":  {nil, exitUsage, nil},
-		"a long novel": {[]string{file("long", strings.Repeat("#", config.MaxBytes+10))}, exitFailed, []string{"bytes long"}},
+		"both":                       {[]string{bad, good}, exitFailed, []string{bad + ":4: ", good + ": OK"}},
+		"not there":                  {[]string{filepath.Join(dir, "absent")}, exitUsage, nil},
+		"a secret that is not there": {[]string{file("secret.yaml", "channels:\n  - {name: phone, type: ntfy, url_file: nowhere}\n")}, exitFailed, []string{"secret.yaml: channel phone: url_file: read secret: ", "nowhere"}},
+		"a secret that is no URL":    {[]string{file("odd.yaml", "channels:\n  - {name: phone, type: ntfy, url_file: odd-url}\n"), file("odd-url", "ftp://x\n")}[:1], exitFailed, []string{"channel phone: url_file: what ", "must begin with https"}},
+		"a secret that is right":     {[]string{file("fine.yaml", "channels:\n  - {name: phone, type: ntfy, url_file: fine-url}\n"), file("fine-url", "https://ntfy.sh/topic\n")}[:1], exitDone, []string{"OK: 0 rules and 1 channel"}},
+		"none at all":                {nil, exitUsage, nil},
+		"a long novel":               {[]string{file("long", strings.Repeat("#", config.MaxBytes+10))}, exitFailed, []string{"bytes long"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errs strings.Builder
