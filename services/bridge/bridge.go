@@ -67,6 +67,7 @@ import (
 	"headwater/services/decode"
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lease"
+	"headwater/services/internal/problems"
 	"headwater/services/internal/registry"
 	"headwater/streams"
 )
@@ -106,6 +107,8 @@ type Service struct {
 	dead     *deadletter.Publisher
 	registry *registry.Registry
 	login    *login.Responder
+	report   *problems.Reporter
+	refusals *refusals
 	keeper   *lease.Keeper
 	status   status
 	wire     wire
@@ -147,8 +150,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		status: status{err: errors.New("not started")},
 	}
 	s.lossy = &lossy{svc: s, wire: natsWire{deps.Devices0, memory}, queue: newQueue(memory)}
+	s.report = problems.New(deps.JS, streams.ServiceBridge, deps.Log)
+	s.refusals = newRefusals(s.report)
 	if deps.Auth != nil {
-		s.login, err = login.New(login.Deps{IssuerSeed: deps.IssuerSeed, Log: deps.Log, Metrics: deps.Metrics})
+		s.login, err = login.New(login.Deps{IssuerSeed: deps.IssuerSeed, Refused: func(r login.Refusal, d login.Device) { s.refusals.login(r, d, time.Now()) }, Log: deps.Log, Metrics: deps.Metrics})
 		if err != nil {
 			return nil, err
 		}
@@ -184,6 +189,8 @@ func (s *Service) Run(ctx context.Context) error {
 	var background errgroup.Group
 	background.Go(func() error { return s.registry.Run(registryCtx) })
 	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { s.report.Run(ctx); return nil })
+	work.Go(func() error { s.refusals.run(ctx); return nil })
 	if s.login != nil {
 		work.Go(func() error { return s.login.Run(ctx, s.deps.Auth, policy) })
 	}

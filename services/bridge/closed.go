@@ -1,9 +1,11 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -40,6 +42,11 @@ func (s *Service) countClosed(ctx context.Context, nc *nats.Conn) error {
 	sub, err := nc.Subscribe(streams.DeviceDisconnects, func(msg *nats.Msg) {
 		var event struct {
 			Reason string `json:"reason"`
+			Client struct {
+				Host string `json:"host"`
+				Name string `json:"name"`
+				MQTT string `json:"client_id"`
+			} `json:"client"`
 		}
 		if err := json.Unmarshal(msg.Data, &event); err != nil || ordinary[event.Reason] {
 			return
@@ -49,6 +56,9 @@ func (s *Service) countClosed(ctx context.Context, nc *nats.Conn) error {
 			reason = "other"
 		}
 		s.metrics.closed.WithLabelValues(reason).Inc()
+		if reason == "refused" {
+			s.refusals.closed(cmp.Or(event.Client.MQTT, event.Client.Name), event.Client.Host, event.Reason, time.Now())
+		}
 	})
 	if err != nil {
 		return fmt.Errorf("listen for closed connections: %w", err)

@@ -39,13 +39,16 @@ type Deps struct {
 	// IssuerSeed is the seed of the account key that signs the answers; the
 	// server's configuration names its public half as the issuer.
 	IssuerSeed []byte
-	Log        *slog.Logger
-	Metrics    prometheus.Registerer
+	// Refused, if not nil, is told of each refusal. It must return at once.
+	Refused func(Refusal, Device)
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 // Responder answers requests to log in. It may run once.
 type Responder struct {
 	key      nkeys.KeyPair
+	told     func(Refusal, Device)
 	log      *slog.Logger
 	admitted prometheus.Counter
 	refused  *prometheus.CounterVec
@@ -72,7 +75,7 @@ func New(deps Deps) (*Responder, error) {
 	}
 	metrics := promauto.With(deps.Metrics)
 	r := &Responder{
-		key: key, log: deps.Log, brake: newBrake(), silent: make(map[Refusal]*silence),
+		key: key, told: deps.Refused, log: deps.Log, brake: newBrake(), silent: make(map[Refusal]*silence),
 		admitted: metrics.NewCounter(prometheus.CounterOpts{
 			Name: "headwater_bridge_logins_total", Help: "Connections of devices that were admitted.",
 		}),
@@ -198,6 +201,9 @@ func claims(user, clientID string) *jwt.UserClaims {
 // one line in logInterval.
 func (r *Responder) refuse(reason Refusal, d Device) {
 	r.refused.WithLabelValues(string(reason)).Inc()
+	if r.told != nil {
+		r.told(reason, d)
+	}
 	r.mu.Lock()
 	s := r.silent[reason]
 	if s == nil {
