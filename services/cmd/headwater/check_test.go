@@ -62,3 +62,12 @@ func TestSchema(t *testing.T) {
 		t.Errorf("no schema: %.100s", out.String())
 	}
 }
+
+// TestAloneItHelps starts the command without anything behind it.
+func TestAloneItHelps(t *testing.T) {
+	var out, errs strings.Builder
+	code := run(t.Context(), environment{out: &out, err: &errs}, nil)
+	if code != exitDone || !strings.Contains(out.String(), "Usage: headwater <command>") || errs.Len() > 0 {
+		t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
+	}
+}

@@ -79,6 +79,9 @@ func run(ctx context.Context, env environment, args []string) int {
 	if err != nil {
 		return env.fail(exitUsage, err)
 	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
 	command, err := parser.Parse(args)
 	if exited { // --help and --version
 		return code
@@ -117,7 +120,7 @@ func (u usage) Error() string { return string(u) }
 // confirm asks the person who sits there, and takes only a yes.
 func (e environment) confirm(question string) error {
 	if !e.interactive {
-		return usage("nobody is there to confirm it: say --yes")
+		return usage("not a terminal: pass --yes")
 	}
 	fmt.Fprintf(e.err, "%s [y/N] ", question)
 	line, err := bufio.NewReader(e.in).ReadString('\n')

@@ -184,7 +184,7 @@ func TestPurge(t *testing.T) {
 		w.bury(t, "bridge", streams.ReasonTopic, "x", "1")
 		w.bury(t, "bridge", streams.ReasonValue, "x", "1")
 	}
-	w.headwater(t, "", "purge", "--all").want(t, exitUsage, "say --yes")
+	w.headwater(t, "", "purge", "--all").want(t, exitUsage, "not a terminal: pass --yes")
 	w.headwater(t, "no\n", "purge", "--all").want(t, exitFailed, "Purge 6 dead letters", "nothing was done")
 	w.headwater(t, "y\n", "purge", "1", "99").want(t, exitFailed, "1 purged", "99: There is no such dead letter")
 	w.headwater(t, "", "purge", "--yes", "--reason", streams.ReasonValue).want(t, exitDone, "3 purged")

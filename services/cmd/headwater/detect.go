@@ -100,7 +100,7 @@ type detectCmd struct {
 	columns  `embed:""`
 	Clean    bool     `help:"Replace single bad readings before they are judged."`
 	Unit     string   `help:"Unit of the values, for the sentences." placeholder:"UNIT"`
-	Out      string   `help:"Folder for the results, one file for each input: FOLDER/NAME.csv, FOLDER being that of the input." required:"" placeholder:"DIR"`
+	Out      string   `help:"Folder for the results, one file for each input, in a folder named like that of the input: room/a.csv gives DIR/room/a.csv, and a.csv gives DIR/NAME/a.csv, NAME being the folder you are in." required:"" placeholder:"DIR"`
 	Files    []string `arg:"" name:"file" help:"CSV files with times and values." type:"path"`
 }
 

@@ -93,7 +93,7 @@ func TestRulesByCommand(t *testing.T) {
 		t.Errorf("its YAML is %q", shown.out)
 	}
 
-	w.rules(t, "", "rm", "cold").want(t, exitUsage, "say --yes")
+	w.rules(t, "", "rm", "cold").want(t, exitUsage, "not a terminal: pass --yes")
 	w.rules(t, "n\n", "rm", "cold").want(t, exitFailed, "nothing was done")
 	w.rules(t, "", "rm", "cold", "of-the-file", "--yes").want(t, exitFailed, "cold deleted", "of-the-file: ", "edit rules.yaml")
 	w.rules(t, "", "show", "cold").want(t, exitFailed, "There is no such rule")

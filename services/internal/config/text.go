@@ -365,8 +365,20 @@ func duration(n ast.Node) (time.Duration, string) {
 	}
 }
 
-// parseDuration reads what time.ParseDuration does, and whole days before it.
+// unitWords are the units that people write out.
+var unitWords = map[string]string{
+	"second": "s", "seconds": "s", "sec": "s", "minute": "m", "minutes": "m", "min": "m", "mins": "m",
+	"hour": "h", "hours": "h", "day": "d", "days": "d",
+}
+
+// parseDuration reads what time.ParseDuration does, whole days before it, and one
+// number with a unit that is written out, like "2 minutes".
 func parseDuration(s string) (time.Duration, error) {
+	if number, unit, found := strings.Cut(s, " "); found {
+		if short, known := unitWords[unit]; known {
+			s = number + short
+		}
+	}
 	days, rest, found := strings.Cut(s, "d")
 	if !found {
 		return time.ParseDuration(s)
