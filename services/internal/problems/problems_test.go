@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestFromAServiceToTheDashboard reports with the permissions of a service and
 // reads with those of the dashboard.
 func TestFromAServiceToTheDashboard(t *testing.T) {
-	server, err := natsd.Start(natsd.Config{Dir: t.TempDir(), Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0"})
+	server, err := natsd.Start(t.Context(), natsd.Config{Dir: t.TempDir(), Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
