@@ -41,6 +41,10 @@ const (
 // as the text that people wrote.
 const ConfigKey = "config"
 
+// ConfigVersions is how many versions of what lies there are kept, with the one
+// in force.
+const ConfigVersions = 64
+
 // SilencesKey is the key in BucketSilences under which all silences lie: one text, so
 // that whoever takes it in knows of a change whole or not at all.
 const SilencesKey = "silences"
@@ -219,7 +223,7 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	problems := bucket(BucketProblems, "What services report that is wrong.", 1)
 	problems.TTL, problems.MaxBytes = ProblemsTTL, problemsBytes
 	return append(leaseConfigs(o.Durability.Replicas()), problems,
-		bucket(BucketConfig, "Rules and channels as people wrote them, and the versions before.", 64),
+		bucket(BucketConfig, "Rules and channels as people wrote them, and the versions before.", ConfigVersions),
 		bucket(BucketSilences, "What people are not notified of for a time.", 1),
 		bucket(BucketManifests, "Newest snapshots of the lanes, and the ones before.", 2),
 		bucket(BucketDevices, "The devices that were seen.", 1),

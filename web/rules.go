@@ -60,7 +60,11 @@ func (s *Server) rulesPage(w http.ResponseWriter, r *http.Request) {
 		s.failRulePage(w, r, "The rules cannot be read", err)
 		return
 	}
-	s.render(w, r, http.StatusOK, rulesPageOf("Rules"), view.RulesPage(view.RulesFacts{Text: text, Rules: rules}))
+	f := view.RulesFacts{Text: text, Rules: rules}
+	if name := r.FormValue("deleted"); name != "" {
+		f.JustDeleted = s.deleted(name)
+	}
+	s.render(w, r, http.StatusOK, rulesPageOf("Rules"), view.RulesPage(f))
 }
 
 // ruleStatus is the status of an answer that an error of the sources means.
@@ -85,7 +89,11 @@ func (s *Server) ruleStatus(err error) int {
 func (s *Server) failRulePage(w http.ResponseWriter, r *http.Request, what string, err error) {
 	switch status := s.ruleStatus(err); status {
 	case http.StatusNotFound:
-		s.render(w, r, status, rulesPageOf("Not found"), view.NotFound("There is no such rule, or not any more.", []view.Link{{Href: "/rules", Text: "Rules"}}))
+		if d := s.deleted(r.PathValue("name")); d != nil {
+			s.render(w, r, status, rulesPageOf("Deleted"), view.RuleDeleted(*d))
+			return
+		}
+		s.render(w, r, status, rulesPageOf("Not found"), view.NotFound("Rule not found.", []view.Link{{Href: "/rules", Text: "Rules"}}))
 	case http.StatusConflict:
 		s.render(w, r, status, rulesPageOf("Changed meanwhile"), view.RuleConflict(r.PathValue("name"), strings.ToLower(what[:1])+what[1:]))
 	default:
@@ -109,6 +117,21 @@ func (s *Server) rule(r *http.Request) (view.Rule, error) {
 		return view.Rule{}, err
 	}
 	return s.sources.Rules.Rule(name)
+}
+
+// deleted returns the deleted rule of a name; nil when there is none that can be
+// restored.
+func (s *Server) deleted(name string) *view.DeletedRule {
+	rules, err := s.sources.Rules.Rules("")
+	if err != nil {
+		return nil
+	}
+	for _, d := range rules.Deleted {
+		if d.Name == name {
+			return &d
+		}
+	}
+	return nil
 }
 
 // channels are those that a rule may notify; none when that is not known.
@@ -466,7 +489,7 @@ func (s *Server) deleteRulePage(w http.ResponseWriter, r *http.Request) {
 		s.failRulePage(w, r, "It was not deleted", err)
 		return
 	}
-	http.Redirect(w, r, "/rules", http.StatusSeeOther)
+	http.Redirect(w, r, "/rules?deleted="+c.name, http.StatusSeeOther)
 }
 
 func (s *Server) ruleVersionsPage(w http.ResponseWriter, r *http.Request) {
@@ -508,8 +531,9 @@ func (s *Server) restore(r *http.Request, c ruleChange) (view.Rule, error) {
 	if _, err := s.sources.Rules.Rule(c.name); errors.Is(err, ErrNotFound) {
 		draft.Was, draft.Revision = "", 0
 	}
+	asked := c.form.Get("version")
 	for _, v := range versions {
-		if strconv.FormatUint(v.Version, 10) == c.form.Get("version") && !v.Deleted {
+		if !v.Deleted && (asked == view.LatestVersion || asked == strconv.FormatUint(v.Version, 10)) {
 			draft.YAML = v.YAML
 			return s.sources.RuleStore.Save(r.Context(), draft, c.author)
 		}

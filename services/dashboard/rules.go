@@ -33,6 +33,8 @@ const (
 	seriesShown = 8
 	// changesShown are how many of the latest changes are shown.
 	changesShown = 5
+	// deletedShown are how many of the deleted rules are remembered.
+	deletedShown = 100
 	// saveAttempts is how often a change is tried while others change other rules.
 	saveAttempts = 5
 )
@@ -58,6 +60,9 @@ type rules struct {
 	countedAt time.Time
 	// changes are the latest changes of the configuration, the newest first.
 	changes []view.RulesChange
+	// deleted are the rules whose versions are kept although they are not in
+	// force, the last one deleted first.
+	deleted []deletedRule
 	// failures are the rules that lanes cannot evaluate, by rule and lane.
 	failures map[string]map[int]ruleFailure
 }
@@ -77,6 +82,12 @@ type knownRule struct {
 	author   string
 	// judges is the version since which the rule judges as it does.
 	judges uint64
+}
+
+// deletedRule is a rule that the version after last removed.
+type deletedRule struct {
+	view.DeletedRule
+	last uint64
 }
 
 func newRules(js jetstream.JetStream, log *slog.Logger, f *fleet.Fleet, b *fleet.Book) *rules {
@@ -163,8 +174,28 @@ func (r *rules) take(v configstore.Version) {
 		change := view.RulesChange{At: v.At, Author: authorWords(v.Parts.Author), What: config.Compare(r.config, c).String()}
 		r.changes = append([]view.RulesChange{change}, r.changes[:min(len(r.changes), changesShown-1)]...)
 	}
+	r.remember(v, known)
 	r.version, r.config, r.known, r.problem, r.err = v, c, known, nil, nil
 	r.counted = nil
+}
+
+// remember takes in which rules a version removes, and forgets those that are
+// back or whose text is not kept any more. The caller holds the lock.
+func (r *rules) remember(v configstore.Version, known map[string]knownRule) {
+	kept := slices.DeleteFunc(r.deleted, func(d deletedRule) bool {
+		_, back := known[d.Name]
+		return back || v.Revision-d.last >= streams.ConfigVersions
+	})
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(r.known))) {
+		one := r.known[name]
+		if _, there := known[name]; there || one.Origin == rule.BuiltIn {
+			continue
+		}
+		kept = slices.Insert(kept, 0, deletedRule{last: r.version.Revision, DeletedRule: view.DeletedRule{
+			Name: name, Sentence: rulebook.Sentence(one.Rule.Rule, ""), At: v.At, Author: authorWords(v.Parts.Author),
+		}})
+	}
+	r.deleted = kept[:min(len(kept), deletedShown)]
 }
 
 // maxFailures bounds the rules whose failures are remembered.
@@ -282,6 +313,11 @@ func (r *rules) Rules(text string) (view.Rules, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out.Changes = slices.Clone(r.changes)
+	for _, d := range r.deleted {
+		if strings.Contains(strings.ToLower(d.Name+"\n"+d.Sentence), text) {
+			out.Deleted = append(out.Deleted, d.DeletedRule)
+		}
+	}
 	if r.problem != nil {
 		out.Problem = "The newest version of the configuration cannot be read; the one before stays in force: " + r.problem.Error() + "."
 	}

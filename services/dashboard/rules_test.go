@@ -268,6 +268,92 @@ func TestVersionsOfARule(t *testing.T) {
 	}
 }
 
+// TestDeletedRulesComeBack deletes rules and finds them in the list, on their own
+// page and after the press, also with a dashboard that has just started.
+func TestDeletedRulesComeBack(t *testing.T) {
+	const text = "name: attic\n# in summer\ndetector: limit\nabove: 41\n"
+	r := newRulesRig(t)
+	var made view.Rule
+	for _, text := range []string{strings.Replace(text, "# in summer\n", "", 1), text} {
+		if status, answer := r.call(http.MethodPut, "/attic?revision="+strconv.FormatUint(made.Revision, 10), text, &made); status != http.StatusOK {
+			t.Fatal(answer)
+		}
+	}
+	status, page, to := r.submit("/rules/attic/delete", url.Values{"revision": {strconv.FormatUint(made.Revision, 10)}, "by": {"Ana"}})
+	if status != http.StatusSeeOther {
+		t.Fatalf("%d: %s", status, page)
+	}
+	r.shows(to, "Deleted <strong>attic</strong>")
+	another := newRules(r.js, r.service.rules.log, r.service.rules.fleet, r.service.rules.book)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); another.run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	streamtest.Eventually(t, "a dashboard that starts finds it, too", func() bool {
+		all, err := another.Rules("")
+		return err == nil && len(all.Deleted) == 1 && all.Deleted[0].Name == "attic" && all.Deleted[0].Author == "Ana"
+	})
+	for _, path := range []string{"/rules", "/rules/attic"} {
+		w := httptest.NewRecorder()
+		r.service.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		for _, want := range []string{"above 41", "by Ana", `action="/rules/attic/restore"`, `href="/rules/attic/versions"`} {
+			if !strings.Contains(w.Body.String(), want) {
+				t.Errorf("%s does not say %q: %s", path, want, w.Body)
+			}
+		}
+	}
+	if status, page, to = r.submit("/rules/attic/restore", url.Values{"revision": {"0"}, "version": {view.LatestVersion}}); status != http.StatusSeeOther || to != "/rules/attic?saved=1" {
+		t.Fatalf("%d: %s", status, page)
+	}
+	if back := r.in("attic"); back == nil || back.Text != text {
+		t.Errorf("back is %+v", back)
+	}
+	var all view.Rules
+	if r.call(http.MethodGet, "", "", &all); len(all.Deleted) != 0 {
+		t.Errorf("it is back, and still told as deleted: %+v", all.Deleted)
+	}
+}
+
+// TestDeletedRulesAreForgotten makes as many versions as are kept.
+func TestDeletedRulesAreForgotten(t *testing.T) {
+	r := newRulesRig(t)
+	if _, err := r.store().SaveRule(t.Context(), "name: attic\ndetector: auto\n", "api", 0); err != nil {
+		t.Fatal(err)
+	}
+	deleted, err := r.store().DeleteRule(t.Context(), "attic", "api", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := func(until uint64) bool {
+		streamtest.Eventually(t, "the version is read", func() bool {
+			r.service.rules.mu.Lock()
+			defer r.service.rules.mu.Unlock()
+			return r.service.rules.version.Revision == until
+		})
+		var all view.Rules
+		r.call(http.MethodGet, "", "", &all)
+		_, versions := r.call(http.MethodGet, "/attic/versions", "", nil)
+		if there := strings.Contains(versions, "detector: auto"); there != (len(all.Deleted) == 1) {
+			t.Fatalf("deleted: %+v, versions: %s", all.Deleted, versions)
+		}
+		return len(all.Deleted) == 1
+	}
+	last := deleted.Revision
+	for i := 1; i < streams.ConfigVersions; i++ {
+		if !known(last) {
+			t.Fatalf("forgotten after %d versions", i)
+		}
+		v, err := r.store().SaveRule(t.Context(), "name: b\ndetector: limit\nabove: "+strconv.Itoa(i)+"\n", "api", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = v.Revision
+	}
+	if known(last) {
+		t.Error("told as one that can be restored, and cannot be")
+	}
+}
+
 // TestRulesAreWatched shows that the page follows what others put in force, and
 // stays with the last that is right.
 func TestRulesAreWatched(t *testing.T) {

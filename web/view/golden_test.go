@@ -136,7 +136,12 @@ func rulePages(t *testing.T, s *fixture.Source, out map[string]templ.Component) 
 	if err != nil {
 		return // there is no page of them then
 	}
-	out["rules"] = view.RulesPage(view.RulesFacts{Rules: rules})
+	f := view.RulesFacts{Rules: rules}
+	if len(rules.Deleted) > 0 {
+		f.JustDeleted = &rules.Deleted[0]
+		out["rule-deleted"] = view.RuleDeleted(rules.Deleted[0])
+	}
+	out["rules"] = view.RulesPage(f)
 	out["rule-new"] = view.RuleEditor(view.EditorFacts{Check: s.Check(view.RuleDraft{Fields: map[string]string{"detector": "limit", "above": "warm"}}), Judged: true, Channels: rules.Channels, By: "Ana"})
 	for i, r := range rules.Items {
 		facts := view.EditorFacts{

@@ -105,9 +105,21 @@ type Rules struct {
 	Where string `json:"where"`
 	// Changes are the latest changes of the configuration, the newest first.
 	Changes []RulesChange `json:"changes,omitempty"`
+	// Deleted are the rules that can be restored, the last one deleted first.
+	Deleted []DeletedRule `json:"deleted,omitempty"`
 	// Problem says what is wrong with the configuration as a whole; empty when
 	// nothing is.
 	Problem string `json:"problem,omitempty"`
+}
+
+// DeletedRule is a rule that is not in force any more, and its versions are kept.
+type DeletedRule struct {
+	Name string `json:"name"`
+	// Sentence says in plain words what the rule did.
+	Sentence string `json:"sentence"`
+	// At is when it was deleted, and Author who did it.
+	At     time.Time `json:"at"`
+	Author string    `json:"author,omitempty"`
 }
 
 // RulesChange is one change of the configuration.

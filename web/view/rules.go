@@ -118,10 +118,16 @@ func ruleField(name string) RuleField {
 	return RuleField{Name: name, Label: name}
 }
 
+// LatestVersion asks for the newest version in which a rule was not deleted.
+const LatestVersion = "latest"
+
 // RulesFacts are what the page of rules shows.
 type RulesFacts struct {
 	Text  string
 	Rules Rules
+	// JustDeleted is the rule that the person has deleted by the press before; nil
+	// when there is none.
+	JustDeleted *DeletedRule
 }
 
 // EditorFacts are what the page shows on which a rule is edited.

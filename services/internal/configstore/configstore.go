@@ -183,8 +183,9 @@ type Change struct {
 	Rule *Rule
 }
 
-// RuleHistory returns the versions in which a rule came to be as it was or was
-// removed, the newest first, as far as the history reaches.
+// RuleHistory returns the versions in which a rule came to be as it was, to the
+// comments in its text, or was removed, the newest first, as far as the history
+// reaches.
 func (s *Store) RuleHistory(ctx context.Context, name string) ([]Change, error) {
 	versions, err := s.History(ctx)
 	if err != nil {
@@ -202,7 +203,7 @@ func (s *Store) RuleHistory(ctx context.Context, name string) ([]Change, error) 
 		if i := slices.IndexFunc(rules, func(r Rule) bool { return r.Name == name }); i >= 0 {
 			now = &rules[i]
 		}
-		if (now == nil) != (last == nil) || now != nil && !now.Equal(last.Rule) {
+		if (now == nil) != (last == nil) || now != nil && (!now.Equal(last.Rule) || now.Text != last.Text) {
 			changes = append(changes, Change{Version: v, Rule: now})
 		}
 		last = now
