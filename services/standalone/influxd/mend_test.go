@@ -37,9 +37,13 @@ func TestRollUpsAreMadeAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stream, err := js.Stream(t.Context(), streams.StreamTelemetry)
+	if err != nil {
+		t.Fatal(err)
+	}
 	series := &derivedv1.Series{Site: "w", Device: "door-1", Metric: "temperature"}
 	m, err = streams.DerivedMsg(1, &derivedv1.Commit{
-		Input: &derivedv1.Position{Incarnation: 1, Sequence: ack.Sequence},
+		Input: &derivedv1.Position{Incarnation: stream.CachedInfo().Created.UnixNano(), Sequence: ack.Sequence},
 		Summaries: []*derivedv1.WindowSummary{
 			{Series: series, Window: "1m", Start: from, Width: minute, Count: 1, Min: 1, Max: 1, Mean: 1, First: 1, Last: 1, Revision: 2},
 		},
