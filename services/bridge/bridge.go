@@ -69,6 +69,7 @@ import (
 	"headwater/services/internal/lease"
 	"headwater/services/internal/problems"
 	"headwater/services/internal/registry"
+	"headwater/services/internal/zones"
 	"headwater/streams"
 )
 
@@ -106,6 +107,7 @@ type Service struct {
 	metrics  *metrics
 	dead     *deadletter.Publisher
 	registry *registry.Registry
+	zones    *zones.Zones
 	login    *login.Responder
 	report   *problems.Reporter
 	refusals *refusals
@@ -145,6 +147,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		metrics:  newMetrics(deps.Metrics),
 		dead:     deadletter.New(deps.JS, deps.Log, deps.Metrics),
 		registry: registry.New(deps.JS, deps.Log, deps.Metrics),
+		zones:    zones.New(deps.JS, deps.Log),
 		keeper: lease.New(streams.ServiceBridge, []int{account},
 			lease.Deps{JS: deps.JS, Log: deps.Log, Metrics: lease.NewMetrics(deps.Metrics, streams.ServiceBridge)}),
 		status: status{err: errors.New("not started")},
@@ -175,6 +178,16 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	zonesCtx, stopZones := context.WithCancel(context.WithoutCancel(ctx))
+	var following sync.WaitGroup
+	defer following.Wait()
+	defer stopZones()
+	following.Go(func() { s.zones.Run(zonesCtx) })
+	select {
+	case <-s.zones.Known():
+	case <-ctx.Done():
+		return nil
 	}
 	s.status.set(errNoLease)
 	// From before it can carry until it does no longer.

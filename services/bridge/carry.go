@@ -90,8 +90,8 @@ type once struct {
 
 func newCarrier(svc *Service, n int) *carrier {
 	return &carrier{
-		svc: svc, lanes: newLanes(svc, n), step: newStep(svc.topics, svc.cfg.limits(), n),
-		single: newStep(svc.topics, svc.cfg.limits(), n), taken: make([][]*message, n),
+		svc: svc, lanes: newLanes(svc, n), step: svc.newStep(n),
+		single: svc.newStep(n), taken: make([][]*message, n),
 	}
 }
 

@@ -51,7 +51,7 @@ func (l *lossy) hear(m *nats.Msg) {
 
 // run stores what comes until ctx ends and what waits then is stored.
 func (l *lossy) run(ctx context.Context, lanes int) error {
-	l.step = newStep(l.svc.topics, l.svc.cfg.limits(), lanes)
+	l.step = l.svc.newStep(lanes)
 	ear, err := l.wire.listen(">", l.hear)
 	if err != nil {
 		return err

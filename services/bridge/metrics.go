@@ -12,7 +12,7 @@ type metrics struct {
 	closed             *prometheus.CounterVec
 	redriven           *prometheus.CounterVec
 	refused            *prometheus.CounterVec
-	repeated           prometheus.Counter
+	repeated, empty    prometheus.Counter
 	resumes            *prometheus.CounterVec
 	roundSeconds       prometheus.Histogram
 	clock              prometheus.Gauge
@@ -62,6 +62,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		redriven:    vector("redriven_total", "Dead letters that were to be redriven, by what became of them.", "outcome"),
 		refused:     vector("refused_total", "Messages with QoS 1 and 2 that were refused, so that the device is disconnected and sends again, by reason.", "reason"),
 		repeated:    counter("repeated_messages_total", "Messages that had been stored and not answered, and were answered without being stored again."),
+		empty:       counter("empty_messages_total", "Messages without a payload, with which MQTT clears a retained one."),
 		resumes:     vector("resumes_total", "Times that the lanes had to be loaded again, by cause.", "cause"),
 		roundSeconds: factory.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "headwater", Subsystem: "bridge", Name: "commit_seconds", Help: "Time until the batches of a round were stored.",

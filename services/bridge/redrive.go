@@ -41,7 +41,7 @@ type redriver struct {
 }
 
 func newRedriver(svc *Service, lanes int) *redriver {
-	return &redriver{svc: svc, step: newStep(svc.topics, svc.cfg.limits(), lanes)}
+	return &redriver{svc: svc, step: svc.newStep(lanes)}
 }
 
 // run answers requests until ctx ends and the one in work is answered.

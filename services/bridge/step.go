@@ -31,12 +31,23 @@ type step struct {
 	known    map[string]topic.Address
 	readings []decode.Reading
 	dead     []streams.DeadLetter
+	// empty is called for each message without a payload, with which MQTT clears a
+	// retained one: it has no reading and is no dead letter.
+	empty    func()
 	messages int
 	bytes    int
 }
 
-func newStep(topics *topic.Matcher, limits decode.Limits, lanes int) *step {
-	return &step{topics: topics, lanes: lanes, decoder: decode.New(limits, nil), packer: pack.New(lanes), known: make(map[string]topic.Address)}
+func newStep(topics *topic.Matcher, limits decode.Limits, zones decode.Zones, lanes int, empty func()) *step {
+	return &step{
+		topics: topics, lanes: lanes, decoder: decode.New(limits, zones), packer: pack.New(lanes),
+		known: make(map[string]topic.Address), empty: empty,
+	}
+}
+
+// newStep returns a step of the service.
+func (s *Service) newStep(lanes int) *step {
+	return newStep(s.topics, s.cfg.limits(), s.zones.Of, lanes, s.metrics.empty.Inc)
 }
 
 // add takes in a message that arrived at arrival, in nanoseconds since the Unix
@@ -46,7 +57,9 @@ func (s *step) add(subject string, payload []byte, arrival int64) (lane int) {
 	s.messages++
 	s.bytes += len(payload)
 	address, err := s.address(subject)
-	if err != nil {
+	if len(payload) == 0 {
+		s.empty()
+	} else if err != nil {
 		s.reject(streams.ReasonTopic, err, streams.TopicFromMQTT(subject), topic.Address{}, payload, arrival)
 	} else if reason, err := s.decode(address, payload, arrival); err != nil {
 		s.reject(reason, err, streams.TopicFromMQTT(subject), address, payload, arrival)
