@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"headwater/services/internal/process"
 )
@@ -24,7 +25,8 @@ func request(t *testing.T, method, base, path, host, body string) (int, string) 
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Sec-Fetch-Site", "same-origin")
 	req.Header.Set("Origin", "http://"+host)
-	resp, err := http.DefaultClient.Do(req)
+	// A live stream that is served by mistake has no end.
+	resp, err := (&http.Client{Timeout: 30 * time.Second}).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
