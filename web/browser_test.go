@@ -266,6 +266,41 @@ func (p past) Series(context.Context, view.SeriesQuery) (view.Series, error) {
 	return view.Series{Tier: "raw", TimeMS: p.times, Min: p.values, Max: p.values, Mean: p.values}, nil
 }
 
+// TestProblemsFollowWhatIsTyped saves a rule with problems and mends them one
+// after the other.
+func TestProblemsFollowWhatIsTyped(t *testing.T) {
+	browse(t, func(ctx context.Context) {
+		base := serveState(t, fixture.Warehouse)
+		const enter = `((name, text) => { const f = document.querySelector('[name="' + name + '"]'); f.focus(); f.value = text; f.dispatchEvent(new Event('input', { bubbles: true })); })`
+		const said = `((name) => { const f = document.querySelector('[name="' + name + '"]');
+			return [f.getAttribute('aria-invalid'), ...f.getAttribute('aria-describedby').split(' ').map((id) => document.getElementById(id)).filter((e) => e && e.matches('.field-problem, #judged') && e.checkVisibility()).map((e) => e.innerText)].join(' '); })`
+		do(ctx, t, chromedp.Navigate(base+"/rules/new"))
+		until(ctx, t, `window.htmx`)
+		ask[bool](ctx, t, enter+`("above", "warm"), true`)
+		do(ctx, t, chromedp.Click(`button[value=save]`), chromedp.WaitVisible(`#judged`))
+		until(ctx, t, `document.querySelector('#judged')?.innerText === 'Fix 2 problems to save.'`)
+		until(ctx, t, said+`("name") === 'true This is missing.' && `+said+`("above") === 'true This must be a number, not text.'`)
+		ask[bool](ctx, t, enter+`("name", "attic"), true`)
+		until(ctx, t, said+`("name") === 'false' && `+said+`("above") === 'true This must be a number, not text.' && document.querySelector('#judged').innerText === 'Fix 1 problem to save.'`)
+		ask[bool](ctx, t, enter+`("name", ""), true`)
+		until(ctx, t, said+`("name") === 'true This is missing.'`)
+		ask[bool](ctx, t, enter+`("name", "attic"), true`)
+		ask[bool](ctx, t, enter+`("above", "30"), true`)
+		until(ctx, t, said+`("name") === 'false' && `+said+`("above") === 'false' && document.querySelector('#judged').innerText === 'Ready to save.'`)
+		if got := ask[string](ctx, t, `document.activeElement.name + document.activeElement.value`); got != "above30" {
+			t.Errorf("the focus is in %q", got)
+		}
+
+		do(ctx, t, chromedp.Navigate(base+"/rules/door-left-open?as=yaml"))
+		until(ctx, t, `window.htmx`)
+		ask[bool](ctx, t, enter+`("yaml", "nothing"), true`)
+		do(ctx, t, chromedp.Click(`button[value=save]`), chromedp.WaitVisible(`#judged`))
+		until(ctx, t, said+`("yaml").startsWith('true Fix 1 problem to save.')`)
+		ask[bool](ctx, t, enter+`("yaml", "name: door-left-open\n"), true`)
+		until(ctx, t, said+`("yaml") === 'false Ready to save.'`)
+	})
+}
+
 // TestDenseReadingsAreDrawn draws readings that are closer than a pixel: flat
 // ones show as a dot, and a burst as a dot on what it spans, not as a bar.
 func TestDenseReadingsAreDrawn(t *testing.T) {

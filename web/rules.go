@@ -252,7 +252,8 @@ func (s *Server) checkRulePart(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	if err := view.RulePreview(view.EditorFacts{Check: s.sources.Rules.Check(draft)}).Render(r.Context(), w); err != nil && r.Context().Err() == nil {
+	f := view.EditorFacts{Check: s.sources.Rules.Check(draft), Judged: r.PostForm.Get("judged") != ""}
+	if err := view.RuleChecked(f).Render(r.Context(), w); err != nil && r.Context().Err() == nil {
 		s.log.Error("a part was not rendered whole", "path", r.URL.Path, "err", err)
 	}
 }

@@ -41,7 +41,7 @@ func TestFormsOfRules(t *testing.T) {
 		{"a change of what was deleted", fixture.Warehouse, "/rules/gone", "do=save&as=form&revision=8&name=gone&above=80", 409, "Somebody deleted this rule meanwhile"},
 		{"a rule of a file", fixture.Warehouse, "/rules/too-warm", "do=save&as=form&revision=0&name=too-warm", 403, "It was not saved: "},
 		{"nothing is there to save it", fixture.Away, "/rules/new", whole + "&above=80", 503, `name="above" value="80"`},
-		{"only checked", fixture.Warehouse, "/rules/humid", "do=check&as=form&revision=9&name=humid&above=x", 200, "Not saved: 1 thing to mend."},
+		{"only checked", fixture.Warehouse, "/rules/humid", "do=check&as=form&revision=9&name=humid&above=x", 200, "Fix 1 problem to save."},
 		{"to the other editor", fixture.Warehouse, "/rules/humid", "do=yaml&as=form&revision=9&name=humid&above=80", 200, "above: 80"},
 		{"and back", fixture.Warehouse, "/rules/humid", "do=form&as=yaml&revision=9&yaml=name:+humid", 200, `name="match.device" value="door-*"`},
 		{"not back while it cannot be read", fixture.Warehouse, "/rules/humid", "do=form&as=yaml&revision=9&yaml=hm", 200, `<textarea id="f-yaml"`},

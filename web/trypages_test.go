@@ -58,7 +58,7 @@ func TestFormsOfATrial(t *testing.T) {
 		{"too large", fixture.Warehouse, "/rules/new/try", "revision=0&yaml=" + strings.Repeat("x", 200_000), 400, "too large"},
 		{"of a rule that is not there", fixture.Warehouse, "/rules/gone/try", "revision=0&yaml=detector:+limit", 404, "Rule not found"},
 		{"a draft from the editor", fixture.Warehouse, "/rules/humid", "do=try&as=form&revision=9&name=humid&above=80", 200, "above: 80"},
-		{"a draft that is wrong", fixture.Warehouse, "/rules/humid", "do=try&as=form&revision=9&name=humid&above=x", 200, "1 thing to mend"},
+		{"a draft that is wrong", fixture.Warehouse, "/rules/humid", "do=try&as=form&revision=9&name=humid&above=x", 200, "Fix 1 problem to save"},
 		{"stopped", fixture.Warehouse, "/rules/humid/try/cancel", "revision=9&run=running", 303, "/rules/humid/try?revision=9&run=running"},
 		{"stopped when it was over", fixture.Warehouse, "/rules/humid/try/cancel", "revision=9&run=other", 303, "/rules/humid/try?revision=9&run=other"},
 		{"put in force", fixture.Warehouse, "/rules/door-left-open/enable", "revision=12&run=done", 303, "/rules/door-left-open?saved=1"},

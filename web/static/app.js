@@ -169,5 +169,11 @@
     if (navigator.clipboard) document.querySelectorAll('button[data-copy]').forEach((button) => { button.hidden = false; });
   };
   showCopy();
-  document.addEventListener('htmx:after:swap', () => { showTheme(); showCopy(); });
+  // A field is as valid as the answer to a check of the form says that describes it.
+  const showInvalid = () => {
+    document.querySelectorAll('[data-invalid]').forEach((said) => {
+      document.querySelectorAll(`[aria-invalid][aria-describedby~="${CSS.escape(said.id)}"]`).forEach((field) => { field.setAttribute('aria-invalid', said.dataset.invalid); });
+    });
+  };
+  document.addEventListener('htmx:after:swap', () => { showTheme(); showCopy(); showInvalid(); });
 })();

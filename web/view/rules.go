@@ -281,12 +281,12 @@ func (f EditorFacts) detectors() []RuleDetector {
 
 func fieldID(name string) string { return "f-" + strings.ReplaceAll(name, ".", "-") }
 
+// problemID is the id of the element that says what is wrong with a field.
+func problemID(name string) string { return fieldID(name) + "-problem" }
+
 // describedBy names what explains a field to a screen reader.
-func (f EditorFacts) describedBy(field RuleField) string {
-	var ids []string
-	if f.problem(field.Name) != "" {
-		ids = append(ids, fieldID(field.Name)+"-problem")
-	}
+func (EditorFacts) describedBy(field RuleField) string {
+	ids := []string{problemID(field.Name)}
 	if field.Hint != "" {
 		ids = append(ids, fieldID(field.Name)+"-hint")
 	}
