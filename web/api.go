@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/web/view"
 )
 
@@ -237,7 +238,7 @@ func moment(text string, base, standard time.Time) (time.Time, error) {
 	case text == "":
 		return standard, nil
 	case strings.HasPrefix(text, "-"):
-		if d, err := time.ParseDuration(text); err == nil && d >= -maxSpan {
+		if d, err := figure.ParseDuration(text); err == nil && d >= -maxSpan && d <= 0 {
 			return base.Add(d), nil
 		}
 	default:
@@ -245,7 +246,7 @@ func moment(text string, base, standard time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, errors.New("must be a time of RFC 3339 or a negative duration such as -1h")
+	return time.Time{}, errors.New("must be a time of RFC 3339 or a negative duration such as -1h or -2d")
 }
 
 func (s *Server) apiAlerts(w http.ResponseWriter, r *http.Request) {

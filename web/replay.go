@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/streams"
 	"headwater/web/view"
 )
@@ -37,8 +38,8 @@ func (b replayBody) query(now time.Time) (view.ReplayQuery, error) {
 		problems = append(problems, fmt.Errorf("from %w", err))
 	}
 	if b.Warm != "" {
-		if q.Warm, err = time.ParseDuration(b.Warm); err != nil {
-			problems = append(problems, errors.New("warm must be a duration such as 24h"))
+		if q.Warm, err = figure.ParseDuration(b.Warm); err != nil {
+			problems = append(problems, errors.New("warm must be a duration such as 24h or 2d"))
 		}
 	}
 	return q, errors.Join(problems...)

@@ -21,7 +21,7 @@ func TestReplaysOfTheAPI(t *testing.T) {
 		holds        string
 	}{
 		{fixture.Warehouse, "POST", "", `{` + rule + `}`, 202, `"state":"warming"`},
-		{fixture.Warehouse, "POST", "", `{` + rule + `, "from": "-6h", "to": "-1h", "warm": "0s"}`, 202, `"id":"running"`},
+		{fixture.Warehouse, "POST", "", `{` + rule + `, "from": "-2d", "to": "-1d", "warm": "2d"}`, 202, `"id":"running"`},
 		{fixture.Warehouse, "POST", "", `{` + rule + `, "from": "2026-03-13T00:00:00Z", "to": "2026-03-14T00:00:00Z"}`, 202, `"id":"running"`},
 		{fixture.Warehouse, "POST", "", `{"rule": "{name: warm}"}`, 422, "detector: is missing"},
 		{fixture.Warehouse, "POST", "", `{` + rule + `, "from": "yesterday"}`, 400, "from must be"},

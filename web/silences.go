@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/web/view"
 )
 
@@ -43,7 +44,7 @@ func silenceOf(v url.Values, now time.Time) (view.Silence, error) {
 		s.UntilResolved = true
 		return s, nil
 	}
-	d, err := time.ParseDuration(v.Get("for"))
+	d, err := figure.ParseDuration(v.Get("for"))
 	if err != nil || d < shortestMute || d > longestMute {
 		return s, errors.New("for must be a time from 1m to 8784h, like 8h, or resolved")
 	}

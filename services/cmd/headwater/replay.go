@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/streams"
 	"headwater/web/view"
 )
@@ -27,12 +28,12 @@ const (
 )
 
 type replayCmd struct {
-	File string        `short:"f" required:"" help:"The rule in YAML, by itself; - reads it from the input." placeholder:"FILE"`
-	From string        `help:"Beginning of the period: a time of RFC 3339, or how long ago, such as 6h." default:"24h" placeholder:"TIME"`
-	To   string        `help:"End of the period, likewise; now unless given." placeholder:"TIME"`
-	Warm time.Duration `help:"How long before the period the detectors begin to learn, as far as readings are stored." default:"168h" placeholder:"TIME"`
-	List int           `help:"How many devices and alerts to list." default:"20" placeholder:"N"`
-	JSON bool          `name:"json" help:"Write JSON."`
+	File string `short:"f" required:"" help:"The rule in YAML, by itself; - reads it from the input." placeholder:"FILE"`
+	From string `help:"Beginning of the period: a time of RFC 3339, or how long ago, such as 6h or 2d." default:"1d" placeholder:"TIME"`
+	To   string `help:"End of the period, likewise; now unless given." placeholder:"TIME"`
+	Warm string `help:"How long before the period the detectors begin to learn, as far as readings are stored." default:"7d" placeholder:"TIME"`
+	List int    `help:"How many devices and alerts to list." default:"20" placeholder:"N"`
+	JSON bool   `name:"json" help:"Write JSON."`
 }
 
 // Run tries the rule and tells what it would have raised.
@@ -41,7 +42,7 @@ func (c *replayCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(map[string]string{"rule": text, "from": ago(c.From), "to": ago(c.To), "warm": c.Warm.String()})
+	body, err := json.Marshal(map[string]string{"rule": text, "from": ago(c.From), "to": ago(c.To), "warm": c.Warm})
 	if err != nil {
 		return fmt.Errorf("encode the request: %w", err)
 	}
@@ -64,7 +65,7 @@ func (c *replayCmd) Run(s *session) error {
 
 // ago has a duration mean how long ago, with or without a sign.
 func ago(text string) string {
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+	if d, err := figure.ParseDuration(text); err == nil && d >= 0 {
 		return "-" + text
 	}
 	return text

@@ -83,7 +83,7 @@ func TestReplay(t *testing.T) {
 		code  int
 		holds []string
 	}{
-		{[]string{"-f", rule, "--from", "1h"}, exitDone, []string{
+		{[]string{"-f", rule, "--from", "1d", "--warm", "2d"}, exitDone, []string{
 			"Rule too-warm, from ", "6 readings in ", "watched: 1", "Alerts it would have raised: 1 (begun in the period: 1); really raised: 0 by this rule, 0 by others",
 			"hall/door-1  1 ", "2m0s    hall/door-1 temperature  warning   31 °C: above the limit of 30 °C",
 		}},

@@ -16,6 +16,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
+	"headwater/proto/figure"
 	"headwater/services/rule"
 )
 
@@ -352,7 +353,7 @@ func (o *object) span(field string, into *time.Duration) {
 func duration(n ast.Node) (time.Duration, string) {
 	switch n := n.(type) {
 	case *ast.StringNode:
-		d, err := parseDuration(n.Value)
+		d, err := figure.ParseDuration(n.Value)
 		if err != nil {
 			return 0, fmt.Sprintf("%q is not a time: write 30s, 5m, 1h30m or 2d", clip(n.Value))
 		}
@@ -363,36 +364,6 @@ func duration(n ast.Node) (time.Duration, string) {
 	default:
 		return 0, "must be a time like 30s, 5m, 1h30m or 2d, not " + kind(n)
 	}
-}
-
-// unitWords are the units that people write out.
-var unitWords = map[string]string{
-	"second": "s", "seconds": "s", "sec": "s", "minute": "m", "minutes": "m", "min": "m", "mins": "m",
-	"hour": "h", "hours": "h", "day": "d", "days": "d",
-}
-
-// parseDuration reads what time.ParseDuration does, whole days before it, and one
-// number with a unit that is written out, like "2 minutes".
-func parseDuration(s string) (time.Duration, error) {
-	if number, unit, found := strings.Cut(s, " "); found {
-		if short, known := unitWords[unit]; known {
-			s = number + short
-		}
-	}
-	days, rest, found := strings.Cut(s, "d")
-	if !found {
-		return time.ParseDuration(s)
-	}
-	n, err := strconv.ParseUint(days, 10, 16)
-	if err != nil {
-		return 0, fmt.Errorf("days: %w", err)
-	}
-	d := time.Duration(n) * 24 * time.Hour
-	if rest == "" {
-		return d, nil
-	}
-	more, err := time.ParseDuration(rest)
-	return d + more, err
 }
 
 // list returns the items of a list. A field with nothing behind it is an empty

@@ -32,6 +32,8 @@ import (
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/vm"
+
+	"headwater/proto/figure"
 )
 
 // Bounds of an expression.
@@ -378,7 +380,7 @@ func (r *reader) call(n *ast.CallNode) string {
 	}
 	c.Metric = texts[0]
 	if len(texts) == 2 {
-		d, err := time.ParseDuration(texts[1])
+		d, err := figure.ParseDuration(texts[1])
 		if err != nil {
 			return r.fail(n.Arguments[1], "%q is not a span: write 30s, 5m or 1h30m", texts[1])
 		}
