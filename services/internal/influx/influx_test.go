@@ -301,6 +301,17 @@ func FuzzBindQuotes(f *testing.F) {
 	})
 }
 
+func TestFirstStatement(t *testing.T) {
+	for q, want := range map[string]string{
+		`SELECT 1; SELECT 2`: `SELECT 1`, `SELECT 1`: `SELECT 1`,
+		`SELECT ';' FROM "a;\"b"; SELECT 2`: `SELECT ';' FROM "a;\"b"`, `SELECT ';`: `SELECT ';`,
+	} {
+		if got := firstStatement(q); got != want {
+			t.Errorf("%s: %s", q, got)
+		}
+	}
+}
+
 func TestReasonWinsOverNotExecuted(t *testing.T) {
 	for _, results := range []string{
 		`[{"statement_id":0,"error":"not executed"},{"statement_id":1,"error":"retention policy not found: ledger"}]`,

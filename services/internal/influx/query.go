@@ -87,6 +87,35 @@ func (c *Client) query(ctx context.Context, method, database, policy, query stri
 	if err != nil {
 		return nil, err
 	}
+	series, err := c.ask(ctx, method, database, policy, q)
+	e, refused := errors.AsType[*Error](err)
+	if !refused || e.Message != notExecuted || method != http.MethodGet {
+		return series, err
+	}
+	// InfluxDB 1.8 says so even of the statement that failed, when that is the
+	// first: by itself it tells the reason, or works now.
+	if _, err := c.ask(ctx, method, database, policy, firstStatement(q)); err != nil {
+		return nil, err
+	}
+	return c.ask(ctx, method, database, policy, q)
+}
+
+// firstStatement returns a query up to the semicolon that ends its first
+// statement.
+func firstStatement(q string) string {
+	for i := 0; i < len(q); i++ {
+		switch c := q[i]; c {
+		case '\'', '"':
+			i += quoted(q[i:]) - 1
+		case ';':
+			return q[:i]
+		}
+	}
+	return q
+}
+
+// ask runs a query whose parameters are bound.
+func (c *Client) ask(ctx context.Context, method, database, policy, q string) ([]Series, error) {
 	values := url.Values{"q": {q}, "epoch": {"ns"}}
 	if database != "" {
 		values.Set("db", database)

@@ -168,6 +168,28 @@ func TestEnsureMakesBucketsAndLeavesThemAlone(t *testing.T) {
 	}
 }
 
+// TestStatementsWithoutADatabase asks before anything was written, as the pages do
+// at the first start: the reason is told, whichever statement it kept.
+func TestStatementsWithoutADatabase(t *testing.T) {
+	c := connect(t, start(t, influxd.Config{Dir: t.TempDir()}))
+	const statement = `SELECT "value" FROM "a;b"`
+	ask := func(n int) error {
+		_, err := c.Query(t.Context(), "headwater", "ledger", strings.Repeat(statement+"; ", n-1)+statement, nil)
+		return err
+	}
+	for n := 1; n <= 4; n++ {
+		if err := ask(n); err == nil || !strings.Contains(err.Error(), "database not found: headwater") {
+			t.Errorf("%d statements: %v", n, err)
+		}
+	}
+	ensure(t, c, influx.Bucket{Database: "headwater", Policy: "raw"})
+	for n := 1; n <= 4; n++ {
+		if err := ask(n); err == nil || !strings.Contains(err.Error(), "retention policy not found: ledger") {
+			t.Errorf("%d statements, without the retention policy: %v", n, err)
+		}
+	}
+}
+
 func TestTwoServersDoNotShareAFolderOrAPort(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, influxd.Config{Dir: dir})
