@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"headwater/proto/figure"
 	"headwater/streams"
 	"headwater/web/view"
 )
@@ -53,12 +54,12 @@ func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 	}
 	for _, st := range s.streams {
 		if st.Gone > 0 {
-			add("Streams", "The stream "+st.Name+" lacks "+view.FormatCount(st.Gone)+" messages in its middle: its files were damaged. What they held may be missing everywhere.", time.Time{})
+			add("Streams", "The stream "+st.Name+" lacks "+figure.Plural(st.Gone, "message", "messages")+" in its middle: its files were damaged. What they held may be missing everywhere.", time.Time{})
 		}
 	}
 	for _, c := range s.consumers {
 		if c.Pending >= backlog {
-			add(c.Name, "The consumer "+c.Name+" has "+view.FormatCount(c.Pending)+" messages of "+c.Stream+" to go.", time.Time{})
+			add(c.Name, "The consumer "+c.Name+" has "+figure.Plural(c.Pending, "message", "messages")+" of "+c.Stream+" to go.", time.Time{})
 		}
 	}
 	for consumer, h := range s.held {
@@ -77,7 +78,7 @@ func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 			add("Bridge", "The bridge has not filled the lanes. Devices are not read; nothing that was acknowledged is lost.", since)
 		}
 		for _, l := range s.lanes {
-			if l.late(now) {
+			if l.late(now, s.started) {
 				add("Processor", "The processor has committed nothing for lane "+view.FormatCount(uint64(l.Lane.Lane))+" although readings came: its windows do not close and no alert is raised.", l.ProcessedAt)
 			}
 		}
@@ -99,23 +100,25 @@ func (s *survey) still(now time.Time) (since time.Time, is bool) {
 			latest = l.CaughtUp
 		}
 	}
-	if latest.IsZero() {
-		// None was ever seen: at the start that says nothing.
-		return time.Time{}, len(s.lanes) > 0 && now.Sub(s.started) > standstill
+	if !latest.After(s.started) { // all had a rest, or none was ever seen
+		return latest, len(s.lanes) > 0 && now.Sub(s.started) > standstill
 	}
 	return latest, now.Sub(latest) > standstill
 }
 
-// late says whether the processor owes the lane a commit.
-func (l *lane) late(now time.Time) bool {
-	if l.first.IsZero() || now.Sub(l.Arrived) > time.Minute {
+// late says whether the processor owes the lane a commit. What came before this
+// service started counts from then: all may start together.
+func (l *lane) late(now, started time.Time) bool {
+	if l.owing.IsZero() || now.Sub(l.Arrived) > time.Minute {
 		return false
 	}
-	reference := l.first
-	if l.ProcessedAt.After(reference) {
-		reference = l.ProcessedAt
+	since := started
+	for _, t := range []time.Time{l.owing, l.ProcessedAt} {
+		if t.After(since) {
+			since = t
+		}
 	}
-	return now.Sub(reference) > uncommitted
+	return now.Sub(since) > uncommitted
 }
 
 func (s *survey) count() uint64 {
@@ -162,10 +165,7 @@ const maxReported = 3
 func (s *Service) notices(now time.Time) []view.Problem {
 	all := s.reported(now)
 	if more := len(all) - maxReported; more > 0 {
-		text := view.FormatCount(uint64(more)) + " more problems are listed on the page Pipeline."
-		if more == 1 {
-			text = "1 more problem is listed on the page Pipeline."
-		}
+		text := figure.Plural(more, "more problem is", "more problems are") + " listed on the page Pipeline."
 		all = append(all[:maxReported], view.Problem{Part: "Pipeline", Text: text})
 	}
 	return all

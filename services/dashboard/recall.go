@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/dashboard/fleet"
 	"headwater/services/internal/influx"
 	"headwater/web/view"
@@ -90,13 +91,9 @@ func (r *recall) problem() (view.Problem, bool) {
 	if r.err == nil || n == 0 {
 		return view.Problem{}, false
 	}
-	devices := "1 device that has"
-	if n > 1 {
-		devices = view.FormatCount(uint64(n)) + " devices that have"
-	}
 	return view.Problem{
 		Part: "Latest values", Since: r.since,
-		Text: "The latest values of " + devices + " not reported lately are not known yet: InfluxDB does not answer (" + influxReason(r.err) + "). Trying again.",
+		Text: "The latest values of " + figure.Plural(n, "device that has", "devices that have") + " not reported lately are not known yet: InfluxDB does not answer (" + influxReason(r.err) + "). Trying again.",
 	}, true
 }
 

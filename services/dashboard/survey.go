@@ -52,7 +52,11 @@ type hold struct {
 
 type lane struct {
 	view.Lane
-	first time.Time // when the first reading that was seen in the lane arrived
+	// owing is when the first reading arrived that the processor has not
+	// committed, as far as commits tell; zero when there is none. last is the
+	// sequence of the last message with readings.
+	owing time.Time
+	last  uint64
 }
 
 func newSurvey(js, devicesJS jetstream.JetStream, client *influx.Client) *survey {
@@ -267,9 +271,9 @@ func (s *survey) batch(n int, sequence, readings uint64, arrived, caughtUp time.
 	l.Sequence = sequence
 	l.Readings += readings
 	if readings > 0 {
-		l.Arrived = arrived
-		if l.first.IsZero() {
-			l.first = arrived
+		l.Arrived, l.last = arrived, sequence
+		if l.owing.IsZero() && sequence > l.Processed {
+			l.owing = arrived
 		}
 	}
 	if !caughtUp.IsZero() {
@@ -283,6 +287,9 @@ func (s *survey) commit(n int, position uint64, stored time.Time) {
 	defer s.mu.Unlock()
 	l := s.lane(n)
 	l.Processed, l.ProcessedAt = position, stored
+	if position >= l.last {
+		l.owing = time.Time{}
+	}
 }
 
 // maxChannels bounds the channels that are remembered.

@@ -84,12 +84,7 @@ func matching(counts []DeadLetterCount, service, reason string) (all, redrivable
 }
 
 // letters is a number of dead letters in words.
-func letters(n uint64) string {
-	if n == 1 {
-		return "1 dead letter"
-	}
-	return FormatCount(n) + " dead letters"
-}
+func letters(n uint64) string { return plural(n, "dead letter", "dead letters") }
 
 // ofWhat says which letters a service and a reason select.
 func ofWhat(service, reason string) string {

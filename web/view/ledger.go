@@ -184,7 +184,7 @@ func (f LedgerFacts) summary() string {
 	case LedgerBroken:
 		return "Does not close: " + plural(int(min(t.Missing, math.MaxInt)), "reading is missing", "readings are missing") + "."
 	case LedgerOpen:
-		return FormatCount(f.onTheWay()) + " on their way."
+		return plural(f.onTheWay(), "on its way.", "on their way.")
 	}
 	if t.Received == 0 && t.Exact {
 		return "Nothing arrived in the last " + f.Range.Words + "."

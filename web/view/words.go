@@ -96,7 +96,7 @@ func codePoint(r rune) string {
 	return "⟨" + strings.ToUpper(strconv.FormatInt(int64(r), 16)) + "⟩"
 }
 
-func plural(n int, one, many string) string {
+func plural[N int | int64 | uint64](n N, one, many string) string {
 	return figure.Plural(n, one, many)
 }
 

@@ -149,7 +149,7 @@ func TestRedrive(t *testing.T) {
 	good := w.bury(t, "bridge", streams.ReasonTopic, "sensors/hall/d/m", "21.5")
 	bad := w.bury(t, "bridge", streams.ReasonValue, "sensors/hall/d/m", "NaN")
 	foreign := w.bury(t, "writer", streams.ReasonRejected, "telemetry", "m v=1")
-	w.headwater(t, "", "redrive", fmt.Sprint(good)).want(t, exitDone, "1 redriven (1 readings)")
+	w.headwater(t, "", "redrive", fmt.Sprint(good)).want(t, exitDone, "1 redriven (1 reading)")
 	w.headwater(t, "", "redrive", fmt.Sprint(foreign), "999").want(t, exitPartly, "cannot be redriven", "1 gone", "not every letter")
 	// More than one request takes in.
 	const many = streams.MaxRedrive + 20

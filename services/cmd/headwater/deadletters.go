@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"headwater/proto/figure"
 	"headwater/web/view"
 )
 
@@ -174,8 +175,8 @@ func (c *redriveCmd) Run(s *session) error {
 			fmt.Fprintf(s.out, "%d %s: %s\n", l.Sequence, l.Outcome, safe(l.Detail))
 		}
 	}
-	fmt.Fprintf(s.out, "%d redriven (%d readings), %d refused again, %d cannot be redriven, %d failed, %d gone\n",
-		total.Redriven, total.Readings, total.Refused, total.Kept, total.Failed, total.Gone)
+	fmt.Fprintf(s.out, "%d redriven (%s), %d refused again, %d cannot be redriven, %d failed, %d gone\n",
+		total.Redriven, figure.Plural(total.Readings, "reading", "readings"), total.Refused, total.Kept, total.Failed, total.Gone)
 	return partly(total, err)
 }
 

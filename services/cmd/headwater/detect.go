@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/detect"
 )
 
@@ -300,12 +301,7 @@ func (j *judged) report(out io.Writer, b job) {
 }
 
 // count writes how many of something there are.
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
-}
+func count(n int, what string) string { return figure.Plural(n, what, what+"s") }
 
 // progress tells people that something goes on.
 type progress struct {

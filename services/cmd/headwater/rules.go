@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/internal/config"
 	"headwater/web/view"
 )
@@ -67,7 +68,7 @@ func (c *rulesLsCmd) Run(s *session) error {
 		return s.json(rules)
 	}
 	if len(rules.Items) == 0 {
-		_, err := fmt.Fprintf(s.out, "None of %d rules.\n", rules.Total)
+		_, err := fmt.Fprintf(s.out, "None of %s.\n", count(rules.Total, "rule"))
 		return err
 	}
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
@@ -251,7 +252,7 @@ func (c *rulesRmCmd) remove(s *session, name string) error {
 		return fmt.Errorf("%s: %w", safe(name), err)
 	}
 	if !c.Yes {
-		if err := s.confirm(fmt.Sprintf("Delete %s, of which %d alerts fire? Its versions can be restored on the page.", r.Name, r.Firing)); err != nil {
+		if err := s.confirm(fmt.Sprintf("Delete %s, of which %s now? Its versions can be restored on the page.", r.Name, figure.Plural(r.Firing, "alert fires", "alerts fire"))); err != nil {
 			return err
 		}
 	}

@@ -64,7 +64,7 @@ func (c *secretsCmd) Run(s *session) error {
 	if _, err := keep("nats.env", func() (string, error) { return environment.String(), nil }); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.out, "%d secrets made in %s\n", made, c.Folder)
+	_, err = fmt.Fprintf(s.out, "%s made in %s\n", count(made, "secret"), c.Folder)
 	return err
 }
 

@@ -3,6 +3,7 @@ package rulebook
 import (
 	"strings"
 
+	"headwater/proto/figure"
 	"headwater/services/internal/config"
 	"headwater/services/rule"
 	"headwater/services/rule/expression"
@@ -61,11 +62,8 @@ const maxSample = 40
 func (m Matched) Unjudged() string {
 	var parts []string
 	say := func(n int, what string) {
-		switch {
-		case n == 1:
-			parts = append(parts, "1 series matches but sends "+what)
-		case n > 1:
-			parts = append(parts, view.FormatCount(uint64(n))+" series match but send "+what)
+		if n > 0 {
+			parts = append(parts, figure.Plural(n, "series matches but sends ", "series match but send ")+what)
 		}
 	}
 	text := "text"

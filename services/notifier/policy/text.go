@@ -115,7 +115,7 @@ func Group(notices []Notice, total int) (title, body string) {
 	if len(notices) == 0 {
 		return "", ""
 	}
-	title = fmt.Sprintf("%s: %d alerts, %s among them", notices[0].headline(), total, clean(notices[0].Device))
+	title = fmt.Sprintf("%s: %s, %s among them", notices[0].headline(), figure.Plural(total, "alert", "alerts"), clean(notices[0].Device))
 	lines := make([]string, 0, len(notices)+1)
 	for _, n := range notices {
 		lines = append(lines, n.Title())
