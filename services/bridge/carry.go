@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -112,7 +113,7 @@ func (c *carrier) run(ctx context.Context) error {
 		}
 		wait := retry.NextBackOff()
 		c.svc.deps.Log.Warn("what devices sent is not stored; the lanes are loaded again", "err", err, "after", wait)
-		c.svc.giveUp(err)
+		c.svc.giveUp(err, hopeless)
 		if !pause(ctx, wait) {
 			return nil
 		}
@@ -175,7 +176,7 @@ func (c *carrier) gather(ctx context.Context) bool {
 		if refuse := c.svc.deps.Refuse; refuse != nil {
 			if why := refuse(); why != nil {
 				c.svc.status.set(why)
-				c.svc.giveUp(why)
+				c.svc.giveUp(why, 0)
 				if !pause(ctx, refusedPause) {
 					return false
 				}
@@ -218,6 +219,7 @@ func (c *carrier) round(ctx context.Context) error {
 	// What was taken is stored even if the bridge is told to stop meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
+	defer c.watchDisk(cancel)()
 	err := c.store(ctx, clock)
 	c.svc.metrics.waiting.Set(float64(c.svc.kept.len()))
 	if flushErr := c.svc.wire.flush(ctx); flushErr != nil && err == nil {
@@ -226,6 +228,34 @@ func (c *carrier) round(ctx context.Context) error {
 		err = fmt.Errorf("answer the devices: %w", flushErr)
 	}
 	return err
+}
+
+// watchDisk ends a round that is under way when nothing may be stored any more:
+// nats-server does not answer when its disk is full. What it returns ends the
+// watch.
+func (c *carrier) watchDisk(cancel context.CancelFunc) (end func()) {
+	refuse := c.svc.deps.Refuse
+	if refuse == nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		tick := time.NewTicker(refusedPause)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				if refuse() != nil {
+					cancel()
+					return
+				}
+			}
+		}
+	})
+	return func() { close(done); watch.Wait() }
 }
 
 // fill takes messages into the round.

@@ -123,9 +123,9 @@ func (s *Service) hearOthers(on bool) {
 // it is not. Nats-server waits a little longer.
 const hopeless = streams.AnswerTimeout - 3*time.Second
 
-// giveUp refuses what has waited too long.
-func (s *Service) giveUp(why error) {
-	for _, m := range s.kept.olderThan(time.Now().Add(-hopeless)) {
+// giveUp refuses what has waited for as long, or longer.
+func (s *Service) giveUp(why error, waited time.Duration) {
+	for _, m := range s.kept.olderThan(time.Now().Add(-waited)) {
 		s.refuse(m, refusedTooLate, why.Error())
 	}
 }

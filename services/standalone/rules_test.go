@@ -101,15 +101,16 @@ func TestRuleMadeOnThePage(t *testing.T) {
 			getJSON(t, at.HTTP+"/api/v1/alerts", &alerts)
 			return len(alerts.Active) == 1 && alerts.Active[0].Rule == "too-warm-here"
 		})
-		step("open the alerts", chromedp.Navigate(at.HTTP+"/alerts"), chromedp.WaitVisible(`button[value="muted"]`))
-		step("mute it", chromedp.Focus(`button[value="muted"]`), chromedp.KeyEvent(kb.Enter))
-		until("it is muted", `location.pathname === "/alerts" && document.querySelector("#active").innerText.includes("muted") && !document.querySelector('#active button[value="muted"]')`)
-		step("back to the rule", chromedp.Click(`#active a[href="/rules/too-warm-here"]`), chromedp.WaitVisible(`#f-state`))
-		until("the rule is muted", `document.querySelector("#f-state").value === "muted"`)
+		step("open the alerts", chromedp.Navigate(at.HTTP+"/alerts"), chromedp.WaitVisible(`#active details.mute summary`))
+		step("what can be muted", chromedp.Focus(`#active details.mute summary`), chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(`#active .mute-for button`))
+		step("mute it for the first of the times", chromedp.Focus(`#active .mute-for button`), chromedp.KeyEvent(kb.Enter))
+		until("it is muted", `location.pathname === "/alerts" && document.querySelector("#active .muted")?.innerText.includes("muted")`)
+		step("take it back", chromedp.Focus(`#active .muted button`), chromedp.KeyEvent(kb.Enter))
+		until("it is not muted", `location.pathname === "/alerts" && document.querySelector("#active details.mute") && !document.querySelector("#active .muted")`)
 	})
 	var rule struct{ State, YAML string }
 	getJSON(t, at.HTTP+"/api/v1/rules/too-warm-here", &rule)
-	if rule.State != "muted" || !strings.Contains(rule.YAML, "above: 25") {
+	if rule.State != "enabled" || !strings.Contains(rule.YAML, "above: 25") {
 		t.Errorf("in force is %+v", rule)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // HostConfig says by which names a listener may be reached.
 type HostConfig struct {
-	AllowedHosts []string `name:"allowed-host" help:"Further names, separated by commas, by which browsers and devices may reach the pages and the API, such as headwater.lan. IP addresses, localhost, the name of this machine and that of --public-url are allowed anyway." placeholder:"NAME" env:"HEADWATER_ALLOWED_HOSTS"`
+	AllowedHosts []string `name:"allowed-host" help:"Further names, separated by commas, by which browsers and devices may reach the pages and the API, such as headwater.lan. IP addresses, localhost, the name of this machine and that of --public-url are allowed anyway." placeholder:"NAME" env:"HEADWATER_ALLOWED_HOST"`
 }
 
 // Validate reports every name that can't be one.

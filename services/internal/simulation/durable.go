@@ -111,26 +111,15 @@ func (d *durable) ack(s *stream, sequence, delivery uint64) {
 	if sequence >= d.next {
 		return
 	}
-	switch d.cfg.AckPolicy {
-	case jetstream.AckAllPolicy:
-		if delivery <= d.floor.Consumer || sequence <= d.floor.Stream {
-			return
-		}
-		d.floor = jetstream.SequenceInfo{Consumer: delivery, Stream: sequence}
-		maps.DeleteFunc(d.pending, func(n uint64, _ handed) bool { return n <= sequence })
-	case jetstream.AckExplicitPolicy:
-		h, ok := d.pending[sequence]
-		if !ok {
-			return
-		}
-		delete(d.pending, sequence)
-		d.moveFloor(h.delivery, sequence)
-	default:
+	if d.cfg.AckPolicy != jetstream.AckExplicitPolicy {
 		panic(fmt.Sprintf("simulation: acks are %s", d.cfg.AckPolicy))
 	}
-	if s.cfg.Retention == jetstream.InterestPolicy {
-		s.dropAcknowledged()
+	h, ok := d.pending[sequence]
+	if !ok {
+		return
 	}
+	delete(d.pending, sequence)
+	d.moveFloor(h.delivery, sequence)
 }
 
 func (d *durable) moveFloor(delivery, sequence uint64) {
@@ -148,15 +137,6 @@ func (d *durable) moveFloor(delivery, sequence uint64) {
 			return
 		}
 	}
-}
-
-// dropAcknowledged removes what no durable consumer waits for any more.
-func (s *stream) dropAcknowledged() {
-	until := s.last
-	for _, d := range s.durables {
-		until = min(until, d.floor.Stream)
-	}
-	s.purge(until + 1)
 }
 
 // until is when the earliest message is handed out again, or a long time.
@@ -242,20 +222,10 @@ func (c *Client) DeleteConsumer(ctx context.Context, of, name string) error {
 
 // ResetConsumer sets a consumer back to what is not acknowledged.
 func (c *Client) ResetConsumer(ctx context.Context, of, name string) (*jetstream.ConsumerResetResponse, error) {
-	return c.ResetConsumerToSequence(ctx, of, name, 0)
-}
-
-// ResetConsumerToSequence sets a consumer to a sequence.
-func (c *Client) ResetConsumerToSequence(ctx context.Context, of, name string, sequence uint64) (*jetstream.ConsumerResetResponse, error) {
 	return onDurable(ctx, c, of, name, func(s *stream, d *durable) (*jetstream.ConsumerResetResponse, error) {
-		if sequence == 0 {
-			sequence = d.floor.Stream + 1
-		}
+		sequence := d.floor.Stream + 1
 		if !c.cluster.IgnoreReset {
 			d.set(sequence)
-		}
-		if s.cfg.Retention == jetstream.InterestPolicy {
-			s.dropAcknowledged()
 		}
 		s.wake()
 		return &jetstream.ConsumerResetResponse{ConsumerInfo: d.info(s, time.Now()), ResetSeq: sequence}, nil

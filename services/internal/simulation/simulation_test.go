@@ -73,7 +73,7 @@ func (s *script) run() {
 	s.must(err)
 	_, err = s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: conformBucket, History: 2})
 	s.must(err)
-	for _, part := range []func(context.Context){s.publishes, s.reads, s.buckets, s.watches, s.objects, s.missing, s.full, s.recreated, s.acksAll, s.acksEach} {
+	for _, part := range []func(context.Context){s.publishes, s.reads, s.buckets, s.watches, s.objects, s.missing, s.full, s.recreated, s.acksEach} {
 		part(ctx)
 	}
 }
@@ -307,68 +307,21 @@ func (s *script) recreated(ctx context.Context) {
 	s.state(ctx)
 }
 
-const (
-	conformKept  = "CONFORMKEPT"
-	conformKept2 = "CONFORMEACH"
-)
-
-// acksAll reads a stream that keeps what its durable consumer has not let go of.
-func (s *script) acksAll(ctx context.Context) {
-	_, err := s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: conformKept, Subjects: []string{"kept.*"}, Retention: jetstream.InterestPolicy, Discard: jetstream.DiscardNew, MaxBytes: 1 << 20,
-	})
-	s.must(err)
-	s.publish(ctx, "kept.a", "nobody waits for it")
-	_, err = s.js.Consumer(ctx, conformKept, "durable")
-	s.note("consumer", nil, err)
-	_, err = s.js.CreateOrUpdateConsumer(ctx, conformKept, jetstream.ConsumerConfig{
-		Durable: "durable", FilterSubject: "kept.>", AckPolicy: jetstream.AckAllPolicy, MaxAckPending: 100,
-	})
-	s.must(err)
-	for i := range 8 {
-		s.publish(ctx, "kept.a", fmt.Sprint(i))
-	}
-	d := s.durable(ctx, conformKept)
-	messages := d.begin()
-	first := d.next(messages)
-	s.must(d.next(messages).DoubleAck(ctx))
-	d.state()
-	s.must(first.DoubleAck(ctx))
-	d.state()
-	s.must(d.next(messages).DoubleAck(ctx))
-	stale := d.next(messages)
-	messages.Stop()
-	d.reset(0)
-	again := d.begin()
-	d.next(again)
-	// An ack from before the reset counts, with the number that it had.
-	s.must(stale.DoubleAck(ctx))
-	d.state()
-	// Which those after the reset have to exceed.
-	s.must(d.next(again).DoubleAck(ctx))
-	d.state()
-	d.next(again)
-	s.must(d.next(again).DoubleAck(ctx))
-	d.state()
-	again.Stop()
-	s.must(s.js.DeleteConsumer(ctx, conformKept, "durable"))
-	_, err = s.js.Consumer(ctx, conformKept, "durable")
-	s.note("deleted consumer", nil, err)
-}
+const conformEach = "CONFORMEACH"
 
 // acksEach has one message in hand at a time.
 func (s *script) acksEach(ctx context.Context) {
-	_, err := s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: conformKept2, Subjects: []string{"each.*"}, MaxBytes: 1 << 20})
+	_, err := s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: conformEach, Subjects: []string{"each.*"}, MaxBytes: 1 << 20})
 	s.must(err)
 	for i := range 6 {
 		s.publish(ctx, "each.a", fmt.Sprint(i))
 	}
-	_, err = s.js.CreateConsumer(ctx, conformKept2, jetstream.ConsumerConfig{
+	_, err = s.js.CreateConsumer(ctx, conformEach, jetstream.ConsumerConfig{
 		Durable: "durable", FilterSubject: "each.>", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 1,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: 2,
 	})
 	s.must(err)
-	d := s.durable(ctx, conformKept2)
+	d := s.durable(ctx, conformEach)
 	messages := d.begin()
 	s.must(d.next(messages).DoubleAck(ctx))
 	d.state()
@@ -380,7 +333,7 @@ func (s *script) acksEach(ctx context.Context) {
 	d.state()
 	d.next(messages)
 	messages.Stop()
-	d.reset(0)
+	d.reset()
 	rest := d.begin()
 	for range 3 {
 		s.must(d.next(rest).DoubleAck(ctx))
@@ -393,7 +346,7 @@ func (s *script) acksEach(ctx context.Context) {
 	rest.Drain()
 	_, err = rest.Next(jetstream.NextMaxWait(time.Second))
 	s.note("drained", nil, err)
-	stream, err := s.js.Stream(ctx, conformKept2)
+	stream, err := s.js.Stream(ctx, conformEach)
 	s.must(err)
 	var names []string
 	lister := stream.ConsumerNames(ctx)
@@ -456,20 +409,14 @@ func (k kept) state() {
 	k.note("kept", fmt.Sprint(state.Msgs, state.FirstSeq, state.LastSeq), nil)
 }
 
-func (k kept) reset(sequence uint64) {
+func (k kept) reset() {
 	// A request of the reader before would take the first message.
 	streamtest.Eventually(k.t, "no request waits", func() bool {
 		consumer, err := k.js.Consumer(k.ctx, k.stream, "durable")
 		k.must(err)
 		return consumer.CachedInfo().NumWaiting == 0
 	})
-	var answer *jetstream.ConsumerResetResponse
-	var err error
-	if sequence == 0 {
-		answer, err = k.js.ResetConsumer(k.ctx, k.stream, "durable")
-	} else {
-		answer, err = k.js.ResetConsumerToSequence(k.ctx, k.stream, "durable", sequence)
-	}
+	answer, err := k.js.ResetConsumer(k.ctx, k.stream, "durable")
 	k.must(err)
 	k.note("set back to", answer.ResetSeq, nil)
 	k.state()

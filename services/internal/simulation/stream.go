@@ -201,9 +201,6 @@ func (c *Cluster) store(m *nats.Msg) (*jetstream.PubAck, error) {
 	if c.ForgetEvery > 0 && s.last%c.ForgetEvery == 0 && !strings.HasPrefix(s.cfg.Name, bucketStream("")) {
 		return &jetstream.PubAck{Stream: s.cfg.Name, Sequence: s.last}, nil
 	}
-	if s.cfg.Retention == jetstream.InterestPolicy && len(s.durables) == 0 {
-		return &jetstream.PubAck{Stream: s.cfg.Name, Sequence: s.last}, nil
-	}
 	s.messages = append(s.messages, &message{
 		subject: m.Subject, header: maps.Clone(m.Header), data: slices.Clone(m.Data), sequence: s.last, stored: time.Now().UTC(),
 	})
