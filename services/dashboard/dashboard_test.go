@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -268,6 +271,47 @@ func TestDerivedShowsWindowsAndAnomalies(t *testing.T) {
 	r.shows("/devices/home/kitchen", "revision 2")
 	r.shows("/devices/home/kitchen", "It rose by 9 °C within 5 min.")
 	r.shows("/api/v1/pipeline", `"processed":77`)
+}
+
+// TestNoNegativeZero has -0 come in on every way, and looks for it in what the API
+// and the pages tell.
+func TestNoNegativeZero(t *testing.T) {
+	minus := math.Copysign(0, -1)
+	now := time.Now()
+	r := newRig(t, nil)
+	series := &derivedv1.Series{Site: "home", Device: "kitchen", Metric: "temperature"}
+	r.reading("kitchen", "temperature", minus, now)
+	evidence := &derivedv1.Evidence{Sentence: "It fell.", Value: minus, Low: new(minus), High: new(5.0), Baseline: 2}
+	r.publish(streams.DerivedMsg(1, &derivedv1.Commit{
+		Input: &derivedv1.Position{Sequence: 77},
+		Summaries: []*derivedv1.WindowSummary{{
+			Series: series, Start: now.Truncate(time.Minute).UnixNano(), Width: int64(time.Minute), Count: 12, Min: minus, Max: minus, Mean: minus, First: minus,
+			Last: minus, TimeMean: minus, Rate: minus, P50: minus, P90: minus, P95: minus, P99: minus, Revision: 1,
+		}},
+		Anomalies: []*derivedv1.Anomaly{{
+			Rule: "r", Series: series, Start: now.UnixNano(), Time: now.UnixNano(), Phase: derivedv1.Phase_PHASE_OPEN,
+			Severity: derivedv1.Severity_SEVERITY_WARNING, Evidence: evidence,
+		}},
+	}))
+	r.shows("/devices/home/kitchen", "It fell.")
+	r.influx.mu.Lock()
+	r.influx.answers["GROUP BY"] = `{"results":[{"statement_id":0,"series":[{"name":"temperature","columns":["time","min","max","mean","count"],"values":[[1700000000000000000,-0,-0,-0,5000]]}]}]}`
+	r.influx.mu.Unlock()
+	found := regexp.MustCompile(`[^0-9A-Za-z.+]-0[^0-9.]`)
+	for path, holds := range map[string]string{
+		"/api/v1/devices/home/kitchen": `"value":0,`,
+		"/api/v1/series?site=home&device=kitchen&metric=temperature&points=100&from=2023-11-14T22:13:20Z&to=2023-11-14T23:13:20Z": `"min":[0],"max":[0],"mean":[0]`,
+		"/api/v1/series?site=home&device=kitchen&metric=temperature":                                                              `"low":0,"high":5`,
+		"/devices/home/kitchen": `bounds 0 to 5`,
+	} {
+		_, body := r.get(path)
+		if !strings.Contains(body, holds) {
+			t.Errorf("%s does not hold %s: %s", path, holds, body)
+		}
+		if at := found.FindStringIndex(html.UnescapeString(body)); at != nil {
+			t.Errorf("%s: %.80s", path, html.UnescapeString(body)[max(0, at[0]-30):])
+		}
+	}
 }
 
 func TestPipeline(t *testing.T) {

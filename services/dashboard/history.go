@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/internal/influx"
 	"headwater/web"
 	"headwater/web/view"
@@ -357,9 +358,9 @@ func (h *history) flags(ctx context.Context, q view.SeriesQuery) (view.Series, e
 
 func add(s *view.Series, nanoseconds int64, low, high, mean float64) {
 	s.TimeMS = append(s.TimeMS, nanoseconds/int64(time.Millisecond))
-	s.Min = append(s.Min, low)
-	s.Max = append(s.Max, high)
-	s.Mean = append(s.Mean, mean)
+	s.Min = append(s.Min, figure.Zero(low))
+	s.Max = append(s.Max, figure.Zero(high))
+	s.Mean = append(s.Mean, figure.Zero(mean))
 }
 
 // query asks for readings.

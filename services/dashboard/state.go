@@ -9,6 +9,7 @@ import (
 
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
+	"headwater/proto/figure"
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/dashboard/fleet"
 	"headwater/services/internal/registry"
@@ -122,25 +123,44 @@ func (s *Service) onDerived(m message) {
 		s.rules.failed(lane, st)
 	}
 	for _, w := range commit.Summaries {
-		s.book.PutSummary(w.GetSeries().GetSite(), w.GetSeries().GetDevice(), view.Summary{
+		shown := view.Summary{
 			Metric: w.GetSeries().GetMetric(), Unit: w.Unit, Window: w.Window, At: at(w.Time()), Start: at(w.Start),
 			Width: time.Duration(w.Width), Count: w.Count, Sum: w.Sum(), Min: w.Min, Max: w.Max, Mean: w.Mean, First: w.First, Last: w.Last,
 			Deviation: w.Deviation, TimeMean: w.TimeMean, Rate: w.Rate, P50: w.P50, P90: w.P90, P95: w.P95, P99: w.P99, Revision: w.Revision,
-		})
+		}
+		for _, v := range []*float64{
+			&shown.Sum, &shown.Min, &shown.Max, &shown.Mean, &shown.First, &shown.Last, &shown.TimeMean, &shown.Rate,
+			&shown.P50, &shown.P90, &shown.P95, &shown.P99,
+		} {
+			*v = figure.Zero(*v)
+		}
+		s.book.PutSummary(w.GetSeries().GetSite(), w.GetSeries().GetDevice(), shown)
 	}
 	for _, a := range commit.Anomalies {
 		e := view.Episode{
 			Rule: a.Rule, Metric: a.GetSeries().GetMetric(), Severity: severities[a.Severity], Start: at(a.Start),
 			Sentence: clip(a.GetEvidence().GetSentence()),
 		}
-		if ev := a.Evidence; ev != nil {
-			e.Low, e.High, e.Baseline = ev.Low, ev.High, ev.Expected()
-		}
+		e.Low, e.High, e.Baseline = bounds(a.Evidence)
 		if a.Phase == derivedv1.Phase_PHASE_CLOSE {
 			e.End = at(a.Time)
 		}
 		s.book.PutEpisode(a.GetSeries().GetSite(), a.GetSeries().GetDevice(), e)
 	}
+}
+
+// bounds returns what an anomaly was judged by.
+func bounds(e *derivedv1.Evidence) (low, high, baseline *float64) {
+	if e == nil {
+		return nil, nil, nil
+	}
+	zero := func(v *float64) *float64 {
+		if v == nil {
+			return nil
+		}
+		return new(figure.Zero(*v))
+	}
+	return zero(e.Low), zero(e.High), zero(e.Expected())
 }
 
 // onAlerting takes in the notifier's transitions, and what became of messages.
@@ -201,9 +221,7 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 		return
 	}
 	e := view.Episode{Rule: a.Rule, Metric: alert.Metric, Severity: alert.Severity, Start: alert.Started, End: alert.Ended, Sentence: alert.Sentence}
-	if ev := a.Evidence; ev != nil {
-		e.Low, e.High, e.Baseline = ev.Low, ev.High, ev.Expected()
-	}
+	e.Low, e.High, e.Baseline = bounds(a.Evidence)
 	s.book.PutEpisode(alert.Site, alert.Device, e)
 }
 

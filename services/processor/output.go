@@ -5,6 +5,7 @@ import (
 	"math"
 
 	derivedv1 "headwater/proto/derived/v1"
+	"headwater/proto/figure"
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/lane"
 	"headwater/services/processor/detect"
@@ -122,7 +123,7 @@ func (m *Machine) stop(s *series, sl slot, reason string) {
 
 func (m *Machine) anomaly(d *device, metric, unit string, r *activeRule, v *detect.Verdict) *derivedv1.Anomaly {
 	e := &derivedv1.Evidence{
-		Value: v.Evidence.Value, Score: v.Evidence.Score, Baseline: v.Evidence.Baseline,
+		Value: figure.Zero(v.Evidence.Value), Score: v.Evidence.Score, Baseline: figure.Zero(v.Evidence.Baseline),
 		Low: bound(v.Evidence.Low), High: bound(v.Evidence.High), Sentence: v.Evidence.Sentence,
 	}
 	for _, sample := range v.Evidence.Samples {
@@ -146,7 +147,7 @@ func bound(v float64) *float64 {
 	if math.IsInf(v, 0) {
 		return nil
 	}
-	return &v
+	return new(figure.Zero(v))
 }
 
 // Pending returns how many outputs wait for the next commit.

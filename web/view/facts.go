@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"math"
 	"time"
+
+	"headwater/proto/figure"
 )
 
 // State says how a device does.
@@ -49,8 +51,8 @@ type Value struct {
 	Text   string
 }
 
-// Number returns a numeric value.
-func Number(v float64) Value { return Value{Kind: KindNumber, Number: v} }
+// Number returns a numeric value; -0 is 0.
+func Number(v float64) Value { return Value{Kind: KindNumber, Number: figure.Zero(v)} }
 
 // Flag returns a value that is true or false.
 func Flag(v bool) Value { return Value{Kind: KindFlag, Flag: v} }
