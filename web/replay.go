@@ -92,7 +92,7 @@ func (s *Server) apiCancelReplay(w http.ResponseWriter, r *http.Request) {
 func (s *Server) failReplay(w http.ResponseWriter, what string, err error) {
 	switch {
 	case errors.Is(err, ErrNotFound):
-		s.fail(w, http.StatusNotFound, "There is no such replay, or not any more.")
+		s.fail(w, http.StatusNotFound, "Replay not found; it may have been deleted.")
 	case errors.Is(err, ErrUnavailable):
 		s.fail(w, http.StatusServiceUnavailable, what+": "+err.Error()+".")
 	default:

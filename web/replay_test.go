@@ -34,10 +34,10 @@ func TestReplaysOfTheAPI(t *testing.T) {
 		{fixture.Away, "POST", "", `{` + rule + `}`, 503, "no processor"},
 		{fixture.Warehouse, "GET", "/running", ``, 200, `"done":0.42`},
 		{fixture.Warehouse, "GET", "/done", ``, 200, `"per_week":14`},
-		{fixture.Warehouse, "GET", "/unknown", ``, 404, "no such replay"},
+		{fixture.Warehouse, "GET", "/unknown", ``, 404, "Replay not found"},
 		{fixture.Away, "GET", "/done", ``, 503, "NATS does not answer"},
 		{fixture.Warehouse, "DELETE", "/running", ``, 204, ""},
-		{fixture.Warehouse, "DELETE", "/unknown", ``, 404, "no such replay"},
+		{fixture.Warehouse, "DELETE", "/unknown", ``, 404, "Replay not found"},
 	} {
 		w := httptest.NewRecorder()
 		server(t, c.state).Handler().ServeHTTP(w, httptest.NewRequest(c.method, "/api/v1/replays"+c.path, strings.NewReader(c.body)))

@@ -377,9 +377,9 @@ var errAuthor = fmt.Errorf("by must be a name of at most %d bytes, of characters
 func somewhere(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		return "somebody"
+		return "unknown user"
 	}
-	return "somebody at " + host
+	return "unknown user at " + host
 }
 
 func validAuthor(by string) bool {

@@ -15,7 +15,7 @@ func (s *Server) failRule(w http.ResponseWriter, what string, err error) {
 	status := s.ruleStatus(err)
 	switch status {
 	case http.StatusNotFound:
-		s.fail(w, status, "There is no such rule.")
+		s.fail(w, status, "Rule not found.")
 		return
 	case http.StatusBadRequest:
 		var problems RuleProblems

@@ -24,7 +24,7 @@ func TestPagesOfATrial(t *testing.T) {
 		{fixture.Warehouse, "/rules/door-left-open/try?run=done&revision=12", 200, `data-device="door-04"`},
 		{fixture.Warehouse, "/rules/door-left-open/try?run=done&revision=12&site=warehouse&device=door-07&metric=temperature", 200, `data-device="door-07"`},
 		{fixture.Warehouse, "/rules/door-left-open/try?run=done&revision=12&site=a.b&device=door-07&metric=temperature", 200, `data-device="door-04"`},
-		{fixture.Warehouse, "/rules/door-left-open/try?run=done&revision=12", 200, "Put this change in force"},
+		{fixture.Warehouse, "/rules/door-left-open/try?run=done&revision=12", 200, "Apply rule"},
 		{fixture.Warehouse, "/rules/new/try?run=done&revision=0", 200, "Enable this rule"},
 		{fixture.Empty, "/rules/new/try?run=done&revision=0", 200, "No alerts, neither"},
 		{fixture.Warehouse, "/rules/door-left-open/try?run=failed&revision=12", 200, "It was cancelled."},

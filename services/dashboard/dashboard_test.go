@@ -248,7 +248,7 @@ func TestAlertsComeFromBothSources(t *testing.T) {
 	over := firing(started)
 	over.State, over.Ended, over.Learned = alertingv1.State_STATE_RESOLVED, time.Now().UnixNano(), time.Now().UnixNano()
 	r.publish(streams.AlertingMsg(0, &alertingv1.Commit{Alerts: []*alertingv1.Alert{over}}))
-	r.shows("/alerts", "Nothing fires")
+	r.shows("/alerts", "No alerts firing")
 	r.shows("/api/v1/devices/home/kitchen", `"state":"ok"`)
 }
 

@@ -182,14 +182,14 @@ func (f LedgerFacts) summary() string {
 	case LedgerUntold:
 		return "Cannot be told now."
 	case LedgerBroken:
-		return "Does not close: " + plural(int(min(t.Missing, math.MaxInt)), "reading is missing", "readings are missing") + "."
+		return "Not balanced: " + plural(int(min(t.Missing, math.MaxInt)), "reading is missing", "readings are missing") + "."
 	case LedgerOpen:
 		return plural(f.onTheWay(), "on its way.", "on their way.")
 	}
 	if t.Received == 0 && t.Exact {
 		return "Nothing arrived in the last " + f.Range.Words + "."
 	}
-	return "Closed: every reading that arrived is stored or a dead letter."
+	return "Balanced: nothing missing."
 }
 
 // onTheWay counts all that has arrived and may not be stored yet.

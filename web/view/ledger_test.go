@@ -15,7 +15,7 @@ func TestLedgerVerdict(t *testing.T) {
 	}{
 		"all is stored": {
 			func(f *LedgerFacts) { f.Ledger.Totals.Received, f.Ledger.Totals.Exact = 5, true },
-			LedgerClosed, "Closed: every reading that arrived is stored or a dead letter.",
+			LedgerClosed, "Balanced: nothing missing.",
 		},
 		"nothing came": {
 			func(f *LedgerFacts) { f.Ledger.Totals.Exact = true },
@@ -25,7 +25,7 @@ func TestLedgerVerdict(t *testing.T) {
 			func(f *LedgerFacts) {
 				f.Ledger.OnTheWay = LedgerOnTheWay{Counting: 5, Since: to.Add(-time.Minute)}
 			},
-			LedgerClosed, "Closed: every reading that arrived is stored or a dead letter.",
+			LedgerClosed, "Balanced: nothing missing.",
 		},
 		"all of the range may be on its way": {
 			func(f *LedgerFacts) {
@@ -42,7 +42,7 @@ func TestLedgerVerdict(t *testing.T) {
 		},
 		"something is missing, whatever else": {
 			func(f *LedgerFacts) { f.Ledger.Totals.Missing, f.Ledger.OnTheWay.Unknown = 2, "no stream" },
-			LedgerBroken, "Does not close: 2 readings are missing.",
+			LedgerBroken, "Not balanced: 2 readings are missing.",
 		},
 		"a part does not tell": {
 			func(f *LedgerFacts) { f.Ledger.OnTheWay.Unknown = "no stream" },

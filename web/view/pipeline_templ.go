@@ -282,7 +282,7 @@ func PipelineTiles(p Pipeline) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 24, "answers")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 24, "OK")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -191,7 +191,7 @@ func (f TryFacts) enableWord() string {
 		return "Enable this rule"
 	}
 	if f.Rule.State == RuleIsEnabled {
-		return "Put this change in force"
+		return "Apply rule"
 	}
 	return "Save and enable this rule"
 }

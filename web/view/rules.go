@@ -105,7 +105,7 @@ var RuleFields = [...]RuleField{
 	{Name: "labels", Label: "Labels", Map: true, Hint: "One a line, like team: cold-chain"},
 	{Name: "runbook", Label: "Runbook", Hint: "Address of a page that says what to do, beginning with https://"},
 	{Name: "notify", Label: "Notify"},
-	{Name: "remind", Label: "Remind", Placeholder: "never", Hint: "After which time they are told again while it lasts, like 4h."},
+	{Name: "remind", Label: "Repeat every", Placeholder: "never", Hint: "How often to notify again while the alert is ongoing, like 4h."},
 }
 
 // ruleField returns the field of that name.
@@ -327,11 +327,11 @@ func stateWord(s RuleState) string {
 func stateHint(s RuleState) string {
 	switch s {
 	case RuleIsMuted:
-		return "It finds and shows, and tells nobody."
+		return "Alerts, but does not notify."
 	case RuleIsDraft:
-		return "It does nothing until it is enabled."
+		return "Does nothing until it is enabled."
 	}
-	return "It finds, shows and tells."
+	return "Alerts and notifies."
 }
 
 // choiceWord is a choice for people.
@@ -466,7 +466,7 @@ func number(n uint64) string { return strconv.FormatUint(n, 10) }
 // authorWord names who changed something.
 func authorWord(author string) string {
 	if author == "" {
-		return "somebody"
+		return "unknown user"
 	}
 	return plain(author)
 }

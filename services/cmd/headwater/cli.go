@@ -42,7 +42,7 @@ type cli struct {
 	DeadLetters struct {
 		Ls      lsCmd      `cmd:"" help:"List dead letters, the newest first."`
 		Show    showCmd    `cmd:"" help:"Show one dead letter with its cause and its original bytes."`
-		Redrive redriveCmd `cmd:"" help:"Process dead letters again, once their cause is mended."`
+		Redrive redriveCmd `cmd:"" help:"Process dead letters again, after their cause is fixed."`
 		Purge   purgeCmd   `cmd:"" help:"Remove dead letters for ever."`
 	} `cmd:"" name:"deadletters" help:"What could not be processed."`
 	Rules struct {

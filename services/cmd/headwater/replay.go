@@ -151,7 +151,7 @@ func (c *replayCmd) tell(s *session, replay view.Replay) error {
 	if listed := min(len(r.Alerts), c.List); listed > 0 {
 		fmt.Fprintln(w, "\nSTART\tLASTED\tSERIES\tSEVERITY\tWHY")
 		for _, a := range r.Alerts[:listed] {
-			lasted := "lasts"
+			lasted := "ongoing"
 			if !a.End.IsZero() {
 				lasted = a.End.Sub(a.Start).Round(time.Second).String()
 			}

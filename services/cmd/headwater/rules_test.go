@@ -74,7 +74,7 @@ func TestRulesByCommand(t *testing.T) {
 	w.rules(t, "", "apply", "-f", file).want(t, exitFailed, "cold.yaml:3: below: must be a number", `cold.yaml:4: notify[0]: "fax" is not a channel`, "not saved")
 	write("name: cold\ndetector: limit\nbelow: 2 # at least\nnotify: [phone]\n")
 	w.rules(t, "", "apply", "-f", file, "--check").want(t, exitDone, "cold is right")
-	w.rules(t, "", "show", "cold").want(t, exitFailed, "There is no such rule")
+	w.rules(t, "", "show", "cold").want(t, exitFailed, "Rule not found")
 	w.rules(t, "", "apply", "-f", file, "--by", "Ana").want(t, exitDone, "cold is in force (enabled), matching 0 series.", "is below 2")
 	w.rules(t, "", "apply", "-f", file).want(t, exitDone, "in force already")
 	w.rules(t, "name: cold\ndetector: limit\nbelow: 3\n", "apply", "-f", "-").want(t, exitDone, "is below 3")
@@ -96,5 +96,5 @@ func TestRulesByCommand(t *testing.T) {
 	w.rules(t, "", "rm", "cold").want(t, exitUsage, "not a terminal: pass --yes")
 	w.rules(t, "n\n", "rm", "cold").want(t, exitFailed, "nothing was done")
 	w.rules(t, "", "rm", "cold", "of-the-file", "--yes").want(t, exitFailed, "cold deleted", "of-the-file: ", "edit rules.yaml")
-	w.rules(t, "", "show", "cold").want(t, exitFailed, "There is no such rule")
+	w.rules(t, "", "show", "cold").want(t, exitFailed, "Rule not found")
 }
