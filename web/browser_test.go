@@ -121,7 +121,7 @@ const hostileDevice = "/devices/a-site-with-a-name-that-is-as-long-as-a-name-of-
 
 // faults is a script that lists what WCAG 2.2 AA, or common sense, does not allow
 // on the page as it is: a page wider than the window, small targets close to
-// others, texts that are hard to read, names that are not what is seen, landmarks
+// others, texts that are hard to read, units that are broken, names that are not what is seen, landmarks
 // of one name, roles that an element must not have.
 const faults = `(() => {
 	const out = [];
@@ -132,6 +132,8 @@ const faults = `(() => {
 		const wide = [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 0.5 && !e.closest('.scroll, .diff, pre, svg')).map(name);
 		out.push('wider than the window by ' + over + ' px: ' + wide.slice(0, 3).join(' | '));
 	}
+
+	for (const e of document.querySelectorAll('.unit')) if (e.getClientRects().length > 1) out.push('a unit in two lines: ' + name(e.parentElement));
 
 	// Targets.
 	const targets = [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary')].filter(seen);
