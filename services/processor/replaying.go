@@ -116,15 +116,15 @@ func warmed(since, remembered, from time.Time) string {
 	before := func(t time.Time) string { return fmt.Sprintf("%v before the period", from.Sub(t).Round(time.Second)) }
 	switch {
 	case !remembered.IsZero() && remembered.Before(from):
-		return fmt.Sprintf("the readings since %s, %s, in InfluxDB", text(remembered), before(remembered))
+		return fmt.Sprintf("Learned from the readings since %s, %s, in InfluxDB", text(remembered), before(remembered))
 	case since.IsZero() && remembered.IsZero():
-		return "nothing: no readings are stored of that time"
+		return "No earlier data to learn from"
 	case !remembered.IsZero():
-		return "nothing: the oldest readings in InfluxDB are of " + text(remembered) + ", when the period had begun"
+		return "No earlier data to learn from: the oldest readings in InfluxDB are of " + text(remembered)
 	case !since.Before(from):
-		return "nothing: the oldest stored readings are of " + text(since) + ", when the period had begun"
+		return "No earlier data to learn from: the oldest stored readings are of " + text(since)
 	}
-	return fmt.Sprintf("the readings stored since %s, %s", text(since), before(since))
+	return fmt.Sprintf("Learned from the readings stored since %s, %s", text(since), before(since))
 }
 
 // remember has the trials learn from what InfluxDB holds of the time that the

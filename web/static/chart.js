@@ -416,7 +416,7 @@
       for (const tried of [false, true]) {
         const e = there.find((x) => Boolean(x.tried) === tried);
         if (!e) continue;
-        const which = tried ? 'would have been raised: ' : this.period ? `${e.rule}: ` : '';
+        const which = tried ? 'simulated: ' : this.period ? `${e.rule}: ` : '';
         if (e.baseline !== undefined) text += ` · expected ${say(e.baseline)}${unit}`;
         text += ` · ${which}${e.sentence.replace(/[\u0000-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, ' ')}`;
       }

@@ -303,9 +303,9 @@ func ledgerSummary(f LedgerFacts) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var15 string
-			templ_7745c5c3_Var15, templ_7745c5c3_Err = templ.JoinStringErrs("; " + plural(f.onTheWay(), "that arrived since is on its way.", "that arrived since are on their way."))
+			templ_7745c5c3_Var15, templ_7745c5c3_Err = templ.JoinStringErrs("· " + plural(f.onTheWay(), "that arrived since is on its way.", "that arrived since are on their way."))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `view/ledger.templ`, Line: 53, Col: 111}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `view/ledger.templ`, Line: 53, Col: 112}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var15))
 			if templ_7745c5c3_Err != nil {

@@ -147,7 +147,7 @@ func TryState(f TryFacts) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else if f.Replay == nil {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 10, "<p class=\"lead\">See which alerts the rule would have raised on the readings that are stored, beside those that were really raised. Nobody is told, and nothing changes.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 10, "<p class=\"lead\">See which alerts the rule would have raised on the readings that are stored, beside those that were really raised. Nobody is notified, and nothing changes.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -542,9 +542,9 @@ func tryResult(f TryFacts) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var32 string
-		templ_7745c5c3_Var32, templ_7745c5c3_Err = templ.JoinStringErrs("Learned before it from " + plain(f.result().Warmed))
+		templ_7745c5c3_Var32, templ_7745c5c3_Err = templ.JoinStringErrs(plain(f.result().Warmed))
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `view/replay.templ`, Line: 99, Col: 62}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `view/replay.templ`, Line: 99, Col: 34}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var32))
 		if templ_7745c5c3_Err != nil {
@@ -862,7 +862,7 @@ func tryChart(f TryFacts, s ReplaySeries) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 63, "</span></span> <span class=\"chart-tier\"></span> <span class=\"chart-read\"></span></figcaption><p class=\"chart-key\"><span class=\"key key-tried\">would have been raised</span><span class=\"key key-real\">really raised</span></p><div class=\"chart-plot\"><div class=\"plot\" role=\"img\" aria-label=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 63, "</span></span> <span class=\"chart-tier\"></span> <span class=\"chart-read\"></span></figcaption><p class=\"chart-key\"><span class=\"key key-tried\">simulated</span><span class=\"key key-real\">actual</span></p><div class=\"chart-plot\"><div class=\"plot\" role=\"img\" aria-label=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -914,7 +914,7 @@ func tryDevices(f TryFacts) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if len(rows) == 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 67, "<p class=\"quiet\">No alerts, neither would the rule have raised one nor was one really raised on what it watches.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 67, "<p class=\"quiet\">No alerts, neither simulated nor actual, on what it watches.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -1095,7 +1095,7 @@ func tryAlerts(f TryFacts) templ.Component {
 		ctx = templ.ClearChildren(ctx)
 		alerts, more := f.alerts()
 		if len(alerts) > 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 84, "<section aria-labelledby=\"alerts-title\"><h2 id=\"alerts-title\">Alerts that it would have raised</h2><div class=\"panel\"><ul class=\"alerts\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 84, "<section aria-labelledby=\"alerts-title\"><h2 id=\"alerts-title\">Simulated alerts</h2><div class=\"panel\"><ul class=\"alerts\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -129,7 +129,7 @@ func (c *replayCmd) tell(s *session, replay view.Replay) error {
 	fmt.Fprintf(s.out, "Rule %s, from %s to %s\n", safe(r.Rule), r.From.UTC().Format(time.DateTime), r.To.UTC().Format(time.DateTime))
 	fmt.Fprintf(s.out, "%s in %.1f s (%.0f a second), watched: %d\n",
 		figure.Plural(r.Readings, "reading", "readings"), r.Seconds, float64(r.Readings)/max(r.Seconds, 1e-9), r.Matched)
-	fmt.Fprintf(s.out, "Learned before the period from %s\n", r.Warmed)
+	fmt.Fprintf(s.out, "%s\n", safe(r.Warmed))
 	if r.Problem != "" {
 		fmt.Fprintf(s.out, "It could not be evaluated for %s\n", safe(r.Problem))
 	}

@@ -171,7 +171,7 @@ func (c *rulesApplyCmd) Run(s *session) error {
 	}
 	switch {
 	case c.Check:
-		_, err := fmt.Fprintf(s.out, "%s is right.\n", r.Name)
+		_, err := fmt.Fprintf(s.out, "%s is OK.\n", r.Name)
 		return err
 	case was.YAML == string(text):
 		_, err := fmt.Fprintf(s.out, "%s is in force already.\n", r.Name)

@@ -73,7 +73,7 @@ func TestRulesByCommand(t *testing.T) {
 	write("name: cold\ndetector: limit\nbelow: chilly\nnotify: [fax]\n")
 	w.rules(t, "", "apply", "-f", file).want(t, exitFailed, "cold.yaml:3: below: must be a number", `cold.yaml:4: notify[0]: "fax" is not a channel`, "not saved")
 	write("name: cold\ndetector: limit\nbelow: 2 # at least\nnotify: [phone]\n")
-	w.rules(t, "", "apply", "-f", file, "--check").want(t, exitDone, "cold is right")
+	w.rules(t, "", "apply", "-f", file, "--check").want(t, exitDone, "cold is OK")
 	w.rules(t, "", "show", "cold").want(t, exitFailed, "Rule not found")
 	w.rules(t, "", "apply", "-f", file, "--by", "Ana").want(t, exitDone, "cold is in force (enabled), matching 0 series.", "is below 2")
 	w.rules(t, "", "apply", "-f", file).want(t, exitDone, "in force already")
