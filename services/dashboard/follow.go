@@ -163,11 +163,7 @@ const lookEvery = 5 * time.Second
 // watch returns when the stream does not hold what was read of it any more, and
 // why, or when ctx ends.
 func (f *follower) watch(ctx context.Context) error {
-	for {
-		pause(ctx, lookEvery)
-		if ctx.Err() != nil {
-			return nil
-		}
+	for ; ctx.Err() == nil; pause(ctx, lookEvery) {
 		f.mu.Lock()
 		read := f.place
 		f.mu.Unlock()
@@ -178,6 +174,7 @@ func (f *follower) watch(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // begin says where to begin.

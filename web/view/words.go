@@ -10,9 +10,10 @@ import (
 	"headwater/proto/figure"
 )
 
-// htmxConfig keeps htmx from adding styles of its own, from evaluating code
-// and from loading extensions other than SSE.
-const htmxConfig = `{"includeIndicatorCSS":false,"extensions":"sse","defaultTimeout":15000}`
+// htmxConfig keeps htmx from adding styles of its own, from evaluating code and
+// from loading extensions other than SSE. A live update leaves open what a person
+// has opened.
+const htmxConfig = `{"includeIndicatorCSS":false,"extensions":"sse","defaultTimeout":15000,"morphIgnore":["data-htmx-powered","open"]}`
 
 // Link is a link with its text.
 type Link struct{ Href, Text string }

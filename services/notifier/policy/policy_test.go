@@ -362,7 +362,7 @@ func TestTexts(t *testing.T) {
 				t.Error(d)
 			}
 			if name != "hostile" && name != "cut" {
-				for _, line := range strings.Split(body, "\n") {
+				for line := range strings.SplitSeq(body, "\n") {
 					if strings.Count(got, line) != 1 {
 						t.Errorf("%q is said twice", line)
 					}
