@@ -270,7 +270,7 @@ func (r *runner) tellLoss(ctx context.Context, loss *streams.Loss, consequence s
 	if loss == nil {
 		return
 	}
-	r.log.Error(consequence, "stream", loss.Stream, "anew", loss.Anew, "kept_seq", loss.Kept, "lost_seq", loss.Until, "loss", loss)
+	r.log.Error("a stream lacks what the lane had of it", "consequence", consequence, "stream", loss.Stream, "anew", loss.Anew, "kept_seq", loss.Kept, "lost_seq", loss.Until, "loss", loss)
 	r.Metrics.incarnations.Inc()
 	r.sinceSnapshot.readings = snapshotReadings
 	if err := loss.Record(ctx, r.JS, r.Service); err != nil {

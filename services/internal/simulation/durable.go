@@ -106,8 +106,8 @@ func (d *durable) hand(m *message, now time.Time, first uint64) *delivered {
 	return &delivered{message: m, of: d, consumer: d.cfg.Durable, delivery: d.delivery - 1, times: d.times[m.sequence]}
 }
 
-// ack takes note that the delivery of a message was acknowledged.
-func (d *durable) ack(s *stream, sequence, delivery uint64) {
+// ack takes note that a message was acknowledged.
+func (d *durable) ack(sequence uint64) {
 	if sequence >= d.next {
 		return
 	}
@@ -471,7 +471,7 @@ func (d *delivered) arrive(do func(*stream, *durable)) {
 }
 
 func (d *delivered) Ack() error {
-	return d.settle(func(s *stream, of *durable) { of.ack(s, d.message.sequence, d.delivery) })
+	return d.settle(func(_ *stream, of *durable) { of.ack(d.message.sequence) })
 }
 
 func (d *delivered) Nak() error {
@@ -493,7 +493,7 @@ func (d *delivered) again(of *durable, after time.Duration) {
 // DoubleAck acknowledges and waits for the answer.
 func (d *delivered) DoubleAck(ctx context.Context) error {
 	_, err := call(ctx, d.client.process, kindAck, func() (struct{}, error) {
-		d.arrive(func(s *stream, of *durable) { of.ack(s, d.message.sequence, d.delivery) })
+		d.arrive(func(_ *stream, of *durable) { of.ack(d.message.sequence) })
 		return struct{}{}, nil
 	})
 	return err
