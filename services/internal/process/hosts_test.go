@@ -15,14 +15,14 @@ func TestHosts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := HostConfig{AllowedHosts: []string{"headwater.lan", "Proxy.Example.org."}}
+	cfg := HostConfig{AllowedHosts: []string{"headwater.lan", "Front.Example.org."}}
 	handler := cfg.Guard("https://public.example.org:8443/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "served")
 	}))
 	for host, want := range map[string]bool{
 		"127.0.0.1:8080": true, "127.0.0.1": true, "[::1]:8080": true, "192.168.1.20:8080": true, "[fe80::1]": true,
 		"localhost:8080": true, "LOCALHOST": true, "localhost.:80": true, "headwater.localhost:8080": true,
-		"headwater.lan:8080": true, "HEADWATER.LAN": true, "proxy.example.org": true, "public.example.org": true,
+		"headwater.lan:8080": true, "HEADWATER.LAN": true, "front.example.org": true, "public.example.org": true,
 		machine + ":8080": true, "": true,
 		"evil.example": false, "evil.example:8080": false, "127.0.0.1.evil.example": false, "localhost.evil.example": false,
 		"notlocalhost": false, "headwater.lan.evil.example": false, "xheadwater.lan": false, "2130706433": false, "0x7f.1": false,
