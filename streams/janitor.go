@@ -167,7 +167,7 @@ func (h *held) add(sequence uint64, who string) {
 
 // lanesNeed returns what the two snapshots of each lane need of each stream, and
 // what the bucket of alerts needs. A lane without a snapshot needs everything, and so does one with a snapshot of a
-// stream that was made anew since; one that has read further than the stream goes
+// stream that was recreated since; one that has read further than the stream goes
 // needs all that is new.
 func (j Janitor) lanesNeed(ctx context.Context, lanes int) (map[string]*held, error) {
 	bucket, err := j.JS.KeyValue(ctx, BucketManifests)

@@ -31,8 +31,8 @@ type Place struct {
 // Loss is what a stream was found to lack of what was read from it.
 type Loss struct {
 	Stream string `json:"stream"`
-	// Anew says that the stream was made anew: it is another one.
-	Anew bool `json:"anew,omitempty"`
+	// Recreated says that the stream was deleted and created again.
+	Recreated bool `json:"recreated,omitempty"`
 	// Kept is the last sequence that is as it was read, Until the last that was
 	// read.
 	Kept  uint64 `json:"kept"`
@@ -47,7 +47,7 @@ type Loss struct {
 // Resume returns the place from which to go on in the stream as it is, which is p
 // unless the loss says otherwise; nothing that is new lies before it.
 //
-// The sequence tells that the end is gone while the stream is shorter than it was;
+// The sequence shows that the end is gone while the stream is shorter than it was;
 // when it has grown again, the time at which the message there was stored tells.
 // What is new begins with the first message that was stored later than the one
 // at p. Limits: it takes nats-server's clock not to have been set back over the
@@ -68,7 +68,7 @@ func (p Place) Resume(ctx context.Context, stream jetstream.Stream) (Place, *Los
 		loss.Before = time.Unix(0, p.Stored)
 	}
 	if p.Incarnation != 0 && p.Incarnation != incarnation {
-		loss.Anew = true
+		loss.Recreated = true
 		return start, loss, nil
 	}
 	if p.Sequence <= state.LastSeq {
@@ -118,7 +118,7 @@ func (p Place) Check(ctx context.Context, js jetstream.JetStream, name string) e
 		return fmt.Errorf("look up stream %s: %w", name, err)
 	}
 	if p.Incarnation != 0 && stream.CachedInfo().Created.UnixNano() != p.Incarnation {
-		return fmt.Errorf("%w: %s was made anew", ErrLost, name)
+		return fmt.Errorf("%w: %s was recreated", ErrLost, name)
 	}
 	switch _, loss, err := p.Resume(ctx, stream); {
 	case err != nil:
@@ -131,8 +131,8 @@ func (p Place) Check(ctx context.Context, js jetstream.JetStream, name string) e
 
 // String says in words what is gone.
 func (l *Loss) String() string {
-	if l.Anew {
-		return l.Stream + " was made anew: what it held is gone"
+	if l.Recreated {
+		return l.Stream + " was recreated: what it held is gone"
 	}
 	s := fmt.Sprintf("%s has lost its end: messages %d to %d, which had been read, are gone", l.Stream, l.Kept+1, l.Until)
 	const layout = "2006-01-02 15:04:05.000"
@@ -161,7 +161,7 @@ func IsLossKey(key string) bool {
 // lossTries bounds how often a loss is recorded that others record as well.
 const lossTries = 10
 
-// Record keeps the loss where people are told of it. Several that are found of the
+// Record keeps the loss where the dashboard finds it. Several that are found of the
 // same cut become one.
 func (l *Loss) Record(ctx context.Context, js jetstream.JetStream, service string) error {
 	key := lossKey(service, l.Stream)
@@ -208,7 +208,7 @@ func (l *Loss) Record(ctx context.Context, js jetstream.JetStream, service strin
 // same cut.
 func (l *Loss) with(before Loss) Loss {
 	merged := *l
-	if before.Anew != l.Anew || before.Kept != l.Kept || before.Noticed.IsZero() {
+	if before.Recreated != l.Recreated || before.Kept != l.Kept || before.Noticed.IsZero() {
 		return merged
 	}
 	if before.Until > merged.Until {

@@ -46,7 +46,7 @@ const ConfigKey = "config"
 const ConfigVersions = 64
 
 // SilencesKey is the key in BucketSilences under which all silences lie: one text, so
-// that whoever takes it in knows of a change whole or not at all.
+// that a reader knows of a change whole or not at all.
 const SilencesKey = "silences"
 
 // Names of the durable consumers.

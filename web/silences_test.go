@@ -25,7 +25,7 @@ func TestMute(t *testing.T) {
 	_, body := get(t, s, http.MethodGet, "/alerts?muted=m1")
 	for _, want := range []string{"Muted. Nobody is notified", `action="/silences/m1/unmute"`, "Rule humid for humidity of door-07 at warehouse", "by Ann", ">Unmute<"} {
 		if !strings.Contains(body, want) {
-			t.Errorf("the page lacks %s", want)
+			t.Errorf("the page does not have %s", want)
 		}
 	}
 	if res, _ := post(t, s, "/silences/m1/unmute", "back=%2Fdevices%2Fwarehouse%2Fdoor-07"); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/devices/warehouse/door-07" {

@@ -20,8 +20,8 @@
 //     the others committed again behind what is there now. If the first commit
 //     arrives after that, either it or the second is refused by the compare-and-set,
 //     and the lanes are read once more.
-//  3. A bridge that takes over does the same, whether the one before has ended, was
-//     killed, or goes on without knowing that it lost the lease. The lease only
+//  3. A bridge that takes over does the same, whether the previous one has ended, was
+//     killed, or keeps running without knowing that it lost the lease. The lease only
 //     keeps two from getting in each other's way.
 //  4. All bridges hear all messages. One that stands by keeps them until it hears the
 //     answer of the one that carries. So a takeover needs no device to send again, and
@@ -174,7 +174,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	topology, err := s.waitForStreams(ctx)
 	if ctx.Err() != nil {
-		return nil // it was told to stop, so nothing is wrong
+		return nil // it was asked to stop, so nothing is wrong
 	}
 	if err != nil {
 		return err

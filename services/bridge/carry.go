@@ -74,8 +74,8 @@ type carrier struct {
 	forget  time.Time
 	// dropped is how many messages the connection had dropped when that was counted.
 	dropped int
-	// told is when the clock moved last.
-	told time.Time
+	// ticked is when the clock moved last.
+	ticked time.Time
 	// drained says that no reading is left in the stream of an earlier version.
 	drained bool
 	// progress says that something was stored since the lanes were loaded.
@@ -104,7 +104,7 @@ func (c *carrier) run(ctx context.Context) error {
 		c.progress = false
 		err := c.session(ctx)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it was told to stop, so nothing is wrong
+			return nil //nolint:nilerr // it was asked to stop, so nothing is wrong
 		}
 		c.svc.status.set(err)
 		c.svc.metrics.resumes.WithLabelValues(cause(err)).Inc()
@@ -184,7 +184,7 @@ func (c *carrier) gather(ctx context.Context) bool {
 			}
 			c.svc.status.set(nil)
 		}
-		wait := time.Until(c.told.Add(clockInterval))
+		wait := time.Until(c.ticked.Add(clockInterval))
 		if c.svc.kept.len() > 0 {
 			wait = min(wait, c.svc.cfg.Step-time.Since(time.Unix(0, c.svc.kept.oldest())))
 		}
@@ -208,15 +208,15 @@ func (c *carrier) round(ctx context.Context) error {
 	now := time.Now()
 	c.fill()
 	clock := int64(0)
-	if now.Sub(c.told) >= clockInterval {
+	if now.Sub(c.ticked) >= clockInterval {
 		// All that arrived before this is stored with this round.
 		clock = min(now.UnixNano(), c.svc.kept.oldest(), c.svc.lossy.unstored()) - int64(clockMargin)
-		c.told = now
+		c.ticked = now
 		dropped := max(c.svc.ear.dropped(), c.dropped)
 		c.svc.metrics.refused.WithLabelValues(refusedConnection).Add(float64(dropped - c.dropped))
 		c.dropped = dropped
 	}
-	// What was taken is stored even if the bridge is told to stop meanwhile.
+	// What was taken is stored even if the bridge is asked to stop meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
 	defer c.watchDisk(cancel)()
@@ -278,7 +278,7 @@ func (c *carrier) fill() {
 			continue
 		}
 		// A bridge that took over may have heard it before the clock that the lanes
-		// have from the one before.
+		// have from the previous one.
 		m.arrival = max(m.arrival, c.lanes.clock+1)
 		if m.once != "" {
 			c.release(m)

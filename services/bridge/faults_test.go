@@ -295,7 +295,7 @@ func TestStoredAndNotAnswered(t *testing.T) {
 }
 
 // TestStoredByAnotherIsNotStoredAgain has a bridge that stands by hear a message that
-// the one before has stored and not answered.
+// the previous one has stored and not answered.
 func TestStoredByAnotherIsNotStoredAgain(t *testing.T) {
 	w := newWorld(t)
 	heard := w.heard(t)

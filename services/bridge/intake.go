@@ -119,8 +119,7 @@ func (s *Service) hearOthers(on bool) {
 	}
 }
 
-// hopeless is how long a message waits to be stored before its device is told that
-// it is not. Nats-server waits a little longer.
+// hopeless is how long a message waits to be stored before it is refused. Nats-server waits a little longer.
 const hopeless = streams.AnswerTimeout - 3*time.Second
 
 // giveUp refuses what has waited for as long, or longer.

@@ -35,7 +35,7 @@ func (m *message) size() int { return len(m.subject) + len(m.data) + len(m.reply
 type queue struct {
 	// limit bounds the bytes.
 	limit int
-	// wake tells that there is something new.
+	// wake signals that there is something new.
 	wake chan struct{}
 
 	mu sync.Mutex // guards what follows

@@ -45,7 +45,7 @@ type follower struct {
 	most uint64
 	// handle takes one message. It is called from one goroutine.
 	handle func(message)
-	// began, if not nil, is told from when on the messages are read, unless they
+	// began, if not nil, is called with the time from which the messages are read, unless they
 	// follow those that were read before.
 	began func(time.Time)
 
@@ -129,7 +129,7 @@ func (f *follower) read(ctx context.Context) error {
 		return err
 	}
 	defer messages.Stop()
-	// An ordered consumer goes on where it was, whatever became of the stream while
+	// An ordered consumer resumes where it was, whatever became of the stream while
 	// nats-server was away.
 	var looking sync.WaitGroup
 	defer looking.Wait()

@@ -118,7 +118,7 @@ var tiers = [...]tier{{"1d", day}, {"1h", time.Hour}, {"1m", time.Minute}}
 // read asks the coarsest roll-up whose windows are no wider than a bucket, and
 // the readings where it does not reach: the time before there were roll-ups,
 // and the windows that are not closed yet. A bucket is made of whole windows, so
-// an extreme is told in the bucket that holds its instant. When there are no
+// an extreme is in the bucket that holds its instant. When there are no
 // more readings than buckets, it returns these themselves.
 func (h *history) read(ctx context.Context, q view.SeriesQuery) (view.Series, error) {
 	t, width := bucketWidth(q.To.Sub(q.From), q.Points)
@@ -166,7 +166,7 @@ func (h *history) read(ctx context.Context, q view.SeriesQuery) (view.Series, er
 	return out, nil
 }
 
-// grid tells which bucket a time of an answer belongs to.
+// grid says which bucket a time of an answer belongs to.
 type grid struct {
 	width time.Duration
 	// days are the starts of those days of the site that have summaries, rising;

@@ -84,7 +84,7 @@ func (l *ledger) batch(n int, sequence uint64, b *telemetryv1.Batch) {
 		l.first = sequence
 	}
 	lane := l.lane(n)
-	if sequence <= lane.last { // the stream was made anew, or lost its end
+	if sequence <= lane.last { // the stream was recreated, or lost its end
 		*lane = laneLedger{derived: lane.derived, entered: lane.entered, seen: lane.seen}
 	}
 	if lane.first == 0 {
@@ -101,7 +101,7 @@ func (l *ledger) commit(n int, sequence uint64, c *derivedv1.Commit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lane := l.lane(n)
-	if sequence <= lane.seen { // the stream was made anew, or lost its end
+	if sequence <= lane.seen { // the stream was recreated, or lost its end
 		lane.derived, lane.entered = 0, tally{}
 	}
 	lane.seen = sequence

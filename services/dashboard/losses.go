@@ -11,8 +11,8 @@ import (
 	"headwater/web/view"
 )
 
-// lossTold is how long people are told that a stream had lost its end.
-const lossTold = 24 * time.Hour
+// lossShown is how long the pages say that a stream had lost its end.
+const lossShown = 24 * time.Hour
 
 // lossBefore is how long before its last message that is known a stream may have
 // lost what nobody had read: the profile fast brings it to the disk once a second.
@@ -59,14 +59,14 @@ func (l *losses) list() []streams.Loss {
 	return out
 }
 
-// problems tells people of what was lost lately.
+// problems returns what was lost lately, for people.
 func (l *losses) problems(now time.Time) []view.Problem {
 	var out []view.Problem
 	for _, loss := range l.list() {
-		if now.Sub(loss.Noticed) < lossTold {
+		if now.Sub(loss.Noticed) < lossShown {
 			out = append(out, view.Problem{
 				Part: "Streams", Since: loss.Noticed,
-				Text: "The stream " + loss.String() + ". What devices were told is kept may be missing from that time; what came since is complete.",
+				Text: "The stream " + loss.String() + ". Acknowledged readings of that time may be missing; what came since is complete.",
 			})
 		}
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // TestLossIsToldAndKeepsTheLedgerOpen has a service record that TELEMETRY lost its
-// end: people are told for a day, and the ledger says of no time that may be hit
+// end: the pages say so for a day, and the ledger says of no time that may be hit
 // that it is complete.
 func TestLossIsToldAndKeepsTheLedgerOpen(t *testing.T) {
 	server := streamtest.Run(t)
@@ -82,7 +82,7 @@ func TestLossIsToldAndKeepsTheLedgerOpen(t *testing.T) {
 func TestAStreamWithAHoleIsAProblem(t *testing.T) {
 	s := survey{streams: []view.Stream{{Name: streams.StreamTelemetry, Messages: 7, Gone: 3}}}
 	problems := s.problems(time.Now(), true)
-	if len(problems) != 1 || !strings.Contains(problems[0].Text, "TELEMETRY lacks 3 messages in its middle") {
+	if len(problems) != 1 || !strings.Contains(problems[0].Text, "TELEMETRY is missing 3 messages in its middle") {
 		t.Errorf("problems %+v", problems)
 	}
 }

@@ -54,7 +54,7 @@ func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 	}
 	for _, st := range s.streams {
 		if st.Gone > 0 {
-			add("Streams", "The stream "+st.Name+" lacks "+figure.Plural(st.Gone, "message", "messages")+" in its middle: its files were damaged. What they held may be missing everywhere.", time.Time{})
+			add("Streams", "The stream "+st.Name+" is missing "+figure.Plural(st.Gone, "message", "messages")+" in its middle: its files were damaged. What they held may be missing everywhere.", time.Time{})
 		}
 	}
 	for _, c := range s.consumers {

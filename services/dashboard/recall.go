@@ -24,8 +24,8 @@ const recallAtOnce = 50
 const recallPause = 15 * time.Second
 
 // recall asks InfluxDB for the latest values of the devices that have said
-// nothing, or too little, since the memory of the dashboard begins. It goes on
-// until all are told, however long InfluxDB is away.
+// nothing, or too little, since the memory of the dashboard begins. It continues
+// until all are known, however long InfluxDB is away.
 type recall struct {
 	client *influx.Client
 	fleet  *fleet.Fleet

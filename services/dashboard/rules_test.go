@@ -124,7 +124,7 @@ func TestARuleSaysWhatItCannotJudge(t *testing.T) {
 	}
 }
 
-// TestThePageSaysWhatChanged has a file take rules of the one before away, and
+// TestThePageSaysWhatChanged has a file remove rules of the previous one, and
 // opens the template that brings one back.
 func TestThePageSaysWhatChanged(t *testing.T) {
 	r := newRulesRig(t)

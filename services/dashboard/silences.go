@@ -153,7 +153,7 @@ func (s *silences) Mute(ctx context.Context, v view.Silence) (view.Silence, erro
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// The page that follows shows it, whenever the watch tells of it.
+	// The page that follows shows it, before the watch brings it.
 	if !slices.ContainsFunc(s.all, func(o silence.Silence) bool { return o.ID == one.ID }) {
 		s.all = append(slices.Clone(s.all), one)
 		s.changes++

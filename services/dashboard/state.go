@@ -204,7 +204,7 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 	series := a.GetSeries()
 	zone, err := time.LoadLocation(a.TimeZone)
 	if err != nil {
-		zone = time.UTC // it was known when the alert was told of
+		zone = time.UTC // it was known when the alert changed
 	}
 	alert := view.Alert{
 		ID: a.Id, Episode: streams.EpisodeID(a), Rule: a.Rule, Description: clip(a.Description),

@@ -188,7 +188,7 @@ func looseTime(text []byte) (t time.Time, wall bool, err error) {
 	return time.Time{}, false, err
 }
 
-// missing names what a text lacks to be a time, if that can be told.
+// missing names what a text needs to be a time, if that is clear.
 func missing(text []byte) string {
 	if _, err := time.Parse(time.DateOnly, string(text)); err == nil {
 		return "it has no time of day; "

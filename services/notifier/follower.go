@@ -128,14 +128,14 @@ func (f *follower) resume(ctx context.Context) error {
 		return err
 	case loss == nil:
 		return nil
-	case loss.Anew:
+	case loss.Recreated:
 		return fmt.Errorf("%w: %s", errMadeAnew, streams.StreamAlerting)
 	}
 	f.log.Error("what was lost and not sent yet is not sent; the alerts go on from what is left", "stream", loss.Stream,
 		"kept_seq", loss.Kept, "lost_seq", loss.Until, "loss", loss)
 	f.metrics.losses.Inc()
 	if err := loss.Record(ctx, f.js, streams.ServiceNotifier); err != nil {
-		f.log.Error("people are not told by the dashboard of what is lost", "err", err)
+		f.log.Error("the dashboard cannot say what is lost", "err", err)
 	}
 	f.floor = min(f.floor, now.Sequence)
 	return f.projection.back(ctx, now)

@@ -331,7 +331,7 @@ func TestAlertingLostItsEnd(t *testing.T) {
 	}
 	p = h.owner(t)
 	if p.position != 1 || p.positionStored != 10 || p.channels != 1 {
-		t.Fatalf("it goes on behind %d, stored at %d, with channels from %d", p.position, p.positionStored, p.channels)
+		t.Fatalf("it resumes behind %d, stored at %d, with channels from %d", p.position, p.positionStored, p.channels)
 	}
 	if err := p.apply(t.Context(), 2, 40, &alertingv1.Commit{Alerts: []*alertingv1.Alert{ends("c", 4)}}); err != nil {
 		t.Fatal(err)

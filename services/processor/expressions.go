@@ -114,7 +114,7 @@ func (m *Machine) express(s *series, r detect.Sample) {
 	}
 }
 
-// hearExpressions tells the expressions of a device from when on it counts that
+// hearExpressions sets for the expressions of a device from when on it counts that
 // nothing has come of their metrics before a reading of a series.
 func (m *Machine) hearExpressions(of *series, at int64) {
 	d := of.device

@@ -55,7 +55,7 @@ rules:
 				t.Errorf("open: %v, want %v", open, test.open)
 			}
 			if !slices.Equal(stands, test.values[1:]) {
-				t.Errorf("the history is told %v, want %v", stands, test.values[1:])
+				t.Errorf("the history gets %v, want %v", stands, test.values[1:])
 			}
 		})
 	}

@@ -171,7 +171,7 @@ func (m *Machine) other(t *target, at int64, what string) {
 	m.unread(t.series, at, what)
 }
 
-// unread has the rules of a series see what is no number, now or when its time has
+// unread has the rules of a series see what is not a number, now or when its time has
 // come. The series may be nil.
 func (m *Machine) unread(s *series, at int64, what string) {
 	switch {
@@ -429,7 +429,7 @@ func (m *Machine) wake(d *device) {
 // silent returns from when on it counts, in the time of the series, that it has no
 // further reading up to the clock, and whether that is news to its rules: somebody
 // stopped to listen since the last.
-func (m *Machine) silent(s *series) (since int64, told bool) {
+func (m *Machine) silent(s *series) (since int64, news bool) {
 	if s.last == past || !m.heard.Missed(s.last+s.lag) {
 		return s.last, false
 	}
@@ -438,21 +438,21 @@ func (m *Machine) silent(s *series) (since int64, told bool) {
 
 // unheard returns from when on it counts that nothing has come of a series between
 // its last reading and one at a time, and whether that is news to its rules. A
-// series that goes on at its pace was heard, though it may be later: it has kept
+// series that continues at its pace was heard, though it may be later: it has kept
 // its readings.
-func (m *Machine) unheard(s *series, at int64) (since int64, told bool) {
+func (m *Machine) unheard(s *series, at int64) (since int64, news bool) {
 	if s.last == past {
 		return past, false
 	}
-	told = m.heard.Missed(s.last + s.lag)
+	news = m.heard.Missed(s.last + s.lag)
 	if m.kept(s, at) {
-		return s.last, told
+		return s.last, news
 	}
 	since = m.since(s, at)
-	return since, told || since > s.last
+	return since, news || since > s.last
 }
 
-// kept reports whether a series goes on at its pace with a reading at a time.
+// kept reports whether a series continues at its pace with a reading at a time.
 func (m *Machine) kept(s *series, at int64) bool { return at-max(s.last, s.said) <= keptPace*s.step }
 
 // since returns from when on it counts that nothing has come of a series from its

@@ -68,7 +68,7 @@ type series struct {
 	// missed is nil until a reading came too late.
 	missed *missed
 	// last is the event time of the last reading that was scored, said that of the
-	// last one that was no number and that a rule counted.
+	// last one that was not a number and that a rule counted.
 	last, said int64
 	// lag is how far that event time lay behind the clock of the lane. Deadlines
 	// of detectors are in the device's own time; with the lag they become times

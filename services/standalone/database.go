@@ -65,7 +65,7 @@ func startDatabase(ctx context.Context, cfg influxd.Config) (*influxd.Server, er
 
 func (d *database) url() string { return "http://" + d.cfg.Addr }
 
-// urlWithToken lets in whoever has it.
+// urlWithToken returns the address with the token that lets a client in.
 func (d *database) urlWithToken() string {
 	at := url.URL{Scheme: "http", User: url.UserPassword("headwater", d.cfg.Token), Host: d.cfg.Addr}
 	return at.String()

@@ -91,8 +91,8 @@ func TestStartOnADamagedFolder(t *testing.T) {
 	}
 }
 
-// TestStopDuringTheStart tells a process to stop while nats-server reads its
-// streams, which takes for ever here: a pipe that nobody writes to stands in the
+// TestStopDuringTheStart has a process stop while nats-server reads its
+// streams, which takes forever here: a pipe that nobody writes to stands in the
 // place of a file.
 func TestStopDuringTheStart(t *testing.T) {
 	dir := t.TempDir()

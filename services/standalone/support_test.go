@@ -175,7 +175,7 @@ func TestMain(m *testing.M) {
 }
 
 // child runs a standalone and prints its addresses as a line of JSON. It stops
-// as the command does when it is told to.
+// as the command does when it is asked to.
 func child(dir string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()

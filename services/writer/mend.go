@@ -44,7 +44,7 @@ func (l *lane) mend(stop, work context.Context, commit *derivedv1.Commit, m jets
 	}
 	if len(commit.GetCorrections()) > 0 {
 		if err != nil {
-			l.s.log.Warn("a corrected reading may be overwritten by the one before it", "subject", m.Subject(), "err", err)
+			l.s.log.Warn("a corrected reading may be overwritten by an earlier one", "subject", m.Subject(), "err", err)
 		}
 		if err := l.s.store(stop, work, corrections(l.s.cfg, commit, m)); err != nil {
 			return errStopping

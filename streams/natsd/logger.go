@@ -28,7 +28,7 @@ type logger struct {
 	log *slog.Logger
 
 	// denied counts the messages that were dropped because their sender may not
-	// publish there. Nats-server tells of them nowhere else.
+	// publish there. Nats-server reports them nowhere else.
 	denied atomic.Uint64
 
 	mu    sync.Mutex

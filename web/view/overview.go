@@ -118,7 +118,7 @@ func valueWords(d Device, m Metric) string {
 const agedAfter = 15 * time.Minute
 
 // aged says whether a value is older than its device was last seen, so that its
-// age has to be told beside it.
+// age has to stand beside it.
 func aged(d Device, m Metric) bool { return !m.Time.IsZero() && d.LastSeen.Sub(m.Time) > agedAfter }
 
 // oddWords says what is wrong with a reading that is not of the usual kind.

@@ -1678,7 +1678,7 @@ func editorNotices(f EditorFacts) templ.Component {
 }
 
 // judgedNotice says what keeps a draft from being saved that somebody wanted to
-// save. Live, it takes the place of the one before without being read out: the
+// save. Live, it takes the place of the previous one without being read out: the
 // preview beside it is.
 func judgedNotice(f EditorFacts, live bool) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {

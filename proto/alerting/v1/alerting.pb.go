@@ -239,7 +239,7 @@ type Alert struct {
 	// The commit that the alert is of, by its place in ALERTING. Only the bucket of
 	// alerts says so.
 	Committed *v1.Position `protobuf:"bytes,16,opt,name=committed,proto3" json:"committed,omitempty"`
-	// Name of the time zone of the site when the alert was last told of; empty in
+	// Name of the time zone of the site when the alert last changed; empty in
 	// what was stored before there was this field.
 	TimeZone string `protobuf:"bytes,17,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
 	// When the notifier learned that the episode had begun, in nanoseconds since the

@@ -39,7 +39,7 @@ type Deps struct {
 	// IssuerSeed is the seed of the account key that signs the answers; the
 	// server's configuration names its public half as the issuer.
 	IssuerSeed []byte
-	// Refused, if not nil, is told of each refusal. It must return at once.
+	// Refused, if not nil, is called with each refusal. It must return at once.
 	Refused func(Refusal, Device)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer

@@ -13,7 +13,7 @@ type device struct {
 	name
 	search   string // what a query's text is looked for in, in lower case
 	seen     int64  // latest arrival; 0 for none
-	heard    bool   // whether seen was told live, and not by the history
+	heard    bool   // whether seen came live, and not from the history
 	heardAt  int64  // how long the fleet had listened then
 	interval int64  // usual time between arrivals
 	reports  int    // arrivals, counted up to silentReports
@@ -21,7 +21,7 @@ type device struct {
 	metrics  []*metric // by name
 	firing   []view.Alert
 	waiting  bool // whether the history is still to be asked
-	asked    bool // whether it has told of the arrivals
+	asked    bool // whether the arrivals were asked for
 }
 
 type metric struct {
@@ -41,7 +41,7 @@ type latest struct {
 	time  int64 // event time of value
 	count int   // readings, counted up to usualCount; 0 for none
 	known bool  // the registry names the kind
-	asked bool  // the history has told of it
+	asked bool  // the history has answered
 }
 
 // slot is a slot of a sparkline; number is its start in slot widths since the
@@ -83,7 +83,7 @@ func (f *Fleet) reported(d *device, arrival int64) {
 	if arrival <= d.seen {
 		return
 	}
-	behind := f.clock - arrival // lanes are not told in one order
+	behind := f.clock - arrival // lanes do not come in one order
 	d.reports = min(d.reports+1, silentReports)
 	if d.seen != 0 {
 		d.interval = max(f.quiet(d)-behind, d.interval-d.interval/20)

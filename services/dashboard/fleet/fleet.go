@@ -73,7 +73,7 @@ type Fleet struct {
 	waiting []*device // of which the history is still to be asked
 	clock   int64     // the latest arrival or clock, in nanoseconds; 0 before the first
 	began   int64     // when the memory begins
-	// listened is for how long, since then, the pipeline has told of the time;
+	// listened is for how long, since then, the clock of the lanes has moved;
 	// steady says that it did so when the memory began.
 	listened int64
 	steady   bool
@@ -126,7 +126,7 @@ func (f *Fleet) Clock(t int64) {
 	f.tick(t)
 }
 
-// Begin tells that what comes was told from that moment on, in nanoseconds
+// Begin says that what comes was stored from that moment on, in nanoseconds
 // since the Unix epoch. A clock that ticks from there on shows that the pipeline
 // ran before as well.
 func (f *Fleet) Begin(t int64) {

@@ -11,7 +11,7 @@ type Missing struct {
 	Arrivals bool
 }
 
-// Past is what the history tells of one device.
+// Past is what the history holds of one device.
 type Past struct {
 	Missing
 	// Readings are the latest of each series and kind that were asked for, in any
@@ -116,8 +116,8 @@ func (f *Fleet) settle(d *device) {
 	f.version++
 }
 
-// Recall takes in what the history tells of devices. What was told live and is
-// newer stays.
+// Recall takes in what the history holds of devices. What came live and is newer
+// stays.
 func (f *Fleet) Recall(past []Past) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -89,7 +89,7 @@ func TestRecallNeverReplacesWhatIsNewer(t *testing.T) {
 	}
 }
 
-// TestRecallKeepsTheUsualKind starts anew while a sensor of numbers says a text.
+// TestRecallKeepsTheUsualKind starts again while a sensor of numbers sends a text.
 func TestRecallKeepsTheUsualKind(t *testing.T) {
 	for name, live := range map[string]int{"the text came before": 0, "the text came since": 5} {
 		f := New("")

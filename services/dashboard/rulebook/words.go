@@ -85,7 +85,7 @@ func predicate(r rule.Rule, unit string) string {
 		}
 		return strings.Join(parts, " or ") + " within " + view.FormatDuration(r.Within) + lasting(r)
 	case rule.Unreadable:
-		return "gives more than " + figure.Exact(r.Share) + "\u00a0% that is no number within " + view.FormatDuration(r.Within)
+		return "gives more than " + figure.Exact(r.Share) + "\u00a0% that is not a number within " + view.FormatDuration(r.Within)
 	case rule.Surge:
 		verb := map[rule.Direction]string{rule.Up: "rises", rule.Down: "falls"}[r.Direction]
 		if verb == "" {

@@ -15,8 +15,8 @@ const (
 	// is slow for long, under load, is still one.
 	pauseLeast, pauseMost = int64(3 * time.Second), int64(20 * time.Second)
 	// forgiven is how many times its length a gap takes from the silence before it:
-	// after one that is not short, whoever kept silent gets its whole wait anew, yet
-	// a clock that stumbles now and then does not put off every wait for ever.
+	// after one that is not short, a device that kept silent gets its whole wait again,
+	// yet a clock that stumbles now and then does not put off every wait forever.
 	forgiven = 4
 	// MaxGaps is how many gaps are remembered.
 	MaxGaps = 16

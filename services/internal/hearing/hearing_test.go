@@ -39,7 +39,7 @@ func TestSince(t *testing.T) {
 		want     int64
 	}{
 		{"somebody always listened", nil, 2 * hour, minute, hour, minute},
-		{"after a long gap the wait begins anew", []hearing.Gap{night}, 10 * hour, hour - 10*minute, 9*hour + minute, 9 * hour},
+		{"after a long gap the wait begins again", []hearing.Gap{night}, 10 * hour, hour - 10*minute, 9*hour + minute, 9 * hour},
 		{"and before it nothing is forgiven", []hearing.Gap{night}, 10 * hour, hour - 10*minute, hour - minute, hour - 10*minute},
 		{"in a gap nothing counts", []hearing.Gap{night}, 10 * hour, hour - 10*second, 3 * hour, 3 * hour},
 		{"from within a gap", []hearing.Gap{night}, 10 * hour, 3 * hour, 9*hour + minute, 9 * hour},

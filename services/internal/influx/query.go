@@ -93,7 +93,7 @@ func (c *Client) query(ctx context.Context, method, database, policy, query stri
 		return series, err
 	}
 	// InfluxDB 1.8 says so even of the statement that failed, when that is the
-	// first: by itself it tells the reason, or works now.
+	// first: by itself it gives the reason, or works now.
 	if _, err := c.ask(ctx, method, database, policy, firstStatement(q)); err != nil {
 		return nil, err
 	}

@@ -160,8 +160,8 @@ func TestInputLostItsEnd(t *testing.T) {
 				t.Errorf("the metric is %v, or the log says nothing", n)
 			}
 			loss := f.loss(t, streams.StreamTelemetry)
-			if loss.Anew || loss.Kept != kept || loss.Until != 30 || loss.Before.IsZero() || loss.Noticed.IsZero() {
-				t.Errorf("the loss is told as %+v, with %d kept", loss, kept)
+			if loss.Recreated || loss.Kept != kept || loss.Until != 30 || loss.Before.IsZero() || loss.Noticed.IsZero() {
+				t.Errorf("the loss is recorded as %+v, with %d kept", loss, kept)
 			}
 		})
 	}

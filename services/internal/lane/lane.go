@@ -253,28 +253,28 @@ func (r *runner) load(ctx context.Context) ([]change, error) {
 }
 
 // firstCommit returns the sequence of the first commit that the snapshot does
-// not cover. An output stream that was made anew, or lost its end, gives the
+// not cover. An output stream that was recreated, or lost its end, gives the
 // sequences of what it lost again.
 func (r *runner) firstCommit(ctx context.Context, output jetstream.Stream, m *manifest) (uint64, error) {
 	now, loss, err := m.Output().Resume(ctx, output)
 	if err != nil {
 		return 0, err
 	}
-	r.tellLoss(ctx, loss, "what was committed there is gone; the lane goes on with what was learned before")
+	r.reportLoss(ctx, loss, "what was committed there is gone; the lane continues with what was learned before")
 	return now.Sequence + 1, nil
 }
 
-// tellLoss raises an alarm if a stream has lost what the lane had of it, and has
-// the next input make a snapshot that says where the lane goes on.
-func (r *runner) tellLoss(ctx context.Context, loss *streams.Loss, consequence string) {
+// reportLoss raises an alarm if a stream has lost what the lane had of it, and has
+// the next input make a snapshot that says where the lane resumes.
+func (r *runner) reportLoss(ctx context.Context, loss *streams.Loss, consequence string) {
 	if loss == nil {
 		return
 	}
-	r.log.Error("a stream lacks what the lane had of it", "consequence", consequence, "stream", loss.Stream, "anew", loss.Anew, "kept_seq", loss.Kept, "lost_seq", loss.Until, "loss", loss)
+	r.log.Error("a stream is missing what the lane had read of it", "consequence", consequence, "stream", loss.Stream, "recreated", loss.Recreated, "kept_seq", loss.Kept, "lost_seq", loss.Until, "loss", loss)
 	r.Metrics.incarnations.Inc()
 	r.sinceSnapshot.readings = snapshotReadings
 	if err := loss.Record(ctx, r.JS, r.Service); err != nil {
-		r.log.Error("people are not told by the dashboard of what is lost", "err", err)
+		r.log.Error("the dashboard cannot say what is lost", "err", err)
 	}
 }
 
@@ -304,7 +304,7 @@ func (r *runner) restore(ctx context.Context, input jetstream.Stream, m *manifes
 	}
 	r.applied, r.appliedStored = now.Sequence, now.Stored
 	r.committed, r.committedStored = now.Sequence, now.Stored
-	r.tellLoss(ctx, loss, "the input is another than what was read: what is new is read, with what was learned before")
+	r.reportLoss(ctx, loss, "the input is another than what was read: what is new is read, with what was learned before")
 	return nil
 }
 
@@ -383,7 +383,7 @@ func (r *runner) covered(ctx context.Context, input jetstream.Stream, newest str
 	for i := range changes {
 		changes[i].after = min(changes[i].after, r.committed)
 	}
-	r.tellLoss(ctx, loss, "the input is another than what was committed: what is new is read, with what was learned before")
+	r.reportLoss(ctx, loss, "the input is another than what was committed: what is new is read, with what was learned before")
 	return nil
 }
 

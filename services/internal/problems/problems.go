@@ -180,7 +180,7 @@ func compare(a, b Problem) int {
 // maxEntries bounds the processes whose reports are kept.
 const maxEntries = 200
 
-// Board is what all processes report, as a watch of the bucket tells it. It may
+// Board is what all processes report, as a watch of the bucket brings it. It may
 // be used by several goroutines.
 type Board struct {
 	mu      sync.Mutex

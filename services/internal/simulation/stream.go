@@ -112,8 +112,8 @@ func (c *Cluster) Recreate(name string) {
 
 // Cut takes up to n messages from the end of a stream, as a power cut does that
 // comes before they are on the disk. The sequences are given again. Nats-server
-// has started anew then: durable consumers go on at the end of what is left, and
-// what ordered consumers hold on the server is made anew.
+// has started again then: durable consumers resume at the end of what is left, and
+// what ordered consumers hold on the server is recreated.
 func (c *Cluster) Cut(name string, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

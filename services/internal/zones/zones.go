@@ -58,7 +58,7 @@ func (z *Zones) Of(site string) *time.Location {
 const retryEvery = time.Second
 
 // Run follows the configuration until ctx ends. A version that cannot be read
-// leaves the one before in force.
+// leaves the previous one in force.
 func (z *Zones) Run(ctx context.Context) {
 	failing := false
 	for ctx.Err() == nil {

@@ -98,16 +98,16 @@ const (
 	// know.
 	ReasonResolvedAgain Reason = "resolved_again"
 	// ReasonUnseen means: the episode is over before anything was heard of it; nobody
-	// is told.
+	// is notified.
 	ReasonUnseen Reason = "unseen"
 	// ReasonMuted means: a silence begins while the episode lasts, or another one takes
-	// its place; nobody is told.
+	// its place; nobody is notified.
 	ReasonMuted Reason = "muted"
 	// ReasonMuteEnded means: the time of a silence is over and the episode lasts; people
-	// are told of that.
+	// are notified of that.
 	ReasonMuteEnded Reason = "mute_ended"
 	// ReasonUnmuted means: somebody took a silence back while the episode lasts; those
-	// are told who do not know of the episode.
+	// are notified who do not know of the episode.
 	ReasonUnmuted Reason = "unmuted"
 )
 
@@ -201,12 +201,12 @@ func begin(last Entry, t Transition, to Audience) Decision {
 	return d
 }
 
-// names reports whether the rule tells the channel.
+// names reports whether the rule notifies the channel.
 func (a Audience) names(c Channel) bool { return a.Notify == nil || slices.Contains(a.Notify, c.Name) }
 
 // Remute says what follows when the silence of an alert is another than before, at a
-// time in nanoseconds since the Unix epoch. Channels that were told that the episode
-// fires are told that it is over whatever silence there is then.
+// time in nanoseconds since the Unix epoch. Channels that were notified that the episode
+// fires are notified of its end, whatever silence there is then.
 func Remute(last Entry, now int64, to Audience) Decision {
 	d := Decision{Reason: ReasonRepeated, Entry: last}
 	if last.State != Firing || last.Mute == to.Mute {

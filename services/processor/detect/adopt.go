@@ -77,7 +77,7 @@ func (s *limitState) inside(unit string) string {
 	return value + " is not " + s.where() + " the limit of " + bound
 }
 
-// rebound tells of an open episode that its limit is another now.
+// rebound returns an update of an open episode whose limit is another now.
 func (s *limitState) rebound(now int64, unit string) Verdict {
 	v := s.beyond(Update, now, unit)
 	if s.limit.side(s.last.Value) == 0 {

@@ -109,7 +109,7 @@ type Detector interface {
 	// Read returns the state that Append wrote under equal parameters. It is
 	// good only if the reader has no error afterwards.
 	Read(r *pack.Reader) State
-	// Adopt returns the state of a series that goes on from old, a state of the same
+	// Adopt returns the state of a series that continues from old, a state of the same
 	// detector under other parameters, which must not be used afterwards. It appends
 	// to out what the other parameters make of the last reading by now, in event
 	// time: an open episode ends only if they would not have opened it, and says so.
@@ -127,7 +127,7 @@ type State interface {
 	// one before. A reading that is not, or that is no finite number, changes
 	// nothing.
 	Observe(s Sample, unit string, out []Verdict) []Verdict
-	// Listen tells the state from when on it counts that nothing has come since the
+	// Listen sets from when on it counts that nothing has come since the
 	// last reading: nobody listened before. It holds until the next reading, or the
 	// next Listen; a time that is not after the last reading takes it back.
 	Listen(from int64)

@@ -144,7 +144,7 @@ func TestDetectors(t *testing.T) {
 			"open 0s 0s 1.033: 31 °C: above the limit of 30 °C",
 			"close 0s 0s 0: 29 °C: no longer above the limit of 30 °C after 0 s, highest 31 °C",
 		}},
-		{"limit: another value of the same time is told", at(func(*detect.Limit) {}), []step{read(0, 31), again(0, 33)}, []string{
+		{"limit: another value of the same time is an update", at(func(*detect.Limit) {}), []step{read(0, 31), again(0, 33)}, []string{
 			"open 0s 0s 1.033: 31 °C: above the limit of 30 °C",
 			"update 0s 0s 1.1: 33 °C: above the limit of 30 °C",
 		}},

@@ -187,7 +187,7 @@ func (s *ExpressionState) Observe(metric string, r Sample, unit string, out []Ve
 	return s.look(s.now, unit, out)
 }
 
-// Listen tells the state from when on it counts that nothing has come of a metric:
+// Listen sets from when on it counts that nothing has come of a metric:
 // nobody listened before. Missing says that it had readings in that time which
 // never come.
 func (s *ExpressionState) Listen(metric string, from int64, missing bool) {

@@ -169,7 +169,7 @@ func TestEnsureMakesBucketsAndLeavesThemAlone(t *testing.T) {
 }
 
 // TestStatementsWithoutADatabase asks before anything was written, as the pages do
-// at the first start: the reason is told, whichever statement it kept.
+// at the first start: the reason is given, whichever statement it kept.
 func TestStatementsWithoutADatabase(t *testing.T) {
 	c := connect(t, start(t, influxd.Config{Dir: t.TempDir()}))
 	const statement = `SELECT "value" FROM "a;b"`
