@@ -28,7 +28,7 @@ func BenchmarkPath(b *testing.B) {
 		readings   int
 	}{
 		{"qos1/fast", Fast, 1, 300_000},
-		{"qos1/power-safe", PowerSafe, 1, 20_000},
+		{"qos1/power-safe", PowerSafe, 1, 200_000},
 		{"qos0/fast", Fast, 0, 300_000},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
