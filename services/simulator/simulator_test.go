@@ -25,6 +25,7 @@ import (
 	"headwater/streams"
 	"headwater/streams/natsd"
 	"headwater/streams/streamtest"
+	"headwater/streams/streamtest/ports"
 )
 
 // server is nats-server with somebody who answers what devices publish.
@@ -307,14 +308,11 @@ func TestFleetIsSpreadOverItsServers(t *testing.T) {
 // nobody is an address at which no server is.
 func nobody(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addresses, err := ports.Reserve(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
+	return addresses[0]
 }
 
 func TestFleetWaitsForItsServerAndStopsWhenTold(t *testing.T) {

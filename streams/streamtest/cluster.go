@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 
 	"headwater/streams"
 	"headwater/streams/natsd"
+	"headwater/streams/streamtest/ports"
 )
 
 // ClusterSize is the number of servers of a Cluster.
@@ -110,7 +110,10 @@ func (c *Cluster) configure(sync natsd.Sync) {
 		c.tb.Fatal(err)
 	}
 	secret := rand.Text()
-	addresses := freeAddresses(c.tb, 3*ClusterSize)
+	addresses, err := ports.Reserve(3 * ClusterSize)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
 	routes := make([]string, ClusterSize)
 	for i := range c.members {
 		m := &c.members[i]
@@ -133,22 +136,6 @@ func (c *Cluster) configure(sync natsd.Sync) {
 
 // password is of no use outside of the test.
 func password(u natsd.User) string { return "secret-of-" + string(u) }
-
-// freeAddresses returns addresses on loopback on which nobody listens.
-func freeAddresses(tb testing.TB, n int) []string {
-	tb.Helper()
-	out := make([]string, n)
-	for i := range out {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		// All are held until the last is found, so that none comes twice.
-		defer l.Close()
-		out[i] = l.Addr().String()
-	}
-	return out
-}
 
 // Start starts a server, from 0, for the first time or after Kill.
 func (c *Cluster) Start(i int) {

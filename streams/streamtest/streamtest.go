@@ -13,6 +13,7 @@ import (
 
 	"headwater/streams"
 	"headwater/streams/natsd"
+	"headwater/streams/streamtest/ports"
 )
 
 // Server is a nats-server of one test.
@@ -30,7 +31,12 @@ func Run(tb testing.TB) *Server {
 // that was stopped. It stops with the test, or earlier by Shutdown.
 func RunIn(tb testing.TB, dir string) *Server {
 	tb.Helper()
-	s, err := natsd.Start(tb.Context(), natsd.Config{Dir: dir, Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0", NATS: "127.0.0.1:0"})
+	// Restart listens at the same addresses again.
+	addresses, err := ports.Reserve(2)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s, err := natsd.Start(tb.Context(), natsd.Config{Dir: dir, Sync: natsd.SyncSecond, MQTT: addresses[0], NATS: addresses[1]})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,6 +23,7 @@ import (
 	"headwater/services/internal/config"
 	"headwater/services/rule"
 	"headwater/streams/streamtest"
+	"headwater/streams/streamtest/ports"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -257,14 +257,11 @@ func check(t *testing.T, err error, want outcome, after time.Duration) {
 }
 
 func TestNobodyThere(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addresses, err := ports.Reserve(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := "http://" + l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := "http://" + addresses[0]
 	for _, kind := range config.ChannelTypes() {
 		check(t, open(t, kind, address).Send(t.Context(), message()), again, 0)
 		check(t, open(t, kind, "http://host.invalid").Send(t.Context(), message()), again, 0)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,6 +23,7 @@ import (
 	"headwater/services/standalone/internal/load"
 	"headwater/services/standalone/internal/oracle"
 	"headwater/services/standalone/internal/stack"
+	"headwater/streams/streamtest/ports"
 )
 
 // PowerCmd cuts the power of a standalone that runs by itself: what its disk
@@ -312,18 +312,11 @@ var influxAt = regexp.MustCompile(`influxdb"?[=:]\s*"?(http://[0-9.:]+)`)
 // start starts standalone on the disk and waits until it is ready.
 func (p *powerRound) start(ctx context.Context, mnt, log string) (*powered, error) {
 	s := &powered{ended: make(chan struct{})}
-	var listeners []net.Listener
-	for _, at := range []*string{&s.http, &s.mqtt} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		*at = l.Addr().String()
-		listeners = append(listeners, l)
+	addresses, err := ports.Reserve(2)
+	if err != nil {
+		return nil, err
 	}
-	for _, l := range listeners {
-		_ = l.Close()
-	}
+	s.http, s.mqtt = addresses[0], addresses[1]
 	out, err := os.Create(filepath.Join(p.dir, log))
 	if err != nil {
 		return nil, err

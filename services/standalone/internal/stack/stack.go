@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 
 	"headwater/streams"
 	"headwater/streams/natsd"
+	"headwater/streams/streamtest/ports"
 )
 
 // Names of the programs. A node of the stack is named for its program, with a
@@ -129,13 +129,15 @@ func (s *Stack) prepare() error {
 			return err
 		}
 	}
-	for _, address := range []*string{
+	addresses := []*string{
 		&s.NATSAddress, &s.MonitorAddress, &s.MQTTAddress, &s.InfluxAddress, &s.GatewayAddress, &s.DashboardAddress,
-	} {
-		var err error
-		if *address, err = FreeAddress(); err != nil {
-			return err
-		}
+	}
+	reserved, err := ports.Reserve(len(addresses))
+	if err != nil {
+		return err
+	}
+	for i, address := range addresses {
+		*address = reserved[i]
 	}
 	s.BridgeNATS, s.WriterInflux = s.NATSAddress, s.InfluxAddress
 	if err := s.secrets(); err != nil {
@@ -164,16 +166,16 @@ func (s *Stack) populate() error {
 		if !several {
 			count = 1
 		}
+		admin, err := ports.Reserve(count)
+		if err != nil {
+			return err
+		}
 		for i := range count {
-			admin, err := FreeAddress()
-			if err != nil {
-				return err
-			}
 			name := program
 			if several {
 				name += "-" + strconv.Itoa(i)
 			}
-			s.nodes = append(s.nodes, &Node{Name: name, Program: program, stack: s, admin: admin})
+			s.nodes = append(s.nodes, &Node{Name: name, Program: program, stack: s, admin: admin[i]})
 		}
 	}
 	return nil
@@ -207,15 +209,6 @@ func (s *Stack) secrets() error {
 
 func (s *Stack) path(name string) string   { return filepath.Join(s.cfg.Dir, name) }
 func (s *Stack) secret(name string) string { return s.path(filepath.Join("secrets", name)) }
-
-// FreeAddress returns an address of this machine on which nobody listens.
-func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	return l.Addr().String(), l.Close()
-}
 
 // Nodes returns those of a program, or all of them when it is empty, in the
 // order in which they start.
