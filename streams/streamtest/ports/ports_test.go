@@ -2,6 +2,7 @@ package ports_test
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -24,7 +25,9 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	os.Stdout.WriteString(strings.Join(addresses, " ") + "\n")
-	bufio.NewReader(os.Stdin).ReadString('\n')
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		panic(err)
+	}
 }
 
 func TestNoPortIsReservedTwice(t *testing.T) {
