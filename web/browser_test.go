@@ -17,8 +17,9 @@ import (
 
 	"headwater/proto/figure"
 	"headwater/web"
+	"headwater/web/device"
 	"headwater/web/internal/fixture"
-	"headwater/web/view"
+	"headwater/web/internal/webtest"
 )
 
 // browse runs f with a tab of headless Chromium. CI has one; elsewhere the test
@@ -81,7 +82,7 @@ func until(ctx context.Context, t *testing.T, condition string) {
 // serveState serves the pages of one state of the world.
 func serveState(t *testing.T, state fixture.State) string {
 	t.Helper()
-	return serveOn(t, server(t, state))
+	return serveOn(t, webtest.Server(t, state))
 }
 
 func serveOn(t *testing.T, s *web.Server) string {
@@ -258,14 +259,15 @@ func TestPagesStayInPlace(t *testing.T) {
 	})
 }
 
-// past is a history of one series, the same for all.
+// past is a history of one series, the same for all devices.
 type past struct {
+	device.Source
 	times  []int64
 	values []float64
 }
 
-func (p past) Series(context.Context, view.SeriesQuery) (view.Series, error) {
-	return view.Series{Tier: "raw", TimeMS: p.times, Min: p.values, Max: p.values, Mean: p.values}, nil
+func (p past) Series(context.Context, device.SeriesQuery) (device.Series, error) {
+	return device.Series{Tier: "raw", TimeMS: p.times, Min: p.values, Max: p.values, Mean: p.values}, nil
 }
 
 // TestProblemsFollowWhatIsTyped saves a rule with problems and mends them one
@@ -341,7 +343,8 @@ func TestDenseReadingsAreDrawn(t *testing.T) {
 		do(ctx, t, chromedp.EmulateViewport(1440, 900))
 		for name, history := range map[string]past{"flat": flat, "burst": burst} {
 			sources := fixture.New(fixture.Warehouse, time.Time{}).Sources()
-			sources.History = history
+			history.Source = sources.Device
+			sources.Device = history
 			s, err := web.New(web.Config{}, sources, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"headwater/web/app"
 	"headwater/web/view"
 )
 
@@ -35,14 +36,12 @@ func describe(t *testing.T) described {
 	return d
 }
 
-// lone is a source with one device, to ask every path for something.
-type lone struct{ Sources }
+// lone is a source with any device, to ask every path for something.
+type lone struct{ *fakeSource }
 
-func (lone) Devices(view.DeviceQuery) view.Devices { return view.Devices{} }
 func (lone) Device(site, device string) (view.Device, bool) {
 	return view.Device{Site: site, Device: device, Metrics: []view.Metric{{Name: "m", Kind: view.KindNumber}}}, true
 }
-func (lone) Follow(string, string) Feed { return nil }
 
 // TestDescription holds the description against the routes: each described path
 // answers, each route of the API is described.
@@ -51,11 +50,11 @@ func TestDescription(t *testing.T) {
 	if d.OpenAPI != "3.1.0" {
 		t.Errorf("OpenAPI %q", d.OpenAPI)
 	}
-	s := &Server{log: slog.New(slog.DiscardHandler)}
+	shell := app.New(app.Config{}, newSource(), slog.New(slog.DiscardHandler))
 	var routed []string
-	for _, r := range s.routes() {
-		if method, path, ok := strings.Cut(r.pattern, " "); ok && strings.HasPrefix(path, "/api/") {
-			routed = append(routed, strings.ToLower(method)+" "+path)
+	for _, r := range routes(Config{}, shell, Sources{}) {
+		if r.Method != "" && strings.HasPrefix(r.Path, "/api/") {
+			routed = append(routed, strings.ToLower(r.Method)+" "+r.Path)
 		}
 	}
 	var written []string
@@ -84,7 +83,7 @@ func TestDescription(t *testing.T) {
 func TestDescribedPathsAnswer(t *testing.T) {
 	source := newSource()
 	sources := source.sources()
-	sources.Devices = lone{}
+	sources.Device = lone{source}
 	s, err := New(Config{}, sources, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

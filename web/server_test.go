@@ -13,32 +13,8 @@ import (
 
 	"headwater/web"
 	"headwater/web/internal/fixture"
+	"headwater/web/internal/webtest"
 )
-
-func server(t *testing.T, state fixture.State) *web.Server {
-	t.Helper()
-	s, err := web.New(web.Config{}, fixture.New(state, time.Time{}).Sources(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func get(t *testing.T, s *web.Server, method, path string, header ...string) (*http.Response, string) {
-	t.Helper()
-	r := httptest.NewRequest(method, path, nil)
-	for i := 0; i+1 < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	w := httptest.NewRecorder()
-	s.Handler().ServeHTTP(w, r)
-	res := w.Result()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res, string(body)
-}
 
 func TestNewNeedsItsSources(t *testing.T) {
 	if _, err := web.New(web.Config{}, web.Sources{}, slog.New(slog.DiscardHandler)); err == nil {
@@ -132,7 +108,7 @@ func TestPages(t *testing.T) {
 		{fixture.Warehouse, "/nowhere", 404, "There is no page"},
 	} {
 		t.Run(string(c.state)+c.path, func(t *testing.T) {
-			res, body := get(t, server(t, c.state), http.MethodGet, c.path)
+			res, body := webtest.Get(t, webtest.Server(t, c.state), http.MethodGet, c.path)
 			if res.StatusCode != c.status || !strings.Contains(body, c.holds) {
 				t.Errorf("status %d, want %d; does it hold %q? %v", res.StatusCode, c.status, c.holds, strings.Contains(body, c.holds))
 			}
@@ -154,13 +130,13 @@ func TestPagesKeepToThemselves(t *testing.T) {
 	script := regexp.MustCompile(`(?i)<script[^>]*>`)
 	text := regexp.MustCompile(`>[^<]*<`)
 	for _, state := range []fixture.State{fixture.Warehouse, fixture.Empty, fixture.Away, fixture.Hostile} {
-		s := server(t, state)
+		s := webtest.Server(t, state)
 		device := "/devices/warehouse/door-04"
 		for _, path := range []string{
 			"/", device, "/alerts", "/pipeline", "/ledger", "/ledger?group=minute", "/deadletters", "/deadletters/confirm?do=purge", "/deadletters/confirm?do=redrive&sequence=41",
 			"/rules", "/rules/new", "/rules/humid", "/rules/humid?as=yaml", "/rules/too-warm", "/rules/humid/versions", "/rules/humid/delete", "/nowhere",
 		} {
-			res, body := get(t, s, http.MethodGet, path)
+			res, body := webtest.Get(t, s, http.MethodGet, path)
 			tags := text.ReplaceAllString(body, "><")
 			for _, found := range []string{inline.FindString(values.ReplaceAllString(tags, `=""`)), foreign.FindString(runbook.ReplaceAllString(tags, "<a"))} {
 				if found != "" {
@@ -190,7 +166,7 @@ func TestPagesKeepToThemselves(t *testing.T) {
 // TestCommandsKnowTheHost shows that a hostile Host is not put into a command
 // that people copy.
 func TestCommandsKnowTheHost(t *testing.T) {
-	s := server(t, fixture.Empty)
+	s := webtest.Server(t, fixture.Empty)
 	for host, want := range map[string]string{
 		"box.local:8080":       "curl http://box.local:8080/api",
 		"[::1]:8080":           "curl http://[::1]:8080/api",
@@ -209,20 +185,20 @@ func TestCommandsKnowTheHost(t *testing.T) {
 }
 
 func TestStatic(t *testing.T) {
-	s := server(t, fixture.Warehouse)
-	_, page := get(t, s, http.MethodGet, "/")
+	s := webtest.Server(t, fixture.Warehouse)
+	_, page := webtest.Get(t, s, http.MethodGet, "/")
 	files := regexp.MustCompile(`/static/[^"]+`).FindAllString(page, -1)
 	if len(files) < 9 {
 		t.Fatalf("the page uses %v only", files)
 	}
 	for _, file := range files {
-		res, body := get(t, s, http.MethodGet, file)
+		res, body := webtest.Get(t, s, http.MethodGet, file)
 		if res.StatusCode != http.StatusOK || !strings.Contains(res.Header.Get("Cache-Control"), "immutable") || len(body) == 0 {
 			t.Errorf("%s: %d, %q, %d bytes", file, res.StatusCode, res.Header.Get("Cache-Control"), len(body))
 		}
 	}
 	for _, path := range []string{"/static/app.css", "/static/", "/static/../../etc/passwd", "/static/..%2f..%2fetc/passwd", "/static/%00", "/static/static.go"} {
-		res, _ := get(t, s, http.MethodGet, path)
+		res, _ := webtest.Get(t, s, http.MethodGet, path)
 		if res.StatusCode != http.StatusNotFound && res.StatusCode/100 != 3 {
 			t.Errorf("%s is answered with %d", path, res.StatusCode)
 		}
@@ -233,11 +209,11 @@ func TestStatic(t *testing.T) {
 }
 
 func TestCrossSiteRequestsAreRefused(t *testing.T) {
-	s := server(t, fixture.Warehouse)
+	s := webtest.Server(t, fixture.Warehouse)
 	for _, header := range [][]string{
 		{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Origin", "null"},
 	} {
-		if res, _ := get(t, s, http.MethodPost, "/alerts", header...); res.StatusCode != http.StatusForbidden {
+		if res, _ := webtest.Get(t, s, http.MethodPost, "/alerts", header...); res.StatusCode != http.StatusForbidden {
 			t.Errorf("%v: %d", header, res.StatusCode)
 		}
 	}
@@ -295,7 +271,7 @@ func TestAPI(t *testing.T) {
 		{fixture.Warehouse, "/api/v2/devices", 404, "openapi.json"},
 	} {
 		t.Run(string(c.state)+c.path, func(t *testing.T) {
-			res, body := get(t, server(t, c.state), http.MethodGet, c.path)
+			res, body := webtest.Get(t, webtest.Server(t, c.state), http.MethodGet, c.path)
 			if res.StatusCode != c.status || !strings.Contains(body, c.holds) {
 				t.Errorf("status %d, want %d with %q: %.300s", res.StatusCode, c.status, c.holds, body)
 			}
@@ -314,7 +290,7 @@ func TestAPI(t *testing.T) {
 }
 
 func TestSeriesColumnsAreEqual(t *testing.T) {
-	_, body := get(t, server(t, fixture.Warehouse), http.MethodGet, "/api/v1/series?site=warehouse&device=door-04&metric=temperature&points=50&from=-24h")
+	_, body := webtest.Get(t, webtest.Server(t, fixture.Warehouse), http.MethodGet, "/api/v1/series?site=warehouse&device=door-04&metric=temperature&points=50&from=-24h")
 	var s struct {
 		TimeMS         []int64 `json:"time_ms"`
 		Min, Max, Mean []float64

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"headwater/web"
+	"headwater/web/ledger"
 	"headwater/web/view"
 )
 
@@ -26,7 +26,7 @@ const (
 
 // audit looks at the ledger again and again, and remembers what it saw.
 type audit struct {
-	ledger web.Ledger
+	ledger ledger.Source
 	log    *slog.Logger
 
 	mu sync.Mutex // guards what follows
@@ -34,8 +34,8 @@ type audit struct {
 	inFlight, missing float64
 }
 
-func newAudit(ledger web.Ledger, log *slog.Logger, registry prometheus.Registerer) *audit {
-	a := &audit{ledger: ledger, log: log, inFlight: math.NaN(), missing: math.NaN()}
+func newAudit(source ledger.Source, log *slog.Logger, registry prometheus.Registerer) *audit {
+	a := &audit{ledger: source, log: log, inFlight: math.NaN(), missing: math.NaN()}
 	factory := promauto.With(registry)
 	for _, g := range []struct {
 		name, help string
@@ -66,24 +66,24 @@ func (a *audit) look(ctx context.Context, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, auditWithin)
 	defer cancel()
 	to := now.Truncate(time.Minute).Add(time.Minute)
-	ledger, err := a.ledger.Ledger(ctx, view.LedgerQuery{
-		From: to.Add(-auditSpan), To: to, Group: view.LedgerByDevice, Page: 1, Size: 1,
+	account, err := a.ledger.Ledger(ctx, ledger.Query{
+		From: to.Add(-auditSpan), To: to, Group: ledger.ByDevice, Page: 1, Size: 1,
 	})
-	if err != nil && !errors.Is(err, web.ErrUnavailable) && ctx.Err() == nil {
+	if err != nil && !errors.Is(err, view.ErrUnavailable) && ctx.Err() == nil {
 		a.log.Warn("the ledger was not read", "err", err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.inFlight = math.NaN()
-	if ledger.OnTheWay.Unknown == "" {
-		a.inFlight = float64(ledger.Totals.InFlight + ledger.OnTheWay.Received())
+	if account.OnTheWay.Unknown == "" {
+		a.inFlight = float64(account.Totals.InFlight + account.OnTheWay.Received())
 	}
 	if err != nil {
 		return
 	}
-	missing := float64(ledger.Totals.Missing)
+	missing := float64(account.Totals.Missing)
 	if missing > 0 && missing != a.missing {
-		a.log.Error("the ledger does not close: readings were kept and then were gone", "missing", ledger.Totals.Missing, "since", ledger.From)
+		a.log.Error("the ledger does not close: readings were kept and then were gone", "missing", account.Totals.Missing, "since", account.From)
 	}
 	a.missing = missing
 }

@@ -11,18 +11,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"headwater/web"
+	"headwater/web/ledger"
 	"headwater/web/view"
 )
 
 // told is a ledger that tells what it is told to.
 type told struct {
-	ledger view.Ledger
+	ledger ledger.Ledger
 	err    error
-	query  view.LedgerQuery
+	query  ledger.Query
 }
 
-func (l *told) Ledger(_ context.Context, q view.LedgerQuery) (view.Ledger, error) {
+func (l *told) Ledger(_ context.Context, q ledger.Query) (ledger.Ledger, error) {
 	l.query = q
 	return l.ledger, l.err
 }
@@ -50,7 +50,7 @@ headwater_ledger_missing_readings %s
 	expect("before the first look", "NaN", "NaN")
 
 	source.ledger.Totals.InFlight, source.ledger.Totals.Missing = 3, 2
-	source.ledger.OnTheWay = view.LedgerOnTheWay{Counting: 30, Entering: 30, Storing: 1000}
+	source.ledger.OnTheWay = ledger.OnTheWay{Counting: 30, Entering: 30, Storing: 1000}
 	a.look(t.Context(), now)
 	expect("all parts tell", "63", "2")
 	from, to := time.Date(2026, 3, 14, 8, 27, 0, 0, time.UTC), time.Date(2026, 3, 14, 9, 27, 0, 0, time.UTC)
@@ -58,16 +58,16 @@ headwater_ledger_missing_readings %s
 		t.Errorf("it asked for %s to %s, want the last hour in whole minutes", source.query.From, source.query.To)
 	}
 
-	source.ledger.Totals = view.LedgerTotals{}
-	source.err = fmt.Errorf("%w: InfluxDB", web.ErrUnavailable)
+	source.ledger.Totals = ledger.Totals{}
+	source.err = fmt.Errorf("%w: InfluxDB", view.ErrUnavailable)
 	a.look(t.Context(), now)
 	expect("InfluxDB is away", "60", "2")
 
-	source.ledger.OnTheWay = view.LedgerOnTheWay{Unknown: "NATS does not tell"}
+	source.ledger.OnTheWay = ledger.OnTheWay{Unknown: "NATS does not tell"}
 	a.look(t.Context(), now)
 	expect("NATS is away", "NaN", "2")
 
-	source.ledger, source.err = view.Ledger{}, nil
+	source.ledger, source.err = ledger.Ledger{}, nil
 	a.look(t.Context(), now)
 	expect("all is well again", "0", "0")
 }

@@ -52,9 +52,9 @@ type Service struct {
 	problems func() []view.Problem
 	past     *history
 	recall   *recall
-	ledger   *ledger
+	ledger   *ledgerSource
 	audit    *audit
-	rules    *rules
+	rules    *ruleSource
 	silences *silences
 	web      *web.Server
 
@@ -110,9 +110,15 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: s.silences.onSilences}
 	s.reports = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketProblems, handle: s.board.Take}
 	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT, Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress}, web.Sources{
-		Devices: devices{s.fleet}, Alerts: alerts{s.book, s.silences}, Silences: s.silences, History: s.past, Pipeline: s, DeadLetters: &deadLetters{js: deps.JS, log: deps.Log}, Ledger: s.ledger,
-		Rules: s.rules, RuleStore: s.rules,
-		Replays: &replays{js: deps.JS, book: s.book},
+		Shell:       s,
+		Overview:    overviewSource{s.alertSource(), s.fleet},
+		Device:      deviceSource{s.alertSource(), s.fleet, s.past},
+		Alerts:      s.alertSource(),
+		Rules:       s.rules,
+		Replay:      &replays{js: deps.JS, book: s.book},
+		Pipeline:    s,
+		Ledger:      s.ledger,
+		DeadLetters: &deadLetters{js: deps.JS, log: deps.Log},
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)
@@ -162,16 +168,5 @@ func (s *Service) Ready() error {
 	return errors.Join(s.telemetry.ready(), s.devices.ready(), s.alerts.ready())
 }
 
-// devices makes the fleet a source of the pages: its clock is the running one.
-type devices struct{ *fleet.Fleet }
-
-// Devices implements web.Devices.
-func (d devices) Devices(q view.DeviceQuery) view.Devices { return d.Fleet.Devices(q, time.Now()) }
-
-// Device implements web.Devices.
-func (d devices) Device(site, device string) (view.Device, bool) {
-	return d.Fleet.Device(site, device, time.Now())
-}
-
-// Follow implements web.Devices.
-func (d devices) Follow(site, device string) web.Feed { return d.Fleet.Follow(site, device) }
+// alertSource returns the alerts with their silences and rules.
+func (s *Service) alertSource() alertSource { return alertSource{s.book, s.silences, s.rules} }

@@ -28,7 +28,8 @@ import (
 	"headwater/services/internal/registry"
 	"headwater/streams"
 	"headwater/streams/streamtest"
-	"headwater/web/view"
+	"headwater/web/deadletters"
+	"headwater/web/device"
 )
 
 const within = streamtest.Patience
@@ -359,7 +360,7 @@ func TestHistory(t *testing.T) {
 	r.influx.mu.Unlock()
 
 	_, body := r.get("/api/v1/series?site=home&device=kitchen&metric=temperature&points=1000&from=2023-11-14T22:13:20Z&to=2023-11-14T23:13:20Z")
-	var s view.Series
+	var s device.Series
 	if err := json.Unmarshal([]byte(body), &s); err != nil {
 		t.Fatal(err, body)
 	}
@@ -412,9 +413,9 @@ func TestDeadLetters(t *testing.T) {
 	}
 	r.publish(&nats.Msg{Subject: streams.DeadLetterSubject("bridge", "odd"), Data: []byte("no headers")}, nil)
 
-	page := func(query string) view.DeadLetters {
+	page := func(query string) deadletters.Letters {
 		t.Helper()
-		var out view.DeadLetters
+		var out deadletters.Letters
 		code, body := r.get("/api/v1/deadletters?size=5" + query)
 		if err := json.Unmarshal([]byte(body), &out); err != nil || code != http.StatusOK {
 			t.Fatal(code, err, body)
@@ -473,7 +474,7 @@ func TestRedriveNeedsSomebody(t *testing.T) {
 	if code, body := r.ask(http.MethodPost, "/api/v1/deadletters/1/redrive"); code != http.StatusServiceUnavailable || !strings.Contains(body, "no bridge runs") {
 		t.Errorf("without a bridge: %d %s", code, body)
 	}
-	var out view.Redrive
+	var out deadletters.Redrive
 	code, body := r.ask(http.MethodPost, "/api/v1/deadletters/redrive?through=99")
 	if err := json.Unmarshal([]byte(body), &out); err != nil || code != http.StatusOK {
 		t.Fatal(code, err, body)
@@ -486,7 +487,7 @@ func TestRedriveNeedsSomebody(t *testing.T) {
 			t.Errorf("letter %d: %q holds no %q", i+1, out.Letters[i].Detail, want)
 		}
 	}
-	var page view.DeadLetters
+	var page deadletters.Letters
 	if _, body := r.get("/api/v1/deadletters"); json.Unmarshal([]byte(body), &page) != nil || page.Total != 4 {
 		t.Errorf("%d letters are left, want all 4", page.Total)
 	}

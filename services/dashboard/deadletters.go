@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/streams"
-	"headwater/web"
+	"headwater/web/deadletters"
 	"headwater/web/view"
 )
 
@@ -27,24 +27,24 @@ type deadLetters struct {
 // each further look goes twice as far.
 const firstReach = 256
 
-// DeadLetters implements web.DeadLetters. The newest of many letters are found
+// DeadLetters implements deadletters.Source. The newest of many letters are found
 // by looking back further and further; only headers are read until the page is
 // known.
-func (d *deadLetters) DeadLetters(ctx context.Context, q view.DeadLetterQuery) (view.DeadLetters, error) {
+func (d *deadLetters) DeadLetters(ctx context.Context, q deadletters.Query) (deadletters.Letters, error) {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
 	if d.js.Conn().Status() != nats.CONNECTED {
-		return view.DeadLetters{}, fmt.Errorf("%w: NATS does not answer", web.ErrUnavailable)
+		return deadletters.Letters{}, fmt.Errorf("%w: NATS does not answer", view.ErrUnavailable)
 	}
 	out, err := d.page(ctx, q)
 	if err != nil {
-		return out, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+		return out, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 	}
 	return out, nil
 }
 
-func (d *deadLetters) page(ctx context.Context, q view.DeadLetterQuery) (view.DeadLetters, error) {
-	var out view.DeadLetters
+func (d *deadLetters) page(ctx context.Context, q deadletters.Query) (deadletters.Letters, error) {
+	var out deadletters.Letters
 	stream, err := d.js.Stream(ctx, streams.StreamDeadLetters)
 	if err != nil {
 		return out, err
@@ -77,27 +77,27 @@ func (d *deadLetters) page(ctx context.Context, q view.DeadLetterQuery) (view.De
 }
 
 // letter is a message as people see it.
-func letter(msg *jetstream.RawStreamMsg) view.DeadLetter {
+func letter(msg *jetstream.RawStreamMsg) deadletters.Letter {
 	l, err := streams.ParseDeadLetterMsg(msg.Subject, msg.Header, msg.Data)
 	if err != nil {
 		l = streams.DeadLetter{Service: "unknown", Reason: streams.ReasonMalformed, Detail: err.Error(), Origin: msg.Subject, Arrived: msg.Time, Payload: msg.Data}
 	}
-	return view.DeadLetter{
+	return deadletters.Letter{
 		Sequence: msg.Sequence, Service: l.Service, Reason: l.Reason, Detail: l.Detail, From: l.Origin,
 		Site: l.Site, Device: l.Device, Arrived: l.Arrived, Payload: l.Payload, Size: len(l.Payload),
 	}
 }
 
-func counts(subjects map[string]uint64) []view.DeadLetterCount {
-	var out []view.DeadLetterCount
+func counts(subjects map[string]uint64) []deadletters.Count {
+	var out []deadletters.Count
 	for subject, n := range subjects {
 		service, reason, err := streams.ParseDeadLetter(subject)
 		if err != nil {
 			continue
 		}
-		out = append(out, view.DeadLetterCount{Service: service, Reason: reason, Count: n})
+		out = append(out, deadletters.Count{Service: service, Reason: reason, Count: n})
 	}
-	slices.SortFunc(out, func(a, b view.DeadLetterCount) int {
+	slices.SortFunc(out, func(a, b deadletters.Count) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Service, b.Service), strings.Compare(a.Reason, b.Reason))
 	})
 	return out
@@ -105,7 +105,7 @@ func counts(subjects map[string]uint64) []view.DeadLetterCount {
 
 // find returns the sequences of a page, the newest first, and whether there are
 // older ones.
-func (d *deadLetters) find(ctx context.Context, q view.DeadLetterQuery, state jetstream.StreamState) (sequences []uint64, more bool, err error) {
+func (d *deadLetters) find(ctx context.Context, q deadletters.Query, state jetstream.StreamState) (sequences []uint64, more bool, err error) {
 	end := state.LastSeq + 1 // exclusive
 	if q.Before > 0 {
 		end = min(end, q.Before)

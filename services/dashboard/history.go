@@ -14,7 +14,7 @@ import (
 
 	"headwater/proto/figure"
 	"headwater/services/internal/influx"
-	"headwater/web"
+	"headwater/web/device"
 	"headwater/web/view"
 )
 
@@ -40,20 +40,21 @@ type history struct {
 	client *influx.Client
 
 	mu    sync.Mutex // guards cache
-	cache map[view.SeriesQuery]cached
+	cache map[device.SeriesQuery]cached
 }
 
 type cached struct {
-	series view.Series
+	series device.Series
 	until  time.Time
 }
 
 func newHistory(client *influx.Client) *history {
-	return &history{client: client, cache: make(map[view.SeriesQuery]cached)}
+	return &history{client: client, cache: make(map[device.SeriesQuery]cached)}
 }
 
-// Series implements web.History.
-func (h *history) Series(ctx context.Context, q view.SeriesQuery) (view.Series, error) {
+// series returns the history of a series; an error that wraps view.ErrUnavailable
+// means that InfluxDB cannot be reached.
+func (h *history) series(ctx context.Context, q device.SeriesQuery) (device.Series, error) {
 	key := q
 	key.From, key.To = q.From.Truncate(time.Second).UTC(), q.To.Truncate(time.Second).UTC()
 	now := time.Now()
@@ -75,12 +76,12 @@ func (h *history) Series(ctx context.Context, q view.SeriesQuery) (view.Series, 
 	return s, nil
 }
 
-func (h *history) cached(key view.SeriesQuery, now time.Time) (view.Series, bool) {
+func (h *history) cached(key device.SeriesQuery, now time.Time) (device.Series, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.cache[key]
 	if !ok || now.After(c.until) {
-		return view.Series{}, false
+		return device.Series{}, false
 	}
 	s := c.series // the columns are shared and never changed
 	return s, true
@@ -91,7 +92,7 @@ func unavailable(err error) error {
 	var e *influx.Error
 	noAnswer := errors.As(err, &e) && (e.Status >= 500 || e.Status == 0 && e.Unwrap() != nil)
 	if noAnswer || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: %w", web.ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", view.ErrUnavailable, err)
 	}
 	return err
 }
@@ -99,7 +100,7 @@ func unavailable(err error) error {
 // where selects the readings of one series; the measurement is its metric.
 const where = ` FROM $metric WHERE "site" = $site AND "device" = $device AND time >= $from AND time < $to`
 
-func params(q view.SeriesQuery) influx.Params {
+func params(q device.SeriesQuery) influx.Params {
 	return influx.Params{"metric": influx.Ident(q.Metric), "site": q.Site, "device": q.Device, "from": q.From, "to": q.To}
 }
 
@@ -120,16 +121,16 @@ var tiers = [...]tier{{"1d", day}, {"1h", time.Hour}, {"1m", time.Minute}}
 // and the windows that are not closed yet. A bucket is made of whole windows, so
 // an extreme is in the bucket that holds its instant. When there are no
 // more readings than buckets, it returns these themselves.
-func (h *history) read(ctx context.Context, q view.SeriesQuery) (view.Series, error) {
+func (h *history) read(ctx context.Context, q device.SeriesQuery) (device.Series, error) {
 	t, width := bucketWidth(q.To.Sub(q.From), q.Points)
 	all := make(buckets)
-	out := view.Series{BucketMS: width.Milliseconds(), Tier: rawPolicy}
+	out := device.Series{BucketMS: width.Milliseconds(), Tier: rawPolicy}
 	from, to := q.From, q.To
 	into := grid{width: width}
 	if t.width > 0 {
 		rolled, first, end, err := h.rolled(ctx, q, t, width)
 		if err != nil {
-			return view.Series{}, err
+			return device.Series{}, err
 		}
 		if rolled != nil {
 			out.Tier, from = t.name, end
@@ -140,7 +141,7 @@ func (h *history) read(ctx context.Context, q view.SeriesQuery) (view.Series, er
 			before := q
 			if before.To = first; first.Sub(q.From) > t.width {
 				if err := h.buckets(ctx, before, into, all); err != nil {
-					return view.Series{}, err
+					return device.Series{}, err
 				}
 			}
 		}
@@ -149,7 +150,7 @@ func (h *history) read(ctx context.Context, q view.SeriesQuery) (view.Series, er
 		rest := q
 		rest.From = from
 		if err := h.buckets(ctx, rest, into, all); err != nil {
-			return view.Series{}, err
+			return device.Series{}, err
 		}
 	}
 	total := all.count()
@@ -233,7 +234,7 @@ func (b buckets) count() float64 {
 	return total
 }
 
-func (b buckets) appendTo(s *view.Series) {
+func (b buckets) appendTo(s *device.Series) {
 	for _, t := range slices.Sorted(maps.Keys(b)) {
 		add(s, t, b[t].low, b[t].high, b[t].mean)
 	}
@@ -244,7 +245,7 @@ func (b buckets) appendTo(s *view.Series) {
 const fineDays = 15 * time.Minute
 
 // buckets adds the readings.
-func (h *history) buckets(ctx context.Context, q view.SeriesQuery, into grid, all buckets) error {
+func (h *history) buckets(ctx context.Context, q device.SeriesQuery, into grid, all buckets) error {
 	p := params(q)
 	p["width"] = into.width
 	if len(into.days) > 0 {
@@ -261,7 +262,7 @@ func (h *history) buckets(ctx context.Context, q view.SeriesQuery, into grid, al
 // rolled returns what a roll-up has, in buckets of that width, the start of its
 // first window in the range and the end of its last; nil when it has none. Days
 // come one by one, because those of a site are not those of UTC.
-func (h *history) rolled(ctx context.Context, q view.SeriesQuery, t tier, width time.Duration) (rolled *influx.Series, first, end time.Time, err error) {
+func (h *history) rolled(ctx context.Context, q device.SeriesQuery, t tier, width time.Duration) (rolled *influx.Series, first, end time.Time, err error) {
 	p := params(q)
 	ask := `SELECT "min", "max", "mean", "count"` + where
 	least := t.width - time.Hour // of a day on which the clocks go forward
@@ -307,11 +308,11 @@ func bucketWidth(span time.Duration, points int) (tier, time.Duration) {
 // up rounds up to a multiple of a unit.
 func up(d, unit time.Duration) time.Duration { return (d + unit - 1) / unit * unit }
 
-func (h *history) readings(ctx context.Context, q view.SeriesQuery) (view.Series, error) {
+func (h *history) readings(ctx context.Context, q device.SeriesQuery) (device.Series, error) {
 	p := params(q)
 	p["limit"] = q.Points
 	answers, err := h.query(ctx, `SELECT "value"`+where+` LIMIT $limit`, p)
-	out := view.Series{Tier: rawPolicy}
+	out := device.Series{Tier: rawPolicy}
 	if err != nil || len(answers) == 0 {
 		return out, err
 	}
@@ -326,11 +327,11 @@ func (h *history) readings(ctx context.Context, q view.SeriesQuery) (view.Series
 }
 
 // flags reads a series of flags as 0 and 1: each change, and the last reading.
-func (h *history) flags(ctx context.Context, q view.SeriesQuery) (view.Series, error) {
+func (h *history) flags(ctx context.Context, q device.SeriesQuery) (device.Series, error) {
 	p := params(q)
 	p["limit"] = maxFlags
 	answers, err := h.query(ctx, `SELECT "flag"`+where+` ORDER BY time DESC LIMIT $limit`, p)
-	out := view.Series{Tier: rawPolicy}
+	out := device.Series{Tier: rawPolicy}
 	if err != nil || len(answers) == 0 || len(answers[0].Columns) != 1 {
 		return out, err
 	}
@@ -356,7 +357,7 @@ func (h *history) flags(ctx context.Context, q view.SeriesQuery) (view.Series, e
 	return out, nil
 }
 
-func add(s *view.Series, nanoseconds int64, low, high, mean float64) {
+func add(s *device.Series, nanoseconds int64, low, high, mean float64) {
 	s.TimeMS = append(s.TimeMS, nanoseconds/int64(time.Millisecond))
 	s.Min = append(s.Min, figure.Zero(low))
 	s.Max = append(s.Max, figure.Zero(high))

@@ -19,16 +19,16 @@ import (
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/influx"
 	"headwater/streams"
-	"headwater/web"
+	"headwater/web/ledger"
 	"headwater/web/view"
 )
 
-// ledger tells what became of what arrived. What the lanes have counted is in
+// ledgerSource tells what became of what arrived. What the lanes have counted is in
 // InfluxDB; what is on its way there is found by following it downstream, so
 // that nothing is passed over by going on meanwhile: first up to where
 // the writers have stored TELEMETRY, then what the lanes have not entered yet, then
 // the entries themselves.
-type ledger struct {
+type ledgerSource struct {
 	js        jetstream.JetStream
 	client    *influx.Client
 	telemetry *follower
@@ -62,12 +62,12 @@ type laneLedger struct {
 	seen uint64
 }
 
-func newLedger(js jetstream.JetStream, client *influx.Client) *ledger {
-	return &ledger{js: js, client: client, lanes: make(map[int]*laneLedger)}
+func newLedger(js jetstream.JetStream, client *influx.Client) *ledgerSource {
+	return &ledgerSource{js: js, client: client, lanes: make(map[int]*laneLedger)}
 }
 
 // lane returns what is known of a lane. The lock is held.
-func (l *ledger) lane(n int) *laneLedger {
+func (l *ledgerSource) lane(n int) *laneLedger {
 	lane := l.lanes[n]
 	if lane == nil {
 		lane = new(laneLedger)
@@ -77,7 +77,7 @@ func (l *ledger) lane(n int) *laneLedger {
 }
 
 // batch takes in a message of TELEMETRY.
-func (l *ledger) batch(n int, sequence uint64, b *telemetryv1.Batch) {
+func (l *ledgerSource) batch(n int, sequence uint64, b *telemetryv1.Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.first == 0 || sequence < l.first {
@@ -97,7 +97,7 @@ func (l *ledger) batch(n int, sequence uint64, b *telemetryv1.Batch) {
 }
 
 // commit takes in a message of DERIVED.
-func (l *ledger) commit(n int, sequence uint64, c *derivedv1.Commit) {
+func (l *ledgerSource) commit(n int, sequence uint64, c *derivedv1.Commit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lane := l.lane(n)
@@ -124,16 +124,16 @@ func (l *ledger) commit(n int, sequence uint64, c *derivedv1.Commit) {
 	lane.entered.add(entries)
 }
 
-// Ledger implements web.Ledger.
-func (l *ledger) Ledger(ctx context.Context, q view.LedgerQuery) (view.Ledger, error) {
-	out := view.Ledger{From: q.From, To: q.To}
+// Ledger implements ledger.Source.
+func (l *ledgerSource) Ledger(ctx context.Context, q ledger.Query) (ledger.Ledger, error) {
+	out := ledger.Ledger{From: q.From, To: q.To}
 	way, floor, err := l.onTheWay(ctx)
 	if err != nil {
 		l.mu.Lock()
 		out.Told = l.told
 		l.mu.Unlock()
-		out.OnTheWay = view.LedgerOnTheWay{Unknown: reason(err)}
-		return out, fmt.Errorf("%w: NATS does not tell (%s)", web.ErrUnavailable, reason(err))
+		out.OnTheWay = ledger.OnTheWay{Unknown: reason(err)}
+		return out, fmt.Errorf("%w: NATS does not tell (%s)", view.ErrUnavailable, reason(err))
 	}
 	if l.losses != nil {
 		lost := l.losses.within(q.From, q.To)
@@ -150,8 +150,8 @@ func (l *ledger) Ledger(ctx context.Context, q view.LedgerQuery) (view.Ledger, e
 	defer l.mu.Unlock()
 	if err != nil {
 		out.Told = l.told
-		if err = unavailable(err); errors.Is(err, web.ErrUnavailable) {
-			return out, fmt.Errorf("%w: InfluxDB does not answer (%s)", web.ErrUnavailable, influxReason(err))
+		if err = unavailable(err); errors.Is(err, view.ErrUnavailable) {
+			return out, fmt.Errorf("%w: InfluxDB does not answer (%s)", view.ErrUnavailable, influxReason(err))
 		}
 		return out, err
 	}
@@ -163,7 +163,7 @@ func (l *ledger) Ledger(ctx context.Context, q view.LedgerQuery) (view.Ledger, e
 
 // onTheWay looks for what is on its way, downstream. Floor is the sequence of
 // TELEMETRY up to which everything is stored, or a dead letter.
-func (l *ledger) onTheWay(ctx context.Context) (way view.LedgerOnTheWay, floor uint64, err error) {
+func (l *ledgerSource) onTheWay(ctx context.Context) (way ledger.OnTheWay, floor uint64, err error) {
 	if l.js.Conn().Status() != nats.CONNECTED {
 		return way, 0, nats.ErrNoResponders
 	}
@@ -212,7 +212,7 @@ func streamInfo(ctx context.Context, js jetstream.JetStream, name string) (*jets
 type derivedFloor struct{ floor, first uint64 }
 
 // floors returns that for each lane.
-func (l *ledger) floors(ctx context.Context) (map[int]derivedFloor, error) {
+func (l *ledgerSource) floors(ctx context.Context) (map[int]derivedFloor, error) {
 	stream, err := l.js.Stream(ctx, streams.StreamDerived)
 	if err != nil {
 		return nil, err
@@ -241,7 +241,7 @@ const followWithin = 2 * time.Second
 
 // followed waits until TELEMETRY has been read up to a sequence, and says
 // whether it has.
-func (l *ledger) followed(ctx context.Context, sequence uint64) bool {
+func (l *ledgerSource) followed(ctx context.Context, sequence uint64) bool {
 	ctx, cancel := context.WithTimeout(ctx, followWithin)
 	defer cancel()
 	for !l.telemetry.reached(sequence) {
@@ -255,7 +255,7 @@ func (l *ledger) followed(ctx context.Context, sequence uint64) bool {
 
 // inLanes adds what the lanes have not entered yet and the entries that are not
 // stored yet. It returns what cannot be known.
-func (l *ledger) inLanes(way *view.LedgerOnTheWay, since *int64, firstTelemetry uint64, floors map[int]derivedFloor) (unknown []string) {
+func (l *ledgerSource) inLanes(way *ledger.OnTheWay, since *int64, firstTelemetry uint64, floors map[int]derivedFloor) (unknown []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	earlier := func(n uint64, t int64) uint64 {
@@ -292,7 +292,7 @@ const (
 )
 
 // read asks InfluxDB for the totals and the rows.
-func (l *ledger) read(ctx context.Context, q view.LedgerQuery, floor uint64, out *view.Ledger) error {
+func (l *ledgerSource) read(ctx context.Context, q ledger.Query, floor uint64, out *ledger.Ledger) error {
 	var where strings.Builder
 	where.WriteString(` WHERE time >= $from AND time < $to`)
 	p := influx.Params{"measurement": influx.Ident(influx.MeasurementLedger), "from": q.From, "to": q.To, "floor": int64(floor)}
@@ -304,7 +304,7 @@ func (l *ledger) read(ctx context.Context, q view.LedgerQuery, floor uint64, out
 	}
 	flight := where.String() + ` AND "last" > $floor`
 	by := ` GROUP BY "site", "device"`
-	if q.Group == view.LedgerByMinute {
+	if q.Group == ledger.ByMinute {
 		by = ` GROUP BY time(1m) fill(none)`
 	}
 	answer, err := l.client.Query(ctx, l.client.Database(), influx.PolicyLedger, strings.Join([]string{
@@ -316,33 +316,33 @@ func (l *ledger) read(ctx context.Context, q view.LedgerQuery, floor uint64, out
 		}
 		return err
 	}
-	rows := make(map[view.LedgerRow]*view.LedgerRow)
+	rows := make(map[ledger.Row]*ledger.Row)
 	for _, s := range answer {
 		for i := range s.Values {
 			if s.Statement < 2 {
-				addFigures(&out.Totals.LedgerFigures, s, i)
+				addFigures(&out.Totals.Figures, s, i)
 				continue
 			}
-			key := view.LedgerRow{Site: s.Tags["site"], Device: s.Tags["device"]}
-			if q.Group == view.LedgerByMinute {
+			key := ledger.Row{Site: s.Tags["site"], Device: s.Tags["device"]}
+			if q.Group == ledger.ByMinute {
 				key.Minute = time.Unix(0, s.Times[i]).UTC()
 			}
 			row := rows[key]
 			if row == nil {
-				row = &view.LedgerRow{Site: key.Site, Device: key.Device, Minute: key.Minute}
+				row = &ledger.Row{Site: key.Site, Device: key.Device, Minute: key.Minute}
 				rows[key] = row
 			}
-			addFigures(&row.LedgerFigures, s, i)
+			addFigures(&row.Figures, s, i)
 		}
 	}
 	out.Totals.Rest()
 	out.Matching = len(rows)
-	all := make([]view.LedgerRow, 0, len(rows))
+	all := make([]ledger.Row, 0, len(rows))
 	for _, row := range rows {
 		row.Rest()
 		all = append(all, *row)
 	}
-	slices.SortFunc(all, func(a, b view.LedgerRow) int {
+	slices.SortFunc(all, func(a, b ledger.Row) int {
 		return cmp.Or(b.Minute.Compare(a.Minute), strings.Compare(a.Site, b.Site), strings.Compare(a.Device, b.Device))
 	})
 	begin := min(len(all), (q.Page-1)*q.Size)
@@ -351,7 +351,7 @@ func (l *ledger) read(ctx context.Context, q view.LedgerQuery, floor uint64, out
 }
 
 // addFigures adds row i of an answer.
-func addFigures(f *view.LedgerFigures, s influx.Series, i int) {
+func addFigures(f *ledger.Figures, s influx.Series, i int) {
 	for c, name := range s.Columns {
 		v, ok := s.Values[i][c].(float64)
 		if !ok {

@@ -9,7 +9,7 @@ import (
 
 	"headwater/streams"
 	"headwater/streams/streamtest"
-	"headwater/web/view"
+	"headwater/web/pipeline"
 )
 
 // TestLossIsToldAndKeepsTheLedgerOpen has a service record that TELEMETRY lost its
@@ -80,7 +80,7 @@ func TestLossIsToldAndKeepsTheLedgerOpen(t *testing.T) {
 }
 
 func TestAStreamWithAHoleIsAProblem(t *testing.T) {
-	s := survey{streams: []view.Stream{{Name: streams.StreamTelemetry, Messages: 7, Gone: 3}}}
+	s := survey{streams: []pipeline.Stream{{Name: streams.StreamTelemetry, Messages: 7, Gone: 3}}}
 	problems := s.problems(time.Now(), true)
 	if len(problems) != 1 || !strings.Contains(problems[0].Text, "TELEMETRY is missing 3 messages in its middle") {
 		t.Errorf("problems %+v", problems)

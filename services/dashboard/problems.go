@@ -6,10 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"headwater/proto/figure"
 	"headwater/streams"
+	"headwater/web/ui"
 	"headwater/web/view"
 )
 
@@ -79,7 +78,7 @@ func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 		}
 		for _, l := range s.lanes {
 			if l.late(now, s.started) {
-				add("Processor", "The processor has committed nothing for lane "+view.FormatCount(uint64(l.Lane.Lane))+" although readings came: its windows do not close and no alert is raised.", l.ProcessedAt)
+				add("Processor", "The processor has committed nothing for lane "+ui.FormatCount(uint64(l.Lane.Lane))+" although readings came: its windows do not close and no alert is raised.", l.ProcessedAt)
 			}
 		}
 	}
@@ -89,7 +88,7 @@ func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 	return out
 }
 
-func percent(share float64) string { return view.FormatNumber(float64(int(share*1000))/10) + " %" }
+func percent(share float64) string { return ui.FormatNumber(float64(int(share*1000))/10) + " %" }
 
 // still says whether, and since when, no lane has been given a clock. The lock
 // is held.
@@ -125,83 +124,4 @@ func (s *survey) count() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.version
-}
-
-// Pipeline implements web.Pipeline.
-func (s *Service) Pipeline() view.Pipeline {
-	now := time.Now()
-	p := s.survey.facts(now, s.connected())
-	p.Problems = slices.Concat(s.problems(), s.told(p.Problems, now))
-	if x, ok := s.recall.problem(); ok {
-		p.Problems = append(p.Problems, x)
-	}
-	p.Rate, p.Rates = s.fleet.Rates(now)
-	return p
-}
-
-// told adds what services report to what was seen from here. Of a channel they
-// know more.
-func (s *Service) told(seen []view.Problem, now time.Time) []view.Problem {
-	reported := s.reported(now)
-	seen = slices.DeleteFunc(slices.Clone(seen), func(p view.Problem) bool {
-		return slices.ContainsFunc(reported, func(r view.Problem) bool { return r.Part == "Channel "+p.Part })
-	})
-	return append(reported, seen...)
-}
-
-func (s *Service) reported(now time.Time) []view.Problem {
-	var out []view.Problem
-	for _, p := range s.board.Problems(now) {
-		out = append(out, view.Problem{Part: p.Part, Text: p.Text, Since: p.Since})
-	}
-	return out
-}
-
-// maxReported bounds the reported problems that every page shows; the pipeline
-// shows all.
-const maxReported = 3
-
-// notices are the reported problems for every page.
-func (s *Service) notices(now time.Time) []view.Problem {
-	all := s.reported(now)
-	if more := len(all) - maxReported; more > 0 {
-		text := figure.Plural(more, "more problem is", "more problems are") + " listed on the page Pipeline."
-		all = append(all[:maxReported], view.Problem{Part: "Pipeline", Text: text})
-	}
-	return all
-}
-
-func (s *Service) connected() bool { return s.js.Conn().Status() == nats.CONNECTED }
-
-// Status implements web.Pipeline.
-func (s *Service) Status() view.Status {
-	st := view.Status{Firing: s.unmuted(), Demo: s.fleet.Demo(), Notices: s.problems()}
-	now := time.Now()
-	st.Notices = append(st.Notices, s.notices(now)...)
-	p := s.survey.facts(now, s.connected())
-	for _, x := range p.Streams {
-		if x.Name == streams.StreamDeadLetters {
-			st.DeadLetters = x.Messages
-		}
-	}
-	for _, x := range p.Problems {
-		switch x.Part {
-		case "NATS", "InfluxDB", "Bridge", "Streams":
-			st.Notices = append(st.Notices, x)
-		}
-	}
-	if x, ok := s.recall.problem(); ok {
-		st.Notices = append(st.Notices, x)
-	}
-	if caughtUp, since, err := s.telemetry.state(); err != nil && s.connected() {
-		st.Notices = append(st.Notices, view.Problem{Part: "TELEMETRY", Text: "The live readings cannot be followed (" + reason(err) + "); what you see is from before.", Since: since})
-	} else if !caughtUp && err == nil && s.connected() {
-		st.Notices = append(st.Notices, view.Problem{Part: "Starting", Text: "Still reading the last 15 minutes; what you see is not complete yet."})
-	}
-	return st
-}
-
-// Version implements web.Pipeline.
-func (s *Service) Version() uint64 {
-	return s.fleet.Version() + s.book.Version() + s.survey.count() + s.silences.version()
 }

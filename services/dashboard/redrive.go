@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/streams"
-	"headwater/web"
+	"headwater/web/deadletters"
 	"headwater/web/view"
 )
 
@@ -28,44 +28,44 @@ const (
 // stream looks up the stream of dead letters.
 func (d *deadLetters) stream(ctx context.Context) (jetstream.Stream, error) {
 	if d.js.Conn().Status() != nats.CONNECTED {
-		return nil, fmt.Errorf("%w: NATS does not answer", web.ErrUnavailable)
+		return nil, fmt.Errorf("%w: NATS does not answer", view.ErrUnavailable)
 	}
 	stream, err := d.js.Stream(ctx, streams.StreamDeadLetters)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+		return nil, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 	}
 	return stream, nil
 }
 
-// DeadLetter implements web.DeadLetters.
-func (d *deadLetters) DeadLetter(ctx context.Context, sequence uint64) (view.DeadLetter, error) {
+// DeadLetter implements deadletters.Source.
+func (d *deadLetters) DeadLetter(ctx context.Context, sequence uint64) (deadletters.Letter, error) {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
 	stream, err := d.stream(ctx)
 	if err != nil {
-		return view.DeadLetter{}, err
+		return deadletters.Letter{}, err
 	}
 	msg, err := stream.GetMsg(ctx, sequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return view.DeadLetter{}, web.ErrNotFound
+		return deadletters.Letter{}, view.ErrNotFound
 	}
 	if err != nil {
-		return view.DeadLetter{}, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+		return deadletters.Letter{}, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 	}
 	return letter(msg), nil
 }
 
-// Redrive implements web.DeadLetters: it asks the services that the letters
+// Redrive implements deadletters.Source: it asks the services that the letters
 // are of. It says of each letter what became of it, also when a service does
 // not answer for its own.
-func (d *deadLetters) Redrive(ctx context.Context, s view.DeadLetterSelection) (view.Redrive, error) {
+func (d *deadLetters) Redrive(ctx context.Context, s deadletters.Selection) (deadletters.Redrive, error) {
 	ctx, cancel := context.WithTimeout(ctx, callWithin+redriveWithin)
 	defer cancel()
 	letters, next, err := d.selected(ctx, s)
 	if err != nil {
-		return view.Redrive{}, err
+		return deadletters.Redrive{}, err
 	}
-	outcomes := make(map[uint64]view.RedrivenLetter, len(letters))
+	outcomes := make(map[uint64]deadletters.Redriven, len(letters))
 	asked := make(map[string][]uint64)
 	for _, l := range letters {
 		service, why, err := streams.ParseDeadLetter(l.subject)
@@ -73,7 +73,7 @@ func (d *deadLetters) Redrive(ctx context.Context, s view.DeadLetterSelection) (
 			service, why = "unknown", streams.ReasonMalformed
 		}
 		if refusal := streams.NotRedrivable(service, why); refusal != "" {
-			outcomes[l.sequence] = view.RedrivenLetter{Outcome: view.OutcomeKept, Detail: "it cannot be redriven: " + refusal}
+			outcomes[l.sequence] = deadletters.Redriven{Outcome: deadletters.OutcomeKept, Detail: "it cannot be redriven: " + refusal}
 			continue
 		}
 		asked[service] = append(asked[service], l.sequence)
@@ -85,20 +85,20 @@ func (d *deadLetters) Redrive(ctx context.Context, s view.DeadLetterSelection) (
 			failure = err
 		}
 		for _, r := range results {
-			outcomes[r.Sequence] = view.RedrivenLetter{Outcome: string(r.Outcome), Readings: r.Readings, Reason: r.Reason, Detail: r.Detail}
+			outcomes[r.Sequence] = deadletters.Redriven{Outcome: string(r.Outcome), Readings: r.Readings, Reason: r.Reason, Detail: r.Detail}
 		}
 	}
 	if failure != nil && len(outcomes) == 0 {
-		return view.Redrive{}, failure
+		return deadletters.Redrive{}, failure
 	}
-	out := view.Redrive{Next: next}
+	out := deadletters.Redrive{Next: next}
 	if s.Sequence != 0 && len(letters) == 0 {
-		out.Add(view.RedrivenLetter{Sequence: s.Sequence, Outcome: view.OutcomeGone, Detail: "there is no such letter any more"})
+		out.Add(deadletters.Redriven{Sequence: s.Sequence, Outcome: deadletters.OutcomeGone, Detail: "there is no such letter any more"})
 	}
 	for _, l := range letters {
 		outcome, ok := outcomes[l.sequence]
 		if !ok {
-			outcome = view.RedrivenLetter{Outcome: view.OutcomeFailed, Detail: "there was no answer about it"}
+			outcome = deadletters.Redriven{Outcome: deadletters.OutcomeFailed, Detail: "there was no answer about it"}
 			if failure != nil {
 				outcome.Detail = failure.Error()
 			}
@@ -112,7 +112,7 @@ func (d *deadLetters) Redrive(ctx context.Context, s view.DeadLetterSelection) (
 
 // selected returns the letters that a selection means, the oldest first, and
 // where the rest of them begins if they are too many.
-func (d *deadLetters) selected(ctx context.Context, s view.DeadLetterSelection) (letters []found, next uint64, err error) {
+func (d *deadLetters) selected(ctx context.Context, s deadletters.Selection) (letters []found, next uint64, err error) {
 	stream, err := d.stream(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -123,7 +123,7 @@ func (d *deadLetters) selected(ctx context.Context, s view.DeadLetterSelection) 
 		case errors.Is(err, jetstream.ErrMsgNotFound):
 			return nil, 0, nil
 		case err != nil:
-			return nil, 0, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+			return nil, 0, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 		}
 		return []found{{msg.Sequence, msg.Subject}}, 0, nil
 	}
@@ -133,7 +133,7 @@ func (d *deadLetters) selected(ctx context.Context, s view.DeadLetterSelection) 
 	}
 	letters, err = d.between(ctx, s.Service, s.Reason, begin, after(s.Through), redriveMost+1)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+		return nil, 0, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 	}
 	if len(letters) > redriveMost {
 		next = letters[redriveMost].sequence
@@ -161,11 +161,11 @@ func (d *deadLetters) ask(ctx context.Context, service string, sequences []uint6
 	m, err := d.js.Conn().RequestWithContext(ctx, subject, body)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return nil, fmt.Errorf("%w: no %s runs that could redrive its letters", web.ErrUnavailable, service)
+		return nil, fmt.Errorf("%w: no %s runs that could redrive its letters", view.ErrUnavailable, service)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		return nil, fmt.Errorf("%w: the %s gave no answer within %s; look again which letters are left", web.ErrUnavailable, service, redriveWithin)
+		return nil, fmt.Errorf("%w: the %s gave no answer within %s; look again which letters are left", view.ErrUnavailable, service, redriveWithin)
 	case err != nil:
-		return nil, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+		return nil, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 	}
 	answer, err := streams.DecodeRedriveAnswer(m.Data)
 	if err != nil {
@@ -177,8 +177,8 @@ func (d *deadLetters) ask(ctx context.Context, service string, sequences []uint6
 	return answer.Results, nil
 }
 
-// Purge implements web.DeadLetters.
-func (d *deadLetters) Purge(ctx context.Context, s view.DeadLetterSelection) (uint64, error) {
+// Purge implements deadletters.Source.
+func (d *deadLetters) Purge(ctx context.Context, s deadletters.Selection) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, purgeWithin)
 	defer cancel()
 	stream, err := d.stream(ctx)
@@ -187,19 +187,19 @@ func (d *deadLetters) Purge(ctx context.Context, s view.DeadLetterSelection) (ui
 	}
 	n, err := d.purge(ctx, stream, s)
 	switch {
-	case errors.Is(err, web.ErrNotFound):
+	case errors.Is(err, view.ErrNotFound):
 		return 0, err
 	case err != nil:
-		return 0, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+		return 0, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 	}
 	d.log.Info("dead letters were purged", "purged", n, "by_service", s.Service, "by_reason", s.Reason, "seq", s.Sequence, "through", s.Through)
 	return n, nil
 }
 
-func (d *deadLetters) purge(ctx context.Context, stream jetstream.Stream, s view.DeadLetterSelection) (uint64, error) {
+func (d *deadLetters) purge(ctx context.Context, stream jetstream.Stream, s deadletters.Selection) (uint64, error) {
 	if s.Sequence != 0 {
 		if _, err := stream.GetMsg(ctx, s.Sequence); errors.Is(err, jetstream.ErrMsgNotFound) {
-			return 0, web.ErrNotFound
+			return 0, view.ErrNotFound
 		}
 		return 1, stream.DeleteMsg(ctx, s.Sequence)
 	}

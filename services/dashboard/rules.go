@@ -22,7 +22,8 @@ import (
 	"headwater/services/internal/configstore"
 	"headwater/services/rule"
 	"headwater/streams"
-	"headwater/web"
+	"headwater/web/rules"
+	"headwater/web/ui"
 	"headwater/web/view"
 )
 
@@ -39,9 +40,9 @@ const (
 	saveAttempts = 5
 )
 
-// rules are the rules in force and their versions. It follows the configuration
+// ruleSource holds the rules in force and their versions. It follows the configuration
 // and remembers when each rule was changed last.
-type rules struct {
+type ruleSource struct {
 	js    jetstream.JetStream
 	log   *slog.Logger
 	fleet *fleet.Fleet
@@ -59,7 +60,7 @@ type rules struct {
 	counted   map[string]rulebook.Matched
 	countedAt time.Time
 	// changes are the latest changes of the configuration, the newest first.
-	changes []view.RulesChange
+	changes []rules.Change
 	// deleted are the rules whose versions are kept although they are not in
 	// force, the last one deleted first.
 	deleted []deletedRule
@@ -86,16 +87,16 @@ type knownRule struct {
 
 // deletedRule is a rule that the version after last removed.
 type deletedRule struct {
-	view.DeletedRule
+	rules.Deleted
 	last uint64
 }
 
-func newRules(js jetstream.JetStream, log *slog.Logger, f *fleet.Fleet, b *fleet.Book) *rules {
-	return &rules{js: js, log: log, fleet: f, book: b, now: time.Now, err: errors.New("they have not been read yet"), failures: make(map[string]map[int]ruleFailure)}
+func newRules(js jetstream.JetStream, log *slog.Logger, f *fleet.Fleet, b *fleet.Book) *ruleSource {
+	return &ruleSource{js: js, log: log, fleet: f, book: b, now: time.Now, err: errors.New("they have not been read yet"), failures: make(map[string]map[int]ruleFailure)}
 }
 
 // run follows the configuration until ctx ends.
-func (r *rules) run(ctx context.Context) {
+func (r *ruleSource) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := r.follow(ctx)
 		if ctx.Err() != nil {
@@ -118,7 +119,7 @@ func (r *rules) run(ctx context.Context) {
 
 // follow reads the versions that are kept and then each new one. It returns nil
 // when it is time to call it again.
-func (r *rules) follow(ctx context.Context) error {
+func (r *ruleSource) follow(ctx context.Context) error {
 	return configstore.Follow(ctx, r.js, true, func(entry jetstream.KeyValueEntry) {
 		if entry != nil {
 			r.entry(entry)
@@ -127,7 +128,7 @@ func (r *rules) follow(ctx context.Context) error {
 }
 
 // entry takes in a version as it lies in the bucket.
-func (r *rules) entry(entry jetstream.KeyValueEntry) {
+func (r *ruleSource) entry(entry jetstream.KeyValueEntry) {
 	parts, err := config.Take(entry.Value())
 	if err != nil {
 		r.mu.Lock()
@@ -139,7 +140,7 @@ func (r *rules) entry(entry jetstream.KeyValueEntry) {
 }
 
 // take takes in a version unless a newer one is known.
-func (r *rules) take(v configstore.Version) {
+func (r *ruleSource) take(v configstore.Version) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if v.Revision <= r.version.Revision {
@@ -171,8 +172,8 @@ func (r *rules) take(v configstore.Version) {
 		known[one.Name] = k
 	}
 	if r.config != nil {
-		change := view.RulesChange{At: v.At, Author: authorWords(v.Parts.Author), What: config.Compare(r.config, c).String()}
-		r.changes = append([]view.RulesChange{change}, r.changes[:min(len(r.changes), changesShown-1)]...)
+		change := rules.Change{At: v.At, Author: authorWords(v.Parts.Author), What: config.Compare(r.config, c).String()}
+		r.changes = append([]rules.Change{change}, r.changes[:min(len(r.changes), changesShown-1)]...)
 	}
 	r.remember(v, known)
 	r.version, r.config, r.known, r.problem, r.err = v, c, known, nil, nil
@@ -181,7 +182,7 @@ func (r *rules) take(v configstore.Version) {
 
 // remember takes in which rules a version removes, and forgets those that are
 // back or whose text is not kept any more. The caller holds the lock.
-func (r *rules) remember(v configstore.Version, known map[string]knownRule) {
+func (r *ruleSource) remember(v configstore.Version, known map[string]knownRule) {
 	kept := slices.DeleteFunc(r.deleted, func(d deletedRule) bool {
 		_, back := known[d.Name]
 		return back || v.Revision-d.last >= streams.ConfigVersions
@@ -191,7 +192,7 @@ func (r *rules) remember(v configstore.Version, known map[string]knownRule) {
 		if _, there := known[name]; there || one.Origin == rule.BuiltIn {
 			continue
 		}
-		kept = slices.Insert(kept, 0, deletedRule{last: r.version.Revision, DeletedRule: view.DeletedRule{
+		kept = slices.Insert(kept, 0, deletedRule{last: r.version.Revision, Deleted: rules.Deleted{
 			Name: name, Sentence: rulebook.Sentence(one.Rule.Rule, ""), At: v.At, Author: authorWords(v.Parts.Author),
 		}})
 	}
@@ -202,7 +203,7 @@ func (r *rules) remember(v configstore.Version, known map[string]knownRule) {
 const maxFailures = config.MaxRules
 
 // failed takes in whether a lane can evaluate a rule.
-func (r *rules) failed(lane int, st *derivedv1.RuleStatus) {
+func (r *ruleSource) failed(lane int, st *derivedv1.RuleStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if st.Failing == 0 {
@@ -224,7 +225,7 @@ func (r *rules) failed(lane int, st *derivedv1.RuleStatus) {
 
 // failure says why a rule cannot be evaluated, and since when; nothing if it can
 // be, or has been changed since.
-func (r *rules) failure(k knownRule) (text string, since time.Time) {
+func (r *ruleSource) failure(k knownRule) (text string, since time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var first ruleFailure
@@ -244,17 +245,17 @@ func (r *rules) failure(k knownRule) (text string, since time.Time) {
 }
 
 // ready returns what the pages are made of, or why that is not known.
-func (r *rules) ready() (map[string]knownRule, *config.Config, error) {
+func (r *ruleSource) ready() (map[string]knownRule, *config.Config, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {
-		return nil, nil, fmt.Errorf("%w: %s", web.ErrUnavailable, reason(r.err))
+		return nil, nil, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(r.err))
 	}
 	return r.known, r.config, nil
 }
 
 // devices are the devices with what they send.
-func (r *rules) devices() []rulebook.Device {
+func (r *ruleSource) devices() []rulebook.Device {
 	var out []rulebook.Device
 	r.fleet.Series(func(site, device string, metrics iter.Seq[view.Metric]) {
 		d := rulebook.Device{Site: site, Device: device}
@@ -270,7 +271,7 @@ func (r *rules) devices() []rulebook.Device {
 
 // matched returns the series that each rule matches, as of at most countEvery
 // ago.
-func (r *rules) matched() map[string]rulebook.Matched {
+func (r *ruleSource) matched() map[string]rulebook.Matched {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := r.now(); r.counted == nil || now.Sub(r.countedAt) >= countEvery {
@@ -284,7 +285,7 @@ func (r *rules) matched() map[string]rulebook.Matched {
 }
 
 // firing counts the alerts that last, by rule.
-func (r *rules) firing() map[string]int {
+func (r *ruleSource) firing() map[string]int {
 	out := make(map[string]int)
 	for _, a := range r.book.Alerts(0).Active {
 		out[a.Rule]++
@@ -292,14 +293,14 @@ func (r *rules) firing() map[string]int {
 	return out
 }
 
-// Rules implements web.Rules.
-func (r *rules) Rules(text string) (view.Rules, error) {
+// Rules implements rules.Source.
+func (r *ruleSource) Rules(text string) (rules.List, error) {
 	known, c, err := r.ready()
 	if err != nil {
-		return view.Rules{}, err
+		return rules.List{}, err
 	}
 	matched, firing := r.matched(), r.firing()
-	out := view.Rules{Total: len(known), Windows: windowWords(c), Where: r.where()}
+	out := rules.List{Total: len(known), Windows: windowWords(c), Where: r.where()}
 	text = strings.ToLower(text)
 	for _, name := range slices.Sorted(maps.Keys(known)) {
 		one := r.shown(known[name], matched[name], firing[name])
@@ -308,14 +309,14 @@ func (r *rules) Rules(text string) (view.Rules, error) {
 		}
 	}
 	for _, ch := range c.Channels {
-		out.Channels = append(out.Channels, view.RuleChannel{Name: ch.Name, Type: string(ch.Type), Resolved: ch.Resolved})
+		out.Channels = append(out.Channels, rules.Channel{Name: ch.Name, Type: string(ch.Type), Resolved: ch.Resolved})
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out.Changes = slices.Clone(r.changes)
 	for _, d := range r.deleted {
 		if strings.Contains(strings.ToLower(d.Name+"\n"+d.Sentence), text) {
-			out.Deleted = append(out.Deleted, d.DeletedRule)
+			out.Deleted = append(out.Deleted, d.Deleted)
 		}
 	}
 	if r.problem != nil {
@@ -325,7 +326,7 @@ func (r *rules) Rules(text string) (view.Rules, error) {
 }
 
 // searched is what the text of a filter is looked for in.
-func searched(r view.Rule) string {
+func searched(r rules.Rule) string {
 	var b strings.Builder
 	b.WriteString(r.Name + "\n" + r.Description + "\n" + r.Sentence + "\n" + string(r.State) + "\n" + r.Detector)
 	for _, l := range r.Labels {
@@ -338,13 +339,13 @@ func searched(r view.Rule) string {
 func windowWords(c *config.Config) []string {
 	out := make([]string, len(c.Windows))
 	for i, w := range c.Windows {
-		out[i] = w.Name + ", readings up to " + view.FormatDuration(w.Lateness) + " late"
+		out[i] = w.Name + ", readings up to " + ui.FormatDuration(w.Lateness) + " late"
 	}
 	return out
 }
 
 // where says where channels and windows are set.
-func (r *rules) where() string {
+func (r *ruleSource) where() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	file, kept := r.version.Parts.FileName, r.version.Parts.Kept()
@@ -358,18 +359,18 @@ func (r *rules) where() string {
 }
 
 // shown is a rule as the pages have it.
-func (r *rules) shown(k knownRule, m rulebook.Matched, firing int) view.Rule {
-	out := view.Rule{
+func (r *ruleSource) shown(k knownRule, m rulebook.Matched, firing int) rules.Rule {
+	out := rules.Rule{
 		Name: k.Name, Description: k.Description, State: view.RuleState(k.State), Severity: view.Severity(k.Severity), Detector: string(k.Detector),
 		Sentence: rulebook.Sentence(k.Rule.Rule, m.Unit), Labels: labelsOf(k.Labels), Runbook: k.Runbook,
-		Origin: view.OriginPage, Revision: k.revision, Changed: k.at, Author: authorWords(k.author), Series: m.Series, Unjudged: m.Unjudged(), Firing: firing, YAML: k.Text,
+		Origin: rules.OriginPage, Revision: k.revision, Changed: k.at, Author: authorWords(k.author), Series: m.Series, Unjudged: m.Unjudged(), Firing: firing, YAML: k.Text,
 	}
 	out.Problem, out.ProblemAt = r.failure(k)
 	if k.Origin == rule.BuiltIn { // whoever made the first version did not declare it
-		out.Origin, out.Changed, out.Author = view.OriginBuiltIn, time.Time{}, ""
+		out.Origin, out.Changed, out.Author = rules.OriginBuiltIn, time.Time{}, ""
 	}
 	if k.ReadOnly {
-		out.Origin = view.OriginFile
+		out.Origin = rules.OriginFile
 		r.mu.Lock()
 		out.Where = "edit " + r.version.Parts.FileName + "; a change takes effect at once"
 		r.mu.Unlock()
@@ -401,21 +402,21 @@ func authorWords(author string) string {
 	return author
 }
 
-// Rule implements web.Rules.
-func (r *rules) Rule(name string) (view.Rule, error) {
+// Rule implements rules.Source.
+func (r *ruleSource) Rule(name string) (rules.Rule, error) {
 	known, _, err := r.ready()
 	if err != nil {
-		return view.Rule{}, err
+		return rules.Rule{}, err
 	}
 	k, ok := known[name]
 	if !ok {
-		return view.Rule{}, web.ErrNotFound
+		return rules.Rule{}, view.ErrNotFound
 	}
 	return r.shown(k, r.matched()[name], r.firing()[name]), nil
 }
 
-// About implements web.Rules.
-func (r *rules) About(name string) (view.RuleAbout, bool) {
+// About implements rules.Source.
+func (r *ruleSource) About(name string) (view.RuleAbout, bool) {
 	known, _, err := r.ready()
 	k, ok := known[name]
 	if err != nil || !ok {
@@ -424,8 +425,8 @@ func (r *rules) About(name string) (view.RuleAbout, bool) {
 	return view.RuleAbout{State: view.RuleState(k.State), Revision: k.revision, Labels: labelsOf(k.Labels), Runbook: k.Runbook, ReadOnly: k.ReadOnly}, true
 }
 
-// Check implements web.Rules.
-func (r *rules) Check(d view.RuleDraft) view.RuleCheck {
+// Check implements rules.Source.
+func (r *ruleSource) Check(d rules.Draft) rules.Check {
 	known, c, err := r.ready()
 	var channels []config.Channel
 	if err == nil {
@@ -448,7 +449,7 @@ func (r *rules) Check(d view.RuleDraft) view.RuleCheck {
 }
 
 // match tells which series a draft would match. It returns the unit of them all.
-func (r *rules) match(checked *view.RuleCheck, as rule.Rule, c *config.Config) (unit string) {
+func (r *ruleSource) match(checked *rules.Check, as rule.Rule, c *config.Config) (unit string) {
 	for _, glob := range []string{as.Match.Site, as.Match.Device, as.Match.Metric} {
 		if rule.CheckGlob(glob) != "" {
 			return ""
@@ -457,7 +458,7 @@ func (r *rules) match(checked *view.RuleCheck, as rule.Rule, c *config.Config) (
 	checked.Matched = true
 	m := rulebook.Tag(c, r.devices()).Match(as, func(d rulebook.Device, m rulebook.Metric) {
 		if len(checked.Shown) < seriesShown {
-			checked.Shown = append(checked.Shown, view.RuleSeries{Site: d.Site, Device: d.Device, Metric: m.Name, Unit: m.Unit})
+			checked.Shown = append(checked.Shown, rules.Series{Site: d.Site, Device: d.Device, Metric: m.Name, Unit: m.Unit})
 		}
 	})
 	checked.Series, checked.Unjudged = m.Series, m.Unjudged()
@@ -481,7 +482,7 @@ func authorOf(a view.Author) string {
 // change does something to the configuration in force, if the rule still has
 // the revision that was seen; 0 means that there must be none of the name. A
 // change of other rules in between is none of its business.
-func (r *rules) change(ctx context.Context, name string, revision uint64, do func(*configstore.Store, configstore.Version) (configstore.Version, error)) error {
+func (r *ruleSource) change(ctx context.Context, name string, revision uint64, do func(*configstore.Store, configstore.Version) (configstore.Version, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
 	store, err := r.store(ctx)
@@ -501,11 +502,11 @@ func (r *rules) change(ctx context.Context, name string, revision uint64, do fun
 		k, there := known[name]
 		switch {
 		case !there && revision != 0:
-			return web.ErrNotFound
+			return view.ErrNotFound
 		case there && k.ReadOnly:
-			return fmt.Errorf("%w: edit %s, which takes effect at once", web.ErrReadOnly, current.Parts.FileName)
+			return fmt.Errorf("%w: edit %s, which takes effect at once", view.ErrReadOnly, current.Parts.FileName)
 		case there && k.revision != revision:
-			return web.ErrConflict
+			return view.ErrConflict
 		}
 		v, err := do(store, current)
 		if errors.Is(err, configstore.ErrConflict) {
@@ -517,13 +518,13 @@ func (r *rules) change(ctx context.Context, name string, revision uint64, do fun
 		r.take(v)
 		return nil
 	}
-	return fmt.Errorf("%w: others change the configuration all the time; try again", web.ErrUnavailable)
+	return fmt.Errorf("%w: others change the configuration all the time; try again", view.ErrUnavailable)
 }
 
 // store opens the store of the configuration.
-func (r *rules) store(ctx context.Context) (*configstore.Store, error) {
+func (r *ruleSource) store(ctx context.Context) (*configstore.Store, error) {
 	if r.js.Conn().Status() != nats.CONNECTED {
-		return nil, fmt.Errorf("%w: NATS does not answer", web.ErrUnavailable)
+		return nil, fmt.Errorf("%w: NATS does not answer", view.ErrUnavailable)
 	}
 	store, err := configstore.Open(ctx, r.js)
 	if err != nil {
@@ -535,57 +536,57 @@ func (r *rules) store(ctx context.Context) (*configstore.Store, error) {
 // storeError says what an error of the store means to the pages.
 func storeError(err error) error {
 	if problems := rulebook.Problems(err); problems != nil {
-		return web.RuleProblems(problems)
+		return view.RuleProblems(problems)
 	}
 	switch {
 	case errors.Is(err, configstore.ErrBuiltIn):
-		return web.RuleProblems{{Text: err.Error()}}
+		return view.RuleProblems{{Text: err.Error()}}
 	case errors.Is(err, configstore.ErrNoRule):
-		return web.ErrNotFound
+		return view.ErrNotFound
 	case errors.Is(err, configstore.ErrFile), errors.Is(err, config.ErrInPlace):
-		return fmt.Errorf("%w: %w", web.ErrReadOnly, err)
+		return fmt.Errorf("%w: %w", view.ErrReadOnly, err)
 	}
-	return fmt.Errorf("%w: %s", web.ErrUnavailable, reason(err))
+	return fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 }
 
-// Save implements web.RuleStore.
-func (r *rules) Save(ctx context.Context, d view.RuleDraft, author view.Author) (view.Rule, error) {
+// Save implements rules.Source.
+func (r *ruleSource) Save(ctx context.Context, d rules.Draft, author view.Author) (rules.Rule, error) {
 	checked := r.Check(d)
 	name := checked.Name
 	if len(checked.Problems) > 0 {
 		// That a rule has come in between under the name of a new one, or is gone,
 		// says more than that it has a problem.
-		return view.Rule{}, web.RuleProblems(checked.Problems)
+		return rules.Rule{}, view.RuleProblems(checked.Problems)
 	}
 	err := r.change(ctx, name, d.Revision, func(store *configstore.Store, current configstore.Version) (configstore.Version, error) {
 		return store.SaveRule(ctx, checked.Draft.YAML, authorOf(author), current.Revision)
 	})
 	if err != nil {
-		return view.Rule{}, err
+		return rules.Rule{}, err
 	}
 	return r.Rule(name)
 }
 
-// Delete implements web.RuleStore.
-func (r *rules) Delete(ctx context.Context, name string, revision uint64, author view.Author) error {
+// Delete implements rules.Source.
+func (r *ruleSource) Delete(ctx context.Context, name string, revision uint64, author view.Author) error {
 	return r.change(ctx, name, max(1, revision), func(store *configstore.Store, current configstore.Version) (configstore.Version, error) {
 		return store.DeleteRule(ctx, name, authorOf(author), current.Revision)
 	})
 }
 
-// SetState implements web.RuleStore.
-func (r *rules) SetState(ctx context.Context, name string, revision uint64, state view.RuleState, author view.Author) (view.Rule, error) {
+// SetState implements rules.Source.
+func (r *ruleSource) SetState(ctx context.Context, name string, revision uint64, state view.RuleState, author view.Author) (rules.Rule, error) {
 	err := r.change(ctx, name, max(1, revision), func(store *configstore.Store, current configstore.Version) (configstore.Version, error) {
 		return store.SetState(ctx, name, rule.State(state), authorOf(author), current.Revision)
 	})
 	if err != nil {
-		return view.Rule{}, err
+		return rules.Rule{}, err
 	}
 	return r.Rule(name)
 }
 
-// Versions implements web.RuleStore.
-func (r *rules) Versions(ctx context.Context, name string) ([]view.RuleVersion, error) {
+// Versions implements rules.Source.
+func (r *ruleSource) Versions(ctx context.Context, name string) ([]rules.Version, error) {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
 	store, err := r.store(ctx)
@@ -597,11 +598,11 @@ func (r *rules) Versions(ctx context.Context, name string) ([]view.RuleVersion, 
 		return nil, storeError(err)
 	}
 	if len(changes) == 0 {
-		return nil, web.ErrNotFound
+		return nil, view.ErrNotFound
 	}
-	out := make([]view.RuleVersion, len(changes))
+	out := make([]rules.Version, len(changes))
 	for i, c := range changes {
-		out[i] = view.RuleVersion{Version: c.Revision, Changed: c.At, Author: authorWords(c.Parts.Author), Deleted: c.Rule == nil}
+		out[i] = rules.Version{Version: c.Revision, Changed: c.At, Author: authorWords(c.Parts.Author), Deleted: c.Rule == nil}
 		if c.Rule != nil {
 			out[i].State, out[i].YAML, out[i].Current = view.RuleState(c.Rule.State), c.Rule.Text, i == 0
 		}

@@ -18,6 +18,7 @@ import (
 	"headwater/services/internal/configstore"
 	"headwater/streams"
 	"headwater/streams/streamtest"
+	"headwater/web/rules"
 	"headwater/web/view"
 )
 
@@ -111,7 +112,7 @@ func TestARuleSaysWhatItCannotJudge(t *testing.T) {
 	var b telemetryv1.Builder
 	b.Text(telemetryv1.Key{Site: "home", Device: "cellar", Metric: "temperature"}, now.UnixNano(), "19.7")
 	r.publish(streams.TelemetryMsg(streams.Lane("home", "cellar", 2), streams.SourceMQTT, b.Take(now.UnixNano())))
-	var shown view.Rule
+	var shown rules.Rule
 	streamtest.Eventually(t, "the rule of the file says it", func() bool {
 		r.call(http.MethodGet, "/of-the-file", "", &shown)
 		return shown.Unjudged == words
@@ -163,9 +164,9 @@ func TestARuleIsMadeOnThePage(t *testing.T) {
 		t.Fatalf("in force is %+v", made)
 	}
 
-	var shown view.Rule
+	var shown rules.Rule
 	r.call(http.MethodGet, "/too-cold", "", &shown)
-	if shown.Sentence != "Alerts when temperature of c* is below 10\u00a0°C." || shown.Series != 1 || shown.Author != "Ana" || shown.Origin != view.OriginPage || shown.State != view.RuleIsEnabled {
+	if shown.Sentence != "Alerts when temperature of c* is below 10\u00a0°C." || shown.Series != 1 || shown.Author != "Ana" || shown.Origin != rules.OriginPage || shown.State != view.RuleIsEnabled {
 		t.Errorf("it is told as %+v", shown)
 	}
 	if status, page, _ := r.submit("/rules/new", form); status != http.StatusBadRequest || !strings.Contains(page, "that of another rule already") {
@@ -173,9 +174,9 @@ func TestARuleIsMadeOnThePage(t *testing.T) {
 	}
 
 	// The rule of the file is told and cannot be changed.
-	var file view.Rule
+	var file rules.Rule
 	r.call(http.MethodGet, "/of-the-file", "", &file)
-	if file.Origin != view.OriginFile || !strings.Contains(file.Where, "edit rules.yaml") || file.Author != "rules.yaml" || file.Series != 2 {
+	if file.Origin != rules.OriginFile || !strings.Contains(file.Where, "edit rules.yaml") || file.Author != "rules.yaml" || file.Series != 2 {
 		t.Errorf("the rule of the file is told as %+v", file)
 	}
 	status, text := r.call(http.MethodPost, "/of-the-file/state?state=muted&revision="+strconv.FormatUint(file.Revision, 10), "", nil)
@@ -192,9 +193,9 @@ func TestARuleIsMadeOnThePage(t *testing.T) {
 // loses anything unseen, and that those who change other rules do not meet.
 func TestChangesMeet(t *testing.T) {
 	r := newRulesRig(t)
-	put := func(name string, revision uint64, text string) (view.Rule, int, string) {
+	put := func(name string, revision uint64, text string) (rules.Rule, int, string) {
 		t.Helper()
-		var saved view.Rule
+		var saved rules.Rule
 		status, answer := r.call(http.MethodPut, "/"+name+"?by=prog&revision="+strconv.FormatUint(revision, 10), text, &saved)
 		return saved, status, answer
 	}
@@ -231,7 +232,7 @@ func TestChangesMeet(t *testing.T) {
 
 func TestVersionsOfARule(t *testing.T) {
 	r := newRulesRig(t)
-	var rule view.Rule
+	var rule rules.Rule
 	for i, text := range []string{"name: a\ndetector: limit\nabove: 1\n", "name: a\ndetector: limit\nabove: 2\n"} {
 		revision := "0"
 		if i > 0 {
@@ -250,7 +251,7 @@ func TestVersionsOfARule(t *testing.T) {
 	if status, _ := r.call(http.MethodGet, "/a", "", nil); status != http.StatusNotFound {
 		t.Errorf("it is still there: %d", status)
 	}
-	var told struct{ Versions []view.RuleVersion }
+	var told struct{ Versions []rules.Version }
 	r.call(http.MethodGet, "/a/versions", "", &told)
 	if len(told.Versions) != 4 || !told.Versions[0].Deleted || told.Versions[1].State != view.RuleIsDraft || !strings.Contains(told.Versions[3].YAML, "above: 1") {
 		t.Fatalf("%+v", told.Versions)
@@ -273,7 +274,7 @@ func TestVersionsOfARule(t *testing.T) {
 func TestDeletedRulesComeBack(t *testing.T) {
 	const text = "name: attic\n# in summer\ndetector: limit\nabove: 41\n"
 	r := newRulesRig(t)
-	var made view.Rule
+	var made rules.Rule
 	for _, text := range []string{strings.Replace(text, "# in summer\n", "", 1), text} {
 		if status, answer := r.call(http.MethodPut, "/attic?revision="+strconv.FormatUint(made.Revision, 10), text, &made); status != http.StatusOK {
 			t.Fatal(answer)
@@ -302,13 +303,13 @@ func TestDeletedRulesComeBack(t *testing.T) {
 			}
 		}
 	}
-	if status, page, to = r.submit("/rules/attic/restore", url.Values{"revision": {"0"}, "version": {view.LatestVersion}}); status != http.StatusSeeOther || to != "/rules/attic?saved=1" {
+	if status, page, to = r.submit("/rules/attic/restore", url.Values{"revision": {"0"}, "version": {rules.LatestVersion}}); status != http.StatusSeeOther || to != "/rules/attic?saved=1" {
 		t.Fatalf("%d: %s", status, page)
 	}
 	if back := r.in("attic"); back == nil || back.Text != text {
 		t.Errorf("back is %+v", back)
 	}
-	var all view.Rules
+	var all rules.List
 	if r.call(http.MethodGet, "", "", &all); len(all.Deleted) != 0 {
 		t.Errorf("it is back, and still told as deleted: %+v", all.Deleted)
 	}
@@ -330,7 +331,7 @@ func TestDeletedRulesAreForgotten(t *testing.T) {
 			defer r.service.rules.mu.Unlock()
 			return r.service.rules.version.Revision == until
 		})
-		var all view.Rules
+		var all rules.List
 		r.call(http.MethodGet, "", "", &all)
 		_, versions := r.call(http.MethodGet, "/attic/versions", "", nil)
 		if there := strings.Contains(versions, "detector: auto"); there != (len(all.Deleted) == 1) {
@@ -358,7 +359,7 @@ func TestDeletedRulesAreForgotten(t *testing.T) {
 // stays with the last that is right.
 func TestRulesAreWatched(t *testing.T) {
 	r := newRulesRig(t)
-	var before view.Rule
+	var before rules.Rule
 	r.call(http.MethodGet, "/of-the-file", "", &before)
 	r.putFile(fileRules + "# the same rule\n")
 	streamtest.Eventually(t, "the new file is read", func() bool {
@@ -370,14 +371,14 @@ func TestRulesAreWatched(t *testing.T) {
 		defer r.service.rules.mu.Unlock()
 		return r.service.rules.version.Revision == v.Revision
 	})
-	var after view.Rule
+	var after rules.Rule
 	r.call(http.MethodGet, "/of-the-file", "", &after)
 	if after.Revision != before.Revision || !after.Changed.Equal(before.Changed) {
 		t.Errorf("a rule that nobody has changed is told as changed: %+v, %+v", before, after)
 	}
 	r.put("config", "config", []byte("rules: [what"))
 	streamtest.Eventually(t, "what is wrong is told", func() bool {
-		var all view.Rules
+		var all rules.List
 		r.call(http.MethodGet, "", "", &all)
 		return strings.Contains(all.Problem, "not YAML") && len(all.Items) == 1
 	})
@@ -387,7 +388,7 @@ func TestRulesAreWatched(t *testing.T) {
 // is another.
 func TestARuleThatCannotBeEvaluated(t *testing.T) {
 	r := newRulesRig(t)
-	var made view.Rule
+	var made rules.Rule
 	if status, answer := r.call(http.MethodPut, "/odd?revision=0", "name: odd\nexpression: a > b\n", &made); status != http.StatusOK || !strings.Contains(made.Sentence, "a > b at any device") {
 		t.Fatal(status, answer)
 	}
@@ -401,7 +402,7 @@ func TestARuleThatCannotBeEvaluated(t *testing.T) {
 	problem := func(want string) {
 		t.Helper()
 		streamtest.Eventually(t, "the problem of the rule is "+want, func() bool {
-			var now view.Rule
+			var now rules.Rule
 			r.call(http.MethodGet, "/odd", "", &now)
 			return now.Problem == want
 		})
@@ -425,19 +426,19 @@ func TestARuleThatCannotBeEvaluated(t *testing.T) {
 func TestTheBuiltInRule(t *testing.T) {
 	r := newRulesRig(t)
 	r.putFile(strings.ReplaceAll(fileRules, "auto: off\n", "auto: on\n"))
-	var rule view.Rule
+	var rule rules.Rule
 	streamtest.Eventually(t, "it is there", func() bool {
 		status, _ := r.call(http.MethodGet, "/unusual", "", &rule)
 		return status == http.StatusOK
 	})
-	if rule.Origin != view.OriginBuiltIn || rule.Author != "" || !rule.Changed.IsZero() {
+	if rule.Origin != rules.OriginBuiltIn || rule.Author != "" || !rule.Changed.IsZero() {
 		t.Errorf("it is told as %+v", rule)
 	}
 	revision := strconv.FormatUint(rule.Revision, 10)
 	if status, answer := r.call(http.MethodDelete, "/unusual?revision="+revision, "", nil); status != http.StatusBadRequest || !strings.Contains(answer, "built in") {
 		t.Errorf("deleted: %d %s", status, answer)
 	}
-	if status, answer := r.call(http.MethodPost, "/unusual/state?state=draft&revision="+revision, "", &rule); status != http.StatusOK || rule.Origin != view.OriginPage || rule.State != view.RuleIsDraft {
+	if status, answer := r.call(http.MethodPost, "/unusual/state?state=draft&revision="+revision, "", &rule); status != http.StatusOK || rule.Origin != rules.OriginPage || rule.State != view.RuleIsDraft {
 		t.Errorf("made a draft: %d %s", status, answer)
 	}
 }
@@ -482,7 +483,7 @@ func TestHostileRulesStayOneRule(t *testing.T) {
 				if err != nil || !ok || !got.Equal(want) || len(c.Rules) != 2 {
 					t.Errorf("%d rules are in force, %+v instead of %+v (%v)", len(c.Rules), got, want, err)
 				}
-				var saved view.Rule
+				var saved rules.Rule
 				r.call(http.MethodGet, "/a", "", &saved)
 				if status, answer := r.call(http.MethodDelete, "/a?revision="+strconv.FormatUint(saved.Revision, 10), "", nil); status != http.StatusOK {
 					t.Error(answer)

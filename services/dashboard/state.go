@@ -14,6 +14,7 @@ import (
 	"headwater/services/dashboard/fleet"
 	"headwater/services/internal/registry"
 	"headwater/streams"
+	"headwater/web/device"
 	"headwater/web/view"
 )
 
@@ -123,7 +124,7 @@ func (s *Service) onDerived(m message) {
 		s.rules.failed(lane, st)
 	}
 	for _, w := range commit.Summaries {
-		shown := view.Summary{
+		shown := device.Summary{
 			Metric: w.GetSeries().GetMetric(), Unit: w.Unit, Window: w.Window, At: at(w.Time()), Start: at(w.Start),
 			Width: time.Duration(w.Width), Count: w.Count, Sum: w.Sum(), Min: w.Min, Max: w.Max, Mean: w.Mean, First: w.First, Last: w.Last,
 			Deviation: w.Deviation, TimeMean: w.TimeMean, Rate: w.Rate, P50: w.P50, P90: w.P90, P95: w.P95, P99: w.P99, Revision: w.Revision,

@@ -15,7 +15,8 @@ import (
 
 	"headwater/services/internal/influx"
 	"headwater/streams"
-	"headwater/web/view"
+	"headwater/web/pipeline"
+	"headwater/web/ui"
 )
 
 // surveyEvery is how often the streams and InfluxDB are asked how they do.
@@ -31,15 +32,15 @@ type survey struct {
 	mu        sync.Mutex // guards what follows
 	started   time.Time
 	at        time.Time // when the streams answered last
-	streams   []view.Stream
-	consumers []view.Consumer
+	streams   []pipeline.Stream
+	consumers []pipeline.Consumer
 	held      map[string]hold // by the name of a consumer that holds messages
 	missing   string          // what the last look at the streams failed with
 	failing   time.Time       // since when
-	influxNow view.Influx
+	influxNow pipeline.Influx
 	influxBad time.Time // since when InfluxDB is away
 	lanes     map[int]*lane
-	channels  map[string]*view.Channel
+	channels  map[string]*pipeline.Channel
 	version   uint64
 }
 
@@ -51,7 +52,7 @@ type hold struct {
 }
 
 type lane struct {
-	view.Lane
+	pipeline.Lane
 	// owing is when the first reading arrived that the processor has not
 	// committed, as far as commits tell; zero when there is none. last is the
 	// sequence of the last message with readings.
@@ -62,7 +63,7 @@ type lane struct {
 func newSurvey(js, devicesJS jetstream.JetStream, client *influx.Client) *survey {
 	return &survey{
 		js: js, devicesJS: devicesJS, influx: client, started: time.Now(),
-		influxNow: view.Influx{URL: client.URL()}, lanes: make(map[int]*lane), channels: make(map[string]*view.Channel),
+		influxNow: pipeline.Influx{URL: client.URL()}, lanes: make(map[int]*lane), channels: make(map[string]*pipeline.Channel),
 	}
 }
 
@@ -103,8 +104,8 @@ func (s *survey) runStreams(ctx context.Context) {
 func (s *survey) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
-	var found []view.Stream
-	var consumers []view.Consumer
+	var found []pipeline.Stream
+	var consumers []pipeline.Consumer
 	floors := make(map[string]uint64)
 	var problems []error
 	ask := func(js jetstream.JetStream, name string) {
@@ -152,13 +153,13 @@ func (s *survey) hold(now time.Time, floors map[string]uint64) {
 
 // inspect asks a stream and its consumers how they do, and adds to floors those
 // that hold messages.
-func inspect(ctx context.Context, js jetstream.JetStream, name string, floors map[string]uint64) (view.Stream, []view.Consumer, error) {
+func inspect(ctx context.Context, js jetstream.JetStream, name string, floors map[string]uint64) (pipeline.Stream, []pipeline.Consumer, error) {
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
-		return view.Stream{}, nil, errors.New("stream " + name + ": " + reason(err))
+		return pipeline.Stream{}, nil, errors.New("stream " + name + ": " + reason(err))
 	}
 	info := stream.CachedInfo()
-	out := view.Stream{
+	out := pipeline.Stream{
 		Name: name, Purpose: purposes[name], Messages: info.State.Msgs, Bytes: info.State.Bytes,
 		MaxBytes: uint64(max(0, info.Config.MaxBytes)), Consumers: info.State.Consumers,
 	}
@@ -168,13 +169,13 @@ func inspect(ctx context.Context, js jetstream.JetStream, name string, floors ma
 	if info.State.Msgs > 0 {
 		out.First, out.Last = info.State.FirstTime, info.State.LastTime
 	}
-	var consumers []view.Consumer
+	var consumers []pipeline.Consumer
 	list := stream.ListConsumers(ctx)
 	for c := range list.Info() {
 		if c.Config.Durable == "" {
 			continue
 		}
-		v := view.Consumer{
+		v := pipeline.Consumer{
 			Stream: name, Name: c.Name, Purpose: purpose(c.Name), Pending: c.NumPending, Unacked: c.NumAckPending, Redelivered: c.NumRedelivered,
 		}
 		if c.Delivered.Last != nil {
@@ -188,7 +189,7 @@ func inspect(ctx context.Context, js jetstream.JetStream, name string, floors ma
 	if err := list.Err(); err != nil {
 		return out, nil, errors.New("consumers of " + name + ": " + reason(err))
 	}
-	slices.SortFunc(consumers, func(a, b view.Consumer) int {
+	slices.SortFunc(consumers, func(a, b pipeline.Consumer) int {
 		return cmp.Or(cmp.Compare(len(a.Name), len(b.Name)), strings.Compare(a.Name, b.Name))
 	})
 	return out, consumers, nil
@@ -213,7 +214,7 @@ func influxReason(err error) string {
 	var answer *influx.Error
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return "no answer within " + view.FormatDuration(callWithin)
+		return "no answer within " + ui.FormatDuration(callWithin)
 	case errors.As(err, &failed):
 		return failed.Err.Error()
 	case errors.As(err, &answer):
@@ -257,7 +258,7 @@ func (s *survey) ping(ctx context.Context) {
 func (s *survey) lane(n int) *lane {
 	l := s.lanes[n]
 	if l == nil {
-		l = &lane{Lane: view.Lane{Lane: n}}
+		l = &lane{Lane: pipeline.Lane{Lane: n}}
 		s.lanes[n] = l
 	}
 	return l
@@ -304,7 +305,7 @@ func (s *survey) delivery(channel string, sent bool, when time.Time, title, prob
 		if len(s.channels) >= maxChannels {
 			return
 		}
-		c = &view.Channel{Name: channel}
+		c = &pipeline.Channel{Name: channel}
 		s.channels[channel] = c
 	}
 	if sent {
@@ -317,18 +318,18 @@ func (s *survey) delivery(channel string, sent bool, when time.Time, title, prob
 }
 
 // facts returns what is known, with what is wrong in words.
-func (s *survey) facts(now time.Time, connected bool) view.Pipeline {
+func (s *survey) facts(now time.Time, connected bool) pipeline.Pipeline {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := view.Pipeline{At: s.at, Streams: s.streams, Consumers: s.consumers, Influx: s.influxNow}
+	p := pipeline.Pipeline{At: s.at, Streams: s.streams, Consumers: s.consumers, Influx: s.influxNow}
 	for _, l := range s.lanes {
 		p.Lanes = append(p.Lanes, l.Lane)
 	}
-	slices.SortFunc(p.Lanes, func(a, b view.Lane) int { return cmp.Compare(a.Lane, b.Lane) })
+	slices.SortFunc(p.Lanes, func(a, b pipeline.Lane) int { return cmp.Compare(a.Lane, b.Lane) })
 	for _, c := range s.channels {
 		p.Channels = append(p.Channels, *c)
 	}
-	slices.SortFunc(p.Channels, func(a, b view.Channel) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(p.Channels, func(a, b pipeline.Channel) int { return strings.Compare(a.Name, b.Name) })
 	p.Problems = s.problems(now, connected)
 	return p
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"headwater/web/view"
+	"headwater/web/ui"
 )
 
 // diskBudget is how the disk of the data folder is shared out, in bytes.
@@ -47,5 +47,5 @@ func (c Config) budget(path string, total uint64) diskBudget {
 func (b diskBudget) full(free uint64) error {
 	return fmt.Errorf("the disk of %s is full: %s of %s are free and %s are needed. Delete other files there or move the data to a larger disk; "+
 		"devices keep what is refused, and Headwater goes on by itself when there is space",
-		b.path, view.FormatBytes(free), view.FormatBytes(b.total), view.FormatBytes(b.reserve))
+		b.path, ui.FormatBytes(free), ui.FormatBytes(b.total), ui.FormatBytes(b.reserve))
 }

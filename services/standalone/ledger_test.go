@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"headwater/streams/streamtest"
-	"headwater/web/view"
+	"headwater/web/deadletters"
+	"headwater/web/ledger"
 )
 
 // TestLedgerCloses sends readings and what is none, over MQTT and HTTP, before
@@ -36,24 +37,24 @@ func TestLedgerCloses(t *testing.T) {
 		}
 	}
 	send(40)
-	closed(t, at, "the ledger closes", view.LedgerFigures{Received: 43, Stored: 41, Rejected: 2}, 3)
+	closed(t, at, "the ledger closes", ledger.Figures{Received: 43, Stored: 41, Rejected: 2}, 3)
 	send(20)
 	stop()
 	at, _ = start(t, cfg)
 	send(10)
-	closed(t, at, "the ledger closes after a restart", view.LedgerFigures{Received: 79, Stored: 73, Rejected: 6}, 3)
+	closed(t, at, "the ledger closes after a restart", ledger.Figures{Received: 79, Stored: 73, Rejected: 6}, 3)
 }
 
 // closed waits until the ledger is exact, and holds it against what is wanted.
-func closed(t *testing.T, at Addresses, what string, want view.LedgerFigures, rows int) {
+func closed(t *testing.T, at Addresses, what string, want ledger.Figures, rows int) {
 	t.Helper()
-	var got view.Ledger
+	var got ledger.Ledger
 	streamtest.Eventually(t, what, func() bool {
-		got = view.Ledger{}
+		got = ledger.Ledger{}
 		getJSON(t, at.HTTP+"/api/v1/ledger?from=-24h", &got)
 		return got.Totals.Exact && got.Totals.Received >= want.Received
 	})
-	if got.Totals.LedgerFigures != want || got.Matching != rows {
+	if got.Totals.Figures != want || got.Matching != rows {
 		t.Errorf("%s: %+v in %d rows, want %+v in %d", what, got.Totals, got.Matching, want, rows)
 	}
 }
@@ -70,9 +71,9 @@ func TestLedgerOfRefusedAndRedriven(t *testing.T) {
 	now := time.Now()
 	write(t, at.Influx, "raw", fmt.Sprintf(`level,site=hall,device=other value="high" %d`, now.UnixNano()))
 	publish(t, client, "sensors/hall/door-01/level", fmt.Sprintf(`{"value":5,"ts":%d}`, now.UnixMilli()))
-	want := view.LedgerFigures{Received: 3, Stored: 1, Rejected: 1, Refused: 1}
+	want := ledger.Figures{Received: 3, Stored: 1, Rejected: 1, Refused: 1}
 	closed(t, at, "the ledger closes over what was refused", want, 2)
-	var letters view.DeadLetters
+	var letters deadletters.Letters
 	getJSON(t, at.HTTP+"/api/v1/deadletters?service=writer", &letters)
 	if len(letters.Items) != 1 || letters.Items[0].Device != "door-01" {
 		t.Errorf("dead letters of the writer: %+v", letters.Items)

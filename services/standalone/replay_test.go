@@ -12,6 +12,8 @@ import (
 
 	"headwater/streams"
 	"headwater/streams/streamtest"
+	"headwater/web/replay"
+	"headwater/web/rules"
 	"headwater/web/view"
 )
 
@@ -31,28 +33,28 @@ func TestTryThenEnable(t *testing.T) {
 	const rule = "name: warm\nmatch: {site: hall, metric: temperature}\ndetector: limit\nabove: 30\nstate: draft\n"
 	body, err := json.Marshal(map[string]string{"rule": rule, "from": "-1h"})
 	must(t, err)
-	var replay view.Replay
+	var run replay.Replay
 	streamtest.Eventually(t, "that the rule would have raised an alert", func() bool {
-		replay = view.Replay{}
-		must(t, json.Unmarshal(send(t, http.MethodPost, at.HTTP+"/api/v1/replays", "application/json", string(body), http.StatusAccepted), &replay))
+		run = replay.Replay{}
+		must(t, json.Unmarshal(send(t, http.MethodPost, at.HTTP+"/api/v1/replays", "application/json", string(body), http.StatusAccepted), &run))
 		streamtest.Eventually(t, "the end of the replay", func() bool {
-			getJSON(t, at.HTTP+"/api/v1/replays/"+replay.ID, &replay)
-			return replay.State.Over()
+			getJSON(t, at.HTTP+"/api/v1/replays/"+run.ID, &run)
+			return run.State.Over()
 		})
-		return replay.State == streams.ReplayDone && replay.Result.Total > 0
+		return run.State == streams.ReplayDone && run.Result.Total > 0
 	})
-	if alert := replay.Result.Alerts[0]; replay.Result.Total != 1 || alert.Device != "door-1" || !alert.Start.Equal(now.Add(-3*time.Minute)) || !alert.End.Equal(now.Add(-time.Minute)) {
-		t.Errorf("it would have raised %+v", replay.Result.Alerts)
+	if alert := run.Result.Alerts[0]; run.Result.Total != 1 || alert.Device != "door-1" || !alert.Start.Equal(now.Add(-3*time.Minute)) || !alert.End.Equal(now.Add(-time.Minute)) {
+		t.Errorf("it would have raised %+v", run.Result.Alerts)
 	}
-	for _, a := range replay.Real {
+	for _, a := range run.Real {
 		if a.Rule == "warm" {
 			t.Errorf("an alert of a rule that is not in force: %+v", a)
 		}
 	}
 
-	form := url.Values{"run": {replay.ID}, "revision": {"0"}, "by": {"Ana"}}
+	form := url.Values{"run": {run.ID}, "revision": {"0"}, "by": {"Ana"}}
 	send(t, http.MethodPost, at.HTTP+"/rules/new/enable", "application/x-www-form-urlencoded", form.Encode(), http.StatusSeeOther)
-	var enabled view.Rule
+	var enabled rules.Rule
 	streamtest.Eventually(t, "that the rule is in force", func() bool {
 		res, err := http.Get(at.HTTP + "/api/v1/rules/warm")
 		must(t, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"headwater/web/ui"
 	"headwater/web/view"
 )
 
@@ -256,7 +257,7 @@ func (s *supervisor) problems() []view.Problem {
 	if s.influxSize > s.disk.influx {
 		out = append(out, view.Problem{Part: "InfluxDB", Text: fmt.Sprintf(
 			"InfluxDB takes %s of the disk, more than its part of %s. Nothing is deleted for that: keep the history for a shorter time (--retention-raw and the like, for new data folders; ALTER RETENTION POLICY for this one), or give it more with --disk-share.",
-			view.FormatBytes(s.influxSize), view.FormatBytes(s.disk.influx))})
+			ui.FormatBytes(s.influxSize), ui.FormatBytes(s.disk.influx))})
 	}
 	return out
 }

@@ -1,6 +1,5 @@
-// Package view holds the facts that the dashboard shows, as plain values, and
-// the components that render them as HTML. A component is a pure function of
-// its arguments: the pages and the live updates of a page are made of the same
-// ones. Whatever devices and people wrote is escaped by templ; nothing here
-// emits raw HTML, an inline script or an inline style.
+// Package view holds the facts that more than one feature shows, as plain values:
+// devices and their latest values, alerts, what an alert shows of its rule, ranges
+// of time, and the errors of the sources. What one feature alone shows is in the
+// package of the feature.
 package view

@@ -21,7 +21,7 @@ import (
 	"headwater/streams"
 	"headwater/streams/natsd"
 	"headwater/streams/streamtest"
-	"headwater/web/view"
+	"headwater/web/deadletters"
 )
 
 const within = streamtest.Patience
@@ -125,7 +125,7 @@ func TestLsAndShow(t *testing.T) {
 		t.Errorf("the filter let pass:\n%s", r.out)
 	}
 	w.headwater(t, "", "ls", "--size", "1").want(t, exitDone, "2 in all; older ones: --before 2")
-	var page view.DeadLetters
+	var page deadletters.Letters
 	if r := w.headwater(t, "", "ls", "--json", "--reason", streams.ReasonTopic); json.Unmarshal([]byte(r.out), &page) != nil || len(page.Items) != 1 || page.Last != 2 {
 		t.Errorf("as JSON: %+v\n%s", page, r.out)
 	}
@@ -134,7 +134,7 @@ func TestLsAndShow(t *testing.T) {
 	if r := w.headwater(t, "", "show", "2", "--raw"); r.out != "\x00\xff" {
 		t.Errorf("raw: %q", r.out)
 	}
-	var l view.DeadLetter
+	var l deadletters.Letter
 	if r := w.headwater(t, "", "show", "2", "--json"); json.Unmarshal([]byte(r.out), &l) != nil || string(l.Payload) != "\x00\xff" {
 		t.Errorf("as JSON: %s", r.out)
 	}
@@ -158,7 +158,7 @@ func TestRedrive(t *testing.T) {
 	}
 	r := w.headwater(t, "", "redrive", "--all")
 	r.want(t, exitPartly, fmt.Sprintf("%d redriven (%d readings), 1 refused again, 1 cannot be redriven, 0 failed", many, many), fmt.Sprintf("%d refused: ", bad))
-	var all view.Redrive
+	var all deadletters.Redrive
 	r = w.headwater(t, "", "redrive", "--service", "bridge", "--json")
 	if json.Unmarshal([]byte(r.out), &all) != nil || r.code != exitPartly || all.Refused != 1 || len(all.Letters) != 1 || all.Letters[0].Reason != streams.ReasonValue {
 		t.Errorf("only the bad one is left: %+v\n%s", all, r.out)

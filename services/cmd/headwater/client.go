@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"headwater/web/view"
+	"headwater/web/deadletters"
 )
 
 const (
@@ -97,32 +97,32 @@ func (c *client) send(ctx context.Context, method string, at *url.URL, body []by
 	return nil
 }
 
-func (c *client) list(ctx context.Context, f filter, before uint64, size int) (view.DeadLetters, error) {
+func (c *client) list(ctx context.Context, f filter, before uint64, size int) (deadletters.Letters, error) {
 	query := f.query()
 	query.Set("size", strconv.Itoa(size))
 	if before > 0 {
 		query.Set("before", strconv.FormatUint(before, 10))
 	}
-	return ask[view.DeadLetters](ctx, c, http.MethodGet, nil, query)
+	return ask[deadletters.Letters](ctx, c, http.MethodGet, nil, query)
 }
 
-func (c *client) get(ctx context.Context, sequence uint64) (view.DeadLetter, error) {
-	return ask[view.DeadLetter](ctx, c, http.MethodGet, []string{strconv.FormatUint(sequence, 10)}, nil)
+func (c *client) get(ctx context.Context, sequence uint64) (deadletters.Letter, error) {
+	return ask[deadletters.Letter](ctx, c, http.MethodGet, []string{strconv.FormatUint(sequence, 10)}, nil)
 }
 
-func (c *client) redriveOne(ctx context.Context, sequence uint64) (view.Redrive, error) {
-	return ask[view.Redrive](ctx, c, http.MethodPost, []string{strconv.FormatUint(sequence, 10), "redrive"}, nil)
+func (c *client) redriveOne(ctx context.Context, sequence uint64) (deadletters.Redrive, error) {
+	return ask[deadletters.Redrive](ctx, c, http.MethodPost, []string{strconv.FormatUint(sequence, 10), "redrive"}, nil)
 }
 
 // redriveMany redrives some of the letters; Next of the answer tells where to
 // go on.
-func (c *client) redriveMany(ctx context.Context, f filter, from, through uint64) (view.Redrive, error) {
+func (c *client) redriveMany(ctx context.Context, f filter, from, through uint64) (deadletters.Redrive, error) {
 	query := f.query()
 	query.Set("through", strconv.FormatUint(through, 10))
 	if from > 0 {
 		query.Set("from", strconv.FormatUint(from, 10))
 	}
-	return ask[view.Redrive](ctx, c, http.MethodPost, []string{"redrive"}, query)
+	return ask[deadletters.Redrive](ctx, c, http.MethodPost, []string{"redrive"}, query)
 }
 
 // purged is the answer to a purge.

@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"headwater/proto/figure"
-	"headwater/web/view"
+	"headwater/web/deadletters"
 )
 
 // filter selects dead letters by what they are.
@@ -165,13 +165,13 @@ func (c *redriveCmd) Run(s *session) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	total := view.Redrive{Letters: []view.RedrivenLetter{}}
+	total := deadletters.Redrive{Letters: []deadletters.Redriven{}}
 	err := c.redrive(s, &total)
 	if c.JSON {
 		return errors.Join(s.json(total), partly(total, err))
 	}
 	for _, l := range total.Letters {
-		if l.Outcome != view.OutcomeRedriven {
+		if l.Outcome != deadletters.OutcomeRedriven {
 			fmt.Fprintf(s.out, "%d %s: %s\n", l.Sequence, l.Outcome, safe(l.Detail))
 		}
 	}
@@ -181,15 +181,15 @@ func (c *redriveCmd) Run(s *session) error {
 }
 
 // partly is err, or says that not everything was redriven.
-func partly(r view.Redrive, err error) error {
+func partly(r deadletters.Redrive, err error) error {
 	if err == nil && r.Refused+r.Kept+r.Failed > 0 {
 		return errPartly
 	}
 	return err
 }
 
-func (c *redriveCmd) redrive(s *session, total *view.Redrive) error {
-	take := func(r view.Redrive, err error) error {
+func (c *redriveCmd) redrive(s *session, total *deadletters.Redrive) error {
+	take := func(r deadletters.Redrive, err error) error {
 		for _, l := range r.Letters {
 			total.Add(l)
 		}

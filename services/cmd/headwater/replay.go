@@ -14,7 +14,7 @@ import (
 
 	"headwater/proto/figure"
 	"headwater/streams"
-	"headwater/web/view"
+	"headwater/web/replay"
 )
 
 const (
@@ -46,21 +46,21 @@ func (c *replayCmd) Run(s *session) error {
 	if err != nil {
 		return fmt.Errorf("encode the request: %w", err)
 	}
-	var begun view.Replay
+	var begun replay.Replay
 	if err := s.client.send(s.ctx, http.MethodPost, s.client.base.JoinPath("api", "v1", "replays"), body, &begun); err != nil {
 		return err
 	}
-	replay, err := s.await(begun)
+	run, err := s.await(begun)
 	if err != nil {
 		return err
 	}
-	if replay.State != streams.ReplayDone || replay.Result == nil {
-		return fmt.Errorf("the replay failed: %s", safe(replay.Error))
+	if run.State != streams.ReplayDone || run.Result == nil {
+		return fmt.Errorf("the replay failed: %s", safe(run.Error))
 	}
 	if c.JSON {
-		return s.json(replay)
+		return s.json(run)
 	}
-	return c.tell(s, replay)
+	return c.tell(s, run)
 }
 
 // ago has a duration mean how long ago, with or without a sign.
@@ -94,38 +94,38 @@ func (c *replayCmd) read(s *session) (string, error) {
 
 // await asks for the replay until it is over, and shows how far it has come. A
 // replay that nobody waits for any more is ended.
-func (s *session) await(replay view.Replay) (view.Replay, error) {
-	at := s.client.base.JoinPath("api", "v1", "replays", replay.ID)
+func (s *session) await(run replay.Replay) (replay.Replay, error) {
+	at := s.client.base.JoinPath("api", "v1", "replays", run.ID)
 	answered := time.Now()
-	for !replay.State.Over() {
+	for !run.State.Over() {
 		if s.interactive {
-			fmt.Fprintf(s.err, "\r%-8s %3.0f %%  %d readings in %.0f s ", replay.State, 100*replay.Done, replay.Readings, replay.Seconds)
+			fmt.Fprintf(s.err, "\r%-8s %3.0f %%  %d readings in %.0f s ", run.State, 100*run.Done, run.Readings, run.Seconds)
 		}
 		select {
 		case <-s.ctx.Done():
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), replayEnd)
 			defer cancel()
-			return replay, errors.Join(errors.New("cancelled"), s.client.send(ctx, http.MethodDelete, at, nil, nil))
+			return run, errors.Join(errors.New("cancelled"), s.client.send(ctx, http.MethodDelete, at, nil, nil))
 		case <-time.After(replayAsk):
 		}
-		var next view.Replay
+		var next replay.Replay
 		err := s.client.send(s.ctx, http.MethodGet, at, nil, &next)
 		switch {
 		case err == nil:
-			replay, answered = next, time.Now()
+			run, answered = next, time.Now()
 		case s.ctx.Err() == nil && time.Since(answered) > replayPatience:
-			return replay, err
+			return run, err
 		}
 	}
 	if s.interactive {
 		fmt.Fprintf(s.err, "\r%s\r", strings.Repeat(" ", 60))
 	}
-	return replay, nil
+	return run, nil
 }
 
-func (c *replayCmd) tell(s *session, replay view.Replay) error {
-	r := replay.Result
-	same, others := replay.Reals()
+func (c *replayCmd) tell(s *session, run replay.Replay) error {
+	r := run.Result
+	same, others := run.Reals()
 	fmt.Fprintf(s.out, "Rule %s, from %s to %s\n", safe(r.Rule), r.From.UTC().Format(time.DateTime), r.To.UTC().Format(time.DateTime))
 	fmt.Fprintf(s.out, "%s in %.1f s (%.0f a second), watched: %d\n",
 		figure.Plural(r.Readings, "reading", "readings"), r.Seconds, float64(r.Readings)/max(r.Seconds, 1e-9), r.Matched)
@@ -134,13 +134,13 @@ func (c *replayCmd) tell(s *session, replay view.Replay) error {
 		fmt.Fprintf(s.out, "It could not be evaluated for %s\n", safe(r.Problem))
 	}
 	more := ""
-	if replay.MoreReal {
+	if run.MoreReal {
 		more = " or more"
 	}
 	fmt.Fprintf(s.out, "Alerts it would have raised: %d (begun in the period: %d); really raised%s: %d by this rule, %d by others\n",
 		r.Total, r.Began, more, same, others)
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	if rows := replay.Rows(); len(rows) > 0 {
+	if rows := run.Rows(); len(rows) > 0 {
 		fmt.Fprintln(w, "\nDEVICE\tWOULD\tA WEEK\tREALLY\tBY OTHERS")
 		listed := rows[:min(len(rows), c.List)]
 		for _, row := range listed {

@@ -16,7 +16,7 @@ import (
 
 	"headwater/proto/figure"
 	"headwater/services/internal/config"
-	"headwater/web/view"
+	"headwater/web/rules"
 )
 
 // maxRuleText bounds what is read of a file with a rule; the API takes no more.
@@ -43,12 +43,12 @@ func (c *client) rules(ctx context.Context, method string, path []string, query 
 	return c.send(ctx, method, at, body, into)
 }
 
-func (s *session) rule(name string) (r view.Rule, err error) {
+func (s *session) rule(name string) (r rules.Rule, err error) {
 	return r, s.client.rules(s.ctx, http.MethodGet, []string{name}, nil, nil, &r)
 }
 
 // seenRule makes the query of a change of a rule as it is now.
-func (s *session) seenRule(name, by string) (url.Values, view.Rule, error) {
+func (s *session) seenRule(name, by string) (url.Values, rules.Rule, error) {
 	r, err := s.rule(name)
 	return url.Values{"revision": {strconv.FormatUint(r.Revision, 10)}, "by": {by}}, r, err
 }
@@ -60,20 +60,20 @@ type rulesLsCmd struct {
 
 // Run lists the rules.
 func (c *rulesLsCmd) Run(s *session) error {
-	var rules view.Rules
-	if err := s.client.rules(s.ctx, http.MethodGet, nil, url.Values{"q": {c.Text}}, nil, &rules); err != nil {
+	var all rules.List
+	if err := s.client.rules(s.ctx, http.MethodGet, nil, url.Values{"q": {c.Text}}, nil, &all); err != nil {
 		return err
 	}
 	if c.JSON {
-		return s.json(rules)
+		return s.json(all)
 	}
-	if len(rules.Items) == 0 {
-		_, err := fmt.Fprintf(s.out, "None of %s.\n", count(rules.Total, "rule"))
+	if len(all.Items) == 0 {
+		_, err := fmt.Fprintf(s.out, "None of %s.\n", count(all.Total, "rule"))
 		return err
 	}
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tSTATE\tSEVERITY\tSERIES\tFIRING\tOF\tCHANGED\tBY\tWHAT")
-	for _, r := range rules.Items {
+	for _, r := range all.Items {
 		what := r.Sentence
 		if r.Problem != "" {
 			what = "BROKEN: " + r.Problem
@@ -147,12 +147,12 @@ func (c *rulesApplyCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	var rules view.Rules
-	if err := s.client.rules(s.ctx, http.MethodGet, nil, nil, nil, &rules); err != nil {
+	var all rules.List
+	if err := s.client.rules(s.ctx, http.MethodGet, nil, nil, nil, &all); err != nil {
 		return err
 	}
-	channels := make([]config.Channel, len(rules.Channels))
-	for i, ch := range rules.Channels {
+	channels := make([]config.Channel, len(all.Channels))
+	for i, ch := range all.Channels {
 		channels[i].Name = ch.Name
 	}
 	r, err := config.ParseRule(name, text, channels)
@@ -162,8 +162,8 @@ func (c *rulesApplyCmd) Run(s *session) error {
 		}
 		return errors.New("the rule was not saved")
 	}
-	query, was := url.Values{"revision": {"0"}, "by": {c.By}}, view.Rule{}
-	for _, have := range rules.Items {
+	query, was := url.Values{"revision": {"0"}, "by": {c.By}}, rules.Rule{}
+	for _, have := range all.Items {
 		if have.Name == r.Name {
 			was = have
 			query.Set("revision", strconv.FormatUint(have.Revision, 10))
@@ -177,7 +177,7 @@ func (c *rulesApplyCmd) Run(s *session) error {
 		_, err := fmt.Fprintf(s.out, "%s is in force already.\n", r.Name)
 		return err
 	}
-	var saved view.Rule
+	var saved rules.Rule
 	if err := s.client.rules(s.ctx, http.MethodPut, []string{r.Name}, query, text, &saved); err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ func (c *rulesStateCmd) Run(s *session) error {
 		return err
 	}
 	query.Set("state", c.State)
-	var r view.Rule
+	var r rules.Rule
 	if err := s.client.rules(s.ctx, http.MethodPost, []string{c.Name, "state"}, query, nil, &r); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"headwater/web/device"
 	"headwater/web/view"
 )
 
@@ -30,7 +31,7 @@ type Book struct {
 	resolved  []view.Alert                   // the newest first
 	episodes  map[name][]view.Episode
 	kept      int // episodes of all devices
-	summaries map[name]map[window][]view.Summary
+	summaries map[name]map[window][]device.Summary
 	series    int // windows of all devices
 	version   uint64
 }
@@ -41,7 +42,7 @@ type window struct{ metric, name string }
 func NewBook() *Book {
 	return &Book{
 		alerts: make(map[string]view.Alert), lasting: make(map[name]map[string]view.Alert), episodes: make(map[name][]view.Episode),
-		summaries: make(map[name]map[window][]view.Summary),
+		summaries: make(map[name]map[window][]device.Summary),
 	}
 }
 
@@ -270,10 +271,10 @@ func (b *Book) Search(watched func(site, device, metric string) bool, from, to t
 }
 
 // PutSummary takes in a window summary; a higher revision replaces a lower one.
-func (b *Book) PutSummary(site, device string, s view.Summary) {
+func (b *Book) PutSummary(site, dev string, s device.Summary) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n, w := name{site, device}, window{s.Metric, s.Window}
+	n, w := name{site, dev}, window{s.Metric, s.Window}
 	byWindow := b.summaries[n]
 	all := byWindow[w]
 	if all == nil {
@@ -283,10 +284,10 @@ func (b *Book) PutSummary(site, device string, s view.Summary) {
 		b.series++
 	}
 	if byWindow == nil {
-		byWindow = make(map[window][]view.Summary)
+		byWindow = make(map[window][]device.Summary)
 		b.summaries[n] = byWindow
 	}
-	at, found := slices.BinarySearchFunc(all, s, func(o, t view.Summary) int { return t.At.Compare(o.At) })
+	at, found := slices.BinarySearchFunc(all, s, func(o, t device.Summary) int { return t.At.Compare(o.At) })
 	b.version++
 	if found {
 		if s.Revision >= all[at].Revision {
@@ -299,18 +300,18 @@ func (b *Book) PutSummary(site, device string, s view.Summary) {
 }
 
 // Summaries returns the latest windows of a device, the newest first.
-func (b *Book) Summaries(site, device string) []view.Summary {
+func (b *Book) Summaries(site, dev string) []device.Summary {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	var out []view.Summary
-	for _, all := range b.summaries[name{site, device}] {
+	var out []device.Summary
+	for _, all := range b.summaries[name{site, dev}] {
 		for _, s := range all {
 			if s.Count > 0 {
 				out = append(out, s)
 			}
 		}
 	}
-	slices.SortFunc(out, func(x, y view.Summary) int {
+	slices.SortFunc(out, func(x, y device.Summary) int {
 		return cmp.Or(y.Start.Compare(x.Start), strings.Compare(x.Metric, y.Metric), cmp.Compare(x.Width, y.Width), strings.Compare(x.Window, y.Window))
 	})
 	return out[:min(len(out), summariesShown)]

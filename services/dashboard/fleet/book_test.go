@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"headwater/web/device"
 	"headwater/web/view"
 )
 
@@ -137,7 +138,7 @@ func TestSummaries(t *testing.T) {
 	b := NewBook()
 	put := func(metric string, minute int, revision uint32, mean float64) {
 		start := t0.Add(time.Duration(minute) * time.Minute)
-		b.PutSummary("s", "d", view.Summary{
+		b.PutSummary("s", "d", device.Summary{
 			Metric: metric, Window: "1m", At: start, Start: start, Width: time.Minute, Count: 1, Revision: revision, Mean: mean,
 		})
 	}

@@ -6,10 +6,12 @@ import (
 	"strings"
 	"time"
 
+	"headwater/web/device"
 	"headwater/web/view"
 )
 
-type device struct {
+// record is what is known of one device.
+type record struct {
 	name
 	search   string // what a query's text is looked for in, in lower case
 	seen     int64  // latest arrival; 0 for none
@@ -28,7 +30,7 @@ type metric struct {
 	name, unit string
 	latest     [len(kinds)]latest
 	slots      []slot
-	recent     []view.Point
+	recent     []device.Point
 }
 
 // kinds are the kinds of values: a series that has several is of the first of
@@ -52,7 +54,7 @@ type slot struct {
 	min, max, last float64
 }
 
-func (d *device) index() {
+func (d *record) index() {
 	var b strings.Builder
 	b.WriteString(d.site + "/" + d.id)
 	for _, m := range d.metrics {
@@ -62,7 +64,7 @@ func (d *device) index() {
 }
 
 // metric returns the metric, made if need be, or nil when there are too many.
-func (d *device) metric(called string) *metric {
+func (d *record) metric(called string) *metric {
 	i, ok := slices.BinarySearchFunc(d.metrics, called, func(m *metric, n string) int { return strings.Compare(m.name, n) })
 	if ok {
 		return d.metrics[i]
@@ -79,7 +81,7 @@ func (d *device) metric(called string) *metric {
 // reported notes that the device has reported, and learns its usual interval:
 // the longest lately, so that a burst does not hide the pause after it. Time in
 // which nobody listened is no pause of the device.
-func (f *Fleet) reported(d *device, arrival int64) {
+func (f *Fleet) reported(d *record, arrival int64) {
 	if arrival <= d.seen {
 		return
 	}
@@ -93,7 +95,7 @@ func (f *Fleet) reported(d *device, arrival int64) {
 
 // quiet returns for how long the fleet has listened and not heard the device.
 // The time before the memory begins counts only if the clock ran into it.
-func (f *Fleet) quiet(d *device) int64 {
+func (f *Fleet) quiet(d *record) int64 {
 	if d.heard {
 		return f.listened - d.heardAt
 	}
@@ -104,14 +106,14 @@ func (f *Fleet) quiet(d *device) int64 {
 }
 
 // since returns when the device was last there, as far as is known.
-func (d *device) since() int64 {
+func (d *record) since() int64 {
 	if d.seen == 0 && !d.first.IsZero() {
 		return d.first.UnixNano()
 	}
 	return d.seen
 }
 
-func (f *Fleet) state(d *device) view.State {
+func (f *Fleet) state(d *record) view.State {
 	if len(d.firing) > 0 {
 		return view.StateFiring
 	}
@@ -130,9 +132,9 @@ func (f *Fleet) state(d *device) view.State {
 }
 
 // add takes in a reading and returns it as a point of a chart, if it can be one.
-func (m *metric) add(r Reading) (view.Point, bool) {
+func (m *metric) add(r Reading) (device.Point, bool) {
 	m.put(r.Time, r.Value)
-	p := view.Point{Metric: m.name, TimeMS: r.Time / int64(time.Millisecond)}
+	p := device.Point{Metric: m.name, TimeMS: r.Time / int64(time.Millisecond)}
 	switch r.Value.Kind {
 	case view.KindNumber:
 		p.Value = r.Value.Number
@@ -232,7 +234,7 @@ func floorDiv(a, b int64) int64 {
 	return q
 }
 
-func (f *Fleet) view(d *device, now time.Time) view.Device {
+func (f *Fleet) view(d *record, now time.Time) view.Device {
 	out := view.Device{
 		Site: d.site, Device: d.id, State: f.state(d), FirstSeen: d.first,
 		Metrics: make([]view.Metric, len(d.metrics)), Firing: d.firing, Waiting: d.waiting,
@@ -262,7 +264,7 @@ func (f *Fleet) view(d *device, now time.Time) view.Device {
 	return out
 }
 
-func compareDevices(a, b *device) int {
+func compareDevices(a, b *record) int {
 	return cmp.Or(natural(a.site, b.site), natural(a.id, b.id))
 }
 

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"sync"
 
-	"headwater/web/view"
+	"headwater/web/device"
 )
 
 // feedKept bounds the readings of one series that wait in a feed.
@@ -16,13 +16,13 @@ type Feed struct {
 	name  name
 
 	mu      sync.Mutex // guards waiting; taken inside of the fleet's
-	waiting map[string][]view.Point
+	waiting map[string][]device.Point
 }
 
 // Follow begins to collect the readings of a device, which need not be known
 // yet. The caller closes the feed.
-func (f *Fleet) Follow(site, device string) *Feed {
-	feed := &Feed{fleet: f, name: name{site, device}, waiting: make(map[string][]view.Point)}
+func (f *Fleet) Follow(site, dev string) *Feed {
+	feed := &Feed{fleet: f, name: name{site, dev}, waiting: make(map[string][]device.Point)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.feeds[feed.name] = append(f.feeds[feed.name], feed)
@@ -44,7 +44,7 @@ func (d *Feed) Close() {
 }
 
 // put adds a reading; of too many, those stay that keep the extremes.
-func (d *Feed) put(p view.Point) {
+func (d *Feed) put(p device.Point) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	points := append(d.waiting[p.Metric], p)
@@ -56,10 +56,10 @@ func (d *Feed) put(p view.Point) {
 
 // Take returns the readings that came since the last Take, each series in the
 // order of arrival.
-func (d *Feed) Take() []view.Point {
+func (d *Feed) Take() []device.Point {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var out []view.Point
+	var out []device.Point
 	for metric, points := range d.waiting {
 		out = append(out, points...)
 		delete(d.waiting, metric)
@@ -68,7 +68,7 @@ func (d *Feed) Take() []view.Point {
 }
 
 // Recent returns the latest readings of each series that are remembered.
-func (d *Feed) Recent() []view.Point {
+func (d *Feed) Recent() []device.Point {
 	f := d.fleet
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -76,7 +76,7 @@ func (d *Feed) Recent() []view.Point {
 	if dev == nil {
 		return nil
 	}
-	var out []view.Point
+	var out []device.Point
 	for _, m := range dev.metrics {
 		out = append(out, m.recent[max(0, len(m.recent)-recentKept):]...)
 	}
@@ -85,7 +85,7 @@ func (d *Feed) Recent() []view.Point {
 
 // thin returns about half of the points: of each four the lowest and the
 // highest, in their order.
-func thin(points []view.Point) []view.Point {
+func thin(points []device.Point) []device.Point {
 	out := points[:0]
 	for len(points) >= 4 {
 		low, high := 0, 0

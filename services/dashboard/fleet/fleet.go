@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"headwater/web/overview"
 	"headwater/web/view"
 )
 
@@ -64,13 +65,13 @@ type Reading struct {
 // Fleet is the memory of all devices. It may be used by many goroutines.
 type Fleet struct {
 	mu      sync.RWMutex // guards what follows and all devices
-	devices map[name]*device
-	order   []*device      // by site and device, numbers by value
+	devices map[name]*record
+	order   []*record      // by site and device, numbers by value
 	gone    map[name]int64 // when a device was removed, in nanoseconds
 	feeds   map[name][]*Feed
 	firing  map[name][]view.Alert // also of devices that are not known yet
 	rates   [rateSeconds]second
-	waiting []*device // of which the history is still to be asked
+	waiting []*record // of which the history is still to be asked
 	clock   int64     // the latest arrival or clock, in nanoseconds; 0 before the first
 	began   int64     // when the memory begins
 	// listened is for how long, since then, the clock of the lanes has moved;
@@ -92,7 +93,7 @@ type second struct {
 
 // New returns an empty memory. DemoSite names the site of the demo's devices.
 func New(demoSite string) *Fleet {
-	return &Fleet{devices: make(map[name]*device), gone: make(map[name]int64), feeds: make(map[name][]*Feed), firing: make(map[name][]view.Alert), demos: demoSite}
+	return &Fleet{devices: make(map[name]*record), gone: make(map[name]int64), feeds: make(map[name][]*Feed), firing: make(map[name][]view.Alert), demos: demoSite}
 }
 
 // Version returns a number that changes with everything that changes.
@@ -158,7 +159,7 @@ func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	type place struct {
-		device *device
+		device *record
 		metric *metric
 		feeds  []*Feed
 		used   bool
@@ -254,7 +255,7 @@ func (f *Fleet) Forget(site, dev string, at time.Time) {
 	}
 	delete(f.devices, n)
 	d.waiting = false
-	f.order = slices.DeleteFunc(f.order, func(o *device) bool { return o == d })
+	f.order = slices.DeleteFunc(f.order, func(o *record) bool { return o == d })
 	f.version++
 }
 
@@ -276,7 +277,7 @@ func (f *Fleet) SetFiring(site, dev string, alerts []view.Alert) {
 }
 
 // device returns the device, made if need be, or nil when there are too many.
-func (f *Fleet) device(n name) *device {
+func (f *Fleet) device(n name) *record {
 	d := f.devices[n]
 	if d != nil {
 		return d
@@ -284,7 +285,7 @@ func (f *Fleet) device(n name) *device {
 	if len(f.devices) >= maxDevices {
 		return nil
 	}
-	d = &device{name: n, firing: f.firing[n]}
+	d = &record{name: n, firing: f.firing[n]}
 	d.index()
 	f.devices[n] = d
 	at, _ := slices.BinarySearchFunc(f.order, d, compareDevices)
@@ -313,12 +314,12 @@ func (f *Fleet) Rates(now time.Time) (rate float64, rates []float64) {
 
 // Devices returns one page of the devices that a query selects, with what has
 // been remembered of them by now.
-func (f *Fleet) Devices(q view.DeviceQuery, now time.Time) view.Devices {
+func (f *Fleet) Devices(q overview.Query, now time.Time) overview.Devices {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	text := strings.ToLower(q.Text)
-	var groups [3][]*device // firing, silent, ok
-	var out view.Devices
+	var groups [3][]*record // firing, silent, ok
+	var out overview.Devices
 	for _, d := range f.order {
 		state := f.state(d)
 		group := 2

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"headwater/web/overview"
 	"headwater/web/view"
 )
 
@@ -238,7 +239,7 @@ func TestDevicesAreOrderedAndPaged(t *testing.T) {
 		say(f, fmt.Sprint("door-", i+1), "temperature", t0, view.Number(1))
 	}
 	f.SetFiring("s", "door-20", []view.Alert{{ID: "a"}})
-	names := func(q view.DeviceQuery) string {
+	names := func(q overview.Query) string {
 		var out []string
 		for _, d := range f.Devices(q, t0).Items {
 			out = append(out, d.Device)
@@ -246,22 +247,22 @@ func TestDevicesAreOrderedAndPaged(t *testing.T) {
 		return strings.Join(out, " ")
 	}
 	for _, c := range []struct {
-		query view.DeviceQuery
+		query overview.Query
 		want  string
 	}{
-		{view.DeviceQuery{Page: 1, Size: 5}, "door-20 quiet door-1 door-2 door-3"},
-		{view.DeviceQuery{Page: 2, Size: 5}, "door-4 door-5 door-6 door-7 door-8"},
-		{view.DeviceQuery{Page: 7, Size: 5}, "door-30"},
-		{view.DeviceQuery{Page: 8, Size: 5}, ""},
-		{view.DeviceQuery{Page: 1, Size: 5, Text: "S/Door-2", State: view.StateOK}, "door-2 door-21 door-22 door-23 door-24"},
-		{view.DeviceQuery{Page: 1, Size: 5, Text: "temperature", State: view.StateFiring}, "door-20"},
-		{view.DeviceQuery{Page: 1, Size: 5, Text: "no such"}, ""},
+		{overview.Query{Page: 1, Size: 5}, "door-20 quiet door-1 door-2 door-3"},
+		{overview.Query{Page: 2, Size: 5}, "door-4 door-5 door-6 door-7 door-8"},
+		{overview.Query{Page: 7, Size: 5}, "door-30"},
+		{overview.Query{Page: 8, Size: 5}, ""},
+		{overview.Query{Page: 1, Size: 5, Text: "S/Door-2", State: view.StateOK}, "door-2 door-21 door-22 door-23 door-24"},
+		{overview.Query{Page: 1, Size: 5, Text: "temperature", State: view.StateFiring}, "door-20"},
+		{overview.Query{Page: 1, Size: 5, Text: "no such"}, ""},
 	} {
 		if got := names(c.query); got != c.want {
 			t.Errorf("%+v: %s, want %s", c.query, got, c.want)
 		}
 	}
-	if d := f.Devices(view.DeviceQuery{Page: 1, Size: 5, Text: "door-3"}, t0); d.Total != 31 || d.Matching != 2 || d.Firing != 1 || d.Silent != 1 {
+	if d := f.Devices(overview.Query{Page: 1, Size: 5, Text: "door-3"}, t0); d.Total != 31 || d.Matching != 2 || d.Firing != 1 || d.Silent != 1 {
 		t.Errorf("%d devices, %d match, %d fire, %d are silent", d.Total, d.Matching, d.Firing, d.Silent)
 	}
 }
@@ -387,6 +388,6 @@ func BenchmarkDevices5000(b *testing.B) {
 		say(f, fmt.Sprint("device-", i), "m", t0, view.Number(1))
 	}
 	for b.Loop() {
-		f.Devices(view.DeviceQuery{Page: 1, Size: 50, Text: "9"}, t0)
+		f.Devices(overview.Query{Page: 1, Size: 50, Text: "9"}, t0)
 	}
 }

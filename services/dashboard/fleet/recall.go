@@ -30,7 +30,7 @@ const (
 )
 
 // await puts a device among those of which the history is to be asked.
-func (f *Fleet) await(d *device, needed bool) {
+func (f *Fleet) await(d *record, needed bool) {
 	if needed && !d.waiting {
 		d.waiting = true
 		f.waiting = append(f.waiting, d)
@@ -85,7 +85,7 @@ func (f *Fleet) Missing(most int) []Missing {
 	return out
 }
 
-func (d *device) missing() Missing {
+func (d *record) missing() Missing {
 	out := Missing{Site: d.site, Device: d.id, Arrivals: !d.asked && d.reports < silentReports}
 	for _, m := range d.metrics {
 		named := 0
@@ -106,7 +106,7 @@ func (d *device) missing() Missing {
 
 // settle notes that nothing more is to be asked of the history about what is
 // known of a device now.
-func (f *Fleet) settle(d *device) {
+func (f *Fleet) settle(d *record) {
 	d.waiting, d.asked = false, true
 	for _, m := range d.metrics {
 		for i := range m.latest {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"headwater/web/overview"
 	"headwater/web/view"
 )
 
@@ -215,7 +216,7 @@ func TestMissingIsBoundedAndOfOneSite(t *testing.T) {
 	if told != 10_000 || f.Waiting() != 0 {
 		t.Errorf("%d told, %d wait", told, f.Waiting())
 	}
-	if d := f.Devices(view.DeviceQuery{Page: 200, Size: 50}, t0); len(d.Items) != 50 || slices.ContainsFunc(d.Items, func(d view.Device) bool { return d.Metrics[1].Value != view.Number(7) }) {
+	if d := f.Devices(overview.Query{Page: 200, Size: 50}, t0); len(d.Items) != 50 || slices.ContainsFunc(d.Items, func(d view.Device) bool { return d.Metrics[1].Value != view.Number(7) }) {
 		t.Errorf("%+v", d.Items[0])
 	}
 }

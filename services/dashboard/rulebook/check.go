@@ -5,14 +5,15 @@ import (
 
 	"headwater/services/internal/config"
 	"headwater/services/rule"
+	"headwater/web/rules"
 	"headwater/web/view"
 )
 
 // Check reads a draft. It returns the draft as fields and as YAML, as far as the
 // one can be made from the other, what is wrong with it, and the rule, which is
 // nil when it is none.
-func Check(d view.RuleDraft, channels []config.Channel) (view.RuleCheck, *rule.Rule) {
-	out := view.RuleCheck{Draft: d}
+func Check(d rules.Draft, channels []config.Channel) (rules.Check, *rule.Rule) {
+	out := rules.Check{Draft: d}
 	if !d.AsYAML {
 		out.Draft.YAML = Text(d.Fields)
 	}

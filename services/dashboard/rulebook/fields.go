@@ -10,7 +10,7 @@ import (
 
 	"headwater/services/internal/config"
 	"headwater/services/rule"
-	"headwater/web/view"
+	"headwater/web/rules"
 )
 
 // Fields returns a rule as the fields of the form have it. What has its default
@@ -29,9 +29,9 @@ func Fields(r rule.Rule) map[string]string {
 	switch {
 	case r.Notify == nil:
 	case len(r.Notify) == 0:
-		f["notify"] = view.NotifyNobody
+		f["notify"] = rules.NotifyNobody
 	default:
-		f["notify"], f["channels"] = view.NotifySome, strings.Join(r.Notify, "\n")
+		f["notify"], f["channels"] = rules.NotifySome, strings.Join(r.Notify, "\n")
 	}
 	return f
 }
@@ -88,7 +88,7 @@ func lines(words map[string]string) string {
 func Text(fields map[string]string) string {
 	var b strings.Builder
 	var match []string
-	for _, f := range view.RuleFields {
+	for _, f := range rules.Fields {
 		value := fields[f.Name]
 		if usual := usually[f.Name]; value == "" && f.Name != "notify" || value == usual && usual != "" || !f.Takes(fields["detector"]) {
 			continue
@@ -115,11 +115,11 @@ var usually = map[string]string{
 }
 
 // written returns the value of a field as YAML; empty leaves the field out.
-func written(f view.RuleField, value string, fields map[string]string) string {
+func written(f rules.Field, value string, fields map[string]string) string {
 	switch {
-	case f.Name == "notify" && value == view.NotifyNobody:
+	case f.Name == "notify" && value == rules.NotifyNobody:
 		return "[]"
-	case f.Name == "notify" && value == view.NotifySome:
+	case f.Name == "notify" && value == rules.NotifySome:
 		var all []string
 		for c := range strings.SplitSeq(fields["channels"], "\n") {
 			if c != "" {

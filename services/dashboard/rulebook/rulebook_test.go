@@ -13,6 +13,7 @@ import (
 	"headwater/services/dashboard/rulebook"
 	"headwater/services/internal/config"
 	"headwater/services/rule"
+	"headwater/web/rules"
 	"headwater/web/view"
 )
 
@@ -42,7 +43,7 @@ func TestSentence(t *testing.T) {
 // may be.
 func TestEveryDetectorHasWords(t *testing.T) {
 	var offered []rule.Detector
-	for _, d := range view.RuleDetectors {
+	for _, d := range rules.Detectors {
 		offered = append(offered, rule.Detector(d.Name))
 	}
 	if !slices.Equal(offered, rule.Detectors()) {
@@ -52,7 +53,7 @@ func TestEveryDetectorHasWords(t *testing.T) {
 		if s := rulebook.Sentence(rule.Rule{Detector: d}, ""); strings.Contains(s, "the detector") {
 			t.Errorf("%s has no words: %s", d, s)
 		}
-		for _, f := range view.RuleFields {
+		for _, f := range rules.Fields {
 			if len(f.Detectors) == 0 || strings.HasPrefix(f.Name, "match.") {
 				continue
 			}
@@ -141,14 +142,14 @@ func anyRule(t *rapid.T) rule.Rule {
 func TestFormAndYAMLSayTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := anyRule(t)
-		yaml, as := rulebook.Check(view.RuleDraft{AsYAML: true, YAML: config.Format(r)}, channels)
+		yaml, as := rulebook.Check(rules.Draft{AsYAML: true, YAML: config.Format(r)}, channels)
 		if as == nil || !as.Equal(r) {
 			t.Fatalf("the YAML of the rule is not read as it: %+v\n%s", yaml.Problems, yaml.Draft.YAML)
 		}
 		if yaml.YAMLOnly {
 			t.Fatalf("the form loses something of\n%s\n%s", yaml.Draft.YAML, rulebook.Text(yaml.Draft.Fields))
 		}
-		form, again := rulebook.Check(view.RuleDraft{Fields: yaml.Draft.Fields}, channels)
+		form, again := rulebook.Check(rules.Draft{Fields: yaml.Draft.Fields}, channels)
 		if again == nil || !again.Equal(r) {
 			t.Fatalf("the form of the rule is not read as it: %+v\n%v\n%s", form.Problems, cmp.Diff(yaml.Draft.Fields, form.Draft.Fields), form.Draft.YAML)
 		}
@@ -162,7 +163,7 @@ func TestAnyFormIsYAML(t *testing.T) {
 		fields := map[string]string{"name": "a", "detector": "limit", "above": "1"}
 		name := rapid.SampledFrom([]string{"description", "match.device", "above", "for", "labels", "runbook", "match.tags"}).Draw(t, "field")
 		fields[name] = rapid.String().Draw(t, "value")
-		checked, r := rulebook.Check(view.RuleDraft{Fields: fields}, channels)
+		checked, r := rulebook.Check(rules.Draft{Fields: fields}, channels)
 		if r == nil {
 			for _, p := range checked.Problems {
 				if p.Field != name && !strings.HasPrefix(p.Field, name) && p.Field != "above" && p.Field != "match" {
@@ -189,11 +190,11 @@ func TestProblemsStandBesideTheirField(t *testing.T) {
 		{"labels", "A: b", "is not a name"},
 		{"runbook", "javascript:alert(1)", "is not a URL"},
 		{"severity", "loud", "is not a severity"},
-		{"notify", view.NotifySome, ""},
+		{"notify", rules.NotifySome, ""},
 	} {
 		fields := map[string]string{"name": "a", "detector": "limit", "above": "1"}
 		fields[tc.field] = tc.value
-		checked, _ := rulebook.Check(view.RuleDraft{Fields: fields}, channels)
+		checked, _ := rulebook.Check(rules.Draft{Fields: fields}, channels)
 		found := slices.ContainsFunc(checked.Problems, func(p view.RuleProblem) bool {
 			return strings.HasPrefix(p.Field, tc.field) && strings.Contains(p.Text, tc.problem) && p.Line == 0
 		})
@@ -201,8 +202,8 @@ func TestProblemsStandBesideTheirField(t *testing.T) {
 			t.Errorf("%s %q: %+v", tc.field, tc.value, checked.Problems)
 		}
 	}
-	fields := map[string]string{"name": "a", "detector": "limit", "above": "1", "notify": view.NotifySome, "channels": "phone\nnobody"}
-	checked, _ := rulebook.Check(view.RuleDraft{Fields: fields}, channels)
+	fields := map[string]string{"name": "a", "detector": "limit", "above": "1", "notify": rules.NotifySome, "channels": "phone\nnobody"}
+	checked, _ := rulebook.Check(rules.Draft{Fields: fields}, channels)
 	if len(checked.Problems) != 1 || checked.Problems[0].Field != "notify[1]" {
 		t.Errorf("a channel that is none: %+v", checked.Problems)
 	}
@@ -280,10 +281,10 @@ func TestWhatIsNoNumberIsNotJudged(t *testing.T) {
 // shows all of it.
 func TestTemplates(t *testing.T) {
 	seen := map[string]bool{}
-	for _, template := range view.RuleTemplates {
+	for _, template := range rules.Templates {
 		fields := maps.Clone(template.Fields)
 		fields["name"], fields["state"] = template.Name, string(view.RuleIsEnabled)
-		checked, r := rulebook.Check(view.RuleDraft{Fields: fields}, nil)
+		checked, r := rulebook.Check(rules.Draft{Fields: fields}, nil)
 		if len(checked.Problems) > 0 || r == nil {
 			t.Errorf("%s: %+v", template.Name, checked.Problems)
 			continue
@@ -293,7 +294,7 @@ func TestTemplates(t *testing.T) {
 		}
 		seen[template.Name] = true
 		for name := range template.Fields {
-			if !slices.ContainsFunc(view.RuleFields[:], func(f view.RuleField) bool { return f.Name == name && f.Takes(template.Fields["detector"]) }) {
+			if !slices.ContainsFunc(rules.Fields[:], func(f rules.Field) bool { return f.Name == name && f.Takes(template.Fields["detector"]) }) {
 				t.Errorf("%s: the form has no field %s", template.Name, name)
 			}
 		}

@@ -10,7 +10,7 @@ import (
 
 	"headwater/proto/figure"
 	"headwater/services/rule"
-	"headwater/web/view"
+	"headwater/web/ui"
 )
 
 // Sentence says in plain words what a rule does. The unit is that of the
@@ -83,9 +83,9 @@ func predicate(r rule.Rule, unit string) string {
 		if r.Fall > 0 {
 			parts = append(parts, "falls by "+amount(r.Fall))
 		}
-		return strings.Join(parts, " or ") + " within " + view.FormatDuration(r.Within) + lasting(r)
+		return strings.Join(parts, " or ") + " within " + ui.FormatDuration(r.Within) + lasting(r)
 	case rule.Unreadable:
-		return "gives more than " + figure.Exact(r.Share) + "\u00a0% that is not a number within " + view.FormatDuration(r.Within)
+		return "gives more than " + figure.Exact(r.Share) + "\u00a0% that is not a number within " + ui.FormatDuration(r.Within)
 	case rule.Surge:
 		verb := map[rule.Direction]string{rule.Up: "rises", rule.Down: "falls"}[r.Direction]
 		if verb == "" {
@@ -113,5 +113,5 @@ func lasting(r rule.Rule) string {
 	if r.For == 0 {
 		return ""
 	}
-	return " for " + view.FormatDuration(r.For)
+	return " for " + ui.FormatDuration(r.For)
 }

@@ -17,7 +17,7 @@ import (
 	"headwater/services/standalone/influxd"
 	"headwater/services/writer/point"
 	"headwater/streams/streamtest"
-	"headwater/web/view"
+	"headwater/web/device"
 )
 
 // TestChartOfAYear asks the dashboard for charts of a year: the roll-up that
@@ -236,7 +236,7 @@ func TestExtremesStayInTheirBucket(t *testing.T) {
 
 // runDashboard runs a dashboard that knows the device, and returns what asks it
 // for the history.
-func runDashboard(t *testing.T, server *streamtest.Server, url string, now time.Time) func(t *testing.T, from, to time.Time, points string) view.Series {
+func runDashboard(t *testing.T, server *streamtest.Server, url string, now time.Time) func(t *testing.T, from, to time.Time, points string) device.Series {
 	t.Helper()
 	var b telemetryv1.Builder
 	b.Value(telemetryv1.Key{Site: "w", Device: "door-1", Metric: "temperature", Unit: "°C"}, now.UnixNano(), 25)
@@ -251,12 +251,12 @@ func runDashboard(t *testing.T, server *streamtest.Server, url string, now time.
 		_, body := ask("/api/v1/devices")
 		return strings.Contains(body, "door-1")
 	})
-	return func(t *testing.T, from, to time.Time, points string) view.Series {
+	return func(t *testing.T, from, to time.Time, points string) device.Series {
 		t.Helper()
 		path := "/api/v1/series?site=w&device=door-1&metric=temperature&points=" + points +
 			"&from=" + from.UTC().Format(time.RFC3339) + "&to=" + to.UTC().Format(time.RFC3339)
 		status, body := ask(path)
-		var s view.Series
+		var s device.Series
 		if err := json.Unmarshal([]byte(body), &s); err != nil || status != http.StatusOK {
 			t.Fatalf("%s: %d %.300s", path, status, body)
 		}

@@ -25,6 +25,7 @@ import (
 	"headwater/services/writer/point"
 	"headwater/streams"
 	"headwater/streams/streamtest"
+	"headwater/web/ui"
 	"headwater/web/view"
 )
 
@@ -135,7 +136,7 @@ func TestLatestValuesSurviveARestart(t *testing.T) {
 	began := time.Now()
 	streamtest.EventuallyWithin(t, 2*time.Minute, "all latest values are read", func() bool {
 		return !strings.Contains(ask("/api/v1/devices?size=1000&page=1"), `"waiting":true`) &&
-			!strings.Contains(ask("/api/v1/pipeline"), "Latest values") && device(t, ask, "d9999").Metrics[0].Value != nil
+			!strings.Contains(ask("/api/v1/pipeline"), "Latest values") && shown(t, ask, "d9999").Metrics[0].Value != nil
 	})
 	t.Logf("the latest values of %d devices in %v", devices+4, time.Since(began))
 	for page := 1; page <= 11; page++ {
@@ -143,23 +144,23 @@ func TestLatestValuesSurviveARestart(t *testing.T) {
 			t.Errorf("page %d lacks values: %.300s", page, body)
 		}
 	}
-	if d := device(t, ask, "d77"); d.Metrics[0].Value != 77.0 || !d.Metrics[0].Time.Equal(week.Add(77*time.Millisecond)) || !d.LastSeen.Equal(d.Metrics[0].Time) || d.State != view.StateSilent {
+	if d := shown(t, ask, "d77"); d.Metrics[0].Value != 77.0 || !d.Metrics[0].Time.Equal(week.Add(77*time.Millisecond)) || !d.LastSeen.Equal(d.Metrics[0].Time) || d.State != view.StateSilent {
 		t.Errorf("a week ago: %+v", d)
 	}
-	if d := device(t, ask, "hourly"); d.Metrics[0].Value != 21.5 || d.State != view.StateOK || !d.LastSeen.Equal(now.Add(-50*time.Minute)) {
+	if d := shown(t, ask, "hourly"); d.Metrics[0].Value != 21.5 || d.State != view.StateOK || !d.LastSeen.Equal(now.Add(-50*time.Minute)) {
 		t.Errorf("hourly: %+v", d)
 	}
-	if d := device(t, ask, "broken"); d.Metrics[0].Value != 21.5 || d.Metrics[0].Odd == nil || d.Metrics[0].Odd.Value != "<b>no sensor</b>" {
+	if d := shown(t, ask, "broken"); d.Metrics[0].Value != 21.5 || d.Metrics[0].Odd == nil || d.Metrics[0].Odd.Value != "<b>no sensor</b>" {
 		t.Errorf("a text among numbers: %+v", d)
 	}
-	if d := device(t, ask, "door"); d.Metrics[0].Value != true {
+	if d := shown(t, ask, "door"); d.Metrics[0].Value != true {
 		t.Errorf("a flag: %+v", d)
 	}
-	if d := device(t, ask, "live"); d.Metrics[0].Value != 33.0 || !d.LastSeen.Equal(now) {
+	if d := shown(t, ask, "live"); d.Metrics[0].Value != 33.0 || !d.LastSeen.Equal(now) {
 		t.Errorf("live: %+v", d)
 	}
 	shows("/devices/w/d77", ">77<")
-	shows("/devices/w/d77", view.ISO(week.Add(77*time.Millisecond)))
+	shows("/devices/w/d77", ui.ISO(week.Add(77*time.Millisecond)))
 	for path, want := range map[string]string{"/devices/w/broken": "21.5", "/?q=broken": "21.5"} {
 		shows(path, want)
 		shows(path, "&lt;b&gt;no sensor&lt;/b&gt;")
@@ -177,7 +178,7 @@ type told struct {
 	}
 }
 
-func device(t *testing.T, ask func(string) string, name string) (d told) {
+func shown(t *testing.T, ask func(string) string, name string) (d told) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(ask("/api/v1/devices/w/"+name)), &d); err != nil {
 		t.Fatal(err)

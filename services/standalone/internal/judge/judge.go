@@ -18,7 +18,7 @@ import (
 	"headwater/services/standalone/internal/load"
 	"headwater/services/standalone/internal/oracle"
 	"headwater/streams"
-	"headwater/web/view"
+	"headwater/web/ledger"
 )
 
 // Judge knows where to ask. Its methods return what is wrong, and an error when
@@ -348,8 +348,8 @@ func (j *Judge) Ledger(ctx context.Context) ([]string, error) {
 	return wrong, nil
 }
 
-func (j *Judge) ledger(ctx context.Context) (view.Ledger, error) {
-	var ledger view.Ledger
+func (j *Judge) ledger(ctx context.Context) (ledger.Ledger, error) {
+	var ledger ledger.Ledger
 	from := j.Begin.UTC().Format(time.RFC3339)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+j.Dashboard+"/api/v1/ledger?from="+from, nil)
 	if err != nil {

@@ -1,0 +1,255 @@
+package dashboard
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/services/dashboard/fleet"
+	"headwater/services/internal/silence"
+	"headwater/streams"
+	"headwater/web/view"
+)
+
+// tidyEvery is how often silences that are over are removed.
+const tidyEvery = 10 * time.Second
+
+// silences are what people are not notified of for a time. They change by
+// compare-and-set, so any number of dashboards may change them.
+type silences struct {
+	js   jetstream.JetStream
+	log  *slog.Logger
+	book *fleet.Book
+	// current says whether the book knows all alerts.
+	current func() error
+
+	mu      sync.Mutex // guards what follows
+	all     []silence.Silence
+	changes uint64
+}
+
+// onSilences takes in the entry of the bucket.
+func (s *silences) onSilences(key string, value []byte, _ time.Time) {
+	if key != streams.SilencesKey {
+		return
+	}
+	var all []silence.Silence
+	if value != nil {
+		var err error
+		if all, err = silence.Decode(value); err != nil {
+			s.log.Error("the silences can't be used", "err", err)
+			return
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = all
+	s.changes++
+}
+
+// run removes silences that are over until ctx ends.
+func (s *silences) run(ctx context.Context) {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		all := s.all
+		s.mu.Unlock()
+		if !slices.ContainsFunc(all, s.over) {
+			continue
+		}
+		if err := s.update(ctx, func(all []silence.Silence) ([]silence.Silence, error) { return all, nil }); err != nil && ctx.Err() == nil {
+			s.log.Warn("silences that are over were not removed", "err", err)
+		}
+	}
+}
+
+// over reports whether a silence has nothing more to hold back. One until alerts are
+// resolved is kept while one of those fires, or may.
+func (s *silences) over(one silence.Silence) bool {
+	now := time.Now()
+	if !one.Until.IsZero() {
+		return one.Ended(now)
+	}
+	if now.Sub(one.From) < time.Minute || s.current() != nil {
+		return false
+	}
+	return !slices.ContainsFunc(s.book.Alerts(0).Active, func(a view.Alert) bool {
+		return one.Has(a.Rule, a.Site, a.Device, a.Metric) && one.Holds(now, a.Opened)
+	})
+}
+
+// update changes the silences, and removes those that are over.
+func (s *silences) update(ctx context.Context, change func([]silence.Silence) ([]silence.Silence, error)) error {
+	bucket, err := s.js.KeyValue(ctx, streams.BucketSilences)
+	if err != nil {
+		return fmt.Errorf("%w: bucket %s", view.ErrUnavailable, streams.BucketSilences)
+	}
+	for range saveAttempts {
+		var all []silence.Silence
+		var revision uint64
+		entry, err := bucket.Get(ctx, streams.SilencesKey)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound):
+		case err != nil:
+			return fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+		default:
+			revision = entry.Revision()
+			if all, err = silence.Decode(entry.Value()); err != nil {
+				return err
+			}
+		}
+		if all, err = change(slices.DeleteFunc(all, s.over)); err != nil {
+			return err
+		}
+		body, err := silence.Encode(all)
+		if err != nil {
+			return err
+		}
+		if _, err = bucket.Update(ctx, streams.SilencesKey, body, revision); err == nil {
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyExists) {
+			return fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+		}
+	}
+	return view.ErrConflict
+}
+
+// Mute implements alerts.Source.
+func (s *silences) Mute(ctx context.Context, v view.Silence) (view.Silence, error) {
+	one := silence.Silence{
+		ID: strings.ToLower(rand.Text()), Match: silence.Match{Rule: v.Rule, Site: v.Site, Device: v.Device, Metric: v.Metric},
+		From: v.From.UTC(), Author: v.Author,
+	}
+	if !v.UntilResolved {
+		one.Until = v.Until.UTC()
+	}
+	if err := one.Validate(); err != nil {
+		return view.Silence{}, err
+	}
+	err := s.update(ctx, func(all []silence.Silence) ([]silence.Silence, error) {
+		if len(all) >= silence.Max {
+			return nil, fmt.Errorf("there are %d silences already", len(all))
+		}
+		return append(all, one), nil
+	})
+	if err != nil {
+		return view.Silence{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// The page that follows shows it, before the watch brings it.
+	if !slices.ContainsFunc(s.all, func(o silence.Silence) bool { return o.ID == one.ID }) {
+		s.all = append(slices.Clone(s.all), one)
+		s.changes++
+	}
+	return viewed(one), nil
+}
+
+// Unmute implements alerts.Source.
+func (s *silences) Unmute(ctx context.Context, id string) error {
+	is := func(o silence.Silence) bool { return o.ID == id }
+	err := s.update(ctx, func(all []silence.Silence) ([]silence.Silence, error) {
+		if !slices.ContainsFunc(all, is) {
+			return nil, view.ErrNotFound
+		}
+		return slices.DeleteFunc(all, is), nil
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = slices.DeleteFunc(slices.Clone(s.all), is)
+	s.changes++
+	return nil
+}
+
+// Silences implements alerts.Source.
+func (s *silences) Silences() ([]view.Silence, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	var out []view.Silence
+	for _, one := range slices.Backward(s.all) {
+		if !one.Ended(now) {
+			out = append(out, viewed(one))
+		}
+	}
+	return out, nil
+}
+
+// of returns the silence that holds back news of an alert now; nil for none.
+func (s *silences) of(a view.Alert) *view.Silence {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one, ok := silence.Find(s.all, time.Now(), a.Rule, a.Site, a.Device, a.Metric, a.Opened)
+	if !ok {
+		return nil
+	}
+	v := viewed(one)
+	if !v.Until.IsZero() {
+		v.Until = v.Until.In(a.Started.Location())
+	}
+	return &v
+}
+
+func (s *silences) version() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changes
+}
+
+func viewed(s silence.Silence) view.Silence {
+	return view.Silence{
+		ID: s.ID, Rule: s.Rule, Site: s.Site, Device: s.Device, Metric: s.Metric,
+		From: s.From, Until: s.Until, UntilResolved: s.Until.IsZero(), Author: s.Author,
+	}
+}
+
+// alertSource implements alerts.Source: the alerts and anomalies of the book, with
+// the silences that mute them and what is known of their rules.
+type alertSource struct {
+	*fleet.Book
+	*silences
+	rules *ruleSource
+}
+
+// Alerts implements alerts.Source.
+func (a alertSource) Alerts(resolved int) view.Alerts {
+	all := a.Book.Alerts(resolved)
+	for i := range all.Active {
+		all.Active[i].Mute = a.silences.of(all.Active[i])
+	}
+	return all
+}
+
+// About implements alerts.Source.
+func (a alertSource) About(rule string) (view.RuleAbout, bool) { return a.rules.About(rule) }
+
+// unmuted counts the alerts that fire and are muted neither by a silence nor by
+// their rule.
+func (s *Service) unmuted() int {
+	n := 0
+	for _, a := range s.alertSource().Alerts(0).Active {
+		rule, known := s.rules.About(a.Rule)
+		if a.State != view.AlertPending && a.Mute == nil && !(known && rule.State == view.RuleIsMuted) {
+			n++
+		}
+	}
+	return n
+}

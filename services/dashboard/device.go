@@ -1,0 +1,31 @@
+package dashboard
+
+import (
+	"context"
+	"time"
+
+	"headwater/services/dashboard/fleet"
+	"headwater/web/device"
+	"headwater/web/view"
+)
+
+// deviceSource implements device.Source. Its alerts and summaries are those of the
+// book.
+type deviceSource struct {
+	alertSource
+	fleet *fleet.Fleet
+	past  *history
+}
+
+// Device implements device.Source.
+func (d deviceSource) Device(site, dev string) (view.Device, bool) {
+	return d.fleet.Device(site, dev, time.Now())
+}
+
+// Follow implements device.Source.
+func (d deviceSource) Follow(site, dev string) device.Feed { return d.fleet.Follow(site, dev) }
+
+// Series implements device.Source.
+func (d deviceSource) Series(ctx context.Context, q device.SeriesQuery) (device.Series, error) {
+	return d.past.series(ctx, q)
+}

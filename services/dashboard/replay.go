@@ -1,0 +1,148 @@
+package dashboard
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/services/dashboard/fleet"
+	"headwater/services/internal/config"
+	"headwater/services/internal/configstore"
+	"headwater/streams"
+	"headwater/web/replay"
+	"headwater/web/view"
+)
+
+const (
+	// replayAnswerWithin bounds one question to a processor about a replay.
+	replayAnswerWithin = 15 * time.Second
+	// maxReal bounds the real alerts that stand beside those of a replay.
+	maxReal = 2000
+	// replayTries is how many processors are asked for a replay, as each makes one
+	// at a time.
+	replayTries = 3
+)
+
+// replays has the processors try rules. It knows no replay itself, so that any
+// dashboard can tell of any.
+type replays struct {
+	js   jetstream.JetStream
+	book *fleet.Book
+}
+
+// Begin implements replay.Source.
+func (r *replays) Begin(ctx context.Context, q replay.Query) (replay.Replay, error) {
+	request := streams.ReplayRequest{ID: rand.Text(), Rule: q.Rule, From: q.From.UTC(), To: q.To.UTC(), Warm: q.Warm}
+	status := streams.ReplayStatus{State: streams.ReplayFailed, Error: wrong(request)}
+	if status.Error != "" {
+		return replay.Replay{ReplayStatus: status}, nil
+	}
+	body, err := request.Encode()
+	if err != nil {
+		return replay.Replay{}, err
+	}
+	for range replayTries {
+		status, err = r.ask(ctx, streams.ReplayStart, body)
+		if errors.Is(err, nats.ErrNoResponders) {
+			err = fmt.Errorf("%w: no processor runs that could do it", view.ErrUnavailable)
+		}
+		if err != nil || status.State != streams.ReplayBusy {
+			break
+		}
+	}
+	return replay.Replay{ReplayStatus: status}, err
+}
+
+// wrong says what is wrong with a request; empty when nothing is.
+func wrong(r streams.ReplayRequest) string {
+	if err := r.Check(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// Replay implements replay.Source.
+func (r *replays) Replay(ctx context.Context, id string) (replay.Replay, error) {
+	if !streams.ValidToken(id) {
+		return replay.Replay{}, view.ErrNotFound
+	}
+	status, err := r.ask(ctx, streams.ReplaySubject(id), nil)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return replay.Replay{}, view.ErrNotFound
+	}
+	if err != nil {
+		return replay.Replay{}, err
+	}
+	out := replay.Replay{ReplayStatus: status}
+	if status.Result != nil {
+		err = r.compare(ctx, &out)
+	}
+	return out, err
+}
+
+// Cancel implements replay.Source.
+func (r *replays) Cancel(ctx context.Context, id string) error {
+	if !streams.ValidToken(id) {
+		return view.ErrNotFound
+	}
+	_, err := r.ask(ctx, streams.ReplaySubject(id), []byte(streams.ReplayCancel))
+	if errors.Is(err, nats.ErrNoResponders) {
+		return view.ErrNotFound
+	}
+	return err
+}
+
+func (r *replays) ask(ctx context.Context, subject string, body []byte) (streams.ReplayStatus, error) {
+	if r.js.Conn().Status() != nats.CONNECTED {
+		return streams.ReplayStatus{}, fmt.Errorf("%w: NATS does not answer", view.ErrUnavailable)
+	}
+	ctx, cancel := context.WithTimeout(ctx, replayAnswerWithin)
+	defer cancel()
+	m, err := r.js.Conn().RequestWithContext(ctx, subject, body)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return streams.ReplayStatus{}, err
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		return streams.ReplayStatus{}, fmt.Errorf("%w: the processor gave no answer within %s", view.ErrUnavailable, replayAnswerWithin)
+	case err != nil:
+		return streams.ReplayStatus{}, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+	}
+	return streams.DecodeReplayStatus(m.Data)
+}
+
+// compare adds what was really raised on the series that the rule matches.
+func (r *replays) compare(ctx context.Context, out *replay.Replay) error {
+	ctx, cancel := context.WithTimeout(ctx, replayAnswerWithin)
+	defer cancel()
+	store, err := configstore.Open(ctx, r.js)
+	if err != nil {
+		return fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+	}
+	version, err := store.Current(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+	}
+	inForce, err := version.Config()
+	if err != nil {
+		return err
+	}
+	tried, err := config.ParseRule("rule", []byte(out.Rule), inForce.Channels)
+	if err != nil {
+		return fmt.Errorf("read the rule that was tried: %w", err)
+	}
+	var found []fleet.Found
+	watched := func(site, device, metric string) bool {
+		return tried.Matches(site, device, metric, inForce.Tags(site, device))
+	}
+	found, out.MoreReal = r.book.Search(watched, out.Result.From, out.Result.To, maxReal)
+	out.Real = make([]replay.Real, len(found))
+	for i, f := range found {
+		out.Real[i] = replay.Real(f)
+	}
+	return nil
+}

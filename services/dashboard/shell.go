@@ -1,0 +1,68 @@
+package dashboard
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headwater/proto/figure"
+	"headwater/streams"
+	"headwater/web/view"
+)
+
+// Status implements app.Source.
+func (s *Service) Status() view.Status {
+	st := view.Status{Firing: s.unmuted(), Demo: s.fleet.Demo(), Notices: s.problems()}
+	now := time.Now()
+	st.Notices = append(st.Notices, s.notices(now)...)
+	p := s.survey.facts(now, s.connected())
+	for _, x := range p.Streams {
+		if x.Name == streams.StreamDeadLetters {
+			st.DeadLetters = x.Messages
+		}
+	}
+	for _, x := range p.Problems {
+		switch x.Part {
+		case "NATS", "InfluxDB", "Bridge", "Streams":
+			st.Notices = append(st.Notices, x)
+		}
+	}
+	if x, ok := s.recall.problem(); ok {
+		st.Notices = append(st.Notices, x)
+	}
+	if caughtUp, since, err := s.telemetry.state(); err != nil && s.connected() {
+		st.Notices = append(st.Notices, view.Problem{Part: "TELEMETRY", Text: "The live readings cannot be followed (" + reason(err) + "); what you see is from before.", Since: since})
+	} else if !caughtUp && err == nil && s.connected() {
+		st.Notices = append(st.Notices, view.Problem{Part: "Starting", Text: "Still reading the last 15 minutes; what you see is not complete yet."})
+	}
+	return st
+}
+
+// Version implements app.Source.
+func (s *Service) Version() uint64 {
+	return s.fleet.Version() + s.book.Version() + s.survey.count() + s.silences.version()
+}
+
+// maxReported bounds the reported problems that every page shows; the pipeline
+// shows all.
+const maxReported = 3
+
+// notices are the reported problems for every page.
+func (s *Service) notices(now time.Time) []view.Problem {
+	all := s.reported(now)
+	if more := len(all) - maxReported; more > 0 {
+		text := figure.Plural(more, "more problem is", "more problems are") + " listed on the page Pipeline."
+		all = append(all[:maxReported], view.Problem{Part: "Pipeline", Text: text})
+	}
+	return all
+}
+
+func (s *Service) reported(now time.Time) []view.Problem {
+	var out []view.Problem
+	for _, p := range s.board.Problems(now) {
+		out = append(out, view.Problem{Part: p.Part, Text: p.Text, Since: p.Since})
+	}
+	return out
+}
+
+func (s *Service) connected() bool { return s.js.Conn().Status() == nats.CONNECTED }

@@ -1,0 +1,17 @@
+package alerts_test
+
+import (
+	"testing"
+
+	"github.com/a-h/templ"
+
+	"headwater/web/alerts"
+	"headwater/web/internal/fixture"
+	"headwater/web/internal/webtest"
+)
+
+func TestGolden(t *testing.T) {
+	webtest.Golden(t, func(_ *testing.T, s *fixture.Source) map[string]templ.Component {
+		return map[string]templ.Component{"alerts": alerts.Page(s.Alerts(5), nil)}
+	})
+}

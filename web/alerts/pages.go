@@ -1,0 +1,133 @@
+package alerts
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+
+	"headwater/web/app"
+	"headwater/web/live"
+	"headwater/web/ui"
+	"headwater/web/view"
+)
+
+// resolvedShown is how many resolved alerts the page shows, and the API unless it
+// is asked for another number of at most maxResolved.
+const (
+	resolvedShown = 100
+	maxResolved   = 1000
+)
+
+// Pages are the page of alerts with its buttons, and the alerts and silences of
+// the API.
+type Pages struct {
+	shell  *app.Shell
+	source Source
+}
+
+// New returns the pages.
+func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, source: source} }
+
+// Routes are the addresses of the pages.
+func (p *Pages) Routes() []app.Route {
+	return []app.Route{
+		{Method: "GET", Path: "/alerts", Handle: p.page},
+		{Method: "POST", Path: "/alerts/mute", Handle: p.mute},
+		{Method: "POST", Path: "/silences/{id}/unmute", Handle: p.unmute},
+		{Method: "GET", Path: "/live/alerts", Handle: p.live},
+		{Method: "GET", Path: "/api/v1/alerts", Handle: p.apiAlerts},
+		{Method: "GET", Path: "/api/v1/silences", Handle: p.apiSilences},
+		{Method: "POST", Path: "/api/v1/silences", Handle: p.apiMute},
+		{Method: "DELETE", Path: "/api/v1/silences/{id}", Handle: p.apiUnmute},
+	}
+}
+
+func (p *Pages) alerts(resolved int) view.Alerts {
+	return p.source.Alerts(resolved).About(p.source.About)
+}
+
+func (p *Pages) page(w http.ResponseWriter, r *http.Request) {
+	p.shell.Page(w, r, http.StatusOK, app.Page{Title: "Alerts", Section: "alerts", Live: "/live/alerts"},
+		Page(p.alerts(resolvedShown), p.justMuted(r)))
+}
+
+// justMuted returns the silence that the previous page has begun, while it is in
+// force.
+func (p *Pages) justMuted(r *http.Request) *view.Silence {
+	all, err := p.source.Silences()
+	if id := r.FormValue("muted"); err == nil && id != "" {
+		for _, one := range all {
+			if one.ID == id {
+				return &one
+			}
+		}
+	}
+	return nil
+}
+
+func (p *Pages) live(w http.ResponseWriter, r *http.Request) {
+	p.shell.Stream(w, r, r.URL.Path, func() live.Content {
+		return live.Parts(func() []live.Part {
+			a := p.alerts(resolvedShown)
+			return p.shell.Parts(live.Part{ID: "active", Body: Active(a)}, live.Part{ID: "resolved", Body: Resolved(a)})
+		})
+	})
+}
+
+func (p *Pages) mute(w http.ResponseWriter, r *http.Request) {
+	err := app.Form(w, r, app.MaxForm)
+	var asked view.Silence
+	if err == nil {
+		asked, err = silence(r.PostForm, p.shell.Now())
+	}
+	if err != nil {
+		p.shell.BadRequest(w, r, err)
+		return
+	}
+	by, err := app.Author(w, r, r.PostForm)
+	if err != nil {
+		p.shell.BadRequest(w, r, err)
+		return
+	}
+	asked.Author = by.Who
+	made, err := p.source.Mute(r.Context(), asked)
+	if err != nil {
+		p.fail(w, r, "Nothing was muted", err)
+		return
+	}
+	back := app.Back(r.PostForm, "/alerts")
+	if back == "/alerts" {
+		back += "?muted=" + url.QueryEscape(made.ID)
+	}
+	http.Redirect(w, r, back, http.StatusSeeOther)
+}
+
+func (p *Pages) unmute(w http.ResponseWriter, r *http.Request) {
+	if err := app.Form(w, r, app.MaxForm); err != nil {
+		p.shell.BadRequest(w, r, err)
+		return
+	}
+	// A silence that has ended already is what was asked for.
+	if err := p.source.Unmute(r.Context(), r.PathValue("id")); err != nil && !errors.Is(err, view.ErrNotFound) {
+		p.fail(w, r, "It is still muted", err)
+		return
+	}
+	http.Redirect(w, r, app.Back(r.PostForm, "/alerts"), http.StatusSeeOther)
+}
+
+func (p *Pages) fail(w http.ResponseWriter, r *http.Request, what string, err error) {
+	p.shell.Page(w, r, status(err), app.Page{Title: "Alerts", Section: "alerts"}, ui.Failure(what+": "+err.Error()+"."))
+}
+
+// status returns the status of an answer that stands for an error of the source.
+func status(err error) int {
+	switch {
+	case errors.Is(err, view.ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, view.ErrConflict):
+		return http.StatusConflict
+	case errors.Is(err, view.ErrUnavailable):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusBadRequest
+}

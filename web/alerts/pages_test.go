@@ -1,0 +1,79 @@
+package alerts_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"headwater/web/internal/fixture"
+	"headwater/web/internal/webtest"
+	"headwater/web/view"
+)
+
+// TestMute presses the buttons: one press is for a time, and can be taken back.
+func TestMute(t *testing.T) {
+	s := webtest.Server(t, fixture.Warehouse)
+	const alert = "rule=humid&site=warehouse&device=door-07&metric=humidity&back=%2Falerts"
+	for _, form := range []string{"&for=1h", "&for=8h&scope=device", "&for=resolved&scope=rule"} {
+		res, body := webtest.Post(t, s, "/alerts/mute", alert+form)
+		if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/alerts?muted=m1" {
+			t.Errorf("%s: %d to %s %s", form, res.StatusCode, res.Header.Get("Location"), body)
+		}
+	}
+	_, body := webtest.Get(t, s, http.MethodGet, "/alerts?muted=m1")
+	for _, want := range []string{"Muted. Nobody is notified", `action="/silences/m1/unmute"`, "Rule humid for humidity of door-07 at warehouse", "by Ann", ">Unmute<"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not have %s", want)
+		}
+	}
+	if res, _ := webtest.Post(t, s, "/silences/m1/unmute", "back=%2Fdevices%2Fwarehouse%2Fdoor-07"); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/devices/warehouse/door-07" {
+		t.Errorf("unmute: %d to %s", res.StatusCode, res.Header.Get("Location"))
+	}
+	for _, form := range []string{"", alert, alert + "&for=1s", alert + "&for=9000h", alert + "&for=x", alert + "&for=1h&scope=all", "for=1h", "rule=%3Cb%3E&for=1h", "for=1h&back=%2Fx&scope=rule&site=a"} {
+		if res, _ := webtest.Post(t, s, "/alerts/mute", form); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("%q: %d", form, res.StatusCode)
+		}
+	}
+	if res, _ := webtest.Post(t, webtest.Server(t, fixture.Away), "/alerts/mute", alert+"&for=1h"); res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("without NATS it answers %d", res.StatusCode)
+	}
+}
+
+func TestSilencesAPI(t *testing.T) {
+	s := webtest.Server(t, fixture.Warehouse)
+	ask := func(method, path string) (int, string) {
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, httptest.NewRequest(method, path, nil))
+		return w.Code, w.Body.String()
+	}
+	code, body := ask(http.MethodPost, "/api/v1/silences?device=door-07&for=8h&by=Ann")
+	var made view.Silence
+	if err := json.Unmarshal([]byte(body), &made); err != nil || code != http.StatusOK {
+		t.Fatalf("%d %s", code, body)
+	}
+	if made.ID == "" || made.Device != "door-07" || made.Rule != "" || made.Author != "Ann" || made.UntilResolved || made.Until.Sub(made.From) != 8*time.Hour {
+		t.Errorf("made %+v", made)
+	}
+	if code, body := ask(http.MethodPost, "/api/v1/silences?rule=humid&for=resolved"); code != http.StatusOK || !strings.Contains(body, `"until_resolved":true`) || strings.Contains(body, `"until":`) {
+		t.Errorf("%d %s", code, body)
+	}
+	if code, body := ask(http.MethodGet, "/api/v1/silences"); code != http.StatusOK || !strings.Contains(body, `"silences":[{"id":"m1"`) {
+		t.Errorf("%d %s", code, body)
+	}
+	for path, want := range map[string]int{"/api/v1/silences/m1": http.StatusNoContent, "/api/v1/silences/gone": http.StatusNotFound} {
+		if code, _ := ask(http.MethodDelete, path); code != want {
+			t.Errorf("%s: %d, want %d", path, code, want)
+		}
+	}
+	for _, query := range []string{"", "?for=1h", "?rule=humid", "?rule=humid&for=-1h", "?rule=%3Cb%3E&for=1h", "?rule=humid&for=1h&by=%0a"} {
+		if code, _ := ask(http.MethodPost, "/api/v1/silences"+query); code != http.StatusBadRequest {
+			t.Errorf("%q: %d", query, code)
+		}
+	}
+	if _, body := ask(http.MethodGet, "/api/v1/alerts"); !strings.Contains(body, `"mute":{"id":"m1"`) {
+		t.Errorf("alerts do not say what is muted: %s", body)
+	}
+}

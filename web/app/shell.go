@@ -1,0 +1,125 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/a-h/templ"
+
+	"headwater/web/live"
+	"headwater/web/ui"
+	"headwater/web/view"
+)
+
+// Source is what every page shows besides its own content.
+type Source interface {
+	// Status returns what the shell shows, from memory.
+	Status() view.Status
+	// Version returns a number that changes whenever something changed that the
+	// pages show from memory.
+	Version() uint64
+}
+
+// Config are the settings of the shell.
+type Config struct {
+	// Exposed says in words where other machines may reach the pages without a
+	// log-in, which each page shows; empty when none can.
+	Exposed string
+	// StreamsPerAddress bounds the live streams of one address; 0 sets no bound but
+	// live.MaxClients.
+	StreamsPerAddress int
+}
+
+// Shell renders pages in their frame, answers requests to the API and keeps open
+// pages up to date. Its methods may be called by many goroutines.
+type Shell struct {
+	// Log takes what went wrong behind an answer.
+	Log *slog.Logger
+	// Now is the clock.
+	Now func() time.Time
+
+	source  Source
+	exposed string
+	hub     *live.Hub
+}
+
+// New returns a shell.
+func New(cfg Config, source Source, log *slog.Logger) *Shell {
+	return &Shell{
+		Log: log, Now: time.Now, source: source, exposed: cfg.Exposed,
+		hub: live.New(source.Version, cfg.StreamsPerAddress, log),
+	}
+}
+
+// Run keeps the live updates going until the context ends; then it ends all live
+// streams.
+func (s *Shell) Run(ctx context.Context) { s.hub.Run(ctx) }
+
+// Hub returns the hub of the live streams.
+func (s *Shell) Hub() *live.Hub { return s.hub }
+
+// Page writes a page around its content. An error after the first byte can't be
+// reported to the browser and is only logged.
+func (s *Shell) Page(w http.ResponseWriter, r *http.Request, status int, p Page, content templ.Component) {
+	p.Status, p.Exposed = s.source.Status(), s.exposed
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	if err := document(p, content).Render(r.Context(), w); err != nil && r.Context().Err() == nil {
+		s.Log.Error("page was not rendered completely", "path", r.URL.Path, "err", err)
+	}
+}
+
+// BadRequest shows that the parameters of a page do not fit.
+func (s *Shell) BadRequest(w http.ResponseWriter, r *http.Request, err error) {
+	s.Page(w, r, http.StatusBadRequest, Page{Title: "Not found"},
+		ui.NotFound("There is no such page: "+err.Error()+".", []ui.Link{{Href: "/", Text: "Overview"}}))
+}
+
+// NotFound shows that there is no such page.
+func (s *Shell) NotFound(w http.ResponseWriter, r *http.Request) {
+	s.Page(w, r, http.StatusNotFound, Page{Title: "Not found"},
+		ui.NotFound("There is no page "+Clip(r.URL.Path)+".", []ui.Link{{Href: "/", Text: "Overview"}, {Href: "/alerts", Text: "Alerts"}, {Href: "/pipeline", Text: "Pipeline"}}))
+}
+
+// Parts returns the live parts of the shell, and after them those of a page.
+func (s *Shell) Parts(page ...live.Part) []live.Part {
+	status := s.source.Status()
+	return append([]live.Part{
+		{ID: "banner", Body: Banner(status)},
+		{ID: "nav-alerts", Body: NavAlerts(status)},
+		{ID: "nav-deadletters", Body: NavDeadLetters(status)},
+	}, page...)
+}
+
+// Stream serves the live stream of a page. Pages with the same key share their
+// content.
+func (s *Shell) Stream(w http.ResponseWriter, r *http.Request, key string, open func() live.Content) {
+	s.hub.Stream(w, r, key, open)
+}
+
+// Live serves the live stream of a page whose only live parts are those of the
+// shell.
+func (s *Shell) Live(w http.ResponseWriter, r *http.Request) {
+	s.Stream(w, r, r.URL.Path, func() live.Content {
+		return live.Parts(func() []live.Part { return s.Parts() })
+	})
+}
+
+// htmxConfig keeps htmx from adding styles of its own, from evaluating code and
+// from loading extensions other than SSE. A live update leaves open what a person
+// has opened.
+const htmxConfig = `{"includeIndicatorCSS":false,"extensions":"sse","defaultTimeout":15000,"morphIgnore":["data-htmx-powered","open"]}`
+
+// short returns a count that fits in a badge.
+func short(n uint64) string {
+	switch {
+	case n < 1000:
+		return strconv.FormatUint(n, 10)
+	case n < 1_000_000:
+		return strconv.FormatUint(n/1000, 10) + "k"
+	}
+	return strconv.FormatUint(n/1_000_000, 10) + "M"
+}

@@ -1,0 +1,144 @@
+package deadletters
+
+import (
+	"context"
+	"time"
+
+	"headwater/streams"
+)
+
+// Source reads what could not be processed, and changes it as people decide. An
+// error that wraps view.ErrUnavailable means that the letters cannot be reached
+// or, for a redrive, that no service runs that could do it.
+type Source interface {
+	// DeadLetters reads one page of them.
+	DeadLetters(ctx context.Context, q Query) (Letters, error)
+	// DeadLetter reads one of them; view.ErrNotFound when it does not exist.
+	DeadLetter(ctx context.Context, sequence uint64) (Letter, error)
+	// Redrive has the selected letters processed again, the oldest first, a bounded
+	// number at a time: Next of the result is where to continue. One letter that
+	// does not exist counts as gone.
+	Redrive(ctx context.Context, s Selection) (Redrive, error)
+	// Purge deletes the selected letters permanently and returns their number.
+	Purge(ctx context.Context, s Selection) (uint64, error)
+}
+
+// Query selects dead letters, the newest first.
+type Query struct {
+	// Service and Reason select; empty means all.
+	Service, Reason string
+	// Before is the sequence below which the page begins; 0 means the newest.
+	Before uint64
+	// Size is the number of letters on a page.
+	Size int
+}
+
+// Letters is one page of dead letters.
+type Letters struct {
+	Items []Letter `json:"dead_letters"`
+	// Next is the Before of the next page, 0 when there is none.
+	Next uint64 `json:"next,omitempty"`
+	// Counts are over all dead letters, by service and reason.
+	Counts []Count `json:"counts"`
+	Total  uint64  `json:"total"`
+	// Last is the highest sequence that there was. What people decide about all
+	// that they saw reaches up to it, and not to what came since.
+	Last uint64 `json:"last"`
+}
+
+// Count is the number of dead letters of one service and reason.
+type Count struct {
+	Service string `json:"service"`
+	Reason  string `json:"reason"`
+	Count   uint64 `json:"count"`
+}
+
+// Letter is one message that could not be processed.
+type Letter struct {
+	Sequence uint64 `json:"sequence"`
+	Service  string `json:"service"`
+	Reason   string `json:"reason"`
+	Detail   string `json:"detail"`
+	// From is where the message came from: a topic, a path, a subject.
+	From    string    `json:"from"`
+	Site    string    `json:"site,omitempty"`
+	Device  string    `json:"device,omitempty"`
+	Arrived time.Time `json:"arrived,omitzero"`
+	// Payload begins with the original bytes; Size is the length of them all.
+	Payload []byte `json:"payload"`
+	Size    int    `json:"size"`
+	// NotRedrivable says why nobody can redrive the letter; empty if it can be.
+	NotRedrivable string `json:"not_redrivable,omitempty"`
+}
+
+// Selection says which dead letters are to be redriven or purged.
+type Selection struct {
+	// Sequence selects one letter; 0 selects by what follows.
+	Sequence uint64
+	// Service and Reason select; empty means all.
+	Service, Reason string
+	// Through is the highest sequence that is selected.
+	Through uint64
+	// From is the lowest sequence that is selected, of a redrive that goes on.
+	From uint64
+}
+
+// Redrive tells what became of dead letters that were to be redriven.
+type Redrive struct {
+	// Redriven counts the letters that became readings, Readings those readings.
+	Redriven int `json:"redriven"`
+	Readings int `json:"readings"`
+	// Refused counts those that were refused again and are new letters now.
+	Refused int `json:"refused"`
+	// Kept counts those that cannot be redriven, Failed those for which something
+	// was away or full, Gone those that were not there any more.
+	Kept   int `json:"kept"`
+	Failed int `json:"failed"`
+	Gone   int `json:"gone"`
+	// Next is the From of the rest; 0 when all that was selected is done.
+	Next uint64 `json:"next,omitempty"`
+	// Letters tells of each letter, in order.
+	Letters []Redriven `json:"letters"`
+}
+
+// Outcomes of a redrive.
+const (
+	OutcomeRedriven = "redriven"
+	OutcomeRefused  = "refused"
+	OutcomeKept     = "kept"
+	OutcomeFailed   = "failed"
+	OutcomeGone     = "gone"
+)
+
+// Redriven tells what became of one dead letter.
+type Redriven struct {
+	Sequence uint64 `json:"sequence"`
+	// Outcome is one of the Outcome constants.
+	Outcome  string `json:"outcome"`
+	Readings int    `json:"readings,omitempty"`
+	// Reason is that of the new letter of a refused one; Detail says in words why
+	// a letter was not redriven.
+	Reason string `json:"reason,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Add takes in what became of one more letter.
+func (r *Redrive) Add(l Redriven) {
+	switch l.Outcome {
+	case OutcomeRedriven:
+		r.Redriven++
+		r.Readings += l.Readings
+	case OutcomeRefused:
+		r.Refused++
+	case OutcomeKept:
+		r.Kept++
+	case OutcomeGone:
+		r.Gone++
+	default:
+		r.Failed++
+	}
+	r.Letters = append(r.Letters, l)
+}
+
+// NotRedrivable says why nobody can redrive a letter; empty if it can be.
+func NotRedrivable(l Letter) string { return streams.NotRedrivable(l.Service, l.Reason) }

@@ -1,0 +1,125 @@
+package device
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"headwater/web/app"
+	"headwater/web/view"
+)
+
+const (
+	// MaxPoints is the largest number of buckets that one request may ask for.
+	MaxPoints     = 5000
+	defaultPoints = 600
+)
+
+func (p *Pages) apiDevice(w http.ResponseWriter, r *http.Request) {
+	f, ok := p.facts(r.PathValue("site"), r.PathValue("device"), view.Ranges[len(view.Ranges)-1], time.Time{})
+	if !ok {
+		p.shell.Fail(w, http.StatusNotFound, "No such device has reported.")
+		return
+	}
+	p.shell.Answer(w, r, struct {
+		view.Device
+		Episodes  []view.Episode `json:"episodes"`
+		Summaries []summary      `json:"summaries"`
+	}{f.Device, app.OrEmpty(f.Episodes), summaries(f.Summaries)})
+}
+
+// summary is a window summary with its width in milliseconds.
+type summary struct {
+	Summary
+	WidthMS int64 `json:"width_ms"`
+}
+
+func summaries(in []Summary) []summary {
+	out := make([]summary, len(in))
+	for i, s := range in {
+		out[i] = summary{s, s.Width.Milliseconds()}
+	}
+	return out
+}
+
+func (p *Pages) apiSeries(w http.ResponseWriter, r *http.Request) {
+	q, err := p.seriesQuery(r)
+	if err != nil {
+		p.shell.FailParameters(w, err)
+		return
+	}
+	d, ok := p.source.Device(q.Site, q.Device)
+	if !ok {
+		p.shell.Fail(w, http.StatusNotFound, "No such device has reported.")
+		return
+	}
+	var metric *view.Metric
+	for i := range d.Metrics {
+		if d.Metrics[i].Name == q.Metric {
+			metric = &d.Metrics[i]
+		}
+	}
+	switch {
+	case metric == nil:
+		p.shell.Fail(w, http.StatusNotFound, "The device has no such metric.")
+		return
+	case !metric.Drawn():
+		p.shell.Fail(w, http.StatusBadRequest, "The metric is text, which has no series of numbers.")
+		return
+	}
+	series, err := p.source.Series(r.Context(), q)
+	series.Source = "history"
+	switch {
+	case errors.Is(err, view.ErrUnavailable):
+		series = remembered(q, metric)
+	case err != nil:
+		p.shell.Log.Warn("history was not read", "device", q.Site+"/"+q.Device, "err", err)
+		p.shell.Fail(w, http.StatusBadGateway, "The history cannot be read: "+err.Error()+".")
+		return
+	}
+	series.Site, series.Device, series.Metric = q.Site, q.Device, q.Metric
+	series.Unit, series.Kind, series.From, series.To = metric.Unit, metric.Kind, q.From, q.To
+	series.TimeMS = app.OrEmpty(series.TimeMS)
+	series.Min, series.Max, series.Mean = app.OrEmpty(series.Min), app.OrEmpty(series.Max), app.OrEmpty(series.Mean)
+	series.Episodes = []view.Episode{}
+	for _, e := range p.source.Episodes(q.Site, q.Device, q.From, q.To) {
+		if e.Metric == q.Metric {
+			series.Episodes = append(series.Episodes, e)
+		}
+	}
+	p.shell.Answer(w, r, series)
+}
+
+// remembered returns what replaces the history while the database is unavailable:
+// the slots of the sparkline.
+func remembered(q SeriesQuery, m *view.Metric) Series {
+	out := Series{Source: "memory", Tier: "raw", BucketMS: view.SlotWidth.Milliseconds()}
+	for _, slot := range m.Spark {
+		if slot.Start.Before(q.From.Add(-view.SlotWidth)) || !slot.Start.Before(q.To) {
+			continue
+		}
+		out.TimeMS = append(out.TimeMS, slot.Start.UnixMilli())
+		out.Min = append(out.Min, slot.Min)
+		out.Max = append(out.Max, slot.Max)
+		out.Mean = append(out.Mean, slot.Last)
+	}
+	return out
+}
+
+// seriesQuery reads which series is asked for, and which part of it.
+func (p *Pages) seriesQuery(r *http.Request) (SeriesQuery, error) {
+	q := SeriesQuery{Site: r.FormValue("site"), Device: r.FormValue("device"), Metric: r.FormValue("metric")}
+	var problems []error
+	for _, part := range []struct{ name, value string }{{"site", q.Site}, {"device", q.Device}, {"metric", q.Metric}} {
+		if !app.ValidToken(part.value) {
+			problems = append(problems, app.TokenError(part.name))
+		}
+	}
+	var err error
+	if q.Points, err = app.Number(r, "points", defaultPoints, MaxPoints); err != nil {
+		problems = append(problems, err)
+	}
+	q.From, q.To, err = app.Span(r, p.shell.Now())
+	problems = append(problems, err)
+	return q, errors.Join(problems...)
+}

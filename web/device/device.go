@@ -1,0 +1,138 @@
+package device
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/a-h/templ"
+
+	"headwater/web/ui"
+	"headwater/web/view"
+)
+
+// Ranges are the spans that the charts of a device can show. The longest are
+// read from roll-ups.
+var Ranges = append(view.Ranges[:len(view.Ranges):len(view.Ranges)],
+	view.Range{Name: "30d", Words: "30 days", Span: 30 * 24 * time.Hour},
+	view.Range{Name: "1y", Words: "year", Span: 366 * 24 * time.Hour},
+)
+
+// RangeNamed returns the range of that name, or the default for an empty name.
+func RangeNamed(name string) (view.Range, bool) { return view.RangeIn(Ranges, name) }
+
+// Facts are what the page of a device shows.
+type Facts struct {
+	Device view.Device
+	Range  view.Range
+	// At is the moment about which the charts show the range; zero when they go up
+	// to now.
+	At time.Time
+	// Episodes are the anomalies that touch the range, the newest first.
+	Episodes []view.Episode
+	// Firing are the alerts of the device that fire, with their silences.
+	Firing []view.Alert
+	// Summaries are the newest first.
+	Summaries []Summary
+}
+
+// Period bounds what the charts show, given the time: up to now, or with the moment
+// in the middle, as far as there is a past.
+func (f Facts) Period(now time.Time) (from, to time.Time) {
+	if f.At.IsZero() {
+		return now.Add(-f.Range.Span), now
+	}
+	return f.At.Add(-f.Range.Span / 2), f.At.Add(f.Range.Span / 2)
+}
+
+// alertOf returns the alert that fires because of an anomaly.
+func (f Facts) alertOf(e view.Episode) (view.Alert, bool) {
+	for _, a := range f.Firing {
+		if a.Rule == e.Rule && a.Metric == e.Metric && e.End.IsZero() {
+			return a, true
+		}
+	}
+	return view.Alert{}, false
+}
+
+// when says in words which time the charts are about.
+func (f Facts) when() string {
+	if f.At.IsZero() {
+		return "the last " + f.Range.Words
+	}
+	return "the " + f.Range.Words + " about " + ui.UTC(f.At)
+}
+
+// pageURL is the page with a range, and the same moment.
+func (f Facts) pageURL(r view.Range) string {
+	q := url.Values{"range": {r.Name}}
+	if !f.At.IsZero() {
+		q.Set("at", f.At.UTC().Format(time.RFC3339Nano))
+	}
+	return ui.DeviceURL(f.Device.Site, f.Device.Device) + "?" + q.Encode()
+}
+
+// chartAttributes are what tells the script of a chart which fixed time to show.
+func (f Facts) chartAttributes() templ.Attributes {
+	if f.At.IsZero() {
+		return nil
+	}
+	from, to := f.Period(f.At)
+	return templ.Attributes{"data-from": from.UTC().Format(time.RFC3339Nano), "data-to": to.UTC().Format(time.RFC3339Nano)}
+}
+
+// windowWords says how long a window is and, unless it follows from that, of
+// which kind.
+func windowWords(s Summary) string {
+	width := ui.FormatDuration(s.Width)
+	if kind, _, found := strings.Cut(s.Window, "-"); found {
+		return kind + ", " + width
+	}
+	return width
+}
+
+func isFiring(d view.Device, metric string) bool {
+	for _, a := range d.Firing {
+		if a.Metric == metric {
+			return true
+		}
+	}
+	return false
+}
+
+func seriesURL(f Facts, m view.Metric) string {
+	return "/api/v1/series?" + url.Values{
+		"site": {f.Device.Site}, "device": {f.Device.Device}, "metric": {m.Name},
+	}.Encode()
+}
+
+// boundWords says what was expected of an anomaly and within what bounds; empty
+// when there are none.
+func (f Facts) boundWords(e view.Episode) string {
+	of := ""
+	for _, m := range f.Device.Metrics {
+		if m.Name == e.Metric {
+			of = ui.Unit(m.Unit)
+		}
+	}
+	amount := func(v *float64) string { return ui.FormatNumber(*v) + of }
+	var bounds string
+	switch {
+	case e.Low != nil && e.High != nil:
+		bounds = "bounds " + ui.FormatNumber(*e.Low) + " to " + amount(e.High)
+	case e.High != nil:
+		bounds = "at most " + amount(e.High)
+	case e.Low != nil:
+		bounds = "at least " + amount(e.Low)
+	}
+	if e.Baseline != nil {
+		bounds = "expected " + amount(e.Baseline) + ", " + bounds
+	}
+	return bounds
+}
+
+// bounded says whether an anomaly of the metric has bounds, which its chart shows.
+func (f Facts) bounded(metric string) bool {
+	return slices.ContainsFunc(f.Episodes, func(e view.Episode) bool { return e.Metric == metric && (e.Low != nil || e.High != nil) })
+}

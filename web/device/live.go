@@ -1,0 +1,107 @@
+package device
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"headwater/web/live"
+	"headwater/web/view"
+)
+
+func (p *Pages) live(w http.ResponseWriter, r *http.Request) {
+	site, device := r.PathValue("site"), r.PathValue("device")
+	rng, ok := RangeNamed(r.FormValue("range"))
+	if !ok {
+		http.Error(w, "unknown range", http.StatusBadRequest)
+		return
+	}
+	at, err := p.moment(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if _, ok := p.facts(site, device, rng, at); !ok {
+		http.Error(w, "unknown device", http.StatusNotFound)
+		return
+	}
+	p.shell.Stream(w, r, r.URL.Path+" "+rng.Name+" "+at.UTC().Format(time.RFC3339Nano), func() live.Content {
+		return &content{pages: p, site: site, device: device, rng: rng, at: at, feed: p.source.Follow(site, device)}
+	})
+}
+
+// content is the page of a device with the points of its charts.
+type content struct {
+	pages        *Pages
+	site, device string
+	rng          view.Range
+	at           time.Time
+	feed         Feed
+	facts        Facts
+	marks        []byte
+}
+
+// Close implements live.Content.
+func (c *content) Close() { c.feed.Close() }
+
+// Parts implements live.Content.
+func (c *content) Parts() []live.Part {
+	if facts, ok := c.pages.facts(c.site, c.device, c.rng, c.at); ok {
+		c.facts = facts
+	}
+	var shape strings.Builder
+	for _, m := range c.facts.Device.Metrics {
+		shape.WriteString(m.Name + "\x00" + m.Unit + "\x00" + string(m.Kind) + "\x00")
+	}
+	return c.pages.shell.Parts(
+		live.Part{ID: "device-state", Body: StateLine(c.facts)},
+		live.Part{ID: "latest", Body: Latest(c.facts)},
+		live.Part{ID: "charts", Body: Charts(c.facts), Shape: shape.String() + "."},
+		live.Part{ID: "episodes", Body: Episodes(c.facts)},
+		live.Part{ID: "summaries", Body: Summaries(c.facts)},
+	)
+}
+
+// Recent implements live.Content.
+func (c *content) Recent() []live.Event {
+	return append(points(c.feed.Recent()), live.Event{Name: "episodes", Data: c.episodes()})
+}
+
+// Fresh implements live.Content.
+func (c *content) Fresh() []live.Event {
+	events := points(c.feed.Take())
+	if marks := c.episodes(); !bytes.Equal(marks, c.marks) {
+		c.marks = marks
+		events = append(events, live.Event{Name: "episodes", Data: marks})
+	}
+	return events
+}
+
+func (c *content) episodes() []byte {
+	if c.facts.Episodes == nil {
+		return []byte("[]")
+	}
+	b, err := json.Marshal(c.facts.Episodes)
+	if err != nil { // a bound that JSON cannot express
+		return []byte("[]")
+	}
+	return b
+}
+
+// points returns readings as one event: metric -> [[ms, value], ...].
+func points(all []Point) []live.Event {
+	if len(all) == 0 {
+		return nil
+	}
+	byMetric := make(map[string][][2]float64)
+	for _, p := range all {
+		byMetric[p.Metric] = append(byMetric[p.Metric], [2]float64{float64(p.TimeMS), p.Value})
+	}
+	b, err := json.Marshal(byMetric)
+	if err != nil { // not finite; the bridge dead-letters such values
+		return nil
+	}
+	return []live.Event{{Name: "points", Data: b}}
+}

@@ -1,0 +1,116 @@
+package ledger
+
+import (
+	"context"
+	"time"
+)
+
+// Source is what became of what arrived.
+type Source interface {
+	// Ledger returns the account of a range. An error that wraps
+	// view.ErrUnavailable means that the database or NATS cannot be reached; OnTheWay
+	// and Told are set even so.
+	Ledger(ctx context.Context, q Query) (Ledger, error)
+}
+
+// Groups of the rows of a ledger.
+const (
+	ByDevice = "device"
+	ByMinute = "minute"
+)
+
+// Query asks for the account of what arrived in [From, To), in whole
+// minutes.
+type Query struct {
+	From, To time.Time
+	// Site and Device select; empty means all.
+	Site, Device string
+	// Group is ByDevice or ByMinute.
+	Group string
+	// Page counts from 1.
+	Page int
+	// Size is the number of rows on a page.
+	Size int
+}
+
+// Figures say what became of what arrived: received is the sum of all the
+// others.
+type Figures struct {
+	// Received counts readings, and messages that became dead letters instead.
+	Received uint64 `json:"received"`
+	// Stored counts the readings that InfluxDB has stored; a repeat counts once
+	// more.
+	Stored uint64 `json:"stored"`
+	// Rejected counts messages that became dead letters when they came in, Refused
+	// readings that did because InfluxDB would not take them.
+	Rejected uint64 `json:"rejected"`
+	Refused  uint64 `json:"refused"`
+	// InFlight counts what is on its way and may not be stored yet.
+	InFlight uint64 `json:"in_flight"`
+	// Missing counts what was in TELEMETRY and was not there any more when it was
+	// read.
+	Missing uint64 `json:"missing"`
+}
+
+// Rest sets Stored to what is left of Received.
+func (f *Figures) Rest() {
+	f.Stored = f.Received - min(f.Received, f.Rejected+f.Refused+f.InFlight+f.Missing)
+}
+
+// DeadLetters counts what became a dead letter, when it came in or later.
+func (f *Figures) DeadLetters() uint64 { return f.Rejected + f.Refused }
+
+// Totals are the figures of all rows.
+type Totals struct {
+	Figures
+	// Exact says that nothing of the range was on its way: the figures are final
+	// for what had arrived when they were taken.
+	Exact bool `json:"exact"`
+}
+
+// Row is the account of one device or one minute.
+type Row struct {
+	// Site and Device are empty for messages that did not say; both are empty in
+	// rows by minute.
+	Site   string `json:"site,omitempty"`
+	Device string `json:"device,omitempty"`
+	// Minute is the start of the minute of arrival; zero in rows by device.
+	Minute time.Time `json:"minute,omitzero"`
+	Figures
+}
+
+// OnTheWay says what is on its way through all of the pipeline, whatever
+// range and device are asked for.
+type OnTheWay struct {
+	// Counting counts readings and rejected messages that the processor has not
+	// entered yet; it does so when their minute is over, or when nothing more comes.
+	Counting uint64 `json:"counting"`
+	// Entering counts those whose entries are not in InfluxDB yet.
+	Entering uint64 `json:"entering"`
+	// Storing counts messages of TELEMETRY that no writer has finished yet, the
+	// clock of the lanes included.
+	Storing uint64 `json:"storing"`
+	// Since is the start of the earliest minute of arrival of all that; zero when
+	// there is nothing. The account of earlier minutes is closed.
+	Since time.Time `json:"since,omitzero"`
+	// Unknown says in words why the figures may not be all; empty when they are.
+	Unknown string `json:"unknown,omitempty"`
+}
+
+// Received returns how many readings and messages have arrived that are in no
+// entry yet.
+func (w OnTheWay) Received() uint64 { return w.Counting + w.Entering }
+
+// Ledger is the account of what arrived in a range.
+type Ledger struct {
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	Totals Totals    `json:"totals"`
+	// Rows are in the order of site and device, or the latest minute first.
+	Rows []Row `json:"rows"`
+	// Matching counts the rows over all pages.
+	Matching int      `json:"matching"`
+	OnTheWay OnTheWay `json:"on_the_way"`
+	// Told is when InfluxDB last told what it holds.
+	Told time.Time `json:"told,omitzero"`
+}

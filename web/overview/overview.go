@@ -1,0 +1,143 @@
+package overview
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"headwater/web/view"
+)
+
+// Facts are what the overview shows.
+type Facts struct {
+	Query   Query
+	Devices Devices
+	// Firing are the first of the firing alerts, FiringMore counts the others.
+	Firing     []view.Alert
+	FiringMore int
+	// Rate is the number of readings a second, Rates those of the last minute.
+	Rate  float64
+	Rates []float64
+	Start Start
+}
+
+// Pages returns how many pages the query has, at least 1.
+func (o Facts) Pages() int {
+	if o.Query.Size <= 0 {
+		return 1
+	}
+	return max(1, (o.Devices.Matching+o.Query.Size-1)/o.Query.Size)
+}
+
+// PageURL returns the address of another page of the same query.
+func (o Facts) PageURL(page int) string { return "/" + o.values(page) }
+
+// LiveURL returns the address of the updates of this page of this query.
+func (o Facts) LiveURL() string { return "/live/overview" + o.values(o.Query.Page) }
+
+func (o Facts) values(page int) string {
+	v := url.Values{}
+	if o.Query.Text != "" {
+		v.Set("q", o.Query.Text)
+	}
+	if o.Query.State != "" {
+		v.Set("state", string(o.Query.State))
+	}
+	if page > 1 {
+		v.Set("page", strconv.Itoa(page))
+	}
+	if len(v) == 0 {
+		return ""
+	}
+	return "?" + v.Encode()
+}
+
+type choice struct{ Value, Text string }
+
+var stateChoices = []choice{
+	{"", "All states"}, {string(view.StateFiring), "Firing"}, {string(view.StateSilent), "Silent"}, {string(view.StateUnknown), "Not heard yet"}, {string(view.StateOK), "OK"},
+}
+
+// frontMetrics is how many metrics a row of the overview shows.
+const frontMetrics = 3
+
+// front returns the metrics that a row of the overview shows: those of firing
+// alerts, then numbers, then the rest.
+func front(d view.Device) []view.Metric {
+	if len(d.Metrics) <= frontMetrics {
+		return d.Metrics
+	}
+	firing := make(map[string]bool, len(d.Firing))
+	for _, a := range d.Firing {
+		firing[a.Metric] = true
+	}
+	out := make([]view.Metric, 0, frontMetrics)
+	for _, wanted := range []func(view.Metric) bool{
+		func(m view.Metric) bool { return firing[m.Name] },
+		func(m view.Metric) bool { return !firing[m.Name] && m.Kind == view.KindNumber },
+		func(m view.Metric) bool { return !firing[m.Name] && m.Kind != view.KindNumber },
+	} {
+		for _, m := range d.Metrics {
+			if len(out) < frontMetrics && wanted(m) {
+				out = append(out, m)
+			}
+		}
+	}
+	return out
+}
+
+// primary returns the metric whose recent past a row shows: the first with
+// something to draw.
+func primary(d view.Device) (view.Metric, bool) {
+	for _, m := range front(d) {
+		if len(m.Spark) > 0 {
+			return m, true
+		}
+	}
+	return view.Metric{}, false
+}
+
+// agedAfter is how much older than the last report of its device a value is
+// that is shown with its age.
+const agedAfter = 15 * time.Minute
+
+// aged says whether a value is older than its device was last seen, so that its
+// age has to stand beside it.
+func aged(d view.Device, m view.Metric) bool {
+	return !m.Time.IsZero() && d.LastSeen.Sub(m.Time) > agedAfter
+}
+
+// RowID is the id of the row of a device on the overview.
+func RowID(d view.Device) string { return "d-" + d.Site + "." + d.Device }
+
+// Start is what the first steps need to know.
+type Start struct {
+	// MQTT is host:port of the MQTT listener, HTTP the address of this server.
+	MQTT, HTTP string
+}
+
+// MQTTCommand publishes a first reading over MQTT.
+func (s Start) MQTTCommand() string {
+	host, port := "localhost", "1883"
+	if i := strings.LastIndexByte(s.MQTT, ':'); i >= 0 {
+		if h := strings.Trim(s.MQTT[:i], "[]"); h != "" && h != "0.0.0.0" && h != "::" {
+			host = h
+		}
+		port = s.MQTT[i+1:]
+	}
+	command := "mosquitto_pub"
+	if host != "localhost" && host != "127.0.0.1" {
+		command += " -h " + host
+	}
+	if port != "1883" {
+		command += " -p " + port
+	}
+	return command + " -q 1 -t sensors/home/kitchen/temperature -m 21.5"
+}
+
+// HTTPCommand posts a first reading over HTTP.
+func (s Start) HTTPCommand() string {
+	return "curl " + s.HTTP + `/api/v1/telemetry -H 'Content-Type: application/json' \
+  -d '{"site":"home","device":"kitchen","metric":"temperature","value":21.5,"unit":"°C"}'`
+}

@@ -1,0 +1,194 @@
+package rules
+
+import (
+	"context"
+	"time"
+
+	"headwater/web/view"
+)
+
+// Source has the rules in force and changes them. Rules, Rule and Check answer
+// from memory; an error of theirs that wraps view.ErrUnavailable means that the
+// rules are not known yet. An error of the others that wraps it means that nothing
+// was changed, or that it is not known whether.
+type Source interface {
+	// Rules returns the rules whose name, sentence or labels contain the text, in any
+	// case.
+	Rules(text string) (List, error)
+	// Rule returns one rule; view.ErrNotFound when there is none of the name.
+	Rule(name string) (Rule, error)
+	// Check returns what is known of a draft: what is wrong with it, what it would do
+	// and which series it would match. It returns the draft as fields and as YAML,
+	// whichever it was.
+	Check(d Draft) Check
+	// Save puts a draft in force if the rule still has the revision of the draft,
+	// else it returns view.ErrConflict. A draft with problems is refused with them, as
+	// view.RuleProblems.
+	Save(ctx context.Context, d Draft, author view.Author) (Rule, error)
+	// Delete deletes the rule if it still has the revision.
+	Delete(ctx context.Context, name string, revision uint64, author view.Author) error
+	// SetState changes the state of a rule if it still has the revision.
+	SetState(ctx context.Context, name string, revision uint64, state view.RuleState, author view.Author) (Rule, error)
+	// Versions returns the versions of a rule that are kept, the newest first, also of
+	// a rule that was deleted; view.ErrNotFound when there are none.
+	Versions(ctx context.Context, name string) ([]Version, error)
+}
+
+// The origins of a rule.
+const (
+	OriginFile = "file"
+	OriginPage = "page"
+	// OriginBuiltIn is the rule that is there without anybody declaring it.
+	OriginBuiltIn = "built-in"
+)
+
+// Rule is one rule as it is in force.
+type Rule struct {
+	Name        string         `json:"name"`
+	Description string         `json:"description,omitempty"`
+	State       view.RuleState `json:"state"`
+	Severity    view.Severity  `json:"severity"`
+	Detector    string         `json:"detector"`
+	// Sentence says in plain words what the rule does.
+	Sentence string `json:"sentence"`
+	// Labels are in the order of their names.
+	Labels  []view.RuleLabel `json:"labels,omitempty"`
+	Runbook string           `json:"runbook,omitempty"`
+	// Origin is OriginFile, OriginPage or OriginBuiltIn; Where says in words where the text of
+	// a rule of a file is.
+	Origin string `json:"origin"`
+	Where  string `json:"where,omitempty"`
+	// Revision is what a change must name, so that nobody overwrites what nobody
+	// has seen.
+	Revision uint64 `json:"revision"`
+	// Changed is when the rule was changed last, and Author who said so; both are
+	// empty when that is not known.
+	Changed time.Time `json:"changed,omitzero"`
+	Author  string    `json:"author,omitempty"`
+	// Series counts the series that the rule matches now, Firing its alerts that
+	// last.
+	Series int `json:"series"`
+	Firing int `json:"firing"`
+	// Unjudged says in words which series match that the rule cannot judge, for they
+	// send no numbers; empty when there are none.
+	Unjudged string `json:"unjudged,omitempty"`
+	// Problem says why a rule cannot judge what it matches, ProblemAt since when;
+	// empty when it can.
+	Problem   string    `json:"problem,omitempty"`
+	ProblemAt time.Time `json:"problem_at,omitzero"`
+	// YAML is the text of the rule, as it would stand in a file.
+	YAML string `json:"yaml"`
+}
+
+// Editable says whether the rule can be changed on the page.
+func (r Rule) Editable() bool { return r.Origin != OriginFile }
+
+// Deletable says whether the rule can be deleted on the page.
+func (r Rule) Deletable() bool { return r.Origin == OriginPage }
+
+// List is the rules and what else of the configuration is in force.
+type List struct {
+	// Items are in the order of their names.
+	Items []Rule `json:"rules"`
+	// Total counts all rules, whatever was asked for.
+	Total    int       `json:"total"`
+	Channels []Channel `json:"channels"`
+	// Windows are the windows in force, each in words.
+	Windows []string `json:"windows"`
+	// Where says in words where channels and windows are set.
+	Where string `json:"where"`
+	// Changes are the latest changes of the configuration, the newest first.
+	Changes []Change `json:"changes,omitempty"`
+	// Deleted are the rules that can be restored, the last one deleted first.
+	Deleted []Deleted `json:"deleted,omitempty"`
+	// Problem says what is wrong with the configuration as a whole; empty when
+	// nothing is.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Deleted is a rule that is not in force any more, and its versions are kept.
+type Deleted struct {
+	Name string `json:"name"`
+	// Sentence says in plain words what the rule did.
+	Sentence string `json:"sentence"`
+	// At is when it was deleted, and Author who did it.
+	At     time.Time `json:"at"`
+	Author string    `json:"author,omitempty"`
+}
+
+// Change is one change of the configuration.
+type Change struct {
+	At     time.Time `json:"at,omitzero"`
+	Author string    `json:"author,omitempty"`
+	// What says in words what was added, changed and removed.
+	What string `json:"what"`
+}
+
+// Channel is a channel that rules may notify. Its address is nobody's business.
+type Channel struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	// Resolved says whether the channel is told that an alert is over, too.
+	Resolved bool `json:"resolved"`
+}
+
+// Draft is a rule that somebody edits: as the fields of the form, or as
+// YAML.
+type Draft struct {
+	// Was is the name of the rule that is edited; empty for a new one.
+	Was string
+	// Revision is that of the rule when the editing began; 0 for a new one.
+	Revision uint64
+	// AsYAML says that YAML is what is meant, else Fields.
+	AsYAML bool
+	// Fields are the values of the form by the names that the fields have in
+	// YAML, with a dot between levels.
+	Fields map[string]string
+	YAML   string
+}
+
+// Check is what is known of a draft.
+type Check struct {
+	// Draft has both Fields and YAML filled in, as far as the one could be made
+	// from the other.
+	Draft Draft
+	// Problems are in the order of the text; empty when the draft can be saved.
+	Problems []view.RuleProblem
+	// Sentence says what the rule would do, and Name what it is called; empty
+	// when there are problems.
+	Sentence, Name string
+	// Series counts the series that it would match now, and Shown are the first of
+	// them. Matched says that they could be told.
+	Series  int
+	Shown   []Series
+	Matched bool
+	// Unjudged is as in Rule.
+	Unjudged string
+	// YAMLOnly says that the rule has what the form does not show, so that the form
+	// would lose it.
+	YAMLOnly bool
+}
+
+// Series is a series that a rule matches, with its latest value.
+type Series struct {
+	Site   string     `json:"site"`
+	Device string     `json:"device"`
+	Metric string     `json:"metric"`
+	Unit   string     `json:"unit,omitempty"`
+	Value  view.Value `json:"value"`
+}
+
+// Version is one version of a rule.
+type Version struct {
+	// Version is a number that rises from version to version of a rule.
+	Version uint64    `json:"version"`
+	Changed time.Time `json:"changed,omitzero"`
+	Author  string    `json:"author,omitempty"`
+	// State is the rule's state in the version; Deleted says that the version is
+	// the end of the rule.
+	State   view.RuleState `json:"state,omitempty"`
+	Deleted bool           `json:"deleted,omitempty"`
+	// Current says that it is the version in force.
+	Current bool   `json:"current,omitempty"`
+	YAML    string `json:"yaml,omitempty"`
+}

@@ -1,0 +1,161 @@
+package view
+
+import (
+	"slices"
+	"time"
+)
+
+// Severity is how much an alert matters.
+type Severity string
+
+// The severities, in rising order.
+const (
+	SeverityInfo     Severity = "info"
+	SeverityWarning  Severity = "warning"
+	SeverityCritical Severity = "critical"
+)
+
+// Alert is the life of one rule on one series.
+type Alert struct {
+	// ID is the same for all episodes of one rule on one series, Episode is that of
+	// this one alone.
+	ID          string   `json:"alert_id"`
+	Episode     string   `json:"id"`
+	Rule        string   `json:"rule"`
+	Description string   `json:"description,omitempty"`
+	Site        string   `json:"site"`
+	Device      string   `json:"device"`
+	Metric      string   `json:"metric"`
+	Unit        string   `json:"unit,omitempty"`
+	State       string   `json:"state"`
+	Severity    Severity `json:"severity"`
+	// Started and Ended are event times, in the time zone of the site as all times of
+	// an alert; Ended is zero while the alert lasts.
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"`
+	// Updated is the event time of the last transition, Learned when Headwater
+	// came to know of it.
+	Updated time.Time `json:"updated,omitzero"`
+	Learned time.Time `json:"learned,omitzero"`
+	// Sentence says why, in words.
+	Sentence string `json:"sentence"`
+	// Labels and Runbook are those of the rule when the alert was last told of.
+	Labels  []RuleLabel `json:"labels,omitempty"`
+	Runbook string      `json:"runbook,omitempty"`
+	// Opened is when it was learned that the episode had begun.
+	Opened time.Time `json:"-"`
+	// Mute is the silence that holds back news of it; nil for none.
+	Mute *Silence `json:"mute,omitempty"`
+	// About is the rule as it is now; nil when it is not there or not known.
+	About *RuleAbout `json:"-"`
+}
+
+// Late says by how much the last transition was learned of late, and whether
+// that is worth telling people.
+func (a Alert) Late() (time.Duration, bool) {
+	if a.Learned.IsZero() || a.Updated.IsZero() {
+		return 0, false
+	}
+	d := a.Learned.Sub(a.Updated)
+	return d, d >= 2*time.Minute
+}
+
+// Active says whether the alert has not been resolved.
+func (a Alert) Active() bool { return a.State != AlertResolved }
+
+// The states of an alert.
+const (
+	AlertPending      = "pending"
+	AlertFiring       = "firing"
+	AlertAcknowledged = "acknowledged"
+	AlertResolved     = "resolved"
+)
+
+// Alerts are the alerts that last, and the latest of those that are over.
+type Alerts struct {
+	// Active are the worst first, then the newest.
+	Active []Alert `json:"active"`
+	// Resolved are the newest first.
+	Resolved []Alert `json:"resolved"`
+	// ResolvedTotal counts all resolved alerts that are remembered.
+	ResolvedTotal int `json:"resolved_total"`
+}
+
+// About returns the alerts with what the function knows of their rules. It changes
+// no alert in place.
+func (a Alerts) About(rule func(name string) (RuleAbout, bool)) Alerts {
+	a.Active, a.Resolved = aboutRules(a.Active, rule), aboutRules(a.Resolved, rule)
+	return a
+}
+
+func aboutRules(in []Alert, rule func(name string) (RuleAbout, bool)) []Alert {
+	out := slices.Clone(in)
+	for i := range out {
+		about, ok := rule(out[i].Rule)
+		if !ok {
+			continue
+		}
+		out[i].About = &about
+		if out[i].Runbook == "" {
+			out[i].Runbook = about.Runbook
+		}
+		if len(out[i].Labels) == 0 {
+			out[i].Labels = about.Labels
+		}
+	}
+	return out
+}
+
+// Episode is one anomaly on a series, as a chart marks it.
+type Episode struct {
+	Rule     string   `json:"rule"`
+	Metric   string   `json:"metric"`
+	Severity Severity `json:"severity"`
+	// Start and End are event times; End is zero while the episode lasts.
+	Start    time.Time `json:"start"`
+	End      time.Time `json:"end,omitzero"`
+	Sentence string    `json:"sentence"`
+	// Low and High bound what is not abnormal; nil is open.
+	Low  *float64 `json:"low,omitempty"`
+	High *float64 `json:"high,omitempty"`
+	// Baseline is what was expected; nil when there is no band about it.
+	Baseline *float64 `json:"baseline,omitempty"`
+	// About is the rule as it is now; nil when it is not there or not known.
+	About *RuleAbout `json:"-"`
+}
+
+// Silence is what people are not notified of for a time: the alerts of a rule, of
+// series, or both; empty parts are any.
+type Silence struct {
+	ID     string `json:"id"`
+	Rule   string `json:"rule,omitempty"`
+	Site   string `json:"site,omitempty"`
+	Device string `json:"device,omitempty"`
+	Metric string `json:"metric,omitempty"`
+	// From and Until bound it. UntilResolved says that it is about the alerts that
+	// fired at From, each until it is resolved; then there is no Until.
+	From          time.Time `json:"from"`
+	Until         time.Time `json:"until,omitzero"`
+	UntilResolved bool      `json:"until_resolved,omitempty"`
+	Author        string    `json:"author"`
+}
+
+// What says in words which alerts are meant.
+func (s Silence) What() string {
+	what := "Every alert"
+	if s.Rule != "" {
+		what = "Rule " + s.Rule
+	}
+	switch {
+	case s.Metric != "" && s.Device != "":
+		what += " for " + s.Metric + " of " + s.Device
+	case s.Metric != "":
+		what += " for " + s.Metric
+	case s.Device != "":
+		what += " of " + s.Device
+	}
+	if s.Site != "" {
+		what += " at " + s.Site
+	}
+	return what
+}

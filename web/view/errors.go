@@ -1,0 +1,18 @@
+package view
+
+import "errors"
+
+// Errors that the sources of the pages return, wrapped with the details.
+var (
+	// ErrUnavailable means that a source cannot be reached now, or that no service
+	// runs that could do what was asked. Asking again later may work.
+	ErrUnavailable = errors.New("not available now")
+	// ErrNotFound means that what was asked for does not exist, or no longer.
+	ErrNotFound = errors.New("it is not there")
+	// ErrConflict means that someone else has changed meanwhile what was to be
+	// changed.
+	ErrConflict = errors.New("somebody else has changed it meanwhile")
+	// ErrReadOnly means that a rule can only be changed elsewhere; the details say
+	// where.
+	ErrReadOnly = errors.New("the rule cannot be changed here")
+)
