@@ -154,6 +154,66 @@ func TestImportsPointOneWay(t *testing.T) {
 	}
 }
 
+// features are the folders of web that hold one feature each, and the adapter of
+// each in services/dashboard is the file of the same name.
+var features = []string{"alerts", "deadletters", "device", "ledger", "overview", "pipeline", "replay", "rules"}
+
+// webParts are the folders of web, and which of them each may import. The root of
+// web puts all together, and internal helps tests.
+var webParts = map[string][]string{
+	"static": nil,
+	"view":   nil,
+	"live":   nil,
+	"ui":     {"static", "view"},
+	"app":    {"live", "static", "ui", "view"},
+}
+
+// webPart names the folder of web that a package belongs to; "" for the root and
+// for packages that are not of web.
+func webPart(pkg string) string {
+	parts := strings.Split(strings.TrimPrefix(pkg, "headwater/"), "/")
+	if parts[0] != "web" || len(parts) == 1 {
+		return ""
+	}
+	return parts[1]
+}
+
+func TestFeaturesOfTheDashboardKnowNoOther(t *testing.T) {
+	found := make(map[string]bool)
+	for _, s := range sources(t) {
+		if layer(s.pkg) == "web" {
+			for _, imported := range s.imports {
+				if strings.HasPrefix(imported, "github.com/nats-io/") && !s.test {
+					t.Errorf("%s imports %s: the dashboard's pages do not know NATS", s.name, imported)
+				}
+			}
+		}
+		part := webPart(s.pkg)
+		if part == "" || part == "internal" || s.test {
+			continue
+		}
+		found[part] = true
+		may, shared := webParts[part]
+		if !shared {
+			may = append(slices.Collect(maps.Keys(webParts)), part)
+		}
+		for _, imported := range s.imports {
+			if layer(imported) == "web" && strings.HasPrefix(imported, "headwater/") && !slices.Contains(may, webPart(imported)) {
+				t.Errorf("%s imports %s: %s may import %v of web", s.name, imported, part, may)
+			}
+		}
+	}
+	for _, feature := range features {
+		if _, err := os.Stat(filepath.Join(root, "services/dashboard", feature+".go")); err != nil {
+			t.Errorf("feature %s has no adapter: %v", feature, err)
+		}
+		delete(found, feature)
+	}
+	if rest := slices.Sorted(maps.Keys(found)); !slices.Equal(rest, slices.Sorted(maps.Keys(webParts))) {
+		t.Errorf("beside the features, web has %v; this test knows %v", rest, slices.Sorted(maps.Keys(webParts)))
+	}
+}
+
 // impure are packages of the standard library that reach outside, and functions
 // of package time that read the clock or wait for it.
 var (
