@@ -12,14 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Names of the services, as keys and subjects have them.
-const (
-	ServiceProcessor = "processor"
-	ServiceNotifier  = "notifier"
-	ServiceBridge    = "bridge"
-	ServiceWriter    = "writer"
-)
-
 // Holding is the part of a lane's manifest that tells what the lane still needs
 // if it has to start from that snapshot: its input behind InputSequence, and its
 // own commits from OutputSequence on.

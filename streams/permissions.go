@@ -5,14 +5,6 @@ import (
 	"strings"
 )
 
-// Names of the services beyond those that own lanes, as keys, subjects and users
-// of nats-server have them.
-const (
-	ServiceGateway   = "gateway"
-	ServiceDashboard = "dashboard"
-	ServiceProvision = "provision"
-)
-
 // Permissions are the subjects that a user of nats-server may publish on and
 // subscribe to; everything else is denied to it.
 type Permissions struct {

@@ -10,6 +10,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// Names of the services in keys, subjects and users of nats-server.
+const (
+	ServiceProvision = "provision"
+	ServiceBridge    = "bridge"
+	ServiceGateway   = "gateway"
+	ServiceProcessor = "processor"
+	ServiceNotifier  = "notifier"
+	ServiceWriter    = "writer"
+	ServiceDashboard = "dashboard"
+)
+
 // Names of the streams.
 const (
 	StreamTelemetry   = "TELEMETRY"

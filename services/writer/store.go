@@ -102,7 +102,7 @@ func missing(err error) bool {
 // bury stores a dead letter. It tries again until it is stored, because what
 // it came from is acknowledged afterwards.
 func (s *Service) bury(stop, work context.Context, d streams.DeadLetter) error {
-	d.Service = "writer"
+	d.Service = streams.ServiceWriter
 	for {
 		err := s.deadLetters.Publish(work, d)
 		if err == nil {
