@@ -14,7 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"headwater/services/internal/pack"
+	"headwater/services/internal/batch"
 	"headwater/streams"
 )
 
@@ -85,7 +85,7 @@ type carrier struct {
 // once is a message with QoS 2 and what it became.
 type once struct {
 	*message
-	batch  pack.Batch
+	batch  batch.ForLane
 	future jetstream.PubAckFuture
 }
 

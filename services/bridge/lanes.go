@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
-	"headwater/services/internal/pack"
+	"headwater/services/internal/batch"
 	"headwater/streams"
 )
 
@@ -135,7 +135,7 @@ func (l *lanes) readUpTo(ctx context.Context, since time.Time, end uint64, answe
 // commit stores batches, each behind the last message of its lane, and returns for
 // each whether it is stored. After an error the others may be stored, or may come to
 // be: the lanes have to be loaded again. A clock that is not 0 goes into all lanes.
-func (l *lanes) commit(ctx context.Context, batches []pack.Batch, clock int64) ([]bool, error) {
+func (l *lanes) commit(ctx context.Context, batches []batch.ForLane, clock int64) ([]bool, error) {
 	if clock > l.clock {
 		batches = l.withClock(batches, clock)
 	}
@@ -188,8 +188,8 @@ func (l *lanes) count(b *telemetryv1.Batch) {
 
 // withClock returns the batches and more, so that there is one for every lane, each
 // with the clock.
-func (l *lanes) withClock(batches []pack.Batch, clock int64) []pack.Batch {
-	all := make([]pack.Batch, 0, len(l.lane))
+func (l *lanes) withClock(batches []batch.ForLane, clock int64) []batch.ForLane {
+	all := make([]batch.ForLane, 0, len(l.lane))
 	all = append(all, batches...)
 	has := make([]bool, len(l.lane))
 	for _, b := range batches {
@@ -197,7 +197,7 @@ func (l *lanes) withClock(batches []pack.Batch, clock int64) []pack.Batch {
 	}
 	for lane := range l.lane {
 		if !has[lane] {
-			all = append(all, pack.Batch{Lane: lane, Batch: &telemetryv1.Batch{Arrival: clock}})
+			all = append(all, batch.ForLane{Lane: lane, Batch: &telemetryv1.Batch{Arrival: clock}})
 		}
 	}
 	for _, b := range all {

@@ -6,7 +6,7 @@ import (
 
 	"headwater/services/bridge/topic"
 	"headwater/services/decode"
-	"headwater/services/internal/pack"
+	"headwater/services/internal/batch"
 	"headwater/streams"
 )
 
@@ -26,7 +26,7 @@ type step struct {
 	topics  *topic.Matcher
 	lanes   int
 	decoder *decode.Decoder
-	packer  *pack.Packer
+	packer  *batch.Packer
 	// known holds the addresses of subjects, as they come again and again.
 	known    map[string]topic.Address
 	readings []decode.Reading
@@ -40,7 +40,7 @@ type step struct {
 
 func newStep(topics *topic.Matcher, limits decode.Limits, zones decode.Zones, lanes int, empty func()) *step {
 	return &step{
-		topics: topics, lanes: lanes, decoder: decode.New(limits, zones), packer: pack.New(lanes),
+		topics: topics, lanes: lanes, decoder: decode.New(limits, zones), packer: batch.New(lanes),
 		known: make(map[string]topic.Address), empty: empty,
 	}
 }
@@ -131,7 +131,7 @@ func (s *step) full() bool {
 
 // take returns what was added, and begins the next step. Both slices hold
 // until then.
-func (s *step) take() ([]pack.Batch, []streams.DeadLetter) {
+func (s *step) take() ([]batch.ForLane, []streams.DeadLetter) {
 	dead := s.dead
 	s.dead, s.messages, s.bytes = nil, 0, 0
 	return s.packer.Take(), dead

@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
-	"headwater/services/internal/pack"
+	"headwater/services/internal/batch"
 	"headwater/streams"
 )
 
@@ -30,7 +30,7 @@ var (
 // goroutine.
 type committer struct {
 	*Service
-	packer *pack.Packer
+	packer *batch.Packer
 	// senders holds, for each lane, the requests with readings in the packer.
 	senders [][]*request
 	sent    []message
@@ -49,7 +49,7 @@ type message struct {
 }
 
 func newCommitter(s *Service, lanes int) *committer {
-	return &committer{Service: s, packer: pack.New(lanes), senders: make([][]*request, lanes)}
+	return &committer{Service: s, packer: batch.New(lanes), senders: make([][]*request, lanes)}
 }
 
 // longestGather bounds how long a commit waits for senders.
@@ -142,7 +142,7 @@ func (c *committer) publish() {
 	}
 }
 
-func (c *committer) send(b pack.Batch) (jetstream.PubAckFuture, error) {
+func (c *committer) send(b batch.ForLane) (jetstream.PubAckFuture, error) {
 	if c.js.Conn().Status() != nats.CONNECTED {
 		return nil, errDisconnected
 	}

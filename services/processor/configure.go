@@ -9,8 +9,8 @@ import (
 
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/config"
+	"headwater/services/processor/codec"
 	"headwater/services/processor/detect"
-	"headwater/services/processor/pack"
 	"headwater/services/processor/window"
 	"headwater/services/rule"
 )
@@ -220,7 +220,7 @@ func (m *Machine) exchange(s *series, tags map[string]string, kept map[*activeRu
 		case !judgesAlike(known[r].rule.rule, r.rule):
 			state = m.adopt(s, known[r], r)
 		case moved:
-			state = r.detector(zone).Read(pack.NewReader(state.Append(nil)))
+			state = r.detector(zone).Read(codec.NewReader(state.Append(nil)))
 		}
 		s.slots = append(s.slots, slot{rule: r, state: state})
 	}

@@ -4,8 +4,8 @@ import (
 	"slices"
 
 	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/processor/codec"
 	"headwater/services/processor/detect"
-	"headwater/services/processor/pack"
 )
 
 // expressionSlot is one rule that is about a device as a whole.
@@ -221,15 +221,15 @@ func (d *device) planExpression(i int) {
 }
 
 func appendExpressions(b []byte, d *device) []byte {
-	b = pack.Uint(b, uint64(len(d.expressions)))
+	b = codec.Uint(b, uint64(len(d.expressions)))
 	for _, sl := range d.expressions {
-		b = pack.Int(pack.Int(pack.Uint(b, uint64(sl.rule.index)), sl.last), sl.lag)
+		b = codec.Int(codec.Int(codec.Uint(b, uint64(sl.rule.index)), sl.last), sl.lag)
 		b = sl.state.Append(b)
 	}
 	return b
 }
 
-func (m *Machine) readExpressions(r *pack.Reader, d *device) {
+func (m *Machine) readExpressions(r *codec.Reader, d *device) {
 	for range r.Count() {
 		index := r.Uint()
 		if index >= uint64(len(m.config.rules)) || m.config.rules[index].expression == nil {

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"headwater/services/processor/codec"
 	"headwater/services/processor/detect"
-	"headwater/services/processor/pack"
 )
 
 const (
@@ -86,20 +86,20 @@ func (m *Machine) judge(h held) {
 
 // appendHeld appends what waits, with the numbers of its series.
 func appendHeld(b []byte, d *device) []byte {
-	b = pack.Uint(b, uint64(len(d.held)))
+	b = codec.Uint(b, uint64(len(d.held)))
 	for _, h := range d.held {
-		b = pack.Uint(pack.Int(b, h.Time), uint64(slices.Index(d.series, h.series)))
-		if b = pack.Bool(b, h.number); h.number {
-			b = pack.Float(b, h.Value)
+		b = codec.Uint(codec.Int(b, h.Time), uint64(slices.Index(d.series, h.series)))
+		if b = codec.Bool(b, h.number); h.number {
+			b = codec.Float(b, h.Value)
 		} else {
-			b = pack.String(b, h.text)
+			b = codec.String(b, h.text)
 		}
 	}
 	return b
 }
 
 // readHeld reads what appendHeld wrote, once the series are there.
-func (m *Machine) readHeld(r *pack.Reader, d *device) {
+func (m *Machine) readHeld(r *codec.Reader, d *device) {
 	last := int64(math.MinInt64)
 	for range r.Count() {
 		h := held{Sample: detect.Sample{Time: r.Int()}}

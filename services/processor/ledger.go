@@ -5,7 +5,7 @@ import (
 
 	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 	"headwater/streams"
 )
 
@@ -179,19 +179,19 @@ func (l *ledger) since() int64 {
 
 // append appends the state.
 func (l *ledger) append(b []byte) []byte {
-	b = pack.Int(b, l.arrival)
-	b = pack.Uint(pack.Bool(b, l.known), l.account)
-	b = pack.Uint(b, uint64(len(l.open)))
+	b = codec.Int(b, l.arrival)
+	b = codec.Uint(codec.Bool(b, l.known), l.account)
+	b = codec.Uint(b, uint64(len(l.open)))
 	for _, c := range l.open {
-		b = pack.String(pack.String(pack.String(b, c.site), c.device), string(c.source))
-		b = pack.Int(b, c.minute)
-		b = pack.Uint(pack.Uint(pack.Uint(pack.Uint(b, c.readings), c.rejected), c.missing), c.last)
+		b = codec.String(codec.String(codec.String(b, c.site), c.device), string(c.source))
+		b = codec.Int(b, c.minute)
+		b = codec.Uint(codec.Uint(codec.Uint(codec.Uint(b, c.readings), c.rejected), c.missing), c.last)
 	}
 	return b
 }
 
 // read reads what append wrote.
-func (l *ledger) read(r *pack.Reader) {
+func (l *ledger) read(r *codec.Reader) {
 	*l = newLedger()
 	l.arrival, l.known, l.account = r.Int(), r.Bool(), r.Uint()
 	for range r.Count() {

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	derivedv1 "headwater/proto/derived/v1"
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 	"headwater/services/processor/window"
 )
 
@@ -161,20 +161,20 @@ func (m *Machine) tellMend(s *series, name string, from, to, width int64) {
 
 // append appends what is missed, nil included.
 func (x *missed) append(b []byte) []byte {
-	b = pack.Bool(b, x != nil)
+	b = codec.Bool(b, x != nil)
 	if x == nil {
 		return b
 	}
-	b = pack.Int(pack.Int(pack.Int(pack.Int(b, x.due), x.minute), x.hour), x.day)
-	b = pack.Uint(pack.Bool(pack.Bool(pack.Bool(b, x.minuteTold), x.hourTold), x.dayTold), uint64(len(x.spans)))
+	b = codec.Int(codec.Int(codec.Int(codec.Int(b, x.due), x.minute), x.hour), x.day)
+	b = codec.Uint(codec.Bool(codec.Bool(codec.Bool(b, x.minuteTold), x.hourTold), x.dayTold), uint64(len(x.spans)))
 	for _, a := range x.spans {
-		b = pack.Int(pack.Int(b, a.from), a.to-a.from)
+		b = codec.Int(codec.Int(b, a.from), a.to-a.from)
 	}
 	return b
 }
 
 // readMissed reads what append wrote.
-func readMissed(r *pack.Reader) *missed {
+func readMissed(r *codec.Reader) *missed {
 	if !r.Bool() {
 		return nil
 	}

@@ -12,8 +12,8 @@ import (
 
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/decode"
+	"headwater/services/internal/batch"
 	"headwater/services/internal/config"
-	"headwater/services/internal/pack"
 	"headwater/streams"
 	"headwater/streams/streamtest"
 )
@@ -59,7 +59,7 @@ func record(tb testing.TB, hours float64, step time.Duration) *recording {
 		out.readings += len(b.Series)
 		out.messages++
 	}
-	packer := pack.New(recordedLanes)
+	packer := batch.New(recordedLanes)
 	names := make([]string, recordedSeries)
 	for i := range names {
 		names[i] = fmt.Sprintf("door-%04d", i)

@@ -7,7 +7,7 @@ import (
 
 	"headwater/services/internal/hearing"
 	"headwater/services/internal/lane"
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 	"headwater/services/processor/window"
 )
 
@@ -28,25 +28,25 @@ const (
 func (m *Machine) Snapshot(all bool) ([]lane.Chunk, error) {
 	var chunks []lane.Chunk
 	if all || m.clockChanged {
-		data := pack.Uint(pack.Int(pack.Uint(nil, Format), m.clock), uint64(m.resume))
-		data = pack.Uint(pack.Int(data, m.heard.Stride), uint64(len(m.heard.Gaps)))
+		data := codec.Uint(codec.Int(codec.Uint(nil, Format), m.clock), uint64(m.resume))
+		data = codec.Uint(codec.Int(data, m.heard.Stride), uint64(len(m.heard.Gaps)))
 		for _, g := range m.heard.Gaps {
-			data = pack.Int(pack.Int(data, g.From), g.To-g.From)
+			data = codec.Int(codec.Int(data, g.From), g.To-g.From)
 		}
 		chunks = append(chunks, lane.Chunk{ID: chunkClock, Data: data})
 	}
 	if (all || m.configChanged) && m.config.content != nil {
-		chunks = append(chunks, lane.Chunk{ID: chunkConfig, Data: m.appendConfig(pack.Uint(nil, Format))})
+		chunks = append(chunks, lane.Chunk{ID: chunkConfig, Data: m.appendConfig(codec.Uint(nil, Format))})
 	}
 	if all || m.ledger.changed {
-		chunks = append(chunks, lane.Chunk{ID: chunkLedger, Data: m.ledger.append(pack.Uint(nil, Format))})
+		chunks = append(chunks, lane.Chunk{ID: chunkLedger, Data: m.ledger.append(codec.Uint(nil, Format))})
 	}
 	for i := range m.chunks {
 		c := &m.chunks[i]
 		// A chunk that was emptied is written once more, to replace what was there.
 		if all && len(c.devices) > 0 || !all && c.changed {
 			id := chunkDevices + strconv.Itoa(i)
-			chunks = append(chunks, lane.Chunk{ID: id, Data: m.appendDevices(pack.Uint(nil, Format), c.devices)})
+			chunks = append(chunks, lane.Chunk{ID: id, Data: m.appendDevices(codec.Uint(nil, Format), c.devices)})
 		}
 	}
 	m.saved()
@@ -62,20 +62,20 @@ func (m *Machine) saved() {
 }
 
 func (m *Machine) appendConfig(b []byte) []byte {
-	b = pack.Uint(b, m.config.revision)
-	b = pack.Bytes(b, m.config.content)
+	b = codec.Uint(b, m.config.revision)
+	b = codec.Bytes(b, m.config.content)
 	for _, r := range m.config.rules {
-		b = pack.Uint(b, r.version)
+		b = codec.Uint(b, r.version)
 	}
 	return b
 }
 
 func (m *Machine) appendDevices(b []byte, devices []*device) []byte {
-	b = pack.Uint(b, uint64(len(devices)))
+	b = codec.Uint(b, uint64(len(devices)))
 	for _, d := range devices {
-		b = pack.String(pack.String(b, d.site), d.name)
-		b = pack.Int(b, d.watermark)
-		b = pack.Uint(b, uint64(len(d.series)))
+		b = codec.String(codec.String(b, d.site), d.name)
+		b = codec.Int(b, d.watermark)
+		b = codec.Uint(b, uint64(len(d.series)))
 		for _, s := range d.series {
 			b = m.appendSeries(b, s)
 		}
@@ -85,14 +85,14 @@ func (m *Machine) appendDevices(b []byte, devices []*device) []byte {
 }
 
 func (m *Machine) appendSeries(b []byte, s *series) []byte {
-	b = pack.String(pack.String(b, s.metric), *s.unit)
-	b = pack.Uint(pack.Int(pack.Int(pack.Int(b, s.last), s.lag), s.step), uint64(max(0, s.said-s.last)))
+	b = codec.String(codec.String(b, s.metric), *s.unit)
+	b = codec.Uint(codec.Int(codec.Int(codec.Int(b, s.last), s.lag), s.step), uint64(max(0, s.said-s.last)))
 	b = s.thin.append(b)
 	b = s.window.Append(b, s.device.spec, m.progress(s.device))
 	b = s.missed.append(b)
-	b = pack.Uint(b, uint64(len(s.slots)))
+	b = codec.Uint(b, uint64(len(s.slots)))
 	for _, sl := range s.slots {
-		b = pack.Uint(b, uint64(sl.rule.index))
+		b = codec.Uint(b, uint64(sl.rule.index))
 		b = sl.state.Append(b)
 	}
 	return b
@@ -119,7 +119,7 @@ func (m *Machine) Restore(chunks []lane.Chunk) error {
 }
 
 func (m *Machine) restore(c lane.Chunk) error {
-	r := pack.NewReader(c.Data)
+	r := codec.NewReader(c.Data)
 	if format := r.Uint(); r.Err() == nil && format != Format {
 		return fmt.Errorf("format %d, not %d", format, Format)
 	}
@@ -146,7 +146,7 @@ func (m *Machine) restore(c lane.Chunk) error {
 			m.readDevice(r)
 		}
 	default:
-		return fmt.Errorf("unknown: %w", pack.ErrCorrupt)
+		return fmt.Errorf("unknown: %w", codec.ErrCorrupt)
 	}
 	if r.Len() > 0 {
 		r.Fail()
@@ -154,7 +154,7 @@ func (m *Machine) restore(c lane.Chunk) error {
 	return r.Err()
 }
 
-func (m *Machine) readConfig(r *pack.Reader) error {
+func (m *Machine) readConfig(r *codec.Reader) error {
 	m.config.revision = r.Uint()
 	m.config.content = append([]byte{}, r.Bytes()...)
 	if r.Err() != nil {
@@ -171,7 +171,7 @@ func (m *Machine) readConfig(r *pack.Reader) error {
 	return nil
 }
 
-func (m *Machine) readDevice(r *pack.Reader) {
+func (m *Machine) readDevice(r *codec.Reader) {
 	key := deviceKey{site: r.String(), name: r.String()}
 	if m.devices[key] != nil {
 		r.Fail()
@@ -193,7 +193,7 @@ func (m *Machine) readDevice(r *pack.Reader) {
 	m.plan(d)
 }
 
-func (m *Machine) readSeries(r *pack.Reader, d *device) *series {
+func (m *Machine) readSeries(r *codec.Reader, d *device) *series {
 	s := &series{
 		metric: *m.names.intern(r.String()), unit: m.units.intern(r.String()), last: r.Int(), lag: r.Int(), step: r.Int(),
 	}

@@ -4,8 +4,8 @@ import (
 	"math"
 	"time"
 
+	"headwater/services/processor/codec"
 	"headwater/services/processor/detect"
-	"headwater/services/processor/pack"
 )
 
 const (
@@ -105,14 +105,14 @@ func (s *series) heard(r *activeRule, now int64) int64 {
 }
 
 func (t *thin) append(b []byte) []byte {
-	b = pack.Uint(pack.Bool(b, t.fast), uint64(t.run))
-	if b = pack.Uint(b, uint64(t.n)); t.n > 0 {
-		b = pack.Float(pack.Int(b, t.first), t.mean)
+	b = codec.Uint(codec.Bool(b, t.fast), uint64(t.run))
+	if b = codec.Uint(b, uint64(t.n)); t.n > 0 {
+		b = codec.Float(codec.Int(b, t.first), t.mean)
 	}
 	return b
 }
 
-func readThin(r *pack.Reader) thin {
+func readThin(r *codec.Reader) thin {
 	t := thin{fast: r.Bool(), run: uint8(min(r.Uint(), thinAfter)), n: uint32(min(r.Uint(), math.MaxUint32))}
 	if t.n > 0 {
 		t.first, t.mean = r.Int(), r.Float()

@@ -32,7 +32,7 @@ var pure = []string{
 	"headwater/services/notifier/policy",
 	"headwater/services/processor/detect",
 	"headwater/services/processor/detect/nab",
-	"headwater/services/processor/pack",
+	"headwater/services/processor/codec",
 	"headwater/services/processor/window",
 	"headwater/services/rule",
 	"headwater/services/rule/expression",

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"headwater/proto/figure"
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // changed begins the sentence of an episode that ends because the rule is
@@ -263,7 +263,7 @@ func adopt(a Alarms, c core, old State, now int64, unit string, out []Verdict) (
 	if !ok || reflect.TypeOf(w.core) != reflect.TypeOf(c) {
 		return nil, out
 	}
-	c.read(pack.NewReader(w.core.append(nil)))
+	c.read(codec.NewReader(w.core.append(nil)))
 	was := w.threshold()
 	turned := turned(w.core, c)
 	w.alarms, w.core = a, c

@@ -3,7 +3,7 @@ package detect
 import (
 	"time"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Auto finds unusual values in any series with nothing to set: those beyond the
@@ -29,7 +29,7 @@ func (d *Auto) Validate() error { return d.validate("auto") }
 func (d *Auto) Start() State { return start(d.Alarms, d.core()) }
 
 // Read returns the state that Append wrote.
-func (d *Auto) Read(r *pack.Reader) State { return resume(d.Alarms, d.core(), r) }
+func (d *Auto) Read(r *codec.Reader) State { return resume(d.Alarms, d.core(), r) }
 
 // Bytes is the memory of the state of one series.
 func (d *Auto) Bytes() int { return bytesOf(d.core()) }
@@ -99,7 +99,7 @@ func (c *autoCore) append(b []byte) []byte {
 	return c.shift.append(c.season.append(c.beyond.append(b)))
 }
 
-func (c *autoCore) read(r *pack.Reader) {
+func (c *autoCore) read(r *codec.Reader) {
 	c.beyond.read(r)
 	c.season.read(r)
 	c.shift.read(r)

@@ -20,7 +20,7 @@ import (
 	"math"
 	"time"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 const (
@@ -108,7 +108,7 @@ type Detector interface {
 	Start() State
 	// Read returns the state that Append wrote under equal parameters. It is
 	// good only if the reader has no error afterwards.
-	Read(r *pack.Reader) State
+	Read(r *codec.Reader) State
 	// Adopt returns the state of a series that continues from old, a state of the same
 	// detector under other parameters, which must not be used afterwards. It appends
 	// to out what the other parameters make of the last reading by now, in event
@@ -222,14 +222,14 @@ func listen(last, from int64) deaf {
 	return deaf(max(0, from-last))
 }
 
-func (d deaf) append(b []byte) []byte { return pack.Uint(b, uint64(d)) }
+func (d deaf) append(b []byte) []byte { return codec.Uint(b, uint64(d)) }
 
-func readDeaf(r *pack.Reader) deaf { return deaf(min(r.Uint(), Never/4)) }
+func readDeaf(r *codec.Reader) deaf { return deaf(min(r.Uint(), Never/4)) }
 
 func appendSample(b []byte, s Sample) []byte {
-	return pack.Float(pack.Int(b, s.Time), s.Value)
+	return codec.Float(codec.Int(b, s.Time), s.Value)
 }
 
-func readSample(r *pack.Reader) Sample {
+func readSample(r *codec.Reader) Sample {
 	return Sample{Time: r.Int(), Value: r.Float()}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"headwater/services/processor/codec"
 	"headwater/services/processor/detect"
-	"headwater/services/processor/pack"
 )
 
 const (
@@ -82,7 +82,7 @@ func join(parts ...[]step) []step {
 // reload puts a state through a snapshot.
 func reload(tb interface{ Fatalf(string, ...any) }, d detect.Detector, s detect.State) detect.State {
 	b := s.Append(nil)
-	r := pack.NewReader(b)
+	r := codec.NewReader(b)
 	got := d.Read(r)
 	if r.Err() != nil || r.Len() != 0 {
 		tb.Fatalf("state of %d bytes: %v, %d bytes left", len(b), r.Err(), r.Len())

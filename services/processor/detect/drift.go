@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"headwater/proto/figure"
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Drift finds slow ageing: days that leave the week before, bit by bit. A step is no
@@ -48,7 +48,7 @@ func (d *Drift) Validate() error { return d.validate("drift") }
 func (d *Drift) Start() State { return start(d.Alarms, d.core()) }
 
 // Read returns the state that Append wrote.
-func (d *Drift) Read(r *pack.Reader) State { return resume(d.Alarms, d.core(), r) }
+func (d *Drift) Read(r *codec.Reader) State { return resume(d.Alarms, d.core(), r) }
 
 // Bytes is the memory of the state of one series.
 func (d *Drift) Bytes() int { return bytesOf(d.core()) }
@@ -258,21 +258,21 @@ func (c *driftCore) cluster() float64 { return 1 }
 func (c *driftCore) learning() bool { return c.over < driftDays }
 
 func (c *driftCore) append(b []byte) []byte {
-	b = pack.Int(pack.Bool(c.extremes.append(b), c.any), c.part)
-	b = pack.Float(pack.Float(c.mean.append(b), c.low), c.high)
+	b = codec.Int(codec.Bool(c.extremes.append(b), c.any), c.part)
+	b = codec.Float(codec.Float(c.mean.append(b), c.low), c.high)
 	for i := range c.usual {
 		b = c.usual[i].append(b)
 	}
 	b = appendSmall(c.flat.append(b), c.past[:])
-	b = pack.Uint(c.far.append(c.value.append(b)), uint64(c.over))
+	b = codec.Uint(c.far.append(c.value.append(b)), uint64(c.over))
 	b = c.spread.append(c.parts.append(b))
 	for _, v := range [...]float64{c.up, c.down, c.last, c.expected} {
-		b = pack.Float(b, v)
+		b = codec.Float(b, v)
 	}
 	return b
 }
 
-func (c *driftCore) read(r *pack.Reader) {
+func (c *driftCore) read(r *codec.Reader) {
 	c.extremes.read(r)
 	c.any, c.part = r.Bool(), r.Int()
 	c.mean.read(r)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"headwater/proto/figure"
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 	"headwater/services/rule/expression"
 )
 
@@ -506,27 +506,27 @@ func (s *ExpressionState) values(p *expression.Program, at int64, unit string) s
 
 // Append appends the state to b. Equal states give equal bytes.
 func (s *ExpressionState) Append(b []byte) []byte {
-	b = pack.Int(pack.Int(b, s.now), s.looked)
+	b = codec.Int(codec.Int(b, s.now), s.looked)
 	for i, r := range s.latest {
-		b = pack.Int(pack.Int(appendSample(b, r), s.from[i]), s.holes[i])
+		b = codec.Int(codec.Int(appendSample(b, r), s.from[i]), s.holes[i])
 	}
 	for _, parts := range s.rolls {
-		b = pack.Uint(b, uint64(len(parts)))
+		b = codec.Uint(b, uint64(len(parts)))
 		for _, p := range parts {
-			b = pack.Uint(pack.Int(b, p.index), p.count)
-			b = pack.Float(pack.Float(pack.Float(b, p.sum), p.min), p.max)
+			b = codec.Uint(codec.Int(b, p.index), p.count)
+			b = codec.Float(codec.Float(codec.Float(b, p.sum), p.min), p.max)
 		}
 	}
-	b = pack.Bool(pack.Bool(b, s.pending), s.open)
+	b = codec.Bool(codec.Bool(b, s.pending), s.open)
 	if s.pending || s.open {
-		b = pack.Int(b, s.since)
+		b = codec.Int(b, s.since)
 	}
-	return pack.String(b, s.failed)
+	return codec.String(b, s.failed)
 }
 
 // Read returns the state that Append wrote under equal parameters. It is good
 // only if the reader has no error afterwards.
-func (e *Expression) Read(r *pack.Reader) *ExpressionState {
+func (e *Expression) Read(r *codec.Reader) *ExpressionState {
 	s := e.Start()
 	s.now, s.looked = r.Int(), r.Int()
 	for i := range s.latest {

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // expressed is an Expression on one device. Times are in seconds.
@@ -215,7 +215,7 @@ func TestExpressionRestored(t *testing.T) {
 		at := int64(0)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			at += rapid.Int64Range(0, 100).Draw(t, "after") * 1e9
-			r := pack.NewReader(other.Append(nil))
+			r := codec.NewReader(other.Append(nil))
 			other = e.Read(r)
 			if r.Err() != nil || r.Len() != 0 {
 				t.Fatalf("read: %v, %d left", r.Err(), r.Len())

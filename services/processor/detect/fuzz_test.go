@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"headwater/services/processor/codec"
 	"headwater/services/processor/detect"
-	"headwater/services/processor/pack"
 )
 
 // FuzzDetectors feeds detectors with anything: what is no number, the largest
@@ -98,13 +98,13 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, which uint8, state []byte) {
 		d := everyDetector()[names[int(which)%len(names)]]
-		r := pack.NewReader(state)
+		r := codec.NewReader(state)
 		s := d.Read(r)
 		if r.Err() != nil {
 			return
 		}
 		b := s.Append(nil)
-		if again := d.Read(pack.NewReader(b)).Append(nil); !bytes.Equal(b, again) {
+		if again := d.Read(codec.NewReader(b)).Append(nil); !bytes.Equal(b, again) {
 			t.Fatalf("%d bytes become other %d", len(b), len(again))
 		}
 	})

@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"time"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Limit finds values beyond a person's hard limits.
@@ -59,7 +59,7 @@ func (l *Limit) Bytes() int { return int(reflect.TypeFor[limitState]().Size()) }
 func (l *Limit) Start() State { return &limitState{limit: l, last: Sample{Time: before}} }
 
 // Read returns the state that Append wrote.
-func (l *Limit) Read(r *pack.Reader) State {
+func (l *Limit) Read(r *codec.Reader) State {
 	s := &limitState{limit: l, last: readSample(r), deaf: readDeaf(r), side: int8(r.Int())}
 	switch s.side {
 	case 0:
@@ -102,9 +102,9 @@ func (s *limitState) Append(b []byte) []byte {
 	if s.spent && side == 0 {
 		side = spent
 	}
-	b = pack.Int(s.deaf.append(appendSample(b, s.last)), side)
+	b = codec.Int(s.deaf.append(appendSample(b, s.last)), side)
 	if s.side != 0 {
-		b = pack.Float(pack.Float(appendSample(b, s.first), s.peak), s.told)
+		b = codec.Float(codec.Float(appendSample(b, s.first), s.peak), s.told)
 	}
 	return b
 }

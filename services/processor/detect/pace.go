@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 const (
@@ -79,10 +79,10 @@ func (p *pace) common() float64 { return faultsAWeek / p.aWeek() }
 func (p *pace) known() bool { return p.usual.n >= paceLeast }
 
 func (p *pace) append(b []byte) []byte {
-	return pack.Uint(pack.Int(p.jitter.append(p.usual.append(b)), p.last), uint64(p.gaps))
+	return codec.Uint(codec.Int(p.jitter.append(p.usual.append(b)), p.last), uint64(p.gaps))
 }
 
-func (p *pace) read(r *pack.Reader) {
+func (p *pace) read(r *codec.Reader) {
 	p.usual.read(r)
 	p.jitter.read(r)
 	p.last, p.gaps = r.Int(), int(min(r.Uint(), gapsAccepted))
@@ -100,6 +100,6 @@ func (m *mean) add(v, steps, memory float64) {
 	m.value += (v - m.value) * max(steps/(memory+steps), 1/m.n)
 }
 
-func (m *mean) append(b []byte) []byte { return pack.Uint(pack.Float(b, m.value), uint64(m.n)) }
+func (m *mean) append(b []byte) []byte { return codec.Uint(codec.Float(b, m.value), uint64(m.n)) }
 
-func (m *mean) read(r *pack.Reader) { m.value, m.n = r.Float(), float64(r.Uint()) }
+func (m *mean) read(r *codec.Reader) { m.value, m.n = r.Float(), float64(r.Uint()) }

@@ -4,7 +4,7 @@ import (
 	"math"
 
 	"headwater/proto/figure"
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Range finds values that were never seen before: beyond the greatest or below
@@ -38,7 +38,7 @@ func (d *Range) Validate() error { return d.validate("range") }
 func (d *Range) Start() State { return start(d.Alarms, new(rangeCore)) }
 
 // Read returns the state that Append wrote.
-func (d *Range) Read(r *pack.Reader) State { return resume(d.Alarms, new(rangeCore), r) }
+func (d *Range) Read(r *codec.Reader) State { return resume(d.Alarms, new(rangeCore), r) }
 
 // Bytes is the memory of the state of one series.
 func (d *Range) Bytes() int { return bytesOf(new(rangeCore)) }
@@ -72,9 +72,9 @@ func (e *extremes) round(v float64) string {
 	return figure.Number(v)
 }
 
-func (e *extremes) append(b []byte) []byte { return pack.Float(pack.Float(b, e.low), e.high) }
+func (e *extremes) append(b []byte) []byte { return codec.Float(codec.Float(b, e.low), e.high) }
 
-func (e *extremes) read(r *pack.Reader) { e.low, e.high = r.Float(), r.Float() }
+func (e *extremes) read(r *codec.Reader) { e.low, e.high = r.Float(), r.Float() }
 
 type rangeCore struct {
 	extremes
@@ -127,10 +127,10 @@ func (c *rangeCore) cluster() float64 { return 1 }
 func (c *rangeCore) learning() bool { return c.seen < rangeLeast }
 
 func (c *rangeCore) append(b []byte) []byte {
-	return pack.Uint(c.level.append(c.extremes.append(b)), uint64(c.seen))
+	return codec.Uint(c.level.append(c.extremes.append(b)), uint64(c.seen))
 }
 
-func (c *rangeCore) read(r *pack.Reader) {
+func (c *rangeCore) read(r *codec.Reader) {
 	c.extremes.read(r)
 	c.level.read(r)
 	c.seen = float64(min(r.Uint(), rangeCount))

@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"time"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Rate finds values that rise or fall by a fixed amount within a time: the door
@@ -159,27 +159,27 @@ func (s *rateState) Append(b []byte) []byte {
 		if kept := s.candidates(sign); kept != nil {
 			c = *kept
 		}
-		b = pack.Times(b, len(c), func(i int) int64 { return c[i].Time })
-		b = pack.Values(b, len(c), func(i int) float64 { return c[i].Value })
+		b = codec.Times(b, len(c), func(i int) int64 { return c[i].Time })
+		b = codec.Values(b, len(c), func(i int) float64 { return c[i].Value })
 	}
 	e := s.episode
 	switch {
 	case e != nil:
-		b = pack.Uint(b, 1)
+		b = codec.Uint(b, 1)
 	case s.spent:
-		b = pack.Uint(b, spent)
+		b = codec.Uint(b, spent)
 	default:
-		b = pack.Uint(b, 0)
+		b = codec.Uint(b, 0)
 	}
 	if e != nil {
 		b = appendSample(appendSample(appendSample(b, e.base), e.peak), e.level)
-		b = pack.Bool(pack.Float(pack.Int(b, e.start), e.told), e.sign > 0)
+		b = codec.Bool(codec.Float(codec.Int(b, e.start), e.told), e.sign > 0)
 	}
 	return b
 }
 
 // Read returns the state that Append wrote.
-func (p *Rate) Read(r *pack.Reader) State {
+func (p *Rate) Read(r *codec.Reader) State {
 	s := &rateState{rate: p, last: readSample(r), deaf: readDeaf(r)}
 	if p.Fall > 0 {
 		s.highest = new(candidates)

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"headwater/proto/figure"
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Season finds values that are unusual for the time of the day or week.
@@ -58,7 +58,7 @@ func (d *Season) Validate() error { return d.validate("season") }
 func (d *Season) Start() State { return start(d.Alarms, d.core()) }
 
 // Read returns the state that Append wrote.
-func (d *Season) Read(r *pack.Reader) State { return resume(d.Alarms, d.core(), r) }
+func (d *Season) Read(r *codec.Reader) State { return resume(d.Alarms, d.core(), r) }
 
 // Bytes is the memory of the state of one series.
 func (d *Season) Bytes() int { return bytesOf(d.core()) }
@@ -283,7 +283,7 @@ func (c *seasonCore) learning() bool {
 }
 
 func (c *seasonCore) append(b []byte) []byte {
-	b = pack.Int(pack.Float(b, c.origin), c.since)
+	b = codec.Int(codec.Float(b, c.origin), c.since)
 	b = c.scale.append(c.level.append(c.tail.append(c.extremes.append(b))))
 	for i := range c.errors {
 		b = c.errors[i].append(b)
@@ -295,14 +295,14 @@ func (c *seasonCore) append(b []byte) []byte {
 		b = c.hourly[i].append(b)
 	}
 	b = appendSmall(appendSmall(b, c.dayMeans[:]), c.weekMeans[:])
-	b = pack.Bytes(pack.Bytes(b, c.dayVisits[:]), c.weekVisits[:])
+	b = codec.Bytes(codec.Bytes(b, c.dayVisits[:]), c.weekVisits[:])
 	for _, v := range [...]visit{c.ofDay, c.ofWeek} {
-		b = pack.Int(pack.Float(pack.Int(b, v.slot), v.sum), v.n)
+		b = codec.Int(codec.Float(codec.Int(b, v.slot), v.sum), v.n)
 	}
 	return b
 }
 
-func (c *seasonCore) read(r *pack.Reader) {
+func (c *seasonCore) read(r *codec.Reader) {
 	c.origin, c.since = r.Float(), r.Int()
 	c.extremes.read(r)
 	c.tail.read(r)

@@ -4,7 +4,7 @@ import (
 	"math"
 
 	"headwater/proto/figure"
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Shift finds a level that has moved and stays moved: a set point that was
@@ -26,7 +26,7 @@ func (d *Shift) Validate() error { return d.validate("shift") }
 func (d *Shift) Start() State { return start(d.Alarms, newShiftCore()) }
 
 // Read returns the state that Append wrote.
-func (d *Shift) Read(r *pack.Reader) State { return resume(d.Alarms, new(shiftCore), r) }
+func (d *Shift) Read(r *codec.Reader) State { return resume(d.Alarms, new(shiftCore), r) }
 
 // Bytes is the memory of the state of one series.
 func (d *Shift) Bytes() int { return bytesOf(new(shiftCore)) }
@@ -111,10 +111,10 @@ func (c *shiftCore) cluster() float64 { return 3 * shortMemory }
 func (c *shiftCore) learning() bool { return c.tail.learning() }
 
 func (c *shiftCore) append(b []byte) []byte {
-	return pack.Int(c.tail.append(c.spread.append(c.long.append(c.short.append(c.extremes.append(b))))), c.since)
+	return codec.Int(c.tail.append(c.spread.append(c.long.append(c.short.append(c.extremes.append(b))))), c.since)
 }
 
-func (c *shiftCore) read(r *pack.Reader) {
+func (c *shiftCore) read(r *codec.Reader) {
 	c.extremes.read(r)
 	c.short.read(r)
 	c.long.read(r)

@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"time"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Silence finds series that have stopped to report. It opens by the clock, with
@@ -43,7 +43,7 @@ func (d *Silence) Start() State { return &silenceState{silence: d, pace: pace{la
 func (d *Silence) Bytes() int { return int(reflect.TypeFor[silenceState]().Size()) }
 
 // Read returns the state that Append wrote.
-func (d *Silence) Read(r *pack.Reader) State {
+func (d *Silence) Read(r *codec.Reader) State {
 	s := &silenceState{silence: d}
 	s.pace.read(r)
 	s.deaf = readDeaf(r)
@@ -70,8 +70,8 @@ type silenceState struct {
 // Append appends the state to b.
 func (s *silenceState) Append(b []byte) []byte {
 	b = s.deaf.append(s.pace.append(b))
-	b = pack.Bool(pack.Int(pack.Float(b, s.value), s.start), s.told)
-	return pack.Uint(pack.Int(b, s.longest), uint64(min(s.ago, holdOff+1)))
+	b = codec.Bool(codec.Int(codec.Float(b, s.value), s.start), s.told)
+	return codec.Uint(codec.Int(b, s.longest), uint64(min(s.ago, holdOff+1)))
 }
 
 // Open is 1 while the series is silent.

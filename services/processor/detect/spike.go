@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Spike replaces bad readings, one or two far off, before others see them: a
@@ -118,13 +118,13 @@ func (c *Cleaner) push(v float64) {
 
 // Append appends the state to b.
 func (c *Cleaner) Append(b []byte) []byte {
-	b = pack.Uint(pack.Int(b, c.last), uint64(c.spikes))
+	b = codec.Uint(codec.Int(b, c.last), uint64(c.spikes))
 	at := func(i int) float64 { return c.values[(c.first+i)%spikeWindow] }
-	return pack.Values(pack.Uint(b, uint64(c.n)), c.n, at)
+	return codec.Values(codec.Uint(b, uint64(c.n)), c.n, at)
 }
 
 // Read returns the state that Append wrote under equal parameters.
-func (f Spike) Read(r *pack.Reader) *Cleaner {
+func (f Spike) Read(r *codec.Reader) *Cleaner {
 	c := &Cleaner{width: f.Width, last: r.Int(), spikes: int(min(r.Uint(), spikesMost))}
 	n := r.Count()
 	if n > spikeWindow {

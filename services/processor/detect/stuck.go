@@ -3,7 +3,7 @@ package detect
 import (
 	"math"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Stuck finds sensors that give the same value again and again: frozen, cut off,
@@ -35,7 +35,7 @@ func (d *Stuck) Validate() error { return d.validate("stuck") }
 func (d *Stuck) Start() State { return start(d.Alarms, new(stuckCore)) }
 
 // Read returns the state that Append wrote.
-func (d *Stuck) Read(r *pack.Reader) State { return resume(d.Alarms, new(stuckCore), r) }
+func (d *Stuck) Read(r *codec.Reader) State { return resume(d.Alarms, new(stuckCore), r) }
 
 // Bytes is the memory of the state of one series.
 func (d *Stuck) Bytes() int { return bytesOf(new(stuckCore)) }
@@ -159,15 +159,15 @@ func (c *stuckCore) learning() bool {
 }
 
 func (c *stuckCore) append(b []byte) []byte {
-	b = pack.Float(appendSample(pack.Bool(b, c.any), c.last), c.run)
-	b = c.squares.append(c.runs.append(pack.Float(b, c.step)))
+	b = codec.Float(appendSample(codec.Bool(b, c.any), c.last), c.run)
+	b = c.squares.append(c.runs.append(codec.Float(b, c.step)))
 	for _, e := range c.longest {
-		b = pack.Int(pack.Float(b, e.run), e.at)
+		b = codec.Int(codec.Float(b, e.run), e.at)
 	}
-	return pack.Int(b, c.since)
+	return codec.Int(b, c.since)
 }
 
-func (c *stuckCore) read(r *pack.Reader) {
+func (c *stuckCore) read(r *codec.Reader) {
 	c.any, c.last, c.run, c.step = r.Bool(), readSample(r), r.Float(), r.Float()
 	c.runs.read(r)
 	c.squares.read(r)

@@ -5,7 +5,7 @@ import (
 	"math"
 	"time"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Surge finds values that change faster than is usual for their series: a door
@@ -50,7 +50,7 @@ func (d *Surge) Validate() error {
 func (d *Surge) Start() State { return start(d.Alarms, &surgeCore{direction: d.Direction}) }
 
 // Read returns the state that Append wrote.
-func (d *Surge) Read(r *pack.Reader) State {
+func (d *Surge) Read(r *codec.Reader) State {
 	return resume(d.Alarms, &surgeCore{direction: d.Direction}, r)
 }
 
@@ -138,14 +138,14 @@ func (c *surgeCore) cluster() float64 { return surgeLag }
 func (c *surgeCore) learning() bool { return c.tail.learning() }
 
 func (c *surgeCore) append(b []byte) []byte {
-	b = pack.Uint(b, uint64(c.n))
+	b = codec.Uint(b, uint64(c.n))
 	for _, s := range c.lags[:c.n] {
 		b = appendSample(b, s)
 	}
-	return c.tail.append(c.scale.append(pack.Bool(c.extremes.append(b), c.any)))
+	return c.tail.append(c.scale.append(codec.Bool(c.extremes.append(b), c.any)))
 }
 
-func (c *surgeCore) read(r *pack.Reader) {
+func (c *surgeCore) read(r *codec.Reader) {
 	if c.n = int32(min(r.Count(), surgeLag+1)); c.n > surgeLag {
 		r.Fail()
 		c.n = 0

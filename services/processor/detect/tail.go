@@ -3,7 +3,7 @@ package detect
 import (
 	"math"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 const (
@@ -169,10 +169,10 @@ func (t *tail) learning() bool { return t.seen < tailLeast }
 
 func (t *tail) append(b []byte) []byte {
 	b = appendSmall(b, t.weights[:t.top+1])
-	return pack.Uint(pack.Float(pack.Float(b, t.total), t.point), uint64(t.seen))
+	return codec.Uint(codec.Float(codec.Float(b, t.total), t.point), uint64(t.seen))
 }
 
-func (t *tail) read(r *pack.Reader) {
+func (t *tail) read(r *codec.Reader) {
 	t.top = int32(readSmall(r, t.weights[:])) - 1
 	t.total, t.point, t.seen = r.Float(), r.Float(), int32(min(r.Uint(), tailLeast))
 	if t.top < 0 {
@@ -183,15 +183,15 @@ func (t *tail) read(r *pack.Reader) {
 
 // appendSmall appends values of half precision, of which many may be 0.
 func appendSmall(b []byte, values []float32) []byte {
-	b = pack.Uint(b, uint64(len(values)))
+	b = codec.Uint(b, uint64(len(values)))
 	for _, v := range values {
-		b = pack.Uint(b, uint64(math.Float32bits(v)))
+		b = codec.Uint(b, uint64(math.Float32bits(v)))
 	}
 	return b
 }
 
 // readSmall reads what appendSmall wrote and returns how many values it were.
-func readSmall(r *pack.Reader, into []float32) int {
+func readSmall(r *codec.Reader, into []float32) int {
 	n := r.Count()
 	if n > len(into) {
 		r.Fail()

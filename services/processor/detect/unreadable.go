@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"headwater/proto/figure"
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Unreadable finds series of numbers whose sensor gives too much that is no
@@ -79,7 +79,7 @@ func (d *Unreadable) Start() State {
 }
 
 // Read returns the state that Append wrote.
-func (d *Unreadable) Read(r *pack.Reader) State {
+func (d *Unreadable) Read(r *codec.Reader) State {
 	s := &unreadableState{of: d, last: r.Int(), deaf: readDeaf(r), number: readSample(r), index: r.Int(), lost: r.Int()}
 	s.learned = uint8(min(r.Uint(), shareNumbers))
 	if s.told = r.Float(); s.told > 0 {
@@ -116,13 +116,13 @@ type unreadableState struct {
 
 // Append appends the state to b.
 func (s *unreadableState) Append(b []byte) []byte {
-	b = s.deaf.append(pack.Int(b, s.last))
-	b = pack.Int(pack.Int(appendSample(b, s.number), s.index), s.lost)
-	if b = pack.Float(pack.Uint(b, uint64(s.learned)), s.told); s.told > 0 {
-		b = pack.Int(b, s.start)
+	b = s.deaf.append(codec.Int(b, s.last))
+	b = codec.Int(codec.Int(appendSample(b, s.number), s.index), s.lost)
+	if b = codec.Float(codec.Uint(b, uint64(s.learned)), s.told); s.told > 0 {
+		b = codec.Int(b, s.start)
 	}
 	for _, p := range s.parts {
-		b = pack.Uint(pack.Uint(b, uint64(p.numbers)), uint64(p.others))
+		b = codec.Uint(codec.Uint(b, uint64(p.numbers)), uint64(p.others))
 	}
 	return b
 }

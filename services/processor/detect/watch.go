@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"headwater/proto/figure"
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 const (
@@ -111,7 +111,7 @@ type core interface {
 	cluster() float64
 	learning() bool
 	append(b []byte) []byte
-	read(r *pack.Reader)
+	read(r *codec.Reader)
 }
 
 // watch turns what a core says of readings into episodes.
@@ -137,10 +137,12 @@ func (b band) bounded() bool { return !math.IsInf(b.low, -1) || !math.IsInf(b.hi
 func (b band) holds(v float64) bool { return v >= b.low && v <= b.high }
 
 func (b band) append(to []byte) []byte {
-	return pack.Float(pack.Float(pack.Float(to, b.baseline), b.low), b.high)
+	return codec.Float(codec.Float(codec.Float(to, b.baseline), b.low), b.high)
 }
 
-func readBand(r *pack.Reader) band { return band{baseline: r.Float(), low: r.Float(), high: r.Float()} }
+func readBand(r *codec.Reader) band {
+	return band{baseline: r.Float(), low: r.Float(), high: r.Float()}
+}
 
 // hold lets a surprise pass that is the first for holdOff readings, or greater
 // than the last that passed.
@@ -186,7 +188,7 @@ func bytesOf(c core) int {
 }
 
 // resume reads what Append wrote.
-func resume(a Alarms, c core, r *pack.Reader) State {
+func resume(a Alarms, c core, r *codec.Reader) State {
 	w := &watch{alarms: a, core: c}
 	w.pace.read(r)
 	w.deaf = readDeaf(r)
@@ -211,17 +213,17 @@ func resume(a Alarms, c core, r *pack.Reader) State {
 
 // Append appends the state to b.
 func (w *watch) Append(b []byte) []byte {
-	b = pack.Uint(w.deaf.append(w.pace.append(b)), uint64(w.n))
+	b = codec.Uint(w.deaf.append(w.pace.append(b)), uint64(w.n))
 	for _, s := range w.recent[:w.n] {
 		b = appendSample(b, s)
 	}
-	b = pack.Uint(pack.Float(b, w.held.last), uint64(min(w.held.ago, holdOff+1)))
+	b = codec.Uint(codec.Float(b, w.held.last), uint64(min(w.held.ago, holdOff+1)))
 	e := &w.episode
 	kept := e.most > 0 || e.inside > 0
-	if b = pack.Bool(b, kept); kept {
-		b = appendSample(pack.Int(b, e.start), e.peak)
-		b = pack.Uint(pack.Float(pack.Float(b, e.told), e.most), uint64(e.quiet))
-		b = e.band.append(pack.Uint(b, uint64(e.inside)))
+	if b = codec.Bool(b, kept); kept {
+		b = appendSample(codec.Int(b, e.start), e.peak)
+		b = codec.Uint(codec.Float(codec.Float(b, e.told), e.most), uint64(e.quiet))
+		b = e.band.append(codec.Uint(b, uint64(e.inside)))
 	}
 	return w.core.append(b)
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Values beyond huge are summed up scaled down by shrink, so that the square of
@@ -101,15 +101,15 @@ func (m *moments) merge(o moments) {
 
 // append appends the sums.
 func (m *moments) append(b []byte) []byte {
-	b = pack.Int(pack.Int(pack.Uint(b, m.count), m.firstTime), m.lastTime-m.firstTime)
+	b = codec.Int(codec.Int(codec.Uint(b, m.count), m.firstTime), m.lastTime-m.firstTime)
 	for _, v := range [...]float64{m.min, m.max, m.first, m.last, m.mean, m.squares, m.timeMean} {
-		b = pack.Float(b, v)
+		b = codec.Float(b, v)
 	}
-	return pack.Bool(b, m.scaled)
+	return codec.Bool(b, m.scaled)
 }
 
 // read reads what append wrote.
-func (m *moments) read(r *pack.Reader) {
+func (m *moments) read(r *codec.Reader) {
 	m.count, m.firstTime = r.Uint(), r.Int()
 	m.lastTime = m.firstTime + r.Int()
 	for _, v := range [...]*float64{&m.min, &m.max, &m.first, &m.last, &m.mean, &m.squares, &m.timeMean} {

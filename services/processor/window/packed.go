@@ -5,7 +5,7 @@ import (
 	"math"
 	"math/bits"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 const (
@@ -53,7 +53,7 @@ type entry struct {
 // last returns the time of the last reading; there must be one.
 func (p *packed) last() int64 { return p.tail.time * unitOf(p.data[p.open+blockFormat]) }
 
-func unitOf(format byte) int64 { return pack.Units[format>>4] }
+func unitOf(format byte) int64 { return codec.Units[format>>4] }
 
 // append adds a reading that is later than all others.
 func (p *packed) append(r Reading) {
@@ -90,14 +90,14 @@ func zigzag(v int64) uint64 { return uint64(v<<1 ^ v>>63) }
 // than the other.
 func formatOf(format byte, r Reading) byte {
 	unit, scale := format>>4, format&asBits
-	for r.Time%pack.Units[unit] != 0 {
+	for r.Time%codec.Units[unit] != 0 {
 		unit++
 	}
 	for scale != asBits {
 		if _, fits := encodeValue(scale, r.Value); fits {
 			break
 		}
-		if scale++; int(scale) == len(pack.Decimals) {
+		if scale++; int(scale) == len(codec.Decimals) {
 			scale = asBits
 		}
 	}
@@ -108,14 +108,14 @@ func encodeValue(scale byte, v float64) (int64, bool) {
 	if scale == asBits {
 		return int64(math.Float64bits(v)), true
 	}
-	return int64(math.Round(v * pack.Decimals[scale])), pack.IsDecimal(v, pack.Decimals[scale])
+	return int64(math.Round(v * codec.Decimals[scale])), codec.IsDecimal(v, codec.Decimals[scale])
 }
 
 func decodeValue(scale byte, value int64) float64 {
 	if scale == asBits {
 		return math.Float64frombits(uint64(value))
 	}
-	return float64(value) / pack.Decimals[scale]
+	return float64(value) / codec.Decimals[scale]
 }
 
 // begin starts a block with the reading.

@@ -3,7 +3,7 @@ package window
 import (
 	"time"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // rollup is what the hour and the day hold of minutes that no reading can
@@ -36,7 +36,7 @@ func (u *rollup) holds(window uint8, start, end int64) bool {
 
 // sketch returns the sketch of the fold.
 func (f *fold) sketch(into *sketch) {
-	r := pack.NewReader(f.bins)
+	r := codec.NewReader(f.bins)
 	into.read(r)
 }
 

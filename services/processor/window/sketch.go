@@ -3,7 +3,7 @@ package window
 import (
 	"math"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 const (
@@ -152,10 +152,10 @@ const (
 
 // append appends the sketch in a byte or two a bin.
 func (s *sketch) append(b []byte) []byte {
-	b = pack.Uint(pack.Uint(b, uint64(s.n)), uint64(s.shift))
+	b = codec.Uint(codec.Uint(b, uint64(s.n)), uint64(s.shift))
 	for i, count := range s.counts[:s.n] {
 		if i == 0 {
-			b = pack.Uint(pack.Int(b, int64(s.keys[0])), count)
+			b = codec.Uint(codec.Int(b, int64(s.keys[0])), count)
 			continue
 		}
 		switch passed := uint64(int64(s.keys[i]) - int64(s.keys[i-1]) - 1); {
@@ -165,16 +165,16 @@ func (s *sketch) append(b []byte) []byte {
 			rest := count - few - 1
 			b = append(b, more|byte(rest>>8), byte(rest))
 		case passed < far:
-			b = pack.Uint(append(b, other|byte(passed)), count)
+			b = codec.Uint(append(b, other|byte(passed)), count)
 		default:
-			b = pack.Uint(pack.Uint(append(b, other|far), passed-far), count)
+			b = codec.Uint(codec.Uint(append(b, other|far), passed-far), count)
 		}
 	}
 	return b
 }
 
 // read reads what append wrote.
-func (s *sketch) read(r *pack.Reader) {
+func (s *sketch) read(r *codec.Reader) {
 	n, shift := r.Uint(), r.Uint()
 	if n > maxBins || shift > 64 || n > 0 && shift < finest {
 		r.Fail()
@@ -203,7 +203,7 @@ func (s *sketch) read(r *pack.Reader) {
 }
 
 // readBin reads how many bins were passed over, and a count.
-func readBin(r *pack.Reader) (passed, count uint64) {
+func readBin(r *codec.Reader) (passed, count uint64) {
 	switch head := r.Byte(); {
 	case head < more:
 		return 0, uint64(head) + 1

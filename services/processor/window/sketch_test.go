@@ -7,7 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // TestSketch holds a sketch to its promise: every rank is told within half a
@@ -35,7 +35,7 @@ func TestSketch(t *testing.T) {
 		if again := slices.Clone(whole.append(nil)); !slices.Equal(again, b.append(nil)) {
 			t.Fatalf("two halves give %v, all at once %v", b.append(nil), again)
 		}
-		r := pack.NewReader(whole.append(nil))
+		r := codec.NewReader(whole.append(nil))
 		var read sketch
 		if read.read(r); r.Err() != nil || r.Len() != 0 || !slices.Equal(read.append(nil), whole.append(nil)) {
 			t.Fatalf("read back: %v", r.Err())
@@ -76,7 +76,7 @@ func TestSketchBytes(t *testing.T) {
 			}
 		}
 		b := s.append(nil)
-		r := pack.NewReader(b)
+		r := codec.NewReader(b)
 		var read sketch
 		if read.read(r); r.Err() != nil || r.Len() != 0 || read != s {
 			t.Errorf("from %d: %d bins are read back as %d, %v, %d bytes left", first, s.n, read.n, r.Err(), r.Len())
@@ -86,17 +86,17 @@ func TestSketchBytes(t *testing.T) {
 
 func TestSketchRefusesWhatCannotBe(t *testing.T) {
 	t.Parallel()
-	head := func(bins uint64) []byte { return pack.Uint(pack.Uint(nil, bins), finest) }
+	head := func(bins uint64) []byte { return codec.Uint(codec.Uint(nil, bins), finest) }
 	for name, b := range map[string][]byte{
-		"no values in the first bin": pack.Uint(pack.Int(head(1), 5), 0),
-		"no values in another bin":   pack.Uint(append(pack.Uint(pack.Int(head(2), 5), 1), other), 0),
-		"a bin beyond all values":    append(pack.Uint(pack.Int(head(2), math.MaxInt32), 1), 3),
-		"a bin very far beyond":      pack.Uint(pack.Uint(append(pack.Uint(pack.Int(head(2), 5), 1), other|far), math.MaxUint64), 1),
-		"fewer bins than it says":    pack.Uint(pack.Int(head(2), 5), 1),
+		"no values in the first bin": codec.Uint(codec.Int(head(1), 5), 0),
+		"no values in another bin":   codec.Uint(append(codec.Uint(codec.Int(head(2), 5), 1), other), 0),
+		"a bin beyond all values":    append(codec.Uint(codec.Int(head(2), math.MaxInt32), 1), 3),
+		"a bin very far beyond":      codec.Uint(codec.Uint(append(codec.Uint(codec.Int(head(2), 5), 1), other|far), math.MaxUint64), 1),
+		"fewer bins than it says":    codec.Uint(codec.Int(head(2), 5), 1),
 		"too many bins":              head(maxBins + 1),
-		"bins finer than there are":  pack.Uint(pack.Int(pack.Uint(pack.Uint(nil, 1), finest-1), 5), 1),
+		"bins finer than there are":  codec.Uint(codec.Int(codec.Uint(codec.Uint(nil, 1), finest-1), 5), 1),
 	} {
-		r := pack.NewReader(b)
+		r := codec.NewReader(b)
 		var s sketch
 		if s.read(r); r.Err() == nil {
 			t.Errorf("%s: is read as %d bins", name, s.n)

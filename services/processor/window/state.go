@@ -1,43 +1,43 @@
 package window
 
 import (
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 // Append appends the state of the series to b, without the readings that are no
 // longer needed at p. Series that behave alike from here on give equal bytes.
 func (s *Series) Append(b []byte, spec *Spec, p Progress) []byte {
-	b = pack.Int(pack.Int(pack.Int(b, s.due), s.now), s.floor)
+	b = codec.Int(codec.Int(codec.Int(b, s.due), s.now), s.floor)
 	var buffer [onStack]Reading
 	kept := s.readings.appendTo(buffer[:0], s.keepFrom(spec, p))
-	b = pack.Times(b, len(kept), func(i int) int64 { return kept[i].Time })
-	b = pack.Values(b, len(kept), func(i int) float64 { return kept[i].Value })
+	b = codec.Times(b, len(kept), func(i int) int64 { return kept[i].Time })
+	b = codec.Values(b, len(kept), func(i int) float64 { return kept[i].Value })
 	matters := func(r *revision) bool { return r.dirty || r.end > s.final(spec.window(r.window), p) }
-	b = pack.Uint(b, count(s.revised(), matters))
+	b = codec.Uint(b, count(s.revised(), matters))
 	for i := range s.revised() {
 		r := &s.revised()[i]
 		if !matters(r) {
 			continue
 		}
-		b = pack.Int(pack.Int(append(b, r.window), r.start), r.end-r.start)
-		b = pack.Bool(pack.Uint(b, uint64(r.told)), r.dirty)
-		b = pack.Int(b, r.hold)
+		b = codec.Int(codec.Int(append(b, r.window), r.start), r.end-r.start)
+		b = codec.Bool(codec.Uint(b, uint64(r.told)), r.dirty)
+		b = codec.Int(b, r.hold)
 	}
 	remains := func(q *partial) bool { return s.matters(spec, p, q) }
-	b = pack.Uint(b, count(s.partials(), remains))
+	b = codec.Uint(b, count(s.partials(), remains))
 	for i := range s.partials() {
 		if q := &s.partials()[i]; remains(q) {
-			b = q.tally.append(pack.Int(append(b, q.window), q.start))
+			b = q.tally.append(codec.Int(append(b, q.window), q.start))
 			b = q.tally.bins.append(b)
 		}
 	}
-	b = pack.Uint(b, uint64(len(s.sessions())))
+	b = codec.Uint(b, uint64(len(s.sessions())))
 	for i := range s.sessions() {
 		b = s.sessions()[i].append(b)
 	}
-	b = pack.Bool(b, s.rollup != nil)
+	b = codec.Bool(b, s.rollup != nil)
 	if u := s.rollup; u != nil {
-		b = pack.Int(b, u.folded)
+		b = codec.Int(b, u.folded)
 		b = u.day.append(u.hour.append(b))
 	}
 	return b
@@ -55,26 +55,26 @@ func count[E any](list []E, matters func(*E) bool) uint64 {
 }
 
 func (z *session) append(b []byte) []byte {
-	b = pack.Int(append(b, z.window), z.anchor)
-	b = pack.Int(pack.Int(pack.Bool(b, z.dirty), z.changed), z.hold)
-	b = pack.Uint(b, uint64(len(z.told)))
+	b = codec.Int(append(b, z.window), z.anchor)
+	b = codec.Int(codec.Int(codec.Bool(b, z.dirty), z.changed), z.hold)
+	b = codec.Uint(b, uint64(len(z.told)))
 	for _, t := range z.told {
-		b = pack.Uint(pack.Uint(pack.Int(b, t.start), t.count), uint64(t.revision))
+		b = codec.Uint(codec.Uint(codec.Int(b, t.start), t.count), uint64(t.revision))
 	}
 	return b
 }
 
 func (f *fold) append(b []byte) []byte {
-	b = pack.Bool(b, f.count > 0)
+	b = codec.Bool(b, f.count > 0)
 	if f.count == 0 {
 		return b
 	}
-	return append(f.moments.append(pack.Int(b, f.start)), f.bins...)
+	return append(f.moments.append(codec.Int(b, f.start)), f.bins...)
 }
 
 // Read reads what Append wrote. The state is good only if r.Err is nil
 // afterwards. The specification must be the one that it was written with.
-func Read(r *pack.Reader, spec *Spec) Series {
+func Read(r *codec.Reader, spec *Spec) Series {
 	s := Series{due: r.Int(), now: r.Int(), floor: r.Int()}
 	times := r.Times()
 	values := r.Values(len(times))
@@ -145,7 +145,7 @@ func (s *Series) fits(spec *Spec) bool {
 	return s.rollup == nil || spec.Calendar != nil
 }
 
-func (f *fold) read(r *pack.Reader) {
+func (f *fold) read(r *codec.Reader) {
 	if !r.Bool() {
 		return
 	}

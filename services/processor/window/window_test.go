@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 	"headwater/services/processor/window"
 )
 
@@ -72,7 +72,7 @@ func (f *feed) tick(t int64) {
 // reload puts the series through a snapshot.
 func (f *feed) reload(tb interface{ Fatalf(string, ...any) }) {
 	b := f.series.Append(nil, f.spec, f.progress)
-	r := pack.NewReader(b)
+	r := codec.NewReader(b)
 	f.series = window.Read(r, f.spec)
 	if r.Err() != nil || r.Len() != 0 {
 		tb.Fatalf("state of %d bytes: %v, %d bytes left", len(b), r.Err(), r.Len())

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"headwater/services/processor/codec"
 	"headwater/services/processor/detect"
-	"headwater/services/processor/pack"
 )
 
 // Result is how a detector does on series of several families.
@@ -62,7 +62,7 @@ func judge(d detect.Detector, s *Series, r *Result, delays [][]time.Duration) (a
 			end += int64(day)
 		}
 		r.Kinds[k].Faults++
-		for _, v := range observe(d.Read(pack.NewReader(before)), samples, nil) {
+		for _, v := range observe(d.Read(codec.NewReader(before)), samples, nil) {
 			if v.Phase == detect.Open && v.Time < end {
 				delays[k] = append(delays[k], time.Duration(v.Time-samples[0].Time))
 				break

@@ -1,4 +1,4 @@
-package pack_test
+package batch_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/decode"
-	"headwater/services/internal/pack"
+	"headwater/services/internal/batch"
 	"headwater/streams"
 )
 
@@ -27,7 +27,7 @@ func lines(b *telemetryv1.Batch) []string {
 }
 
 func TestPackerGroupsByLane(t *testing.T) {
-	p := pack.New(lanes)
+	p := batch.New(lanes)
 	want := make(map[int][]string)
 	arrivals := make(map[int]int64)
 	for round := range 3 {
@@ -68,7 +68,7 @@ func TestPackerGroupsByLane(t *testing.T) {
 }
 
 func TestPackerStartsAnewAfterTake(t *testing.T) {
-	p := pack.New(lanes)
+	p := batch.New(lanes)
 	if got := p.Take(); len(got) != 0 {
 		t.Errorf("an empty packer holds %v", got)
 	}
@@ -117,7 +117,7 @@ func BenchmarkDecodeAndPack(b *testing.B) {
 			for i := range devices {
 				devices[i] = fmt.Sprintf("door-%d", i)
 			}
-			d, p := decode.New(decode.DefaultLimits(), nil), pack.New(lanes)
+			d, p := decode.New(decode.DefaultLimits(), nil), batch.New(lanes)
 			payload, readings := []byte(bench.payload), make([]decode.Reading, 0, 8)
 			arrival := time.UnixMilli(1773500966600).UnixNano()
 			b.ReportAllocs()

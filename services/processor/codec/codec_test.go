@@ -1,4 +1,4 @@
-package pack_test
+package codec_test
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"headwater/services/processor/pack"
+	"headwater/services/processor/codec"
 )
 
 func TestColumnsComeBackBitForBit(t *testing.T) {
@@ -21,11 +21,11 @@ func TestColumnsComeBackBitForBit(t *testing.T) {
 		value := rapid.OneOf(decimal, rapid.Float64(), rapid.Just(math.Copysign(0, -1)))
 		values := rapid.SliceOfN(value, len(times), len(times)).Draw(rt, "values")
 
-		b := pack.Times(nil, len(times), func(i int) int64 { return times[i] * unit })
-		b = pack.Values(b, len(values), func(i int) float64 { return values[i] })
-		b = pack.String(b, "end")
+		b := codec.Times(nil, len(times), func(i int) int64 { return times[i] * unit })
+		b = codec.Values(b, len(values), func(i int) float64 { return values[i] })
+		b = codec.String(b, "end")
 
-		r := pack.NewReader(b)
+		r := codec.NewReader(b)
 		gotTimes := r.Times()
 		gotValues := r.Values(len(gotTimes))
 		if s := r.String(); s != "end" || r.Err() != nil || r.Len() != 0 {
@@ -45,8 +45,8 @@ func TestColumnsComeBackBitForBit(t *testing.T) {
 func TestRegularReadingsAreCompact(t *testing.T) {
 	t.Parallel()
 	const n = 360
-	b := pack.Times(nil, n, func(i int) int64 { return 1_700_000_000e9 + int64(i)*1e9 })
-	b = pack.Values(b, n, func(i int) float64 { return float64(2000+i%7) / 100 })
+	b := codec.Times(nil, n, func(i int) int64 { return 1_700_000_000e9 + int64(i)*1e9 })
+	b = codec.Values(b, n, func(i int) float64 { return float64(2000+i%7) / 100 })
 	if len(b) > 2*n+16 {
 		t.Errorf("%d regular readings take %d bytes, more than two each", n, len(b))
 	}
@@ -54,13 +54,13 @@ func TestRegularReadingsAreCompact(t *testing.T) {
 
 func TestFieldsRoundTrip(t *testing.T) {
 	t.Parallel()
-	b := pack.Uint(nil, math.MaxUint64)
-	b = pack.Int(b, math.MinInt64)
-	b = pack.Float(b, math.Inf(-1))
-	b = pack.Bool(b, true)
-	b = pack.Bool(b, false)
-	b = pack.Bytes(b, []byte{1, 2})
-	r := pack.NewReader(b)
+	b := codec.Uint(nil, math.MaxUint64)
+	b = codec.Int(b, math.MinInt64)
+	b = codec.Float(b, math.Inf(-1))
+	b = codec.Bool(b, true)
+	b = codec.Bool(b, false)
+	b = codec.Bytes(b, []byte{1, 2})
+	r := codec.NewReader(b)
 	if u, i, f, x, y, p := r.Uint(), r.Int(), r.Float(), r.Bool(), r.Bool(), r.Bytes(); u != math.MaxUint64 ||
 		i != math.MinInt64 || !math.IsInf(f, -1) || !x || y || string(p) != "\x01\x02" || r.Err() != nil {
 		t.Errorf("read %v %v %v %v %v %v, %v", u, i, f, x, y, p, r.Err())
@@ -71,9 +71,9 @@ func TestFieldsRoundTrip(t *testing.T) {
 // than the input is long.
 func FuzzReader(f *testing.F) {
 	f.Add([]byte{}, uint8(3))
-	f.Add(pack.Values(pack.Times(nil, 2, func(i int) int64 { return int64(i) }), 2, func(int) float64 { return 1.5 }), uint8(0))
+	f.Add(codec.Values(codec.Times(nil, 2, func(i int) int64 { return int64(i) }), 2, func(int) float64 { return 1.5 }), uint8(0))
 	f.Fuzz(func(t *testing.T, data []byte, order uint8) {
-		r := pack.NewReader(data)
+		r := codec.NewReader(data)
 		for i := uint8(0); i < 16 && r.Err() == nil; i++ {
 			switch (order + i) % 8 {
 			case 0:
@@ -94,7 +94,7 @@ func FuzzReader(f *testing.F) {
 				r.Bytes()
 			}
 		}
-		if err := r.Err(); err != nil && !errors.Is(err, pack.ErrCorrupt) {
+		if err := r.Err(); err != nil && !errors.Is(err, codec.ErrCorrupt) {
 			t.Errorf("unexpected error %v", err)
 		}
 	})

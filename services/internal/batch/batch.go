@@ -1,6 +1,6 @@
-// Package pack groups readings by lane and packs those of one lane into one
+// Package batch groups readings by lane and packs those of one lane into one
 // batch. The bridge and the gateway share it.
-package pack
+package batch
 
 import (
 	telemetryv1 "headwater/proto/telemetry/v1"
@@ -12,7 +12,7 @@ import (
 type Packer struct {
 	lanes   []lane
 	touched []int
-	out     []Batch
+	out     []ForLane
 	len     int
 }
 
@@ -21,8 +21,8 @@ type lane struct {
 	arrival int64
 }
 
-// Batch is what was added for one lane.
-type Batch struct {
+// ForLane is what was added for one lane.
+type ForLane struct {
 	Lane  int
 	Batch *telemetryv1.Batch
 }
@@ -81,12 +81,12 @@ func (p *Packer) Len() int { return p.len }
 // Take returns one batch for each lane that something was added for and empties
 // the Packer. Arrival of a batch is when the last of it arrived. The
 // slice holds until the next Take; the batches are the caller's.
-func (p *Packer) Take() []Batch {
+func (p *Packer) Take() []ForLane {
 	clear(p.out)
 	p.out = p.out[:0]
 	for _, i := range p.touched {
 		l := &p.lanes[i]
-		p.out = append(p.out, Batch{Lane: i, Batch: l.builder.Take(l.arrival)})
+		p.out = append(p.out, ForLane{Lane: i, Batch: l.builder.Take(l.arrival)})
 	}
 	p.touched, p.len = p.touched[:0], 0
 	return p.out

@@ -1,9 +1,9 @@
-// Package pack writes and reads the compact binary form in which windows and
+// Package codec writes and reads the compact binary form in which windows and
 // detectors keep their state in a snapshot. Equal states give equal bytes. It
 // knows nothing of what it carries: the order of the fields is the contract
 // between the two sides, and the version that stands in front of a snapshot is
 // theirs.
-package pack
+package codec
 
 import (
 	"encoding/binary"

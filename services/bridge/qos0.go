@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"headwater/services/internal/pack"
+	"headwater/services/internal/batch"
 	"headwater/streams"
 )
 
@@ -127,7 +127,7 @@ func (l *lossy) store(ctx context.Context) {
 }
 
 // confirm waits for one batch and counts its readings as stored or lost.
-func (l *lossy) confirm(ctx context.Context, b pack.Batch, future jetstream.PubAckFuture) error {
+func (l *lossy) confirm(ctx context.Context, b batch.ForLane, future jetstream.PubAckFuture) error {
 	readings := float64(len(b.Batch.GetSeries()))
 	if future == nil {
 		l.svc.metrics.dropped.WithLabelValues(dropStore).Add(readings)
