@@ -1,0 +1,138 @@
+package lane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/streams"
+)
+
+// change puts a new configuration in force and commits it, with its position.
+func (r *runner) change(ctx context.Context, config ConfigChange) error {
+	if err := r.configure(config); err != nil {
+		r.log.Error("a change can't be used; what was before stays in force", "bucket", r.bucketOf(config), "revision", config.Revision, "err", err)
+		return nil
+	}
+	r.log.Info("a change is in force", "bucket", r.bucketOf(config), "revision", config.Revision)
+	return r.commit(ctx, &config)
+}
+
+func (r *runner) bucketOf(config ConfigChange) string {
+	if config.Beside {
+		return r.BesideBucket
+	}
+	return streams.BucketConfig
+}
+
+// commit stores all outputs and the position in one message.
+func (r *runner) commit(ctx context.Context, config *ConfigChange) error {
+	body, err := r.machine.Take(Position{Incarnation: r.incarnation, Sequence: r.applied, Stored: r.appliedStored}, config)
+	if err != nil {
+		return fmt.Errorf("encode the commit of input %d: %w", r.applied, err)
+	}
+	// The fate of a publish that is cut short is unknown, so it is not cut short
+	// when the lane is told to stop.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	start := time.Now()
+	ack, err := r.JS.PublishMsg(ctx, &nats.Msg{Subject: r.OutputSubject, Data: body},
+		jetstream.WithExpectLastSequencePerSubject(r.output))
+	if err != nil {
+		return fmt.Errorf("commit input %d: %w", r.applied, err)
+	}
+	r.Metrics.commitSeconds.Observe(time.Since(start).Seconds())
+	r.Metrics.commits.Inc()
+	r.output, r.committed, r.committedStored, r.lastCommit = ack.Sequence, r.applied, r.appliedStored, time.Now()
+	if r.Committed != nil {
+		r.Committed(r.Lane, ack.Sequence, body)
+	}
+	return nil
+}
+
+func (r *runner) snapshotIfDue(ctx context.Context) error {
+	since := &r.sinceSnapshot
+	if since.readings < snapshotReadings && since.messages < snapshotMessages && time.Since(since.at) < snapshotEvery {
+		return nil
+	}
+	if err := r.commitRest(ctx); err != nil {
+		return err
+	}
+	return r.snapshot(ctx)
+}
+
+// commitRest commits what the state has taken in since the last commit, outputs
+// or not: a commit also carries counts, which a snapshot leaves out.
+func (r *runner) commitRest(ctx context.Context) error {
+	if r.machine.Pending() == 0 && r.applied == r.committed {
+		return nil
+	}
+	return r.commit(ctx, nil)
+}
+
+// finish commits what waits and stores the state, so that the next owner has
+// nothing to replay.
+func (r *runner) finish(ctx context.Context) error {
+	if r.config.Revision == 0 {
+		return nil
+	}
+	if err := r.commitRest(ctx); err != nil {
+		return err
+	}
+	if r.sinceSnapshot.messages == 0 {
+		return nil
+	}
+	return r.snapshot(ctx)
+}
+
+// outputStored returns when the lane's last commit was stored, or 0 if that is not
+// known.
+func (r *runner) outputStored(ctx context.Context) int64 {
+	stream, err := r.JS.Stream(ctx, r.OutputStream)
+	if err != nil {
+		return 0
+	}
+	msg, err := stream.GetMsg(ctx, r.output)
+	if err != nil {
+		return 0
+	}
+	return msg.Time.UnixNano()
+}
+
+// snapshot stores the state as of what was applied. No output may wait.
+func (r *runner) snapshot(ctx context.Context) error {
+	start := time.Now()
+	all := r.store.needsAll()
+	chunks, err := r.machine.Snapshot(all)
+	if err != nil {
+		return fmt.Errorf("snapshot at input %d: %w", r.applied, err)
+	}
+	if all || r.store.current.Revision != r.config.Revision {
+		chunks = append(chunks, Chunk{ID: configChunk, Data: r.config.Content})
+	}
+	size, err := r.store.write(ctx, manifest{
+		Revision: r.config.Revision, Written: start,
+		Holding: streams.Holding{
+			Incarnation: r.incarnation.UnixNano(), OutputIncarnation: r.outputIncarnation.UnixNano(),
+			InputStream: r.InputStream, InputSequence: r.applied, InputStored: r.appliedStored,
+			OutputStream: r.OutputStream, OutputSequence: r.output, OutputStored: r.outputStored(ctx),
+		},
+	}, chunks, all)
+	r.sinceSnapshot.readings, r.sinceSnapshot.messages, r.sinceSnapshot.at = 0, 0, start
+	if errors.Is(err, errLost) {
+		return fmt.Errorf("snapshot at input %d: %w", r.applied, err)
+	}
+	if err != nil {
+		// The lane goes on: the snapshot before and the input are still there.
+		r.Metrics.failedSnapshots.Inc()
+		r.log.Error("snapshot was not written whole; the next one is tried as usual", "err", err)
+		return nil
+	}
+	r.Metrics.snapshotSeconds.Observe(time.Since(start).Seconds())
+	r.Metrics.snapshotBytes.Add(float64(size))
+	return nil
+}
