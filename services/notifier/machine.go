@@ -69,7 +69,7 @@ type machine struct {
 	now int64
 }
 
-var _ lane.Taker = (*machine)(nil)
+var _ lane.ExtraConfigurer = (*machine)(nil)
 
 // alert is what is known of one rule on one series.
 type alert struct {
@@ -267,7 +267,7 @@ func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	}
 	switch {
 	case change == nil:
-	case change.Beside:
+	case change.Extra:
 		c.Silences = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
 	default:
 		c.Config = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
@@ -281,8 +281,8 @@ func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	return body, nil
 }
 
-// TakeIn puts silences in force, as of the next input.
-func (m *machine) TakeIn(revision uint64, content []byte) error {
+// ConfigureExtra puts silences in force, as of the next input.
+func (m *machine) ConfigureExtra(revision uint64, content []byte) error {
 	all, err := silence.Decode(content)
 	if err != nil {
 		return err
@@ -291,8 +291,8 @@ func (m *machine) TakeIn(revision uint64, content []byte) error {
 	return nil
 }
 
-// TakenIn returns the revision of the silences in force.
-func (m *machine) TakenIn() uint64 { return m.silenced.revision }
+// ExtraRevision returns the revision of the silences in force.
+func (m *machine) ExtraRevision() uint64 { return m.silenced.revision }
 
 // muteOf returns the silence that holds back news of an alert now.
 func (m *machine) muteOf(rule string, s *derivedv1.Series, opened int64) policy.Mute {

@@ -557,7 +557,7 @@ func TestSilences(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := m.TakeIn(revision, content); err != nil {
+		if err := m.ConfigureExtra(revision, content); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -601,7 +601,7 @@ func TestSilences(t *testing.T) {
 	}
 	m := configured(t)
 	for _, content := range []string{"", "{}", `[{"id":"a","rule":"warm"}]`, `[{"id":"a","from":"2026-01-01T00:00:00Z"}]`} {
-		if err := m.TakeIn(1, []byte(content)); err == nil || m.TakenIn() != 0 {
+		if err := m.ConfigureExtra(1, []byte(content)); err == nil || m.ExtraRevision() != 0 {
 			t.Errorf("took in %q", content)
 		}
 	}

@@ -207,7 +207,7 @@ func laneConfig() lane.Config {
 		Service: streams.ServiceNotifier, Lane: lane0,
 		InputStream: streams.StreamDerived, InputFilters: []string{streams.DerivedAll},
 		OutputStream: streams.StreamAlerting, OutputSubject: streams.AlertingSubject(lane0),
-		BesideBucket: streams.BucketSilences, BesideKey: streams.SilencesKey,
+		ExtraBucket: streams.BucketSilences, ExtraKey: streams.SilencesKey,
 		Format: snapshotFormat, ReadCommit: readCommit,
 	}
 }
@@ -222,7 +222,7 @@ func readCommit(body []byte) (lane.Position, *lane.ConfigChange, error) {
 		Incarnation: time.Unix(0, c.GetInput().GetIncarnation()), Sequence: c.GetInput().GetSequence(), Stored: c.GetInput().GetStored(),
 	}
 	if change := c.GetSilences(); change != nil {
-		return pos, &lane.ConfigChange{Revision: change.GetRevision(), Content: change.GetContent(), Beside: true}, nil
+		return pos, &lane.ConfigChange{Revision: change.GetRevision(), Content: change.GetContent(), Extra: true}, nil
 	}
 	if c.GetConfig() == nil {
 		return pos, nil, nil

@@ -441,7 +441,7 @@ func (w *world) verifyLane() error {
 			}
 		}
 		if change := got.GetSilences(); change != nil {
-			if err := m.TakeIn(change.GetRevision(), change.GetContent()); err != nil {
+			if err := m.ConfigureExtra(change.GetRevision(), change.GetContent()); err != nil {
 				return err
 			}
 		}

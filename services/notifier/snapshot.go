@@ -174,7 +174,7 @@ func (m *machine) restoreSilences(data []byte) error {
 	if err := json.Unmarshal(data, &stored); err != nil {
 		return err
 	}
-	err := m.TakeIn(stored.Revision, stored.Content)
+	err := m.ConfigureExtra(stored.Revision, stored.Content)
 	m.silencesChanged = false
 	return err
 }

@@ -12,31 +12,32 @@ import (
 	"headwater/streams"
 )
 
-// change puts a new configuration in force and commits it, with its position.
+// change puts a new configuration in force and commits it with its position. A
+// configuration that the machine refuses is logged, and the previous one stays in force.
 func (r *runner) change(ctx context.Context, config ConfigChange) error {
 	if err := r.configure(config); err != nil {
-		r.log.Error("a change can't be used; what was before stays in force", "bucket", r.bucketOf(config), "revision", config.Revision, "err", err)
+		r.log.Error("a configuration can't be used; the previous one stays in force", "bucket", r.bucketOf(config), "revision", config.Revision, "err", err)
 		return nil
 	}
-	r.log.Info("a change is in force", "bucket", r.bucketOf(config), "revision", config.Revision)
+	r.log.Info("a configuration is in force", "bucket", r.bucketOf(config), "revision", config.Revision)
 	return r.commit(ctx, &config)
 }
 
 func (r *runner) bucketOf(config ConfigChange) string {
-	if config.Beside {
-		return r.BesideBucket
+	if config.Extra {
+		return r.ExtraBucket
 	}
 	return streams.BucketConfig
 }
 
-// commit stores all outputs and the position in one message.
+// commit stores all outputs, and the position up to which they were made, in one message.
 func (r *runner) commit(ctx context.Context, config *ConfigChange) error {
 	body, err := r.machine.Take(Position{Incarnation: r.incarnation, Sequence: r.applied, Stored: r.appliedStored}, config)
 	if err != nil {
 		return fmt.Errorf("encode the commit of input %d: %w", r.applied, err)
 	}
-	// The fate of a publish that is cut short is unknown, so it is not cut short
-	// when the lane is told to stop.
+	// A publish that is cut short may or may not be stored. So the end of ctx does not
+	// cut it short; only the timeout does.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
 	start := time.Now()
@@ -54,6 +55,7 @@ func (r *runner) commit(ctx context.Context, config *ConfigChange) error {
 	return nil
 }
 
+// snapshotIfDue stores a snapshot if a new owner had too much to replay without it.
 func (r *runner) snapshotIfDue(ctx context.Context) error {
 	since := &r.sinceSnapshot
 	if since.readings < snapshotReadings && since.messages < snapshotMessages && time.Since(since.at) < snapshotEvery {
@@ -65,8 +67,8 @@ func (r *runner) snapshotIfDue(ctx context.Context) error {
 	return r.snapshot(ctx)
 }
 
-// commitRest commits what the state has taken in since the last commit, outputs
-// or not: a commit also carries counts, which a snapshot leaves out.
+// commitRest commits the input since the last commit, even if there are no outputs: a
+// commit also carries counts, which a snapshot leaves out.
 func (r *runner) commitRest(ctx context.Context) error {
 	if r.machine.Pending() == 0 && r.applied == r.committed {
 		return nil
@@ -74,8 +76,7 @@ func (r *runner) commitRest(ctx context.Context) error {
 	return r.commit(ctx, nil)
 }
 
-// finish commits what waits and stores the state, so that the next owner has
-// nothing to replay.
+// finish commits the rest and stores a snapshot, so the next owner has nothing to replay.
 func (r *runner) finish(ctx context.Context) error {
 	if r.config.Revision == 0 {
 		return nil
@@ -89,8 +90,8 @@ func (r *runner) finish(ctx context.Context) error {
 	return r.snapshot(ctx)
 }
 
-// outputStored returns when the lane's last commit was stored, or 0 if that is not
-// known.
+// outputStored returns when the lane's last commit was stored, in nanoseconds since the
+// Unix epoch, or 0 if that is not known.
 func (r *runner) outputStored(ctx context.Context) int64 {
 	stream, err := r.JS.Stream(ctx, r.OutputStream)
 	if err != nil {
@@ -103,7 +104,9 @@ func (r *runner) outputStored(ctx context.Context) int64 {
 	return msg.Time.UnixNano()
 }
 
-// snapshot stores the state as of what was applied. No output may wait.
+// snapshot stores the state after the last applied input. No output may wait. If that
+// fails, the lane continues: the previous snapshot and the input are still there. Only
+// errLost ends it.
 func (r *runner) snapshot(ctx context.Context) error {
 	start := time.Now()
 	all := r.store.needsAll()
@@ -127,9 +130,8 @@ func (r *runner) snapshot(ctx context.Context) error {
 		return fmt.Errorf("snapshot at input %d: %w", r.applied, err)
 	}
 	if err != nil {
-		// The lane goes on: the snapshot before and the input are still there.
 		r.Metrics.failedSnapshots.Inc()
-		r.log.Error("snapshot was not written whole; the next one is tried as usual", "err", err)
+		r.log.Error("the snapshot could not be stored; the next one is tried as usual", "err", err)
 		return nil
 	}
 	r.Metrics.snapshotSeconds.Observe(time.Since(start).Seconds())

@@ -83,7 +83,7 @@ func TestNothingNewIsPassedOver(t *testing.T) {
 					stop = start()
 				}
 				// A lane that works looks at its input now and then.
-				time.Sleep(2 * lookEvery) //nolint:forbidigo // the clock of the bubble
+				time.Sleep(2 * checkEvery) //nolint:forbidigo // the clock of the bubble
 				publish(3)
 				f.await(t, next)
 				for n := first; n <= next; n++ {

@@ -13,13 +13,13 @@ import (
 	"headwater/services/internal/lease"
 )
 
-// Metrics are what all lanes of a service count together.
+// Metrics count what all lanes of a service do together.
 type Metrics struct {
 	commits, readings, rejected, reloads, badSnapshots, failedSnapshots, incarnations prometheus.Counter
 	snapshotBytes                                                                     prometheus.Counter
 	commitSeconds, delaySeconds, snapshotSeconds, loadSeconds, replaySeconds          prometheus.Histogram
 	waiting                                                                           *prometheus.GaugeVec
-	// Leases are the metrics of the keeper that the lanes come from.
+	// Leases are the metrics of the keeper that assigns the lanes.
 	Leases *lease.Metrics
 }
 
@@ -40,10 +40,10 @@ func NewMetrics(reg prometheus.Registerer, service string) *Metrics {
 		commits:         counter("lane_commits_total", "Commits stored."),
 		readings:        counter("lane_readings_total", "Readings applied, replayed ones included."),
 		rejected:        counter("lane_rejected_total", "Input messages that could not be processed."),
-		reloads:         counter("lane_reloads_total", "Times that a lane loaded its state anew after an error."),
-		badSnapshots:    counter("lane_bad_snapshots_total", "Snapshots that were passed over because they are not whole."),
+		reloads:         counter("lane_reloads_total", "Times that a lane loaded its state again after an error."),
+		badSnapshots:    counter("lane_bad_snapshots_total", "Snapshots that were skipped because they are damaged."),
 		failedSnapshots: counter("lane_failed_snapshots_total", "Snapshots that could not be written."),
-		incarnations:    counter("lane_input_incarnations_total", "Times that the input stream was found made anew."),
+		incarnations:    counter("lane_input_incarnations_total", "Times that a stream was found recreated, or without its end."),
 		snapshotBytes:   counter("lane_snapshot_bytes_total", "Bytes of snapshots written."),
 		commitSeconds:   seconds("lane_commit_seconds", "Time until a commit is stored."),
 		delaySeconds:    seconds("lane_delay_seconds", "Time from when the first input of a step was stored until its outputs are."),
@@ -58,12 +58,12 @@ func NewMetrics(reg prometheus.Registerer, service string) *Metrics {
 	}
 }
 
-// waits notes how much input waits for a lane of this process.
+// waits sets how much input waits for a lane of this process.
 func (m *Metrics) waits(lane int, messages uint64) {
 	m.waiting.WithLabelValues(strconv.Itoa(lane)).Set(float64(messages))
 }
 
-// left notes that the lane is no longer of this process.
+// left removes a lane that this process no longer has.
 func (m *Metrics) left(lane int) { m.waiting.DeleteLabelValues(strconv.Itoa(lane)) }
 
 var (
@@ -72,7 +72,7 @@ var (
 	errUnconfigured = errors.New("waiting for a configuration")
 )
 
-// Status says how a lane is. It may be used by several goroutines at once.
+// Status is whether a lane works. It may be used by several goroutines at once.
 type Status struct {
 	mu  sync.Mutex
 	err error
@@ -87,14 +87,14 @@ func (s *Status) set(err error) {
 	s.err = err
 }
 
-// Ready returns nil while the lane works here, else the reason why not.
+// Ready returns nil while the lane works here, or the reason why it does not.
 func (s *Status) Ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// Group runs the lanes of a service that this process holds: its share of all.
+// Group runs the lanes of a service that this process holds: its share of all lanes.
 type Group struct {
 	deps       Deps
 	lanes      map[int]Config
@@ -103,9 +103,8 @@ type Group struct {
 	keeper     *lease.Keeper
 }
 
-// NewGroup returns a group of this process for the lanes of the configurations,
-// which are all lanes of one service. The function makes a new machine each time
-// a lane loads its state.
+// NewGroup returns the group of this process. Lanes are the configurations of all lanes of
+// one service. NewMachine is called each time a lane loads its state.
 func NewGroup(deps Deps, lanes []Config, newMachine func(lane int) Machine) *Group {
 	g := &Group{deps: deps, lanes: make(map[int]Config), newMachine: newMachine, statuses: make(map[int]*Status)}
 	var service string
@@ -119,17 +118,16 @@ func NewGroup(deps Deps, lanes []Config, newMachine func(lane int) Machine) *Gro
 	return g
 }
 
-// Run works until ctx ends and every lane has stored its state and has been
-// given back.
+// Run runs lanes until ctx ends, and then until each of them has stored its state and its
+// lease is given back.
 func (g *Group) Run(ctx context.Context) error {
 	return g.keeper.Run(ctx, func(ctx context.Context, lane int) error {
 		return Run(ctx, g.lanes[lane], g.deps, func() Machine { return g.newMachine(lane) }, g.statuses[lane])
 	})
 }
 
-// Ready returns nil when every lane has an owner and those that this process
-// holds work, else the reason of the first that does not. A process that stands
-// by without a lane is ready.
+// Ready returns nil if every lane has an owner and the lanes of this process work, or the
+// reason why the first of them does not. A process on standby, without a lane, is ready.
 func (g *Group) Ready() error {
 	if err := g.keeper.Ready(); err != nil {
 		return err

@@ -45,7 +45,7 @@ type member struct {
 	*Group
 	nc *nats.Conn
 	js jetstream.JetStream
-	// stop tells it to stop and waits until it has.
+	// stop stops it and waits until it has stopped.
 	stop func()
 }
 

@@ -18,33 +18,32 @@ type Config struct {
 	// Service names the lane's owner in keys, logs and metrics; Lane is its number.
 	Service string
 	Lane    int
-	// InputStream is read in order, as far as its subjects match one of the
-	// filters.
+	// InputStream is read in order. Only subjects count that match one of the filters.
 	InputStream  string
 	InputFilters []string
-	// OutputStream takes the commits, all on OutputSubject, which no other lane
-	// writes to.
+	// OutputStream holds the commits, all on OutputSubject. No other lane may write to
+	// that subject.
 	OutputStream  string
 	OutputSubject string
-	// Beside names the bucket and the key of what the machine, a Taker then, takes in
-	// beside the configuration; empty for none.
-	BesideBucket, BesideKey string
-	// Format is the version of the machine's chunks. A snapshot of another
-	// format is not read; the state is built anew from the input.
+	// ExtraBucket and ExtraKey name the extra configuration, if the machine is an
+	// ExtraConfigurer; empty for none.
+	ExtraBucket, ExtraKey string
+	// Format is the version of the machine's chunks. A snapshot of another format is
+	// not read; the state is rebuilt from the input.
 	Format int
-	// ReadCommit returns the position that a commit of this lane carries, and
-	// the configuration if it carries one.
+	// ReadCommit decodes a commit of this lane: its position, and the configuration if
+	// it carries one.
 	ReadCommit func(body []byte) (Position, *ConfigChange, error)
 }
 
 // Deps are what lanes work with.
 type Deps struct {
 	JS jetstream.JetStream
-	// DeadLetter stores an input that the machine could not process. An error
-	// means that it is not stored; the lane then tries the input again.
+	// DeadLetter stores an input that the machine could not process. After an error
+	// the lane retries the input.
 	DeadLetter func(ctx context.Context, in Input, reason error) error
-	// Committed is told each commit that was stored, in order, with its sequence;
-	// it must return at once. It may be nil.
+	// Committed, if not nil, is called for each commit that was stored, in order,
+	// with its sequence in the output stream. It must return at once.
 	Committed func(lane int, sequence uint64, body []byte)
 	Log       *slog.Logger
 	Metrics   *Metrics
@@ -59,34 +58,34 @@ const (
 	// positionEvery is how often a lane with input but without output commits its
 	// position, so that its progress can be seen.
 	positionEvery = 15 * time.Second
-	// snapshotReadings, snapshotMessages and snapshotEvery bound what would have
-	// to be replayed: about a second of work, or ten minutes of clock ticks.
+	// snapshotReadings, snapshotMessages and snapshotEvery bound what a new owner has
+	// to replay: about a second of work, or ten minutes of clock ticks.
 	snapshotReadings = 64 << 10
 	snapshotMessages = 4096
 	snapshotEvery    = 10 * time.Minute
-	// stillAfter is how long no input must have come, of which there is some every
-	// second as a rule, for a snapshot to be made at once: the input may be full of
-	// what only the janitor can remove, behind snapshots.
-	stillAfter = 30 * time.Second
-	// readAhead is how many messages a lane asks for at once.
+	// idleAfter is how long the lane must have been without input before it stores a
+	// snapshot at once. Usually there is some input every second. If there is none, the
+	// input stream may be full, and the janitor removes only what snapshots cover.
+	idleAfter = 30 * time.Second
+	// readAhead is how many messages a lane requests at once.
 	readAhead = 512
 	// commitTimeout bounds how long a commit may take to be stored.
 	commitTimeout = 5 * time.Second
-	// stopTimeout bounds the last snapshot of a lane that is told to stop.
+	// stopTimeout bounds the last snapshot of a lane that stops.
 	stopTimeout = 10 * time.Second
-	// lookEvery is how often a lane looks whether its input is still the stream
-	// that it was opened on, and lookTimeout how long that may take.
-	lookEvery   = 5 * time.Second
-	lookTimeout = 5 * time.Second
-	// loadTimeout is how long a message may keep a lane waiting that was in its
-	// stream when the lane began to load its state. What doesn't come by then has
-	// left the stream, or the stream was made anew.
+	// checkEvery is how often a lane checks that its input is still the stream that it
+	// was opened on, and checkTimeout how long that may take.
+	checkEvery   = 5 * time.Second
+	checkTimeout = 5 * time.Second
+	// loadTimeout is how long a lane that loads waits for a message that was in the
+	// stream when the lane began. If it does not arrive by then, it has left the
+	// stream, or the stream was recreated.
 	loadTimeout = time.Minute
 )
 
-// Run owns the lane until ctx ends: the caller holds the lane for as long as
-// ctx lives. It returns nil when ctx has ended. After an error of any kind the
-// state is loaded anew, for a commit whose fate is unknown may have been stored.
+// Run owns the lane until ctx ends, and then returns nil. The caller must hold the
+// lane's lease until Run returns. After an error of any kind Run loads the state again,
+// because a commit whose publish failed may have been stored all the same.
 func Run(ctx context.Context, cfg Config, deps Deps, newMachine func() Machine, status *Status) error {
 	log := deps.Log.With("lane", cfg.Lane)
 	pause := backoff.NewExponentialBackOff()
@@ -98,14 +97,14 @@ func Run(ctx context.Context, cfg Config, deps Deps, newMachine func() Machine, 
 		if ctx.Err() != nil {
 			status.set(errStopped)
 			if err != nil && !errors.Is(err, context.Canceled) {
-				log.Warn("lane stopped in the middle of a step; the next owner repeats it", "err", err)
+				log.Warn("the lane stopped in the middle of a step; the next owner repeats it", "err", err)
 			}
 			return nil
 		}
 		status.set(err)
 		deps.Metrics.reloads.Inc()
 		wait := pause.NextBackOff()
-		log.Warn("lane loads its state anew", "err", err, "wait", wait)
+		log.Warn("the lane loads its state again", "err", err, "wait", wait)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -113,7 +112,7 @@ func Run(ctx context.Context, cfg Config, deps Deps, newMachine func() Machine, 
 	}
 }
 
-// runner is one life of a lane, from loading its state to the first error.
+// runner runs a lane from loading its state to the first error.
 type runner struct {
 	Config
 	Deps
@@ -123,17 +122,17 @@ type runner struct {
 	pause   *backoff.ExponentialBackOff
 
 	store *store
-	// incarnation and outputIncarnation are when the input and the output stream
-	// were created, as of when the state was loaded.
+	// incarnation and outputIncarnation are when the input and the output stream were
+	// created, when the state was loaded.
 	incarnation, outputIncarnation time.Time
-	// config is what is in force in the machine.
+	// config is the configuration in force in the machine.
 	config ConfigChange
-	// applied is the sequence of the last input that went into the machine,
-	// committed that of the last whose outputs are stored, output the sequence of
-	// the commit that says so.
+	// applied is the sequence of the last input that the machine has taken. committed
+	// is the sequence of the last input whose outputs are stored, and output is the
+	// sequence of the commit with them.
 	applied, committed, output uint64
-	// appliedStored and committedStored are when the input stream stored the first
-	// two, in nanoseconds since the Unix epoch; 0 when it is not known.
+	// appliedStored and committedStored are when the input stream stored those two
+	// messages, in nanoseconds since the Unix epoch; 0 if that is not known.
 	appliedStored, committedStored int64
 	lastCommit, lastInput          time.Time
 	sinceSnapshot                  struct {
@@ -154,7 +153,6 @@ func (r *runner) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The reader ends when the iterator is stopped; nobody reads on after that.
 	defer input.stop()
 	start = time.Now()
 	first, err := r.replay(ctx, input, changes)
@@ -179,41 +177,40 @@ func (r *runner) run(ctx context.Context) error {
 		return fmt.Errorf("watch bucket %s: %w", streams.BucketConfig, err)
 	}
 	defer func() { _ = watch.Stop() }()
-	beside, stop, err := r.watchBeside(ctx)
+	extra, stop, err := r.watchExtra(ctx)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	err = r.live(ctx, input, watch, beside)
+	err = r.live(ctx, input, watch, extra)
 	if err != nil && !errors.Is(err, streams.ErrLost) {
 		return err
 	}
-	// Also when the input is another: what was learned from the one before can't
-	// be had from it again.
+	// This also happens when the input was recreated: the state learned from the
+	// previous stream can't be restored from the new one.
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	return errors.Join(err, r.finish(stopCtx))
 }
 
-// watchBeside watches what the machine takes in beside the configuration. The channel
-// is nil if there is nothing.
-func (r *runner) watchBeside(ctx context.Context) (updates <-chan jetstream.KeyValueEntry, stop func(), err error) {
-	if r.BesideBucket == "" {
+// watchExtra watches the extra configuration. The channel is nil if there is none.
+func (r *runner) watchExtra(ctx context.Context) (updates <-chan jetstream.KeyValueEntry, stop func(), err error) {
+	if r.ExtraBucket == "" {
 		return nil, func() {}, nil
 	}
-	bucket, err := r.JS.KeyValue(ctx, r.BesideBucket)
+	bucket, err := r.JS.KeyValue(ctx, r.ExtraBucket)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open bucket %s: %w", r.BesideBucket, err)
+		return nil, nil, fmt.Errorf("open bucket %s: %w", r.ExtraBucket, err)
 	}
-	watch, err := bucket.Watch(ctx, r.BesideKey)
+	watch, err := bucket.Watch(ctx, r.ExtraKey)
 	if err != nil {
-		return nil, nil, fmt.Errorf("watch bucket %s: %w", r.BesideBucket, err)
+		return nil, nil, fmt.Errorf("watch bucket %s: %w", r.ExtraBucket, err)
 	}
 	return watch.Updates(), func() { _ = watch.Stop() }, nil
 }
 
-// live works until ctx ends or something fails.
-func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatcher, beside <-chan jetstream.KeyValueEntry) error {
+// live processes new input until ctx ends or something fails.
+func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatcher, extra <-chan jetstream.KeyValueEntry) error {
 	r.lastCommit = time.Now()
 	configured := r.config.Revision != 0
 	if r.machine.Pending() > 0 {
@@ -221,11 +218,10 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 			return err
 		}
 	}
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
+	check := time.NewTicker(checkEvery)
+	defer check.Stop()
 	for {
-		// Without a configuration the first input must wait for one: it is part of
-		// what the outputs depend on.
+		// The outputs depend on the configuration, so the first input waits for it.
 		inputs := in.inputs
 		if !configured {
 			inputs = nil
@@ -238,11 +234,11 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 			return nil
 		case err := <-in.errs:
 			return err
-		case <-look.C:
+		case <-check.C:
 			if err := in.same(r.place()); err != nil {
 				return err
 			}
-			if r.sinceSnapshot.messages > 0 && time.Since(r.lastInput) >= stillAfter {
+			if r.sinceSnapshot.messages > 0 && time.Since(r.lastInput) >= idleAfter {
 				if err := r.commitRest(ctx); err != nil {
 					return err
 				}
@@ -261,14 +257,14 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 				return err
 			}
 			configured = r.config.Revision != 0
-		case entry, open := <-beside:
+		case entry, open := <-extra:
 			if !open {
-				return fmt.Errorf("the watch of bucket %s ended", r.BesideBucket)
+				return fmt.Errorf("the watch of bucket %s ended", r.ExtraBucket)
 			}
-			if entry == nil || entry.Operation() != jetstream.KeyValuePut || entry.Revision() <= r.machine.(Taker).TakenIn() {
+			if entry == nil || entry.Operation() != jetstream.KeyValuePut || entry.Revision() <= r.machine.(ExtraConfigurer).ExtraRevision() {
 				continue
 			}
-			if err := r.change(ctx, ConfigChange{Revision: entry.Revision(), Content: entry.Value(), Beside: true}); err != nil {
+			if err := r.change(ctx, ConfigChange{Revision: entry.Revision(), Content: entry.Value(), Extra: true}); err != nil {
 				return err
 			}
 		case next := <-inputs:
@@ -302,7 +298,7 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 	}
 }
 
-// step applies one input that is new.
+// step applies one new input.
 func (r *runner) step(ctx context.Context, next Input) error {
 	if err := r.apply(ctx, next); err != nil {
 		return err
@@ -312,6 +308,8 @@ func (r *runner) step(ctx context.Context, next Input) error {
 	return nil
 }
 
+// apply applies one input, new or replayed. A new one that can't be processed becomes a
+// dead letter; a replayed one has become one before.
 func (r *runner) apply(ctx context.Context, next Input) error {
 	readings, err := r.machine.Apply(next)
 	if err != nil {
@@ -329,13 +327,14 @@ func (r *runner) apply(ctx context.Context, next Input) error {
 	return nil
 }
 
+// configure puts a configuration in force without a commit.
 func (r *runner) configure(config ConfigChange) error {
-	if config.Beside {
-		taker, takes := r.machine.(Taker)
-		if !takes {
-			return errors.New("the machine takes in nothing beside the configuration")
+	if config.Extra {
+		machine, ok := r.machine.(ExtraConfigurer)
+		if !ok {
+			return errors.New("the machine has no extra configuration")
 		}
-		return taker.TakeIn(config.Revision, config.Content)
+		return machine.ConfigureExtra(config.Revision, config.Content)
 	}
 	if err := r.machine.Configure(config.Revision, config.Content); err != nil {
 		return err

@@ -293,7 +293,7 @@ func TestRestartFromSnapshot(t *testing.T) {
 	f.verify(t, 60)
 }
 
-// TestDamagedSnapshot flips a byte of the newest snapshot: the one before and
+// TestDamagedSnapshot flips a byte of the newest snapshot: the previous one and
 // the input give the same state.
 func TestDamagedSnapshot(t *testing.T) {
 	f := newFixture(t)

@@ -11,11 +11,12 @@ import (
 	"headwater/streams"
 )
 
-// load brings back the newest snapshot and returns the changes of the
-// configuration that were committed after it, with their positions.
+// load restores the newest snapshot and returns the changes of the configuration that
+// were committed after it, with their positions.
 func (r *runner) load(ctx context.Context) ([]change, error) {
 	var err error
-	if r.store, err = openStore(ctx, r.JS, r.Service, r.Lane, r.Format); err != nil {
+	r.store, err = openStore(ctx, r.JS, r.Service, r.Lane, r.Format)
+	if err != nil {
 		return nil, err
 	}
 	input, err := streams.LookUp(ctx, r.JS, r.InputStream)
@@ -27,10 +28,10 @@ func (r *runner) load(ctx context.Context) ([]change, error) {
 		return nil, fmt.Errorf("look up stream %s: %w", r.OutputStream, err)
 	}
 	r.incarnation, r.outputIncarnation = input.CachedInfo().Created, output.CachedInfo().Created
-	m, chunks, passedOver, err := r.store.load(ctx)
-	if passedOver != nil {
+	m, chunks, skipped, err := r.store.load(ctx)
+	if skipped != nil {
 		r.Metrics.badSnapshots.Inc()
-		r.log.Error("passed over a snapshot that is not whole; its input is replayed", "err", passedOver)
+		r.log.Error("skipped a snapshot that is damaged; its input is replayed", "err", skipped)
 	}
 	firstCommit := uint64(0)
 	switch {
@@ -41,18 +42,19 @@ func (r *runner) load(ctx context.Context) ([]change, error) {
 		if err := r.restore(ctx, input, m, chunks); err != nil {
 			return nil, err
 		}
-		if firstCommit, err = r.firstCommit(ctx, output, m); err != nil {
+		firstCommit, err = r.firstCommit(ctx, output, m)
+		if err != nil {
 			return nil, err
 		}
-		r.tellGap(input.CachedInfo().State, m)
+		r.logGap(input.CachedInfo().State, m)
 	}
 	r.sinceSnapshot.at = time.Now()
 	return r.commits(ctx, input, output, firstCommit)
 }
 
-// firstCommit returns the sequence of the first commit that the snapshot does
-// not cover. An output stream that was recreated, or lost its end, gives the
-// sequences of what it lost again.
+// firstCommit returns the sequence of the first commit that the snapshot does not cover.
+// An output stream that was recreated, or lost its end, uses the lost sequences again, so
+// the sequence in the snapshot alone does not say that.
 func (r *runner) firstCommit(ctx context.Context, output jetstream.Stream, m *manifest) (uint64, error) {
 	now, loss, err := m.Output().Resume(ctx, output)
 	if err != nil {
@@ -62,8 +64,8 @@ func (r *runner) firstCommit(ctx context.Context, output jetstream.Stream, m *ma
 	return now.Sequence + 1, nil
 }
 
-// reportLoss raises an alarm if a stream has lost what the lane had of it, and has
-// the next input make a snapshot that says where the lane resumes.
+// reportLoss raises an alarm if a stream has lost what the lane had read of it. After the
+// next input the lane stores a snapshot, which says where it resumes.
 func (r *runner) reportLoss(ctx context.Context, loss *streams.Loss, consequence string) {
 	if loss == nil {
 		return
@@ -72,19 +74,20 @@ func (r *runner) reportLoss(ctx context.Context, loss *streams.Loss, consequence
 	r.Metrics.incarnations.Inc()
 	r.sinceSnapshot.readings = snapshotReadings
 	if err := loss.Record(ctx, r.JS, r.Service); err != nil {
-		r.log.Error("the dashboard cannot say what is lost", "err", err)
+		r.log.Error("the dashboard cannot show what is lost", "err", err)
 	}
 }
 
-// tellGap says when the input begins only behind what the snapshot covers.
-func (r *runner) tellGap(state jetstream.StreamState, m *manifest) {
+// logGap logs if input is missing between the snapshot and the beginning of the stream.
+func (r *runner) logGap(state jetstream.StreamState, m *manifest) {
 	if r.applied == 0 || state.FirstSeq <= r.applied+1 {
 		return
 	}
-	r.log.Warn("the input between the snapshot and the stream's beginning is gone; the lane goes on with what was learned before",
+	r.log.Warn("the input between the snapshot and the stream's beginning is gone; the lane continues with what was learned before",
 		"stream", r.InputStream, "snapshot_seq", r.applied, "first_seq", state.FirstSeq, "written", m.Written.UTC())
 }
 
+// restore sets the machine, the configuration and the position to those of a snapshot.
 func (r *runner) restore(ctx context.Context, input jetstream.Stream, m *manifest, chunks []Chunk) error {
 	for i, chunk := range chunks {
 		if chunk.ID == configChunk {
@@ -102,18 +105,18 @@ func (r *runner) restore(ctx context.Context, input jetstream.Stream, m *manifes
 	}
 	r.applied, r.appliedStored = now.Sequence, now.Stored
 	r.committed, r.committedStored = now.Sequence, now.Stored
-	r.reportLoss(ctx, loss, "the input is another than what was read: what is new is read, with what was learned before")
+	r.reportLoss(ctx, loss, "the lane reads what is new in the input, and continues with what was learned before")
 	return nil
 }
 
-// change is a configuration that took effect behind the input of a sequence.
+// change is a configuration that took effect after the input with that sequence.
 type change struct {
 	ConfigChange
 	after uint64
 }
 
-// commits reads the lane's commits from the sequence first on: how far they
-// reach, and which configurations they carry.
+// commits reads the lane's commits from the sequence first on. It sets how far they
+// reach, and returns the configurations that they carry.
 func (r *runner) commits(ctx context.Context, input, output jetstream.Stream, first uint64) ([]change, error) {
 	last, err := output.GetLastMsgForSubject(ctx, r.OutputSubject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -151,7 +154,8 @@ func (r *runner) commits(ctx context.Context, input, output jetstream.Stream, fi
 		}
 		same := pos.Incarnation.Equal(r.incarnation)
 		if same {
-			// Not the highest: the input may have lost its end in between.
+			// The newest position counts, not the highest: the input may have lost its end
+			// in between.
 			newest = streams.Place{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence, Stored: pos.Stored}
 		}
 		if config != nil {
@@ -167,9 +171,9 @@ func (r *runner) commits(ctx context.Context, input, output jetstream.Stream, fi
 	}
 }
 
-// covered takes note of the input that the newest commit covers, as far as the
-// input still is what that was made of. Changes that took effect behind it do so
-// at its end.
+// covered sets committed to the input that the newest commit covers, as far as the
+// stream still holds that input. Changes that took effect after that take effect at its
+// end.
 func (r *runner) covered(ctx context.Context, input jetstream.Stream, newest streams.Place, changes []change) error {
 	now, loss, err := newest.Resume(ctx, input)
 	if err != nil {
@@ -181,13 +185,13 @@ func (r *runner) covered(ctx context.Context, input jetstream.Stream, newest str
 	for i := range changes {
 		changes[i].after = min(changes[i].after, r.committed)
 	}
-	r.reportLoss(ctx, loss, "the input is another than what was committed: what is new is read, with what was learned before")
+	r.reportLoss(ctx, loss, "the lane reads what is new in the input, and continues with what was committed before")
 	return nil
 }
 
-// replay applies what was committed before, drops the outputs, and applies the
-// changes of the configuration where they took effect. It returns the first new
-// input if it has come upon that.
+// replay restores the state of the newest commit. It applies the input that was committed
+// before, drops the outputs, and applies the changes of the configuration where they took
+// effect. If it has read the first new input, it returns that.
 func (r *runner) replay(ctx context.Context, in *reader, changes []change) (first *Input, err error) {
 	if r.config.Content != nil {
 		if err := r.machine.Configure(r.config.Revision, r.config.Content); err != nil {
@@ -214,7 +218,8 @@ func (r *runner) replay(ctx context.Context, in *reader, changes []change) (firs
 			return nil, err
 		}
 		if next.Sequence > until {
-			// What was committed has left the stream; this one is the first new input.
+			// The rest of the committed input has left the stream; this is the first new
+			// input.
 			first = &next
 			break
 		}
@@ -239,7 +244,7 @@ func (r *runner) replay(ctx context.Context, in *reader, changes []change) (firs
 	return first, r.drop()
 }
 
-// drop forgets outputs that were committed before.
+// drop discards outputs that were committed before.
 func (r *runner) drop() error {
 	_, err := r.machine.Take(Position{}, nil)
 	return err

@@ -11,33 +11,25 @@ import (
 	"headwater/streams"
 )
 
-func orderedFrom(sequence uint64, filters ...string) jetstream.OrderedConsumerConfig {
-	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: filters, DeliverPolicy: jetstream.DeliverAllPolicy}
-	if sequence > 1 {
-		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, sequence
-	}
-	return cfg
-}
-
-// reader hands the input over, in order.
+// reader reads the input in order, in a goroutine of its own.
 type reader struct {
 	messages ordered
-	// same returns an error unless the stream is the one that the lane was opened
-	// on, and still holds what was read.
+	// same returns an error unless the stream is the one that the lane was opened on,
+	// and still holds what was read.
 	same func(streams.Place) error
-	// read is the last that was handed over; for the reader's goroutine only.
+	// last is the last message that was passed on. Only the reader's goroutine uses it.
 	last   streams.Place
 	inputs chan Input
 	errs   chan error
-	// waiting is how many messages lay in the stream when it was opened.
+	// waiting is how many messages were in the stream when it was opened.
 	waiting uint64
 	quit    chan struct{}
 	done    chan struct{}
 }
 
-// open starts to read behind what was applied. Next is called without a time
-// limit in a goroutine of its own: with a short one the heartbeat, and so a lost
-// pull, would never be noticed.
+// open starts to read after the last input that was applied. The goroutine calls Next
+// without a time limit: with a short limit, a missing heartbeat, and so a lost pull,
+// would never be noticed.
 func (r *runner) open(ctx context.Context) (*reader, error) {
 	consumer, err := r.JS.OrderedConsumer(ctx, r.InputStream, orderedFrom(r.applied+1, r.InputFilters...))
 	if err != nil {
@@ -65,55 +57,22 @@ func (r *runner) open(ctx context.Context) (*reader, error) {
 	return in, nil
 }
 
-// place is how far the lane has read its input.
+// place returns how far the lane has read its input.
 func (r *runner) place() streams.Place {
 	return streams.Place{Incarnation: r.incarnation.UnixNano(), Sequence: r.applied, Stored: r.appliedStored}
 }
 
-// sameInput returns nil if the input is the stream that the lane was opened on,
-// and holds what was read of it.
+// sameInput returns nil if the input is the stream that the lane was opened on, and still
+// holds what was read of it.
 func (r *runner) sameInput(read streams.Place) error {
-	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
 	defer cancel()
 	return read.Check(ctx, r.JS, r.InputStream)
 }
 
-// errOrder is returned when a message does not follow the one before: the state
-// would then be of another input than the one that the stream holds.
-var errOrder = errors.New("messages are missing or came again")
-
-// ordered is the messages of an ordered consumer. That none is missing and none
-// comes again is what nats.go promises, and what all rests on.
-type ordered struct {
-	jetstream.MessagesContext
-	// consumer is the one on the server, of which each replaces the one before when
-	// that was cut off; its deliveries count from one.
-	consumer string
-	next     uint64
-}
-
-// take returns the next message, and whether its consumer has replaced another.
-func (o *ordered) take(opts ...jetstream.NextOpt) (msg jetstream.Msg, meta *jetstream.MsgMetadata, replaced bool, err error) {
-	if msg, err = o.Next(opts...); err != nil {
-		return nil, nil, false, err
-	}
-	if meta, err = msg.Metadata(); err != nil {
-		return nil, nil, false, err
-	}
-	if o.consumer != meta.Consumer {
-		replaced = o.consumer != ""
-		o.consumer, o.next = meta.Consumer, 1
-	}
-	if meta.Sequence.Consumer != o.next {
-		return nil, nil, false, fmt.Errorf("%w: delivery %d came instead of %d", errOrder, meta.Sequence.Consumer, o.next)
-	}
-	o.next++
-	return msg, meta, replaced, nil
-}
-
-// read hands over the messages. An ordered consumer that was cut off is replaced
-// by nats.go with another, which goes on at the same sequence, whatever stream is
-// there now: before its first message is taken, the stream is looked at.
+// read passes the messages on. nats.go replaces an ordered consumer that was cut off with
+// another one, which continues at the same sequence of whatever stream has that name now.
+// Before the first message of a replacement counts, read checks the stream.
 func (in *reader) read() {
 	defer close(in.done)
 	for {
@@ -137,13 +96,7 @@ func (in *reader) read() {
 	}
 }
 
-func (in *reader) stop() {
-	close(in.quit)
-	in.messages.Stop()
-	<-in.done
-}
-
-// next returns the next message, which must be in the stream.
+// next returns the next message. The caller knows that there is one in the stream.
 func (in *reader) next(ctx context.Context) (Input, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
@@ -155,4 +108,55 @@ func (in *reader) next(ctx context.Context) (Input, error) {
 	case <-ctx.Done():
 		return Input{}, fmt.Errorf("read the input: %w", ctx.Err())
 	}
+}
+
+func (in *reader) stop() {
+	close(in.quit)
+	in.messages.Stop()
+	<-in.done
+}
+
+// errOrder is returned if a message does not follow the previous one. Its state would not
+// be that of the input in the stream.
+var errOrder = errors.New("messages are missing or were repeated")
+
+// ordered are the messages of an ordered consumer. It checks what nats.go promises and
+// everything here relies on: no message is missing and none is repeated.
+type ordered struct {
+	jetstream.MessagesContext
+	// consumer is the name of the current consumer on the server. Its deliveries are
+	// numbered from one; next is the number of the next one. nats.go replaces a consumer
+	// that was cut off with another.
+	consumer string
+	next     uint64
+}
+
+// take returns the next message, and whether its consumer is a replacement.
+func (o *ordered) take(opts ...jetstream.NextOpt) (msg jetstream.Msg, meta *jetstream.MsgMetadata, replaced bool, err error) {
+	msg, err = o.Next(opts...)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	meta, err = msg.Metadata()
+	if err != nil {
+		return nil, nil, false, err
+	}
+	if o.consumer != meta.Consumer {
+		replaced = o.consumer != ""
+		o.consumer, o.next = meta.Consumer, 1
+	}
+	if meta.Sequence.Consumer != o.next {
+		return nil, nil, false, fmt.Errorf("%w: delivery %d came instead of %d", errOrder, meta.Sequence.Consumer, o.next)
+	}
+	o.next++
+	return msg, meta, replaced, nil
+}
+
+// orderedFrom returns the configuration of an ordered consumer that begins at a sequence.
+func orderedFrom(sequence uint64, filters ...string) jetstream.OrderedConsumerConfig {
+	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: filters, DeliverPolicy: jetstream.DeliverAllPolicy}
+	if sequence > 1 {
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, sequence
+	}
+	return cfg
 }

@@ -62,7 +62,7 @@ func (f *fixture) purge(t *testing.T, name string) {
 	}
 }
 
-// recreate deletes a stream and makes it anew.
+// recreate deletes a stream and creates it again.
 func (f *fixture) recreate(t *testing.T, name string) {
 	t.Helper()
 	if err := f.js.DeleteStream(t.Context(), name); err != nil {
@@ -106,7 +106,7 @@ func (f *fixture) expect(t *testing.T, first, last, sum int) {
 }
 
 // TestOffForLongerThanStreamsKeep purges input and output while nobody owns the
-// lane, together with input that nobody has read: the lane goes on with what it
+// lane, together with input that nobody has read: the lane continues with what it
 // had learned, and says what it misses.
 func TestOffForLongerThanStreamsKeep(t *testing.T) {
 	f := newFixture(t)
@@ -122,13 +122,13 @@ func TestOffForLongerThanStreamsKeep(t *testing.T) {
 	defer f.start(t, never)()
 	f.publishAll(t, 41, 60)
 	f.expect(t, 41, 60, 30*31/2)
-	if !log.has("goes on with what was learned before") {
+	if !log.has("continues with what was learned before") {
 		t.Error("the log doesn't say that input is missing")
 	}
 }
 
 // TestOtherFormatIsRebuilt starts a program whose machine writes its state in
-// another way: the snapshot is not read, the state is built anew from the input.
+// another way: the snapshot is not read, the state is rebuilt from the input.
 func TestOtherFormatIsRebuilt(t *testing.T) {
 	f := newFixture(t)
 	log := f.listen()
@@ -146,10 +146,10 @@ func TestOtherFormatIsRebuilt(t *testing.T) {
 	}
 }
 
-// TestInputMadeAnew deletes the input and makes it anew under a lane that works,
+// TestInputRecreated recreates the input under a lane that works,
 // and again while nobody owns it: what comes then is processed, from the first
 // message on, with what was learned before, and an alarm is raised.
-func TestInputMadeAnew(t *testing.T) {
+func TestInputRecreated(t *testing.T) {
 	f := newFixture(t)
 	f.configure(t, 1)
 	stop := f.start(t, never)
@@ -172,9 +172,9 @@ func TestInputMadeAnew(t *testing.T) {
 	}
 }
 
-// TestOutputMadeAnew deletes the output and makes it anew under a lane: the lane
-// goes on, and what it commits then is found by the next owner, once.
-func TestOutputMadeAnew(t *testing.T) {
+// TestOutputRecreated recreates the output under a lane: the lane
+// continues, and what it commits then is found by the next owner, once.
+func TestOutputRecreated(t *testing.T) {
 	f := newFixture(t)
 	f.configure(t, 1)
 	stop := f.start(t, never)
@@ -329,7 +329,7 @@ func TestCleanedUpUnderAReplay(t *testing.T) {
 	f.verify(t, n+30)
 }
 
-// remaking is JetStream in which a stream is made anew at the very moment at which
+// remaking is JetStream in which a stream is recreated at the very moment at which
 // somebody begins to read it.
 type remaking struct {
 	jetstream.JetStream
@@ -356,9 +356,9 @@ func (c *remakingConsumer) Messages(opts ...jetstream.PullMessagesOpt) (jetstrea
 	return c.Consumer.Messages(opts...)
 }
 
-// TestMadeAnewWhileTheLaneLoads makes the output, or the input, anew while a lane
-// reads what it knows to be there: it must not wait for that for ever.
-func TestMadeAnewWhileTheLaneLoads(t *testing.T) {
+// TestRecreatedWhileTheLaneLoads recreates the output, or the input, while a lane reads
+// what it knows to be there: it must not wait for that forever.
+func TestRecreatedWhileTheLaneLoads(t *testing.T) {
 	for _, stream := range []string{streams.StreamDerived, streams.StreamTelemetry} {
 		t.Run(stream, func(t *testing.T) {
 			err := simulation.Run(t, func(t *testing.T) error {

@@ -16,13 +16,13 @@ import (
 	"headwater/streams"
 )
 
-// manifest says where the state of a lane lies. It is kept in the bucket of
-// manifests as JSON; the chunks lie in objects, several to one object.
+// manifest lists where the state of a lane is stored. It is kept as JSON in the bucket of
+// manifests; the chunks are in objects, several in one object.
 type manifest struct {
 	// Format is the machine's version of its chunks.
 	Format int `json:"format"`
-	// Holding has the input position of the state and the sequence of the lane's
-	// last commit by then. Every output up to there is committed.
+	// Holding has the input position of the state, and the sequence of the lane's last
+	// commit at that time. All outputs up to that position are committed.
 	streams.Holding
 	// Revision is that of the configuration in force.
 	Revision uint64              `json:"revision"`
@@ -30,7 +30,7 @@ type manifest struct {
 	Written  time.Time           `json:"written"`
 }
 
-// chunkRef is where a chunk lies in an object.
+// chunkRef is where a chunk is stored: a part of an object.
 type chunkRef struct {
 	Object string `json:"object"`
 	Offset int    `json:"offset"`
@@ -43,18 +43,18 @@ type chunkRef struct {
 // use IDs that begin with a dot.
 const configChunk = ".config"
 
-// maxObjects is how many objects a manifest refers to before all chunks are
-// written anew, so that old objects do not pile up for a few old chunks.
+// maxObjects bounds the objects that a manifest refers to. Beyond it all chunks are
+// written again, so old objects do not pile up for a few old chunks.
 const maxObjects = 8
 
-// errNoSnapshot is returned by store.load when there is none, or none whole.
+// errNoSnapshot is returned by store.load if there is none, or all are damaged.
 var errNoSnapshot = errors.New("no snapshot")
 
-// errDamaged is wrapped by store.chunks when a snapshot is not whole, or is of
-// another format: reading it again will not mend that.
+// errDamaged is wrapped by store.chunks if a snapshot is incomplete, or has another
+// format. Reading it again does not help.
 var errDamaged = errors.New("damaged")
 
-// errLost is returned by store.write when the lane has another owner.
+// errLost is returned by store.write if the lane has another owner.
 var errLost = errors.New("the lane has another owner")
 
 // store keeps the snapshots of one lane.
@@ -64,14 +64,15 @@ type store struct {
 	objects   jetstream.ObjectStore
 	format    int
 
-	// current is the manifest last loaded or written, revision its place in the
-	// bucket: writing it is fenced by that.
+	// current is the manifest last loaded or written, previous the one before it.
 	current  *manifest
 	previous *manifest
+	// revision is the revision of current in the bucket. The next manifest is written
+	// with a compare-and-set on it, which fences off an owner that has lost the lane.
 	revision uint64
-	// damaged is set when a snapshot could not be written: which chunks have
-	// changed since the one before is then not known any more.
-	damaged bool
+	// incomplete is set while it is unknown which chunks have changed since current,
+	// because a snapshot could not be written.
+	incomplete bool
 }
 
 func openStore(ctx context.Context, js jetstream.JetStream, service string, lane, format int) (*store, error) {
@@ -86,11 +87,11 @@ func openStore(ctx context.Context, js jetstream.JetStream, service string, lane
 	return &store{key: streams.ManifestKey(service, lane), manifests: manifests, objects: objects, format: format}, nil
 }
 
-// load returns the newest snapshot that is whole, with the reasons why newer
-// ones were passed over. The error is errNoSnapshot when none is whole. Any other
-// error says that it is not known whether one is: to pass over a snapshot for a
-// server that did not answer would lose what only the snapshot holds.
-func (s *store) load(ctx context.Context) (m *manifest, chunks []Chunk, passedOver error, err error) {
+// load returns the newest snapshot that is complete. Skipped joins the reasons why newer
+// ones were skipped. The error is errNoSnapshot if none is complete. After any other error
+// it is not known whether there is one, so the caller must try again: skipping a snapshot
+// because a server did not answer would lose what only that snapshot holds.
+func (s *store) load(ctx context.Context) (m *manifest, chunks []Chunk, skipped error, err error) {
 	entries, revision, err := s.history(ctx)
 	if err != nil {
 		return nil, nil, nil, err
@@ -102,7 +103,7 @@ func (s *store) load(ctx context.Context) (m *manifest, chunks []Chunk, passedOv
 		}
 		m := new(manifest)
 		if err := json.Unmarshal(entry.Value(), m); err != nil {
-			passedOver = errors.Join(passedOver, fmt.Errorf("manifest %d of %s: %w", entry.Revision(), s.key, err))
+			skipped = errors.Join(skipped, fmt.Errorf("manifest %d of %s: %w", entry.Revision(), s.key, err))
 			continue
 		}
 		if s.current != nil {
@@ -111,20 +112,22 @@ func (s *store) load(ctx context.Context) (m *manifest, chunks []Chunk, passedOv
 		}
 		restored, err := s.chunks(ctx, m)
 		if err != nil && !errors.Is(err, errDamaged) {
-			return nil, nil, passedOver, fmt.Errorf("read snapshot %d of %s: %w", entry.Revision(), s.key, err)
+			return nil, nil, skipped, fmt.Errorf("read snapshot %d of %s: %w", entry.Revision(), s.key, err)
 		}
 		if err != nil {
-			passedOver = errors.Join(passedOver, fmt.Errorf("snapshot %d of %s: %w", entry.Revision(), s.key, err))
+			skipped = errors.Join(skipped, fmt.Errorf("snapshot %d of %s: %w", entry.Revision(), s.key, err))
 			continue
 		}
 		s.current, chunks = m, restored
 	}
 	if s.current == nil {
-		return nil, nil, passedOver, errNoSnapshot
+		return nil, nil, skipped, errNoSnapshot
 	}
-	return s.current, chunks, passedOver, nil
+	return s.current, chunks, skipped, nil
 }
 
+// chunks reads the chunks of a manifest. The error wraps errDamaged if they are not there
+// as they were written.
 func (s *store) chunks(ctx context.Context, m *manifest) ([]Chunk, error) {
 	if m.Format != s.format {
 		return nil, fmt.Errorf("%w: format %d, this program reads %d", errDamaged, m.Format, s.format)
@@ -146,7 +149,7 @@ func (s *store) chunks(ctx context.Context, m *manifest) ([]Chunk, error) {
 			objects[ref.Object] = object
 		}
 		if ref.Offset < 0 || ref.Length < 0 || ref.Offset+ref.Length > len(object) {
-			return nil, fmt.Errorf("%w: chunk %s lies outside of object %s", errDamaged, id, ref.Object)
+			return nil, fmt.Errorf("%w: chunk %s is outside of object %s", errDamaged, id, ref.Object)
 		}
 		data := object[ref.Offset : ref.Offset+ref.Length]
 		if hash(data) != ref.Hash {
@@ -157,13 +160,13 @@ func (s *store) chunks(ctx context.Context, m *manifest) ([]Chunk, error) {
 	return chunks, nil
 }
 
-// errOvertaken is returned when somebody else has written a snapshot since this
-// one was loaded.
+// errOvertaken is returned if another owner has written a snapshot since this one was
+// loaded.
 var errOvertaken = errors.New("there is a newer snapshot by now")
 
-// unchanged returns nil if the snapshot that was loaded is still the newest. After
-// a newer one the input may have been cleaned up behind it: a replay that was
-// under way meanwhile may lack the middle of its input.
+// unchanged returns nil if the snapshot that was loaded is still the newest. If there is a
+// newer one, the janitor may have removed the input that it covers, and a replay at that
+// time may have missed the middle of its input.
 func (s *store) unchanged(ctx context.Context) error {
 	_, revision, err := s.history(ctx)
 	if err == nil && revision != s.revision {
@@ -172,8 +175,7 @@ func (s *store) unchanged(ctx context.Context) error {
 	return err
 }
 
-// history returns the manifests that are kept, oldest first, and the revision of
-// the last.
+// history returns the manifests in the bucket, oldest first, and the revision of the last.
 func (s *store) history(ctx context.Context) (entries []jetstream.KeyValueEntry, revision uint64, err error) {
 	entries, err = s.manifests.History(ctx, s.key)
 	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -185,17 +187,17 @@ func (s *store) history(ctx context.Context) (entries []jetstream.KeyValueEntry,
 	return entries, revision, nil
 }
 
-// needsAll says whether the next snapshot must hold every chunk.
+// needsAll reports whether the next snapshot must hold every chunk.
 func (s *store) needsAll() bool {
-	return s.current == nil || s.damaged || len(objectsOf(s.current)) >= maxObjects
+	return s.current == nil || s.incomplete || len(objectsOf(s.current)) >= maxObjects
 }
 
-// write stores the changed chunks and the manifest that refers to them and, for
-// the rest, to what lies there already. All says that changed is everything.
-// The error is errLost when another owner of the lane has written since; any
-// other error leaves the snapshot before in force.
+// write stores the changed chunks and then the manifest. For all other chunks the manifest
+// refers to what is stored already; if all is set there are none. The error is errLost if
+// another owner of the lane has written since. After any other error the previous snapshot
+// is still valid.
 func (s *store) write(ctx context.Context, m manifest, changed []Chunk, all bool) (size int, err error) {
-	s.damaged = true
+	s.incomplete = true
 	m.Format = s.format
 	m.Chunks = make(map[string]chunkRef)
 	if !all {
@@ -229,12 +231,12 @@ func (s *store) write(ctx context.Context, m manifest, changed []Chunk, all bool
 		return 0, fmt.Errorf("write manifest of %s: %w", s.key, err)
 	}
 	dropped := s.previous
-	s.previous, s.current, s.revision, s.damaged = s.current, &m, revision, false
+	s.previous, s.current, s.revision, s.incomplete = s.current, &m, revision, false
 	return len(data), s.deleteUnused(ctx, dropped)
 }
 
-// deleteUnused removes the objects of a manifest that has left the bucket's
-// history, as far as the two that are left do not refer to them.
+// deleteUnused deletes the objects of a manifest that has left the bucket's history, except
+// those that the two newest manifests refer to.
 func (s *store) deleteUnused(ctx context.Context, dropped *manifest) error {
 	if dropped == nil {
 		return nil
