@@ -12,19 +12,18 @@ import (
 )
 
 const (
-	// beats is how often a lease is renewed in the time that it lasts.
-	beats = 4
-	// marginPart of that time is the margin by which a worker believes its lease
-	// to end earlier than it does: for clocks that differ in pace, and for the
-	// step that is being worked on.
+	// renewals is how often a lease is renewed in the time that it lasts.
+	renewals = 4
+	// marginPart is the margin, as a part of that time, by which a worker treats its
+	// lease as ending early: clocks may run at different speeds, and a step under way
+	// needs time to finish.
 	marginPart = 8
 )
 
-// errLost is returned when a lease is somebody else's, or nobody's.
+// errLost is returned if a lease belongs to another worker, or to none.
 var errLost = errors.New("the lease is lost")
 
-// hold is one lease of this worker, from when it was taken until it was given
-// back.
+// hold is one lease of this worker, from taking it until giving it back.
 type hold struct {
 	lane   int
 	worker string
@@ -35,25 +34,25 @@ type hold struct {
 	// lost is called once when the lease is lost.
 	lost func()
 
-	// ctx is that of the work in the lane; giveUp ends it.
+	// ctx is the context of the work in the lane; giveUp ends it.
 	ctx    context.Context
 	giveUp context.CancelFunc
-	// revision of the lease. For the goroutine that renews it; then for the one
-	// that gives it back.
+	// revision is that of the key. Only the goroutine that renews the lease uses it,
+	// and after that the one that gives it back.
 	revision uint64
-	// until is when the lease ends for certain if it is not renewed any more.
+	// until is until when this worker certainly has the lease if it is not renewed again;
+	// zero after that.
 	until atomic.Pointer[time.Time]
-	// err is what the work returned; it is there when the hold has ended.
+	// err is the error of own. It is set once the hold is in run.ended.
 	err error
 }
 
-// work runs own for as long as the lease is held, and gives the lease back when
-// own has returned. Asked is when the lease was asked for: from then on it lasts
-// on the server.
-func (h *hold) work(asked time.Time, own Own) error {
-	// The timer, not a failure to renew, ends the work: whatever blocks, it ends
-	// before the lease can have run out on the server.
-	expiry := time.AfterFunc(time.Until(h.end(asked)), func() {
+// work calls own while the lease is held, and gives the lease back after own has returned.
+// Requested is when the lease was requested: on the server it lasts from then on at least.
+func (h *hold) work(requested time.Time, own Own) error {
+	// A timer ends the work, not a failed renewal: even if a renewal blocks, the work ends
+	// before the lease can expire on the server.
+	expiry := time.AfterFunc(time.Until(h.end(requested)), func() {
 		h.log.Error("the lease was not renewed in time; another worker will take the lane")
 		h.lost()
 		h.giveUp()
@@ -67,23 +66,23 @@ func (h *hold) work(asked time.Time, own Own) error {
 	close(done)
 	<-renewed
 	expiry.Stop()
-	h.certain(time.Time{})
+	h.certainUntil(time.Time{})
 	h.giveUp()
 	if err := h.release(); err != nil {
-		h.log.Warn("the lease could not be given back; it runs out by itself", "err", err)
+		h.log.Warn("the lease could not be given back; it expires by itself", "err", err)
 	}
 	return err
 }
 
-// end is until when a lease that was asked for at a time is certain.
-func (h *hold) end(asked time.Time) time.Time { return asked.Add(h.ttl - h.ttl/marginPart) }
+// end returns until when a lease is certain that was requested at that time.
+func (h *hold) end(requested time.Time) time.Time { return requested.Add(h.ttl - h.ttl/marginPart) }
 
-// certain notes until when the lease is certain.
-func (h *hold) certain(until time.Time) { h.until.Store(&until) }
+// certainUntil sets until when the lease is certain.
+func (h *hold) certainUntil(until time.Time) { h.until.Store(&until) }
 
-// renew renews the lease until the work is done, also while it drains.
+// renew renews the lease until own has returned, also while own finishes its last step.
 func (h *hold) renew(done <-chan struct{}, expiry *time.Timer) {
-	tick := time.NewTicker(h.ttl / beats)
+	tick := time.NewTicker(h.ttl / renewals)
 	defer tick.Stop()
 	for {
 		select {
@@ -91,38 +90,39 @@ func (h *hold) renew(done <-chan struct{}, expiry *time.Timer) {
 			return
 		case <-tick.C:
 		}
-		asked := time.Now()
+		requested := time.Now()
 		err := h.extend()
 		if errors.Is(err, errLost) {
 			if expiry.Stop() {
-				h.log.Error("another worker has the lease, or it has run out", "err", err)
-				h.certain(time.Time{})
+				h.log.Error("another worker has the lease, or it has expired", "err", err)
+				h.certainUntil(time.Time{})
 				h.lost()
 				h.giveUp()
 			}
 			return
 		}
 		if err != nil {
-			h.log.Warn("the lease was not renewed; it is tried again", "err", err)
+			h.log.Warn("the lease was not renewed; the next attempt follows", "err", err)
 			continue
 		}
 		if !expiry.Stop() {
-			// The work was told to end meanwhile, and what ended is not taken back.
+			// The timer has ended the work in the meantime, and that can't be undone.
 			return
 		}
-		h.certain(h.end(asked))
-		expiry.Reset(time.Until(h.end(asked)))
+		h.certainUntil(h.end(requested))
+		expiry.Reset(time.Until(h.end(requested)))
 	}
 }
 
 // extend renews the lease once.
 func (h *hold) extend() error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), h.ttl/beats)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), h.ttl/renewals)
 	defer cancel()
 	revision, err := h.leases.Update(ctx, h.key, []byte(h.worker), h.revision)
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		// An earlier renewal may have been stored though its answer was lost.
-		if err = h.reread(ctx); err == nil {
+		// An earlier renewal may have been stored although its answer was lost.
+		err = h.reread(ctx)
+		if err == nil {
 			revision, err = h.leases.Update(ctx, h.key, []byte(h.worker), h.revision)
 		}
 	}
@@ -133,12 +133,13 @@ func (h *hold) extend() error {
 	return nil
 }
 
-// reread takes the revision of the lease from the server, or returns errLost.
+// reread reads the revision of the lease from the server. It returns errLost if the lease
+// belongs to another worker.
 func (h *hold) reread(ctx context.Context) error {
 	entry, err := h.leases.Get(ctx, h.key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		// Its time has not run out, or the work would have ended: the server has
-		// forgotten it. Whoever is first has it.
+		// The lease can't have expired, because the work would have ended before that.
+		// So the server has lost the key, and the first worker to create it has the lane.
 		h.revision, err = h.leases.Create(ctx, h.key, []byte(h.worker))
 		if refused(err) {
 			return errLost
@@ -161,7 +162,8 @@ func (h *hold) release() error {
 	defer cancel()
 	err := h.leases.Delete(ctx, h.key, jetstream.LastRevision(h.revision))
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		if err = h.reread(ctx); err == nil {
+		err = h.reread(ctx)
+		if err == nil {
 			err = h.leases.Delete(ctx, h.key, jetstream.LastRevision(h.revision))
 		}
 	}

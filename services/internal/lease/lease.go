@@ -1,14 +1,20 @@
-// Package lease shares out the lanes of a service among its live workers: every
-// lane has one owner at a time, and every worker at most its fair share.
+// Package lease shares the lanes of a service among its live workers. Every lane has
+// one owner at a time, and every worker at most its fair share.
 //
-// A worker holds a lane by a key in the bucket of leases, which it renews; a key
-// that is not renewed runs out, and another worker takes the lane. Workers say
-// that they live by a key of their own, so that each can tell what its share is.
-// All watch both buckets: a lane that is given up changes hands at once.
+//  1. A worker announces itself with a key in the bucket of workers, and watches both
+//     buckets. From the live workers it computes its share.
+//  2. It takes a lane by creating a key in the bucket of leases: of several workers that
+//     try, the server lets one succeed.
+//  3. It renews its keys several times before they expire. A key that is not renewed
+//     expires on the server, and another worker takes the lane.
+//  4. A worker with more than its share gives lanes up: it finishes its work, then
+//     deletes the key. The others see that at once.
+//  5. A worker that stops deletes its own key first, so that the others count without it,
+//     and then gives up its lanes.
 //
-// A lease is a promise, not a fence: a process that was stopped in its tracks
-// may go on for a moment with a lane that has another owner. Whatever an owner
-// stores must therefore be fenced by a compare-and-set, as lane.Run does.
+// A lease is a promise, not a fence. A process that was suspended may continue for a
+// moment with a lane that has another owner by now. Everything that an owner stores must
+// therefore be fenced by a compare-and-set, as in lane.Run.
 package lease
 
 import (
@@ -27,9 +33,9 @@ import (
 	"headwater/streams"
 )
 
-// Own works on a lane until ctx ends, finishes what it is about, and returns.
-// The lane stays this worker's until then, unless the lease was lost. An error
-// stops the keeper.
+// Own works on a lane until ctx ends, finishes its current step, and returns. Until it
+// returns, the lane belongs to this worker, unless the lease is lost. An error stops the
+// keeper.
 type Own func(ctx context.Context, lane int) error
 
 // Deps are what a keeper works with.
@@ -44,22 +50,22 @@ type Keeper struct {
 	deps    Deps
 	service string
 	lanes   []int
-	// worker is the name of this one, new with every keeper.
+	// worker is the name of this worker. Every keeper has a new one.
 	worker string
 
 	mu sync.Mutex
-	// err is why not every lane is known to have an owner; held are the leases that
-	// this worker had when it last looked, in the order of the lanes. Both are
-	// guarded by mu.
+	// err is the reason why not every lane has an owner, as far as this worker knows.
+	// held are the leases that it had and was not giving up when it last checked, in
+	// the order of the lanes. Both are guarded by mu.
 	err  error
 	held []*hold
-	// current are the leases that the lanes are worked on with, by lane; guarded
+	// current are all leases of this worker by lane, until own has returned; guarded
 	// by mu.
 	current map[int]*hold
 }
 
-// New returns a keeper for the lanes of the service, of which each worker must
-// give the same. It does no I/O.
+// New returns a keeper for the lanes of a service. All workers of the service must have
+// the same lanes. It does no I/O.
 func New(service string, lanes []int, deps Deps) *Keeper {
 	return &Keeper{
 		deps: deps, service: service, lanes: slices.Sorted(slices.Values(lanes)), worker: rand.Text(),
@@ -67,17 +73,16 @@ func New(service string, lanes []int, deps Deps) *Keeper {
 	}
 }
 
-// Ready returns nil while every lane has an owner, here or elsewhere, else the
-// reason why not. It may be called by several goroutines at once.
+// Ready returns nil while every lane has an owner, here or elsewhere, or else the reason
+// why not. It may be called by several goroutines at once.
 func (k *Keeper) Ready() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.err
 }
 
-// Held returns the lanes that this worker works on and is not about to give up,
-// in order. It may be called by several
-// goroutines at once.
+// Held returns the lanes that this worker works on and is not giving up, in order. It may
+// be called by several goroutines at once.
 func (k *Keeper) Held() []int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -90,11 +95,13 @@ func (k *Keeper) Held() []int {
 	return lanes
 }
 
-// Until returns until when the lane is certainly this worker's if its lease is
-// not renewed any more, by this process's clock; the zero time when it is not.
-// Whoever stores where nothing can be fenced asks this directly before, for a
-// process that was stopped in its tracks learns of a lost lease by nothing else
-// in time. It may be called by several goroutines at once.
+// Until returns until when the lane certainly belongs to this worker if the lease is not
+// renewed again, by the clock of this process. It returns the zero time if the lane does
+// not belong to it.
+//
+// A caller that stores something where it can't be fenced must ask directly before that: a
+// process that was suspended has no other way to learn in time that its lease is lost. It
+// may be called by several goroutines at once.
 func (k *Keeper) Until(lane int) time.Time {
 	k.mu.Lock()
 	h := k.current[lane]
@@ -106,15 +113,15 @@ func (k *Keeper) Until(lane int) time.Time {
 }
 
 const (
-	// firstRetry and lastRetry bound the pause after a failure. A lane that runs
-	// out of its lease meanwhile waits for it.
+	// firstRetry and lastRetry bound the pause after a failure. A lane whose lease
+	// expires in the meantime waits until the pause is over.
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = time.Second
 )
 
-// Run takes lanes and works on each with own, in a goroutine of its own, until
-// ctx ends, every lane has been given back and this worker has said goodbye. It
-// fails only with what own returns.
+// Run takes lanes and calls own for each, in a goroutine of its own. It returns after ctx
+// has ended, this worker's key is deleted, and every lane is given back. The only errors
+// that it returns are those of own.
 func (k *Keeper) Run(ctx context.Context, own Own) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -129,7 +136,7 @@ func (k *Keeper) Run(ctx context.Context, own Own) error {
 		}
 		wait := retry.NextBackOff()
 		k.report(err, r.working())
-		k.deps.Log.Warn("leases are looked at anew", "err", err, "wait", wait)
+		k.deps.Log.Warn("the watch of the leases failed; it starts again", "err", err, "wait", wait)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -137,7 +144,7 @@ func (k *Keeper) Run(ctx context.Context, own Own) error {
 	}
 	cancel()
 	if err := r.leave(context.WithoutCancel(ctx)); err != nil {
-		k.deps.Log.Warn("other workers are not told that this one leaves", "err", err)
+		k.deps.Log.Warn("the other workers don't know that this one stops; they will notice when its key expires", "err", err)
 	}
 	r.wait.Wait()
 	close(r.ended)
@@ -148,7 +155,7 @@ func (k *Keeper) Run(ctx context.Context, own Own) error {
 	return r.failure
 }
 
-// report notes what Ready and Held return.
+// report sets what Ready and Held return.
 func (k *Keeper) report(err error, held []*hold) {
 	k.deps.Metrics.held.Set(float64(len(held)))
 	k.mu.Lock()
@@ -156,34 +163,35 @@ func (k *Keeper) report(err error, held []*hold) {
 	k.err, k.held = err, held
 }
 
-// run is one call of Keeper.Run. One goroutine only.
+// run is one call of Keeper.Run. It is for one goroutine.
 type run struct {
 	*Keeper
 	own Own
-	// leases, workers and view are those of the session: from when both buckets
-	// were opened until something fails. Holds outlive it.
+	// leases, workers and view belong to the session, which lasts from opening both
+	// buckets until something fails. Holds outlive it.
 	leases, workers jetstream.KeyValue
 	view            *view
-	// created is when the bucket of leases was. One that was made anew lacks the
-	// leases that their owners still count on: before takeFrom, when they have
-	// renewed them, no lane is taken.
+	// created is when the bucket of leases was created. A bucket that was recreated is
+	// empty, while owners still rely on their leases. No lane is taken before takeFrom;
+	// by then they have renewed them.
 	created, takeFrom time.Time
 
 	holds map[int]*hold
-	// ended gets the holds whose lane was given back. There is room for all.
+	// ended receives each hold whose lane was given back. It has room for all.
 	ended chan *hold
 	wait  sync.WaitGroup
-	// failure is what own returned.
+	// failure joins the errors of own.
 	failure error
 }
 
-// session takes and gives up lanes until ctx ends or something fails.
+// session takes and gives up lanes until ctx ends or something fails. It calls progress
+// whenever it has seen both buckets and done what was due.
 func (r *run) session(ctx context.Context, progress func()) error {
 	if err := r.open(ctx); err != nil {
 		return err
 	}
 	ttl := r.view.ttl
-	if err := r.greet(ctx); err != nil {
+	if err := r.announce(ctx); err != nil {
 		return err
 	}
 	leases, err := r.leases.Watch(ctx, streams.ServiceKeys(r.service))
@@ -196,12 +204,12 @@ func (r *run) session(ctx context.Context, progress func()) error {
 		return fmt.Errorf("watch bucket %s: %w", streams.BucketWorkers, err)
 	}
 	defer func() { _ = workers.Stop() }()
-	greeting := time.NewTicker(ttl / beats)
-	defer greeting.Stop()
+	announce := time.NewTicker(ttl / renewals)
+	defer announce.Stop()
 	wake := time.NewTimer(ttl)
 	defer wake.Stop()
-	// What is there must be known before a lane is taken or given up: each watch
-	// says when it is.
+	// No lane is taken or given up before the content of both buckets is known. A watch
+	// sends a nil entry when it has sent all that was there.
 	for unknown := 2; ; {
 		open, known := true, true
 		var entry jetstream.KeyValueEntry
@@ -209,17 +217,18 @@ func (r *run) session(ctx context.Context, progress func()) error {
 		case <-ctx.Done():
 			return nil
 		case h := <-r.ended:
-			if r.end(h); r.failure != nil {
+			r.end(h)
+			if r.failure != nil {
 				return r.failure
 			}
 		case entry, open = <-leases.Updates():
 			known = entry != nil
-			r.hearLease(entry)
+			r.seeLease(entry)
 		case entry, open = <-workers.Updates():
 			known = entry != nil
-			r.hearWorker(entry)
-		case <-greeting.C:
-			if err := r.greet(ctx); err != nil {
+			r.seeWorker(entry)
+		case <-announce.C:
+			if err := r.announce(ctx); err != nil {
 				return err
 			}
 		case <-wake.C:
@@ -246,8 +255,7 @@ func (r *run) session(ctx context.Context, progress func()) error {
 	}
 }
 
-// open opens the buckets, and makes them if a server that restarted has lost
-// them.
+// open opens the buckets, and recreates them if a server has lost them in a restart.
 func (r *run) open(ctx context.Context) error {
 	var err error
 	for _, open := range []struct {
@@ -256,7 +264,8 @@ func (r *run) open(ctx context.Context) error {
 	}{{streams.BucketLeases, &r.leases}, {streams.BucketWorkers, &r.workers}} {
 		*open.kv, err = streams.LookUpBucket(ctx, r.deps.JS, open.name)
 		if errors.Is(err, jetstream.ErrBucketNotFound) {
-			if err = streams.EnsureLeases(ctx, r.deps.JS); err == nil {
+			err = streams.EnsureLeases(ctx, r.deps.JS)
+			if err == nil {
 				*open.kv, err = r.deps.JS.KeyValue(ctx, open.name)
 			}
 		}
@@ -284,32 +293,32 @@ func (r *run) open(ctx context.Context) error {
 	return nil
 }
 
-// minTTL is the least time that a lease may last: it is renewed several times
-// in it.
+// minTTL is the shortest time that a lease may last. It is renewed several times in it.
 const minTTL = 200 * time.Millisecond
 
-// greet says that this worker lives.
-func (r *run) greet(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, r.view.ttl/beats)
+// announce writes this worker's key, which says that it is alive.
+func (r *run) announce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.view.ttl/renewals)
 	defer cancel()
 	if _, err := r.workers.Put(ctx, streams.WorkerKey(r.service, r.worker), nil); err != nil {
-		return fmt.Errorf("put a sign of life into bucket %s: %w", streams.BucketWorkers, err)
+		return fmt.Errorf("write the key of this worker into bucket %s: %w", streams.BucketWorkers, err)
 	}
 	return nil
 }
 
-// leave says that this worker has gone. That comes before its lanes are free,
-// else the others would leave them to it.
+// leave deletes this worker's key. That must come before its lanes are free: otherwise the
+// others would count this worker and leave the lanes to it.
 func (r *run) leave(ctx context.Context) error {
 	if r.workers == nil || r.view == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.view.ttl/beats)
+	ctx, cancel := context.WithTimeout(ctx, r.view.ttl/renewals)
 	defer cancel()
 	return r.workers.Delete(ctx, streams.WorkerKey(r.service, r.worker))
 }
 
-func (r *run) hearLease(entry jetstream.KeyValueEntry) {
+// seeLease updates the view with an entry of the bucket of leases.
+func (r *run) seeLease(entry jetstream.KeyValueEntry) {
 	if entry == nil {
 		return
 	}
@@ -324,7 +333,8 @@ func (r *run) hearLease(entry jetstream.KeyValueEntry) {
 	r.view.seeLease(number, entry.Revision(), time.Now())
 }
 
-func (r *run) hearWorker(entry jetstream.KeyValueEntry) {
+// seeWorker updates the view with an entry of the bucket of workers.
+func (r *run) seeWorker(entry jetstream.KeyValueEntry) {
 	if entry == nil {
 		return
 	}
@@ -339,19 +349,19 @@ func (r *run) hearWorker(entry jetstream.KeyValueEntry) {
 	r.view.seeWorker(worker, entry.Revision(), time.Now())
 }
 
-// errDeaf is returned when this worker does not hear itself.
-var errDeaf = errors.New("the watch of the workers fell silent")
+// errNoUpdates is returned if this worker does not see its own key renewed.
+var errNoUpdates = errors.New("the watch of the workers brings no updates")
 
-// balance gives up and takes what is due.
+// balance gives up and takes the lanes that are due.
 func (r *run) balance(ctx context.Context) error {
 	now := time.Now()
 	alive := r.view.alive(now)
 	if !slices.Contains(alive, r.worker) {
-		return errDeaf
+		return errNoUpdates
 	}
 	giveUp, take := decide(r.worker, alive, r.owners(now))
 	if len(giveUp) > 0 {
-		r.deps.Log.Info("gives up lanes", "lanes", giveUp, "workers", len(alive))
+		r.deps.Log.Info("giving up lanes", "lanes", giveUp, "workers", len(alive))
 	}
 	for _, number := range giveUp {
 		r.holds[number].giveUp()
@@ -376,7 +386,7 @@ func (r *run) balance(ctx context.Context) error {
 	return nil
 }
 
-// owners says who has which lane.
+// owners returns the owner of each lane.
 func (r *run) owners(now time.Time) []lane {
 	lanes := make([]lane, len(r.lanes))
 	for i, number := range r.lanes {
@@ -393,7 +403,7 @@ func (r *run) owners(now time.Time) []lane {
 	return lanes
 }
 
-// ownerless returns an error that names the first lane that nobody has.
+// ownerless returns an error that names the first lane without an owner.
 func (r *run) ownerless() error {
 	for _, l := range r.owners(time.Now()) {
 		if l.owner == nobody {
@@ -403,8 +413,7 @@ func (r *run) ownerless() error {
 	return nil
 }
 
-// working returns the leases of the lanes that this worker has and does not give
-// up.
+// working returns the leases of the lanes that this worker has and is not giving up.
 func (r *run) working() []*hold {
 	var held []*hold
 	for _, number := range r.lanes {
@@ -415,25 +424,25 @@ func (r *run) working() []*hold {
 	return held
 }
 
-// take tries to take a lane, and says whether it is this worker's now.
+// take tries to take a lane, and reports whether it belongs to this worker now.
 func (r *run) take(ctx context.Context, number int) (bool, error) {
-	// A worker that stops meanwhile must still learn what it has got, or nobody
-	// would give it back.
-	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.view.ttl/beats)
+	// Even if this worker is stopping it must learn whether it has the lease, or else
+	// nobody would give it back.
+	request, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.view.ttl/renewals)
 	defer cancel()
 	key := streams.LeaseKey(r.service, number)
-	asked := time.Now()
-	revision, err := r.leases.Create(asking, key, []byte(r.worker))
+	requested := time.Now()
+	revision, err := r.leases.Create(request, key, []byte(r.worker))
 	if refused(err) {
-		// Somebody was faster, or the lease has not run out yet.
-		entry, err := r.leases.Get(asking, key)
+		// Another worker was faster, or the lease has not expired yet.
+		entry, err := r.leases.Get(request, key)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
 			return false, nil
 		}
 		if err != nil {
 			return false, fmt.Errorf("read lease %s: %w", key, err)
 		}
-		r.hearLease(entry)
+		r.seeLease(entry)
 		return false, nil
 	}
 	if err != nil {
@@ -444,27 +453,27 @@ func (r *run) take(ctx context.Context, number int) (bool, error) {
 		log: r.deps.Log.With("lane", number), lost: r.deps.Metrics.lost.Inc,
 	}
 	h.ctx, h.giveUp = context.WithCancel(ctx)
-	h.certain(h.end(asked))
+	h.certainUntil(h.end(requested))
 	r.holds[number] = h
 	r.mu.Lock()
 	r.current[number] = h
 	r.mu.Unlock()
 	r.deps.Metrics.taken.Inc()
 	r.wait.Go(func() {
-		h.err = h.work(asked, r.own)
+		h.err = h.work(requested, r.own)
 		r.ended <- h
 	})
 	return true, nil
 }
 
-// refused says whether the server answered that a key exists.
+// refused reports whether the server answered that a key exists.
 func refused(err error) bool {
 	var api *jetstream.APIError
 	return errors.Is(err, jetstream.ErrKeyExists) ||
 		errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant
 }
 
-// end takes note of a lane that was given back.
+// end removes a lane that was given back.
 func (r *run) end(h *hold) {
 	delete(r.holds, h.lane)
 	r.mu.Lock()

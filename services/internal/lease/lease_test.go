@@ -34,7 +34,7 @@ type world struct {
 	js jetstream.JetStream
 
 	mu sync.Mutex
-	// owner is who works on a lane, freed when the one before stopped.
+	// owner is who works on a lane, freed when the previous owner stopped.
 	owner map[int]string
 	freed map[int]time.Time
 	// gaps are how long lanes were without an owner.
@@ -144,7 +144,7 @@ func (w *world) settled(t *testing.T, shares []int, workers ...*worker) time.Dur
 	return time.Since(began)
 }
 
-// longest returns the longest time for which a lane had no owner, and forgets.
+// longest returns the longest time for which a lane had no owner, and resets it.
 func (w *world) longest(t *testing.T) time.Duration {
 	t.Helper()
 	w.mu.Lock()
@@ -219,8 +219,8 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// TestBucketsAreLost shows that workers make the buckets anew that a server
-// without a cluster forgets when it restarts, and that each keeps its lanes.
+// TestBucketsAreLost shows that workers recreate the buckets that a single server loses
+// when it restarts, and that each keeps its lanes.
 func TestBucketsAreLost(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.start(t, "a"), w.start(t, "b")

@@ -13,7 +13,7 @@ import (
 	"headwater/streams"
 )
 
-// blind is JetStream whose buckets don't say what they are like.
+// blind is JetStream whose buckets have no status.
 type blind struct {
 	*simulation.Client
 	asked func()
@@ -34,8 +34,8 @@ func (b *blindBucket) Status(context.Context) (jetstream.KeyValueStatus, error) 
 	return nil, errors.New("no answer")
 }
 
-// TestLeaveBeforeTheBucketsAnswered stops a keeper that has opened the buckets,
-// but was never told how long a lease lasts: it has nothing to take leave of.
+// TestLeaveBeforeTheBucketsAnswered stops a keeper that has opened the buckets but does
+// not know yet how long a lease lasts: it has no key to delete.
 func TestLeaveBeforeTheBucketsAnswered(t *testing.T) {
 	err := simulation.Run(t, func(t *testing.T) error {
 		js := simulation.NewCluster().Connect(1, "worker", nil)

@@ -22,6 +22,6 @@ func NewMetrics(reg prometheus.Registerer, service string) *Metrics {
 			Namespace: "headwater", Subsystem: service, Name: "leases", Help: "Lanes that this process holds.",
 		}),
 		taken: counter("leases_taken_total", "Times that this process took a lane."),
-		lost:  counter("leases_lost_total", "Times that the lease on a lane could not be renewed in time."),
+		lost:  counter("leases_lost_total", "Times that the lease on a lane could not be renewed in time, or another worker had it."),
 	}
 }

@@ -2,17 +2,17 @@ package lease
 
 import "slices"
 
-// owner says who has a lane, as a worker sees it.
+// owner is who has a lane, as a worker sees it.
 type owner int
 
 const (
 	// nobody has the lane: it may be taken.
 	nobody owner = iota
-	// another worker has it, or this one did and its lease has not run out yet.
+	// another worker has it, or this one had it and its lease has not expired yet.
 	another
 	// self: this worker has it and works on it.
 	self
-	// leaving: this worker has it and is about to give it up.
+	// leaving: this worker has it and is giving it up.
 	leaving
 )
 
@@ -22,13 +22,13 @@ type lane struct {
 	owner  owner
 }
 
-// decide returns the lanes that the worker gives up and those that it should
-// try to take, so that each of the live workers comes to have at most its fair
-// share: the number of lanes by the number of workers, rounded up. Workers are
-// in one order that all of them see, the worker itself among them.
+// decide returns the lanes that a worker should give up and those that it should try to
+// take. When all workers have followed it, each has at most its fair share: the number of
+// lanes divided by the number of workers, rounded up. Workers are all live workers, itself
+// included, in an order that is the same for all.
 //
-// A lane moves only when its owner has too many. Each worker begins to take at
-// another place, so that those who come at the same time seldom want the same.
+// A lane moves only if its owner has too many. Each worker begins to take at another lane,
+// so workers that start at the same time rarely try to take the same one.
 func decide(worker string, workers []string, lanes []lane) (giveUp, take []int) {
 	if len(lanes) == 0 {
 		return nil, nil

@@ -50,9 +50,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// TestDecideSettles lets workers come and go at random and act in any order, a
-// lane at a time: they must come to rest with every lane owned and nobody over
-// the share.
+// TestDecideSettles has workers start and stop at random and act in any order, one lane at
+// a time: in the end every lane must have an owner and no worker more than its share.
 func TestDecideSettles(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -137,7 +136,7 @@ func TestViewForgets(t *testing.T) {
 	if end := v.nextEnd(start, after(time.Minute)); !end.Equal(after(4 * time.Second)) {
 		t.Errorf("the first to run out does so at %s", end)
 	}
-	// The server says that it has it still, unchanged: the time is not begun anew.
+	// The server says that it has it still, unchanged: the time does not start again.
 	v.seeLease(1, 7, after(4*time.Second))
 	if !v.leased(1, after(4*time.Second)) || v.leased(1, after(5*time.Second)) {
 		t.Error("a repeat counts as a renewal")

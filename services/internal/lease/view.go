@@ -6,54 +6,55 @@ import (
 	"time"
 )
 
-// view is what a worker has heard of the leases and the workers of its service.
-// What is not heard of again for ttl is taken to be gone. One hears of a lease
-// after it was renewed, so it has run out on the server as well by then; should
-// it not have, the server refuses that it is taken.
+// view is what a worker has seen of the leases and workers of its service. A key that it
+// does not see again for ttl counts as expired. The worker sees a renewal after the server
+// has stored it, so by then the key has expired on the server as well. If it has not, the
+// server refuses the attempt to take the lane.
 type view struct {
 	ttl     time.Duration
-	leases  map[int]sign
-	workers map[string]sign
+	leases  map[int]seen
+	workers map[string]seen
 }
 
-// sign is one sign of life.
-type sign struct {
+// seen is the last sight of a key.
+type seen struct {
 	revision uint64
 	until    time.Time
 }
 
 func newView(ttl time.Duration) *view {
-	return &view{ttl: ttl, leases: make(map[int]sign), workers: make(map[string]sign)}
+	return &view{ttl: ttl, leases: make(map[int]seen), workers: make(map[string]seen)}
 }
 
-// seeLease notes that the lease of a lane was heard of.
+// seeLease records a revision of the lease of a lane.
 func (v *view) seeLease(lane int, revision uint64, now time.Time) {
 	v.leases[lane] = v.next(v.leases[lane], revision, now)
 }
 
+// seeWorker records a revision of the key of a worker.
 func (v *view) seeWorker(worker string, revision uint64, now time.Time) {
 	v.workers[worker] = v.next(v.workers[worker], revision, now)
 }
 
-func (v *view) next(before sign, revision uint64, now time.Time) sign {
+func (v *view) next(before seen, revision uint64, now time.Time) seen {
 	if revision == before.revision {
-		// The server still has what should have run out: look again soon.
-		return sign{revision, now.Add(v.ttl / beats)}
+		// The server still has a key that should have expired: check again soon.
+		return seen{revision, now.Add(v.ttl / renewals)}
 	}
-	return sign{revision, now.Add(v.ttl)}
+	return seen{revision, now.Add(v.ttl)}
 }
 
-// leased says whether anybody has the lane.
+// leased reports whether any worker has the lane.
 func (v *view) leased(lane int, now time.Time) bool { return v.leases[lane].until.After(now) }
 
-// alive returns the live workers in order.
+// alive returns the live workers, sorted.
 func (v *view) alive(now time.Time) []string {
-	maps.DeleteFunc(v.workers, func(_ string, s sign) bool { return !s.until.After(now) })
+	maps.DeleteFunc(v.workers, func(_ string, s seen) bool { return !s.until.After(now) })
 	return slices.Sorted(maps.Keys(v.workers))
 }
 
-// nextEnd returns when the first thing that is known runs out if it is not heard
-// of again, at the latest the time given.
+// nextEnd returns when the first key expires if none is seen again, but not later than
+// latest.
 func (v *view) nextEnd(now, latest time.Time) time.Time {
 	for _, s := range v.leases {
 		if s.until.After(now) && s.until.Before(latest) {
