@@ -13,7 +13,7 @@ import (
 
 // TestChangeOfARuleInFlight saves another rule on the page while the processor
 // works: it is in force in every lane at once (the log says after how long), and
-// what was under way goes on, in the windows and in the rules that stay as they
+// what was under way continues, in the windows and in the rules that stay as they
 // are.
 func TestChangeOfARuleInFlight(t *testing.T) {
 	f := newFixture(t)

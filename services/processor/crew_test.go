@@ -20,6 +20,27 @@ import (
 	"headwater/streams/streamtest"
 )
 
+const (
+	second = int64(time.Second)
+	minute = int64(time.Minute)
+	hour   = int64(time.Hour)
+	// epoch is the start of a minute and of an hour.
+	epoch = 1_700_002_800 * second
+)
+
+// bothRules has two rules that watch every series.
+const bothRules = `
+auto: off
+rules:
+  - {name: surge, detector: rate, rise: 30, within: 5m}
+  - {name: hot, detector: limit, above: 300, hysteresis: 1, for: 2m}
+`
+
+var (
+	thermometer = telemetryv1.Key{Site: "hall", Device: "door-1", Metric: "temperature", Unit: "°C"}
+	incarnation = time.Unix(1_600_000_000, 0)
+)
+
 // within bounds how long a benchmark waits for anything.
 const within = streamtest.Patience
 
@@ -79,7 +100,7 @@ type replica struct {
 	tb      testing.TB
 	nc      *nats.Conn
 	metrics *prometheus.Registry
-	// stop tells it to stop and waits until it has.
+	// stop stops it and waits until it has stopped.
 	stop func()
 }
 
@@ -355,7 +376,7 @@ func (f *fleet) verify() [][]commit {
 		follow := make(map[summaryKey]int64)
 		for i, commit := range commits {
 			if at := commit.Input.Sequence; at < input || at == input && commit.Config == nil {
-				f.tb.Errorf("lane %d: commit %d is of input %d, the one before of %d", lane, i, at, input)
+				f.tb.Errorf("lane %d: commit %d is of input %d, the previous one of %d", lane, i, at, input)
 			}
 			input = commit.Input.Sequence
 			counts := commit.GetCounts()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/lane"
+	"headwater/services/processor/machine"
 	"headwater/streams"
 	"headwater/streams/streamtest"
 )
@@ -45,15 +47,31 @@ func BenchmarkLane(b *testing.B) {
 // laneRules are those of a lane under a steady load.
 const laneRules = bothRules + "windows: [10s, 1m]\n"
 
-// backlog returns messages of 1,000 series that report every ten seconds, with a
-// clock after each 1,000 readings.
+// backlog returns messages of 1,000 series that report every ten seconds, ten of a
+// device, with a clock after each 1,000 readings.
 func backlog(b *testing.B, messages, perMessage int) []*nats.Msg {
 	b.Helper()
-	l := newLoad(b, 1000, 10*second, "[10s, 1m]")
+	const series = 1000
+	var keys [series]telemetryv1.Key
+	for i := range keys {
+		keys[i] = telemetryv1.Key{
+			Site: "hall", Device: fmt.Sprintf("door-%05d", i/perDevice), Metric: fmt.Sprintf("temperature-%d", i%perDevice), Unit: "°C",
+		}
+	}
+	var builder telemetryv1.Builder
 	out := make([]*nats.Msg, messages)
+	n := 0
 	for i := range out {
-		batch := l.batch(perMessage)
-		if l.next == 0 {
+		var at int64
+		for range perMessage {
+			round, next := n/series, n%series
+			at = epoch + int64(round)*10*second + int64(next)*10*second/series
+			v := math.Round(2000+300*math.Sin(float64(round)/50)+float64((next*7919+round*104729)%40)) / 100
+			builder.Value(keys[next], at, v)
+			n++
+		}
+		batch := builder.Take(at)
+		if n%series == 0 {
 			batch.Clock = &telemetryv1.Clock{CaughtUp: batch.Arrival}
 		}
 		var err error
@@ -68,7 +86,7 @@ func backlog(b *testing.B, messages, perMessage int) []*nats.Msg {
 // that is behind.
 func runAlone(b *testing.B, messages []*nats.Msg) time.Duration {
 	b.Helper()
-	m := NewMachine(0, DefaultLimits(), nil)
+	m := machine.New(0, machine.DefaultLimits(), nil)
 	if err := m.Configure(1, []byte(laneRules)); err != nil {
 		b.Fatal(err)
 	}
@@ -90,7 +108,7 @@ func runAlone(b *testing.B, messages []*nats.Msg) time.Duration {
 
 // witness is a machine that says how far it has committed.
 type witness struct {
-	*Machine
+	*machine.Machine
 	taken *atomic.Uint64
 }
 
@@ -125,7 +143,7 @@ func runLane(b *testing.B, messages []*nats.Msg) time.Duration {
 	ctx, cancel := context.WithCancel(b.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		newMachine := func() lane.Machine { return witness{NewMachine(0, DefaultLimits(), nil), &taken} }
+		newMachine := func() lane.Machine { return witness{machine.New(0, machine.DefaultLimits(), nil), &taken} }
 		if err := lane.Run(ctx, configs(1)[0], deps, newMachine, lane.NewStatus()); err != nil {
 			b.Error(err)
 		}
@@ -260,7 +278,7 @@ func (c *crew) committedTo() {
 			if err != nil {
 				c.tb.Fatal(err)
 			}
-			pos, _, err := readCommit(msg.Data)
+			pos, _, err := machine.ReadCommit(msg.Data)
 			if err != nil {
 				c.tb.Fatal(err)
 			}
@@ -309,7 +327,7 @@ func BenchmarkScale(b *testing.B) {
 }
 
 // BenchmarkRebalance measures how long it takes until the lanes are shared out
-// anew when processors join, leave and are cut off from the server, and how long
+// again when processors join, leave and are cut off from the server, and how long
 // a lane stands still meanwhile, while input comes all the time. A kill of the
 // process itself is for the harness of faults.
 func BenchmarkRebalance(b *testing.B) {
@@ -371,7 +389,7 @@ func BenchmarkRebalance(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// feed sends a round every 10 ms until it is told to stop.
+// feed sends a round every 10 ms until it is stopped.
 func (f *fleet) feed() (stop func()) {
 	quit := make(chan struct{})
 	var feeding sync.WaitGroup

@@ -1,3 +1,12 @@
+// Package processor turns readings into window summaries and anomalies, lane by
+// lane. Service runs the lanes that this process owns, and the what-if replays that
+// people ask for.
+//
+//	machine  the deterministic core of a lane: all that follows put together
+//	window   summaries of windows of time
+//	detect   detectors, which turn the readings of a series into anomalies
+//	codec    the binary form of their state in a snapshot
+//	whatif   replays of one rule over stored readings
 package processor
 
 import (
@@ -16,6 +25,8 @@ import (
 	"headwater/services/internal/influx"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/process"
+	"headwater/services/processor/machine"
+	"headwater/services/processor/whatif"
 	"headwater/streams"
 )
 
@@ -39,8 +50,8 @@ func (c Config) Validate() error {
 type Deps struct {
 	// JS is JetStream in the account of the services.
 	JS jetstream.JetStream
-	// Past reads what has left the stream, for replays; nil when it is not known
-	// where that is.
+	// Past holds the readings that have left the stream, for replays; nil if there is
+	// none.
 	Past    *influx.Client
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -48,21 +59,20 @@ type Deps struct {
 
 // Service runs its share of the lanes; any number of processors may run.
 type Service struct {
-	limits      Limits
+	limits      machine.Limits
 	js          jetstream.JetStream
-	past        *influx.Client
 	log         *slog.Logger
-	metrics     *Metrics
+	metrics     *machine.Metrics
 	laneMetrics *lane.Metrics
 	deadLetters *deadletter.Publisher
-	replays     *prometheus.CounterVec
+	replays     *whatif.Queue
 
 	// mu guards ready.
 	mu    sync.Mutex
 	ready func() error
 }
 
-// checkWait is the pause between two looks at streams that are not there yet.
+// checkWait is the pause between two checks for streams that are not there yet.
 const checkWait = time.Second
 
 // New returns a processor. It does no I/O.
@@ -70,14 +80,14 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	limits := DefaultLimits()
+	limits := machine.DefaultLimits()
 	limits.Series = cfg.MaxSeries
 	s := &Service{
-		limits: limits, js: deps.JS, past: deps.Past, log: deps.Log,
-		metrics:     NewMetrics(deps.Metrics),
+		limits: limits, js: deps.JS, log: deps.Log,
+		metrics:     machine.NewMetrics(deps.Metrics),
 		laneMetrics: lane.NewMetrics(deps.Metrics, streams.ServiceProcessor),
 		deadLetters: deadletter.New(deps.JS, deps.Log, deps.Metrics),
-		replays:     newReplayMetrics(deps.Metrics),
+		replays:     whatif.New(whatif.Deps{JS: deps.JS, Past: deps.Past, Limits: limits, Log: deps.Log, Metrics: deps.Metrics}),
 	}
 	s.setReady(func() error { return errors.New("not started") })
 	return s, nil
@@ -96,21 +106,21 @@ func (s *Service) Run(ctx context.Context) error {
 	lanes := lane.NewGroup(
 		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
 		configs(topology.Lanes),
-		func(n int) lane.Machine { return NewMachine(n, s.limits, s.metrics) },
+		func(n int) lane.Machine { return machine.New(n, s.limits, s.metrics) },
 	)
 	s.setReady(lanes.Ready)
-	s.log.Info("shares the lanes with the other processors", "lanes", topology.Lanes)
+	s.log.Info("sharing the lanes with the other processors", "lanes", topology.Lanes)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return lanes.Run(ctx) })
-	// A simulated NATS has streams and no connection to be asked on.
+	// A simulated NATS has streams but no connection on which requests arrive.
 	if s.js.Conn() != nil {
-		group.Go(func() error { return newReplays(s, topology.Lanes).run(ctx) })
+		group.Go(func() error { return s.replays.Run(ctx, topology.Lanes) })
 	}
 	return group.Wait()
 }
 
-// Ready returns nil while every lane is processed, here or by another processor,
-// else the reason why not.
+// Ready returns nil while every lane is processed, here or by another processor, or else
+// the reason why not.
 func (s *Service) Ready() error {
 	s.mu.Lock()
 	ready := s.ready
@@ -124,8 +134,8 @@ func (s *Service) setReady(ready func() error) {
 	s.ready = ready
 }
 
-// awaitStreams returns when the streams are there, or with an error that
-// waiting does not mend, or when ctx ends.
+// awaitStreams waits until the streams are there. It returns early with an error that
+// waiting does not fix, or when ctx ends.
 func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
 	tick := time.NewTicker(checkWait)
 	defer tick.Stop()
@@ -143,7 +153,7 @@ func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
 	}
 }
 
-// configs says what the lanes read and write.
+// configs returns what the lanes read and write.
 func configs(lanes int) []lane.Config {
 	out := make([]lane.Config, lanes)
 	for n := range out {
@@ -151,28 +161,13 @@ func configs(lanes int) []lane.Config {
 			Service: streams.ServiceProcessor, Lane: n,
 			InputStream: streams.StreamTelemetry, InputFilters: []string{streams.TelemetryFilter(n)},
 			OutputStream: streams.StreamDerived, OutputSubject: streams.DerivedSubject(n),
-			Format: Format, ReadCommit: readCommit,
+			Format: machine.Format, ReadCommit: machine.ReadCommit,
 		}
 	}
 	return out
 }
 
-// readCommit returns what a commit says of the input.
-func readCommit(body []byte) (lane.Position, *lane.ConfigChange, error) {
-	c, err := streams.DecodeDerived(body)
-	if err != nil {
-		return lane.Position{}, nil, err
-	}
-	pos := lane.Position{
-		Incarnation: time.Unix(0, c.GetInput().GetIncarnation()), Sequence: c.GetInput().GetSequence(), Stored: c.GetInput().GetStored(),
-	}
-	if c.Config == nil {
-		return pos, nil, nil
-	}
-	return pos, &lane.ConfigChange{Revision: c.Config.Revision, Content: c.Config.Content}, nil
-}
-
-// deadLetter stores a message of the lane that is no batch.
+// deadLetter stores a message of the lane that is not a batch.
 func (s *Service) deadLetter(ctx context.Context, in lane.Input, reason error) error {
 	return s.deadLetters.Publish(ctx, streams.DeadLetter{
 		Service: streams.ServiceProcessor, Reason: streams.ReasonMalformed, Detail: reason.Error(),

@@ -20,6 +20,7 @@ import (
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/lane"
 	"headwater/services/processor"
+	"headwater/services/processor/machine"
 	"headwater/streams"
 	"headwater/streams/natsd"
 	"headwater/streams/streamtest"
@@ -40,7 +41,7 @@ rules:
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// nats.go starts it whenever an object of a snapshot is stored; when that is
-		// done before it first runs, it is never told to end.
+		// done before it first runs, it never ends.
 		goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
 }
 
@@ -157,7 +158,7 @@ func (f *fixture) outputs(t *testing.T, n int) *derivedv1.Commit {
 // nothing goes wrong.
 func (f *fixture) expected(t *testing.T, n int) *derivedv1.Commit {
 	t.Helper()
-	m := processor.NewMachine(n, processor.DefaultLimits(), nil)
+	m := machine.New(n, machine.DefaultLimits(), nil)
 	if err := m.Configure(1, []byte(rules)); err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/simulation"
+	"headwater/services/processor/machine"
 	"headwater/streams"
 )
 
@@ -135,10 +136,10 @@ func (w *world) run(ctx context.Context, js *simulation.Client, name string) err
 	return svc.Run(ctx)
 }
 
-// zombies works on every lane, whoever else does.
+// zombies works on every lane, even if others do.
 func (w *world) zombies(ctx context.Context, js *simulation.Client, log *slog.Logger) error {
 	reg := prometheus.NewRegistry()
-	s := &Service{limits: DefaultLimits(), js: js, log: log, deadLetters: deadletter.New(js, log, reg)}
+	s := &Service{limits: machine.DefaultLimits(), js: js, log: log, deadLetters: deadletter.New(js, log, reg)}
 	s.setReady(func() error { return nil })
 	topology, err := s.awaitStreams(ctx)
 	if err != nil || ctx.Err() != nil {
@@ -149,7 +150,7 @@ func (w *world) zombies(ctx context.Context, js *simulation.Client, log *slog.Lo
 	errs := make([]error, simLanes)
 	for n, cfg := range configs(topology.Lanes) {
 		wait.Go(func() {
-			errs[n] = lane.Run(ctx, cfg, deps, func() lane.Machine { return NewMachine(n, s.limits, nil) }, lane.NewStatus())
+			errs[n] = lane.Run(ctx, cfg, deps, func() lane.Machine { return machine.New(n, s.limits, nil) }, lane.NewStatus())
 		})
 	}
 	wait.Wait()
@@ -296,7 +297,7 @@ func (w *world) drain(ctx context.Context) error {
 		return err
 	}
 	// The clock closes all windows, so that every lane has something to commit.
-	w.now += day
+	w.now += 24 * hour
 	var last [simLanes]uint64
 	for n := range simLanes {
 		g := &group{lane: n, arrival: w.now, clock: true, rows: []row{{thermometer, w.now, 20}}}
@@ -326,7 +327,7 @@ func (w *world) committed(n int) uint64 {
 	if !ok {
 		return 0
 	}
-	pos, _, err := readCommit(m.Data)
+	pos, _, err := machine.ReadCommit(m.Data)
 	if err != nil {
 		panic(err)
 	}
@@ -357,7 +358,7 @@ func (w *world) verify(n int) error {
 		}
 		add(&got, c)
 	}
-	m := NewMachine(n, DefaultLimits(), nil)
+	m := machine.New(n, machine.DefaultLimits(), nil)
 	configure := func(upTo uint64) error {
 		for len(changes) > 0 && after[0] <= upTo {
 			if err := m.Configure(changes[0].Revision, changes[0].Content); err != nil {

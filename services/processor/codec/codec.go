@@ -1,8 +1,7 @@
-// Package codec writes and reads the compact binary form in which windows and
-// detectors keep their state in a snapshot. Equal states give equal bytes. It
-// knows nothing of what it carries: the order of the fields is the contract
-// between the two sides, and the version that stands in front of a snapshot is
-// theirs.
+// Package codec writes and reads the compact binary form of the state of windows and
+// detectors in a snapshot. Equal states give equal bytes. The form has no field names or
+// types: the reader must read the fields in the order in which the writer has written
+// them. A snapshot begins with the version of that order.
 package codec
 
 import (
@@ -11,8 +10,8 @@ import (
 	"math"
 )
 
-// ErrCorrupt is returned by Reader.Err when the bytes end early or contradict
-// themselves. The state that was read so far must be thrown away.
+// ErrCorrupt is returned by Reader.Err if the bytes end early or contradict themselves. The
+// caller must discard the state that it has read so far.
 var ErrCorrupt = errors.New("corrupt state")
 
 // Uint appends v in one to ten bytes, fewer for small numbers.
@@ -21,7 +20,7 @@ func Uint(b []byte, v uint64) []byte { return binary.AppendUvarint(b, v) }
 // Int appends v in one to ten bytes, fewer for numbers near zero.
 func Int(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
 
-// Float appends the eight bytes of v, so that every bit of it comes back.
+// Float appends the eight bytes of v. Reading them restores every bit.
 func Float(b []byte, v float64) []byte {
 	return binary.LittleEndian.AppendUint64(b, math.Float64bits(v))
 }
@@ -44,9 +43,9 @@ func Bytes(b, p []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(p))), p...)
 }
 
-// Reader reads what the functions of this package wrote, in the same order.
-// After the first fault every method returns zero values, so that a caller may
-// look at Err once at the end. It is for one goroutine only.
+// Reader reads what the functions of this package wrote, in the same order. After the first
+// error every method returns zero values, so a caller may check Err once at the end. It is
+// for one goroutine only.
 type Reader struct {
 	data []byte
 	err  error
@@ -55,14 +54,13 @@ type Reader struct {
 // NewReader returns a Reader of data, which it does not copy.
 func NewReader(data []byte) *Reader { return &Reader{data: data} }
 
-// Err returns ErrCorrupt once something could not be read, else nil.
+// Err returns ErrCorrupt after something could not be read, or else nil.
 func (r *Reader) Err() error { return r.err }
 
 // Len returns how many bytes are left.
 func (r *Reader) Len() int { return len(r.data) }
 
-// Fail makes Err return ErrCorrupt; for callers that read a value which cannot
-// be.
+// Fail makes Err return ErrCorrupt. Callers use it if they have read an invalid value.
 func (r *Reader) Fail() {
 	r.err = ErrCorrupt
 	r.data = nil
@@ -138,8 +136,8 @@ func (r *Reader) Bytes() []byte {
 	return p
 }
 
-// Count reads a number of elements, each of which takes at least one byte, so
-// that corrupt bytes cannot ask for more memory than they are long.
+// Count reads a number of elements that follow. It fails if fewer bytes follow than
+// elements, so corrupt bytes can't request more memory than their own length.
 func (r *Reader) Count() int {
 	n := r.Uint()
 	if n > uint64(len(r.data)) {

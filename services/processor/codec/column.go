@@ -2,11 +2,11 @@ package codec
 
 import "math"
 
-// Units are the steps in which devices give times, in nanoseconds.
+// Units are the usual resolutions of the times of devices, in nanoseconds.
 var Units = [...]int64{1e9, 1e6, 1e3, 1}
 
-// Times appends n ascending or nearly ascending times. Regular times take about
-// a byte each whatever their unit: what is written is the change of the step.
+// Times appends n ascending or nearly ascending times. It writes the changes of the step
+// between them, so regular times take about one byte each, whatever their unit.
 func Times(b []byte, n int, at func(int) int64) []byte {
 	b = Uint(b, uint64(n))
 	if n == 0 {
@@ -23,7 +23,7 @@ func Times(b []byte, n int, at func(int) int64) []byte {
 	for i := range n {
 		t := at(i) / Units[unit]
 		b = Int(b, t-last-step)
-		// The first time is no step: it would only have to be taken back.
+		// The first difference is the time itself, not a step.
 		if i > 0 {
 			step = t - last
 		}
@@ -60,15 +60,14 @@ func (r *Reader) Times() []int64 {
 	return out
 }
 
-// raw says that values follow as they are, eight bytes each.
+// raw marks values that follow as they are, in eight bytes each.
 const raw = 0xff
 
-// Decimals are the scales at which most sensors give their values.
+// Decimals are the usual scales of the values of sensors.
 var Decimals = [...]float64{1, 10, 100, 1000, 10000}
 
-// Values appends n values. Values with up to four decimals, as nearly all
-// sensors give them, take one or two bytes each; every value comes back bit for
-// bit.
+// Values appends n values. Values with up to four decimals, as from nearly all sensors, take
+// one or two bytes each. Reading restores every value bit for bit.
 func Values(b []byte, n int, at func(int) float64) []byte {
 	scale := 0
 	for i := 0; i < n && scale < len(Decimals); i++ {
@@ -93,9 +92,8 @@ func Values(b []byte, n int, at func(int) float64) []byte {
 	return b
 }
 
-// IsDecimal reports whether v comes back bit for bit from a whole number of
-// 1/scale. A value that does so at one scale need not at a larger one; Values
-// falls back to eight bytes then.
+// IsDecimal reports whether v can be restored bit for bit from a whole number of 1/scale.
+// That may hold for one scale and not for a larger one; Values then uses eight bytes.
 func IsDecimal(v, scale float64) bool {
 	n := math.Round(v * scale)
 	return math.Abs(n) < 1<<52 && math.Float64bits(float64(int64(n))/scale) == math.Float64bits(v)
