@@ -1,5 +1,5 @@
-// Package batch groups readings by lane and packs those of one lane into one
-// batch. The bridge and the gateway share it.
+// Package batch groups readings by lane and packs the readings of one lane into one batch.
+// The bridge and the gateway use it.
 package batch
 
 import (
@@ -21,7 +21,7 @@ type lane struct {
 	arrival int64
 }
 
-// ForLane is what was added for one lane.
+// ForLane is a batch and its lane.
 type ForLane struct {
 	Lane  int
 	Batch *telemetryv1.Batch
@@ -32,8 +32,8 @@ func New(lanes int) *Packer {
 	return &Packer{lanes: make([]lane, lanes)}
 }
 
-// Add adds readings of one device, which arrived at arrival, in nanoseconds
-// since the Unix epoch. It copies them and returns the lane that they are in.
+// Add adds readings of one device, which arrived at arrival, in nanoseconds since the Unix
+// epoch. It copies them and returns their lane.
 func (p *Packer) Add(site, device string, readings []decode.Reading, arrival int64) int {
 	i := streams.Lane(site, device, len(p.lanes))
 	if len(readings) == 0 {
@@ -57,15 +57,15 @@ func (p *Packer) Add(site, device string, readings []decode.Reading, arrival int
 	return i
 }
 
-// Reject notes that a message, which arrived at arrival, became a dead letter.
-// Site and device may be empty; that is a device like any other.
+// Reject records that a message, which arrived at arrival, became a dead letter. Site and
+// device may be empty; they name a device like any other.
 func (p *Packer) Reject(site, device string, arrival int64) {
 	i := streams.Lane(site, device, len(p.lanes))
 	p.touch(i, arrival)
 	p.lanes[i].builder.Reject(site, device)
 }
 
-// touch notes that something is added for the lane.
+// touch records that something is added for the lane.
 func (p *Packer) touch(i int, arrival int64) {
 	l := &p.lanes[i]
 	if l.builder.Empty() {
@@ -78,9 +78,9 @@ func (p *Packer) touch(i int, arrival int64) {
 // Len returns how many readings were added since the last Take.
 func (p *Packer) Len() int { return p.len }
 
-// Take returns one batch for each lane that something was added for and empties
-// the Packer. Arrival of a batch is when the last of it arrived. The
-// slice holds until the next Take; the batches are the caller's.
+// Take returns one batch for each lane to which something was added, and empties the
+// Packer. Arrival of a batch is the time of its latest message. The slice is valid until
+// the next Take; the batches belong to the caller.
 func (p *Packer) Take() []ForLane {
 	clear(p.out)
 	p.out = p.out[:0]

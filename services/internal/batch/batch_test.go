@@ -67,7 +67,7 @@ func TestPackerGroupsByLane(t *testing.T) {
 	}
 }
 
-func TestPackerStartsAnewAfterTake(t *testing.T) {
+func TestPackerIsEmptyAfterTake(t *testing.T) {
 	p := batch.New(lanes)
 	if got := p.Take(); len(got) != 0 {
 		t.Errorf("an empty packer holds %v", got)
