@@ -62,7 +62,8 @@ func newCrew(tb testing.TB, lanes int) *crew {
 	c := &crew{tb: tb, server: streamtest.Run(tb), ends: make([]end, lanes)}
 	c.nc = c.server.Conn(tb, natsd.UserCore)
 	var err error
-	if c.js, err = jetstream.New(c.nc); err != nil {
+	c.js, err = jetstream.New(c.nc)
+	if err != nil {
 		tb.Fatal(err)
 	}
 	if _, err := streams.Ensure(tb.Context(), c.js, streams.Options{Lanes: lanes, MaxBytes: 8 << 30}); err != nil {

@@ -75,7 +75,8 @@ func backlog(b *testing.B, messages, perMessage int) []*nats.Msg {
 			batch.Clock = &telemetryv1.Clock{CaughtUp: batch.Arrival}
 		}
 		var err error
-		if out[i], err = streams.TelemetryMsg(0, streams.SourceMQTT, batch); err != nil {
+		out[i], err = streams.TelemetryMsg(0, streams.SourceMQTT, batch)
+		if err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -208,7 +208,8 @@ func (w *world) publish(ctx context.Context, g *group) error {
 			g.first = ack.Sequence
 		}
 		g.last = ack.Sequence
-		if rows = rows[n:]; last {
+		rows = rows[n:]
+		if last {
 			return nil
 		}
 	}

@@ -117,7 +117,8 @@ func (c *Clock) Missed(after int64) bool {
 // order; the last may be one that is not over.
 func (c *Clock) each(from, to int64, visit func(Gap)) {
 	part := func(g Gap) {
-		if g.From, g.To = max(g.From, from), min(g.To, to); g.From < g.To {
+		g.From, g.To = max(g.From, from), min(g.To, to)
+		if g.From < g.To {
 			visit(g)
 		}
 	}

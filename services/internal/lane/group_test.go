@@ -54,7 +54,8 @@ func (c *crew) join(t *testing.T) *member {
 	t.Helper()
 	m := &member{nc: c.server.Conn(t, natsd.UserCore)}
 	var err error
-	if m.js, err = jetstream.New(m.nc); err != nil {
+	m.js, err = jetstream.New(m.nc)
+	if err != nil {
 		t.Fatal(err)
 	}
 	deps := c.lanes[0].deps

@@ -91,7 +91,8 @@ func (f *fixture) expect(t *testing.T, first, last, sum int) {
 	got := f.sums(t)
 	var want []output
 	for i := first; i <= last; i++ {
-		if sum += i; i%3 == 0 {
+		sum += i
+		if i%3 == 0 {
 			want = append(want, output{i, sum})
 		}
 	}

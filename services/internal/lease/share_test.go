@@ -103,7 +103,8 @@ func settle(t *testing.T, rng *rand.Rand, owners, workers []string) {
 			for _, n := range take {
 				owners[n] = workers[i]
 			}
-			if moves += len(giveUp) + len(take); len(giveUp)+len(take) == 0 {
+			moves += len(giveUp) + len(take)
+			if len(giveUp)+len(take) == 0 {
 				idle++
 			}
 		}
@@ -113,7 +114,8 @@ func settle(t *testing.T, rng *rand.Rand, owners, workers []string) {
 	}
 	count := map[string]int{}
 	for n, o := range owners {
-		if count[o]++; o == "" {
+		count[o]++
+		if o == "" {
 			t.Fatalf("lane %d of %d has no owner among %d workers", n, len(owners), len(workers))
 		}
 	}

@@ -50,7 +50,8 @@ func (l *load) batch(n int) *telemetryv1.Batch {
 		at = epoch + l.round*l.every + int64(l.next)*l.every/int64(len(l.series))/1e6*1e6
 		v := math.Round(2000+300*math.Sin(float64(l.round)/50)+float64((l.next*7919+int(l.round)*104729)%40)) / 100
 		l.builder.Value(l.series[l.next], at, v)
-		if l.next++; l.next == len(l.series) {
+		l.next++
+		if l.next == len(l.series) {
 			l.next = 0
 			l.round++
 		}
@@ -141,7 +142,8 @@ func BenchmarkState(b *testing.B) {
 			var chunks []lane.Chunk
 			var err error
 			for b.Loop() {
-				if chunks, err = l.machine.Snapshot(true); err != nil {
+				chunks, err = l.machine.Snapshot(true)
+				if err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -70,7 +70,8 @@ func (r *activeRule) detector(zone string) detect.Detector {
 	if err != nil {
 		location = time.UTC // it was known when the configuration was read
 	}
-	if d, err = newDetector(r.rule, location); err != nil {
+	d, err = newDetector(r.rule, location)
+	if err != nil {
 		d = r.detectors[config.DefaultTimeZone] // the parameters were valid for UTC, and a place does not change them
 	}
 	r.detectors[zone] = d
@@ -329,7 +330,8 @@ func newDetector(r rule.Rule, place *time.Location) (detect.Detector, error) {
 	case rule.Unreadable:
 		d = &detect.Unreadable{Share: r.Share, Within: r.Within, Silence: r.Silence}
 	default:
-		if d = newLearner(r, place); d == nil {
+		d = newLearner(r, place)
+		if d == nil {
 			return nil, fmt.Errorf("unknown detector %q", r.Detector)
 		}
 	}

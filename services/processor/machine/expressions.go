@@ -169,7 +169,8 @@ func (m *Machine) afterExpression(d *device, i int, before string) {
 	m.emitExpression(d, sl.rule)
 	switch now := sl.state.Failed(); {
 	case before == "" && now != "":
-		if sl.rule.failing++; sl.rule.failing == 1 {
+		sl.rule.failing++
+		if sl.rule.failing == 1 {
 			m.emitStatus(d, sl.rule, now)
 		}
 	case before != "" && now == "":
@@ -181,7 +182,8 @@ func (m *Machine) afterExpression(d *device, i int, before string) {
 // recovered records that an expression no longer fails for the device.
 func (m *Machine) recovered(d *device, i int) {
 	r := d.expressions[i].rule
-	if r.failing--; r.failing == 0 {
+	r.failing--
+	if r.failing == 0 {
 		m.emitStatus(d, r, "")
 	}
 }

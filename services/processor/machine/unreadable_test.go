@@ -73,7 +73,8 @@ func TestTextsChangeNothingElse(t *testing.T) {
 				c := r.take()
 				all.Summaries = append(all.Summaries, c.Summaries...)
 				for _, a := range c.Anomalies {
-					if a.Learned = 0; a.Rule == "garbled" {
+					a.Learned = 0
+					if a.Rule == "garbled" {
 						garbled = append(garbled, a)
 					} else {
 						all.Anomalies = append(all.Anomalies, a)

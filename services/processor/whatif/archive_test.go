@@ -98,7 +98,8 @@ func feedTrial(t *testing.T, f *fakeInflux, text string, from, to time.Time) ([]
 	}
 	trials := make([]*trial, 4)
 	for n := range trials {
-		if trials[n], err = newTrial(n, machine.DefaultLimits(), c, r, from.UnixNano(), to.UnixNano()); err != nil {
+		trials[n], err = newTrial(n, machine.DefaultLimits(), c, r, from.UnixNano(), to.UnixNano())
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

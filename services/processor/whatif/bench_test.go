@@ -113,7 +113,8 @@ func BenchmarkReplay(b *testing.B) {
 	hours := 0.25
 	if text := os.Getenv("HEADWATER_REPLAY_HOURS"); text != "" {
 		var err error
-		if hours, err = strconv.ParseFloat(text, 64); err != nil {
+		hours, err = strconv.ParseFloat(text, 64)
+		if err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -39,7 +39,8 @@ func newDesk(t *testing.T) *desk {
 		return nil, context.Cause(ctx)
 	}
 	var err error
-	if d.long.subs, err = d.queue.deps.JS.Conn().ChanSubscribe(streams.ReplaySubject("long"), d.queue.questions); err != nil {
+	d.long.subs, err = d.queue.deps.JS.Conn().ChanSubscribe(streams.ReplaySubject("long"), d.queue.questions)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return d

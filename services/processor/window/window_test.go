@@ -493,8 +493,8 @@ func summarise(in []reading) window.Summary {
 // agree compares summaries with what was expected: numbers up to rounding, and
 // the percentiles of roll-ups as well as a sketch of few values is.
 func agree(tb interface{ Fatalf(string, ...any) }, want, got map[string]window.Summary) {
-	close := func(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(a), math.Abs(b)) }
-	if diff := cmp.Diff(want, got, cmp.Comparer(close), cmpopts.IgnoreFields(window.Summary{}, "P50", "P90", "P95", "P99")); diff != "" {
+	equal := func(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(a), math.Abs(b)) }
+	if diff := cmp.Diff(want, got, cmp.Comparer(equal), cmpopts.IgnoreFields(window.Summary{}, "P50", "P90", "P95", "P99")); diff != "" {
 		tb.Fatalf("summaries differ from what was computed the simple way (-want +got):\n%s", diff)
 	}
 	for k, w := range want {
