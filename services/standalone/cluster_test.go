@@ -31,7 +31,7 @@ import (
 
 // TestReplicatedLosesNothing kills the server of a cluster that leads the stream
 // of the devices, with SIGKILL, while devices publish and the services work. The
-// devices and the services go on with the other two; every reading that was
+// devices and the services continue with the other two; every reading that was
 // acknowledged is in InfluxDB, and the summaries count each reading once.
 func TestReplicatedLosesNothing(t *testing.T) {
 	cluster := streamtest.RunCluster(t, natsd.SyncAlways)
@@ -60,7 +60,7 @@ func TestReplicatedLosesNothing(t *testing.T) {
 	streamtest.Eventually(t, "readings from after the kill are in InfluxDB", func() bool {
 		return load.markIsStored(t, influx.URL())
 	})
-	t.Logf("the server that led the stream of the devices was killed: every device goes on after %s, its readings are in InfluxDB after %s",
+	t.Logf("the server that led the stream of the devices was killed: every device resumes after %s, its readings are in InfluxDB after %s",
 		devices.Round(time.Millisecond), time.Since(killed).Round(time.Millisecond))
 	load.moreFromAll(t, "with two servers", 200)
 	cluster.Start(victim)
@@ -274,8 +274,8 @@ func (c *crowd) publish(client mqtt.Client, d int) {
 	}
 }
 
-// moreFromAll waits until every device has that many further
-// acknowledgements, beyond those of readings that may be on their way.
+// moreFromAll waits until every device has n more acknowledgements, not counting readings
+// that may be in flight.
 func (c *crowd) moreFromAll(t *testing.T, when string, n int64) {
 	t.Helper()
 	var want [crowdSize]int64

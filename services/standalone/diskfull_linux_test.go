@@ -18,7 +18,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"headwater/services/standalone/internal/oracle"
+	"headwater/services/standalone/bench/oracle"
 	"headwater/streams/streamtest"
 )
 
@@ -87,9 +87,9 @@ func (y *tally) issue() (id oracle.ID, device string, n, at int64) {
 
 func (y *tally) acknowledged() int { _, n := y.book.Totals(); return n }
 
-// overMQTT publishes with QoS 1 as a device does that keeps a reading until it
-// is acknowledged, until stop is closed. It connects anew by itself, as paho
-// completes what waits without an error when it does so.
+// overMQTT publishes with QoS 1 until stop is closed, like a device that keeps a reading
+// until it is acknowledged. It reconnects by itself, because paho completes waiting
+// messages without an error when it reconnects.
 func (y *tally) overMQTT(at Addresses, client string, stop <-chan struct{}) {
 	id, device, n, ts := y.issue()
 	for {
@@ -118,7 +118,7 @@ func (y *tally) overMQTT(at Addresses, client string, stop <-chan struct{}) {
 	}
 }
 
-// pauseOr waits and says whether stop was closed meanwhile.
+// pauseOr waits, and reports whether stop was closed meanwhile.
 func pauseOr(stop <-chan struct{}, d time.Duration) bool {
 	select {
 	case <-time.After(d):
@@ -273,8 +273,8 @@ func (y *tally) load(t *testing.T, at Addresses) (stop func()) {
 }
 
 // TestDiskFilledByOthers fills the disk to the last byte in one go, under load.
-// Nothing is acknowledged from then on, people are told, and when the file is
-// gone everything goes on by itself with nothing lost.
+// From then on nothing is acknowledged, and the pages say so. When the file is deleted,
+// everything resumes by itself and nothing is lost.
 func TestDiskFilledByOthers(t *testing.T) {
 	disk := smallDisk(t, 256)
 	cfg := testConfig(filepath.Join(disk, "data"))
@@ -297,8 +297,8 @@ func TestDiskFilledByOthers(t *testing.T) {
 }
 
 // TestDiskFilledByReadings lets readings themselves fill the disk. They are
-// refused while there is still room for what was taken, which goes on into
-// InfluxDB meanwhile.
+// refused while there is still room for the accepted ones, which are stored in InfluxDB
+// meanwhile.
 func TestDiskFilledByReadings(t *testing.T) {
 	disk := smallDisk(t, 256)
 	cfg := testConfig(filepath.Join(disk, "data"))

@@ -9,7 +9,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"headwater/services/standalone/internal/oracle"
+	"headwater/services/standalone/bench/oracle"
 	"headwater/streams/streamtest"
 )
 

@@ -20,7 +20,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"headwater/services/standalone/internal/stack"
+	"headwater/services/standalone/bench/stack"
 	"headwater/streams"
 	"headwater/streams/natsd"
 	"headwater/streams/streamtest"
@@ -205,7 +205,7 @@ func (o *outage) post(body string) error {
 	return err
 }
 
-// alert raises an alert and returns how long it took to be told.
+// alert raises an alert and returns how long its notification took.
 func (o *outage) alert(ctx context.Context) time.Duration {
 	o.Helper()
 	began := time.Now()
