@@ -12,29 +12,29 @@ import (
 	"headwater/streams"
 )
 
-// Config says what the fleet is like and where it reports.
+// Config describes the fleet and where it reports.
 type Config struct {
-	MQTT         []string `name:"mqtt" help:"Where the devices report: tcp://host:port, or ssl:// for TLS; several servers of a cluster with commas between them." default:"tcp://127.0.0.1:1883" env:"HEADWATER_SIMULATOR_MQTT"`
+	MQTT         []string `name:"mqtt" help:"Where the devices report: tcp://host:port, or ssl:// for TLS; separate the servers of a cluster by commas." default:"tcp://127.0.0.1:1883" env:"HEADWATER_SIMULATOR_MQTT"`
 	User         string   `help:"User name with which the devices log in; empty for none." env:"HEADWATER_SIMULATOR_USER"`
 	PasswordFile string   `help:"File that holds the password." type:"path" env:"HEADWATER_SIMULATOR_PASSWORD_FILE"`
 	Site         string   `help:"Site of all the devices." default:"warehouse" env:"HEADWATER_SIMULATOR_SITE"`
 	Devices      int      `help:"Number of devices." default:"20" env:"HEADWATER_SIMULATOR_DEVICES"`
-	Connections  int      `help:"MQTT connections that the devices share; more than there are devices is the same as one each." default:"10" env:"HEADWATER_SIMULATOR_CONNECTIONS"`
+	Connections  int      `help:"MQTT connections that the devices share; at most one for each device." default:"10" env:"HEADWATER_SIMULATOR_CONNECTIONS"`
 	QoS          int      `name:"qos" help:"MQTT quality of service: 0 (best effort) or 1 (acknowledged)." default:"1" env:"HEADWATER_SIMULATOR_QOS"`
 	InFlight     int      `help:"Readings of one connection that may wait for their acknowledgement." default:"20" env:"HEADWATER_SIMULATOR_IN_FLIGHT"`
-	Payload      string   `help:"Form of a reading: object (value, time and unit) or number (which takes the time of its arrival)." default:"object" enum:"object,number" env:"HEADWATER_SIMULATOR_PAYLOAD"`
+	Payload      string   `help:"Form of a reading: object (value, time and unit) or number (its time is that of its arrival)." default:"object" enum:"object,number" env:"HEADWATER_SIMULATOR_PAYLOAD"`
 
 	Interval time.Duration `help:"How often each device reports; 0 leaves it to the device: every second, 30 seconds, minute or 5 minutes." default:"0s" env:"HEADWATER_SIMULATOR_INTERVAL"`
-	Rate     float64       `help:"Readings a second of all devices together, instead of an interval." default:"0" env:"HEADWATER_SIMULATOR_RATE"`
-	Unpaced  bool          `help:"As many readings as the acknowledgements allow." env:"HEADWATER_SIMULATOR_UNPACED"`
-	Duration time.Duration `help:"Stop after so long; 0 for never." default:"0s" env:"HEADWATER_SIMULATOR_DURATION"`
-	Count    int64         `help:"Stop after so many readings; 0 for never." default:"0" env:"HEADWATER_SIMULATOR_COUNT"`
+	Rate     float64       `help:"Readings a second of all devices together, in place of an interval." default:"0" env:"HEADWATER_SIMULATOR_RATE"`
+	Unpaced  bool          `help:"Send as fast as the acknowledgements allow." env:"HEADWATER_SIMULATOR_UNPACED"`
+	Duration time.Duration `help:"Stop after this time; 0 for never." default:"0s" env:"HEADWATER_SIMULATOR_DURATION"`
+	Count    int64         `help:"Stop after this many readings; 0 for never." default:"0" env:"HEADWATER_SIMULATOR_COUNT"`
 
 	Warehouse     bool          `help:"Model temperatures at the doors of a warehouse; otherwise each device reports a plain wave, which costs less." default:"true" negatable:"" env:"HEADWATER_SIMULATOR_WAREHOUSE"`
-	Seed          uint64        `help:"Selects one of many alike warehouses." default:"1" env:"HEADWATER_SIMULATOR_SEED"`
-	LeftOpenAfter time.Duration `help:"Leave one door open so long after the start; 0 for not." default:"0s" env:"HEADWATER_SIMULATOR_LEFT_OPEN_AFTER"`
+	Seed          uint64        `help:"Selects one of many similar warehouses." default:"1" env:"HEADWATER_SIMULATOR_SEED"`
+	LeftOpenAfter time.Duration `help:"Leave a door open this long after the start; 0 for never." default:"0s" env:"HEADWATER_SIMULATOR_LEFT_OPEN_AFTER"`
 	LeftOpenEvery time.Duration `help:"Mean time between two doors left open; 0 for never." default:"12h" env:"HEADWATER_SIMULATOR_LEFT_OPEN_EVERY"`
-	LeftOpenFor   time.Duration `help:"How long such a door stands open on average." default:"90m" env:"HEADWATER_SIMULATOR_LEFT_OPEN_FOR"`
+	LeftOpenFor   time.Duration `help:"How long such a door stays open on average." default:"90m" env:"HEADWATER_SIMULATOR_LEFT_OPEN_FOR"`
 }
 
 // Forms of a payload.
@@ -43,17 +43,17 @@ const (
 	PayloadNumber = "number"
 )
 
-// DemoSite is the site of the demo's devices. Nobody else should use it, for
-// the demo's data goes in one action.
+// DemoSite is the site of the demo's devices. Real devices should not use it, because
+// ending the demo removes all its data.
 const DemoSite = "demo"
 
-// DefaultConfig is the warehouse of 20 devices at their own intervals, reporting
-// to the port of MQTT on this machine.
+// DefaultConfig is the warehouse of 20 devices at their own intervals. They report to the
+// MQTT port of this machine.
 func DefaultConfig() Config { return process.Defaults[Config]() }
 
-// Demo is the warehouse as a newcomer should see it: every device reports every
-// 2 seconds over a connection of its own, a door is left open 20 seconds after
-// the start, and then one every 10 minutes or so, for a few minutes.
+// Demo is the warehouse for newcomers: every device reports every 2 seconds over a
+// connection of its own. A door is left open 20 seconds after the start, and then one
+// about every 10 minutes, for a few minutes.
 func Demo(broker string) Config {
 	cfg := DefaultConfig()
 	cfg.MQTT = []string{broker}
@@ -72,15 +72,15 @@ var (
 	tlsSchemes = []string{"ssl", "tls", "mqtts"}
 )
 
-// Bounds of a fleet: what one process can still hold, and what MQTT's message
-// ids can tell apart.
+// Bounds of a fleet: what one process can manage, and what MQTT's message ids can
+// distinguish.
 const (
 	maxDevices     = 1_000_000
 	maxConnections = 10_000
 	maxInFlight    = 60_000
 )
 
-// Validate says all that is wrong with the configuration.
+// Validate reports every problem of the configuration.
 func (c Config) Validate() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -132,7 +132,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// validatePace says what is wrong with how often the devices report.
+// validatePace reports every problem of how often the devices report.
 func (c Config) validatePace() []error {
 	var errs []error
 	chosen := 0

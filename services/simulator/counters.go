@@ -14,29 +14,30 @@ import (
 type Counts struct {
 	// Published are readings handed to a connection for the first time.
 	Published int64
-	// Acknowledged are readings that the server acknowledged; at QoS 0 those
-	// that were written to the connection.
+	// Acknowledged are readings that the server acknowledged, or at QoS 0 readings that
+	// were written to the connection.
 	Acknowledged int64
-	// Resent counts readings that were sent once more on a new connection.
+	// Resent counts readings that were sent again on a new connection.
 	Resent int64
-	// Lost are readings published and given up: at QoS 0 when their connection
-	// broke, at QoS 1 when the fleet stopped before their acknowledgement.
+	// Lost are readings that were published and given up: at QoS 0 because their
+	// connection broke, at QoS 1 because the fleet stopped before their acknowledgement.
 	Lost int64
-	// Skipped are readings that no connection was there to take in time.
+	// Skipped are readings that had no connection in time.
 	Skipped int64
-	// Connects are connections made, Errors those that failed or broke.
+	// Connects counts connections that were opened, Errors connections that failed or
+	// broke.
 	Connects, Errors int64
 }
 
 // InFlight is how many readings wait for their acknowledgement.
 func (c Counts) InFlight() int64 { return c.Published - c.Acknowledged - c.Lost }
 
-// counters are the Counts while they change. Every link adds to them.
+// counters are the live Counts. Every link adds to them.
 type counters struct {
 	published, acknowledged, resent, lost, skipped, connects, errors atomic.Int64
 }
 
-// counts reads the counters. Published is read last, so that nothing counts as
+// counts reads the counters. It reads published last, so that no reading counts as
 // acknowledged before it counts as published.
 func (c *counters) counts() Counts {
 	n := Counts{
@@ -47,7 +48,7 @@ func (c *counters) counts() Counts {
 	return n
 }
 
-// register shows the counters as metrics.
+// register registers the counters as metrics.
 func (c *counters) register(metrics prometheus.Registerer) {
 	factory := promauto.With(metrics)
 	for _, m := range []struct {
@@ -74,8 +75,8 @@ func (c *counters) register(metrics prometheus.Registerer) {
 	}, func() float64 { return float64(c.counts().InFlight()) })
 }
 
-// writeProgress writes a line on what happened since the counts before, over
-// the time that passed since.
+// writeProgress writes one line with the changes since the previous counts and the time
+// that has passed.
 func writeProgress(w io.Writer, elapsed time.Duration, now, before Counts, passed time.Duration) {
 	rate := func(n, m int64) float64 { return float64(n-m) / passed.Seconds() }
 	fmt.Fprintf(w, "%6s  published %d (%.0f/s)  acknowledged %d (%.0f/s)  in flight %d  resent %d  skipped %d  errors %d\n",
@@ -84,7 +85,7 @@ func writeProgress(w io.Writer, elapsed time.Duration, now, before Counts, passe
 		now.InFlight(), now.Resent, now.Skipped, now.Errors)
 }
 
-// writeSummary writes what the whole run came to.
+// writeSummary writes the totals of the run.
 func writeSummary(w io.Writer, elapsed time.Duration, c Counts) {
 	fmt.Fprintf(w, "%d readings published, %d acknowledged in %s (%.0f/s); lost %d, resent %d, skipped %d; connections made %d, failed or broken %d\n",
 		c.Published, c.Acknowledged, elapsed.Round(time.Millisecond), float64(c.Acknowledged)/elapsed.Seconds(),

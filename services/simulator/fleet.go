@@ -11,25 +11,24 @@ import (
 	"headwater/services/simulator/warehouse"
 )
 
-// device is one sensor and its timetable. It belongs to the link that carries
-// it.
+// device is one sensor and its timetable. Only its link uses it.
 type device struct {
 	topic    string
 	value    func(t int64) float64
 	interval time.Duration // 0: whenever the link has room
-	phase    time.Duration // of the timetable after the start, below interval
+	phase    time.Duration // how long after the start the timetable begins, below interval
 
 	grid  int64  // the timetable's first reading, ns since the epoch
 	due   int64  // event time of the next reading, likewise
-	last  int64  // event time of the last reading
-	order uint64 // among those that are due at the same time
+	last  int64  // event time of the last reading, likewise
+	order uint64 // order among devices that are due at the same time
 }
 
-// firstWithin bounds how long after the start a device reports for the first
-// time: like a real one, it does so when it is switched on.
+// firstWithin bounds how long after the start a device reports for the first time. A
+// real device does so when it is switched on.
 const firstWithin = 10 * time.Second
 
-// begin sets the first reading at the start, in ns since the epoch.
+// begin schedules the first reading. Start is in ns since the epoch.
 func (d *device) begin(start int64, paced bool) {
 	start -= start % int64(time.Millisecond)
 	d.grid = start + int64(d.phase)
@@ -39,9 +38,9 @@ func (d *device) begin(start int64, paced bool) {
 	}
 }
 
-// next takes the event time of the reading that is due and sets the one after
-// it. Event times of a device are microseconds at the finest and never repeat,
-// so that each reading stays one of its own however often it is sent.
+// next returns the event time of the reading that is due, and schedules the next one.
+// Event times of a device are whole microseconds and never repeat, so a reading stays
+// one reading however often it is sent.
 func (d *device) next(now int64) int64 {
 	t := d.due
 	if d.interval == 0 {
@@ -57,8 +56,8 @@ func (d *device) next(now int64) int64 {
 	return d.last
 }
 
-// skip passes over the readings that were due longer ago than the patience, and
-// says how many: a device that can't report does not store without end.
+// skip drops the readings that were due longer ago than the patience, and returns how
+// many: a device that can't report does not store forever.
 func (d *device) skip(now int64, patience time.Duration) int64 {
 	late := now - d.due
 	if d.interval == 0 || late <= int64(max(patience, d.interval)) {
@@ -69,7 +68,7 @@ func (d *device) skip(now int64, patience time.Duration) int64 {
 	return missed
 }
 
-// timetable orders the devices of a link by when their next reading is due.
+// timetable is a heap of the devices of a link, by when their next reading is due.
 type timetable []*device
 
 func (t timetable) Len() int { return len(t) }
@@ -91,11 +90,11 @@ func (t *timetable) Pop() any {
 	return last
 }
 
-// moved restores the order after the first device has got another time.
+// moved restores the order after the first device has been rescheduled.
 func (t timetable) moved() { heap.Fix(&t, 0) }
 
-// fleet makes the devices of a configuration that starts to report at start, in
-// ns since the epoch.
+// fleet creates the devices of a configuration. They begin to report at start, in ns
+// since the epoch.
 func fleet(cfg Config, start int64) ([]*device, error) {
 	paced := cfg.Rate > 0
 	devices := make([]*device, cfg.Devices)
@@ -118,7 +117,7 @@ func fleet(cfg Config, start int64) ([]*device, error) {
 		case cfg.Interval > 0:
 			d.interval = cfg.Interval
 		}
-		// Spread evenly, so that a rate is one from the first second on.
+		// Spread evenly, so that the rate is right from the first second.
 		d.phase = time.Duration(float64(d.interval) * float64(i) / float64(cfg.Devices))
 		d.phase -= d.phase % time.Millisecond
 		d.begin(start, paced)
@@ -127,14 +126,14 @@ func fleet(cfg Config, start int64) ([]*device, error) {
 	return devices, nil
 }
 
-// sensor is what makes one device differ from another.
+// sensor is what distinguishes one device from another.
 type sensor struct {
 	id       string
 	interval time.Duration
 	value    func(t int64) float64
 }
 
-// sensors returns a maker of the sensors of a configuration.
+// sensors returns a function that creates the sensors of a configuration.
 func sensors(cfg Config, start int64) (func(i int) sensor, error) {
 	if !cfg.Warehouse {
 		digits := max(4, len(strconv.Itoa(cfg.Devices)))
@@ -162,8 +161,8 @@ func sensors(cfg Config, start int64) (func(i int) sensor, error) {
 	}, nil
 }
 
-// wave is a value that swings by 2 around 21 once an hour, rounded to 0.01,
-// each device at a point of its own.
+// wave is a value that swings by 2 around 21 once an hour, rounded to 0.01. Each device
+// has a phase of its own.
 func wave(i int) func(t int64) float64 {
 	const period = int64(time.Hour)
 	return func(t int64) float64 {
@@ -172,8 +171,8 @@ func wave(i int) func(t int64) float64 {
 	}
 }
 
-// encode writes a reading as a device would: the event time in milliseconds,
-// or in microseconds where milliseconds can't tell.
+// encode writes a reading as a device would, with the event time in milliseconds, or in
+// microseconds where milliseconds are too coarse.
 func encode(form string, value float64, t int64) []byte {
 	b := make([]byte, 0, 64)
 	if form == PayloadNumber {

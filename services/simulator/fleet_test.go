@@ -80,7 +80,7 @@ func TestDevicesReportSoonThenOnTheirTimetable(t *testing.T) {
 			gap := time.Duration(now - before)
 			early := n == 0 && d.interval > firstWithin
 			if !early && gap != d.interval || gap < 0 || gap > d.interval {
-				t.Errorf("device %d, report %d: %v after the one before, want %v", i, n+2, gap, d.interval)
+				t.Errorf("device %d, report %d: %v after the previous one, want %v", i, n+2, gap, d.interval)
 			}
 			before = now
 		}

@@ -18,26 +18,25 @@ import (
 )
 
 const (
-	// Waiting between two attempts to connect doubles from the first to the
-	// second of these; each link waits a random part of it, half at least, so
-	// that a fleet does not come back all at once.
+	// The pause between two attempts to connect doubles from the first of these to the
+	// second. Each link waits a random part of it, at least half, so that a fleet does not
+	// come back all at once.
 	firstBackoff = 250 * time.Millisecond
 	lastBackoff  = 10 * time.Second
 	// connectTimeout bounds one attempt to connect, with TLS and MQTT's own
 	// greeting.
 	connectTimeout = 10 * time.Second
-	// ackTimeout is after how long without an acknowledgement a link takes its
-	// connection for dead, and sends again on a new one.
+	// ackTimeout is how long a link waits for an acknowledgement before it treats its
+	// connection as dead and sends again on a new one.
 	ackTimeout = 30 * time.Second
-	// writeTimeout bounds how long the server may leave a reading unread before
-	// the connection counts as dead.
+	// writeTimeout is how long the server may leave a reading unread before the connection
+	// counts as dead.
 	writeTimeout = 3 * time.Second
-	// drainTimeout bounds how long a link that stops waits for the
-	// acknowledgements of what it has sent.
+	// drainTimeout is how long a stopping link waits for acknowledgements.
 	drainTimeout = 5 * time.Second
-	// patience is how long ago a reading may have been due and still be sent.
+	// patience is how late a reading may still be sent.
 	patience = 10 * time.Second
-	// quiesce is how long, in milliseconds, the farewell may take.
+	// quiesce is how long disconnecting may take, in milliseconds.
 	quiesce = 100
 )
 
@@ -48,7 +47,7 @@ type link struct {
 	service  *Service
 	client   string // MQTT client id
 	password string
-	// server is which of the servers it asks first: the links are spread over all.
+	// server is the server to try first: the links are spread over all servers.
 	server int
 
 	devices timetable
@@ -64,18 +63,18 @@ type link struct {
 type message struct {
 	topic   string
 	payload []byte
-	// token gets the client's token once the client has taken the reading.
+	// token receives the client's token once the client has accepted the reading.
 	token chan mqtt.Token
 }
 
-// begin lets the link carry the devices.
+// begin assigns the devices to the link.
 func (l *link) begin(devices []*device) {
 	l.devices = devices
 	heap.Init(&l.devices)
 }
 
-// run reports until ctx ends or the service has published all it should.
-// The first connection is the caller's.
+// run reports until ctx ends or the service has published everything. The caller has
+// opened the first connection.
 func (l *link) run(ctx context.Context, c *connection) {
 	for {
 		done := l.session(ctx, c)
@@ -93,15 +92,15 @@ func (l *link) run(ctx context.Context, c *connection) {
 	l.publishing.Wait()
 }
 
-// connection is one MQTT session that was opened.
+// connection is one open MQTT session.
 type connection struct {
 	client mqtt.Client
-	// broken ends when the connection does, with the reason as its cause.
+	// broken is cancelled when the connection ends, with the reason as its cause.
 	broken context.Context
 	fail   context.CancelCauseFunc
 }
 
-// connect tries until it has a connection, or ctx ends.
+// connect retries until it has a connection or ctx ends.
 func (l *link) connect(ctx context.Context) (*connection, error) {
 	for backoff := firstBackoff; ; backoff = min(2*backoff, lastBackoff) {
 		c, err := l.dial(ctx)
@@ -121,8 +120,8 @@ func (l *link) connect(ctx context.Context) (*connection, error) {
 	}
 }
 
-// dial makes one attempt. It lets the client neither reconnect nor resend by
-// itself: here both keep the order of readings and end with ctx.
+// dial makes one attempt. The client must neither reconnect nor resend by itself: the
+// link does both, because it keeps the order of readings and stops with ctx.
 func (l *link) dial(ctx context.Context) (*connection, error) {
 	cfg := &l.service.cfg
 	c := new(connection)
@@ -148,8 +147,8 @@ func (l *link) dial(ctx context.Context) (*connection, error) {
 	}
 }
 
-// open makes the connection under MQTT. It reads ahead, because the client asks
-// the connection for one byte at a time where an acknowledgement begins.
+// open opens the connection below MQTT. It reads ahead, because the client reads single
+// bytes at the beginning of each acknowledgement.
 func open(ctx context.Context, broker *url.URL) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -166,7 +165,7 @@ func open(ctx context.Context, broker *url.URL) (net.Conn, error) {
 	return &bufferedConn{conn, bufio.NewReader(conn)}, nil
 }
 
-// bufferedConn is a connection that is read through a buffer.
+// bufferedConn is a connection with a read buffer.
 type bufferedConn struct {
 	net.Conn
 	reader *bufio.Reader
@@ -174,11 +173,11 @@ type bufferedConn struct {
 
 func (c *bufferedConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
 
-// session uses one connection: first it sends again what the one before left
-// unacknowledged, then the readings as they come due. It says whether the link
-// has done all it should.
+// session uses one connection. It first sends again what the previous connection left
+// unacknowledged, then the readings as they become due. It reports whether the link is
+// done.
 func (l *link) session(ctx context.Context, c *connection) (done bool) {
-	// Neither channel of messages ever blocks: each has room for every slot.
+	// Sends to the two channels of messages never block: each has room for every slot.
 	inFlight := l.service.cfg.InFlight
 	slots := make(chan struct{}, inFlight)
 	out := make(chan message, inFlight)
@@ -220,9 +219,9 @@ func (l *link) session(ctx context.Context, c *connection) (done bool) {
 	return true
 }
 
-// publish hands readings to the client, which blocks for up to writeTimeout
-// when the connection breaks meanwhile. That is why it has a goroutine of its
-// own: the link need not wait for it to go on with a new connection.
+// publish hands readings to the client. When the connection breaks meanwhile, the client
+// blocks for up to writeTimeout. publish therefore has a goroutine of its own, so that
+// the link can continue with a new connection at once.
 func (l *link) publish(c *connection, out <-chan message) {
 	for m := range out {
 		if c.broken.Err() != nil {
@@ -232,8 +231,8 @@ func (l *link) publish(c *connection, out <-chan message) {
 	}
 }
 
-// take waits for room for one more reading in flight. It returns false when ctx
-// or the connection ends first.
+// take waits until one more reading may be in flight. It returns false when ctx or the
+// connection ends first.
 func take(ctx context.Context, c *connection, slots chan<- struct{}) bool {
 	select {
 	case <-ctx.Done():
@@ -252,8 +251,8 @@ func take(ctx context.Context, c *connection, slots chan<- struct{}) bool {
 	}
 }
 
-// await returns the next reading when it is due and there is room for it, or
-// false when ctx, the connection or the number of readings has come to its end.
+// await returns the next reading when it is due and may be in flight. It returns false
+// when ctx or the connection ends first, or when no more readings are to be published.
 func (l *link) await(ctx context.Context, c *connection, slots chan<- struct{}) (message, bool) {
 	d := l.devices[0]
 	if d.interval > 0 {
@@ -273,11 +272,11 @@ func (l *link) await(ctx context.Context, c *connection, slots chan<- struct{}) 
 	return message{topic: d.topic, payload: encode(l.service.cfg.Payload, d.value(t), t)}, true
 }
 
-// collect waits for the acknowledgement of each reading sent, in order, frees
-// its slot, and returns those that were not acknowledged. Once ctx has ended it
-// waits no longer than drainTimeout for all of them together.
+// collect waits for the acknowledgement of each reading, in order, frees its slot, and
+// returns the readings that were not acknowledged. After ctx has ended it waits at most
+// drainTimeout for all of them together.
 func (l *link) collect(ctx context.Context, c *connection, sent <-chan message, slots <-chan struct{}) []message {
-	// The deadline of the drain begins when ctx ends.
+	// The drain timeout starts when ctx ends.
 	drained, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
@@ -334,7 +333,7 @@ func settle(drained context.Context, c *connection, m message, late <-chan time.
 	}
 }
 
-// wait returns true after d, false when ctx ends first.
+// wait returns true after d, or false when ctx ends first.
 func wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -346,7 +345,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// waitAny is wait that ends with the connection too.
+// waitAny is like wait, and also returns false when the connection ends first.
 func waitAny(ctx context.Context, c *connection, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

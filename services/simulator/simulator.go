@@ -1,11 +1,10 @@
-// Package simulator is a fleet of devices that reports over real MQTT: the
-// warehouse of the demo and, without the model, a source of load. It decides
-// when each device reports and sees every reading through to its
-// acknowledgement; what the devices measure is the warehouse package's.
+// Package simulator is a fleet of devices that reports over real MQTT: the warehouse of
+// the demo or, without the model, a source of load. It decides when each device reports
+// and follows every reading to its acknowledgement. Package warehouse decides what the
+// devices measure.
 //
-// It shares nothing with the services that take the readings, so that it stands
-// for devices of other makers. The simulator command and standalone's demo use
-// it.
+// It shares no code with the services that receive the readings, so it can stand for
+// devices of other makers. The simulator command and standalone's demo use it.
 package simulator
 
 import (
@@ -25,15 +24,15 @@ import (
 	"headwater/services/internal/process"
 )
 
-// Deps is what a fleet needs from its surroundings. Each may be left out.
+// Deps is what a fleet uses. Each field may be left out.
 type Deps struct {
-	// Log takes what goes wrong with the connections.
+	// Log receives problems of the connections.
 	Log *slog.Logger
-	// Metrics shows the counts.
+	// Metrics is the registry for the counts.
 	Metrics prometheus.Registerer
-	// Progress takes a line a second while the fleet reports.
+	// Progress receives one line a second while the fleet reports.
 	Progress io.Writer
-	// Summary takes one line when the fleet has stopped.
+	// Summary receives one line when the fleet has stopped.
 	Summary io.Writer
 }
 
@@ -51,7 +50,7 @@ type Service struct {
 	withheld   int
 }
 
-// New returns a fleet that has not begun. The error is that of Config.Validate.
+// New returns a fleet that has not started. Its error is that of Config.Validate.
 func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("simulator: %w", err)
@@ -65,7 +64,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-// Counts says what the fleet has done so far. Any goroutine may ask.
+// Counts returns what the fleet has done so far. Any goroutine may call it.
 func (s *Service) Counts() Counts { return s.counters.counts() }
 
 // Ready returns nil when every connection is up.
@@ -76,10 +75,10 @@ func (s *Service) Ready() error {
 	return nil
 }
 
-// Run connects, for as long as it takes, and lets the devices report once all
-// connections are up. It returns when ctx has ended, or the duration or the
-// number of readings is reached, and what was sent has been acknowledged or
-// given up; an error only when the password can't be read.
+// Run connects, however long that takes, and starts the devices once all connections are
+// up. It stops when ctx ends, or when the duration or the number of readings is reached.
+// It returns when everything that was sent is acknowledged or given up. It fails only if
+// the password can't be read.
 func (s *Service) Run(ctx context.Context) error {
 	links, err := s.links()
 	if err != nil {
@@ -119,7 +118,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// links makes the links, without their devices.
+// links creates the links, without their devices.
 func (s *Service) links() ([]*link, error) {
 	password := ""
 	if s.cfg.PasswordFile != "" {
@@ -128,7 +127,7 @@ func (s *Service) links() ([]*link, error) {
 			return nil, fmt.Errorf("password of the devices: %w", err)
 		}
 	}
-	// Two fleets at one server must not throw each other out.
+	// Two fleets at one server must not disconnect each other, so client ids are unique.
 	run := rand.Text()[:8]
 	links := make([]*link, s.cfg.Connections)
 	for i := range links {
@@ -137,8 +136,8 @@ func (s *Service) links() ([]*link, error) {
 	return links, nil
 }
 
-// connect opens a connection for each link, spread over a moment. Those that
-// are missing when ctx ends stay nil.
+// connect opens a connection for each link, spread over a moment. Connections that are
+// missing when ctx ends stay nil.
 func (s *Service) connect(ctx context.Context, links []*link) []*connection {
 	const (
 		each   = 2 * time.Millisecond
@@ -161,8 +160,8 @@ func (s *Service) connect(ctx context.Context, links []*link) []*connection {
 	return connections
 }
 
-// report writes the progress once a second until the returned function is
-// called, which writes the summary.
+// report writes the progress once a second. The returned function stops it and writes
+// the summary.
 func (s *Service) report(begin time.Time) (stop func()) {
 	end := make(chan struct{})
 	var reporting sync.WaitGroup
@@ -192,18 +191,18 @@ func (s *Service) report(begin time.Time) (stop func()) {
 	}
 }
 
-// claim asks for leave to publish one more reading.
+// claim reports whether one more reading may be published, and counts it.
 func (s *Service) claim() bool {
 	return s.cfg.Count == 0 || s.claimed.Add(1) <= s.cfg.Count
 }
 
-// spent says that no more leave will be given.
+// spent reports whether no more readings may be published.
 func (s *Service) spent() bool {
 	return s.cfg.Count > 0 && s.claimed.Load() >= s.cfg.Count
 }
 
-// complain logs what went wrong with a connection, once in 5 seconds for all of
-// them: when a server goes, every connection does.
+// complain logs a problem of a connection, at most once in 5 seconds for all connections:
+// when a server stops, all of them break.
 func (s *Service) complain(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -289,8 +289,8 @@ func TestPasswordComesFromAFile(t *testing.T) {
 	}
 }
 
-// TestFleetIsSpreadOverItsServers has some connections begin at each server of
-// a list, and those of a server that is away at the next one.
+// TestFleetIsSpreadOverItsServers checks that connections start at all servers of a list,
+// and that connections to an unreachable server move to the next one.
 func TestFleetIsSpreadOverItsServers(t *testing.T) {
 	a, b := broker(t, ""), broker(t, "")
 	f := fleetOf(t, nobody(t), simulator.Deps{}, func(c *simulator.Config) {
@@ -305,7 +305,7 @@ func TestFleetIsSpreadOverItsServers(t *testing.T) {
 	}
 }
 
-// nobody is an address at which no server is.
+// nobody returns an address without a server.
 func nobody(t *testing.T) string {
 	t.Helper()
 	addresses, err := ports.Reserve(1)
@@ -370,8 +370,8 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-// proxy passes connections on to a server, until it is told to swallow what
-// the server says, or to break them.
+// proxy forwards connections to a server. It can be switched to drop what the server
+// sends, or to break the connections.
 type proxy struct {
 	listener net.Listener
 	target   string

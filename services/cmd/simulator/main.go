@@ -1,11 +1,10 @@
-// Command simulator is a fleet of devices that reports over MQTT: by default the
-// 20 thermometers of a warehouse, or as much load as is asked for:
+// Command simulator is a fleet of devices that reports over MQTT: the 20 thermometers of
+// a warehouse by default, or any load:
 //
 //	go run ./services/cmd/simulator
 //	go run ./services/cmd/simulator --no-warehouse --devices 1000 --connections 50 --rate 20000 --duration 1m
 //
-// On a terminal it says once a second how far it is, and at the end what it all
-// came to.
+// On a terminal it prints its progress once a second, and a summary at the end.
 package main
 
 import (
@@ -22,7 +21,7 @@ const description = "A fleet of devices that reports over MQTT: the thermometers
 
 func main() { os.Exit(process.Main("simulator", description, run)) }
 
-// run lets the fleet report until it has come to its end, or is told to stop.
+// run runs the fleet until it is done or ctx ends.
 func run(ctx context.Context, p *process.Process, cfg simulator.Config) error {
 	deps := simulator.Deps{Log: p.Log, Metrics: p.Metrics, Summary: os.Stdout}
 	if term.IsTerminal(int(os.Stdout.Fd())) {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Streams keep the random numbers of different purposes apart.
+// Streams separate the random numbers of different purposes.
 const (
 	streamLeftOpen uint64 = iota + 1
 	streamSensor
@@ -16,9 +16,9 @@ const (
 	streamOpenings
 )
 
-// mix hashes its arguments into one well distributed number: the finaliser of
-// splitmix64 after each. A hash, not a generator, is what lets any moment be
-// computed without those before it.
+// mix hashes its arguments into one well distributed number, with the finaliser of
+// splitmix64 after each. Because it is a hash and not a generator, any moment can be
+// computed without the moments before it.
 func mix(parts ...uint64) uint64 {
 	var h uint64
 	for _, p := range parts {
@@ -30,7 +30,7 @@ func mix(parts ...uint64) uint64 {
 	return h
 }
 
-// dice gives a sequence of random numbers that its key alone decides.
+// dice is a sequence of random numbers that depends only on its key.
 type dice struct {
 	key, n uint64
 }
@@ -45,16 +45,16 @@ func (d *dice) between(low, high float64) float64 {
 	return low + (high-low)*float64(d.next()>>11)/(1<<53)
 }
 
-// gauss turns a hash into a number of mean 0 and deviation 1, nearly normal and
-// never beyond 3.5: the sum of its four quarters.
+// gauss turns a hash into a number of mean 0 and deviation 1, nearly normal and never
+// beyond 3.5. It is the sum of the hash's four quarters.
 func gauss(h uint64) float64 {
 	const quarter = 1 << 16
 	sum := float64(h%quarter) + float64(h>>16%quarter) + float64(h>>32%quarter) + float64(h>>48)
 	return (sum/quarter - 2) * math.Sqrt(3)
 }
 
-// smooth is autocorrelated noise: a normal number at every multiple of the
-// period, and a soft path between them.
+// smooth is autocorrelated noise: a normal number at every multiple of the period, and
+// a smooth curve between them.
 func smooth(key uint64, t int64, period time.Duration) float64 {
 	knot := floorDiv(t, int64(period))
 	x := float64(t-knot*int64(period)) / float64(period)
@@ -62,8 +62,8 @@ func smooth(key uint64, t int64, period time.Duration) float64 {
 	return (1-x)*gauss(mix(key, uint64(knot))) + x*gauss(mix(key, uint64(knot+1)))
 }
 
-// floorDiv rounds towards minus infinity, so that times before the epoch fall
-// into the right span too.
+// floorDiv rounds towards minus infinity, so times before the epoch fall into the right
+// span too.
 func floorDiv(a, b int64) int64 {
 	q := a / b
 	if a%b < 0 {

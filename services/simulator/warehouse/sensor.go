@@ -13,16 +13,16 @@ const (
 	workEnds   = 18
 )
 
-// intervals and perDegree go round among the sensors: how often one reports,
-// and how many steps of its converter make a degree (an SHT sensor's 0.01, a
-// DS18B20's 0.0625, a DHT22's 0.1).
+// The sensors take intervals and perDegree in turn: how often a sensor reports, and how
+// many steps of its converter make a degree (an SHT sensor's 0.01, a DS18B20's 0.0625, a
+// DHT22's 0.1).
 var (
 	intervals = [...]time.Duration{time.Second, 30 * time.Second, time.Minute, 5 * time.Minute}
 	perDegree = [...]float64{100, 16, 10}
 )
 
-// Sensor is one thermometer at one door. It remembers the openings of the day
-// that was asked for last, so it belongs to one goroutine.
+// Sensor is one thermometer at one door. It caches the openings of the day that was
+// queried last, so only one goroutine may use it.
 type Sensor struct {
 	warehouse *Warehouse
 	index     int
@@ -37,8 +37,8 @@ type Sensor struct {
 	openings []Opening
 }
 
-// Sensor returns sensor i, 0 <= i < Sensors. Each call returns another value
-// that behaves alike, so every goroutine may have its own.
+// Sensor returns sensor i, 0 <= i < Sensors. Each call returns a new value that behaves
+// the same, so every goroutine may have its own.
 func (w *Warehouse) Sensor(i int) *Sensor {
 	key := mix(w.cfg.Seed, streamSensor, uint64(i))
 	dice := dice{key: key}
@@ -54,15 +54,15 @@ func (w *Warehouse) Sensor(i int) *Sensor {
 	}
 }
 
-// Device is the id of the sensor: door-01 and on, with as many digits as the
-// largest number of the warehouse has, two at least.
+// Device is the id of the sensor, such as door-01, with as many digits as the largest
+// number of the warehouse has, at least two.
 func (s *Sensor) Device() string {
 	digits := max(2, len(fmt.Sprint(s.warehouse.cfg.Sensors)))
 	return fmt.Sprintf("door-%0*d", digits, s.index+1)
 }
 
-// Interval is how often the sensor reports: every second, 30 seconds, minute or
-// 5 minutes, a quarter of the sensors each.
+// Interval is how often the sensor reports: a quarter of the sensors each every second,
+// 30 seconds, minute and 5 minutes.
 func (s *Sensor) Interval() time.Duration { return intervals[s.index%len(intervals)] }
 
 // Step is the smallest difference in degrees that the sensor can report.
@@ -76,9 +76,9 @@ func (s *Sensor) At(t int64) float64 {
 	return math.Round(value*s.perDegree) / s.perDegree
 }
 
-// pattern is the warmth of the day: nothing at night, the most at 14 o'clock,
-// and less at weekends, when nobody works. Being 0 at midnight, it has no jump
-// between a weekday and a weekend.
+// pattern is the warmth of the day: nothing at night, the most at 14 o'clock, and less at
+// weekends, when nobody works. It is 0 at midnight, so there is no jump between a weekday
+// and a weekend.
 func (s *Sensor) pattern(local time.Time) float64 {
 	const rise, set = 6, 22
 	hour := float64(local.Hour()) + float64(local.Minute())/60 + float64(local.Second())/3600
@@ -92,8 +92,8 @@ func (s *Sensor) pattern(local time.Time) float64 {
 	return swing * math.Sin(math.Pi*(hour-rise)/(set-rise))
 }
 
-// noise is the weather, which all sensors share, the drift of the air at this
-// one, slow and quick, and the jitter of its converter.
+// noise is the sum of the weather, which all sensors share, the slow and quick drift of
+// the air at this sensor, and the jitter of its converter.
 func (s *Sensor) noise(t int64) float64 {
 	return 0.5*smooth(mix(s.warehouse.cfg.Seed, streamWeather), t, 36*time.Hour) +
 		0.12*smooth(s.key^streamSlow, t, 25*time.Minute) +
@@ -101,8 +101,8 @@ func (s *Sensor) noise(t int64) float64 {
 		0.02*gauss(mix(s.key, streamJitter, uint64(t)))
 }
 
-// doors is by how much the air is warmer because the door is or was open. Of
-// several openings the one that shows most counts: warm air does not add up.
+// doors is by how many degrees the air is warmer because the door is or was open. Of
+// several openings only the one with the largest effect counts: warm air does not add up.
 func (s *Sensor) doors(local time.Time, t int64) float64 {
 	lift := 0.0
 	for _, o := range s.ordinary(local) {
@@ -141,14 +141,14 @@ func shows(o Opening, t int64) float64 {
 	return o.Lift * approach(int64(o.For), warming) * (1 - approach(shut, settling))
 }
 
-// approach is the share of its way that a first-order system has gone.
+// approach is the share of the way to its target that a first-order system has covered.
 func approach(elapsed int64, constant time.Duration) float64 {
 	return 1 - math.Exp(-float64(elapsed)/float64(constant))
 }
 
-// ordinary returns the openings of a local day by people who shut the door
-// again, sorted by start: half a minute to two minutes, behind a curtain that
-// lets little in. None is left to see at midnight, so a day stands alone.
+// ordinary returns the openings of a local day after which people shut the door, sorted
+// by start. They take half a minute to two minutes, behind a curtain that lets little
+// warmth in. None has an effect at midnight, so each day can be computed alone.
 func (s *Sensor) ordinary(local time.Time) []Opening {
 	year, month, date := local.Date()
 	day := time.Date(year, month, date, 0, 0, 0, 0, time.UTC).Unix() / (24 * 60 * 60)

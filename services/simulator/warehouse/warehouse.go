@@ -1,12 +1,11 @@
-// Package warehouse models the temperature sensors at the doors of a
-// warehouse: a day and week pattern, autocorrelated noise, ordinary door
-// openings in working hours, and now and then a door that is left open.
+// Package warehouse models the temperature sensors at the doors of a warehouse: a day
+// and week pattern, autocorrelated noise, ordinary door openings in working hours, and
+// now and then a door that is left open.
 //
-// The model is pure. A value depends on the seed, the sensor and the time that
-// is asked for, and on nothing else: not on what was asked before, nor on a
-// clock. So a fleet may run in real time, fill in four weeks of history or ask
-// for one moment twice, and gets the same values each time; and a test knows
-// which doors were left open when (LeftOpen).
+// The model is pure. A value depends on the seed, the sensor and the requested time
+// only: not on earlier requests, nor on a clock. So a fleet may run in real time, create
+// four weeks of history or ask for one moment twice, and gets the same values each time.
+// A test knows which doors were left open, and when (LeftOpen).
 package warehouse
 
 import (
@@ -22,39 +21,39 @@ const (
 	Metric = "temperature"
 )
 
-// How the air at a sensor follows its door: it approaches that of outside with
-// the first time constant while the door is open, and comes back with the
-// second once it is shut.
+// The air at a sensor follows its door: it approaches the outside temperature with the
+// first time constant while the door is open, and returns with the second after the door
+// is shut.
 const (
 	warming  = 75 * time.Second
 	settling = 6 * time.Minute
-	// forgotten is after how long a shut door no longer shows: less than the
-	// finest sensor can tell is left of the largest lift.
+	// forgotten is how long a shut door has an effect. After that, less is left of the
+	// largest lift than the finest sensor can resolve.
 	forgotten = 8 * settling
 )
 
 // MinLeftOpenEvery bounds how often a door may be left open.
 const MinLeftOpenEvery = time.Minute
 
-// Config says what the warehouse is like.
+// Config describes the warehouse.
 type Config struct {
-	// Seed selects one of many alike warehouses.
+	// Seed selects one of many similar warehouses.
 	Seed uint64
-	// Sensors is how many there are, 1 at least.
+	// Sensors is the number of sensors, at least 1.
 	Sensors int
-	// Location is whose days and weeks the pattern follows; nil means UTC.
+	// Location is the time zone of the pattern's days and weeks; nil means UTC.
 	Location *time.Location
 	// LeftOpenEvery is the mean time between two doors left open, anywhere in
 	// the warehouse and at any hour; at least MinLeftOpenEvery, or 0 for never.
 	LeftOpenEvery time.Duration
-	// LeftOpenFor is how long such a door stands open on average; each takes
-	// between three quarters and five quarters of it.
+	// LeftOpenFor is how long such a door stays open on average; each takes between three
+	// quarters and five quarters of it.
 	LeftOpenFor time.Duration
-	// Extra are openings beside those of the model, in any order.
+	// Extra are openings in addition to those of the model, in any order.
 	Extra []Opening
 }
 
-// Opening is one time that a door stood open.
+// Opening is one time during which a door is open.
 type Opening struct {
 	// Sensor is the index of the sensor at the door, from 0.
 	Sensor int
@@ -62,15 +61,15 @@ type Opening struct {
 	Start int64
 	// For is how long it stayed open.
 	For time.Duration
-	// Lift is by how many degrees the air at the sensor would rise if the door
-	// stayed open for good.
+	// Lift is by how many degrees the air at the sensor would rise if the door stayed open
+	// forever.
 	Lift float64
 }
 
 // end is when the door was shut.
 func (o Opening) end() int64 { return o.Start + int64(o.For) }
 
-// Validate says all that is wrong with the configuration.
+// Validate reports every problem of the configuration.
 func (c Config) Validate() error {
 	var errs []error
 	if c.Sensors < 1 {
@@ -90,13 +89,13 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Warehouse is the whole of the sensors. It never changes after New, so any
-// number of goroutines may use it.
+// Warehouse is all sensors together. It never changes after New, so any number of
+// goroutines may use it.
 type Warehouse struct {
 	cfg Config
 }
 
-// New makes a warehouse. The error is that of Config.Validate.
+// New returns a warehouse. Its error is that of Config.Validate.
 func New(cfg Config) (*Warehouse, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("warehouse: %w", err)
@@ -109,9 +108,9 @@ func New(cfg Config) (*Warehouse, error) {
 	return &Warehouse{cfg: cfg}, nil
 }
 
-// LeftOpen lists the doors left open whose opening begins in [from, to), times
-// in nanoseconds since the Unix epoch, sorted by start. The extra openings of
-// the configuration are among them.
+// LeftOpen lists the openings of doors left open that begin in [from, to), sorted by
+// start. Times are nanoseconds since the Unix epoch. The extra openings of the
+// configuration are included.
 func (w *Warehouse) LeftOpen(from, to int64) []Opening {
 	var found []Opening
 	for _, o := range w.cfg.Extra {
@@ -130,8 +129,8 @@ func (w *Warehouse) LeftOpen(from, to int64) []Opening {
 	return found
 }
 
-// slot returns the one door left open of a span of LeftOpenEvery: that there
-// is one in each makes any moment computable without those before it.
+// slot returns the one door left open in a span of LeftOpenEvery. Because there is one in
+// each span, any moment can be computed without the moments before it.
 func (w *Warehouse) slot(slot int64) Opening {
 	every := int64(w.cfg.LeftOpenEvery)
 	dice := dice{key: mix(w.cfg.Seed, streamLeftOpen, uint64(slot))}
