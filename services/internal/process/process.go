@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -151,6 +152,16 @@ func Commit() string {
 	return ""
 }
 
+// Describe returns what --version prints: the version, the commit unless the version
+// contains it, and the version of Go.
+func Describe() string {
+	text := Version()
+	if c := Commit(); len(c) > 12 && !strings.Contains(text, c[:12]) {
+		text += ", commit " + c[:12]
+	}
+	return text + ", " + runtime.Version()
+}
+
 // Main runs a process and returns its exit code. The flags of Base and of C are
 // read from the arguments, else from the environment; run works until ctx ends
 // and its work has drained. The first signal to stop ends ctx, a second one ends
@@ -165,7 +176,7 @@ func Main[C any](name, description string, run func(ctx context.Context, p *Proc
 	parser, err := kong.New(&flags, append([]kong.Option{
 		kong.Name(name), kong.Description(description),
 		// A service logs in to nats-server by its own name.
-		kong.Vars{"version": Version(), "nats_user": streams.ServiceUser(name)},
+		kong.Vars{"version": Describe(), "nats_user": streams.ServiceUser(name)},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	}, options...)...)
 	if err != nil {
