@@ -1,6 +1,6 @@
-// Command bridge carries what devices publish over MQTT into TELEMETRY, and
-// answers their log-ins. It connects to three accounts of nats-server: the
-// services', the devices' and that of the auth callout.
+// Command bridge carries what devices publish over MQTT into TELEMETRY, and answers
+// their log-ins. It connects to three accounts of nats-server: those of the services, of
+// the devices and of the auth callout.
 package main
 
 import (
@@ -31,7 +31,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 		return err
 	}
 	if cfg.Bridge.Anonymous == login.AnonymousAny {
-		p.Log.Warn("devices connect from anywhere without a password")
+		p.Log.Warn("devices may connect from anywhere without a password")
 	}
 	service, err := bridge.New(cfg.Bridge, deps)
 	if err != nil {

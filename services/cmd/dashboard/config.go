@@ -19,13 +19,12 @@ type config struct {
 	Service               dashboard.Config `embed:""`
 }
 
-// connect fills deps and returns the connections to close, also with an error.
-// Without a password of the devices' account the dashboard says what it cannot
-// tell.
+// connect fills deps. It returns the connections to close even with an error. Without a
+// password of the devices' account, the dashboard shows that part as unknown.
 func (cfg config) connect(p *process.Process, deps *dashboard.Deps) ([]*nats.Conn, error) {
 	var connections []*nats.Conn
 	if cfg.DevicesPassword != "" {
-		// First, so that readiness is that of the connection to the services.
+		// The connection of the services comes first, because readiness depends on it.
 		nc, js, err := p.Connect(cfg.At(cfg.NATSConfig))
 		if err != nil {
 			return nil, fmt.Errorf("user %s: %w", cfg.DevicesUser, err)

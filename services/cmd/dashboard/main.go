@@ -1,5 +1,5 @@
-// Command dashboard serves the pages and the API. Run as many as people need,
-// behind a load balancer that asks /readyz; each follows the streams for itself.
+// Command dashboard serves the pages and the API. Run as many as people need, behind a
+// load balancer that asks /readyz. Each follows the streams by itself.
 package main
 
 import (
@@ -15,8 +15,8 @@ func main() {
 	os.Exit(process.Main("dashboard", "Shows devices, history, alerts and the pipeline, live.", run))
 }
 
-// run serves the dashboard until ctx ends. It does not wait for the streams:
-// pages say what is missing.
+// run serves the dashboard until ctx ends. It does not wait for the streams: the pages
+// show what is missing.
 func run(ctx context.Context, p *process.Process, cfg config) error {
 	deps := dashboard.Deps{Log: p.Log, Metrics: p.Metrics}
 	connections, err := cfg.connect(p, &deps)
@@ -50,5 +50,5 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 		}})
 }
 
-// grace is how long requests in flight may take to finish at the end.
+// grace is how long requests in flight may take to finish at shutdown.
 const grace = 5 * time.Second

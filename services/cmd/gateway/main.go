@@ -1,5 +1,5 @@
-// Command gateway takes readings over HTTP. Run as many as the load needs,
-// behind a load balancer that asks /readyz.
+// Command gateway accepts readings over HTTP. Run as many as the load needs, behind a
+// load balancer that asks /readyz.
 package main
 
 import (
@@ -52,5 +52,5 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 		}})
 }
 
-// grace is how long requests in flight may take to finish at the end.
+// grace is how long requests in flight may take to finish at shutdown.
 const grace = 5 * time.Second

@@ -12,15 +12,15 @@ import (
 	"headwater/services/rule"
 )
 
-// checkCmd reads configuration files as standalone does.
+// checkCmd checks configuration files as standalone reads them.
 type checkCmd struct {
 	Files []string `arg:"" name:"file" help:"Files with rules and channels." type:"existingfile"`
 }
 
-// errRefused is returned when a file has problems, which have been printed.
+// errRefused is returned when a file has problems. They have been printed already.
 var errRefused = errors.New("check failed")
 
-// Run prints each problem of each file in a line, or how much is in it.
+// Run prints each problem of each file on a line, or how many rules and channels it has.
 func (c checkCmd) Run(s *session) error {
 	refused := false
 	for _, name := range c.Files {
@@ -56,8 +56,8 @@ func (c checkCmd) Run(s *session) error {
 	return nil
 }
 
-// secretProblems says which secret files of the channels can't be used, seen from
-// the folder of the configuration, as standalone sees them.
+// secretProblems lists the secret files of the channels that can't be used. Like
+// standalone, it looks for them in the folder of the configuration.
 func secretProblems(name string, c *config.Config) []string {
 	var out []string
 	for _, ch := range c.Channels {
@@ -81,7 +81,7 @@ func secretProblems(name string, c *config.Config) []string {
 	return out
 }
 
-// readConfig reads as much of a file as the parser takes, and a byte more.
+// readConfig reads a file up to one byte more than the parser accepts.
 func readConfig(name string) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {

@@ -23,58 +23,58 @@ const (
 	exitPartly = 3
 )
 
-// errPartly is returned by a command that did what it could, which was not all.
+// errPartly is returned by a command that succeeded in part.
 var errPartly = errors.New("not every letter was redriven")
 
 // environment is what a command reads and writes.
 type environment struct {
 	out, err io.Writer
 	in       io.Reader
-	// interactive says that a person is at the other end of in.
+	// interactive reports whether in is a terminal.
 	interactive bool
 }
 
 // cli is the whole command line.
 type cli struct {
-	Server  string           `help:"URL of the dashboard." default:"http://127.0.0.1:8080" env:"HEADWATER_SERVER" placeholder:"URL"`
+	Server  string           `help:"URL of the dashboard that the command talks to." default:"http://127.0.0.1:8080" env:"HEADWATER_SERVER" placeholder:"URL"`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
 	DeadLetters struct {
 		Ls      lsCmd      `cmd:"" help:"List dead letters, the newest first."`
 		Show    showCmd    `cmd:"" help:"Show one dead letter with its cause and its original bytes."`
 		Redrive redriveCmd `cmd:"" help:"Process dead letters again, after their cause is fixed."`
-		Purge   purgeCmd   `cmd:"" help:"Remove dead letters for ever."`
-	} `cmd:"" name:"deadletters" help:"What could not be processed."`
+		Purge   purgeCmd   `cmd:"" help:"Delete dead letters permanently."`
+	} `cmd:"" name:"deadletters" group:"A running Headwater:" help:"What could not be processed: list, show, process again, delete."`
 	Rules struct {
-		Ls    rulesLsCmd    `cmd:"" help:"List the rules, with what they match and what fires."`
+		Ls    rulesLsCmd    `cmd:"" help:"List the rules, how many series they match and how many alerts fire."`
 		Show  rulesShowCmd  `cmd:"" help:"Show one rule with its YAML."`
-		Apply rulesApplyCmd `cmd:"" help:"Put the rule of a file in force, new or changed."`
+		Apply rulesApplyCmd `cmd:"" help:"Create or change the rule of a file."`
 		State rulesStateCmd `cmd:"" help:"Enable or mute a rule, or make it a draft."`
 		Rm    rulesRmCmd    `cmd:"" help:"Delete rules."`
-	} `cmd:"" help:"What is watched, and whom to tell."`
-	Check   checkCmd   `cmd:"" help:"Check configuration files: each problem with file, line and field."`
-	Schema  schemaCmd  `cmd:"" help:"Print the JSON Schema of configuration files, for editors."`
-	Replay  replayCmd  `cmd:"" help:"Show what alerts a rule would have raised, on what is stored, without putting it in force."`
-	Detect  detectCmd  `cmd:"" help:"Score CSV files of your own with a detector, as if they came in now: headwater detect --out scores *.csv"`
-	Quality qualityCmd `cmd:"" help:"Score the detectors on folders of labelled series."`
+	} `cmd:"" group:"A running Headwater:" help:"What is watched: list, show, create, change, mute, delete."`
+	Replay replayCmd `cmd:"" group:"A running Headwater:" help:"Show which alerts a rule would have raised on the stored readings, without putting it in force."`
 
-	Secrets secretsCmd `cmd:"" help:"Make the passwords and keys of an installation of separate services."`
+	Check   checkCmd   `cmd:"" group:"Files:" help:"Check configuration files: each problem with file, line and field."`
+	Schema  schemaCmd  `cmd:"" group:"Files:" help:"Print the JSON Schema of configuration files, for editors."`
+	Detect  detectCmd  `cmd:"" group:"Files:" help:"Score your own CSV files with a detector, row by row: headwater detect --out scores *.csv"`
+	Quality qualityCmd `cmd:"" group:"Files:" help:"Score the detectors on folders of labelled series."`
+	Secrets secretsCmd `cmd:"" group:"Files:" help:"Create the passwords and keys for an installation of separate services."`
 }
 
-// session is what a command works with.
+// session is the context of one command.
 type session struct {
 	environment
 	ctx    context.Context
 	client *client
 }
 
-// run carries out one command line and returns the exit code.
+// run executes one command line and returns the exit code.
 func run(ctx context.Context, env environment, args []string) int {
 	var flags cli
 	exited, code := false, exitDone
 	parser, err := kong.New(&flags,
-		kong.Name("headwater"), kong.Description("Looks after a running Headwater."),
-		kong.Vars{"version": process.Version(), "user": userName()}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Name("headwater"), kong.Description("Works with a running Headwater, and with its configuration and data files."),
+		kong.Vars{"version": process.Describe(), "user": userName()}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(env.out, env.err), kong.Exit(func(c int) { exited, code = true, c }))
 	if err != nil {
 		return env.fail(exitUsage, err)
@@ -111,13 +111,13 @@ func (e environment) fail(code int, err error) int {
 	return code
 }
 
-// usage is the error of a command line that cannot be meant.
+// usage is the error of a wrong command line.
 type usage string
 
 // Error says what is wrong with it.
 func (u usage) Error() string { return string(u) }
 
-// confirm asks the person who sits there, and takes only a yes.
+// confirm asks the person at the terminal. Anything but yes is an error.
 func (e environment) confirm(question string) error {
 	if !e.interactive {
 		return usage("not a terminal: pass --yes")
@@ -142,10 +142,11 @@ func (e environment) json(v any) error {
 	return encoder.Encode(v)
 }
 
-// safe returns what a device wrote as one line that does nothing to a terminal.
+// safe returns a text from a device as one line without control characters, which would
+// affect a terminal.
 func safe(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) { // also those that keep a number and its unit on one line
+		if unicode.IsSpace(r) { // no-break spaces too
 			return ' '
 		}
 		if !unicode.IsPrint(r) {

@@ -185,7 +185,7 @@ func TestPurge(t *testing.T) {
 		w.bury(t, "bridge", streams.ReasonValue, "x", "1")
 	}
 	w.headwater(t, "", "purge", "--all").want(t, exitUsage, "not a terminal: pass --yes")
-	w.headwater(t, "no\n", "purge", "--all").want(t, exitFailed, "Purge 6 dead letters", "nothing was done")
+	w.headwater(t, "no\n", "purge", "--all").want(t, exitFailed, "Delete 6 dead letters", "nothing was done")
 	w.headwater(t, "y\n", "purge", "1", "99").want(t, exitFailed, "1 purged", "99: There is no such dead letter")
 	w.headwater(t, "", "purge", "--yes", "--reason", streams.ReasonValue).want(t, exitDone, "3 purged")
 	w.headwater(t, "", "purge", "-y", "--all", "--json").want(t, exitDone, `"purged": 2`)
@@ -207,7 +207,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"show", "x"}, exitUsage, "--help lists"},
 		{[]string{"show", "1", "--raw", "--json"}, exitUsage, "raw"},
 		{[]string{"burn"}, exitUsage, "--help lists"},
-		{[]string{"ls", "--server", "localhost"}, exitUsage, "no URL"},
+		{[]string{"ls", "--server", "localhost"}, exitUsage, "not a URL"},
 		{[]string{"ls"}, exitFailed, "does not answer"},
 		{[]string{"ls", "--help"}, exitDone, "HEADWATER_SERVER"},
 	} {

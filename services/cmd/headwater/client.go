@@ -19,12 +19,12 @@ import (
 const (
 	// requestTimeout bounds one request; a redrive of many letters is the longest.
 	requestTimeout = time.Minute
-	// maxAnswer bounds what is read of an answer: a letter has at most 8 MiB,
-	// which are a third more as base64.
+	// maxAnswer bounds how much of an answer is read: a letter has at most 8 MiB, and a
+	// third more as base64.
 	maxAnswer = 16 << 20
 )
 
-// client asks the API of a dashboard.
+// client calls the API of a dashboard.
 type client struct {
 	base *url.URL
 	http *http.Client
@@ -34,31 +34,31 @@ type client struct {
 func newClient(address string) (*client, error) {
 	base, err := url.Parse(address)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return nil, usage(fmt.Sprintf("--server %q is no URL such as http://127.0.0.1:8080", address))
+		return nil, usage(fmt.Sprintf("--server %q is not a URL such as http://127.0.0.1:8080", address))
 	}
 	return &client{base: base, http: &http.Client{
 		Timeout: requestTimeout,
-		// An answer that leads elsewhere is not that of a dashboard.
+		// A dashboard does not redirect.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
 
-// ask asks for something of type T.
+// ask requests a value of type T.
 func ask[T any](ctx context.Context, c *client, method string, path []string, query url.Values) (T, error) {
 	var out T
 	err := c.call(ctx, method, path, query, &out)
 	return out, err
 }
 
-// call asks for something about dead letters and decodes the answer.
+// call sends a request about dead letters and decodes the answer.
 func (c *client) call(ctx context.Context, method string, path []string, query url.Values, into any) error {
 	at := c.base.JoinPath(append([]string{"api", "v1", "deadletters"}, path...)...)
 	at.RawQuery = query.Encode()
 	return c.send(ctx, method, at, nil, into)
 }
 
-// send makes a request, with a body of JSON if there is one, and decodes the
-// answer into something unless that is nil.
+// send sends a request, with a JSON body if there is one, and decodes the answer unless
+// its target is nil.
 func (c *client) send(ctx context.Context, method string, at *url.URL, body []byte, into any) error {
 	r, err := http.NewRequestWithContext(ctx, method, at.String(), bytes.NewReader(body))
 	if err != nil {
@@ -114,8 +114,7 @@ func (c *client) redriveOne(ctx context.Context, sequence uint64) (deadletters.R
 	return ask[deadletters.Redrive](ctx, c, http.MethodPost, []string{strconv.FormatUint(sequence, 10), "redrive"}, nil)
 }
 
-// redriveMany redrives some of the letters; Next of the answer tells where to
-// go on.
+// redriveMany redrives some of the letters. Next of the answer is where to continue.
 func (c *client) redriveMany(ctx context.Context, f filter, from, through uint64) (deadletters.Redrive, error) {
 	query := f.query()
 	query.Set("through", strconv.FormatUint(through, 10))

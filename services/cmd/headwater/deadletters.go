@@ -32,7 +32,7 @@ func (f filter) query() url.Values {
 	return v
 }
 
-// target says which letters are meant: those of sequences, of a filter, or all.
+// target selects letters: by sequence, by a filter, or all.
 type target struct {
 	Sequences []uint64 `arg:"" optional:"" name:"sequence" help:"Sequences of the letters, as ls shows them."`
 	filter    `embed:""`
@@ -53,7 +53,8 @@ func (t target) check() error {
 	return nil
 }
 
-// seen counts the letters of a filter, and returns up to where that goes.
+// seen counts the letters of a filter. It also returns the sequence up to which it
+// counted.
 func (s *session) seen(f filter) (n, last uint64, err error) {
 	page, err := s.client.list(s.ctx, f, 0, 1)
 	if err != nil {
@@ -69,7 +70,7 @@ func (s *session) seen(f filter) (n, last uint64, err error) {
 
 type lsCmd struct {
 	filter `embed:""`
-	Before uint64 `help:"Only below this sequence, to go on with older ones."`
+	Before uint64 `help:"Only below this sequence, to continue with older ones."`
 	Size   int    `help:"How many, at most 100." default:"25"`
 	JSON   bool   `name:"json" help:"Write JSON."`
 }
@@ -146,8 +147,7 @@ func (c *showCmd) Run(s *session) error {
 	return err
 }
 
-// original is a payload as a person can read it: text, or a dump of the bytes
-// when it is none.
+// original returns a payload in a readable form: as text, or else as a dump of its bytes.
 func original(payload []byte) string {
 	if text := string(payload); utf8.Valid(payload) && safe(text) == text {
 		return text
@@ -160,7 +160,7 @@ type redriveCmd struct {
 	JSON   bool `name:"json" help:"Write JSON."`
 }
 
-// Run redrives letters until all that were there have had their turn.
+// Run redrives every letter that is there at the start.
 func (c *redriveCmd) Run(s *session) error {
 	if err := c.check(); err != nil {
 		return err
@@ -180,7 +180,7 @@ func (c *redriveCmd) Run(s *session) error {
 	return partly(total, err)
 }
 
-// partly is err, or says that not everything was redriven.
+// partly returns err, or errPartly if not everything was redriven.
 func partly(r deadletters.Redrive, err error) error {
 	if err == nil && r.Refused+r.Kept+r.Failed > 0 {
 		return errPartly
@@ -219,11 +219,11 @@ func (c *redriveCmd) redrive(s *session, total *deadletters.Redrive) error {
 
 type purgeCmd struct {
 	target `embed:""`
-	Yes    bool `short:"y" help:"Do not ask whether it is really meant."`
+	Yes    bool `short:"y" help:"Do not ask for confirmation."`
 	JSON   bool `name:"json" help:"Write JSON."`
 }
 
-// Run removes letters, when it is confirmed.
+// Run deletes letters after a confirmation.
 func (c *purgeCmd) Run(s *session) error {
 	if err := c.check(); err != nil {
 		return err
@@ -236,7 +236,7 @@ func (c *purgeCmd) Run(s *session) error {
 		}
 	}
 	if n > 0 && !c.Yes {
-		if err := s.confirm(fmt.Sprintf("Purge %d dead letters, with their original bytes, for ever?", n)); err != nil {
+		if err := s.confirm(fmt.Sprintf("Delete %d dead letters with their original bytes permanently?", n)); err != nil {
 			return err
 		}
 	}

@@ -135,7 +135,7 @@ func TestDetectSaysWhatIsWrong(t *testing.T) {
 		code int
 		want string
 	}{
-		{"a time that is none", []string{bad}, exitFailed, `bad.csv:3: "yesterday" is no time`},
+		{"a time that is none", []string{bad}, exitFailed, `bad.csv:3: "yesterday" is not a time`},
 		{"a row with too many columns", []string{ragged}, exitFailed, "ragged.csv:2: wrong number of fields"},
 		{"an empty file", []string{empty}, exitFailed, "empty.csv:1: the file is empty"},
 		{"a column that is not there", []string{"--value-column", "temp", bad}, exitFailed, `bad.csv:1: no column "temp"; there are timestamp, value`},

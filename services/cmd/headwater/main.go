@@ -1,5 +1,4 @@
-// Command headwater is for people who run Headwater: it asks a dashboard over
-// HTTP, wherever that is, and does what they decide:
+// Command headwater is for people who run Headwater. It talks to a dashboard over HTTP:
 //
 //	headwater deadletters ls --service bridge
 //	headwater deadletters show 41
@@ -7,13 +6,13 @@
 //	headwater deadletters purge 41 42
 //	headwater replay -f rule.yaml --from 24h
 //
-// and it tries the detectors on files, for which nothing has to run:
+// It also tries the detectors on files, for which nothing has to run:
 //
 //	headwater detect --out scores cold-room.csv
 //	headwater quality labelled
 //
-// It exits with 0 when all was done, 1 when something went wrong, 2 when the
-// command can't be understood, and 3 when not every letter could be redriven.
+// It exits with 0 if everything succeeded, 1 after an error, 2 if the command line is
+// wrong, and 3 if some dead letters could not be redriven.
 package main
 
 import (

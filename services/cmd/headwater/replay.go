@@ -18,12 +18,11 @@ import (
 )
 
 const (
-	// replayAsk is how often it is asked how far a replay has come.
+	// replayAsk is the pause between queries for the progress of a replay.
 	replayAsk = 300 * time.Millisecond
-	// replayPatience bounds the pauses in which the dashboard or the processor do
-	// not answer.
+	// replayPatience is how long the dashboard or the processor may be without an answer.
 	replayPatience = 10 * time.Second
-	// replayEnd is how long the end of a replay may take to be told.
+	// replayEnd is how long cancelling a replay may take.
 	replayEnd = 2 * time.Second
 )
 
@@ -36,7 +35,7 @@ type replayCmd struct {
 	JSON bool   `name:"json" help:"Write JSON."`
 }
 
-// Run tries the rule and tells what it would have raised.
+// Run replays the rule and prints what it would have raised.
 func (c *replayCmd) Run(s *session) error {
 	text, err := c.read(s)
 	if err != nil {
@@ -63,7 +62,7 @@ func (c *replayCmd) Run(s *session) error {
 	return c.tell(s, run)
 }
 
-// ago has a duration mean how long ago, with or without a sign.
+// ago reads a duration, with or without a sign, as a time in the past.
 func ago(text string) string {
 	if d, err := figure.ParseDuration(text); err == nil && d >= 0 {
 		return "-" + text
@@ -92,8 +91,8 @@ func (c *replayCmd) read(s *session) (string, error) {
 	return string(text), nil
 }
 
-// await asks for the replay until it is over, and shows how far it has come. A
-// replay that nobody waits for any more is ended.
+// await polls the replay until it is over, and shows its progress. When ctx ends, it
+// cancels the replay.
 func (s *session) await(run replay.Replay) (replay.Replay, error) {
 	at := s.client.base.JoinPath("api", "v1", "replays", run.ID)
 	answered := time.Now()

@@ -19,15 +19,16 @@ import (
 	"headwater/web/rules"
 )
 
-// maxRuleText bounds what is read of a file with a rule; the API takes no more.
+// maxRuleText bounds how much of a rule's file is read. The API accepts no more.
 const maxRuleText = 64 << 10
 
-// signed says who changes something.
+// signed names the author of a change.
 type signed struct {
 	By string `help:"Your name, for the list of versions." default:"${user}" placeholder:"NAME"`
 }
 
-// userName is the name of who runs the command, for the list of versions.
+// userName returns the name of the person who runs the command, for the list of
+// versions.
 func userName() string {
 	u, err := user.Current()
 	if err != nil {
@@ -36,7 +37,7 @@ func userName() string {
 	return u.Username
 }
 
-// rules asks the API for rules.
+// rules requests rules from the API.
 func (c *client) rules(ctx context.Context, method string, path []string, query url.Values, body []byte, into any) error {
 	at := c.base.JoinPath(append([]string{"api", "v1", "rules"}, path...)...)
 	at.RawQuery = query.Encode()
@@ -47,14 +48,14 @@ func (s *session) rule(name string) (r rules.Rule, err error) {
 	return r, s.client.rules(s.ctx, http.MethodGet, []string{name}, nil, nil, &r)
 }
 
-// seenRule makes the query of a change of a rule as it is now.
+// seenRule returns the query of a change to the rule in its present revision.
 func (s *session) seenRule(name, by string) (url.Values, rules.Rule, error) {
 	r, err := s.rule(name)
 	return url.Values{"revision": {strconv.FormatUint(r.Revision, 10)}, "by": {by}}, r, err
 }
 
 type rulesLsCmd struct {
-	Text string `arg:"" optional:"" help:"Only rules whose name, words or labels hold this text."`
+	Text string `arg:"" optional:"" help:"Only rules with this text in their name, words or labels."`
 	JSON bool   `name:"json" help:"Write JSON."`
 }
 
@@ -137,7 +138,7 @@ func (c *rulesShowCmd) Run(s *session) error {
 
 type rulesApplyCmd struct {
 	File   string `short:"f" help:"File with one rule in YAML; - reads the standard input." placeholder:"FILE" required:""`
-	Check  bool   `help:"Only say what is wrong with it."`
+	Check  bool   `help:"Only check the rule, without saving it."`
 	signed `embed:""`
 }
 
@@ -233,11 +234,11 @@ func (c *rulesStateCmd) Run(s *session) error {
 
 type rulesRmCmd struct {
 	Names  []string `arg:"" name:"name" help:"Names of the rules."`
-	Yes    bool     `short:"y" help:"Do not ask whether it is really meant."`
+	Yes    bool     `short:"y" help:"Do not ask for confirmation."`
 	signed `embed:""`
 }
 
-// Run deletes rules, when it is confirmed.
+// Run deletes rules after a confirmation.
 func (c *rulesRmCmd) Run(s *session) error {
 	var errs []error
 	for _, name := range c.Names {

@@ -15,15 +15,15 @@ import (
 	"headwater/streams"
 )
 
-// secretsCmd makes the secrets of an installation.
+// secretsCmd creates the secrets of an installation.
 type secretsCmd struct {
-	Folder string `arg:"" type:"path" help:"Folder for the secrets, one a file. What is there already stays as it is."`
+	Folder string `arg:"" type:"path" help:"Folder for the secrets, one a file. Existing ones stay as they are."`
 }
 
 // Run writes every secret that is missing.
 func (c *secretsCmd) Run(s *session) error {
 	if err := os.MkdirAll(c.Folder, 0o700); err != nil {
-		return fmt.Errorf("make the folder of the secrets: %w", err)
+		return fmt.Errorf("create the folder of the secrets: %w", err)
 	}
 	made := 0
 	keep := func(name string, secret func() (string, error)) (string, error) {
@@ -42,7 +42,7 @@ func (c *secretsCmd) Run(s *session) error {
 		}
 		fmt.Fprintf(&environment, "HEADWATER_NATS_PASSWORD_%s=%s\n", strings.ToUpper(user), password)
 	}
-	// The servers of a cluster log in to each other with that of routes.
+	// The servers of a cluster log in to each other with the password of routes.
 	for _, name := range []string{"influx-token", "influx-password", "routes"} {
 		if _, err := keep(name, func() (string, error) { return rand.Text(), nil }); err != nil {
 			return err
@@ -71,14 +71,14 @@ func (c *secretsCmd) Run(s *session) error {
 func issuerSeed() (string, error) {
 	issuer, err := nkeys.CreateAccount()
 	if err != nil {
-		return "", fmt.Errorf("make the key that signs log-ins: %w", err)
+		return "", fmt.Errorf("create the key that signs log-ins: %w", err)
 	}
 	seed, err := issuer.Seed()
 	return string(seed), err
 }
 
-// keepSecret returns what a file holds; one that is not there is made, and is
-// whole or not there at all.
+// keepSecret returns the content of a file. If the file does not exist, keepSecret
+// creates it, atomically.
 func keepSecret(path string, secret func() (string, error)) (text string, fresh bool, err error) {
 	data, err := os.ReadFile(path)
 	if err == nil {
@@ -91,7 +91,7 @@ func keepSecret(path string, secret func() (string, error)) (text string, fresh 
 		return "", false, err
 	}
 	unfinished := path + ".new"
-	// The services and databases that read it run as users of their own.
+	// The services and databases that read it run as other users.
 	if err := os.WriteFile(unfinished, []byte(text+"\n"), 0o444); err != nil {
 		return "", false, fmt.Errorf("write secret: %w", err)
 	}

@@ -34,7 +34,7 @@ func TestSecretsFitTheConfigurationOfNATS(t *testing.T) {
 	for _, user := range natsd.Users() {
 		name := strings.TrimPrefix(string(user), streams.UserPrefix)
 		if want := natsd.EnvPassword(user) + "=" + read(name); !strings.Contains(environment, want+"\n") {
-			t.Errorf("the environment lacks %s", natsd.EnvPassword(user))
+			t.Errorf("the environment has no %s", natsd.EnvPassword(user))
 		}
 	}
 	if read("routes") == "" {

@@ -13,21 +13,21 @@ import (
 	"time"
 )
 
-// columns names those of a CSV file that matter.
+// columns names the columns of a CSV file to read.
 type columns struct {
 	TimeColumn  string `help:"Column with the times (${default}): 2026-01-31 14:00:00 and other usual ways to write them, or a number of seconds, milli-, micro- or nanoseconds since 1970." default:"timestamp" placeholder:"NAME"`
 	ValueColumn string `help:"Column with the values (${default})." default:"value" placeholder:"NAME"`
 }
 
-// row is a line of a CSV file. Value is no number where there is none.
+// row is a line of a CSV file. Value is NaN if the line has no number.
 type row struct {
 	text, number string
 	at           int64
 	value        float64
 }
 
-// readRows calls each with the rows of a CSV file in their order. Times that name
-// no zone are of the one given. Errors name file and line.
+// readRows calls each with the rows of a CSV file in their order. Times without a zone
+// are in the given one. Errors name file and line.
 func readRows(path string, c columns, zone *time.Location, each func(row) error) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -37,7 +37,7 @@ func readRows(path string, c columns, zone *time.Location, each func(row) error)
 	return c.read(path, f, zone, each)
 }
 
-// read reads the rows of what is called path.
+// read reads the rows. Errors call the source path.
 func (c columns) read(path string, from io.Reader, zone *time.Location, each func(row) error) error {
 	r := csv.NewReader(from)
 	r.ReuseRecord, r.TrimLeadingSpace = true, true
@@ -72,7 +72,7 @@ func (c columns) read(path string, from io.Reader, zone *time.Location, each fun
 		if err != nil {
 			return fmt.Errorf("%s:%d: %w", path, line, err)
 		}
-		// A copy: the next record takes the memory of this one.
+		// A copy, because the next record reuses the memory of this one.
 		out := row{text: strings.Clone(record[when]), number: strings.Clone(record[what]), at: t}
 		if out.value, err = strconv.ParseFloat(strings.TrimSpace(out.number), 64); err != nil {
 			out.value = math.NaN()
@@ -91,9 +91,8 @@ func at(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// layouts are the ways to write a time that are read; a part of a second may
-// follow the seconds. Names of zones other than UTC are not among them: they are
-// not unique.
+// layouts are the accepted ways to write a time. Fractions may follow the seconds. Names
+// of zones other than UTC are not accepted, because they are not unique.
 var layouts = []string{
 	time.DateTime, time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02T15:04", time.DateOnly,
 	"2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 Z07:00", "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05 -0700 MST",
@@ -101,9 +100,9 @@ var layouts = []string{
 	time.RFC1123Z, "Mon, 02 Jan 2006 15:04:05 GMT", time.ANSIC,
 }
 
-// parseTime reads a date and time, of the zone given where it names none, or a
-// number of seconds, milli-, micro- or nanoseconds since 1970, told apart by how
-// large it is. It returns nanoseconds.
+// parseTime reads a date and time, in the given zone if it names none, or a number of
+// seconds, milliseconds, microseconds or nanoseconds since 1970, distinguished by
+// magnitude. It returns nanoseconds.
 func parseTime(s string, zone *time.Location) (int64, error) {
 	s = strings.TrimSpace(s)
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil && len(s) > 8 {
@@ -132,5 +131,5 @@ func parseTime(s string, zone *time.Location) (int64, error) {
 	if f, err := strconv.ParseFloat(s, 64); err == nil && math.Abs(f) < 9e9 {
 		return int64(math.Round(f * 1e9)), nil
 	}
-	return 0, fmt.Errorf("%q is no time such as 2026-01-31 14:00:00, 2026-01-31T14:00:00+01:00 or 1769868000", clip(safe(s), 40))
+	return 0, fmt.Errorf("%q is not a time such as 2026-01-31 14:00:00, 2026-01-31T14:00:00+01:00 or 1769868000", clip(safe(s), 40))
 }

@@ -41,8 +41,8 @@ func TestTimesAreReadAsPeopleWriteThem(t *testing.T) {
 	}
 }
 
-// FuzzRows reads anything as CSV: rows must be in it as often as told, errors
-// name file and line, and nothing that is told of may hold the end of a line.
+// FuzzRows reads anything as CSV. The reported number of rows must be right, errors must
+// name file and line, and no reported text may contain a line break.
 func FuzzRows(f *testing.F) {
 	f.Add("timestamp,value\n2026-01-31 14:00:00,3\n2026-01-31 14:05:00,\n")
 	f.Add("\ufefftimestamp,value,more\r\n1769868000,3,\"a\nb\"\r\n")

@@ -1,4 +1,4 @@
-// Command notifier turns anomalies into alerts and tells people of them.
+// Command notifier turns anomalies into alerts and notifies people.
 package main
 
 import (

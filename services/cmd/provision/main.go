@@ -1,5 +1,5 @@
-// Command provision makes the streams, keeps the configuration file in force and
-// cleans up what nobody needs any more. One is enough; more do no harm.
+// Command provision creates the streams, keeps the configuration file in force and
+// removes what is no longer needed. One is enough; more do no harm.
 package main
 
 import (
@@ -16,10 +16,10 @@ type config struct {
 	process.NATSConfig  `embed:""`
 	File                configfile.Config `embed:""`
 
-	Durability streams.Durability `help:"What an acknowledged reading survives: replicated keeps three copies of each stream, on a cluster; with power-safe and fast there is one, which nats-server's sync_interval keeps safe." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
-	Lanes      int                `help:"Number of lanes, for good; 0 keeps it, or takes 8, and 32 when replicated." default:"0" env:"HEADWATER_LANES"`
+	Durability streams.Durability `help:"What an acknowledged reading survives: replicated keeps three copies of each stream, on a cluster; power-safe and fast keep one, which nats-server's sync_interval protects." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
+	Lanes      int                `help:"Number of lanes, which can't be changed later; 0 keeps the number, or creates 8 (replicated: 32)." default:"0" env:"HEADWATER_LANES"`
 	MaxBytes   int64              `help:"What all streams together may take on the disk, in bytes." default:"8589934592" env:"HEADWATER_MAX_BYTES"`
-	Once       bool               `help:"Make the streams and exit." env:"HEADWATER_ONCE"`
+	Once       bool               `help:"Create the streams and exit." env:"HEADWATER_ONCE"`
 }
 
 func main() {
