@@ -20,52 +20,52 @@ import (
 	"headwater/streams/natsd"
 )
 
-// Profiles of durability that one process can hold.
+// Durability profiles that a single process supports.
 const (
 	PowerSafe = streams.PowerSafe
 	Fast      = streams.Fast
 )
 
-// Config says how standalone runs.
+// Config says how standalone runs. Flags without a group are those that most people
+// need; help lists them first.
 type Config struct {
-	Data       string             `help:"Folder of everything that is kept; by default headwater in your data folder." placeholder:"DIR" type:"path" env:"HEADWATER_DATA"`
-	HTTP       string             `name:"http" help:"Address of the dashboard and of POST /api/v1/telemetry." default:"127.0.0.1:8080" env:"HEADWATER_HTTP"`
+	Data       string             `help:"Folder of everything that is kept; headwater in your data folder by default." placeholder:"DIR" type:"path" env:"HEADWATER_DATA"`
+	HTTP       string             `name:"http" help:"Address of the dashboard, the API and POST /api/v1/telemetry." default:"127.0.0.1:8080" env:"HEADWATER_HTTP"`
 	MQTT       string             `name:"mqtt" help:"Address on which devices connect." default:"127.0.0.1:1883" env:"HEADWATER_MQTT"`
-	Durability streams.Durability `help:"What is on the disk before a device is told so: power-safe (all of it) or fast (all but the last second, should the power fail; worth it where the disk takes 10 ms or more to sync). The third profile, replicated, needs a cluster: see deploy/README.md." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
-	Demo       *bool              `help:"Run a warehouse of 20 simulated door sensors at the site demo, with two rules for them. It is remembered in the data folder; --no-demo ends it and removes its devices, and its rules unless you changed them." negatable:"" env:"HEADWATER_DEMO"`
+	Durability streams.Durability `help:"What a power cut leaves of the acknowledged readings: power-safe (all of them) or fast (all but about the last second; worth it only where a sync of the disk takes 10 ms or more, as on SD cards, slow flash and spinning disks). The third profile, replicated, needs a cluster: see deploy/README.md." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
+	Demo       *bool              `help:"Run a warehouse of 20 simulated door sensors at the site demo, with two rules for them. The data folder remembers it; --no-demo ends it and removes its devices, and its rules unless you changed them." negatable:"" env:"HEADWATER_DEMO"`
+	File       configfile.Config  `embed:""`
 	Lanes      int                `help:"Number of lanes, fixed when the data folder is new." default:"0" hidden:"" env:"HEADWATER_LANES"`
-	DiskShare  int                `help:"Per cent of the disk that Headwater should take: a fifth of it bounds the streams (64 MiB to 64 GiB), the rest is for InfluxDB, which is watched and not cut. 5 per cent of the disk (2 GiB at most) must be free as well, or readings are refused." default:"50" env:"HEADWATER_DISK_SHARE"`
-	Profiles   bool               `help:"Serve /debug/pprof as well." env:"HEADWATER_PROFILES"`
 
-	Hosts             process.HostConfig `embed:""`
-	StreamsPerAddress int                `help:"Live streams, which is open pages, that one address may have of the 1,000 there are; all people behind one proxy or router share an address." default:"64" env:"HEADWATER_STREAMS_PER_ADDRESS"`
+	Hosts             process.HostConfig `embed:"" group:"Dashboard:"`
+	StreamsPerAddress int                `help:"Open pages (live streams) that one address may have, of 1,000 in all. Everybody behind one proxy or router shares an address." default:"64" group:"Dashboard:" env:"HEADWATER_STREAMS_PER_ADDRESS"`
+	Profiles          bool               `help:"Serve /debug/pprof as well." group:"Dashboard:" env:"HEADWATER_PROFILES"`
+	DiskShare         int                `help:"Per cent of the disk that Headwater may take: a fifth of it bounds the streams (64 MiB to 64 GiB), the rest is for InfluxDB, whose size is watched but not cut. Another 5 per cent of the disk (2 GiB at most) must stay free, or readings are refused." default:"50" group:"Disk:" env:"HEADWATER_DISK_SHARE"`
 
-	File      configfile.Config `embed:""`
-	Bridge    bridge.Config     `embed:""`
-	Gateway   gateway.Config    `embed:"" prefix:"http-"`
-	Processor processor.Config  `embed:""`
-	Notifier  notifier.Config   `embed:""`
-	Writer    writer.Config     `embed:""`
+	Bridge    bridge.Config    `embed:"" group:"MQTT:"`
+	Gateway   gateway.Config   `embed:"" prefix:"http-" group:"Readings over HTTP:"`
+	Processor processor.Config `embed:"" group:"Windows and rules:"`
+	Notifier  notifier.Config  `embed:"" group:"Notifications:"`
+	Writer    writer.Config    `embed:"" group:"InfluxDB and history:"`
 
-	// Unsafe leaves acknowledged readings off the disk for minutes. Only the
-	// harness of power cuts sets it, to prove that it sees a loss; there is no
-	// variable of the environment for it and help does not tell of it.
+	// Unsafe leaves acknowledged readings off the disk for minutes. Only the test of
+	// power cuts sets it, to prove that it would notice a loss. It has no environment
+	// variable, and help does not show it.
 	Unsafe bool `name:"lose-readings-at-a-power-cut" hidden:""`
 
-	// Started is called once everything runs, with the addresses in use. It may
-	// be nil.
+	// Started is called with the addresses in use when everything runs. It may be nil.
 	Started func(Addresses) `kong:"-"`
 }
 
-// Addresses are where a running standalone answers.
+// Addresses are those of a running standalone.
 type Addresses struct {
-	// HTTP and Influx are URLs, MQTT is host:port. Influx holds the token of the
-	// embedded InfluxDB as a password, so it must not be logged.
+	// HTTP and Influx are URLs, MQTT is host:port. Influx contains the token of the
+	// embedded InfluxDB as its password, so it must not be logged.
 	HTTP, MQTT, Influx string
 }
 
-// Validate reports every problem of the configuration. The services report
-// their own.
+// Validate reports every problem of the flags that are standalone's own. The services
+// report theirs.
 func (c Config) Validate() error {
 	var problems []error
 	for flag, address := range map[string]string{"http": c.HTTP, "mqtt": c.MQTT} {
@@ -78,7 +78,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.DiskShare < 1 || c.DiskShare > 90 {
-		problems = append(problems, fmt.Errorf("--disk-share: %d is not within 1 and 90", c.DiskShare))
+		problems = append(problems, fmt.Errorf("--disk-share: %d is not between 1 and 90", c.DiskShare))
 	}
 	if c.Durability == streams.Replicated {
 		problems = append(problems, errors.New("--durability: replicated needs a cluster of three nats-servers, with the services as processes of their own: see deploy/README.md"))
@@ -86,18 +86,17 @@ func (c Config) Validate() error {
 	return errors.Join(problems...)
 }
 
-// DefaultConfig returns the configuration of a standalone that nobody
-// configured.
+// DefaultConfig returns the configuration without any flags.
 func DefaultConfig() Config {
 	c := process.Defaults[Config]()
 	c.Writer.Influx.URL = ""
 	return c
 }
 
-// HealthAddress is where the process answers for its health.
+// HealthAddress is the address of /readyz.
 func (c Config) HealthAddress() string { return c.HTTP }
 
-// folder is where everything is kept.
+// folder is the data folder.
 func (c Config) folder() string {
 	if c.Data != "" {
 		return c.Data

@@ -11,8 +11,8 @@ import (
 	"headwater/services/standalone/influxd"
 )
 
-// database is the embedded InfluxDB, which can be started again on the same
-// address. Any number of goroutines may use it.
+// database is the embedded InfluxDB. It can be restarted on the same address. Any
+// number of goroutines may use it.
 type database struct {
 	mu     sync.Mutex // guards what follows
 	cfg    influxd.Config
@@ -32,11 +32,12 @@ func openDatabase(ctx context.Context, cfg influxd.Config) (*database, error) {
 	return &database{cfg: cfg, server: server}, nil
 }
 
-// abandonTimeout bounds the wait for an InfluxDB whose start was given up.
+// abandonTimeout is how long startDatabase waits, after ctx has ended, for a start that
+// cannot be interrupted.
 const abandonTimeout = 5 * time.Second
 
-// startDatabase starts InfluxDB, which may take a while to read its files, and
-// gives that up when ctx ends.
+// startDatabase starts InfluxDB, which may take a while to read its files. It returns
+// early when ctx ends.
 func startDatabase(ctx context.Context, cfg influxd.Config) (*influxd.Server, error) {
 	type outcome struct {
 		server *influxd.Server
@@ -65,18 +66,18 @@ func startDatabase(ctx context.Context, cfg influxd.Config) (*influxd.Server, er
 
 func (d *database) url() string { return "http://" + d.cfg.Addr }
 
-// urlWithToken returns the address with the token that lets a client in.
+// urlWithToken returns the address with the token in it.
 func (d *database) urlWithToken() string {
 	at := url.URL{Scheme: "http", User: url.UserPassword("headwater", d.cfg.Token), Host: d.cfg.Addr}
 	return at.String()
 }
 
-// health returns nil while InfluxDB can store as far as the disk goes.
+// health returns nil unless a full disk keeps InfluxDB from storing.
 func (d *database) health() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.server == nil {
-		return errors.New("it does not run")
+		return errors.New("it is not running")
 	}
 	if since := d.server.Full(); !since.IsZero() && time.Since(since) > influxPatience {
 		return fmt.Errorf("writes have failed since %s, when the disk was full", since.Format(time.TimeOnly))
@@ -84,12 +85,13 @@ func (d *database) health() error {
 	return nil
 }
 
-// restart stops InfluxDB and starts it again. After an error none runs, and
-// restart may be called again.
+// restart stops InfluxDB and starts it again. After an error it is stopped, and restart
+// may be called again.
 func (d *database) restart(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	// What it can't write down when it closes is in its write-ahead log.
+	// An error of stop loses nothing: what InfluxDB could not write when it closed is in
+	// its write-ahead log.
 	closing := d.stop()
 	server, err := startDatabase(ctx, d.cfg)
 	if err != nil {
@@ -105,7 +107,7 @@ func (d *database) close() error {
 	return d.stop()
 }
 
-// stop closes InfluxDB if it runs. The lock is held.
+// stop closes InfluxDB if it is running. The caller holds the lock.
 func (d *database) stop() error {
 	if d.server == nil {
 		return nil

@@ -14,12 +14,12 @@ import (
 	"headwater/streams"
 )
 
-// errNotEmpty is returned when the demo is asked of a folder with real devices.
-var errNotEmpty = errors.New("--demo wants an empty data folder: name a new one with --data")
+// errNotEmpty is returned for --demo on a folder with real devices.
+var errNotEmpty = errors.New("--demo needs an empty data folder: name a new one with --data")
 
-// settleDemo finds out whether the demo runs: because it is asked for now, or
-// because it was once. Its rules come with it. When it is asked to end, its devices
-// go, and those of its rules that nobody changed.
+// settleDemo decides whether the demo runs: it does with --demo, or if the data folder
+// remembers one. --demo adds its rules. --no-demo removes its devices, and those of its
+// rules that nobody changed.
 func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (err error) {
 	if s.demo, err = s.folder.hasDemo(); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (er
 		}
 	} else {
 		if err := store.AddDemo(ctx); err != nil {
-			return fmt.Errorf("put the rules of the demo in force: %w", err)
+			return fmt.Errorf("add the rules of the demo: %w", err)
 		}
 		if err := s.folder.setDemo(true); err != nil {
 			return fmt.Errorf("remember the demo in the data folder: %w", err)
@@ -67,8 +67,8 @@ func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (er
 	return nil
 }
 
-// forgetDemo removes the history of the demo's devices, and then the mark of
-// the demo, so that a failure on the way is made good the next time.
+// forgetDemo removes the history of the demo's devices and then the mark of the demo.
+// In this order the next start retries what failed.
 func (s *standalone) forgetDemo(ctx context.Context) error {
 	if !s.endDemo {
 		return nil
@@ -80,7 +80,7 @@ func (s *standalone) forgetDemo(ctx context.Context) error {
 	defer client.Close()
 	err = client.Exec(ctx, client.Database(), `DROP SERIES FROM /.*/ WHERE "site" = $site`, influx.Params{"site": simulator.DemoSite})
 	if err != nil && s.influx == nil {
-		// InfluxDB 2 and 3 do not know this statement.
+		// InfluxDB 2 and 3 do not support this statement.
 		s.process.Log.Warn("InfluxDB keeps the history of the demo's devices until its retention ends", "err", err)
 	} else if err != nil {
 		return fmt.Errorf("remove the history of the demo: %w", err)

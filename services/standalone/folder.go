@@ -23,14 +23,14 @@ type folder struct {
 	lock *flock.Flock
 }
 
-// openFolder makes the folder if need be and takes it for this process. It closes
-// the folder to other users, or says why it doesn't.
+// openFolder creates the folder if necessary and locks it for this process. It closes
+// the folder to other users, or logs why it does not.
 func openFolder(path string, log *slog.Logger) (*folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("the data folder can't be made (--data names another): %w", err)
+		return nil, fmt.Errorf("the data folder can't be created (--data names another): %w", err)
 	}
-	// To write is asked for even where the file is there already: on a read-only
-	// disk the start ends here.
+	// Ask for write access even if the file exists: on a read-only disk the start ends
+	// here.
 	lock := flock.New(filepath.Join(path, lockName), flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 	taken, err := lock.TryLock()
 	if err != nil {
@@ -46,11 +46,11 @@ func openFolder(path string, log *slog.Logger) (*folder, error) {
 	return f, nil
 }
 
-// lockName is the name of the file that is locked.
+// lockName is the name of the lock file.
 const lockName = "lock"
 
-// shut takes the folder from other users if it holds nothing but what belongs
-// to Headwater. A folder that others share, such as /tmp, is only reported.
+// shut closes the folder to other users if it contains nothing but files of Headwater.
+// A folder that others share, such as /tmp, is only reported.
 func (f *folder) shut(log *slog.Logger) error {
 	info, err := os.Stat(f.path)
 	if err != nil {
@@ -68,18 +68,18 @@ func (f *folder) shut(log *slog.Logger) error {
 	})
 	if own {
 		if err = os.Chmod(f.path, 0o700); err == nil {
-			log.Warn("other users could look into the data folder; now they can't", "folder", f.path, "mode", info.Mode().Perm().String())
+			log.Warn("other users could read the data folder; now they can't", "folder", f.path, "mode", info.Mode().Perm().String())
 			return nil
 		}
 	}
-	log.Warn("other users may look into the data folder: give Headwater one of its own, or chmod 700", "folder", f.path, "mode", info.Mode().Perm().String())
+	log.Warn("other users may read the data folder: give Headwater one of its own, or chmod 700", "folder", f.path, "mode", info.Mode().Perm().String())
 	return nil
 }
 
 func (f *folder) close() error { return f.lock.Close() }
 
-// influxToken is the token that the embedded InfluxDB asks for. It is drawn once
-// for the folder, so that the owner of the folder can ask InfluxDB as well.
+// influxToken returns the token of the embedded InfluxDB. It is created once and kept in
+// the folder, so the owner of the folder can query InfluxDB too.
 func (f *folder) influxToken() (string, error) {
 	path := filepath.Join(f.path, influxTokenFile)
 	token, err := process.ReadSecret(path)
@@ -93,19 +93,19 @@ func (f *folder) influxToken() (string, error) {
 	return token, nil
 }
 
-// influxTokenFile is the name of the file in the data folder that holds it.
+// influxTokenFile is the name of the file in the data folder that holds the token.
 const influxTokenFile = "influxdb-token"
 
 func (f *folder) nats() string   { return filepath.Join(f.path, "nats") }
 func (f *folder) influx() string { return filepath.Join(f.path, "influxdb") }
 
-// diskBytes is the size of the disk that the folder is on.
+// diskBytes returns the size of the disk that the folder is on.
 func (f *folder) diskBytes() (uint64, error) {
 	usage, err := f.usage()
 	return usage.Total, err
 }
 
-// freeBytes is what is free there.
+// freeBytes returns how much of that disk is free.
 func (f *folder) freeBytes() (uint64, error) {
 	usage, err := f.usage()
 	return usage.Free, err
@@ -114,12 +114,12 @@ func (f *folder) freeBytes() (uint64, error) {
 func (f *folder) usage() (disk.UsageStat, error) {
 	usage, err := disk.Usage(f.path)
 	if err != nil {
-		return disk.UsageStat{}, fmt.Errorf("look at the disk of %s: %w", f.path, err)
+		return disk.UsageStat{}, fmt.Errorf("read the usage of the disk of %s: %w", f.path, err)
 	}
 	return *usage, nil
 }
 
-// demoMark is there when the demo runs on the folder.
+// demoMark is the path of a file that exists while the demo runs on the folder.
 func (f *folder) demoMark() string { return filepath.Join(f.path, demoName) }
 
 const demoName = "demo"
@@ -143,9 +143,9 @@ func (f *folder) setDemo(on bool) error {
 	return err
 }
 
-// syncTree forces all that lies in the folder to the disk, and the folders
-// themselves: a stream that was made a moment ago is lost as a whole when the
-// power fails before its folder is on the disk.
+// syncTree forces the folder to the disk, with all files and folders below it. Without
+// it, a stream that was just created is lost as a whole when the power fails before its
+// folder is on the disk.
 func syncTree(root string) error {
 	return filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {

@@ -15,10 +15,9 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// TestTelemetryIsFull has InfluxDB away until TELEMETRY, and then the stream of the
-// devices, take nothing more. Over HTTP and MQTT all is refused, people are told
-// why, and when InfluxDB is back, the janitor makes room and all goes on by itself
-// with nothing lost that was acknowledged.
+// TestTelemetryIsFull stops InfluxDB until TELEMETRY is full. Then everything is refused
+// over HTTP and MQTT, and the pages say why. When InfluxDB is back, the janitor makes room
+// and everything resumes by itself. Nothing that was acknowledged is lost.
 func TestTelemetryIsFull(t *testing.T) {
 	database, err := influxd.Start(influxd.Config{Dir: t.TempDir()})
 	if err != nil {

@@ -67,7 +67,7 @@ func TestLedgerOfRefusedAndRedriven(t *testing.T) {
 	client := device(t, at.MQTT, "door-01")
 	publish(t, client, "sensors/hall/door-01/temperature", "19.5")
 	publish(t, client, "plant/hall/door-01/temperature", "20.5")
-	// Where the value is a text, InfluxDB takes no number.
+	// InfluxDB refuses a number for a field that is a text.
 	now := time.Now()
 	write(t, at.Influx, "raw", fmt.Sprintf(`level,site=hall,device=other value="high" %d`, now.UnixNano()))
 	publish(t, client, "sensors/hall/door-01/level", fmt.Sprintf(`{"value":5,"ts":%d}`, now.UnixMilli()))

@@ -16,7 +16,7 @@ import (
 // speaks MQTT by the packets of the Paho client, without its goroutines for each
 // message, so that little of the machine goes into making the load.
 type load struct {
-	// addresses are those of the servers; each connection goes to the next one.
+	// addresses are the servers, which the connections use in turn.
 	addresses   []string
 	connections int
 	// window is how many readings of a connection may wait for their

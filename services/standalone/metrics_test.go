@@ -50,7 +50,7 @@ func TestDashboardOfGrafanaAsksForMetricsThatExist(t *testing.T) {
 		measured := measurements(t, at.HTTP)
 		missing = nil
 		for _, q := range queries {
-			missing = append(missing, q.lacks(measured)...)
+			missing = append(missing, q.missing(measured)...)
 		}
 		return len(missing) == 0
 	})
@@ -93,8 +93,8 @@ var (
 	labelNames = regexp.MustCompile(`[a-z_]+="`)
 )
 
-// lacks tells what of the query is not measured.
-func (q promQuery) lacks(measured map[string][]string) (missing []string) {
+// missing lists what of the query is not measured.
+func (q promQuery) missing(measured map[string][]string) (missing []string) {
 	labels, found := measured[q.metric]
 	if !found {
 		return []string{q.text + ": there is no metric " + q.metric}

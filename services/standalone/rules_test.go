@@ -59,8 +59,7 @@ func TestRuleMadeOnThePage(t *testing.T) {
 				return err == nil && ok
 			})
 		}
-		// into goes on by Tab until a field has the focus, as a person without a
-		// mouse does.
+		// into presses Tab until a field has the focus, like a person without a mouse.
 		into := func(field string) {
 			t.Helper()
 			for range 60 {

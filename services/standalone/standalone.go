@@ -32,9 +32,8 @@ import (
 	"headwater/streams/natsd"
 )
 
-// Run runs everything until ctx ends and all work in flight is stored. Sinks
-// start before what feeds them and stop after it, so that nothing enters that
-// has nowhere to go.
+// Run runs everything until ctx ends and all work in flight is stored. Sinks start
+// before their sources and stop after them, so nothing enters that has nowhere to go.
 func Run(ctx context.Context, p *process.Process, cfg Config) (err error) {
 	if err := cfg.Validate(); err != nil {
 		return err
@@ -52,7 +51,8 @@ func Run(ctx context.Context, p *process.Process, cfg Config) (err error) {
 	return p.Run(ctx, parts...)
 }
 
-// standalone holds what the services run on.
+// standalone holds the servers, the data folder and the listeners that the services
+// use.
 type standalone struct {
 	cfg     Config
 	process *process.Process
@@ -67,7 +67,7 @@ type standalone struct {
 	closers []func() error
 }
 
-// onClose has f called when everything has stopped, the last one first.
+// onClose registers f to be called after everything has stopped, in reverse order.
 func (s *standalone) onClose(f func() error) { s.closers = append(s.closers, f) }
 
 func (s *standalone) close() error {
@@ -78,7 +78,7 @@ func (s *standalone) close() error {
 	return errors.Join(errs...)
 }
 
-// open takes the folder and the addresses and starts the servers.
+// open locks the data folder, listens, and starts the servers.
 func (s *standalone) open(ctx context.Context) (err error) {
 	if s.folder, err = openFolder(s.cfg.folder(), s.log("disk")); err != nil {
 		return err
@@ -106,7 +106,7 @@ func (s *standalone) open(ctx context.Context) (err error) {
 		to.URL, to.Token, to.TokenFile = s.influx.url(), influx.Secret(token), ""
 		s.guard.influxFolder = s.folder.influx()
 		s.guard.watch("InfluxDB", s.influx.health, s.influx.restart, fmt.Sprintf(
-			"Stop Headwater and put the folder %s back from a backup, or move it away, which gives up the history; then start Headwater again", s.folder.influx()))
+			"Stop Headwater and restore the folder %s from a backup, or move it away, which gives up the history; then start Headwater again", s.folder.influx()))
 	}
 	return s.forgetDemo(ctx)
 }
@@ -115,9 +115,9 @@ func (s *standalone) log(service string) *slog.Logger {
 	return s.process.Log.With("service", service)
 }
 
-// openNATS starts nats-server and makes the streams. Its MQTT listener is open
-// from the start, but nobody can log in before the bridge answers, which it does
-// only when the streams are there.
+// openNATS starts nats-server and creates the streams. Its MQTT listener is open from
+// the start, but no device can log in before the bridge answers, and the bridge answers
+// only when the streams exist.
 func (s *standalone) openNATS(ctx context.Context) (err error) {
 	disk, err := s.folder.diskBytes()
 	if err != nil {
@@ -151,7 +151,7 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 	}
 	promauto.With(s.process.Metrics).NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "headwater", Subsystem: "standalone", Name: "denied_publishes_total",
-		Help: "Messages that nats-server dropped because the sender may not publish on that topic; a device gets its acknowledgement all the same.",
+		Help: "Messages that nats-server dropped because the sender may not publish on that topic. It acknowledges them all the same.",
 	}, func() float64 { return float64(s.nats.Denied()) })
 	s.supervise(budget)
 	if s.cfg.Durability == Fast || s.cfg.Unsafe {
@@ -159,7 +159,7 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 			return fmt.Errorf("force the new streams to the disk: %w", err)
 		}
 	}
-	// Devices are removed at the wish of a person, not by a service.
+	// A person removes devices, not a service, so no service has the permission.
 	_, all, err := s.connect(natsd.UserCore, "demo")
 	if err != nil {
 		return err
@@ -167,15 +167,15 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 	return s.settleDemo(ctx, all)
 }
 
-// supervise makes the supervisor, which does nothing until it runs.
+// supervise creates the supervisor. It does nothing until it runs.
 func (s *standalone) supervise(budget diskBudget) {
 	s.guard = newSupervisor(s.log("disk"), budget, s.process.Metrics)
 	s.guard.free = s.folder.freeBytes
 	s.guard.watch("nats-server", s.nats.Health, s.nats.Restart, fmt.Sprintf(
-		"Stop Headwater and put the folder %s back from a backup, or move away the folder of the stream that is named here, below it, which gives up what the stream holds; then start Headwater again", s.folder.nats()))
+		"Stop Headwater and restore the folder %s from a backup, or move away the folder of the named stream below it, which gives up what the stream holds; then start Headwater again", s.folder.nats()))
 }
 
-// connect opens a connection for a service; it is drained when all has stopped.
+// connect opens a connection for a service. It is closed when everything has stopped.
 func (s *standalone) connect(user natsd.User, service string) (*nats.Conn, jetstream.JetStream, error) {
 	nc, err := s.nats.Connect(user, process.NATSOptions(service, s.log(service))...)
 	if err != nil {
@@ -186,7 +186,7 @@ func (s *standalone) connect(user natsd.User, service string) (*nats.Conn, jetst
 	return nc, js, err
 }
 
-// builder makes the services; the first error stops all that follows.
+// builder creates the services. After the first error it does nothing.
 type builder struct {
 	*standalone
 	parts  []process.Part
@@ -194,14 +194,17 @@ type builder struct {
 	err    error
 }
 
-// service is what every service package has.
+// service is what every service package provides.
 type service interface {
 	Run(ctx context.Context) error
 	Ready() error
 }
 
-// add makes a service with a connection and a registry of its own.
-func (b *builder) add(name string, build func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error)) {
+// construct creates one service with what every service needs.
+type construct func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error)
+
+// add creates a service with a connection and a registry of its own.
+func (b *builder) add(name string, build construct) {
 	if b.err != nil {
 		return
 	}
@@ -218,7 +221,7 @@ func (b *builder) add(name string, build func(js jetstream.JetStream, log *slog.
 	b.parts = append(b.parts, process.Part{Name: name, Run: svc.Run, Ready: svc.Ready})
 }
 
-// userOf is the user as which a part connects to nats-server.
+// userOf returns the user as which a part connects to nats-server.
 func userOf(part string) natsd.User {
 	if _, isService := streams.ServicePermissions(part); isService {
 		return natsd.UserOf(part)
@@ -226,12 +229,12 @@ func userOf(part string) natsd.User {
 	return natsd.UserOf(streams.ServiceProvision)
 }
 
-// parts makes the services in the order in which they start.
+// parts creates the services in the order in which they start.
 func (s *standalone) parts() ([]process.Part, error) {
 	b := &builder{standalone: s, parts: []process.Part{{Name: "disk", Run: s.guard.run, Ready: s.guard.refuses}}}
 	cfg := s.cfg
 	if cfg.Durability == Fast {
-		b.parts = append(b.parts, process.Part{Name: "newborn", Run: newNewborn(s.folder.nats(), s.log("disk")).run})
+		b.parts = append(b.parts, process.Part{Name: "firstsync", Run: newFirstSync(s.folder.nats(), s.log("disk")).run})
 	}
 	var intake *gateway.Service
 	var pages *dashboard.Service
@@ -298,7 +301,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 	return b.parts, b.err
 }
 
-// httpGrace is how long requests in flight may take to finish at the end.
+// httpGrace is how long requests in flight may take to finish at shutdown.
 const httpGrace = 5 * time.Second
 
 func (s *standalone) mux(intake *gateway.Service, pages *dashboard.Service) http.Handler {
@@ -329,7 +332,7 @@ func (b *builder) addBridge() {
 	})
 }
 
-// addDemo makes the fleet of the demo, which reports over MQTT like any device.
+// addDemo creates the fleet of the demo, which reports over MQTT like any device.
 func (b *builder) addDemo() {
 	fleet, err := simulator.New(simulator.Demo("tcp://"+b.nats.MQTT()), simulator.Deps{
 		Log: b.log("demo"), Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"service": "demo"}, b.process.Metrics),
@@ -340,7 +343,7 @@ func (b *builder) addDemo() {
 	}
 	ready := b.bridge.Ready
 	b.parts = append(b.parts, process.Part{Name: "demo", Run: func(ctx context.Context) error {
-		// Nobody can log in before the bridge answers.
+		// No device can log in before the bridge answers.
 		if !await(ctx, func() bool { return ready() == nil }) {
 			return nil
 		}
@@ -348,8 +351,7 @@ func (b *builder) addDemo() {
 	}})
 }
 
-// await looks every 20 ms until cond holds, and returns false when ctx ends
-// before.
+// await checks every 20 ms whether cond holds. It returns false when ctx ends first.
 func await(ctx context.Context, cond func() bool) bool {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -363,7 +365,7 @@ func await(ctx context.Context, cond func() bool) bool {
 	return true
 }
 
-// started is the part that says when everything runs.
+// started is the part that reports when everything runs.
 func (s *standalone) started() process.Part {
 	return process.Part{Name: "start", Run: func(ctx context.Context) error {
 		begin := time.Now()
@@ -387,7 +389,7 @@ func (s *standalone) addresses() Addresses {
 	return at
 }
 
-// announce says where everything is.
+// announce logs the addresses and the data folder.
 func (s *standalone) announce() {
 	at := s.addresses()
 	data, err := filepath.Abs(s.folder.path)
@@ -399,7 +401,7 @@ func (s *standalone) announce() {
 	s.warnExposed()
 }
 
-// warnExposed says what is open to other machines.
+// warnExposed logs what is open to other machines without a log-in.
 func (s *standalone) warnExposed() {
 	served := "the dashboard with its API, metrics"
 	if s.cfg.Profiles {

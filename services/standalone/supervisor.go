@@ -19,49 +19,48 @@ import (
 )
 
 const (
-	// superviseEvery is the pause between looks at the disk and the servers.
+	// superviseEvery is the pause between checks of the disk and the servers.
 	superviseEvery = 250 * time.Millisecond
 	// measureEvery is the pause between measurements of InfluxDB's files.
 	measureEvery = time.Minute
-	// patience is how long a server must be unable to store before anything is done:
-	// on a busy machine, nats-server takes itself for not ready now and then.
+	// patience is how long a server must be unable to store before the supervisor acts: on
+	// a busy machine, nats-server reports now and then that it is not ready.
 	patience = time.Second
-	// influxPatience is how long InfluxDB may fail for want of space before it is
-	// started again.
+	// influxPatience is how long InfluxDB may fail for lack of space before it is
+	// restarted.
 	influxPatience = 3 * time.Second
-	// resumeShare, in per cent of the reserve, must be free before readings are
-	// taken again, so that the gate does not flap.
+	// resumeShare, in per cent of the reserve, must be free before readings are accepted
+	// again. The difference keeps the gate from flapping.
 	resumeShare = 125
-	// firstRestart and lastRestart bound the pause between restarts of a server
-	// that does not get well. After so many in a row, people have to see to it: the
-	// pause is rareRestart from then on.
+	// firstRestart and lastRestart bound the pause between restarts of a server that
+	// stays stuck. After maxRestarts in a row a person has to help, and the pause is
+	// rareRestart.
 	firstRestart = 2 * time.Second
 	lastRestart  = time.Minute
 	maxRestarts  = 8
 	rareRestart  = 30 * time.Minute
 )
 
-// watched is a server that stays stuck after its disk was full, until it is
-// started again.
+// watched is a server that can be stuck after its disk was full, until it is restarted.
 type watched struct {
 	name string
 	// health returns nil while the server can store, or why it can't.
 	health  func() error
 	restart func(ctx context.Context) error
-	// advice is what people can do when restarts don't help.
+	// advice says what a person can do when restarts don't help.
 	advice string
 
 	retry *backoff.ExponentialBackOff
-	// tries is how many restarts there were since it was last well for a while.
+	// tries counts the restarts since the server was last healthy for a while.
 	tries int
-	// restarted is when it was started again last, next when it may be; unwell is
-	// since when it can't store, or zero.
+	// restarted is the time of the last restart, next the earliest time of the next one.
+	// unwell is since when the server can't store, or zero.
 	restarted, next, unwell time.Time
 }
 
-// supervisor keeps a reserve of the disk free, by refusing readings before the
-// disk is full, and starts the servers again that a full disk has left stuck,
-// once there is space.
+// supervisor keeps a reserve of the disk free by refusing readings before the disk is
+// full. When there is space again, it restarts the servers that the full disk left
+// stuck.
 type supervisor struct {
 	log     *slog.Logger
 	disk    diskBudget
@@ -74,10 +73,10 @@ type supervisor struct {
 	restarts                     *prometheus.CounterVec
 
 	mu sync.Mutex // guards what follows
-	// refusal is why nothing is taken, since when; nil while readings are taken.
+	// refusal is why readings are refused, and since when; nil while they are accepted.
 	refusal error
 	since   time.Time
-	// influxSize is what InfluxDB's files take, in bytes.
+	// influxSize is the size of InfluxDB's files, in bytes.
 	influxSize uint64
 }
 
@@ -89,8 +88,8 @@ func newSupervisor(log *slog.Logger, budget diskBudget, metrics prometheus.Regis
 	s := &supervisor{
 		log: log, disk: budget,
 		freeBytes:   gauge("disk_free_bytes", "Free space of the disk that the data folder is on."),
-		held:        gauge("intake_refused", "1 while readings are refused for want of disk space, else 0."),
-		influxBytes: gauge("influxdb_bytes", "What the files of the embedded InfluxDB take."),
+		held:        gauge("intake_refused", "1 while readings are refused for lack of disk space, else 0."),
+		influxBytes: gauge("influxdb_bytes", "Size of the files of the embedded InfluxDB."),
 		restarts: f.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "headwater", Subsystem: "standalone", Name: "restarts_total",
 			Help: "Restarts of an embedded server that could no longer store, by server.",
@@ -102,7 +101,7 @@ func newSupervisor(log *slog.Logger, budget diskBudget, metrics prometheus.Regis
 	return s
 }
 
-// watch adds a server, with what people can do when restarts don't help.
+// watch adds a server, with advice for people when restarts don't help.
 func (s *supervisor) watch(name string, health func() error, restart func(ctx context.Context) error, advice string) {
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = firstRestart, lastRestart
@@ -129,11 +128,11 @@ func (s *supervisor) run(ctx context.Context) error {
 	}
 }
 
-// look decides whether readings are taken, and starts servers again.
+// look decides whether readings are accepted, and restarts servers.
 func (s *supervisor) look(ctx context.Context, now time.Time) {
 	free, err := s.free()
 	if err != nil {
-		// A disk that can't be asked is not known to be full.
+		// Nothing is known about a disk that does not answer, so refuse to be safe.
 		s.refuse(fmt.Errorf("the disk of the data folder does not answer: %w", err), now)
 		return
 	}
@@ -151,7 +150,7 @@ func (s *supervisor) look(ctx context.Context, now time.Time) {
 	s.accept()
 }
 
-// low says whether too little is free.
+// low reports whether too little is free.
 func (s *supervisor) low(free uint64) bool {
 	if s.refuses() != nil {
 		return free < s.disk.reserve/100*resumeShare
@@ -159,8 +158,8 @@ func (s *supervisor) low(free uint64) bool {
 	return free < s.disk.reserve
 }
 
-// revive starts a server again that can't store, if its time has come, and
-// returns why it can't store.
+// revive restarts a server that can't store, if a restart is due. It returns why the
+// server can't store, or nil.
 func (s *supervisor) revive(ctx context.Context, w *watched, now time.Time) error {
 	err := w.health()
 	switch {
@@ -179,8 +178,8 @@ func (s *supervisor) revive(ctx context.Context, w *watched, now time.Time) erro
 	case now.Before(w.next):
 		return w.stuck(err)
 	}
-	s.refuse(fmt.Errorf("%s cannot store and is being started again: %w", w.name, err), now)
-	s.log.Warn("a server cannot store although there is space: it is started again", "server", w.name, "err", err)
+	s.refuse(fmt.Errorf("%s cannot store and is being restarted: %w", w.name, err), now)
+	s.log.Warn("restarting a server that cannot store although there is space", "server", w.name, "err", err)
 	s.restarts.WithLabelValues(w.name).Inc()
 	begin := time.Now()
 	failure := w.restart(ctx)
@@ -191,23 +190,23 @@ func (s *supervisor) revive(ctx context.Context, w *watched, now time.Time) erro
 	w.restarted = time.Now()
 	w.next = w.restarted.Add(pause)
 	if failure != nil {
-		err = fmt.Errorf("%s could not be started again: %w", w.name, failure)
+		err = fmt.Errorf("%s could not be restarted: %w", w.name, failure)
 	} else {
-		s.log.Info("the server runs again", "server", w.name, "took", time.Since(begin).Round(time.Millisecond))
+		s.log.Info("the server is running again", "server", w.name, "took", time.Since(begin).Round(time.Millisecond))
 		if err = w.health(); err == nil {
 			return nil
 		}
 	}
 	if w.tries >= maxRestarts {
-		s.log.Error("restarts don't help: somebody has to see to it", "server", w.name, "restarts", w.tries, "err", err, "do", w.advice)
+		s.log.Error("restarts don't help: a person has to fix it", "server", w.name, "restarts", w.tries, "err", err, "do", w.advice)
 	}
 	return w.stuck(err)
 }
 
-// stuck says that the server can't store, and what happens next.
+// stuck returns an error that says why the server can't store, and what happens next.
 func (w *watched) stuck(err error) error {
 	if w.tries < maxRestarts {
-		return fmt.Errorf("%s cannot store and is started again soon: %w", w.name, err)
+		return fmt.Errorf("%s cannot store and is restarted soon: %w", w.name, err)
 	}
 	return fmt.Errorf("%s cannot store, and %d restarts did not help; the next one is at %s: %w. %s",
 		w.name, w.tries, w.next.Format("15:04 MST"), err, w.advice)
@@ -223,7 +222,7 @@ func (s *supervisor) refuse(reason error, now time.Time) {
 	s.mu.Unlock()
 	s.held.Set(1)
 	if first {
-		s.log.Error("readings are refused; devices keep them and send them again", "err", reason)
+		s.log.Error("refusing readings; devices keep them and send them again", "err", reason)
 	}
 }
 
@@ -234,19 +233,19 @@ func (s *supervisor) accept() {
 	s.mu.Unlock()
 	s.held.Set(0)
 	if was != nil {
-		s.log.Info("readings are taken again", "after", time.Since(since).Round(time.Second))
+		s.log.Info("accepting readings again", "after", time.Since(since).Round(time.Second))
 	}
 }
 
-// refuses returns why no reading may be taken now, or nil. Any number of
-// goroutines may ask.
+// refuses returns why readings are refused now, or nil. Any number of goroutines may
+// call it.
 func (s *supervisor) refuses() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.refusal
 }
 
-// problems says what is wrong with the disk, for the dashboard.
+// problems lists what is wrong with the disk, for the dashboard.
 func (s *supervisor) problems() []view.Problem {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -256,13 +255,13 @@ func (s *supervisor) problems() []view.Problem {
 	}
 	if s.influxSize > s.disk.influx {
 		out = append(out, view.Problem{Part: "InfluxDB", Text: fmt.Sprintf(
-			"InfluxDB takes %s of the disk, more than its part of %s. Nothing is deleted for that: keep the history for a shorter time (--retention-raw and the like, for new data folders; ALTER RETENTION POLICY for this one), or give it more with --disk-share.",
+			"InfluxDB takes %s of the disk, more than its part of %s. Nothing is deleted because of that. Keep the history for a shorter time (--retention-raw and the like for new data folders, ALTER RETENTION POLICY for this one), or give it more with --disk-share.",
 			ui.FormatBytes(s.influxSize), ui.FormatBytes(s.disk.influx))})
 	}
 	return out
 }
 
-// measure adds up what InfluxDB's files take, now and then.
+// measure adds up the sizes of InfluxDB's files, once a measureEvery.
 func (s *supervisor) measure(ctx context.Context) {
 	tick := time.NewTicker(measureEvery)
 	defer tick.Stop()
@@ -273,14 +272,14 @@ func (s *supervisor) measure(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			s.log.Warn("the size of InfluxDB's files could not be measured", "err", err)
+			s.log.Warn("could not measure the size of InfluxDB's files", "err", err)
 		default:
 			s.mu.Lock()
 			s.influxSize = size
 			s.mu.Unlock()
 			s.influxBytes.Set(float64(size))
 			if size > s.disk.influx && !above {
-				s.log.Warn("InfluxDB takes more than its part of the disk; nothing is deleted for that",
+				s.log.Warn("InfluxDB takes more than its part of the disk; nothing is deleted because of that",
 					"bytes", size, "part", s.disk.influx)
 			}
 			above = size > s.disk.influx
@@ -293,7 +292,8 @@ func (s *supervisor) measure(ctx context.Context) {
 	}
 }
 
-// treeSize adds up the files below root. What vanishes meanwhile is left out.
+// treeSize adds up the sizes of the files below root. It leaves out what is deleted
+// meanwhile.
 func treeSize(ctx context.Context, root string) (uint64, error) {
 	var sum uint64
 	err := filepath.WalkDir(root, func(_ string, entry fs.DirEntry, err error) error {

@@ -12,9 +12,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// TestRestartsThatDoNotHelp has a server that no restart makes well: it is left
-// alone after some, people are told what is wrong and what they can do, and when
-// they have done it, all goes on.
+// TestRestartsThatDoNotHelp has a server that restarts do not fix. After some restarts it
+// is left alone, and the supervisor reports what is wrong and what people can do. When
+// they have done it, readings are accepted again.
 func TestRestartsThatDoNotHelp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("stream 'CORE > TELEMETRY' could not be recovered")
@@ -57,7 +57,7 @@ func TestRestartsThatDoNotHelp(t *testing.T) {
 		broken, restarts = errors.New("stuck"), 0
 		look(10 * time.Second)
 		if restarts == 0 {
-			t.Error("it is stuck anew, and not started again within 10 s")
+			t.Error("it is stuck again, and not restarted within 10 s")
 		}
 	})
 }

@@ -33,8 +33,7 @@ const (
 
 // BenchmarkWriters measures how fast one, two and four writers store a backlog
 // in an InfluxDB whose answers take 50 ms, with one request of 500 readings in
-// flight each. It prints readings a second, and how many times those of one
-// writer that is.
+// flight each. It prints readings a second, and the ratio to one writer.
 func BenchmarkWriters(b *testing.B) {
 	one := 0.0 // readings a second of one writer
 	for _, writers := range []int{1, 2, 4} {

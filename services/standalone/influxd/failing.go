@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// failing is since when writes fail because the disk was full. After that, the
-// write-ahead log of a shard refuses everything until it is opened anew, also
-// when there is space again. Any number of goroutines may use it.
+// failing remembers since when writes fail because the disk was full. The write-ahead
+// log of a shard then refuses everything until it is reopened, even after there is space
+// again. Any number of goroutines may use it.
 type failing struct {
 	mu    sync.Mutex
 	since time.Time
 }
 
-// Full returns since when writes fail because the disk is full, or was full, and
-// zero while they are stored.
+// Full returns since when writes fail because the disk is or was full. It returns the
+// zero time while they succeed.
 func (s *Server) Full() time.Time {
 	s.failing.mu.Lock()
 	defer s.failing.mu.Unlock()
 	return s.failing.since
 }
 
-// watch notes what becomes of the writes.
+// watch records the outcome of every write.
 func (f *failing) watch(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/write" && r.URL.Path != "/api/v2/write" {
@@ -48,7 +48,7 @@ func (f *failing) note(a *answer) {
 	}
 }
 
-// answer passes an answer on and remembers what it was.
+// answer passes a response on and remembers its status.
 type answer struct {
 	http.ResponseWriter
 	status int

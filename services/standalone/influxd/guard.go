@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// paths are what is served; InfluxDB has more, for other protocols and for
-// looking into the process.
+// paths are those that are served. InfluxDB has more, for other protocols and for
+// diagnosis.
 var paths = map[string]bool{
 	"/ping": true, "/health": true, "/query": true, "/write": true, "/api/v2/write": true,
 }
 
-// guard keeps out who must not reach an InfluxDB on this machine: any page in
-// a browser could otherwise send it statements, because InfluxDB answers
-// foreign origins, and whoever has no token, if there is one. It also bounds
-// bodies that come packed, which InfluxDB does not.
+// guard protects an InfluxDB on this machine. It refuses browsers, because InfluxDB
+// answers foreign origins and any page could send it statements. It refuses requests
+// without the token, if there is one. It also bounds compressed bodies, which InfluxDB
+// does not.
 func guard(next http.Handler, token string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -39,8 +39,8 @@ func guard(next http.Handler, token string) http.Handler {
 	})
 }
 
-// loopback says whether a Host header names this machine by a name that no
-// foreign name server can give out.
+// loopback reports whether a Host header names this machine by a name that no foreign
+// name server can give out.
 func loopback(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -59,7 +59,8 @@ func authorized(r *http.Request, token string) bool {
 	return subtle.ConstantTimeCompare([]byte(given), []byte(token)) == 1
 }
 
-// unpack replaces a packed body by its contents, bounded.
+// unpack replaces a compressed body by its contents, with a bound on the compressed
+// size. It reports whether the body could be read.
 func unpack(w http.ResponseWriter, r *http.Request) bool {
 	if r.Header.Get("Content-Encoding") != "gzip" {
 		return true

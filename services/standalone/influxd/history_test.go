@@ -199,7 +199,7 @@ func TestExtremesStayInTheirBucket(t *testing.T) {
 		for i := range low {
 			low[i], high[i] = math.Inf(1), math.Inf(-1)
 		}
-		// The windows that the ends of the range cut are told in part.
+		// Windows at the ends of the range are incomplete.
 		for _, r := range readings {
 			if r.at.Before(from.Add(-tier-slack)) || r.at.After(to.Add(tier+slack)) {
 				continue

@@ -4,8 +4,8 @@
 // self-monitoring are left out, so there is no /api/v2/query.
 //
 // What a 2xx acknowledged survives a power cut: every write is synced to the
-// write-ahead log before it is answered. Storage is bounded by the retention
-// of the policies, which the caller makes.
+// write-ahead log before it is answered. The retention of the policies, which the
+// caller creates, bounds the storage.
 package influxd
 
 import (
@@ -38,11 +38,11 @@ import (
 // Version is the version of InfluxDB.
 const Version = "1.8.10"
 
-// DefaultAddr leaves the choice of the port to the system.
+// DefaultAddr lets the system choose the port.
 const DefaultAddr = "127.0.0.1:0"
 
-// Sizes that suit a small computer. InfluxDB's own are for servers: a gigabyte
-// of cache for each shard, and no bound on what one query may take.
+// Sizes for a small computer. InfluxDB's defaults are for servers: a gigabyte of cache
+// for each shard, and no bound on what one query may take.
 const (
 	cacheMax     = 256 << 20
 	cacheFlush   = 16 << 20
@@ -57,16 +57,16 @@ const (
 	closeTimeout = 10 * time.Second
 )
 
-// Config says where the data lies and where it is served.
+// Config says where the data is and where it is served.
 type Config struct {
-	// Dir holds all the data. It is made when it does not exist, for this user
-	// only, and belongs to one server at a time.
+	// Dir holds all the data. It is created for this user only if it does not exist, and
+	// belongs to one server at a time.
 	Dir string
 	// Addr is a loopback address with a port; empty means DefaultAddr.
 	Addr string
-	// Token, if set, must come with every request, as InfluxDB 2 does it
-	// ("Authorization: Token ...") or as the password of HTTP basic
-	// authentication. Without one, every user of this machine may read and write.
+	// Token, if set, must come with every request: as in InfluxDB 2 ("Authorization:
+	// Token ..."), or as the password of HTTP basic authentication. Without one, every
+	// user of this machine may read and write.
 	Token string
 	// Log receives InfluxDB's warnings and errors; nil discards them.
 	Log *slog.Logger
@@ -97,8 +97,8 @@ func Start(cfg Config) (*Server, error) {
 // URL returns where InfluxDB answers, such as "http://127.0.0.1:8086".
 func (s *Server) URL() string { return "http://" + s.addr.String() }
 
-// Close stops taking requests, lets those in flight finish, writes down what
-// is in memory and frees the folder. It may be called once.
+// Close stops accepting requests, lets those in flight finish, writes what is in memory
+// to the disk and unlocks the folder. It may be called once.
 func (s *Server) Close() error {
 	var errs []error
 	for i := len(s.close) - 1; i >= 0; i-- {
@@ -108,7 +108,8 @@ func (s *Server) Close() error {
 	return errors.Join(errs...)
 }
 
-// closes registers what Close does, before all that was registered earlier.
+// closes registers f to be called by Close, before everything that was registered
+// earlier.
 func (s *Server) closes(what string, f func() error) {
 	s.close = append(s.close, func() error {
 		if err := f(); err != nil {
@@ -139,7 +140,7 @@ func (s *Server) start(cfg Config) error {
 	client := meta.NewClient(&meta.Config{Dir: filepath.Join(cfg.Dir, "meta")})
 	client.WithLogger(log)
 	if err := client.Open(); err != nil {
-		return fmt.Errorf("open the list of databases of InfluxDB, %s: %w. If it is damaged, put the folder %s back from a backup, or move it away, which gives up the history; then start again",
+		return fmt.Errorf("open the list of databases of InfluxDB, %s: %w. If it is damaged, restore the folder %s from a backup, or move it away, which gives up the history; then start again",
 			filepath.Join(cfg.Dir, "meta", "meta.db"), err, cfg.Dir)
 	}
 	s.closes("list of databases", client.Close)
@@ -168,13 +169,13 @@ func (s *Server) start(cfg Config) error {
 	return nil
 }
 
-// openFolder makes the folder and locks it.
+// openFolder creates the folder and locks it.
 func (s *Server) openFolder(dir string) error {
 	if dir == "" {
 		return errors.New("start InfluxDB: no data folder is given")
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "meta"), 0o700); err != nil {
-		return fmt.Errorf("make the data folder of InfluxDB: %w", err)
+		return fmt.Errorf("create the data folder of InfluxDB: %w", err)
 	}
 	unlock, err := lock(filepath.Join(dir, "lock"))
 	if err != nil {
@@ -209,8 +210,8 @@ func newStore(dir string) *tsdb.Store {
 	c.CacheSnapshotMemorySize = toml.Size(cacheFlush)
 	c.MaxConcurrentCompactions = 1
 	c.SeriesFileMaxConcurrentSnapshotCompactions = 1
-	// Which devices exist is decided where they log in, not here: a refused
-	// point would be lost.
+	// The number of devices is bounded where they log in, not here: a refused point would
+	// be lost.
 	c.MaxSeriesPerDatabase = 0
 	c.MaxValuesPerTag = 0
 	c.QueryLogEnabled = false
@@ -221,7 +222,7 @@ func newStore(dir string) *tsdb.Store {
 	return store
 }
 
-// engine connects what writes and what queries to the data.
+// engine connects the writer and the queries to the data.
 func (s *Server) engine(client *meta.Client, store *tsdb.Store, log *zap.Logger) (*coordinator.PointsWriter, *query.Executor) {
 	points := coordinator.NewPointsWriter()
 	points.WriteTimeout = writeTimeout
@@ -262,7 +263,7 @@ func (s statistics) Statistics(tags map[string]string) []models.Statistic {
 	return append(out, s.points.Statistics(tags)...)
 }
 
-// housekeeping starts what deletes old shards and makes coming ones.
+// housekeeping starts the services that delete old shards and create coming ones.
 func (s *Server) housekeeping(client *meta.Client, store *tsdb.Store, log *zap.Logger) error {
 	old := retention.NewService(retention.NewConfig())
 	old.MetaClient = client
@@ -298,7 +299,7 @@ func newHandler(client *meta.Client, points *coordinator.PointsWriter, queries *
 	h.Version = Version
 	h.BuildType = "OSS"
 	h.Logger = log
-	// All that is written there now is what a request that panicked left behind.
+	// With LogEnabled off, only requests that panicked write to this log.
 	if panics, err := zap.NewStdLogAt(log, zap.ErrorLevel); err == nil {
 		h.CLFLogger = panics
 	}
@@ -314,8 +315,8 @@ func (s *Server) serve(listener net.Listener, handler http.Handler, cfg Config) 
 		MaxHeaderBytes:    maxHeaders,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn),
 	}
-	// Shutdown waits 5 s for a connection that has sent nothing yet, such as one
-	// whose request was cancelled while it was dialled.
+	// Shutdown waits 5 s for a connection that has sent nothing yet, such as one whose
+	// request was cancelled while it was being opened.
 	var unused sync.Map
 	server.ConnState = func(c net.Conn, state http.ConnState) {
 		if state == http.StateNew {
@@ -328,7 +329,7 @@ func (s *Server) serve(listener net.Listener, handler http.Handler, cfg Config) 
 	go func() {
 		defer close(done)
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			cfg.Log.Error("InfluxDB no longer takes requests", "err", err)
+			cfg.Log.Error("InfluxDB no longer accepts requests", "err", err)
 		}
 	}()
 	s.closes("HTTP server", func() error {

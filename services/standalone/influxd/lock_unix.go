@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// lock takes the file for this process; the system frees it when the process
+// lock locks the file for this process. The system releases the lock when the process
 // ends, however it ends.
 func lock(path string) (unlock func() error, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)

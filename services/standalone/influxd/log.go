@@ -8,8 +8,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// newLogger returns a logger for InfluxDB's parts that passes warnings and
-// errors on. What they say at info is of no use to people who run Headwater.
+// newLogger returns a logger for InfluxDB's parts that passes warnings and errors on.
+// What they log at info is of no use to people who run Headwater.
 func newLogger(log *slog.Logger) *zap.Logger { return zap.New(&core{log: log}) }
 
 // core implements zapcore.Core.

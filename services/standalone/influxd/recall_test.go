@@ -141,7 +141,7 @@ func TestLatestValuesSurviveARestart(t *testing.T) {
 	t.Logf("the latest values of %d devices in %v", devices+4, time.Since(began))
 	for page := 1; page <= 11; page++ {
 		if body := ask(fmt.Sprint("/api/v1/devices?size=1000&page=", page)); strings.Contains(body, `"value":null`) || strings.Contains(body, `"waiting":true`) {
-			t.Errorf("page %d lacks values: %.300s", page, body)
+			t.Errorf("page %d has no values: %.300s", page, body)
 		}
 	}
 	if d := shown(t, ask, "d77"); d.Metrics[0].Value != 77.0 || !d.Metrics[0].Time.Equal(week.Add(77*time.Millisecond)) || !d.LastSeen.Equal(d.Metrics[0].Time) || d.State != view.StateSilent {

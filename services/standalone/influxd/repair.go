@@ -15,24 +15,27 @@ import (
 	"github.com/influxdata/influxdb/tsdb/index/tsi1"
 )
 
-// fieldsFile holds the types of a shard's fields. While it is there, InfluxDB
-// takes the index for whole and does not look at the points.
+// fieldsFile holds the types of a shard's fields. While it exists, InfluxDB takes the
+// index as complete and does not read the points.
 const fieldsFile = "fields.idx"
 
-// repair mends what a hard stop, a power cut or a full disk can leave behind.
-// InfluxDB must not be running.
+// repair repairs the damage that a hard stop, a power cut or a full disk can leave
+// behind. InfluxDB must not be running.
 func repair(dir string, log *slog.Logger) error {
 	if err := repairLogs(dir, log); err != nil {
-		return fmt.Errorf("mend the write-ahead log of InfluxDB: %w", err)
+		return fmt.Errorf("repair the write-ahead log of InfluxDB: %w", err)
 	}
 	return repairIndexes(dir, log)
 }
 
-// repairLogs cuts off what is not whole at the end of the write-ahead log of
-// each shard, which no client was told is stored. InfluxDB 1.8 cuts it off too,
-// but by then (Engine.Open) it has opened the file for writing at its old end:
-// the next entry leaves a hole, and at the start after that everything behind
-// the hole is cut off, although it was acknowledged.
+// repairLogs cuts off an incomplete entry at the end of the write-ahead log of each
+// shard. No client got an acknowledgement for it. Left to InfluxDB 1.8, it would lose
+// acknowledged points:
+//
+//  1. InfluxDB opens the log for writing, at its old end (Engine.Open).
+//  2. It reads the log and cuts off the incomplete entry.
+//  3. The next entry is written at the old end, behind a hole.
+//  4. At the next start, everything behind the hole is cut off.
 func repairLogs(dir string, log *slog.Logger) error {
 	shards, err := filepath.Glob(filepath.Join(dir, "wal", "*", "*", "*"))
 	if err != nil {
@@ -46,14 +49,14 @@ func repairLogs(dir string, log *slog.Logger) error {
 		if len(segments) == 0 {
 			continue
 		}
-		// InfluxDB goes on writing in the last one alone.
+		// InfluxDB continues to write only the last one.
 		last := slices.Max(segments)
 		cut, err := repairLog(last)
 		if err != nil {
 			return err
 		}
 		if cut > 0 {
-			log.Warn("the end of a write-ahead log of InfluxDB is not whole, as a hard stop or a full disk can leave it; it is cut off", "log", last, "bytes", cut)
+			log.Warn("cut off an incomplete entry of InfluxDB's write-ahead log, as a hard stop or a full disk can leave behind", "log", last, "bytes", cut)
 		}
 	}
 	return nil
@@ -84,10 +87,9 @@ func repairLog(path string) (cut int64, err error) {
 }
 
 // repairIndexes removes the index of every shard whose list of index files is damaged.
-// InfluxDB 1.8 writes that list in place, so a process that is killed, or a
-// machine that loses power, can leave it empty; the shard then refuses every
-// write and every query. With its index and its fields gone, InfluxDB makes them
-// anew from the points themselves, of which none is touched.
+// InfluxDB 1.8 writes that list in place, so a killed process or a power cut can leave
+// it empty; the shard then refuses every write and every query. When the index and the
+// fields are gone, InfluxDB rebuilds them from the points, which stay untouched.
 func repairIndexes(dir string, log *slog.Logger) error {
 	lists, err := filepath.Glob(filepath.Join(dir, "data", "*", "*", "*", "index", "*", tsi1.ManifestFileName))
 	if err != nil {
@@ -96,7 +98,7 @@ func repairIndexes(dir string, log *slog.Logger) error {
 	for _, list := range lists {
 		content, err := os.ReadFile(list)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // its index is gone already
+			continue // the index has been removed already
 		}
 		if err != nil {
 			return fmt.Errorf("check the index of InfluxDB: %w", err)
@@ -106,14 +108,14 @@ func repairIndexes(dir string, log *slog.Logger) error {
 		}
 		index := filepath.Dir(filepath.Dir(list))
 		shard := filepath.Dir(index)
-		log.Warn("the index of a part of the history is damaged, as a hard stop can leave it; it is made anew", "shard", shard)
-		// The fields first: if this is cut short, the list is still damaged and
-		// found again.
+		log.Warn("rebuilding the index of a part of the history, which a hard stop can damage", "shard", shard)
+		// The fields first: if this is interrupted, the list is still damaged, and the next
+		// start finds it.
 		if err := os.Remove(filepath.Join(shard, fieldsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("mend the index of InfluxDB: %w", err)
+			return fmt.Errorf("repair the index of InfluxDB: %w", err)
 		}
 		if err := os.RemoveAll(index); err != nil {
-			return fmt.Errorf("mend the index of InfluxDB: %w", err)
+			return fmt.Errorf("repair the index of InfluxDB: %w", err)
 		}
 	}
 	return nil

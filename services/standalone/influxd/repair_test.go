@@ -11,9 +11,9 @@ import (
 	"headwater/services/standalone/influxd"
 )
 
-// TestDamagedIndexIsMadeAnew empties a list of index files, as a kill in the
+// TestDamagedIndexIsRebuilt empties a list of index files, as a kill in the
 // middle of writing it does: every point must still be found by its tags.
-func TestDamagedIndexIsMadeAnew(t *testing.T) {
+func TestDamagedIndexIsRebuilt(t *testing.T) {
 	dir := t.TempDir()
 	s, err := influxd.Start(influxd.Config{Dir: dir})
 	if err != nil {

@@ -11,24 +11,24 @@ import (
 	"github.com/influxdata/influxql"
 )
 
-// turns keeps queries and the making of series apart: the index of InfluxDB
-// 1.8.10 (tsi1) changes a measurement under its lock while queries read it
-// without. A series is made once a device, metric and shard, so queries hardly
-// ever wait for it; it waits for the queries that run.
+// turns keeps queries and the creation of series apart: the index of InfluxDB 1.8.10
+// (tsi1) changes a measurement under its lock while queries read it without the lock. A
+// series is created once for each device, metric and shard, so queries hardly ever wait
+// for that; the creation waits for running queries.
 type turns struct {
 	index sync.RWMutex
 
 	mu sync.Mutex
-	// known are the series that were written, by shard and key; guarded by mu.
+	// known are the series that exist for sure, by shard and key; guarded by mu.
 	known map[uint64]map[string]struct{}
 	count int
 }
 
-// maxKnown bounds the series that are remembered; beyond it they are learned
-// anew.
+// maxKnown bounds the series that are remembered. When it is exceeded, all are forgotten
+// and learned again.
 const maxKnown = 200_000
 
-// learned says whether the series of all points were written to the shard before.
+// learned reports whether the series of all points were written to the shard before.
 func (t *turns) learned(shard uint64, points []models.Point) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -60,14 +60,14 @@ func (t *turns) learn(shard uint64, points []models.Point) {
 	}
 }
 
-// forget has every series count as new: some may have been deleted.
+// forget treats every series as new, because some may have been deleted.
 func (t *turns) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.known, t.count = nil, 0
 }
 
-// turnStore is a store that makes series in their turn.
+// turnStore is a store that creates series only while no query runs.
 type turnStore struct {
 	*tsdb.Store
 	turns *turns
@@ -92,7 +92,7 @@ func (s turnStore) WriteToShardWithContext(ctx context.Context, shard uint64, po
 	return err
 }
 
-// turnExecutor executes statements in their turn.
+// turnExecutor executes statements only while no series is created or deleted.
 type turnExecutor struct {
 	*coordinator.StatementExecutor
 	turns *turns
@@ -103,7 +103,7 @@ func (e turnExecutor) ExecuteStatement(ctx *query.ExecutionContext, statement in
 	switch s := statement.(type) {
 	case *influxql.SelectStatement:
 		if s.Target != nil {
-			// It writes, and would wait for itself.
+			// It writes, and would wait for its own read lock.
 			return e.StatementExecutor.ExecuteStatement(ctx, statement)
 		}
 	case *influxql.DropSeriesStatement, *influxql.DeleteSeriesStatement, *influxql.DropMeasurementStatement,

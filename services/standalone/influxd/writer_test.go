@@ -47,7 +47,7 @@ func runWriter(tb testing.TB, js jetstream.JetStream, url string) (stop func()) 
 	return stop
 }
 
-// drained says whether the writers have nothing left to do.
+// drained reports whether the writers have nothing left to do.
 func drained(tb testing.TB, js jetstream.JetStream) bool {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -12,10 +12,10 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// TestRollUpsAreMadeAnew has the processor say which roll-ups lack readings: the
-// writer makes them from the stored readings, with a revision above that of what
-// was there, once the readings are stored.
-func TestRollUpsAreMadeAnew(t *testing.T) {
+// TestRollUpsAreBackfilled lets the processor report which roll-ups miss readings. Once
+// those readings are stored, the writer recomputes the roll-ups from the stored readings,
+// with a higher revision.
+func TestRollUpsAreBackfilled(t *testing.T) {
 	server := streamtest.Run(t)
 	server.Ensure(t, lanes)
 	js := server.JS(t)
@@ -86,7 +86,7 @@ func TestRollUpsAreMadeAnew(t *testing.T) {
 				t.Logf("%s: %s", policy, got)
 			}
 		}()
-		streamtest.Eventually(t, policy+" is made anew", func() bool {
+		streamtest.Eventually(t, policy+" is backfilled", func() bool {
 			got = rows(policy)
 			return got == want
 		})
