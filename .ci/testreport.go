@@ -1,7 +1,7 @@
-// Testreport reads `go test -json` and prints what `go test` prints without it:
-// a line for each package, and all that failed tests had to say. It fails when a
-// test failed or was skipped: whatever a test needs is there in continuous
-// integration, so a skip means that something was not tested.
+// Testreport reads `go test -json` and prints what `go test` prints without it: a line
+// for each package, and the output of failed tests. It fails if a test failed or was
+// skipped: continuous integration has everything that tests need, so a skip means that
+// something was not tested.
 //
 //	go test -json work | go run .ci/testreport.go
 package main
@@ -30,7 +30,7 @@ func main() {
 	for lines.Scan() {
 		var e event
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			fmt.Println(lines.Text()) // not of a test, for instance a download
+			fmt.Println(lines.Text()) // not output of a test, but for instance of a download
 			continue
 		}
 		r.take(e)
@@ -48,8 +48,8 @@ func main() {
 	}
 }
 
-// report counts the tests and keeps what running ones have said, by package and
-// test; what the package itself said is under no name.
+// report counts the tests and keeps the output of running tests, by package and test.
+// The output of a package itself has an empty test name.
 type report struct {
 	passed, failed, packages int
 	skipped                  []string
@@ -87,7 +87,7 @@ func (r *report) endTest(e event) {
 	delete(r.output[e.Package], e.Test)
 }
 
-// reason is why a test was skipped, in its own words.
+// reason returns why a test was skipped, from its output.
 func reason(output []string) string {
 	var words []string
 	for _, line := range output {
@@ -98,8 +98,9 @@ func reason(output []string) string {
 	return strings.Join(words, " ")
 }
 
-// endPackage prints the closing line of a package that passed, and all that is
-// known about one that failed: a test that never ended is the culprit then.
+// endPackage prints the last line of a package that passed. Of a package that failed it
+// prints everything, including the output of tests that never ended, which may be the
+// cause.
 func (r *report) endPackage(e event) {
 	own := r.output[e.Package][""]
 	delete(r.output[e.Package], "")
