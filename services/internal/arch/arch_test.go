@@ -23,7 +23,7 @@ const root = "../../.."
 // modules are the folders of go.work.
 var modules = []string{"proto", "services", "services/standalone", "streams", "web"}
 
-// pure are the packages that know neither network nor clock.
+// pure lists the packages that use neither network nor clock.
 var pure = []string{
 	"headwater/proto/figure",
 	"headwater/services/bridge/topic",
@@ -32,6 +32,7 @@ var pure = []string{
 	"headwater/services/notifier/policy",
 	"headwater/services/processor/codec",
 	"headwater/services/processor/detect",
+	"headwater/services/processor/detect/families",
 	"headwater/services/processor/detect/nab",
 	"headwater/services/processor/window",
 	"headwater/services/rule",
@@ -40,9 +41,9 @@ var pure = []string{
 	"headwater/services/writer/point",
 }
 
-// pureLibraries may be used by pure packages beside the standard library:
-// jsontext reads JSON token by token, as the standard library's next version
-// does; expr reads and evaluates the expressions of rules.
+// pureLibraries may be used by pure packages besides the standard library: jsontext
+// reads JSON token by token, as the standard library's next version does; expr
+// parses and evaluates the expressions of rules.
 var pureLibraries = []string{
 	"github.com/go-json-experiment/json/jsontext",
 	"github.com/expr-lang/expr", "github.com/expr-lang/expr/ast", "github.com/expr-lang/expr/conf", "github.com/expr-lang/expr/file",
@@ -58,7 +59,7 @@ type source struct {
 	imports []string
 }
 
-// sources parses every file of the modules that people wrote.
+// sources parses every file of the modules that is not generated.
 func sources(t *testing.T) []source {
 	t.Helper()
 	var all []source
@@ -110,7 +111,7 @@ func sources(t *testing.T) []source {
 	return all
 }
 
-// isPure says whether a package is one of the pure ones.
+// isPure reports whether a package is listed as pure.
 func isPure(pkg string) bool { return slices.Contains(pure, pkg) }
 
 // layer names the part of the system that a package of Headwater belongs to:
@@ -123,7 +124,7 @@ func layer(pkg string) string {
 	return "services/" + parts[1]
 }
 
-// mayImport says whether a package of one layer may import one of another.
+// mayImport reports whether a package of one layer may import a package of another.
 func mayImport(from, to string) bool {
 	switch from {
 	case to, "services/standalone", "services/cmd":
@@ -148,7 +149,7 @@ func TestImportsPointOneWay(t *testing.T) {
 				continue
 			}
 			if from, to := layer(s.pkg), layer(imported); !mayImport(from, to) {
-				t.Errorf("%s imports %s: %s must not know %s", s.name, imported, from, to)
+				t.Errorf("%s imports %s: %s must not depend on %s", s.name, imported, from, to)
 			}
 		}
 	}
@@ -159,7 +160,7 @@ func TestImportsPointOneWay(t *testing.T) {
 var features = []string{"alerts", "deadletters", "device", "ledger", "overview", "pipeline", "replay", "rules"}
 
 // webParts are the folders of web, and which of them each may import. The root of
-// web puts all together, and internal helps tests.
+// web puts all together; internal and browsertest help tests.
 var webParts = map[string][]string{
 	"static": nil,
 	"view":   nil,
@@ -189,7 +190,7 @@ func TestFeaturesOfTheDashboardKnowNoOther(t *testing.T) {
 			}
 		}
 		part := webPart(s.pkg)
-		if part == "" || part == "internal" || s.test {
+		if part == "" || part == "internal" || part == "browsertest" || s.test {
 			continue
 		}
 		found[part] = true
@@ -214,8 +215,8 @@ func TestFeaturesOfTheDashboardKnowNoOther(t *testing.T) {
 	}
 }
 
-// impure are packages of the standard library that reach outside, and functions
-// of package time that read the clock or wait for it.
+// impure are packages of the standard library with effects outside of a package;
+// clock are functions of package time that read the clock or wait.
 var (
 	impure = []string{
 		"context", "crypto/rand", "database/sql", "log", "log/slog", "math/rand", "net", "net/http", "os", "os/exec",
@@ -252,14 +253,13 @@ func TestPurePackagesStayPure(t *testing.T) {
 	}
 }
 
-// subject matches what looks like a subject of NATS: one of Headwater's own, or
-// one of nats-server.
+// subject matches what looks like a NATS subject of Headwater or of nats-server.
 var subject = regexp.MustCompile(`^(telemetry|derived|alerting|deliveries|deadletters|redrive|replay)\.|\$(MQTT|JS|KV|O|SYS|SRV)\b`)
 
-// spellers are the packages beside streams that may spell out a subject.
+// spellers are the packages other than streams that may spell out a subject.
 var spellers = []string{
-	"headwater/services/bridge/login", // those of nats-server itself, which it keeps from devices
-	"headwater/web/internal/fixture",  // what a page shows in tests
+	"headwater/services/bridge/login", // subjects of nats-server, which it keeps from devices
+	"headwater/web/internal/fixture",  // shown by pages in tests
 }
 
 func TestSubjectsStandInStreamsAlone(t *testing.T) {
@@ -273,7 +273,7 @@ func TestSubjectsStandInStreamsAlone(t *testing.T) {
 				return true
 			}
 			if text, err := strconv.Unquote(literal.Value); err == nil && subject.MatchString(text) {
-				t.Errorf("%s spells out the subject %q: let streams do it", s.name, text)
+				t.Errorf("%s spells out the subject %q: use a function of streams", s.name, text)
 			}
 			return true
 		})
@@ -289,7 +289,7 @@ func TestServicesCanShareAProcess(t *testing.T) {
 			switch n := n.(type) {
 			case *ast.FuncDecl:
 				if n.Name.Name == "init" && n.Recv == nil {
-					t.Errorf("%s has an init function: what it does would happen to the whole process", s.name)
+					t.Errorf("%s has an init function, which affects the whole process", s.name)
 				}
 			case *ast.SelectorExpr:
 				x, ok := n.X.(*ast.Ident)
@@ -299,7 +299,7 @@ func TestServicesCanShareAProcess(t *testing.T) {
 				switch name := x.Name + "." + n.Sel.Name; name {
 				case "os.Exit", "signal.Notify", "signal.NotifyContext", "slog.Default", "slog.SetDefault",
 					"flag.CommandLine", "prometheus.DefaultRegisterer", "prometheus.MustRegister":
-					t.Errorf("%s uses %s, which is the whole process's", s.name, name)
+					t.Errorf("%s uses %s, which belongs to the whole process", s.name, name)
 				}
 			}
 			return true
@@ -318,7 +318,7 @@ func TestMainsAreShort(t *testing.T) {
 			t.Fatal(err)
 		}
 		if lines := bytes.Count(text, []byte("\n")); lines > 60 {
-			t.Errorf("%s has %d lines: what a main does beyond reading its flags belongs into a package", name, lines)
+			t.Errorf("%s has %d lines: a main only reads flags, the rest belongs in a package", name, lines)
 		}
 	}
 }
@@ -332,14 +332,14 @@ func TestModulesAskForOneVersionOfGo(t *testing.T) {
 		}
 		found := version.FindSubmatch(text)
 		if found == nil {
-			t.Fatalf("%s names no version of Go", name)
+			t.Fatalf("%s has no version of Go", name)
 		}
 		return string(found[1])
 	}
 	want := read("go.work")
 	for _, module := range modules {
 		if got := read(module + "/go.mod"); got != want {
-			t.Errorf("%s asks for Go %s, go.work for %s", module, got, want)
+			t.Errorf("%s requires Go %s, go.work requires %s", module, got, want)
 		}
 	}
 }

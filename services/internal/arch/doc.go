@@ -1,4 +1,4 @@
-// Package arch holds no code: its test keeps the architecture. Who may import
-// whom, which packages are pure, and where a subject may be spelled out are
-// rules over all modules at once, which no linter of one module can see.
+// Package arch has no code: its tests check the whole repository. They check who
+// may import whom, which packages are pure, where a subject may be spelled out, and
+// the language of comments and texts. No linter of one module can see these rules.
 package arch
