@@ -115,7 +115,7 @@ func TestDetectFindsWhatIsNoNumber(t *testing.T) {
 	}
 	in := write(t, filepath.Join(dir, "cold", "in.csv"), rows.String())
 	code, said, errs := command(t, "detect", "--detector", "unreadable", "--share", "5", "--within", "30m", "--out", filepath.Join(dir, "out"), in)
-	const want = `2026-01-01 01:04:00  3 of 30 readings within 30 min are no numbers (10 %), the last one "unavailable"; the last number was 20.5`
+	const want = `2026-01-01 01:04:00  3 of 30 readings within 30 min are not numbers (10 %), the last one "unavailable"; the last number was 20.5`
 	if code != exitDone || !strings.Contains(said, "90 rows, 1 alarm, 15 rows without a number") || !strings.Contains(said, want) {
 		t.Errorf("exit code %d: %s%s", code, said, errs)
 	}

@@ -331,7 +331,7 @@ func TestTexts(t *testing.T) {
 	nameless := local
 	nameless.Description = ""
 	silent := local
-	silent.Sentence, silent.Value, silent.High = "no reading for 15 min; the last was 5.1 °C, and one every 5 min is usual", nil, nil
+	silent.Sentence, silent.Value, silent.High = "no reading for 15 min; the last was 5.1 °C; one every 5 min is usual", nil, nil
 	near := plain
 	near.Low, near.High, near.Value, near.Unit = nil, new(1_000_000.0), new(1_000_000.01), "W"
 	unmuted := local

@@ -10,12 +10,11 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// changed begins the sentence of an episode that ends because the rule is
-// another now.
+// changed begins the sentence of an episode that ends because its rule changed.
 const changed = "the rule was changed: "
 
-// overdue does what is due by now under other parameters: it happens with the
-// change.
+// overdue does what is due by now under the new parameters. It happens at the
+// time of the change.
 func overdue(s State, now int64, unit string, out []Verdict) []Verdict {
 	n := len(out)
 	out = s.Tick(now, unit, out)
@@ -25,8 +24,8 @@ func overdue(s State, now int64, unit string, out []Verdict) []Verdict {
 	return out
 }
 
-// Adopt continues a state of other limits. It judges the last reading by these,
-// unless that is too old.
+// Adopt continues a state under other limits. It judges the last reading by
+// them, unless that reading is too old.
 func (l *Limit) Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict) {
 	s, ok := old.(*limitState)
 	if !ok {
@@ -34,16 +33,16 @@ func (l *Limit) Adopt(old State, now int64, unit string, out []Verdict) (State, 
 	}
 	bound := s.bound()
 	s.limit = l
-	if s.last.Time == before || s.quiet() <= now {
+	if s.last.Time == noTime || s.quiet() <= now {
 		return s, overdue(s, now, unit, out)
 	}
 	side := l.side(s.last.Value)
 	switch {
-	case s.told > 0 && s.side != side && (l.side(s.peak) != s.side || s.back(s.last.Value)):
+	case s.emitted > 0 && s.side != side && (l.side(s.peak) != s.side || s.back(s.last.Value)):
 		out = append(out, s.closed(now, changed+s.inside(unit)))
 		s.clear()
 		s.spent = true
-	case s.told > 0:
+	case s.emitted > 0:
 		if bound != s.bound() {
 			out = append(out, s.rebound(now, unit))
 		}
@@ -67,27 +66,27 @@ func (l *Limit) Adopt(old State, now int64, unit string, out []Verdict) (State, 
 	return s, out
 }
 
-// inside says that the last reading is no longer beyond the limit that it was
-// beyond.
+// inside explains why the last reading is no longer beyond the limit.
 func (s *limitState) inside(unit string) string {
 	if math.IsInf(s.bound(), 0) {
-		return "it has no limit " + s.where() + " any more"
+		return "the limit " + s.where() + " was removed"
 	}
 	value, bound := beside(s.last.Value, s.bound(), unit)
 	return value + " is not " + s.where() + " the limit of " + bound
 }
 
-// rebound returns an update of an open episode whose limit is another now.
+// rebound returns an update of an open episode whose limit changed.
 func (s *limitState) rebound(now int64, unit string) Verdict {
 	v := s.beyond(Update, now, unit)
 	if s.limit.side(s.last.Value) == 0 {
-		v.Evidence.Sentence = quantity(s.last.Value, unit) + ": not yet back by " + quantity(s.limit.Hysteresis, unit) +
-			" from the limit of " + quantity(s.bound(), unit)
+		v.Evidence.Sentence = quantity(s.last.Value, unit) + ": not yet " + quantity(s.limit.Hysteresis, unit) +
+			" inside the limit of " + quantity(s.bound(), unit)
 	}
 	return v
 }
 
-// Adopt continues a state of other changes. It judges the last change by these.
+// Adopt continues a state under other changes. It judges the last change by
+// them.
 func (p *Rate) Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict) {
 	s, ok := old.(*rateState)
 	if !ok {
@@ -95,7 +94,7 @@ func (p *Rate) Adopt(old State, now int64, unit string, out []Verdict) (State, [
 	}
 	was := *s.rate
 	s.rate = p
-	if s.last.Time == before {
+	if s.last.Time == noTime {
 		return p.Start(), out
 	}
 	switch {
@@ -120,7 +119,7 @@ func (p *Rate) Adopt(old State, now int64, unit string, out []Verdict) (State, [
 	return s, out
 }
 
-// reconsider ends an open episode unless it has changed by enough.
+// reconsider ends an open episode unless its change is still enough.
 func (s *rateState) reconsider(was *Rate, now int64, unit string, out []Verdict) []Verdict {
 	if out = overdue(s, now, unit, out); s.episode == nil {
 		return out
@@ -132,7 +131,7 @@ func (s *rateState) reconsider(was *Rate, now int64, unit string, out []Verdict)
 	}
 	switch {
 	case threshold == 0:
-		out = append(out, s.closed(now, changed+"changes in this direction do not count any more"))
+		out = append(out, s.closed(now, changed+"changes in this direction no longer count"))
 		s.restart(s.last)
 	case (e.peak.Value-e.base.Value)*e.sign < threshold*longer:
 		went := "a rise of "
@@ -144,9 +143,9 @@ func (s *rateState) reconsider(was *Rate, now int64, unit string, out []Verdict)
 			" is within the limit of "+limit+" in "+span(s.rate.Within)))
 		s.restart(s.last)
 	case s.rate.Rise != was.Rise || s.rate.Fall != was.Fall || s.rate.Within != was.Within:
-		e.told = ratio((e.peak.Value-e.base.Value)*e.sign, threshold)
+		e.emitted = ratio((e.peak.Value-e.base.Value)*e.sign, threshold)
 		v := s.verdict(Update, now, distinct(e.base, s.last))
-		v.Evidence.Score, v.Evidence.Sentence = e.told, s.sentence("has risen", "has fallen", s.last, unit)
+		v.Evidence.Score, v.Evidence.Sentence = e.emitted, s.sentence("has risen", "has fallen", s.last, unit)
 		out = append(out, v)
 	}
 	return out
@@ -172,8 +171,8 @@ func (s *rateState) review(unit string, out []Verdict) []Verdict {
 	return out
 }
 
-// Adopt continues a state of another share or time. An episode opens with the
-// next reading at the earliest.
+// Adopt continues a state under another share or time. An episode opens with
+// the next reading at the earliest.
 func (d *Unreadable) Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict) {
 	s, ok := old.(*unreadableState)
 	if !ok {
@@ -181,11 +180,11 @@ func (d *Unreadable) Adopt(old State, now int64, unit string, out []Verdict) (St
 	}
 	was := *s.of
 	s.of = d
-	if was.Within != d.Within && s.last != before {
-		// What was counted in parts of the old time is counted in those of the new.
+	if was.Within != d.Within && s.last != noTime {
+		// Counts in parts of the old time move to parts of the new one.
 		parts, newest, last, deaf := s.parts, s.index, s.last, s.deaf
 		s.deaf = 0
-		s.parts, s.last = [shareParts]sharePart{}, before
+		s.parts, s.last = [shareParts]sharePart{}, noTime
 		for i := newest - shareParts + 1; i <= newest; i++ {
 			from := parts[(i%shareParts+shareParts)%shareParts]
 			to := s.reach(min(i*int64(was.Within/shareParts)+s.lost, last))
@@ -195,69 +194,69 @@ func (d *Unreadable) Adopt(old State, now int64, unit string, out []Verdict) (St
 		s.reach(last)
 		s.deaf = deaf
 	}
-	if numbers, others := s.counts(); s.told > 0 && (was.Within != d.Within || was.Share != d.Share) && !s.beyond(numbers, others, 1) {
-		out = append(out, s.close(max(now, s.last), changed+s.sentence(numbers, others)+", and "+figure.Number(d.Share)+" % are bearable"))
+	if numbers, others := s.counts(); s.emitted > 0 && (was.Within != d.Within || was.Share != d.Share) && !s.beyond(numbers, others, 1) {
+		out = append(out, s.close(max(now, s.last), changed+s.sentence(numbers, others)+"; up to "+figure.Number(d.Share)+" % is allowed"))
 	}
 	return s, overdue(s, now, unit, out)
 }
 
-// Adopt continues a state of another number of false alarms.
+// Adopt continues a state under another number of false alarms.
 func (d *Silence) Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict) {
 	s, ok := old.(*silenceState)
 	if !ok {
 		return nil, out
 	}
 	s.silence = d
-	if allowed := s.allowed(); s.told && s.pace.last+int64(s.deaf)+allowed > now {
+	if allowed := s.allowed(); s.open && s.pace.last+int64(s.deaf)+allowed > now {
 		out = append(out, s.closed(max(now, s.start), Sample{Time: s.pace.last, Value: s.value},
-			changed+"no reading for "+elapsed(s.pace.last, now)+", and "+span(time.Duration(allowed))+" are bearable"))
+			changed+"no reading for "+elapsed(s.pace.last, now)+"; up to "+span(time.Duration(allowed))+" is allowed"))
 	}
-	n, before := len(out), s.start
-	if out = overdue(s, now, unit, out); len(out) > n && s.start == before {
+	n, began := len(out), s.start
+	if out = overdue(s, now, unit, out); len(out) > n && s.start == began {
 		// The episode that began then has ended with a change.
 		s.start, out[n].Start = now, now
 	}
 	return s, out
 }
 
-// Adopt continues a state of other alarms.
+// Adopt continues a state under other alarms.
 func (d *Auto) Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict) {
 	return adopt(d.Alarms, d.core(), old, now, unit, out)
 }
 
-// Adopt continues a state of other alarms.
+// Adopt continues a state under other alarms.
 func (d *Range) Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict) {
 	return adopt(d.Alarms, new(rangeCore), old, now, unit, out)
 }
 
-// Adopt continues a state of other alarms.
+// Adopt continues a state under other alarms.
 func (d *Season) Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict) {
 	return adopt(d.Alarms, d.core(), old, now, unit, out)
 }
 
-// Adopt continues a state of other alarms.
+// Adopt continues a state under other alarms.
 func (d *Shift) Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict) {
 	return adopt(d.Alarms, newShiftCore(), old, now, unit, out)
 }
 
-// Adopt continues a state of other alarms.
+// Adopt continues a state under other alarms.
 func (d *Stuck) Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict) {
 	return adopt(d.Alarms, new(stuckCore), old, now, unit, out)
 }
 
-// Adopt continues a state of other alarms.
+// Adopt continues a state under other alarms.
 func (d *Drift) Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict) {
 	return adopt(d.Alarms, d.core(), old, now, unit, out)
 }
 
-// Adopt continues a state of other alarms, or of another direction.
+// Adopt continues a state under other alarms or another direction.
 func (d *Surge) Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict) {
 	return adopt(d.Alarms, &surgeCore{direction: d.Direction}, old, now, unit, out)
 }
 
-// adopt continues a watch under other alarms. What its core has learned stays. An
-// episode that did not wait for its time to pass opens with the next reading at the
-// earliest: how unusual the last one was is no part of the state.
+// adopt continues a watch under other alarms. What its core has learned stays.
+// An episode that is not pending opens with the next reading at the earliest,
+// because the state does not hold how unusual the last reading was.
 func adopt(a Alarms, c core, old State, now int64, unit string, out []Verdict) (State, []Verdict) {
 	w, ok := old.(*watch)
 	if !ok || reflect.TypeOf(w.core) != reflect.TypeOf(c) {
@@ -269,16 +268,16 @@ func adopt(a Alarms, c core, old State, now int64, unit string, out []Verdict) (
 	w.alarms, w.core = a, c
 	e := &w.episode
 	if by := was / w.threshold(); e.most > 0 && by > 0 {
-		e.told, e.most = e.told*by, e.most*by
+		e.emitted, e.most = e.emitted*by, e.most*by
 	}
 	switch {
-	case e.told > 0 && turned(e.peak.Value-e.baseline):
-		out = append(out, w.close(max(now, w.pace.last), w.recent[w.n-1], changed+"changes in this direction do not count any more"))
-	case e.told > 0 && e.most < 1:
+	case e.emitted > 0 && turned(e.peak.Value-e.baseline):
+		out = append(out, w.close(max(now, w.pace.last), w.recent[w.n-1], changed+"changes in this direction no longer count"))
+	case e.emitted > 0 && e.most < 1:
 		out = append(out, w.close(max(now, w.pace.last), w.recent[w.n-1],
 			changed+quantity(e.peak.Value, unit)+" is not unusual enough for "+figure.Number(a.FalseAlarms)+" false alarms a week"))
-	case e.told > 0:
-		e.told, e.most = min(max(e.told, 1), MaxScore), min(e.most, MaxScore)
+	case e.emitted > 0:
+		e.emitted, e.most = min(max(e.emitted, 1), MaxScore), min(e.most, MaxScore)
 		out = overdue(w, now, unit, out)
 	case e.most >= 1 && e.bounded() && !e.holds(e.peak.Value) && w.pace.last-e.start >= int64(a.For):
 		out = append(out, w.lasted(Sample{Time: w.pace.last, Value: e.peak.Value}, opinion{}, unit))
@@ -288,7 +287,8 @@ func adopt(a Alarms, c core, old State, now int64, unit string, out []Verdict) (
 	return w, out
 }
 
-// turned returns whether a change counted for one core and does not for the next.
+// turned returns a function that reports whether a change counted for the old
+// core and does not for the new one.
 func turned(from, to core) func(change float64) bool {
 	was, surge := from.(*surgeCore)
 	return func(change float64) bool {
@@ -302,7 +302,7 @@ func (c *surgeCore) counts(change float64) bool {
 }
 
 // Adopt continues a state of other conditions, or nil for none, and evaluates
-// these at once.
+// the new conditions at once.
 func (e *Expression) Adopt(old *ExpressionState, now int64, unit string, out []Verdict) (*ExpressionState, []Verdict) {
 	s := e.Start()
 	s.now, s.looked, s.since, s.pending, s.open = old.now, old.looked, old.since, old.pending, old.open
@@ -318,7 +318,7 @@ func (e *Expression) Adopt(old *ExpressionState, now int64, unit string, out []V
 			}
 		}
 	}
-	if now < s.now || s.now == before {
+	if now < s.now || s.now == noTime {
 		return s, out
 	}
 	n := len(out)

@@ -12,8 +12,8 @@ import (
 	"headwater/services/processor/detect"
 )
 
-// TestChangedParameters is what a change makes of an episode, or of none, given
-// the last reading.
+// TestChangedParameters checks what a change does to an episode, or without
+// one, given the last reading.
 func TestChangedParameters(t *testing.T) {
 	t.Parallel()
 	limit := func(above float64, change func(l *detect.Limit)) *detect.Limit {
@@ -47,7 +47,7 @@ func TestChangedParameters(t *testing.T) {
 		before, after detect.Detector
 		steps         []step
 		at            time.Duration
-		// want is what the change tells, next what the same reading again does 5 min
+		// want is what the change emits, next what the same reading emits 5 min
 		// later.
 		want, next []string
 	}{
@@ -107,7 +107,7 @@ func TestChangedParameters(t *testing.T) {
 			limit(30, func(l *detect.Limit) { l.Hysteresis = 5 }), limit(31, func(l *detect.Limit) { l.Hysteresis = 5 }),
 			[]step{read(0, 42), read(time.Minute, 28)},
 			time.Minute,
-			[]string{"update 0s 1m0s 1: 28 °C: not yet back by 5 °C from the limit of 31 °C"},
+			[]string{"update 0s 1m0s 1: 28 °C: not yet 5 °C inside the limit of 31 °C"},
 			nil,
 		},
 		"a limit on the other side": {
@@ -115,7 +115,7 @@ func TestChangedParameters(t *testing.T) {
 			[]step{read(0, 42)},
 			time.Minute,
 			[]string{
-				"close 0s 1m0s 0: the rule was changed: it has no limit above any more",
+				"close 0s 1m0s 0: the rule was changed: the limit above was removed",
 				"open 1m0s 1m0s 1.16: 42 °C: below the limit of 50 °C",
 			},
 			nil,
@@ -142,12 +142,12 @@ func TestChangedParameters(t *testing.T) {
 		},
 		"falls instead of rises": {
 			&rate, faster(0, 3, 5*time.Minute), risen, 3 * time.Minute,
-			[]string{"close 2m0s 3m0s 0: the rule was changed: changes in this direction do not count any more"},
+			[]string{"close 2m0s 3m0s 0: the rule was changed: changes in this direction no longer count"},
 			nil,
 		},
 		"a greater share": {
 			&half, share(60, time.Hour), garbage, 69 * time.Minute,
-			[]string{"close 1h2m0s 1h9m0s 0: the rule was changed: 15 of 59 readings within 1 h are no numbers (25.42 %), and 60 % are bearable"},
+			[]string{"close 1h2m0s 1h9m0s 0: the rule was changed: 15 of 59 readings within 1 h are not numbers (25.42 %); up to 60 % is allowed"},
 			nil,
 		},
 		"a share that is still passed, in another time": {
@@ -155,7 +155,7 @@ func TestChangedParameters(t *testing.T) {
 		},
 		"fewer false alarms": {
 			&detect.Silence{FalseAlarms: 1000}, &detect.Silence{FalseAlarms: 1e-300}, quiet, 620 * time.Minute,
-			[]string{"close 10h5m0.761561967s 10h20m0s 0: the rule was changed: no reading for 21 min, and 11 h are bearable"},
+			[]string{"close 10h5m0.761561967s 10h20m0s 0: the rule was changed: no reading for 21 min; up to 11 h is allowed"},
 			nil,
 		},
 		"another detector": {limit(30, nil), nil, nil, 0, nil, nil},
@@ -168,20 +168,20 @@ func TestChangedParameters(t *testing.T) {
 			}
 			if tc.after == nil {
 				for other, d := range everyDetector() {
-					if got, told := d.Adopt(tc.before.Start(), epoch, "", nil); (got == nil) != (other != "limit") || told != nil {
+					if got, emitted := d.Adopt(tc.before.Start(), epoch, "", nil); (got == nil) != (other != "limit") || emitted != nil {
 						t.Errorf("%s takes over from a limit: %v", other, got)
 					}
 				}
 				return
 			}
-			s, told := tc.after.Adopt(s, epoch+int64(tc.at), "°C", nil)
+			s, emitted := tc.after.Adopt(s, epoch+int64(tc.at), "°C", nil)
 			lines := func(all []detect.Verdict) (out []string) {
 				for _, v := range all {
 					out = append(out, brief(v))
 				}
 				return out
 			}
-			if diff := cmp.Diff(tc.want, lines(told)); diff != "" {
+			if diff := cmp.Diff(tc.want, lines(emitted)); diff != "" {
 				t.Errorf("the change (-want +got):\n%s", diff)
 			}
 			s = reload(t, tc.after, s)
@@ -196,26 +196,26 @@ func TestChangedParameters(t *testing.T) {
 	}
 }
 
-// TestUndoneChange takes a change back before the next reading: the alert is
-// another one, or nobody would hear of it.
+// TestUndoneChange takes a change back before the next reading. The alert is a
+// new one, or nobody would be notified of it.
 func TestUndoneChange(t *testing.T) {
 	t.Parallel()
 	low := &detect.Limit{Above: 30, Below: -inf, Silence: time.Hour}
 	high := &detect.Limit{Above: 45, Below: -inf, Silence: time.Hour}
 	s := low.Start()
-	told := read(0, 42).take(s, "°C", nil)
+	emitted := read(0, 42).take(s, "°C", nil)
 	for i, d := range []*detect.Limit{high, low, high, low} {
-		s, told = d.Adopt(reload(t, d, s), epoch+int64(i+1)*second, "°C", told)
+		s, emitted = d.Adopt(reload(t, d, s), epoch+int64(i+1)*second, "°C", emitted)
 	}
-	wellFormed(t, told)
-	if len(told) != 5 || s.Open() == 0 {
-		t.Errorf("told %v", told)
+	wellFormed(t, emitted)
+	if len(emitted) != 5 || s.Open() == 0 {
+		t.Errorf("emitted %v", emitted)
 	}
 }
 
-// TestSensitivityKeepsWhatWasLearned changes how many false alarms a detector may
-// raise: what it knows of the series stays, and an episode ends only if it would
-// not have begun.
+// TestSensitivityKeepsWhatWasLearned changes how many false alarms a detector
+// may raise. What it knows of the series stays, and an episode ends only if it
+// would not have begun.
 func TestSensitivityKeepsWhatWasLearned(t *testing.T) {
 	t.Parallel()
 	alarms := func(n float64) detect.Alarms { return detect.Alarms{FalseAlarms: n, Silence: time.Hour} }
@@ -234,25 +234,25 @@ func TestSensitivityKeepsWhatWasLearned(t *testing.T) {
 		"hardly ever":         {alarms(1e-9), true},
 	} {
 		s := (&detect.Season{Alarms: alarms(20)}).Start()
-		var told []detect.Verdict
+		var emitted []detect.Verdict
 		for _, p := range series {
-			if told = p.take(s, "°C", told); s.Open() > 0 {
+			if emitted = p.take(s, "°C", emitted); s.Open() > 0 {
 				break
 			}
 		}
-		n := len(told)
+		n := len(emitted)
 		if n == 0 {
 			t.Fatal("no episode")
 		}
-		s, told = (&detect.Season{Alarms: tc.to}).Adopt(s, told[n-1].Time+second, "°C", told)
-		wellFormed(t, told)
-		if s.Learning() || (s.Open() == 0) != tc.ends || (len(told) > n) != tc.ends {
-			t.Errorf("%s: learning %v, open %v, told %v", name, s.Learning(), s.Open(), told[n:])
+		s, emitted = (&detect.Season{Alarms: tc.to}).Adopt(s, emitted[n-1].Time+second, "°C", emitted)
+		wellFormed(t, emitted)
+		if s.Learning() || (s.Open() == 0) != tc.ends || (len(emitted) > n) != tc.ends {
+			t.Errorf("%s: learning %v, open %v, emitted %v", name, s.Learning(), s.Open(), emitted[n:])
 		}
 	}
 }
 
-// otherwise are, for each detector, the same with other parameters.
+// otherwise returns each detector with other parameters.
 func otherwise() map[string][]detect.Detector {
 	a, b := detect.Alarms{FalseAlarms: 0.01, Silence: 20 * time.Minute}, detect.Alarms{FalseAlarms: 500, For: 10 * time.Minute, Silence: time.Hour}
 	return map[string][]detect.Detector{
@@ -280,9 +280,9 @@ func otherwise() map[string][]detect.Detector {
 	}
 }
 
-// TestEveryDetectorSurvivesChanges changes the parameters again and again between
-// readings: episodes stay well formed and have starts of their own, equal
-// parameters change nothing, and a restart does not either.
+// TestEveryDetectorSurvivesChanges changes the parameters again and again
+// between readings. Episodes stay well formed with distinct starts, and neither
+// equal parameters nor a restart change anything.
 func TestEveryDetectorSurvivesChanges(t *testing.T) {
 	t.Parallel()
 	values := rapid.OneOf(rapid.Float64Range(-20, 20), rapid.Float64Range(-9, 9), rapid.SampledFrom([]float64{0, 10, -10, 1e300, -1e300, math.MaxFloat64}))
@@ -293,36 +293,36 @@ func TestEveryDetectorSurvivesChanges(t *testing.T) {
 				all := append([]detect.Detector{everyDetector()[name]}, others...)
 				d := all[0]
 				s, other := d.Start(), d.Start()
-				var told, again []detect.Verdict
+				var emitted, again []detect.Verdict
 				steps := draw(rt, values)
 				for i, p := range steps {
 					if _, sees := s.(detect.Misreader); sees && rapid.IntRange(0, 5).Draw(rt, "text") == 0 {
 						p.text = "ERR"
 					}
-					told, again = p.take(s, "°C", told), p.take(other, "°C", again)
+					emitted, again = p.take(s, "°C", emitted), p.take(other, "°C", again)
 					if i < len(steps)-80 || rapid.IntRange(0, 3).Draw(rt, "change") != 0 {
 						continue
 					}
 					now := epoch + int64(p.at) + second
-					told, again = s.Tick(now, "°C", told), other.Tick(now, "°C", again)
+					emitted, again = s.Tick(now, "°C", emitted), other.Tick(now, "°C", again)
 					before, open := s.Append(nil), s.Open()
 					var same []detect.Verdict
 					if s, same = d.Adopt(s, now, "°C", nil); len(same) != 0 || s.Open() != open || !bytes.Equal(before, s.Append(nil)) {
-						rt.Fatalf("equal parameters tell %v, or change the state", same)
+						rt.Fatalf("equal parameters emit %v, or change the state", same)
 					}
 					other = reload(rt, d, other)
-					n := len(told)
+					n := len(emitted)
 					d = rapid.SampledFrom(all).Draw(rt, "parameters")
-					s, told = d.Adopt(s, now, "°C", told)
+					s, emitted = d.Adopt(s, now, "°C", emitted)
 					other, again = d.Adopt(other, now, "°C", again)
-					for _, v := range told[n:] {
+					for _, v := range emitted[n:] {
 						if v.Time > now {
-							rt.Fatalf("a change tells of the future: %s", brief(v))
+							rt.Fatalf("a verdict is from the future: %s", brief(v))
 						}
 					}
 				}
-				wellFormed(rt, told)
-				if diff := cmp.Diff(told, again); diff != "" {
+				wellFormed(rt, emitted)
+				if diff := cmp.Diff(emitted, again); diff != "" {
 					rt.Fatalf("a restart changes the verdicts:\n%s", diff)
 				}
 			})

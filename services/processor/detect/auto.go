@@ -6,20 +6,21 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// Auto finds unusual values in any series with nothing to set: those beyond the
-// range so far, as Range does, those that are unusual for their time, as Season
-// does, and levels that have moved, as Shift does; whichever surprises most.
+// Auto finds unusual values in any series with nothing to set: values beyond
+// the range so far, as Range does, values that are unusual for their time, as
+// Season does, and levels that have moved, as Shift does. The most surprising
+// one counts.
 type Auto struct {
 	Alarms
-	// Location is whose days and weeks count; nil means UTC.
+	// Location is the time zone of days and weeks; nil means UTC.
 	Location *time.Location
 }
 
 var _ Detector = (*Auto)(nil)
 
-// rangeAlone is by how much a value beyond the range may surprise more than its
-// distance from what was expected does: in a series that often leaves its range
-// by far, that is no news.
+// rangeAlone is by how much the surprise of a value beyond the range may exceed
+// that of its distance from the expected value. In a series that often leaves
+// its range by far, that is not news.
 const rangeAlone = 2
 
 // Validate returns all that is wrong with the parameters, joined.
@@ -48,7 +49,7 @@ type autoCore struct {
 	beyond rangeCore
 	season seasonCore
 	shift  shiftCore
-	// unseasonal and shifted are what the parts think of the reading that is being
+	// unseasonal and shifted are the parts' opinions of the reading that is being
 	// judged.
 	unseasonal, shifted opinion
 }
@@ -61,7 +62,7 @@ func (c *autoCore) judge(r Sample, p *pace) opinion {
 		beyond.surprise = min(beyond.surprise, c.season.tail.surprise(c.unseasonal.deviation, p.common())+rangeAlone)
 	}
 	beyond.part, c.shifted.part = byRange, byShift
-	// The parts take turns, and what they say must be of one thing: the reading.
+	// The parts take turns, so what they report must be of one thing: the reading.
 	c.shifted.averaged = false
 	most := c.unseasonal
 	for _, o := range [...]opinion{beyond, c.shifted} {
@@ -89,7 +90,7 @@ func (c *autoCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
 	}
 }
 
-// cluster is 1: that the parts are three makes up for it.
+// cluster is 1, because there are three parts.
 func (c *autoCore) cluster() float64 { return 1 }
 
 // learning ends when the first part can judge.

@@ -8,16 +8,16 @@ import (
 
 const day = 24 * time.Hour
 
-// calendar turns event times into those of a site's clock. What it remembers is
+// calendar converts event times to the local time of a site. What it caches is
 // not part of a state.
 type calendar struct {
 	location *time.Location
-	// from and until bound the time in which the clock is ahead of UTC by offset.
+	// from and until bound the time in which local time is ahead of UTC by offset.
 	from, until, offset int64
 }
 
-// local returns the nanoseconds that the site's clock shows since its 1 January
-// 1970. They jump where the clock is put forward or back.
+// local returns the local time as nanoseconds since 1 January 1970. It jumps
+// where clocks are put forward or back.
 func (c *calendar) local(t int64) int64 {
 	if c.location == nil {
 		return t
@@ -32,7 +32,7 @@ func (c *calendar) local(t int64) int64 {
 	return t + c.offset
 }
 
-// bound returns the time in nanoseconds, or the other where there is none.
+// bound returns the time in nanoseconds, or none where there is none.
 func bound(t time.Time, none int64) int64 {
 	if t.IsZero() || t.Year() < 1700 || t.Year() > 2250 {
 		return none
@@ -40,7 +40,7 @@ func bound(t time.Time, none int64) int64 {
 	return t.UnixNano()
 }
 
-// floor returns how many spans of that length have passed.
+// floor returns how many whole lengths have passed.
 func floor(local int64, length time.Duration) int64 {
 	n := local / int64(length)
 	if local%int64(length) < 0 {
@@ -56,7 +56,7 @@ func hourOfWeek(hours int64) int {
 	return int(((hours+thursday)%168 + 168) % 168)
 }
 
-// clock writes minutes after midnight.
+// clock formats minutes after midnight.
 func clock(minutes int) string {
 	s := strconv.Itoa(minutes % 60)
 	if len(s) < 2 {

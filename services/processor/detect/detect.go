@@ -1,19 +1,18 @@
-// Package detect decides whether a reading is abnormal. Each detector is a set
-// of parameters, shared by all the series that a rule watches, and a small
-// state for each of them. It is pure: event times and the clock are arguments,
-// equal input gives equal verdicts, and a verdict never depends on what comes
-// later.
+// Package detect decides whether a reading is abnormal. A detector holds the
+// parameters that all series of a rule share, plus a small state for each
+// series. The package is pure: event times and the clock are arguments, equal
+// input gives equal verdicts, and a verdict never depends on later input.
 //
-// Limit and Rate take what people say. The others learn what is usual for each
-// series and take how many false alarms a week are bearable: Range, Season,
-// Shift, Surge, Stuck, Silence, Drift, and Auto for any series. Spike is no
-// detector: it cleans the readings for one.
+// Limit, Rate and Unreadable take thresholds that a person sets. The other
+// detectors learn what is usual for each series and take the number of false
+// alarms a week that people accept: Range, Season, Shift, Surge, Stuck,
+// Silence, Drift, and Auto for any series. Spike is not a detector: it cleans
+// the readings for one.
 //
-// Detectors own hysteresis and duration: what they tell are the transitions of
-// episodes, not single readings. They are driven by readings in the order of
-// their event times, each exactly once, and by the clock. Whether a deadline is
-// noticed by the clock or only by the next reading makes no difference to the
-// verdict.
+// Detectors own hysteresis and duration: they emit the transitions of episodes,
+// not single readings. They are driven by readings in the order of their event
+// times, each exactly once, and by the clock. The verdict is the same whether
+// the clock or the next reading reveals that a deadline has passed.
 package detect
 
 import (
@@ -24,18 +23,19 @@ import (
 )
 
 const (
-	// Never is a time that does not come.
+	// Never is a time that never comes.
 	Never = math.MaxInt64
 	// MaxSamples bounds the readings in an Evidence.
 	MaxSamples = 16
 	// MaxScore bounds scores.
 	MaxScore = 1000
 
-	// before is earlier than any event time.
-	before = math.MinInt64 / 2
-	// telling is how much the score must rise over what was told last for an
-	// update: people hear again when it gets worse by half.
-	telling = 1.5
+	// noTime stands for the time of a reading that does not exist. It is earlier
+	// than any event time.
+	noTime = math.MinInt64 / 2
+	// worse is the factor by which the score must exceed the last one emitted for
+	// an update: people are notified again when it gets worse by half.
+	worse = 1.5
 )
 
 // Sample is one reading: a finite number at an event time in nanoseconds since
@@ -45,13 +45,13 @@ type Sample struct {
 	Value float64
 }
 
-// Phase is the part of an episode's life that a verdict tells of.
+// Phase is the part of an episode's life that a verdict reports.
 type Phase uint8
 
 const (
 	// Open is the first verdict of an episode.
 	Open Phase = iota + 1
-	// Update tells that an open episode got worse.
+	// Update reports that an open episode got worse.
 	Update
 	// Close is the last verdict of an episode.
 	Close
@@ -82,71 +82,72 @@ type Verdict struct {
 	Evidence Evidence
 }
 
-// Evidence says why.
+// Evidence explains a verdict.
 type Evidence struct {
 	// Value is the value that was judged.
 	Value float64
-	// Score says how far beyond the allowed it is: 1 at the threshold, 2 at
-	// twice the allowed, at most MaxScore; 0 in a verdict that closes.
+	// Score is how far Value is beyond what is allowed: 1 at the threshold, 2 at
+	// twice the threshold, at most MaxScore; 0 in a verdict that closes.
 	Score float64
 	// Baseline is what was expected.
 	Baseline float64
-	// Low and High bound what is not abnormal; infinite where nothing does.
+	// Low and High bound the normal values; an infinite one means no bound.
 	Low, High float64
-	// Samples are the readings that the verdict rests on, oldest first.
+	// Samples are the readings behind the verdict, oldest first.
 	Samples []Sample
-	// Sentence says the same in words for people.
+	// Sentence explains the verdict in words for people.
 	Sentence string
 }
 
 // Detector is the parameters of one detector. It may be used by several
 // goroutines; its states may not.
 type Detector interface {
-	// Validate returns all that is wrong with the parameters, joined.
+	// Validate returns all problems of the parameters, joined.
 	Validate() error
-	// Start returns the state of a series that has no readings yet.
+	// Start returns the state of a series without readings.
 	Start() State
-	// Read returns the state that Append wrote under equal parameters. It is
-	// good only if the reader has no error afterwards.
+	// Read returns the state that Append wrote under equal parameters. The state
+	// is valid only if the reader has no error afterwards.
 	Read(r *codec.Reader) State
-	// Adopt returns the state of a series that continues from old, a state of the same
-	// detector under other parameters, which must not be used afterwards. It appends
-	// to out what the other parameters make of the last reading by now, in event
-	// time: an open episode ends only if they would not have opened it, and says so.
-	// It returns nil, and has done nothing, if old is of another detector.
+	// Adopt returns the state of a series that continues from old, a state of the
+	// same detector under other parameters. Old must not be used afterwards. Adopt
+	// appends to out what the new parameters make of the last reading by now, in
+	// event time. An open episode ends only if the new parameters would not have
+	// opened it; its last verdict says so. If old belongs to another detector,
+	// Adopt returns nil and does nothing.
 	Adopt(old State, now int64, unit string, out []Verdict) (State, []Verdict)
 	// Bytes is the most memory that the state of one series takes.
 	Bytes() int
 }
 
 // State is what a detector knows of one series. All methods append their
-// verdicts, in the order of their times, to out and return it. The unit of the
-// series is for the sentences only. It is for one goroutine only.
+// verdicts to out, in the order of their times, and return it. The unit of the
+// series is used only in sentences. A State must not be used by two goroutines
+// at a time.
 type State interface {
-	// Observe judges the next reading: its event time must be after that of the
-	// one before. A reading that is not, or that is no finite number, changes
-	// nothing.
+	// Observe judges the next reading. Its event time must be after that of the
+	// previous reading, and its value finite; otherwise Observe does nothing.
 	Observe(s Sample, unit string, out []Verdict) []Verdict
-	// Listen sets from when on it counts that nothing has come since the
-	// last reading: nobody listened before. It holds until the next reading, or the
-	// next Listen; a time that is not after the last reading takes it back.
+	// Listen sets the time from which the absence of readings counts, because
+	// before it nobody listened. It holds until the next reading or the next
+	// Listen. A time that is not after the last reading cancels it.
 	Listen(from int64)
-	// Tick tells the state that there was no further reading up to now, which
-	// must not lie before a reading that was observed.
+	// Tick says that no further reading came up to now, which must not be before
+	// an observed reading.
 	Tick(now int64, unit string, out []Verdict) []Verdict
-	// Stop closes the episode, if there is one, for a reason that has nothing to
-	// do with the readings. The state must not be used afterwards.
+	// Stop closes the open episode, if any, for a reason that has nothing to do
+	// with the readings. The state must not be used afterwards.
 	Stop(now int64, reason string, out []Verdict) []Verdict
-	// Open returns the score that was told last of the open episode, or 0.
+	// Open returns the last score emitted for the open episode, or 0 without one.
 	Open() float64
-	// Score says how abnormal the reading observed last was, from 0, not at all,
-	// to 1. The calibrated detectors give a tenth of -log10 p, p being how seldom
-	// such a reading comes; Limit and Rate give 0 while no episode is open and
-	// from 0.5 on while one is. It is of the moment: 0 after Read.
+	// Score is how abnormal the last observed reading was, from 0, not at all, to
+	// 1. The calibrated detectors give a tenth of -log10 p, where p is the
+	// probability of such a reading. Limit and Rate give 0 without an open episode
+	// and 0.5 or more with one. The score is momentary: 0 after Read.
 	Score() float64
 	// Learning reports whether too little is known of the series to judge it.
 	Learning() bool
-	// Due is the time from which on Tick has something to tell; Never if only a
+	// Due is the earliest time at which Tick may emit something; Never if only a
 	// reading can change anything.
 	Due() int64
 	// Append appends the state to b. Equal states give equal bytes.
@@ -154,12 +155,12 @@ type State interface {
 }
 
 // Corrector is a State that judges the latest reading again when another value
-// takes its place. What has learned from the value before, keeps that: one
-// reading is next to nothing in what is learned.
+// takes its place. What has been learned from the previous value stays: one
+// reading hardly changes what is learned.
 type Corrector interface {
 	State
-	// Correct takes the latest reading with its new value, now as for Tick. One of
-	// another event time changes nothing.
+	// Correct takes the latest reading with its new value; now is as for Tick. A
+	// reading with another event time changes nothing.
 	Correct(s Sample, now int64, unit string, out []Verdict) []Verdict
 }
 
@@ -171,11 +172,11 @@ func ratio(part, whole float64) float64 {
 	return MaxScore
 }
 
-// share turns a score, 1 at the threshold, into a part of 1.
+// share maps a score, 1 at the threshold, to the range from 0 to 1.
 func share(score float64) float64 { return score / (1 + score) }
 
-// thin returns at most MaxSamples of the samples, evenly spread, with the first
-// and the last, in memory of their own.
+// thin returns at most MaxSamples of the samples, evenly spread, including the
+// first and the last, in memory of their own.
 func thin(samples []Sample) []Sample {
 	n := len(samples)
 	if n <= MaxSamples {
@@ -188,8 +189,7 @@ func thin(samples []Sample) []Sample {
 	return out
 }
 
-// distinct returns the samples without those that repeat the time of the one
-// before.
+// distinct drops the samples whose time is not after that of the previous one.
 func distinct(samples ...Sample) []Sample {
 	out := samples[:0]
 	for _, s := range samples {
@@ -200,7 +200,7 @@ func distinct(samples ...Sample) []Sample {
 	return out
 }
 
-// silent is the sentence for an episode that ends because nothing is heard.
+// silent is the sentence for an episode that ends because its series is silent.
 func silent(after time.Duration, last Sample, unit string) string {
 	return "no reading for " + span(after) + "; the last was " + quantity(last.Value, unit)
 }
@@ -210,13 +210,14 @@ func (s Sample) follows(last int64) bool {
 	return s.Time > last && !math.IsNaN(s.Value) && !math.IsInf(s.Value, 0)
 }
 
-// deaf is for how long after the last reading nobody listened: that nothing came
-// in that time says nothing.
+// deaf is for how long after the last reading nobody listened. The absence of
+// readings in that time proves nothing.
 type deaf int64
 
-// listen returns what is not heard from the last reading to a time.
+// listen returns the time between the last reading and from, in which nobody
+// listened.
 func listen(last, from int64) deaf {
-	if last == before {
+	if last == noTime {
 		return 0
 	}
 	return deaf(max(0, from-last))

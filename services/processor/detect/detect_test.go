@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-	_ "time/tzdata" // a test must not depend on the machine's
+	_ "time/tzdata" // tests must not depend on the machine's
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -29,9 +29,9 @@ type step struct {
 	at    time.Duration
 	value float64
 	tick  bool
-	// again says that the value takes the place of that of the reading before.
+	// again means that the value replaces the value of the previous reading.
 	again bool
-	// text is what came instead of a number.
+	// text is the value that came instead of a number.
 	text string
 }
 
@@ -39,7 +39,7 @@ func read(at time.Duration, v float64) step  { return step{at: at, value: v} }
 func tick(at time.Duration) step             { return step{at: at, tick: true} }
 func again(at time.Duration, v float64) step { return step{at: at, value: v, again: true} }
 
-// take has a state see the step.
+// take applies the step to a state.
 func (p step) take(s detect.State, unit string, out []detect.Verdict) []detect.Verdict {
 	at := epoch + int64(p.at)
 	switch m, ok := s.(detect.Misreader); {
@@ -47,7 +47,7 @@ func (p step) take(s detect.State, unit string, out []detect.Verdict) []detect.V
 		return s.Tick(at, unit, out)
 	case p.again:
 		if c, ok := s.(detect.Corrector); ok {
-			now := at // not before what was said last
+			now := at // not before the last verdict
 			if n := len(out); n > 0 {
 				now = max(now, out[n-1].Time)
 			}
@@ -62,7 +62,7 @@ func (p step) take(s detect.State, unit string, out []detect.Verdict) []detect.V
 	return out
 }
 
-// every makes readings at a fixed step from the start on.
+// every makes readings at a fixed step, beginning at from.
 func every(from, by time.Duration, values ...float64) []step {
 	var out []step
 	for i, v := range values {
@@ -79,7 +79,7 @@ func join(parts ...[]step) []step {
 	return out
 }
 
-// reload puts a state through a snapshot.
+// reload stores and restores a state.
 func reload(tb interface{ Fatalf(string, ...any) }, d detect.Detector, s detect.State) detect.State {
 	b := s.Append(nil)
 	r := codec.NewReader(b)
@@ -106,8 +106,8 @@ func play(tb interface{ Fatalf(string, ...any) }, d detect.Detector, steps []ste
 	return out
 }
 
-// brief writes a verdict in a line: phase, start and time after the epoch, score
-// and sentence.
+// brief formats a verdict in one line: phase, start and time after the epoch,
+// score and sentence.
 func brief(v detect.Verdict) string {
 	return fmt.Sprintf("%v %v %v %.4g: %s", v.Phase, time.Duration(v.Start-epoch), time.Duration(v.Time-epoch), v.Evidence.Score, v.Evidence.Sentence)
 }
@@ -309,7 +309,7 @@ func TestStop(t *testing.T) {
 		s := d.Start()
 		out := s.Stop(epoch, "the rule was removed", nil)
 		if len(out) != 0 {
-			t.Errorf("%s: stopping without an episode tells %v", name, out)
+			t.Errorf("%s: stopping without an episode emits %v", name, out)
 		}
 		s = d.Start()
 		for i, v := range []float64{0, 100, 100} {
@@ -320,19 +320,19 @@ func TestStop(t *testing.T) {
 		}
 		out = s.Stop(epoch, "the rule was removed", out[:0])
 		if len(out) != 1 || out[0].Phase != detect.Close || out[0].Time != epoch+20*minute || out[0].Evidence.Sentence != "the rule was removed" {
-			t.Errorf("%s: stopping tells %+v", name, out)
+			t.Errorf("%s: stopping emits %+v", name, out)
 		}
 	}
 	s := (&detect.Unreadable{Share: 10, Within: time.Hour, Silence: time.Hour}).Start()
-	if told := s.Stop(epoch, "the rule was removed", nil); len(told) != 0 {
-		t.Errorf("unreadable: stopping without an episode tells %v", told)
+	if emitted := s.Stop(epoch, "the rule was removed", nil); len(emitted) != 0 {
+		t.Errorf("unreadable: stopping without an episode emits %v", emitted)
 	}
-	var told []detect.Verdict
+	var emitted []detect.Verdict
 	for _, p := range garbled(every(0, time.Minute, make([]float64, 40)...), "ERR", 35, 1, 5) {
-		told = p.take(s, "", told)
+		emitted = p.take(s, "", emitted)
 	}
-	if told = s.Stop(epoch, "the rule was removed", told[:0]); len(told) != 1 || told[0].Phase != detect.Close || told[0].Time != epoch+39*minute {
-		t.Errorf("unreadable: stopping tells %+v", told)
+	if emitted = s.Stop(epoch, "the rule was removed", emitted[:0]); len(emitted) != 1 || emitted[0].Phase != detect.Close || emitted[0].Time != epoch+39*minute {
+		t.Errorf("unreadable: stopping emits %+v", emitted)
 	}
 }
 
@@ -342,7 +342,7 @@ func TestValidate(t *testing.T) {
 	const m = time.Minute
 	for name, d := range map[string]detect.Detector{
 		"limit without limits":         &detect.Limit{Above: inf, Below: -inf, Silence: m},
-		"limit that is no number":      &detect.Limit{Above: nan, Below: -inf, Silence: m},
+		"limit that is not a number":   &detect.Limit{Above: nan, Below: -inf, Silence: m},
 		"limits the wrong way round":   &detect.Limit{Above: 1, Below: 2, Silence: m},
 		"negative hysteresis":          &detect.Limit{Above: 1, Below: -inf, Hysteresis: -1, Silence: m},
 		"negative for":                 &detect.Limit{Above: 1, Below: -inf, For: -1, Silence: m},
@@ -376,8 +376,8 @@ func detectors() map[string]detect.Detector {
 	}
 }
 
-// learners are the detectors that learn what is usual, with parameters under
-// which they find something in a test.
+// learners are the detectors that learn, with parameters under which they find
+// something in a test.
 func learners() map[string]detect.Detector {
 	often := detect.Alarms{FalseAlarms: 20, Silence: 30 * time.Minute}
 	lasting := often
@@ -400,7 +400,7 @@ func learners() map[string]detect.Detector {
 	}
 }
 
-// berlin has days of 23 and 25 hours.
+// berlin has days of 23 and of 25 hours.
 var berlin = func() *time.Location {
 	l, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
@@ -409,7 +409,7 @@ var berlin = func() *time.Location {
 	return l
 }()
 
-// everyDetector are all of them.
+// everyDetector returns all detectors.
 func everyDetector() map[string]detect.Detector {
 	all := detectors()
 	maps.Copy(all, learners())
@@ -417,8 +417,8 @@ func everyDetector() map[string]detect.Detector {
 	return all
 }
 
-// draw makes readings in order with steps of seconds to an hour, sometimes after
-// a few days of unsurprising ones, so that those who learn have learned.
+// draw makes ordered readings with steps of seconds to an hour. Some begin with
+// a few days of ordinary readings, so that the detectors have learned.
 func draw(rt *rapid.T, value *rapid.Generator[float64]) []step {
 	var out []step
 	var at time.Duration
@@ -436,10 +436,10 @@ func draw(rt *rapid.T, value *rapid.Generator[float64]) []step {
 	return out
 }
 
-// TestEveryDetector holds all detectors to the rules of streaming: the clock
-// tells nothing that the next reading would not, a snapshot changes nothing, the
-// past does not depend on the future, episodes are well formed and every number
-// is finite.
+// TestEveryDetector checks the rules of streaming for all detectors: the clock
+// reveals nothing that the next reading would not, a snapshot changes nothing,
+// the past does not depend on the future, episodes are well formed and every
+// number is finite.
 func TestEveryDetector(t *testing.T) {
 	t.Parallel()
 	values := rapid.OneOf(rapid.Float64Range(-20, 20), rapid.Float64Range(-9, 9),
@@ -484,11 +484,11 @@ func TestEveryDetector(t *testing.T) {
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
-func wellFormed(rt interface{ Fatalf(string, ...any) }, told []detect.Verdict) {
+func wellFormed(rt interface{ Fatalf(string, ...any) }, emitted []detect.Verdict) {
 	var open *detect.Verdict
 	starts := make(map[int64]bool)
 	last := int64(math.MinInt64)
-	for i, v := range told {
+	for i, v := range emitted {
 		e := v.Evidence
 		switch {
 		case v.Time < last || v.Start > v.Time:
@@ -496,7 +496,7 @@ func wellFormed(rt interface{ Fatalf(string, ...any) }, told []detect.Verdict) {
 		case v.Phase == detect.Open && (open != nil || starts[v.Start]):
 			rt.Fatalf("verdict %d opens an episode twice: %s", i, brief(v))
 		case v.Phase != detect.Open && (open == nil || open.Start != v.Start):
-			rt.Fatalf("verdict %d is of no open episode: %s", i, brief(v))
+			rt.Fatalf("verdict %d belongs to no open episode: %s", i, brief(v))
 		case v.Phase != detect.Close && !(e.Score >= 1 && e.Score <= detect.MaxScore):
 			rt.Fatalf("verdict %d has score %v", i, e.Score)
 		case !finite(e.Value), !finite(e.Baseline), !(e.Low <= e.High):
@@ -514,7 +514,7 @@ func wellFormed(rt interface{ Fatalf(string, ...any) }, told []detect.Verdict) {
 		last, starts[v.Start] = v.Time, true
 		switch v.Phase {
 		case detect.Open:
-			open = &told[i]
+			open = &emitted[i]
 		case detect.Close:
 			open = nil
 		}
@@ -553,9 +553,8 @@ func TestRateFindsEveryRise(t *testing.T) {
 	})
 }
 
-// TestRateOfFastSeries checks the bound on what thinning out may cost: a rise
-// within 30/31 of the time is always found, one that takes longer than the time
-// never.
+// TestRateOfFastSeries bounds the effect of thinning out: a rise within 30/31
+// of the time is always found, one that takes longer than the time never.
 func TestRateOfFastSeries(t *testing.T) {
 	t.Parallel()
 	d := &detect.Rate{Rise: 3, Within: 310 * time.Second, Settle: time.Hour, Silence: time.Hour}

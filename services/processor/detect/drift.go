@@ -8,34 +8,35 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// Drift finds slow ageing: days that leave the week before, bit by bit. A step is no
-// drift, however long it lasts, nor is what a sensor says that is stuck. It judges
-// each day once, with the first reading of the next, and from the second week on; so
-// it comes a day late.
+// Drift finds slow ageing: days that leave the week before bit by bit. A step
+// is not a drift, however long it lasts, nor are the values of a stuck sensor.
+// Drift judges each day once, with the first reading of the next day, from the
+// second week on, so it reports a day late.
 type Drift struct {
 	Alarms
-	// Location is whose days and hours count; nil means UTC.
+	// Location is the time zone of days and hours; nil means UTC.
 	Location *time.Location
 }
 
 var _ Detector = (*Drift)(nil)
 
 const (
-	// driftDays is how many days there must be before the first judgement, and of
-	// how many days what is usual is a mean; spreadDays the same for its spread.
+	// driftDays is how many days must pass before the first judgement, and the
+	// number of days in the mean of what is usual; spreadDays is the latter for
+	// the spread.
 	driftDays, spreadDays = 7, 14
-	// driftSlack is how much of a day's distance is usual, in scales, driftMost the
-	// most that one counts, and driftSurprise what each scale beyond means in
-	// -log10 p.
+	// driftSlack is how much of a day's distance is usual, in scales; driftMost is
+	// the most that one day counts; driftSurprise is what each further scale adds
+	// in -log10 p.
 	driftSlack, driftMost, driftSurprise = 1.5, 4, 2
-	// driftPart is the part of a day that is compared with the same part of others,
-	// and driftParts how many of them are remembered, to tell a drift from a step: a
-	// drift takes driftLeast of them at least.
+	// driftPart is the part of a day that is compared with the same part of other
+	// days. driftParts of them are remembered to distinguish a drift from a step:
+	// a drift takes at least driftLeast of them.
 	driftPart, driftParts, driftLeast = 4 * time.Hour, 84, 4
 	partsADay                         = int64(day / driftPart)
-	// flatReadings is from how many readings on a part shows whether a sensor is
-	// stuck; flatShare is the share of parts without a change from which on that is
-	// how the sensor is, and flatMemory of how many parts it is a mean.
+	// flatReadings is the number of readings from which a part shows whether a
+	// sensor is stuck. If at least flatShare of the last flatMemory parts had no
+	// change, being flat is normal for the sensor.
 	flatReadings, flatShare, flatMemory = 3, 0.2, 84
 	// meanToDeviation turns a mean distance into a standard deviation.
 	meanToDeviation = 1.25
@@ -68,39 +69,40 @@ type driftCore struct {
 	any      bool
 }
 
-// days is what is known of the days that are over, and the one that is going on.
+// days is what is known of the past days and the current one.
 type days struct {
-	// part counts the parts of days by the site's clock; mean is of the readings of
-	// the one that is going on, in which each counts alike, low and high are the least
-	// and the greatest.
+	// part is the number of the current part by local time. mean is the mean of
+	// its readings, in which each counts alike; low and high are its least and
+	// greatest reading.
 	part      int64
 	mean      mean
 	low, high float64
-	// usual is what each part of a day is, flat the share of parts without a change.
+	// usual is the mean of each part of a day, flat the share of parts without a
+	// change.
 	usual [partsADay]mean
 	flat  mean
-	// past is how far the last parts were from the usual, each at its number modulo
-	// their count; not a number where nothing is known.
+	// past is the distance of the last parts from the usual, each at its number
+	// modulo their count; NaN where nothing is known.
 	past [driftParts]float32
-	// value and far are the means of today's parts, and of their distances.
+	// value and far are the means of today's parts and of their distances.
 	value, far mean
-	// over is how many days are over, parts how many parts one has that count.
+	// over counts the days that have ended; parts is the mean number of parts in a
+	// day that count.
 	over          uint8
 	parts, spread mean
-	// up and down are the sums of what was beyond the usual in each direction.
+	// up and down sum what was beyond the usual in each direction.
 	up, down float64
-	// last is the mean of the last day that is over, expected what it should have
-	// been.
+	// last is the mean of the last whole day, expected what it should have been.
 	last, expected float64
 }
 
-// at returns where the part of a number is remembered.
+// at returns where the part with that number is remembered.
 func (d *days) at(part int64) *float32 {
 	return &d.past[((part%driftParts)+driftParts)%driftParts]
 }
 
-// turn ends the part, and the day, that is going on if it is over at a time, local
-// by the site's clock.
+// turn ends the current part, and the current day, if they are over at a local
+// time.
 func (d *days) turn(local int64, least float64) {
 	part := floor(local, driftPart)
 	if part == d.part || d.mean.n == 0 {
@@ -117,8 +119,8 @@ func (d *days) turn(local int64, least float64) {
 	d.part = part
 }
 
-// endPart ends the part that is going on. What a sensor says that is stuck, and is
-// not always, is left out.
+// endPart ends the current part. It ignores a sensor that is stuck, unless
+// being flat is normal for it.
 func (d *days) endPart() {
 	m := d.mean
 	d.mean = mean{}
@@ -142,7 +144,7 @@ func (d *days) endPart() {
 	usual.add(m.value, 1, driftDays)
 }
 
-// endDay ends the day that is going on, unless little of it counts.
+// endDay ends the current day. A day with few parts does not count.
 func (d *days) endDay(least float64) {
 	value, far := d.value, d.far
 	d.value, d.far = mean{}, mean{}
@@ -168,8 +170,8 @@ func (d *days) endDay(least float64) {
 	d.spread.add(min(distance, largest), 1, spreadDays)
 }
 
-// beyond returns the sum of what was beyond the usual after one more day. Once a day
-// is as usual, it is over.
+// beyond adds one more day to a sum of what was beyond the usual. The first day
+// that is as usual resets the sum.
 func beyond(sum, z float64, gradual bool) float64 {
 	switch {
 	case z > driftSlack && gradual:
@@ -181,9 +183,9 @@ func beyond(sum, z float64, gradual bool) float64 {
 	}
 }
 
-// gradual reports whether what is remembered looks more like something that went
-// away bit by bit than like a step. Both begin and end somewhere and have one
-// height, so that the better fit is the better guess.
+// gradual reports whether the remembered parts look more like a ramp than like
+// a step. Both have a beginning, an end and one height, so that the better fit is
+// the better guess.
 func (d *days) gradual() bool {
 	var sum [driftParts + 1]float64
 	parts := make([]float64, 0, driftParts)
@@ -195,7 +197,7 @@ func (d *days) gradual() bool {
 		sum[i+1] = sum[i] + v
 		parts = append(parts, v)
 	}
-	// What a fit explains of the sum of squares.
+	// step and ramp are what each fit explains of the sum of squares.
 	step, ramp := 0.0, 0.0
 	for from := range parts {
 		rise, squares := 0.0, 0.0
@@ -222,7 +224,7 @@ func (c *driftCore) judge(r Sample, p *pace) opinion {
 	}
 	o := opinion{expected: d.expected, scale: d.scale(c.extremes.floor()), deviation: max(d.up, d.down), over: true, firm: true, mean: d.last, averaged: true}
 	if o.deviation > 0 {
-		// The surprise is for days; the threshold is for readings.
+		// The surprise is per day; the threshold is per reading.
 		o.surprise = min(o.deviation*driftSurprise+math.Log10(max(p.aWeek()/7, 1)), maxSurprise)
 	}
 	return o
@@ -247,8 +249,8 @@ func (c *driftCore) explain(r Sample, p *pace, o opinion, unit string) Evidence 
 	d.turn(c.calendar.local(r.Time), c.extremes.floor())
 	return Evidence{
 		Baseline: d.expected, Low: d.expected - driftSlack*o.scale, High: d.expected + driftSlack*o.scale,
-		Sentence: quantity(d.last, unit) + " as the mean of a day, " + figure.Number(apart(d.last, d.expected)) + " " +
-			direction(d.last, d.expected) + " that of the week before",
+		Sentence: quantity(d.last, unit) + " as the daily mean, " + figure.Number(apart(d.last, d.expected)) + " " +
+			direction(d.last, d.expected) + " that of the previous week",
 	}
 }
 

@@ -14,35 +14,35 @@ import (
 )
 
 const (
-	// rollBuckets is in how many parts the span of a window is kept: it moves on
-	// by one of them at a time.
+	// rollBuckets is the number of parts in which the span of a window is kept.
+	// The window moves by one of them at a time.
 	rollBuckets = 60
-	// leastStep is the least time between two looks by the clock alone.
+	// leastStep is the least time between two evaluations by the clock alone.
 	leastStep = time.Second
 	// maxConditionSentence bounds the sentence of an expression in bytes.
 	maxConditionSentence = 400
 )
 
-// Expression judges the metrics of one device by a condition. It is no Detector,
-// for its input is several series; otherwise it is used like one. It is for one
-// goroutine only, with all its states.
+// Expression judges the metrics of one device by a condition. It is not a
+// Detector, because its input is several series; otherwise it is used like one.
+// It must not be used by two goroutines at a time, nor may its states.
 type Expression struct {
 	// For is how long the condition must hold before an episode opens, in event
 	// time.
 	For time.Duration
-	// Silence is for how long a reading says what is the case. An episode is closed
-	// when a metric that a condition names has had none for that long.
+	// Silence is for how long a reading is valid. An episode closes when a metric
+	// that a condition names has had no reading for that long.
 	Silence time.Duration
 
 	opens, resolves *expression.Program
-	// metrics are those of both conditions, shown is the index of that under which
-	// the alert is raised.
+	// metrics are the metrics of both conditions; shown is the index of the one
+	// under which the alert is raised.
 	metrics []string
 	shown   int
 	// rolls are the windows of both conditions.
 	rolls []roll
-	// clocked says that time alone can change what a condition says; step is how
-	// often that is looked at.
+	// clocked means that time alone can change the result of a condition; step is
+	// how often it is evaluated then.
 	clocked bool
 	step    int64
 
@@ -58,9 +58,9 @@ type roll struct {
 
 func (r roll) width() int64 { return int64(r.span) / rollBuckets }
 
-// NewExpression compiles the conditions. Resolve may be empty: then an episode is
-// over when the condition is not true; shown may be empty: then it is the first
-// metric of the condition.
+// NewExpression compiles the conditions. If resolve is empty, an episode ends
+// when the condition is not true. If shown is empty, it is the first metric of
+// the condition.
 func NewExpression(condition, resolve, shown string, holds, silence time.Duration) (*Expression, error) {
 	e := &Expression{For: holds, Silence: silence, step: math.MaxInt64}
 	var err error
@@ -79,7 +79,7 @@ func NewExpression(condition, resolve, shown string, holds, silence time.Duratio
 	}
 	if shown != "" {
 		if e.shown = slices.Index(e.metrics, shown); e.shown < 0 {
-			return nil, fmt.Errorf("metric: %s is none of the expression", shown)
+			return nil, fmt.Errorf("metric: %s is not used in the expression", shown)
 		}
 	}
 	if holds < 0 || silence <= 0 {
@@ -88,7 +88,7 @@ func NewExpression(condition, resolve, shown string, holds, silence time.Duratio
 	return e, nil
 }
 
-// take notes what a program is about.
+// take adds the metrics and windows of a program.
 func (e *Expression) take(p *expression.Program) {
 	for _, m := range p.Metrics() {
 		if !slices.Contains(e.metrics, m) {
@@ -109,66 +109,68 @@ func (e *Expression) take(p *expression.Program) {
 	}
 }
 
-// Metrics are those that the conditions are about.
+// Metrics are the metrics of the conditions.
 func (e *Expression) Metrics() []string { return e.metrics }
 
 // Shown is the metric under which the alert is raised.
 func (e *Expression) Shown() string { return e.metrics[e.shown] }
 
-// Bytes is the most memory that the state of one device takes, about.
+// Bytes is about the most memory that the state of one device takes.
 func (e *Expression) Bytes() int {
 	return 168 + len(e.metrics)*40 + len(e.rolls)*(24+rollBuckets*40)
 }
 
-// Start returns the state of a device that has no readings yet.
+// Start returns the state of a device without readings.
 func (e *Expression) Start() *ExpressionState {
-	s := &ExpressionState{of: e, now: before, looked: before, latest: make([]Sample, len(e.metrics)), rolls: make([][]part, len(e.rolls))}
+	s := &ExpressionState{of: e, now: noTime, looked: noTime, latest: make([]Sample, len(e.metrics)), rolls: make([][]part, len(e.rolls))}
 	s.from, s.holes = make([]int64, len(e.metrics)), make([]int64, len(e.metrics))
 	for i := range s.latest {
-		s.latest[i].Time, s.from[i], s.holes[i] = before, before, before
+		s.latest[i].Time, s.from[i], s.holes[i] = noTime, noTime, noTime
 	}
 	return s
 }
 
-// part is one of the parts of a window: readings whose time divided by its width
-// is index.
+// part is one part of a window: the readings whose time divided by its width is
+// index.
 type part struct {
 	index         int64
 	count         uint64
 	sum, min, max float64
 }
 
-// ExpressionState is what an Expression knows of one device. It is for one
-// goroutine only.
+// ExpressionState is what an Expression knows of one device. It must not be
+// used by two goroutines at a time.
 type ExpressionState struct {
 	of *Expression
-	// now is how far time has come for the device, looked when the conditions were
-	// evaluated last.
+	// now is the latest time known for the device, looked the time of the last
+	// evaluation.
 	now, looked int64
 	latest      []Sample
-	// from is from when on it counts that nothing has come of a metric, if that is
-	// after its latest; holes is up to when readings of it are missing.
+	// from is the time from which the absence of a metric counts, if that is after
+	// its latest reading; holes is the time up to which readings of it are
+	// missing.
 	from, holes []int64
 	rolls       [][]part
-	// since is from when on the condition holds; it counts while pending or open.
+	// since is the time from which the condition holds; valid while pending or
+	// open.
 	since         int64
 	pending, open bool
-	// failed is what went wrong when the conditions were evaluated last.
+	// failed is the error of the last evaluation.
 	failed string
-	// unheard says that a call about a span was asked for in which nobody listened
-	// for a while and readings are missing.
+	// unheard means that a call about a span was evaluated in which nobody
+	// listened for a while and readings are missing.
 	unheard bool
 }
 
-// Failed says what went wrong in the last evaluation; empty when nothing did. It
-// is a fault of the rule: what it says can't be computed from the readings.
+// Failed returns the error of the last evaluation, or nothing. Such an error is
+// a fault of the rule: its result can't be computed from the readings.
 func (s *ExpressionState) Failed() string { return s.failed }
 
 // Open reports whether an episode is open.
 func (s *ExpressionState) Open() bool { return s.open }
 
-// Observe takes a reading of one of the metrics. A reading of another one, or that
-// is not behind the one before of its metric, changes nothing.
+// Observe takes a reading of one of the metrics. A reading of another metric,
+// or one that is not after the previous reading of its metric, changes nothing.
 func (s *ExpressionState) Observe(metric string, r Sample, unit string, out []Verdict) []Verdict {
 	i := slices.Index(s.of.metrics, metric)
 	if i < 0 || !r.follows(s.latest[i].Time) {
@@ -187,12 +189,12 @@ func (s *ExpressionState) Observe(metric string, r Sample, unit string, out []Ve
 	return s.look(s.now, unit, out)
 }
 
-// Listen sets from when on it counts that nothing has come of a metric:
-// nobody listened before. Missing says that it had readings in that time which
-// never come.
+// Listen sets the time from which the absence of readings of a metric counts,
+// because before it nobody listened. Missing means that the metric had readings
+// in that time which will never come.
 func (s *ExpressionState) Listen(metric string, from int64, missing bool) {
 	i := slices.Index(s.of.metrics, metric)
-	if i < 0 || s.latest[i].Time == before {
+	if i < 0 || s.latest[i].Time == noTime {
 		return
 	}
 	if s.from[i] = from; missing {
@@ -200,25 +202,24 @@ func (s *ExpressionState) Listen(metric string, from int64, missing bool) {
 	}
 }
 
-// heard is from when on it counts that nothing has come of a metric that has a
-// reading.
+// heard is the time from which the absence of a metric that has a reading
+// counts.
 func (s *ExpressionState) heard(i int) int64 { return max(s.latest[i].Time, s.from[i]) }
 
-// lasts is when a condition has held for long enough if nothing comes. That it
-// does no more may not have been heard.
+// lasts is when a condition has held for long enough if nothing comes. Nobody
+// may have heard that it ceased to hold.
 func (s *ExpressionState) lasts() int64 {
 	lost := int64(0)
 	for i, r := range s.latest {
-		if r.Time != before {
+		if r.Time != noTime {
 			lost = max(lost, s.heard(i)-r.Time)
 		}
 	}
 	return s.since + int64(s.of.For) + lost
 }
 
-// Correct takes another value of the latest reading of a metric and judges it at
-// once. What avg, min, max, sum and count have taken of the value before stays
-// in them.
+// Correct takes another value of the latest reading of a metric and evaluates
+// the conditions at once. Avg, min, max, sum and count keep the previous value.
 func (s *ExpressionState) Correct(metric string, r Sample, unit string, out []Verdict) []Verdict {
 	i := slices.Index(s.of.metrics, metric)
 	if i < 0 || r.Time != s.latest[i].Time {
@@ -228,7 +229,7 @@ func (s *ExpressionState) Correct(metric string, r Sample, unit string, out []Ve
 	return s.look(s.now, unit, out)
 }
 
-// Tick tells the state that no reading came up to now.
+// Tick says that no reading came up to now.
 func (s *ExpressionState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	if now <= s.now {
 		return out
@@ -252,24 +253,24 @@ func (s *ExpressionState) until(now int64, unit string, out []Verdict) []Verdict
 		}
 		s.open, s.pending = false, false
 	}
-	// At the very end a reading may still say that it did not last.
+	// At the very end a reading may still show that it did not last.
 	if holds := s.lasts(); s.pending && holds < now {
 		out = s.look(holds, unit, out)
 	}
 	return out
 }
 
-// quiet is when a metric that the conditions name is silent.
+// quiet is when a metric that the conditions name counts as silent.
 func (s *ExpressionState) quiet() int64 {
 	quiet := int64(Never)
 	for _, name := range s.of.opens.Names() {
-		if i := slices.Index(s.of.metrics, name); s.latest[i].Time != before {
+		if i := slices.Index(s.of.metrics, name); s.latest[i].Time != noTime {
 			quiet = min(quiet, s.heard(i)+int64(s.of.Silence))
 		}
 	}
 	if quiet == Never { // it names none, so that any reading counts
 		for i, r := range s.latest {
-			if at := s.heard(i) + int64(s.of.Silence); r.Time != before && (quiet == Never || at > quiet) {
+			if at := s.heard(i) + int64(s.of.Silence); r.Time != noTime && (quiet == Never || at > quiet) {
 				quiet = at
 			}
 		}
@@ -280,8 +281,8 @@ func (s *ExpressionState) quiet() int64 {
 	return quiet
 }
 
-// ages reports whether the condition asks how old readings are, so that silence
-// is what it is there to find.
+// ages reports whether the condition asks how old readings are, so that it is
+// meant to find silence.
 func (s *ExpressionState) ages() bool {
 	return slices.ContainsFunc(s.of.opens.Calls(), func(c expression.Call) bool {
 		return c.Function == expression.Age || c.Function == expression.Count
@@ -335,10 +336,10 @@ func (s *ExpressionState) close(at int64, unit string, out []Verdict) []Verdict 
 	if s.of.resolves != nil {
 		p = s.of.resolves
 	}
-	return append(out, s.verdict(Close, at, s.values(p, at, unit)+": it is over after "+elapsed(s.since, at)))
+	return append(out, s.verdict(Close, at, s.values(p, at, unit)+": over after "+elapsed(s.since, at)))
 }
 
-// Stop closes the open episode for a reason of the caller's.
+// Stop closes the open episode for the caller's reason.
 func (s *ExpressionState) Stop(now int64, reason string, out []Verdict) []Verdict {
 	if s.open {
 		out = append(out, s.verdict(Close, max(now, s.now), reason))
@@ -356,21 +357,21 @@ func (s *ExpressionState) Due() int64 {
 	if s.pending || s.open {
 		due = min(due, s.quiet())
 	}
-	if s.of.clocked && s.looked != before {
+	if s.of.clocked && s.looked != noTime {
 		due = min(due, s.looked+s.of.step)
 	}
 	return due
 }
 
-// eval returns what a condition says at a time, and whether all that it needs is
-// known.
+// eval returns the result of a condition at a time. Known is false if a value
+// that it needs is missing.
 func (s *ExpressionState) eval(p *expression.Program, at int64) (holds, known bool) {
 	e := s.of
 	e.values, s.unheard = e.values[:0], false
 	for _, name := range p.Names() {
 		i := slices.Index(e.metrics, name)
 		r := s.latest[i]
-		if r.Time == before || at-s.heard(i) >= int64(e.Silence) {
+		if r.Time == noTime || at-s.heard(i) >= int64(e.Silence) {
 			return false, false
 		}
 		e.values = append(e.values, r.Value)
@@ -390,19 +391,19 @@ func (s *ExpressionState) eval(p *expression.Program, at int64) (holds, known bo
 	return holds, true
 }
 
-// answer returns the answer to a call at a time, if there is one.
+// answer returns the value of a call at a time, and whether there is one.
 func (s *ExpressionState) answer(c expression.Call, at int64) (float64, bool) {
 	i := slices.Index(s.of.metrics, c.Metric)
 	r := s.latest[i]
 	switch c.Function {
 	case expression.Age:
-		return float64(max(0, at-s.heard(i))) / 1e9, r.Time != before
+		return float64(max(0, at-s.heard(i))) / 1e9, r.Time != noTime
 	case expression.Last:
 		within := int64(s.of.Silence)
 		if c.Span > 0 {
 			within = int64(c.Span)
 		}
-		return r.Value, r.Time != before && at-s.heard(i) < within
+		return r.Value, r.Time != noTime && at-s.heard(i) < within
 	}
 	w := roll{metric: i, span: c.Span}
 	total := part{min: math.Inf(1), max: math.Inf(-1)}
@@ -417,7 +418,7 @@ func (s *ExpressionState) answer(c expression.Call, at int64) (float64, bool) {
 	}
 	switch c.Function {
 	case expression.Count, expression.Sum:
-		if from := at - int64(c.Span); s.holes[i] > from || r.Time != before && s.heard(i) > max(from, r.Time) {
+		if from := at - int64(c.Span); s.holes[i] > from || r.Time != noTime && s.heard(i) > max(from, r.Time) {
 			s.unheard = true
 			return 0, false
 		}
@@ -434,7 +435,8 @@ func (s *ExpressionState) answer(c expression.Call, at int64) (float64, bool) {
 	}
 }
 
-// add puts a reading into a window, and drops the parts that it has left behind.
+// add puts a reading into a window and drops the parts that the window has
+// left.
 func (s *ExpressionState) add(j int, r Sample) {
 	index := r.Time / s.of.rolls[j].width()
 	parts := s.rolls[j]
@@ -455,13 +457,13 @@ func (s *ExpressionState) add(j int, r Sample) {
 	s.rolls[j] = parts
 }
 
-// verdict makes a verdict of the episode that is or was open.
+// verdict returns a verdict on the current or last episode.
 func (s *ExpressionState) verdict(phase Phase, at int64, sentence string) Verdict {
 	r := s.latest[s.of.shown]
 	v := Verdict{Phase: phase, Start: s.since, Time: at, Evidence: Evidence{
 		Value: r.Value, Baseline: r.Value, Low: math.Inf(-1), High: math.Inf(1), Sentence: sentence,
 	}}
-	if r.Time != before {
+	if r.Time != noTime {
 		v.Evidence.Samples = []Sample{r}
 	}
 	if phase == Open {
@@ -470,7 +472,7 @@ func (s *ExpressionState) verdict(phase Phase, at int64, sentence string) Verdic
 	return v
 }
 
-// sentence says why an episode opens.
+// sentence explains why an episode opens.
 func (s *ExpressionState) sentence(p *expression.Program, at int64, unit string) string {
 	text := s.values(p, at, unit) + ": " + p.Text()
 	if s.of.For > 0 {
@@ -479,7 +481,7 @@ func (s *ExpressionState) sentence(p *expression.Program, at int64, unit string)
 	return cut(text, maxConditionSentence)
 }
 
-// values writes the values that a condition uses.
+// values formats the values that a condition uses.
 func (s *ExpressionState) values(p *expression.Program, at int64, unit string) string {
 	var text string
 	put := func(name string, value float64, unit string) {
@@ -524,8 +526,8 @@ func (s *ExpressionState) Append(b []byte) []byte {
 	return codec.String(b, s.failed)
 }
 
-// Read returns the state that Append wrote under equal parameters. It is good
-// only if the reader has no error afterwards.
+// Read returns the state that Append wrote under equal parameters. The state is
+// valid only if the reader has no error afterwards.
 func (e *Expression) Read(r *codec.Reader) *ExpressionState {
 	s := e.Start()
 	s.now, s.looked = r.Int(), r.Int()

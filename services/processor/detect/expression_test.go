@@ -16,9 +16,9 @@ import (
 
 // expressed is an Expression on one device. Times are in seconds.
 type expressed struct {
-	tb    testing.TB
-	state *ExpressionState
-	told  []string
+	tb      testing.TB
+	state   *ExpressionState
+	emitted []string
 }
 
 func express(tb testing.TB, condition, resolve, shown string, holds time.Duration) *expressed {
@@ -32,7 +32,7 @@ func express(tb testing.TB, condition, resolve, shown string, holds time.Duratio
 
 func (d *expressed) note(vs []Verdict) {
 	for _, v := range vs {
-		d.told = append(d.told, fmt.Sprintf("%s from %d at %d: %s", v.Phase, v.Start/1e9, v.Time/1e9, v.Evidence.Sentence))
+		d.emitted = append(d.emitted, fmt.Sprintf("%s from %d at %d: %s", v.Phase, v.Start/1e9, v.Time/1e9, v.Evidence.Sentence))
 	}
 }
 
@@ -44,7 +44,7 @@ func (d *expressed) tick(at int64) { d.note(d.state.Tick(at*1e9, "°C", nil)) }
 
 func (d *expressed) want(want ...string) {
 	d.tb.Helper()
-	if diff := cmp.Diff(want, d.told); diff != "" {
+	if diff := cmp.Diff(want, d.emitted); diff != "" {
 		d.tb.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -61,7 +61,7 @@ func TestExpressionOverTwoMetrics(t *testing.T) {
 	d.read(50, "temperature", 24)
 	d.want(
 		"open from 30 at 30: temperature 30 °C, outside 20: temperature > outside + 5",
-		"close from 30 at 50: temperature 24 °C, outside 20: it is over after 20 s",
+		"close from 30 at 50: temperature 24 °C, outside 20: over after 20 s",
 	)
 }
 
@@ -96,7 +96,7 @@ func TestExpressionWithAnotherForTheEnd(t *testing.T) {
 	}
 	d.want(
 		"open from 0 at 0: a 6 °C: a > 5",
-		"close from 0 at 3: a 2 °C: it is over after 3 s",
+		"close from 0 at 3: a 2 °C: over after 3 s",
 		"open from 5 at 5: a 6 °C: a > 5",
 	)
 }
@@ -108,7 +108,7 @@ func TestExpressionEndsInSilence(t *testing.T) {
 	d.read(2000, "b", 5)
 	d.tick(3599)
 	d.tick(3700)
-	d.read(3800, "b", 1) // a is too old to say anything
+	d.read(3800, "b", 1) // a is too old to count
 	d.want(
 		"open from 10 at 10: a 6, b 5 °C: a > b",
 		"close from 10 at 3600: no reading of a for 1 h",
@@ -132,8 +132,8 @@ func TestExpressionOverWindows(t *testing.T) {
 			for i := range int64(10) {
 				d.read(i*60, "a", float64(i+1))
 			}
-			if len(d.told) == 0 || d.told[0] != tc.want {
-				t.Errorf("told %q, want %q", d.told, tc.want)
+			if len(d.emitted) == 0 || d.emitted[0] != tc.want {
+				t.Errorf("emitted %q, want %q", d.emitted, tc.want)
 			}
 		})
 	}
@@ -151,7 +151,7 @@ func TestExpressionIsJudgedByTheClock(t *testing.T) {
 		// In steps of a sixtieth of the span.
 		d.want(
 			`open from 120 at 120: count("a", "5m") 3: count("a", "5m") > 2`,
-			`close from 120 at 300: count("a", "5m") 2: it is over after 3 min`,
+			`close from 120 at 300: count("a", "5m") 2: over after 3 min`,
 		)
 	})
 	t.Run("a reading that does not come", func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestExpressionIsJudgedByTheClock(t *testing.T) {
 		d.read(8000, "a", 1)
 		d.want(
 			`open from 7210 at 7210: age("a") 7210: age("a") > 7200`,
-			`close from 7210 at 8000: age("a") 0: it is over after 13 min 10 s`,
+			`close from 7210 at 8000: age("a") 0: over after 13 min 10 s`,
 		)
 	})
 }
@@ -177,11 +177,11 @@ func TestExpressionThatFails(t *testing.T) {
 	}
 	d.read(2, "b", 2)
 	if got := d.state.Failed(); got != "" {
-		t.Errorf("failed still: %q", got)
+		t.Errorf("still failed: %q", got)
 	}
 	d.read(3, "b", 0) // an open episode is not ended by what can't be computed
 	d.read(4, "b", 6)
-	d.want("open from 2 at 2: a 6 °C, b 2: a / b > 2", "close from 2 at 4: a 6 °C, b 6: it is over after 2 s")
+	d.want("open from 2 at 2: a 6 °C, b 2: a / b > 2", "close from 2 at 4: a 6 °C, b 6: over after 2 s")
 }
 
 func TestExpressionIsBounded(t *testing.T) {
@@ -199,12 +199,12 @@ func TestExpressionIsBounded(t *testing.T) {
 		t.Errorf("%d parts of a window are kept", most)
 	}
 	if n := len(s.Append(nil)); n > e.Bytes() {
-		t.Errorf("%d bytes, more than the %d that are said", n, e.Bytes())
+		t.Errorf("%d bytes, more than the %d that Bytes returns", n, e.Bytes())
 	}
 }
 
-// TestExpressionRestored stores and restores the state at any point: it goes on
-// as if nothing had been, byte for byte.
+// TestExpressionRestored stores and restores the state at any point: it
+// continues as if nothing had happened, byte for byte.
 func TestExpressionRestored(t *testing.T) {
 	e, err := NewExpression(`a > b / (b - 1) and avg("a", "1m") > 1 or age("b") > 90`, `max("a", "30s") < 2`, "b", 20*time.Second, 10*time.Minute)
 	if err != nil {
@@ -251,7 +251,7 @@ func TestExpressionRefused(t *testing.T) {
 		}
 	}
 	if _, err := NewExpression("a > 1", "", "", -1, time.Hour); err == nil {
-		t.Error("a negative for was taken")
+		t.Error("a negative for was accepted")
 	}
 }
 

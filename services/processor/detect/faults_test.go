@@ -18,12 +18,12 @@ const (
 	fleetSeeds   = 5
 )
 
-// fault is what happens to a sensor from a reading on.
+// fault is what happens to a sensor from one reading on.
 type fault struct {
 	name string
 	long time.Duration
-	// change does it to the values of the readings; nil for those that the model
-	// knows itself. A value that is no number is a reading that is missing.
+	// change applies the fault to the values of the readings; nil for the faults
+	// that the model simulates itself. NaN stands for a missing reading.
 	change func(values []float64, sensor int)
 }
 
@@ -56,14 +56,14 @@ func faults() []fault {
 	}
 }
 
-// warehoused is the readings of a warehouse, one sensor at a time, with the row
+// warehoused is the readings of a warehouse, one sensor at a time, and the row
 // at which the sensor's fault begins.
 type warehoused struct {
 	readings [][]detect.Sample
 	begins   []int
 }
 
-// fleets are several warehouses with a fault, or with none.
+// fleets are several warehouses with one kind of fault, or without faults.
 func fleets(f *fault) []warehoused {
 	var all []warehoused
 	for seed := range uint64(fleetSeeds) {
@@ -111,24 +111,24 @@ func fleet(seed uint64, f *fault) (readings [][]detect.Sample, begins []int) {
 	return readings, begins
 }
 
-// watched runs a detector over one series, with a tick of the clock at
-// each reading, and returns what it told. Missing readings are left out.
+// watched runs a detector over one series, with a tick of the clock at each
+// reading, and returns its verdicts. It leaves out missing readings.
 func watched(d detect.Detector, series []detect.Sample) []detect.Verdict {
-	var told []detect.Verdict
+	var emitted []detect.Verdict
 	s := d.Start()
 	for _, r := range series {
-		told = s.Tick(r.Time, warehouse.Unit, told)
+		emitted = s.Tick(r.Time, warehouse.Unit, emitted)
 		if !math.IsNaN(r.Value) {
-			told = s.Observe(r, warehouse.Unit, told)
+			emitted = s.Observe(r, warehouse.Unit, emitted)
 		}
 	}
-	return told
+	return emitted
 }
 
 // opened returns when the episodes began.
-func opened(told []detect.Verdict) []int64 {
+func opened(emitted []detect.Verdict) []int64 {
 	var at []int64
-	for _, v := range told {
+	for _, v := range emitted {
 		if v.Phase == detect.Open {
 			at = append(at, v.Time)
 		}
@@ -136,7 +136,7 @@ func opened(told []detect.Verdict) []int64 {
 	return at
 }
 
-// falseAlarms returns how many there are a series and week in fleets without
+// falseAlarms returns the number of alarms a series and week in fleets without
 // faults.
 func falseAlarms(d detect.Detector, fleets []warehoused) float64 {
 	n := 0
@@ -175,13 +175,13 @@ func found(d detect.Detector, fleet warehoused, f fault, within int) (n, delay i
 	return len(delays), delays[len(delays)/2]
 }
 
-// TestWarehouse holds each kind of detector to the faults that it is for, in
-// five fleets of 18 sensors with one fault each, and to the false alarms that it
-// was given: never more than those, in fleets without faults.
+// TestWarehouse runs each kind of detector on five fleets of 18 sensors with
+// one fault each. It must find the faults that it is for, and in fleets without
+// faults never raise more false alarms than accepted.
 func TestWarehouse(t *testing.T) {
 	t.Parallel()
-	const bearable = 0.28
-	a := detect.Alarms{FalseAlarms: bearable, Silence: detect.DefaultSilence}
+	const accepted = 0.28
+	a := detect.Alarms{FalseAlarms: accepted, Silence: detect.DefaultSilence}
 	well, broken := fleets(nil), map[string][]warehoused{}
 	for _, f := range faults() {
 		broken[f.name] = fleets(&f)
@@ -189,8 +189,8 @@ func TestWarehouse(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		detector detect.Detector
-		// least is how many of the 18 faults of a kind are found at least in every
-		// fleet, within how many readings.
+		// least is the number of the 18 faults that must be found in every fleet,
+		// within most readings.
 		least, within map[string]int
 	}{
 		{"surge", &detect.Surge{Alarms: a}, map[string]int{"door": 18, "glitch": 18}, map[string]int{"door": 3}},
@@ -198,7 +198,7 @@ func TestWarehouse(t *testing.T) {
 		{"season", &detect.Season{Alarms: a}, map[string]int{"door": 18}, map[string]int{"door": 3}},
 		{"range", &detect.Range{Alarms: a}, map[string]int{"door": 18, "glitch": 18}, map[string]int{"door": 3}},
 		{"stuck", &detect.Stuck{Alarms: a}, map[string]int{"stuck": 18}, map[string]int{"stuck": 40}},
-		{"silence", &detect.Silence{FalseAlarms: bearable}, map[string]int{"gap": 18}, map[string]int{"gap": 4}},
+		{"silence", &detect.Silence{FalseAlarms: accepted}, map[string]int{"gap": 18}, map[string]int{"gap": 4}},
 		{"shift", &detect.Shift{Alarms: a}, map[string]int{"door": 9}, nil},
 		{"drift", &detect.Drift{Alarms: a}, map[string]int{"drift": 12}, nil},
 	} {
@@ -206,8 +206,8 @@ func TestWarehouse(t *testing.T) {
 			t.Parallel()
 			rate := falseAlarms(test.detector, well)
 			t.Logf("%.3f false alarms a series and week", rate)
-			if rate > bearable {
-				t.Errorf("more than the %v that it was given", bearable)
+			if rate > accepted {
+				t.Errorf("more than the accepted %v", accepted)
 			}
 			for _, f := range faults() {
 				least, judged := test.least[f.name]

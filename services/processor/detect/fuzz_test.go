@@ -13,10 +13,10 @@ import (
 	"headwater/services/processor/detect"
 )
 
-// FuzzDetectors feeds detectors with anything: what is no number, the largest
-// and smallest ones, times that stand still, go back or jump by years. Nothing
-// may panic, every verdict must be well formed, every score within 0 and 1, and
-// a state read from its own bytes must go on alike.
+// FuzzDetectors feeds detectors with anything: values that are not numbers, the
+// largest and the smallest numbers, times that stand still, go back or jump by
+// years. Nothing may panic, every verdict must be well formed, every score
+// between 0 and 1, and a state restored from its own bytes must behave alike.
 func FuzzDetectors(f *testing.F) {
 	names := slices.Sorted(maps.Keys(everyDetector()))
 	numbers := []float64{0, 1, -1, 5, 5.1, 20, math.NaN(), inf, -inf, math.MaxFloat64, -math.MaxFloat64, 1e300, 1e-300, math.SmallestNonzeroFloat64}
@@ -32,7 +32,7 @@ func FuzzDetectors(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which uint8, series []byte) {
 		d := everyDetector()[names[int(which)%len(names)]]
 		s, at := d.Start(), epoch
-		var told []detect.Verdict
+		var emitted []detect.Verdict
 		if len(series) > 4000 {
 			series = series[:4000]
 		}
@@ -50,29 +50,29 @@ func FuzzDetectors(f *testing.F) {
 				next += int64(step) * second / 10
 			}
 			if next < at && step != 5 || next > detectTimes {
-				continue // beyond what a machine takes
+				continue // beyond what the machine accepts
 			}
 			switch {
 			case series[1] == 250:
 				s = reload(t, d, s)
 			case series[1] == 251:
 				at = max(at, next)
-				told = s.Tick(at, "°C", told)
+				emitted = s.Tick(at, "°C", emitted)
 			case series[1] == 252:
 				if m, ok := s.(detect.Misreader); ok {
-					told = m.Misread(next, string(series[:2]), "°C", told)
+					emitted = m.Misread(next, string(series[:2]), "°C", emitted)
 				}
 				at = max(at, next)
 			default:
-				told = s.Observe(detect.Sample{Time: next, Value: v}, "°C", told)
+				emitted = s.Observe(detect.Sample{Time: next, Value: v}, "°C", emitted)
 				at = max(at, next)
 			}
 			if score := s.Score(); !(score >= 0 && score <= 1) {
 				t.Fatalf("%s: score %v", names[int(which)%len(names)], score)
 			}
 		}
-		wellFormed(t, told)
-		// What is read from the bytes goes on as what wrote them.
+		wellFormed(t, emitted)
+		// A state restored from the bytes behaves like the one that wrote them.
 		again := reload(t, d, s)
 		for i := range 20 {
 			r := detect.Sample{Time: at + int64(i+1)*minute, Value: float64(i % 3)}
@@ -83,10 +83,11 @@ func FuzzDetectors(f *testing.F) {
 	})
 }
 
-// detectTimes bounds the times of the test as a machine does.
+// detectTimes bounds the times of the test as the machine does.
 const detectTimes = 1 << 61
 
-// FuzzRead reads states from any bytes: it must fail or give a state that works.
+// FuzzRead reads states from any bytes: it must fail or return a state that
+// works.
 func FuzzRead(f *testing.F) {
 	names := slices.Sorted(maps.Keys(everyDetector()))
 	for i, name := range names {

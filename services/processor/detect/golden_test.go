@@ -15,9 +15,9 @@ import (
 	"headwater/services/processor/detect"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// story is a series that a detector has something to say of.
+// story is a series about which a detector emits something.
 type story struct {
 	name     string
 	detector detect.Detector
@@ -25,8 +25,8 @@ type story struct {
 	steps    []step
 }
 
-// usual makes readings of some days with a daily swing about a level, and lets
-// change do something to each.
+// usual makes readings of some days with a daily swing about a level. Change
+// may alter each of them.
 func usual(days int, by time.Duration, level float64, change func(at time.Duration, v float64) float64) []step {
 	var out []step
 	for at := time.Duration(0); at < time.Duration(days)*24*time.Hour; at += by {
@@ -40,7 +40,7 @@ func usual(days int, by time.Duration, level float64, change func(at time.Durati
 	return out
 }
 
-// from changes the values of a time.
+// from returns a change that alters the values of a period.
 func from(begin, long time.Duration, do func(v float64) float64) func(time.Duration, float64) float64 {
 	return func(at time.Duration, v float64) float64 {
 		if at >= begin && at < begin+long {
@@ -50,8 +50,8 @@ func from(begin, long time.Duration, do func(v float64) float64) func(time.Durat
 	}
 }
 
-// garbled puts a text in the place of each so many readings, from one reading on
-// until there were so many of them.
+// garbled replaces every nth reading by a text, from one reading on until there
+// are enough texts.
 func garbled(steps []step, text string, from, each, count int) []step {
 	for i := range count {
 		p := &steps[from+i*each]
@@ -63,7 +63,7 @@ func garbled(steps []step, text string, from, each, count int) []step {
 func plus(by float64) func(float64) float64   { return func(v float64) float64 { return v + by } }
 func always(is float64) func(float64) float64 { return func(float64) float64 { return is } }
 
-// stories make each detector say all the sentences that it has.
+// stories make each detector use all its sentences.
 func stories() []story {
 	a := detect.Alarms{FalseAlarms: 0.2, Silence: 6 * time.Hour}
 	lasting := a
@@ -129,8 +129,8 @@ func stories() []story {
 	}
 }
 
-// TestSentences compares all that detectors tell with what somebody read and
-// found good: go test -run TestSentences -update writes it anew.
+// TestSentences compares all verdicts with sentences that a person has
+// reviewed. To rewrite them: go test -run TestSentences -update.
 func TestSentences(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
@@ -138,14 +138,14 @@ func TestSentences(t *testing.T) {
 		kind := strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", s.detector), "*detect."))
 		fmt.Fprintf(&b, "%s: %s\n", kind, s.name)
 		state := s.detector.Start()
-		var told []detect.Verdict
+		var emitted []detect.Verdict
 		for _, p := range s.steps {
-			told = p.take(state, s.unit, told)
+			emitted = p.take(state, s.unit, emitted)
 		}
-		if len(told) == 0 {
-			t.Errorf("%s, %s: nothing is told", kind, s.name)
+		if len(emitted) == 0 {
+			t.Errorf("%s, %s: nothing is emitted", kind, s.name)
 		}
-		for _, v := range told {
+		for _, v := range emitted {
 			fmt.Fprintf(&b, "  %-6v %s\n", v.Phase, v.Evidence.Sentence)
 			e := v.Evidence
 			fmt.Fprintf(&b, "         value %.4g, score %.3g, expected %.4g, usual %.4g to %.4g, %d samples\n",

@@ -9,20 +9,20 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// Limit finds values beyond a person's hard limits.
+// Limit finds values beyond hard limits that a person sets.
 //
 // An episode opens when the value has been beyond a limit for For and closes
 // when it has come back by Hysteresis. Between two readings the earlier one is
 // taken to hold, for Silence at most.
 type Limit struct {
-	// Above and Below are the limits; a value equal to a limit is normal. An
-	// infinite one is no limit: set +Inf for none above, -Inf for none below.
+	// Above and Below are the limits; a value equal to a limit is normal. Set +Inf
+	// for no limit above, -Inf for no limit below.
 	Above, Below float64
-	// Hysteresis is by how much the value must come back inside the limit before
-	// the episode closes; 0 or more.
+	// Hysteresis is how far the value must come back inside the limit before the
+	// episode closes; 0 or more.
 	Hysteresis float64
-	// For is how long the value must be beyond the limit before the episode
-	// opens; 0 opens with the first reading.
+	// For is how long the value must be beyond the limit before the episode opens;
+	// 0 opens it with the first reading.
 	For time.Duration
 	// Silence closes an episode whose series has no reading for that long.
 	Silence time.Duration
@@ -56,7 +56,7 @@ func (l *Limit) Validate() error {
 func (l *Limit) Bytes() int { return int(reflect.TypeFor[limitState]().Size()) }
 
 // Start returns the state of a series that has no readings yet.
-func (l *Limit) Start() State { return &limitState{limit: l, last: Sample{Time: before}} }
+func (l *Limit) Start() State { return &limitState{limit: l, last: Sample{Time: noTime}} }
 
 // Read returns the state that Append wrote.
 func (l *Limit) Read(r *codec.Reader) State {
@@ -66,7 +66,7 @@ func (l *Limit) Read(r *codec.Reader) State {
 	case spent:
 		s.side, s.spent = 0, true
 	default:
-		s.first, s.peak, s.told = readSample(r), r.Float(), r.Float()
+		s.first, s.peak, s.emitted = readSample(r), r.Float(), r.Float()
 	}
 	if s.side < -1 || s.side > 1 {
 		r.Fail()
@@ -79,21 +79,21 @@ type limitState struct {
 	limit *Limit
 	last  Sample
 	deaf  deaf
-	// first is the first reading beyond the limit, peak the farthest value
-	// since; both only if side is not 0.
+	// first is the first reading beyond the limit, peak the farthest value since;
+	// both are valid only if side is not 0.
 	first Sample
 	peak  float64
-	// told is the score that was told last; 0 while the episode is not open.
-	told float64
-	// side is 1 while the value is above the upper limit, -1 while it is below
-	// the lower, 0 while all is well.
+	// emitted is the last score emitted; 0 while no episode is open.
+	emitted float64
+	// side is 1 while the value is above the upper limit, -1 while it is below the
+	// lower one, and 0 otherwise.
 	side int8
-	// spent says that an episode has ended since the last reading, which may have
-	// begun it: another one must not begin at its time.
+	// spent means that an episode has ended since the last reading, which may have
+	// begun it: another one must not begin at that reading's time.
 	spent bool
 }
 
-// spent stands for the side of such a reading in what Append writes.
+// spent replaces the side of such a reading in what Append writes.
 const spent = 2
 
 // Append appends the state to b.
@@ -104,42 +104,42 @@ func (s *limitState) Append(b []byte) []byte {
 	}
 	b = codec.Int(s.deaf.append(appendSample(b, s.last)), side)
 	if s.side != 0 {
-		b = codec.Float(codec.Float(appendSample(b, s.first), s.peak), s.told)
+		b = codec.Float(codec.Float(appendSample(b, s.first), s.peak), s.emitted)
 	}
 	return b
 }
 
-// Open returns the score that was told last of the open episode, or 0.
-func (s *limitState) Open() float64 { return s.told }
+// Open returns the last score emitted for the open episode, or 0.
+func (s *limitState) Open() float64 { return s.emitted }
 
-// Due is when `for` or the silence is over.
+// Due is when For or Silence has passed.
 func (s *limitState) Due() int64 {
 	if s.side == 0 {
 		return Never
 	}
 	due := s.quiet()
-	if s.told == 0 {
-		// At the very end a reading may still say that it did not last.
+	if s.emitted == 0 {
+		// At the very end a reading may still show that it did not last.
 		due = min(due, s.opens()+1)
 	}
 	return due
 }
 
-// quiet is when the series is silent.
+// quiet is when the series counts as silent.
 func (s *limitState) quiet() int64 { return s.last.Time + int64(s.deaf) + int64(s.limit.Silence) }
 
 // opens is when the value has been beyond the limit for long enough if nothing
-// comes. That it came back may not have been heard.
+// comes. Nobody may have heard that it came back.
 func (s *limitState) opens() int64 {
 	return s.first.Time + int64(s.limit.For) + int64(s.deaf)
 }
 
-// Listen says from when on silence counts.
+// Listen sets from when silence counts.
 func (s *limitState) Listen(from int64) { s.deaf = listen(s.last.Time, from) }
 
-// Score says how far beyond the limit the last reading was.
+// Score is how far beyond the limit the last reading was.
 func (s *limitState) Score() float64 {
-	if s.told == 0 {
+	if s.emitted == 0 {
 		return 0
 	}
 	return share(s.score(s.last.Value))
@@ -162,8 +162,8 @@ func (s *limitState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	return s.judge(r, r.Time, unit, out)
 }
 
-// Correct judges the latest reading again, with another value. An episode that
-// follows one which this reading began starts after it.
+// Correct judges the latest reading again with another value. If this reading
+// began an episode that has ended, the next episode starts after it.
 func (s *limitState) Correct(r Sample, now int64, unit string, out []Verdict) []Verdict {
 	if r.Time != s.last.Time || now >= s.quiet() {
 		return out
@@ -172,7 +172,7 @@ func (s *limitState) Correct(r Sample, now int64, unit string, out []Verdict) []
 	s.last = r
 	if s.side != 0 && s.first.Time == r.Time {
 		switch {
-		case s.told == 0:
+		case s.emitted == 0:
 			s.clear()
 		case s.limit.side(r.Value) != s.side:
 			out = append(out, s.closed(at, s.limit.sentenceBack(s, unit)))
@@ -187,7 +187,7 @@ func (s *limitState) Correct(r Sample, now int64, unit string, out []Verdict) []
 	}
 	out = s.judge(r, at, unit, out)
 	s.spent = s.side == 0 && (s.spent || len(out) > n)
-	if len(out) == n && s.told > 0 {
+	if len(out) == n && s.emitted > 0 {
 		out = append(out, s.beyond(Update, at, unit))
 	}
 	return out
@@ -197,12 +197,12 @@ func (s *limitState) Correct(r Sample, now int64, unit string, out []Verdict) []
 func (s *limitState) judge(r Sample, at int64, unit string, out []Verdict) []Verdict {
 	side := s.limit.side(r.Value)
 	switch {
-	case s.told > 0 && s.back(r.Value):
+	case s.emitted > 0 && s.back(r.Value):
 		out = append(out, s.closed(at, s.limit.sentenceBack(s, unit)))
 		s.clear()
-	case s.told > 0:
+	case s.emitted > 0:
 		s.track(r.Value)
-		if score := s.score(r.Value); score >= s.told*telling {
+		if score := s.score(r.Value); score >= s.emitted*worse {
 			out = append(out, s.beyond(Update, at, unit))
 		}
 		return out
@@ -232,13 +232,13 @@ func (s *limitState) Tick(now int64, unit string, out []Verdict) []Verdict {
 		return out
 	}
 	quiet := s.quiet()
-	if opens := s.opens(); s.told == 0 && opens < now && opens < quiet {
+	if opens := s.opens(); s.emitted == 0 && opens < now && opens < quiet {
 		out = append(out, s.beyond(Open, opens, unit))
 	}
 	if quiet > now {
 		return out
 	}
-	if s.told > 0 {
+	if s.emitted > 0 {
 		out = append(out, s.closed(quiet, silent(s.limit.Silence, s.last, unit)))
 		s.spent = true
 	}
@@ -246,16 +246,16 @@ func (s *limitState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	return out
 }
 
-// Stop closes the open episode for a reason of the caller's.
+// Stop closes the open episode for the caller's reason.
 func (s *limitState) Stop(now int64, reason string, out []Verdict) []Verdict {
-	if s.told > 0 {
+	if s.emitted > 0 {
 		out = append(out, s.closed(max(now, s.last.Time), reason))
 	}
 	s.clear()
 	return out
 }
 
-func (s *limitState) clear() { s.side, s.told, s.first, s.peak = 0, 0, Sample{}, 0 }
+func (s *limitState) clear() { s.side, s.emitted, s.first, s.peak = 0, 0, Sample{}, 0 }
 
 // track remembers the farthest value.
 func (s *limitState) track(v float64) {
@@ -275,8 +275,8 @@ func (s *limitState) back(v float64) bool {
 }
 
 // score is 1 at the limit and rises with the distance: by one for half the
-// width of the band between two limits, or for as much as a single limit is
-// away from zero.
+// width of the band between two limits, or for the distance of a single limit
+// from zero.
 func (s *limitState) score(v float64) float64 {
 	l := s.limit
 	bound := s.bound()
@@ -299,11 +299,11 @@ func (s *limitState) bound() float64 {
 	return s.limit.Below
 }
 
-// beyond makes the verdict of an episode that opens or gets worse.
+// beyond returns the verdict of an episode that opens or gets worse.
 func (s *limitState) beyond(phase Phase, at int64, unit string) Verdict {
-	s.told = s.score(s.last.Value)
+	s.emitted = s.score(s.last.Value)
 	v := s.verdict(phase, at)
-	v.Evidence.Score = s.told
+	v.Evidence.Score = s.emitted
 	value, bound := beside(s.last.Value, s.bound(), unit)
 	v.Evidence.Sentence = value + ": " + s.where() + " the limit of " + bound
 	if lasted := time.Duration(at - s.first.Time); lasted > 0 {

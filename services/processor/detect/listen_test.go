@@ -7,21 +7,21 @@ import (
 	"headwater/services/processor/detect"
 )
 
-// TestUnreadableLeavesOutWhatNobodyHeard has a sensor give too many texts before
-// and after hours in which nobody listened: that is one episode, and ends with one
-// only if somebody could have heard that all was well.
+// TestUnreadableLeavesOutWhatNobodyHeard has a sensor send too many texts
+// before and after hours in which nobody listened. That is one episode, unless
+// somebody could have heard in between that all was well.
 func TestUnreadableLeavesOutWhatNobodyHeard(t *testing.T) {
 	t.Parallel()
 	for _, listened := range []bool{false, true} {
 		s := (&detect.Unreadable{Share: 10, Within: 12 * time.Minute, Silence: 6 * time.Hour}).Start()
-		var told []detect.Verdict
+		var emitted []detect.Verdict
 		at := epoch
 		give := func(text bool) {
 			at += minute
 			if text {
-				told = s.(detect.Misreader).Misread(at, "ERR", "°C", told)
+				emitted = s.(detect.Misreader).Misread(at, "ERR", "°C", emitted)
 			} else {
-				told = s.Observe(detect.Sample{Time: at, Value: 20}, "°C", told)
+				emitted = s.Observe(detect.Sample{Time: at, Value: 20}, "°C", emitted)
 			}
 		}
 		for range 40 {
@@ -38,7 +38,7 @@ func TestUnreadableLeavesOutWhatNobodyHeard(t *testing.T) {
 		for i := range 12 {
 			give(i%2 == 1)
 		}
-		episodes := len(opened(told))
+		episodes := len(opened(emitted))
 		if want := map[bool]int{false: 1, true: 2}[listened]; episodes != want {
 			t.Errorf("somebody listened: %v: %d episodes, want %d", listened, episodes, want)
 		}

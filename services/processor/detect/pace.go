@@ -9,35 +9,36 @@ import (
 
 const (
 	week = 7 * 24 * time.Hour
-	// gapAfter is from how many usual intervals on the time between two readings
-	// is a gap.
+	// gapAfter is the number of usual intervals from which the time between two
+	// readings is a gap.
 	gapAfter = 4
-	// gapsAccepted is how many gaps in a row are no gaps but a new interval.
+	// gapsAccepted is the number of gaps in a row that become the new usual
+	// interval.
 	gapsAccepted = 8
-	// paceMemory is how many intervals the usual one is a mean of.
+	// paceMemory is the number of intervals that the usual one is a mean of.
 	paceMemory = 100
-	// paceLeast is from how many intervals on the usual one is known.
+	// paceLeast is the number of intervals from which the usual one is known.
 	paceLeast = 10
 )
 
-// pace knows how often a series reports.
+// pace learns how often a series reports.
 type pace struct {
-	// usual is the mean interval in nanoseconds, gaps left out, and jitter the
-	// mean distance from it.
+	// usual is the mean interval in nanoseconds, without gaps, and jitter the mean
+	// distance from it.
 	usual, jitter mean
 	last          int64
 	gaps          int
-	// since is the time since the reading before in nanoseconds, steps the same
-	// in usual intervals, and gap whether that is too long to compare the two.
-	// They are of the reading that is being judged.
+	// since is the time since the previous reading in nanoseconds, steps the same
+	// in usual intervals, and gap reports whether it is too long to compare the
+	// two readings. All three are about the reading that is being judged.
 	since, steps float64
 	gap          bool
 }
 
-// begin takes in the time of the reading that is to be judged.
+// begin takes in the time of the reading to be judged.
 func (p *pace) begin(at int64) {
 	p.since, p.steps, p.gap = 0, 1, false
-	if p.last == before {
+	if p.last == noTime {
 		return
 	}
 	p.since = float64(at - p.last)
@@ -49,7 +50,7 @@ func (p *pace) begin(at int64) {
 
 // end learns the interval that begin took in.
 func (p *pace) end(at int64) {
-	first := p.last == before
+	first := p.last == noTime
 	p.last = at
 	if first {
 		return
@@ -67,10 +68,11 @@ func (p *pace) end(at int64) {
 	p.usual.add(p.since, 1, paceMemory)
 }
 
-// aWeek is how many readings come in a week.
+// aWeek is the number of readings in a week.
 func (p *pace) aWeek() float64 { return float64(week) / p.usual.value }
 
-// faultsAWeek is how many readings a week may be faults: those of a few episodes.
+// faultsAWeek is how many readings a week may be faults: enough for a few
+// episodes.
 const faultsAWeek = 10
 
 // common is the share of readings that may all be faults.
@@ -88,13 +90,13 @@ func (p *pace) read(r *codec.Reader) {
 	p.last, p.gaps = r.Int(), int(min(r.Uint(), gapsAccepted))
 }
 
-// mean is an exponentially weighted mean that begins as the plain one.
+// mean is an exponentially weighted mean that begins as a plain one.
 type mean struct {
 	value float64
 	n     float64
 }
 
-// add takes in a value that counts as steps readings, of a memory of so many.
+// add takes in a value that counts as steps readings of a memory of that many.
 func (m *mean) add(v, steps, memory float64) {
 	m.n = min(m.n+1, memory)
 	m.value += (v - m.value) * max(steps/(memory+steps), 1/m.n)

@@ -7,12 +7,12 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// Range finds values that were never seen before: beyond the greatest or below
+// Range finds values that were never seen before: above the greatest or below
 // the least so far.
 //
-// The farther beyond, in parts of the range so far, the less usual. A value
-// seen once widens the range; it narrows again with a half-life of half a year,
-// so that one extreme does not blind it for good.
+// The farther beyond, relative to the width of the range, the less usual. A
+// value seen once widens the range. The range narrows again with a half-life of
+// half a year, so that one extreme does not blind it permanently.
 type Range struct {
 	Alarms
 }
@@ -20,12 +20,12 @@ type Range struct {
 var _ Detector = (*Range)(nil)
 
 const (
-	// rangeLeast is from how many readings on there is a range.
+	// rangeLeast is the number of readings from which there is a range.
 	rangeLeast = 30
-	// rangeDoubt is how sure a range of n readings may be: nothing is said to come
-	// more seldom than once in 10 n readings.
+	// rangeDoubt bounds how much n readings can prove: no value is considered
+	// rarer than once in 10 n readings.
 	rangeDoubt, rangeCount = 1, 1 << 32
-	// rangeHalf is the half-life of a range, rangeMemory that of the level to
+	// rangeHalf is the half-life of a range; rangeMemory is that of the level to
 	// which it shrinks, in readings.
 	rangeHalf   = 26 * week
 	rangeMemory = 1000
@@ -43,8 +43,8 @@ func (d *Range) Read(r *codec.Reader) State { return resume(d.Alarms, new(rangeC
 // Bytes is the memory of the state of one series.
 func (d *Range) Bytes() int { return bytesOf(new(rangeCore)) }
 
-// extremes are the least and greatest value so far, but for outliers: each moves
-// by their distance at most, so that one value far off teaches little.
+// extremes are the least and greatest value so far. Each moves at most by their
+// distance, so that one outlier teaches little.
 type extremes struct{ low, high float64 }
 
 func (e *extremes) include(v float64, first bool) {
@@ -60,11 +60,11 @@ func (e *extremes) include(v float64, first bool) {
 
 func (e *extremes) width() float64 { return e.high - e.low }
 
-// floor is the least scale, and the least distance, that means anything: a
+// floor is the least scale and the least distance that mean anything: a
 // thousandth of the range.
 func (e *extremes) floor() float64 { return e.width() / 1000 }
 
-// round writes a value to as many digits as the range is known.
+// round formats a value with as many digits as the range is known to.
 func (e *extremes) round(v float64) string {
 	if step := math.Pow(10, math.Floor(math.Log10(e.width()))-2); step > 0 && math.Abs(v)/step < 1<<52 {
 		v = math.Round(v/step) * step
@@ -117,7 +117,7 @@ func (c *rangeCore) explain(r Sample, p *pace, o opinion, unit string) Evidence 
 	}
 	return Evidence{
 		Baseline: c.level.value, Low: c.low - allowed, High: c.high + allowed,
-		Sentence: quantity(r.Value, unit) + ": " + side + " than ever seen, " + c.round(c.low) + " to " + c.round(c.high),
+		Sentence: quantity(r.Value, unit) + ": " + side + " than ever seen (" + c.round(c.low) + " to " + c.round(c.high) + ")",
 	}
 }
 
@@ -136,7 +136,7 @@ func (c *rangeCore) read(r *codec.Reader) {
 	c.seen = float64(min(r.Uint(), rangeCount))
 }
 
-// direction says which way a value differs.
+// direction says on which side of the expected value a value is.
 func direction(v, expected float64) string {
 	if v < expected {
 		return "below"
@@ -144,5 +144,5 @@ func direction(v, expected float64) string {
 	return "above"
 }
 
-// apart is the distance of two numbers, which may be of the largest.
+// apart is the distance of two numbers, which may be the largest there are.
 func apart(a, b float64) float64 { return min(math.Abs(a-b), math.MaxFloat64) }

@@ -9,21 +9,20 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// Rate finds values that rise or fall by a fixed amount within a time: the door
-// of the warehouse that was left open.
+// Rate finds values that rise or fall by a fixed amount within a time: the
+// warehouse door that was left open.
 //
 // A reading is compared with the lowest (for a fall the highest) of the
-// readings within Within before it. A series that reports more seldom than that
-// is compared with its last reading, the change taken in proportion to the
-// time: what rose by twice the amount in twice the time has risen by the amount
-// within some part of it. Across Silence nothing is compared.
+// readings within Within before it. A series that reports less often than that
+// is compared with its last reading, in proportion to the time: a value that
+// rose by twice the amount in twice the time has risen by the amount within
+// some part of it. Nothing is compared across Silence.
 //
 // An episode remembers the baseline that it rose from. It closes when half of
-// the rise is undone, or when the value has not risen further for Settle: that
-// is the new normal then.
+// the rise is undone, or when the value has not risen further for Settle: then
+// that is the new normal.
 type Rate struct {
-	// Rise and Fall are the changes that are abnormal, both positive; 0 for
-	// none.
+	// Rise and Fall are the changes that are abnormal, both positive; 0 for none.
 	Rise, Fall float64
 	// Within is the time in which the change happens.
 	Within time.Duration
@@ -37,8 +36,8 @@ type Rate struct {
 var _ Detector = (*Rate)(nil)
 
 const (
-	// slots is how many candidates for a baseline are kept in each direction.
-	// Readings that come faster than Within/slots are thinned out: the time in
+	// slots is the number of candidates for a baseline kept in each direction.
+	// Readings that come faster than Within/slots are thinned out. The time in
 	// which a change is seen may then be shorter than Within by one part in
 	// slots-1, never longer.
 	slots = 32
@@ -80,7 +79,7 @@ func (p *Rate) Bytes() int {
 
 // Start returns the state of a series that has no readings yet.
 func (p *Rate) Start() State {
-	s := &rateState{rate: p, last: Sample{Time: before}}
+	s := &rateState{rate: p, last: Sample{Time: noTime}}
 	if p.Fall > 0 {
 		s.highest = new(candidates)
 	}
@@ -97,24 +96,24 @@ type rateState struct {
 	lowest  candidates
 	highest *candidates
 	episode *rise
-	// spent says that an episode which the last reading began has ended: another
+	// spent means that an episode which the last reading began has ended: another
 	// one must not begin at its time.
 	spent bool
 }
 
 // rise is an open episode, in either direction.
 type rise struct {
-	// base is what the value changed from, peak the farthest reading, level the
-	// last one that was a further change.
+	// base is the reading that the value changed from, peak the farthest reading,
+	// level the last one that was a further change.
 	base, peak, level Sample
 	start             int64
-	told              float64
+	emitted           float64
 	// sign is 1 for a rise and -1 for a fall.
 	sign float64
 }
 
-// candidates are readings, oldest first, each lower (times sign) than all that
-// came after the one before it: the first is the lowest of all.
+// candidates are readings, oldest first. Each is lower (times sign) than all
+// readings after the previous candidate, so the first is the lowest of all.
 type candidates []Sample
 
 // push adds the newest reading.
@@ -130,8 +129,8 @@ func (c candidates) push(s Sample, sign float64, within time.Duration) candidate
 		return c
 	}
 	if n == cap(c) {
-		// There are few, and most series never need more than they had once: what
-		// append would set aside is larger than what it saves.
+		// There are few candidates, and most series never need more: the room that
+		// append would reserve costs more than it saves.
 		grown := make(candidates, n, n+2)
 		copy(grown, c)
 		c = grown
@@ -173,7 +172,7 @@ func (s *rateState) Append(b []byte) []byte {
 	}
 	if e != nil {
 		b = appendSample(appendSample(appendSample(b, e.base), e.peak), e.level)
-		b = codec.Bool(codec.Float(codec.Int(b, e.start), e.told), e.sign > 0)
+		b = codec.Bool(codec.Float(codec.Int(b, e.start), e.emitted), e.sign > 0)
 	}
 	return b
 }
@@ -205,7 +204,7 @@ func (p *Rate) Read(r *codec.Reader) State {
 		s.spent = true
 		return s
 	case 1:
-		s.episode = &rise{base: readSample(r), peak: readSample(r), level: readSample(r), start: r.Int(), told: r.Float(), sign: -1}
+		s.episode = &rise{base: readSample(r), peak: readSample(r), level: readSample(r), start: r.Int(), emitted: r.Float(), sign: -1}
 		if r.Bool() {
 			s.episode.sign = 1
 		}
@@ -215,15 +214,15 @@ func (p *Rate) Read(r *codec.Reader) State {
 	return s
 }
 
-// Open returns the score that was told last of the open episode, or 0.
+// Open returns the last score emitted for the open episode, or 0.
 func (s *rateState) Open() float64 {
 	if s.episode == nil {
 		return 0
 	}
-	return s.episode.told
+	return s.episode.emitted
 }
 
-// Due is when an open episode settles or its series is silent.
+// Due is when an open episode settles or its series counts as silent.
 func (s *rateState) Due() int64 {
 	if s.episode == nil {
 		return Never
@@ -232,15 +231,15 @@ func (s *rateState) Due() int64 {
 }
 
 // settles is when the value has not changed further for long enough if nothing
-// comes. That it did may not have been heard.
+// comes. Nobody may have heard that it did change.
 func (s *rateState) settles() int64 {
 	return s.episode.level.Time + int64(s.rate.Settle) + int64(s.deaf)
 }
 
-// Listen says from when on silence counts.
+// Listen sets from when silence counts.
 func (s *rateState) Listen(from int64) { s.deaf = listen(s.last.Time, from) }
 
-// Score says how far the last reading was from the baseline of the episode.
+// Score is how far the last reading was from the baseline of the episode.
 func (s *rateState) Score() float64 {
 	e := s.episode
 	if e == nil {
@@ -252,7 +251,8 @@ func (s *rateState) Score() float64 {
 // Learning is false: the change is given.
 func (s *rateState) Learning() bool { return false }
 
-// candidates are those for a rise or a fall; nil when falls do not count.
+// candidates returns the candidates for a rise or a fall; nil when falls do not
+// count.
 func (s *rateState) candidates(sign float64) *candidates {
 	if sign < 0 {
 		return s.highest
@@ -289,7 +289,7 @@ func (s *rateState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 		return s.follow(r, r.Time, unit, out)
 	}
 	s.spent = false
-	if s.last.Time == before || r.Time-s.last.Time >= int64(s.rate.Silence) {
+	if s.last.Time == noTime || r.Time-s.last.Time >= int64(s.rate.Silence) {
 		s.restart(r)
 		return out
 	}
@@ -312,8 +312,8 @@ func (s *rateState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	return out
 }
 
-// Correct judges the latest reading again, with another value. Readings that the
-// value before has pushed out of the candidates stay out.
+// Correct judges the latest reading again with another value. Readings that the
+// previous value has pushed out of the candidates stay out.
 func (s *rateState) Correct(r Sample, now int64, unit string, out []Verdict) []Verdict {
 	if r.Time != s.last.Time || now >= r.Time+int64(s.deaf)+int64(s.rate.Silence) {
 		return out
@@ -323,8 +323,8 @@ func (s *rateState) Correct(r Sample, now int64, unit string, out []Verdict) []V
 		if e.level.Time == r.Time {
 			e.level = r
 		}
-		told := len(out)
-		if out = s.follow(r, now, unit, out); len(out) == told && s.episode != nil {
+		n := len(out)
+		if out = s.follow(r, now, unit, out); len(out) == n && s.episode != nil {
 			v := s.verdict(Update, now, distinct(e.base, r))
 			v.Evidence.Score = max(1, ratio((r.Value-e.base.Value)*e.sign, s.threshold(e.sign)))
 			v.Evidence.Sentence = s.sentence("has risen", "has fallen", r, unit)
@@ -340,7 +340,7 @@ func (s *rateState) Correct(r Sample, now int64, unit string, out []Verdict) []V
 		if n := len(*c); n > 0 && (*c)[n-1].Time == r.Time {
 			*c = (*c)[:n-1]
 		}
-		// The value before was the lowest of all if it has left none.
+		// If there are no candidates, the previous value was the lowest of all.
 		base := s.last
 		if len(*c) > 0 {
 			base = (*c)[0]
@@ -368,7 +368,8 @@ func (s *rateState) restart(r Sample) {
 }
 
 // open begins an episode with a reading that is too far from its baseline.
-// Change is how far within the time of the rule, at when that is known.
+// Change is how far it is within the time of the rule; at is when that is
+// known.
 func (s *rateState) open(base, r Sample, at int64, sign, change float64, unit string) Verdict {
 	threshold, c := s.threshold(sign), *s.candidates(sign)
 	samples := thin(append(c, r))
@@ -380,9 +381,9 @@ func (s *rateState) open(base, r Sample, at int64, sign, change float64, unit st
 	v := s.verdict(Open, at, samples)
 	v.Evidence.Score = ratio(change, threshold)
 	v.Evidence.Sentence = s.sentence("rose", "fell", r, unit)
-	// The score of a slow series is of a part of its rise; what comes later is
-	// measured on the whole.
-	e.told = max(v.Evidence.Score, ratio((r.Value-base.Value)*sign, threshold))
+	// The score of a slow series is about a part of its rise; later scores are
+	// about the whole.
+	e.emitted = max(v.Evidence.Score, ratio((r.Value-base.Value)*sign, threshold))
 	s.clear()
 	return v
 }
@@ -408,8 +409,8 @@ func (s *rateState) follow(r Sample, at int64, unit string, out []Verdict) []Ver
 		s.restart(r)
 		return out
 	}
-	if score := ratio((r.Value-e.base.Value)*e.sign, threshold); score >= e.told*telling {
-		e.told = score
+	if score := ratio((r.Value-e.base.Value)*e.sign, threshold); score >= e.emitted*worse {
+		e.emitted = score
 		v := s.verdict(Update, at, distinct(e.base, r))
 		v.Evidence.Score = score
 		v.Evidence.Sentence = s.sentence("has risen", "has fallen", r, unit)
@@ -438,7 +439,7 @@ func (s *rateState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	return out
 }
 
-// Stop closes the open episode for a reason of the caller's.
+// Stop closes the open episode for the caller's reason.
 func (s *rateState) Stop(now int64, reason string, out []Verdict) []Verdict {
 	if s.episode != nil {
 		out = append(out, s.closed(max(now, s.last.Time), reason))

@@ -18,7 +18,7 @@ type door struct {
 	noise, memory float64
 	round         float64
 	values        []float64
-	// begins and ends are the rows at which a fault begins and is over.
+	// begins and ends are the rows at which a fault begins and ends.
 	begins, ends []int
 }
 
@@ -55,8 +55,8 @@ func newDoor(seed uint64) *door {
 	return d
 }
 
-// doorFaults change the values from a row on and return after how many rows they
-// are over.
+// doorFaults change the values from a row on and return the number of rows that
+// the fault lasts.
 var doorFaults = map[string]func(d *door, v []float64) int{
 	"open": func(d *door, v []float64) int {
 		long, lift := 12+d.rng.IntN(24), 4+d.rng.Float64()*6
@@ -104,8 +104,8 @@ var doorFaults = map[string]func(d *door, v []float64) int{
 	},
 }
 
-// doors are sensors with three faults of a kind each, from the second week on; none
-// with no name.
+// doors are sensors with three faults of a kind each, from the second week on;
+// an empty kind means no faults.
 func doors(kind string, n int) []*door {
 	var all []*door
 	for i := range n {
@@ -125,8 +125,8 @@ func doors(kind string, n int) []*door {
 	return all
 }
 
-// found returns how many of the faults there was an alarm for, a day after them at
-// the latest.
+// found returns the number of faults with an alarm, at most a day after the
+// fault.
 func (d *door) found(at []int64) int {
 	n := 0
 	for k := range d.begins {
@@ -138,10 +138,10 @@ func (d *door) found(at []int64) int {
 	return n
 }
 
-// time is that of a row.
+// time returns the time of a row.
 func (d *door) time(row int) int64 { return (doorStart + int64(row)*300) * second }
 
-// samples are the readings of the door.
+// samples returns the readings of the door.
 func (d *door) samples() []detect.Sample {
 	out := make([]detect.Sample, len(d.values))
 	for row, v := range d.values {
@@ -150,13 +150,13 @@ func (d *door) samples() []detect.Sample {
 	return out
 }
 
-// TestOneFaultOneEpisode counts the alarms of each detector that learns on series
-// with three faults of a kind: no more than one for each fault that it is for, and
-// otherwise not many more than it was given.
+// TestOneFaultOneEpisode counts the alarms of each learning detector on series
+// with three faults of a kind: no more than one for each fault that it is for,
+// and otherwise not many more than accepted.
 func TestOneFaultOneEpisode(t *testing.T) {
 	t.Parallel()
-	const bearable, sensors = 0.28, 40
-	a := detect.Alarms{FalseAlarms: bearable, Silence: detect.DefaultSilence}
+	const accepted, sensors = 0.28, 40
+	a := detect.Alarms{FalseAlarms: accepted, Silence: detect.DefaultSilence}
 	for _, d := range []struct {
 		name string
 		detect.Detector
@@ -168,7 +168,7 @@ func TestOneFaultOneEpisode(t *testing.T) {
 		{"range", &detect.Range{Alarms: a}},
 		{"surge", &detect.Surge{Alarms: a}},
 		{"stuck", &detect.Stuck{Alarms: a}},
-		{"silence", &detect.Silence{FalseAlarms: bearable}},
+		{"silence", &detect.Silence{FalseAlarms: accepted}},
 	} {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -181,15 +181,15 @@ func TestOneFaultOneEpisode(t *testing.T) {
 				}
 				const weeks = sensors * doorWeeks
 				t.Logf("%s: %.2f alarms a series and week, %d of %d faults are found", cmp.Or(kind, "nothing"), float64(n)/weeks, found, 3*sensors)
-				if more := float64(n-found) / weeks; more > bearable {
-					t.Errorf("%s: %.2f alarms a series and week beside one for each fault, more than the %v that it was given", kind, more, bearable)
+				if more := float64(n-found) / weeks; more > accepted {
+					t.Errorf("%s: %.2f alarms a series and week beside one for each fault, more than the accepted %v", kind, more, accepted)
 				}
 				if d.name == "drift" && kind == "drift" {
 					if found < 2*sensors {
 						t.Errorf("of %d drifts %d are found", 3*sensors, found)
 					}
-				} else if rate := float64(n) / weeks; d.name == "drift" && rate > bearable {
-					t.Errorf("%s: %.2f alarms of drift a series and week, which is none", kind, rate)
+				} else if rate := float64(n) / weeks; d.name == "drift" && rate > accepted {
+					t.Errorf("%s: %.2f alarms of drift a series and week, where there is no drift", kind, rate)
 				}
 			}
 		})

@@ -16,7 +16,8 @@ import (
 	"headwater/services/processor/window"
 )
 
-// The rules that hold for every detector on a stream, each a test by its name.
+// The rules that hold for every detector on a stream, each in a test named for
+// it.
 
 // usualDays is a series with a daily swing and noise, three weeks long, a
 // reading every 15 minutes; with it come a jump, a stuck sensor and a gap.
@@ -39,17 +40,17 @@ func usualDays(seed uint64) []detect.Sample {
 	return out
 }
 
-// trace is what a detector says of a series, reading by reading.
+// trace is what a detector makes of a series, reading by reading.
 type trace struct {
-	Scores []float64
-	Told   []detect.Verdict
+	Scores   []float64
+	Verdicts []detect.Verdict
 }
 
 func traced(d detect.Detector, series []detect.Sample) trace {
 	var t trace
 	s := d.Start()
 	for _, r := range series {
-		t.Told = s.Observe(r, "°C", t.Told)
+		t.Verdicts = s.Observe(r, "°C", t.Verdicts)
 		t.Scores = append(t.Scores, s.Score())
 	}
 	return t
@@ -92,7 +93,7 @@ func TestRule2ARestartChangesNothing(t *testing.T) {
 			if i%97 == 0 {
 				s = reload(t, d, s)
 			}
-			got.Told = s.Observe(r, "°C", got.Told)
+			got.Verdicts = s.Observe(r, "°C", got.Verdicts)
 			got.Scores = append(got.Scores, s.Score())
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -142,7 +143,7 @@ func TestRule4LateAndRepeatedReadingsAreNotScored(t *testing.T) {
 			}
 			was := s.Append(nil)
 			for _, again := range []detect.Sample{r, {Time: r.Time, Value: 99}, {Time: r.Time - 1, Value: 99}, {Time: r.Time - 300*minute, Value: -99}} {
-				if told := s.Observe(again, "°C", nil); len(told) > 0 || !bytes.Equal(was, s.Append(nil)) {
+				if emitted := s.Observe(again, "°C", nil); len(emitted) > 0 || !bytes.Equal(was, s.Append(nil)) {
 					t.Fatalf("reading %d: %+v was judged or learned", i, again)
 				}
 			}
@@ -159,7 +160,7 @@ func TestRule5NothingIsComparedAcrossAGap(t *testing.T) {
 			series[i].Time += 80 * minute // more than a few intervals, and little for such a rise
 			series[i].Value += 12
 		}
-		for _, at := range opened(traced(d, series).Told) {
+		for _, at := range opened(traced(d, series).Verdicts) {
 			if at >= series[500].Time && at < series[503].Time {
 				t.Errorf("%s alarms across a gap", name)
 			}
@@ -177,7 +178,7 @@ func TestRule6WhatIsNoNumberNeverEnters(t *testing.T) {
 			}
 			was := s.Append(nil)
 			for _, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
-				if told := s.Observe(detect.Sample{Time: r.Time + 1, Value: v}, "°C", nil); len(told) > 0 || !bytes.Equal(was, s.Append(nil)) {
+				if emitted := s.Observe(detect.Sample{Time: r.Time + 1, Value: v}, "°C", nil); len(emitted) > 0 || !bytes.Equal(was, s.Append(nil)) {
 					t.Fatalf("reading %d: %v was judged or learned", i, v)
 				}
 			}
@@ -185,12 +186,12 @@ func TestRule6WhatIsNoNumberNeverEnters(t *testing.T) {
 	})
 }
 
-// TestRule6AShareThatIsNoNumberIsAnAnomaly has a sensor give texts among its
+// TestRule6TooManyValuesThatAreNotNumbers has a sensor send texts among its
 // numbers: what is an episode, when it opens and when it ends.
-func TestRule6AShareThatIsNoNumberIsAnAnomaly(t *testing.T) {
+func TestRule6TooManyValuesThatAreNotNumbers(t *testing.T) {
 	t.Parallel()
 	d := &detect.Unreadable{Share: 10, Within: time.Hour, Silence: 2 * time.Hour}
-	// A reading a minute, with texts where the function says so.
+	// A reading a minute, a text where the function returns true.
 	stream := func(n int, text func(i int) bool) []step {
 		var out []step
 		for i := range n {
@@ -208,10 +209,10 @@ func TestRule6AShareThatIsNoNumberIsAnAnomaly(t *testing.T) {
 		want  []string
 	}{
 		{"no text", stream(500, func(int) bool { return false }), nil},
-		{"as many as are bearable", stream(900, func(i int) bool { return i%10 == 5 && i > 100 }), nil},
+		{"as many as are accepted", stream(900, func(i int) bool { return i%10 == 5 && i > 100 }), nil},
 		{"two in a row", stream(300, func(i int) bool { return i == 100 || i == 101 }), nil},
 		{
-			// Seven of 60 are more than a tenth; it is over with three.
+			// Seven of 60 are more than a tenth; the episode ends with three.
 			"one in four for an hour, then none",
 			stream(500, func(i int) bool { return i%4 == 0 && i >= 200 && i < 260 }),
 			[]string{"open at 224", "update at 236", "close at 305"},
@@ -238,11 +239,11 @@ func TestRule6AShareThatIsNoNumberIsAnAnomaly(t *testing.T) {
 		},
 	} {
 		var got []string
-		told := play(t, d, test.steps, true)
-		for _, v := range told {
+		emitted := play(t, d, test.steps, true)
+		for _, v := range emitted {
 			got = append(got, v.Phase.String()+" at "+strconv.FormatInt((v.Time-epoch)/minute, 10))
 		}
-		wellFormed(t, told)
+		wellFormed(t, emitted)
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
 		}
@@ -257,9 +258,9 @@ func TestRule7NothingIsToldWhileLearning(t *testing.T) {
 			learned := -1
 			for i, r := range usualDays(7) {
 				was := s.Learning()
-				told := s.Observe(r, "°C", nil)
-				if was && len(told) > 0 {
-					t.Fatalf("reading %d is told of while learning: %s", i, brief(told[0]))
+				emitted := s.Observe(r, "°C", nil)
+				if was && len(emitted) > 0 {
+					t.Fatalf("reading %d raises an alarm while learning: %s", i, brief(emitted[0]))
 				}
 				if s = reload(t, d, s); learned < 0 && !s.Learning() {
 					learned = i
@@ -286,7 +287,7 @@ func TestRule8AnOutlierTeachesLittleAndANewLevelIsAccepted(t *testing.T) {
 		s := d.Start()
 		found := 0
 		for i, r := range series {
-			if told := s.Observe(r, "°C", nil); (i == 1000 || i == 1200) && len(opened(told)) > 0 {
+			if emitted := s.Observe(r, "°C", nil); (i == 1000 || i == 1200) && len(opened(emitted)) > 0 {
 				found++
 			}
 		}
@@ -314,9 +315,9 @@ func TestRule8AnOutlierTeachesLittleAndANewLevelIsAccepted(t *testing.T) {
 func TestRule9OneAlarmAnEpisode(t *testing.T) {
 	forEvery(t, func(t *testing.T, d detect.Detector) {
 		open := false
-		for _, v := range traced(d, usualDays(9)).Told {
+		for _, v := range traced(d, usualDays(9)).Verdicts {
 			if (v.Phase == detect.Open) == open {
-				t.Fatalf("an episode within an episode, or an end without a begin: %s", brief(v))
+				t.Fatalf("an episode within an episode, or an end without a beginning: %s", brief(v))
 			}
 			open = v.Phase != detect.Close
 		}
@@ -344,15 +345,15 @@ func TestRule9OnlyWhatIsMoreUnusualOpensAgainSoon(t *testing.T) {
 			{"a smaller one 50 readings later", map[int]float64{1200: 12, 1250: 11}, 1},
 			{"a much greater one 50 readings later", map[int]float64{1200: 12, 1250: 90}, 2},
 		} {
-			if at := opened(traced(d, spikes(test.at)).Told); len(at) != test.want {
+			if at := opened(traced(d, spikes(test.at)).Verdicts); len(at) != test.want {
 				t.Errorf("%s, %s: %d alarms, want %d", name, test.name, len(at), test.want)
 			}
 		}
 	}
 }
 
-// local makes four weeks of a site in Berlin, 15 minutes apart, that keep to the
-// site's clock.
+// local makes four weeks of a site in Berlin, 15 minutes apart, that follow the
+// local time.
 func local(begin time.Time) []detect.Sample {
 	random := rand.New(rand.NewPCG(11, 11))
 	var series []detect.Sample
@@ -383,8 +384,8 @@ func TestRule11AnHourThatComesTwiceOrNeverDoesNotAlarm(t *testing.T) {
 	for name, begin := range clockChanges() {
 		for detector, d := range map[string]struct {
 			site, utc detect.Detector
-			// needs says that it must alarm if it is told the wrong time zone: only
-			// so does the test show something.
+			// needs means that it must alarm in the wrong time zone; only then does the
+			// test prove anything.
 			needs bool
 		}{
 			"season": {&detect.Season{Alarms: often, Location: berlin}, &detect.Season{Alarms: often}, true},
@@ -392,21 +393,21 @@ func TestRule11AnHourThatComesTwiceOrNeverDoesNotAlarm(t *testing.T) {
 			"drift":  {&detect.Drift{Alarms: a, Location: berlin}, &detect.Drift{Alarms: a}, false},
 		} {
 			series := local(begin)
-			// The Sunday after three weeks, and the days that follow.
+			// The Sunday after three weeks and the days that follow.
 			change := begin.AddDate(0, 0, 21).UnixNano()
-			alarms := func(d detect.Detector) (told []detect.Verdict) {
-				for _, v := range traced(d, series).Told {
+			alarms := func(d detect.Detector) (emitted []detect.Verdict) {
+				for _, v := range traced(d, series).Verdicts {
 					if v.Phase == detect.Open && v.Time >= change {
-						told = append(told, v)
+						emitted = append(emitted, v)
 					}
 				}
-				return told
+				return emitted
 			}
 			for _, v := range alarms(d.site) {
 				t.Errorf("%s, %s: %v %s", detector, name, time.Unix(0, v.Time).In(berlin), v.Evidence.Sentence)
 			}
 			if d.needs && len(alarms(d.utc)) == 0 {
-				t.Errorf("%s, %s: says nothing even in the wrong time zone", detector, name)
+				t.Errorf("%s, %s: emits nothing even in the wrong time zone", detector, name)
 			}
 		}
 	}
@@ -442,8 +443,8 @@ func TestRule12AConstantThatChangesIsOneAlarm(t *testing.T) {
 			series = append(series, r)
 		}
 		got := traced(everyDetector()[name], series)
-		if at := opened(got.Told); len(at) != 1 || at[0] < series[2000].Time || at[0] > series[2012].Time {
-			t.Errorf("%s: alarms %v, want one at the change: %s", name, at, got.Told[len(got.Told)-2].Evidence.Sentence)
+		if at := opened(got.Verdicts); len(at) != 1 || at[0] < series[2000].Time || at[0] > series[2012].Time {
+			t.Errorf("%s: alarms %v, want one at the change: %s", name, at, got.Verdicts[len(got.Verdicts)-2].Evidence.Sentence)
 		}
 		if slices.ContainsFunc(got.Scores, func(s float64) bool { return !(s >= 0 && s <= 1) }) {
 			t.Errorf("%s: a score is not from 0 to 1", name)
@@ -451,8 +452,8 @@ func TestRule12AConstantThatChangesIsOneAlarm(t *testing.T) {
 	}
 }
 
-// TestRule12ATrifleIsNoFault has a series stand still until all that is
-// known of it has faded, and then move by a ten-thousandth of its range.
+// TestRule12ATrifleIsNoFault has a series stand still until all that is known
+// of it has faded, and then moves it by a ten-thousandth of its range.
 func TestRule12ATrifleIsNoFault(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"range", "season", "shift", "surge", "auto"} {
@@ -467,7 +468,7 @@ func TestRule12ATrifleIsNoFault(t *testing.T) {
 			}
 			series = append(series, detect.Sample{Time: epoch + int64(i)*15*minute, Value: v})
 		}
-		for _, v := range traced(everyDetector()[name], series).Told {
+		for _, v := range traced(everyDetector()[name], series).Verdicts {
 			if v.Time >= series[14_000].Time {
 				t.Errorf("%s: %s", name, v.Evidence.Sentence)
 			}
@@ -486,7 +487,7 @@ func TestRule13NumbersOfAnySizeStayNumbers(t *testing.T) {
 			if slices.ContainsFunc(got.Scores, func(s float64) bool { return !(s >= 0 && s <= 1) }) {
 				t.Errorf("scale %v: a score is not from 0 to 1", scale)
 			}
-			for _, v := range got.Told {
+			for _, v := range got.Verdicts {
 				if e := v.Evidence; !finite(e.Baseline) || !(e.Low <= e.High) || !finite(e.Score) {
 					t.Errorf("scale %v: %+v", scale, e)
 				}
@@ -498,7 +499,7 @@ func TestRule13NumbersOfAnySizeStayNumbers(t *testing.T) {
 func TestRule14TheClockTellsWhatTheNextReadingWouldTell(t *testing.T) {
 	forEvery(t, func(t *testing.T, d detect.Detector) {
 		series := slices.Delete(usualDays(14), 1505, 1530) // silent in the midst of a fault
-		want := traced(d, series).Told
+		want := traced(d, series).Verdicts
 		var got []detect.Verdict
 		s := d.Start()
 		for i, r := range series {
@@ -516,9 +517,9 @@ func TestRule14TheClockTellsWhatTheNextReadingWouldTell(t *testing.T) {
 	})
 }
 
-// TestRule14SilenceByAnyClock has a series stop to report, come back, and stop
-// for good: live, the clock comes every second; in a replay only with the
-// watermark, now and then.
+// TestRule14SilenceByAnyClock has a series stop reporting, come back, and stop
+// permanently. Live, the clock comes every second; in a replay it comes only
+// with the watermark, now and then.
 func TestRule14SilenceByAnyClock(t *testing.T) {
 	t.Parallel()
 	series := usualDays(15)[:600]
@@ -526,38 +527,38 @@ func TestRule14SilenceByAnyClock(t *testing.T) {
 		series[i].Time += 7 * 60 * minute
 	}
 	end := series[len(series)-1].Time + 3*60*minute
-	tell := func(next func(at int64) int64) []detect.Verdict {
+	emit := func(next func(at int64) int64) []detect.Verdict {
 		s := (&detect.Silence{FalseAlarms: detect.DefaultFalseAlarms}).Start()
-		var told []detect.Verdict
+		var emitted []detect.Verdict
 		clock := series[0].Time
 		for _, r := range append(slices.Clone(series), detect.Sample{Time: end, Value: math.NaN()}) {
 			for clock = max(clock, next(clock)); clock < r.Time; clock = next(clock) {
-				told = s.Tick(clock, "°C", told)
+				emitted = s.Tick(clock, "°C", emitted)
 			}
 			if !math.IsNaN(r.Value) {
-				told = s.Observe(r, "°C", told)
+				emitted = s.Observe(r, "°C", emitted)
 			}
 		}
-		return s.Tick(end, "°C", told)
+		return s.Tick(end, "°C", emitted)
 	}
-	live := tell(func(at int64) int64 { return at + second })
+	live := emit(func(at int64) int64 { return at + second })
 	for name, next := range map[string]func(int64) int64{
 		"each hour":             func(at int64) int64 { return at + 60*minute },
 		"each eleven minutes":   func(at int64) int64 { return at + 11*minute },
 		"with the next reading": func(int64) int64 { return end },
 	} {
-		if diff := cmp.Diff(live, tell(next)); diff != "" {
+		if diff := cmp.Diff(live, emit(next)); diff != "" {
 			t.Errorf("a clock that comes %s (-live +replayed):\n%s", name, diff)
 		}
 	}
 	if phases := len(live); phases != 3 || live[2].Phase != detect.Open || live[2].Time >= end {
-		t.Errorf("told: %+v, want a silence, its end and another one", live)
+		t.Errorf("emitted %+v, want a silence, its end and another one", live)
 	}
 }
 
-// TestRule15ARevisedSummaryIsNotScoredAgain makes summaries of a minute with the
-// windows of the product, of readings of which some come late, and has a detector
-// judge their means as they come.
+// TestRule15ARevisedSummaryIsNotScoredAgain makes summaries of a minute from
+// readings of which some come late, with the windows of the product, and has a
+// detector judge their means as they come.
 func TestRule15ARevisedSummaryIsNotScoredAgain(t *testing.T) {
 	forEvery(t, func(t *testing.T, d detect.Detector) {
 		spec := window.Spec{Windows: []window.Window{{Name: "hour", Width: time.Hour, Lateness: 6 * time.Hour}}, MaxReadings: 1000}
@@ -567,7 +568,7 @@ func TestRule15ARevisedSummaryIsNotScoredAgain(t *testing.T) {
 		var late []window.Summary
 		judge := func(revisions bool) []detect.Verdict {
 			w, s := window.New(), d.Start()
-			var told []detect.Verdict
+			var emitted []detect.Verdict
 			var summaries []window.Summary
 			series := usualDays(16)
 			for i := range series {
@@ -589,10 +590,10 @@ func TestRule15ARevisedSummaryIsNotScoredAgain(t *testing.T) {
 							continue
 						}
 					}
-					told = s.Observe(detect.Sample{Time: sum.Start, Value: sum.Mean}, "°C", told)
+					emitted = s.Observe(detect.Sample{Time: sum.Start, Value: sum.Mean}, "°C", emitted)
 				}
 			}
-			return told
+			return emitted
 		}
 		once := judge(false)
 		if diff := cmp.Diff(once, judge(true)); diff != "" {

@@ -10,13 +10,14 @@ import (
 
 // Season finds values that are unusual for the time of the day or week.
 //
-// It knows the mean of each quarter of an hour of the day, of each hour of the
-// week, and of late, and expects what the best of the three says, if need be
-// corrected by how far off that has just been. How far a value may be away is
-// learned for each series and hour of the day. It judges from the third day on.
+// It learns the mean of each quarter of an hour of the day, of each hour of the
+// week, and of the latest readings. It expects what the best of the three says,
+// and corrects that by its latest error where this helps. How far a value may
+// be away is learned for each series and hour of the day. Season judges from
+// the third day on.
 type Season struct {
 	Alarms
-	// Location is whose days and weeks count; nil means UTC. Where the clock is
+	// Location is the time zone of days and weeks; nil means UTC. Where clocks are
 	// put back, the hour that comes twice is twice the same hour of the day.
 	Location *time.Location
 }
@@ -27,26 +28,27 @@ const (
 	daySlots, weekSlots = 96, 168
 	// levelMemory, errorMemory, scaleMemory and biasMemory are in readings.
 	levelMemory, errorMemory, scaleMemory, biasMemory = 100, 500, 1000, 6
-	// hourlyPrior is how many readings say that an hour is like any other.
+	// hourlyPrior is the number of assumed readings that make an hour like any
+	// other.
 	hourlyPrior = 60
-	// better is how small the error of a less plain way must be, compared with that
-	// of a plainer one, for it to be followed.
+	// better is how small the error of a more complex model must be, relative to
+	// that of a simpler one, for the complex one to be used.
 	better = 0.95
 	// visitWeight is the least weight of a visit in the mean of a slot.
 	visitWeight = 0.15
-	// visitsLeast make a slot usable.
+	// visitsLeast is the number of visits that make a slot usable.
 	visitsLeast = 2
 	// seasonLeast is how long a series is watched before it is judged.
 	seasonLeast = 2 * day
 )
 
-// The ways to expect a value.
+// The models that predict a value.
 const (
 	byLevel = iota
 	byDay
 	byWeek
-	// plain ways come a second time, corrected by what the last readings were
-	// above or below them.
+	// The plain models come a second time, corrected by the latest distance of the
+	// readings from them.
 	plain
 	ways = 2 * plain
 )
@@ -64,10 +66,10 @@ func (d *Season) Read(r *codec.Reader) State { return resume(d.Alarms, d.core(),
 func (d *Season) Bytes() int { return bytesOf(d.core()) }
 
 func (d *Season) core() *seasonCore {
-	return &seasonCore{calendar: calendar{location: d.Location}, since: before}
+	return &seasonCore{calendar: calendar{location: d.Location}, since: noTime}
 }
 
-// visit is the mean of the readings in the slot that is going on.
+// visit is the mean of the readings in the current slot.
 type visit struct {
 	// slot counts from 1970.
 	slot int64
@@ -82,15 +84,15 @@ type seasonCore struct {
 	calendar calendar
 	extremes extremes
 	tail     tail
-	// origin is the first value. Slots hold differences to it, for which half the
-	// precision is enough.
+	// origin is the first value. Slots hold differences from it, for which half
+	// the precision is enough.
 	origin float64
 	since  int64
 	level  mean
 	scale  mean
 	errors [ways]mean
-	// bias is by how much the last readings were above each plain way; that of the
-	// level is above 0, so that it does not lag behind twice.
+	// bias is the latest mean distance of the readings from each plain model. That
+	// of the level is from 0, so that the level does not lag twice.
 	bias [plain]mean
 
 	dayMeans   [daySlots]float32
@@ -102,8 +104,8 @@ type seasonCore struct {
 	ofDay  visit
 	ofWeek visit
 
-	// quarter, hour and now are of the reading that is being judged: the slots
-	// counted from 1970, and what is expected.
+	// quarter, hour and now belong to the reading that is being judged: its slots,
+	// counted from 1970, and the predictions for it.
 	quarter, hour int64
 	now           expectations
 }
@@ -114,7 +116,7 @@ func (c *seasonCore) slots(t int64) (quarter, hour int64) {
 	return floor(local, 15*time.Minute), floor(local, time.Hour)
 }
 
-// expectations are what each way says, of those that say something.
+// expectations are the predictions of the models that have one.
 type expectations struct {
 	value [ways]float64
 	known [ways]bool
@@ -140,7 +142,7 @@ func (c *seasonCore) expect(quarter, hour int64) (e expectations) {
 func mod(n, m int64) int { return int((n%m + m) % m) }
 
 func (c *seasonCore) judge(r Sample, p *pace) opinion {
-	if c.since == before {
+	if c.since == noTime {
 		return opinion{}
 	}
 	c.quarter, c.hour = c.slots(r.Time)
@@ -148,7 +150,7 @@ func (c *seasonCore) judge(r Sample, p *pace) opinion {
 	e := &c.now
 	o := opinion{part: byLevel}
 	for way := byDay; way < ways; way++ {
-		// A way must have shown for a day's part how good it is.
+		// A model must have proved itself for a part of a day.
 		if e.known[way] && c.errors[way].n >= tailLeast && c.errors[way].value < better*c.errors[o.part].value {
 			o.part = way
 		}
@@ -181,7 +183,7 @@ func deviation(distance, scale float64) float64 {
 }
 
 func (c *seasonCore) learn(r Sample, _ *pace, o opinion) {
-	first := c.since == before
+	first := c.since == noTime
 	if first {
 		c.since, c.origin = r.Time, r.Value
 		c.quarter, c.hour = c.slots(r.Time)
@@ -228,8 +230,8 @@ func (c *seasonCore) learn(r Sample, _ *pace, o opinion) {
 	}
 }
 
-// near is the value that may enter a mean: no more than farthest scales from what
-// was expected. A scale of 0 knows nothing.
+// near returns the value that may enter a mean: at most farthest scales from
+// the expected value. A scale of 0 means that nothing is known.
 func near(v, expected, scale float64) float64 {
 	if scale == 0 {
 		return v
@@ -237,7 +239,7 @@ func near(v, expected, scale float64) float64 {
 	return min(max(v, expected-farthest*scale), expected+farthest*scale)
 }
 
-// clip is a distance that may be learned: an outlier counts as outlier scales.
+// clip returns the distance that may be learned: at most outlier scales.
 func clip(distance, scale float64) float64 {
 	if scale == 0 {
 		return math.Abs(distance)
@@ -245,7 +247,7 @@ func clip(distance, scale float64) float64 {
 	return min(math.Abs(distance), outlier*scale)
 }
 
-// fold adds a visit that is over to the mean of its slot.
+// fold adds a finished visit to the mean of its slot.
 func fold(v *visit, mean *float32, visits *uint8) {
 	*visits = uint8(min(int(*visits)+1, math.MaxUint8))
 	weight := max(visitWeight, 1/float64(*visits))
@@ -256,8 +258,7 @@ func fold(v *visit, mean *float32, visits *uint8) {
 
 func (c *seasonCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
 	allowed := c.tail.beyond(o.threshold, p.common()) * o.scale
-	// Ways that the last readings corrected say what was expected, not what is
-	// usual.
+	// Corrected models report what was expected, not what is usual.
 	usual, of := "has been usual of late", "is usual"
 	if o.part >= plain {
 		usual, of = "was expected by the last readings", "was expected"
@@ -275,11 +276,11 @@ func (c *seasonCore) explain(r Sample, p *pace, o opinion, unit string) Evidence
 	}
 }
 
-// cluster is 1: what goes on is soon expected.
+// cluster is 1: a lasting change is soon expected.
 func (c *seasonCore) cluster() float64 { return 1 }
 
 func (c *seasonCore) learning() bool {
-	return c.since == before || c.tail.learning() || c.errors[byDay].n == 0 && c.errors[byWeek].n == 0
+	return c.since == noTime || c.tail.learning() || c.errors[byDay].n == 0 && c.errors[byWeek].n == 0
 }
 
 func (c *seasonCore) append(b []byte) []byte {

@@ -9,7 +9,7 @@ import (
 	"headwater/proto/figure"
 )
 
-// times writes how often something happened.
+// times formats how often something happened.
 func times(n float64) string {
 	switch n {
 	case 1:
@@ -21,11 +21,11 @@ func times(n float64) string {
 	}
 }
 
-// quantity writes v with its unit, if that is known.
+// quantity formats v with its unit, if that is known.
 func quantity(v float64, unit string) string { return with(figure.Number(v), unit) }
 
-// beside writes a value and a bound that it is beside with digits enough to tell
-// which is greater.
+// beside formats a value and a bound with enough digits to show which is
+// greater.
 func beside(v, bound float64, unit string) (value, limit string) {
 	texts := figure.Apart(v, bound)
 	return with(texts[0], unit), with(texts[1], unit)
@@ -38,7 +38,7 @@ func with(number, unit string) string {
 	return number + " " + unit
 }
 
-// span writes a duration in its two greatest units.
+// span formats a duration in its two greatest units.
 func span(d time.Duration) string {
 	switch {
 	case d > 0 && d < time.Millisecond:
@@ -73,7 +73,7 @@ func span(d time.Duration) string {
 	return strings.Join(parts, " ")
 }
 
-// elapsed writes the time between two event times, which may be of the largest.
+// elapsed formats the time between two event times, however far apart.
 func elapsed(from, to int64) string {
 	if d := to - from; d >= 0 {
 		return span(time.Duration(d))

@@ -23,7 +23,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// What a sentence says beside a bound lies on the side of it that it names.
+// A value in a sentence lies on the side of the bound that the sentence names.
 func TestSentencesTellAValueFromItsBound(t *testing.T) {
 	t.Parallel()
 	limit := &Limit{Above: 1_000_000, Below: math.Inf(-1), Silence: time.Hour}

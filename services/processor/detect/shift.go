@@ -7,7 +7,7 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// Shift finds a level that has moved and stays moved: a set point that was
+// Shift finds a level that has moved and stays there: a set point that was
 // changed, a machine that slowly fails. It compares the mean of the last dozen
 // readings with that of the last thousand. It judges from the third day on.
 type Shift struct {
@@ -16,7 +16,8 @@ type Shift struct {
 
 var _ Detector = (*Shift)(nil)
 
-// shortMemory and longMemory are the two means, in usual intervals.
+// shortMemory and longMemory are the lengths of the two means, in usual
+// intervals.
 const shortMemory, longMemory = 12, 1000
 
 // Validate returns all that is wrong with the parameters, joined.
@@ -38,13 +39,13 @@ type shiftCore struct {
 	tail        tail
 	// since is the time of the first reading.
 	since int64
-	// now is the short mean with the reading that is being judged.
+	// now is the short mean including the reading that is being judged.
 	now mean
 }
 
-func newShiftCore() *shiftCore { return &shiftCore{since: before} }
+func newShiftCore() *shiftCore { return &shiftCore{since: noTime} }
 
-// next is what the short mean becomes with the reading.
+// next returns the short mean including the reading.
 func (c *shiftCore) next(r Sample, p *pace) mean {
 	short := c.short
 	if p.gap {
@@ -54,7 +55,7 @@ func (c *shiftCore) next(r Sample, p *pace) mean {
 	return short
 }
 
-// tame is the value that may enter the means.
+// tame returns the value that may enter the means.
 func (c *shiftCore) tame(r Sample) float64 {
 	if c.long.n == 0 {
 		return r.Value
@@ -101,11 +102,11 @@ func (c *shiftCore) explain(r Sample, p *pace, o opinion, unit string) Evidence 
 	return Evidence{
 		Baseline: o.expected, Low: o.expected - allowed, High: o.expected + allowed,
 		Sentence: quantity(r.Value, unit) + ": the level has moved to " + figure.Number(level) + ", " + figure.Number(apart(level, o.expected)) +
-			" " + direction(level, o.expected) + " what it was",
+			" " + direction(level, o.expected) + " where it was",
 	}
 }
 
-// cluster is for how long a mean of the last dozen stays where it is by chance.
+// cluster is for how long a mean of the last dozen readings stays by chance.
 func (c *shiftCore) cluster() float64 { return 3 * shortMemory }
 
 func (c *shiftCore) learning() bool { return c.tail.learning() }

@@ -9,10 +9,10 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// Silence finds series that have stopped to report. It opens by the clock, with
-// no new reading, and closes with the next one. How often a series reports, and
-// how regularly, is learned: nothing is missed before three usual intervals have
-// passed.
+// Silence finds series that have stopped reporting. It opens by the clock,
+// without a new reading, and closes with the next reading. How often and how
+// regularly a series reports is learned: an episode never opens before three
+// usual intervals have passed.
 type Silence struct {
 	// FalseAlarms is as in Alarms.
 	FalseAlarms float64
@@ -21,10 +21,10 @@ type Silence struct {
 var _ Detector = (*Silence)(nil)
 
 const (
-	// silenceLeast is the shortest silence in usual intervals.
+	// silenceLeast is the shortest silence, in usual intervals.
 	silenceLeast = 3
 	// jitterTail turns the mean distance from the usual interval into the mean of
-	// an exponential law; gaps are left out of it.
+	// an exponential law. Neither includes gaps.
 	jitterTail = 1.4
 )
 
@@ -37,7 +37,7 @@ func (d *Silence) Validate() error {
 }
 
 // Start returns the state of a series that has no readings yet.
-func (d *Silence) Start() State { return &silenceState{silence: d, pace: pace{last: before}} }
+func (d *Silence) Start() State { return &silenceState{silence: d, pace: pace{last: noTime}} }
 
 // Bytes is the memory of the state of one series.
 func (d *Silence) Bytes() int { return int(reflect.TypeFor[silenceState]().Size()) }
@@ -47,7 +47,7 @@ func (d *Silence) Read(r *codec.Reader) State {
 	s := &silenceState{silence: d}
 	s.pace.read(r)
 	s.deaf = readDeaf(r)
-	s.value, s.start, s.told = r.Float(), r.Int(), r.Bool()
+	s.value, s.start, s.open = r.Float(), r.Int(), r.Bool()
 	s.longest, s.ago = r.Int(), int(min(r.Uint(), holdOff+1))
 	return s
 }
@@ -56,12 +56,12 @@ type silenceState struct {
 	silence *Silence
 	pace    pace
 	deaf    deaf
-	// value is that of the last reading.
+	// value is the value of the last reading.
 	value float64
 	start int64
-	told  bool
-	// longest is the last silence that was told, ago how many readings came since:
-	// for holdOff of them only a longer one is news.
+	open  bool
+	// longest is the last silence emitted, ago the number of readings since: for
+	// holdOff readings only a longer silence is news.
 	longest int64
 	ago     int
 	score   float64
@@ -70,13 +70,13 @@ type silenceState struct {
 // Append appends the state to b.
 func (s *silenceState) Append(b []byte) []byte {
 	b = s.deaf.append(s.pace.append(b))
-	b = codec.Bool(codec.Int(codec.Float(b, s.value), s.start), s.told)
+	b = codec.Bool(codec.Int(codec.Float(b, s.value), s.start), s.open)
 	return codec.Uint(codec.Int(b, s.longest), uint64(min(s.ago, holdOff+1)))
 }
 
 // Open is 1 while the series is silent.
 func (s *silenceState) Open() float64 {
-	if s.told {
+	if s.open {
 		return 1
 	}
 	return 0
@@ -85,20 +85,20 @@ func (s *silenceState) Open() float64 {
 // Score is above 0 for a reading that ends a silence.
 func (s *silenceState) Score() float64 { return s.score }
 
-// Learning reports whether it is not known how often the series reports.
+// Learning reports whether it is unknown how often the series reports.
 func (s *silenceState) Learning() bool { return !s.pace.known() }
 
 // allowed is how long the series may be silent, in nanoseconds.
 func (s *silenceState) allowed() int64 {
 	usual := s.pace.usual.value
-	bearable := math.Log(max(s.pace.aWeek()/s.silence.FalseAlarms, 1))
-	allowed := max(usual*silenceLeast, usual+jitterTail*s.pace.jitter.value*bearable)
+	accepted := math.Log(max(s.pace.aWeek()/s.silence.FalseAlarms, 1))
+	allowed := max(usual*silenceLeast, usual+jitterTail*s.pace.jitter.value*accepted)
 	return int64(min(allowed, float64(Never/4)))
 }
 
 // Due is when the series has been silent for too long.
 func (s *silenceState) Due() int64 {
-	if s.told || !s.pace.known() {
+	if s.open || !s.pace.known() {
 		return Never
 	}
 	allowed := s.allowed()
@@ -109,7 +109,7 @@ func (s *silenceState) Due() int64 {
 	return s.pace.last + int64(s.deaf) + allowed + 1
 }
 
-// Listen says from when on silence counts.
+// Listen sets from when silence counts.
 func (s *silenceState) Listen(from int64) { s.deaf = listen(s.pace.last, from) }
 
 // Observe ends a silence.
@@ -120,15 +120,15 @@ func (s *silenceState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	out = s.Tick(r.Time, unit, out)
 	s.score = 0
 	s.ago = min(s.ago+1, holdOff+1)
-	if s.told {
+	if s.open {
 		surprise := math.Log10(max(s.pace.aWeek()/s.silence.FalseAlarms, 100))
 		s.score = min(surprise*float64(r.Time-s.pace.last)/float64(s.allowed())/10, 1)
 		s.longest, s.ago = r.Time-s.pace.last, 0
-		// A device that was cut off sends what it has kept first, from before it was
-		// missed.
+		// A device that was cut off first sends the readings it kept, which may be
+		// from before the episode began.
 		sentence := quantity(r.Value, unit) + ": back after " + elapsed(s.pace.last, r.Time)
 		if r.Time < s.start {
-			sentence = quantity(r.Value, unit) + ": back, with readings that were kept meanwhile"
+			sentence = quantity(r.Value, unit) + ": back, with readings that it kept meanwhile"
 		}
 		out = append(out, s.closed(max(s.start, r.Time), Sample{Time: r.Time, Value: r.Value}, sentence))
 	}
@@ -149,17 +149,17 @@ func (s *silenceState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	if due > now {
 		return out
 	}
-	s.told, s.start = true, due
+	s.open, s.start = true, due
 	v := s.verdict(Open, due, Sample{Time: s.pace.last, Value: s.value})
 	v.Evidence.Score = 1
 	v.Evidence.Sentence = "no reading for " + elapsed(s.pace.last, due-1) + "; the last was " + quantity(s.value, unit) +
-		", and one every " + span(time.Duration(s.pace.usual.value)) + " is usual"
+		"; one every " + span(time.Duration(s.pace.usual.value)) + " is usual"
 	return append(out, v)
 }
 
-// Stop closes the open episode for a reason of the caller's.
+// Stop closes the open episode for the caller's reason.
 func (s *silenceState) Stop(now int64, reason string, out []Verdict) []Verdict {
-	if s.told {
+	if s.open {
 		out = append(out, s.closed(max(now, s.start), Sample{Time: s.pace.last, Value: s.value}, reason))
 	}
 	return out
@@ -168,7 +168,7 @@ func (s *silenceState) Stop(now int64, reason string, out []Verdict) []Verdict {
 func (s *silenceState) closed(at int64, r Sample, sentence string) Verdict {
 	v := s.verdict(Close, at, r)
 	v.Evidence.Sentence = sentence
-	s.told = false
+	s.open = false
 	return v
 }
 

@@ -8,27 +8,27 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// Spike replaces bad readings, one or two far off, before others see them: a
-// Hampel filter. It raises no alarm and is no Detector. What lasts for three
-// readings is no spike and passes.
+// Spike replaces bad readings, one or two far off, before detectors see them.
+// It is a Hampel filter: it raises no alarm and is not a Detector. What lasts
+// for three readings is not a spike and passes.
 type Spike struct {
-	// Width is how far off a spike is: so many times the usual distance from the
-	// median of the readings before, above 0.
+	// Width is the distance from which a reading is a spike, as a multiple of the
+	// usual distance from the median of the previous readings; above 0.
 	Width float64
 }
 
-// DefaultSpike returns the filter for people who gave no width.
+// DefaultSpike returns the filter used when a person sets no width.
 func DefaultSpike() Spike { return Spike{Width: 6} }
 
 const (
-	// spikeWindow is how many readings the median is of, spikeLeast from how many
-	// on there is one, spikesMost how many in a row may be spikes.
+	// spikeWindow is the number of readings in the median, spikeLeast the number
+	// from which there is one, spikesMost how many in a row may be spikes.
 	spikeWindow, spikeLeast, spikesMost = 61, 15, 2
 	// medianToDeviation turns a median distance into a standard deviation.
 	medianToDeviation = 1.4826
 )
 
-// Validate says what is wrong with the parameters.
+// Validate returns what is wrong with the parameters.
 func (f Spike) Validate() error {
 	if !(f.Width > 0) || math.IsInf(f.Width, 1) {
 		return errors.New("spike: width must be above 0")
@@ -39,8 +39,8 @@ func (f Spike) Validate() error {
 // Cleaner is what Spike knows of one series. It is for one goroutine only.
 type Cleaner struct {
 	width float64
-	// values are the last readings as they came, from first on in a ring; sorted
-	// are the same in order of size.
+	// values is a ring of the last readings in order of arrival, which begins at
+	// first; sorted are the same readings in order of size.
 	values, sorted [spikeWindow]float64
 	n, first       int
 	last           int64
@@ -48,11 +48,11 @@ type Cleaner struct {
 }
 
 // Start returns the state of a series that has no readings yet.
-func (f Spike) Start() *Cleaner { return &Cleaner{width: f.Width, last: before} }
+func (f Spike) Start() *Cleaner { return &Cleaner{width: f.Width, last: noTime} }
 
-// Clean returns the reading, or, with true, the median of those before it in its
-// place. A reading that is not after the one before, or no finite number, comes
-// back as it is and changes nothing.
+// Clean returns the reading, or the median of the previous readings and true. A
+// reading that is not after the previous one, or not finite, is returned as it
+// is and changes nothing.
 func (c *Cleaner) Clean(r Sample) (Sample, bool) {
 	if !r.follows(c.last) {
 		return r, false
@@ -70,8 +70,8 @@ func (c *Cleaner) Clean(r Sample) (Sample, bool) {
 	return Sample{Time: r.Time, Value: median}, true
 }
 
-// judge returns the median of the readings before and whether the value is far
-// from it.
+// judge returns the median of the previous readings and whether the value is
+// far from it.
 func (c *Cleaner) judge(v float64) (float64, bool) {
 	if c.n < spikeLeast {
 		return v, false
@@ -99,7 +99,7 @@ func (c *Cleaner) judge(v float64) (float64, bool) {
 	return median, math.Abs(v-median) > c.width*scale && scale > 0
 }
 
-// push takes in a value and lets the oldest go.
+// push takes in a value and drops the oldest.
 func (c *Cleaner) push(v float64) {
 	if c.n == spikeWindow {
 		i, _ := slices.BinarySearch(c.sorted[:], c.values[c.first])

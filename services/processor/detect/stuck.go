@@ -6,12 +6,13 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// Stuck finds sensors that give the same value again and again: frozen, cut off,
-// replaced by a constant. How long a value usually stays the same is learned for
-// each series, from thirty such runs and the third day on; a series that hardly
-// ever changes is never judged. What happened twice in the last weeks is usual:
-// the zero of every night. So an episode begins some readings after the second longest run
-// of late is passed: how many depends on how often values repeat and on FalseAlarms.
+// Stuck finds sensors that give the same value again and again: frozen, cut
+// off, replaced by a constant. How long a value usually stays the same is
+// learned for each series, from thirty such runs and from the third day on. A
+// series that hardly ever changes is never judged. What happened twice in the
+// last weeks is usual: the zero of every night. So an episode begins some
+// readings after the second longest recent run is passed. How many depends on
+// how often values repeat and on FalseAlarms.
 type Stuck struct {
 	Alarms
 }
@@ -19,12 +20,12 @@ type Stuck struct {
 var _ Detector = (*Stuck)(nil)
 
 const (
-	// runsLeast is from how many runs on the usual one is known, runsMemory how
-	// many it is a mean of.
+	// runsLeast is the number of runs from which the usual one is known,
+	// runsMemory how many it is a mean of.
 	runsLeast, runsMemory = 30, 200
-	// runHalf is after how long a run that was one of the two longest counts half.
+	// runHalf is the time after which one of the two longest runs counts half.
 	runHalf = 4 * week
-	// runLeast is the shortest usual run: that values repeat is never quite new.
+	// runLeast is the shortest usual run: a value that repeats is never quite new.
 	runLeast = 0.05
 )
 
@@ -42,25 +43,26 @@ func (d *Stuck) Bytes() int { return bytesOf(new(stuckCore)) }
 
 type stuckCore struct {
 	any bool
-	// last is the first reading of the run, run how many have repeated it since.
+	// last is the first reading of the run; run is how many readings have repeated
+	// it.
 	last Sample
 	run  float64
 	// step is the smallest change seen.
 	step float64
 	// runs and squares are the means of the runs and of their squares.
 	runs, squares mean
-	// longest are the two longest runs of late, at their ends.
+	// longest are the two longest recent runs, with the times of their ends.
 	longest [2]ended
 	since   int64
 }
 
-// ended is a run that is over.
+// ended is a run that has ended.
 type ended struct {
 	run float64
 	at  int64
 }
 
-// counts is how long the run counts at a time.
+// counts is how long the run counts as at a time.
 func (e ended) counts(at int64) float64 {
 	if e.run == 0 {
 		return 0
@@ -68,12 +70,12 @@ func (e ended) counts(at int64) float64 {
 	return e.run * math.Exp2(-float64(at-e.at)/float64(runHalf))
 }
 
-// second is the second longest run of late.
+// second is the second longest recent run.
 func (c *stuckCore) second(at int64) float64 {
 	return min(c.longest[0].counts(at), c.longest[1].counts(at))
 }
 
-// over takes in a run that is over.
+// over takes in a run that has ended.
 func (c *stuckCore) over(run float64, at int64) {
 	shorter := 0
 	if c.longest[1].counts(at) < c.longest[0].counts(at) {
@@ -84,14 +86,14 @@ func (c *stuckCore) over(run float64, at int64) {
 	}
 }
 
-// repeats reports whether the reading says what the one before said.
+// repeats reports whether the reading repeats the previous one.
 func (c *stuckCore) repeats(r Sample) bool {
 	return math.Abs(r.Value-c.last.Value) < c.step/2 || r.Value == c.last.Value
 }
 
-// usual is the mean of the runs that a series would have which, at each reading,
-// changes with the same probability; of the two that mean and deviation of the
-// runs stand for, the longer.
+// usual is the mean run of a series that changes at each reading with the same
+// probability. Of the two such series with the mean and with the deviation of
+// the runs, the longer run counts.
 func (c *stuckCore) usual() float64 {
 	variance := max(c.squares.value-c.runs.value*c.runs.value, 0)
 	return max(c.runs.value, (math.Sqrt(1+4*variance)-1)/2, runLeast)
@@ -147,7 +149,7 @@ func (c *stuckCore) explain(r Sample, p *pace, o opinion, unit string) Evidence 
 	return Evidence{
 		Baseline: c.last.Value, Low: math.Inf(-1), High: math.Inf(1),
 		Sentence: quantity(r.Value, unit) + " " + times(o.deviation+1) + " in a row, for " + elapsed(c.last.Time, r.Time) +
-			"; usual is " + times(math.Round(1+o.scale)),
+			"; " + times(math.Round(1+o.scale)) + " is usual",
 	}
 }
 

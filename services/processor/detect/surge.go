@@ -12,15 +12,15 @@ import (
 // left open, a bad reading. It is Rate for people who do not know how fast is
 // too fast.
 //
-// The change over the last three readings, per time, is compared with what it
-// usually is. Nothing is compared across a gap.
+// The change over the last three readings, per time, is compared with the usual
+// change. Nothing is compared across a gap.
 type Surge struct {
 	Alarms
 	// Direction says which changes count.
 	Direction Direction
 }
 
-// Direction is which way a value goes.
+// Direction is the way a value goes.
 type Direction uint8
 
 const (
@@ -34,14 +34,14 @@ const (
 
 var _ Detector = (*Surge)(nil)
 
-// surgeLag is over how many readings a change is measured, surgeMemory how many
-// changes the usual one is a mean of.
+// surgeLag is the number of readings over which a change is measured,
+// surgeMemory the number of changes that the usual one is a mean of.
 const surgeLag, surgeMemory = 3, 1000
 
 // Validate returns all that is wrong with the parameters, joined.
 func (d *Surge) Validate() error {
 	if d.Direction > Down {
-		return fmt.Errorf("surge: %d is no direction", d.Direction)
+		return fmt.Errorf("surge: %d is not a direction", d.Direction)
 	}
 	return d.validate("surge")
 }
@@ -68,7 +68,7 @@ type surgeCore struct {
 	tail     tail
 }
 
-// change returns the change a second.
+// change returns the change per second.
 func (c *surgeCore) change(r Sample) float64 {
 	return (r.Value - c.lags[0].Value) / time.Duration(r.Time-c.lags[0].Time).Seconds()
 }
@@ -78,7 +78,7 @@ func (c *surgeCore) judge(r Sample, p *pace) opinion {
 		return opinion{}
 	}
 	change := c.change(r)
-	// The scale is no less than a thousandth of the range in the usual time.
+	// The scale is at least a thousandth of the range in the usual time.
 	least := c.extremes.floor() / (surgeLag * time.Duration(p.usual.value).Seconds())
 	o := opinion{expected: c.lags[0].Value, scale: max(c.scale.value, least)}
 	if c.direction == Up && change < 0 || c.direction == Down && change > 0 {
@@ -132,7 +132,7 @@ func (c *surgeCore) explain(r Sample, p *pace, o opinion, unit string) Evidence 
 	return e
 }
 
-// cluster is over how many changes a reading tells.
+// cluster is the number of changes that one reading takes part in.
 func (c *surgeCore) cluster() float64 { return surgeLag }
 
 func (c *surgeCore) learning() bool { return c.tail.learning() }

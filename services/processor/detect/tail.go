@@ -7,34 +7,35 @@ import (
 )
 
 const (
-	// tailBuckets divide deviations from 2^tailFrom on, tailParts an octave.
+	// tailBuckets is the number of buckets for deviations from 2^tailFrom on, with
+	// tailParts of them an octave.
 	tailBuckets = 160
 	tailFrom    = -12
 	tailParts   = 4
-	// tailLeast is from how many deviations on there are probabilities.
+	// tailLeast is the number of deviations from which probabilities are known.
 	tailLeast = 60
-	// tailHalf is in how many deviations the weight of an old one halves.
+	// tailHalf is the number of deviations after which an old one weighs half.
 	tailHalf = 5000
 	// tailRescale bounds the weights, which grow instead of the old ones
 	// shrinking. It is a power of two, so that rescaling rounds nothing.
 	tailRescale = 1 << 12
-	// tailPart of the deviations, but at least tailCount of them, are taken for
-	// the tail that is a Pareto law.
+	// tailPart of the deviations, but at least tailCount of them, form the tail
+	// that follows a Pareto law.
 	tailPart  = 0.03
 	tailCount = 8
-	// tailOctaves is how far out a deviation counts for the slope of the law at
-	// most: one that is a million times the usual teaches no more.
+	// tailOctaves is the farthest that a deviation counts for the slope of the
+	// law: one that is a million times the usual teaches no more.
 	tailOctaves = 2
 	// The slope of the law begins as if slopePrior deviations had shown the slope
 	// slopePrior, and stays between the other two.
 	slopePrior, slopeLeast, slopeMost = 3, 1, 12
 	// maxSurprise bounds -log10 p.
 	maxSurprise = 10
-	// maxDeviation bounds deviations, which so stay finite.
+	// maxDeviation bounds deviations, so that they stay finite.
 	maxDeviation = 1e9
 )
 
-// tailGrowth is by how much a deviation weighs more than the one before it.
+// tailGrowth is the factor by which a deviation outweighs its predecessor.
 var tailGrowth = math.Exp2(1.0 / tailHalf)
 
 // octaves holds the middle of each bucket as a power of two.
@@ -47,13 +48,13 @@ var octaves = func() (o [tailBuckets]float64) {
 
 // tail learns how often a series deviates by how much, and so turns deviations
 // into probabilities: what is rare for one series may be common for another.
-// The deviations lie in a histogram on a logarithmic axis; beyond its upper end
-// a Pareto law stands in, fitted to the largest ones.
+// The deviations are kept in a histogram on a logarithmic axis. Beyond its
+// upper end a Pareto law, fitted to the largest deviations, takes its place.
 type tail struct {
 	weights [tailBuckets]float32
 	// total is the sum of the weights, point the weight of the next deviation.
 	total, point float64
-	// top is the highest bucket that holds something.
+	// top is the highest bucket that is not empty.
 	top int32
 	// seen counts deviations, up to tailLeast.
 	seen int32
@@ -64,7 +65,7 @@ func bucketFrom(i int) float64 {
 	return math.Ldexp(1+float64(i%tailParts)/tailParts, tailFrom+i/tailParts)
 }
 
-// bucket returns where a deviation of 0 to maxDeviation belongs.
+// bucket returns the bucket of a deviation from 0 to maxDeviation.
 func bucket(deviation float64) int {
 	bits := math.Float64bits(deviation)
 	octave := int(bits>>52) - 1023 - tailFrom
@@ -74,10 +75,10 @@ func bucket(deviation float64) int {
 	return min(octave*tailParts+int(bits>>50&(tailParts-1)), tailBuckets-1)
 }
 
-// surprise returns -log10 of the share of deviations that are as large, 0 while
-// too few are known.
+// surprise returns -log10 of the share of deviations that are as large, or 0
+// while too few are known.
 //
-// Common is the share of readings that may all be faults: deviations that come
+// Common is the share of readings that may all be faults: deviations that occur
 // more often are usual, whatever law the largest ones seem to follow.
 func (t *tail) surprise(deviation, common float64) float64 {
 	if t.seen < tailLeast {
@@ -103,8 +104,8 @@ func (t *tail) surprise(deviation, common float64) float64 {
 	return min(max(-math.Log10(p), 0), maxSurprise)
 }
 
-// pareto returns the share of deviations beyond one in the tail, if it is that
-// far out.
+// pareto returns the share of deviations beyond one in the tail. It returns
+// false if the deviation is not in the tail.
 func (t *tail) pareto(deviation float64) (float64, bool) {
 	enough := max(tailPart*t.total, tailCount*t.point)
 	weight, begin := 0.0, int(t.top)
@@ -181,7 +182,7 @@ func (t *tail) read(r *codec.Reader) {
 	}
 }
 
-// appendSmall appends values of half precision, of which many may be 0.
+// appendSmall appends values of half precision, many of which may be 0.
 func appendSmall(b []byte, values []float32) []byte {
 	b = codec.Uint(b, uint64(len(values)))
 	for _, v := range values {
@@ -190,7 +191,7 @@ func appendSmall(b []byte, values []float32) []byte {
 	return b
 }
 
-// readSmall reads what appendSmall wrote and returns how many values it were.
+// readSmall reads what appendSmall wrote and returns the number of values.
 func readSmall(r *codec.Reader, into []float32) int {
 	n := r.Count()
 	if n > len(into) {

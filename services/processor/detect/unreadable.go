@@ -13,19 +13,20 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// Unreadable finds series of numbers whose sensor gives too much that is no
-// number: an "unavailable" or "ERR" where a temperature belongs.
+// Unreadable finds series of numbers whose sensor sends too many values that
+// are not numbers: an "unavailable" or "ERR" instead of a temperature.
 //
-// An episode opens when of the readings within a time more than Share are no
-// numbers, ten at least of which three are none, and closes when half of Share
-// or less is left. A series is judged from its thirtieth number in a row on at
-// which the share was bearable: one that mostly consists of texts never is.
+// An episode opens when more than Share of the readings within a time are not
+// numbers, of at least ten readings and three such values. It closes when half
+// of Share or less is left. A series is judged after thirty numbers in a row at
+// which the share was acceptable: one that mostly consists of texts is never
+// judged.
 type Unreadable struct {
 	// Share is how much of a series need not be numbers, in per cent: above 0 and
 	// below 100.
 	Share float64
-	// Within is the span of event time in which the share is taken, which moves on
-	// by twelfths of it: a minute at least.
+	// Within is the span of event time over which the share is taken, at least a
+	// minute. It moves by a twelfth of itself at a time.
 	Within time.Duration
 	// Silence closes an episode whose series has no reading of any kind for that
 	// long.
@@ -34,24 +35,25 @@ type Unreadable struct {
 
 var _ Detector = (*Unreadable)(nil)
 
-// Misreader is a State that wants to know of what a series gave that is no
-// finite number. All other states never see it.
+// Misreader is a State that also takes the values of a series that are not
+// finite numbers. Other states never see them.
 type Misreader interface {
 	State
-	// Misread takes what was read at an event time instead of a number. It must be
-	// after that of the reading before, as for Observe; otherwise, and before the
-	// first number, it changes nothing.
+	// Misread takes a value that is not a number, and its event time. It changes
+	// nothing before the first number, or if the time is not after that of the
+	// previous reading.
 	Misread(at int64, what, unit string, out []Verdict) []Verdict
 }
 
 const (
-	// shareParts is in how many parts the readings within the time are counted.
+	// shareParts is the number of parts in which the readings within the time are
+	// counted.
 	shareParts = 12
-	// shareNumbers is from how many numbers in a row on a series is judged,
-	// shareReadings how many readings there must be for a share of them, shareLeast
-	// how many of them that are no numbers are an episode at least.
+	// shareNumbers is the number of numbers in a row after which a series is
+	// judged. shareReadings is the least number of readings, and shareLeast the
+	// least number of non-numeric ones among them, that make an episode.
 	shareNumbers, shareReadings, shareLeast = 30, 10, 3
-	// maxMisread bounds what is shown of a text, in bytes.
+	// maxMisread bounds how much of a text is shown, in bytes.
 	maxMisread = 40
 )
 
@@ -75,14 +77,14 @@ func (d *Unreadable) Bytes() int { return int(reflect.TypeFor[unreadableState]()
 
 // Start returns the state of a series that has no readings yet.
 func (d *Unreadable) Start() State {
-	return &unreadableState{of: d, last: before, number: Sample{Time: before}}
+	return &unreadableState{of: d, last: noTime, number: Sample{Time: noTime}}
 }
 
 // Read returns the state that Append wrote.
 func (d *Unreadable) Read(r *codec.Reader) State {
 	s := &unreadableState{of: d, last: r.Int(), deaf: readDeaf(r), number: readSample(r), index: r.Int(), lost: r.Int()}
 	s.learned = uint8(min(r.Uint(), shareNumbers))
-	if s.told = r.Float(); s.told > 0 {
+	if s.emitted = r.Float(); s.emitted > 0 {
 		s.start = r.Int()
 	}
 	for i := range s.parts {
@@ -91,26 +93,26 @@ func (d *Unreadable) Read(r *codec.Reader) State {
 	return s
 }
 
-// sharePart counts the readings of a twelfth of the time.
+// sharePart counts the readings in a twelfth of the time.
 type sharePart struct{ numbers, others uint32 }
 
 // unreadableState is what Unreadable knows of one series.
 type unreadableState struct {
 	of *Unreadable
-	// last is the event time of the last reading, number the last that was one.
+	// last is the event time of the last reading, number the last numeric reading.
 	last   int64
 	deaf   deaf
 	number Sample
 	start  int64
-	// told is the score that was told last, 0 while no episode is open.
-	told float64
-	// index numbers the newest of the parts, each of which is at its number modulo
+	// emitted is the last score emitted, 0 while no episode is open.
+	emitted float64
+	// index is the number of the newest part. Each part is at its number modulo
 	// their count.
 	index int64
-	// lost is the time that is left out of the parts: nobody listened.
+	// lost is the time that is left out of the parts, because nobody listened.
 	lost  int64
 	parts [shareParts]sharePart
-	// learned counts the numbers in a row while the share was bearable.
+	// learned counts the numbers in a row while the share was acceptable.
 	learned uint8
 }
 
@@ -118,7 +120,7 @@ type unreadableState struct {
 func (s *unreadableState) Append(b []byte) []byte {
 	b = s.deaf.append(codec.Int(b, s.last))
 	b = codec.Int(codec.Int(appendSample(b, s.number), s.index), s.lost)
-	if b = codec.Float(codec.Uint(b, uint64(s.learned)), s.told); s.told > 0 {
+	if b = codec.Float(codec.Uint(b, uint64(s.learned)), s.emitted); s.emitted > 0 {
 		b = codec.Int(b, s.start)
 	}
 	for _, p := range s.parts {
@@ -127,29 +129,29 @@ func (s *unreadableState) Append(b []byte) []byte {
 	return b
 }
 
-// Open returns the score that was told last of the open episode, or 0.
-func (s *unreadableState) Open() float64 { return s.told }
+// Open returns the last score emitted for the open episode, or 0.
+func (s *unreadableState) Open() float64 { return s.emitted }
 
-// Score is above 0 while too much is no number.
+// Score is above 0 while too many values are not numbers.
 func (s *unreadableState) Score() float64 {
-	if s.told == 0 {
+	if s.emitted == 0 {
 		return 0
 	}
-	return share(s.told)
+	return share(s.emitted)
 }
 
-// Learning reports whether it is not known that the series is one of numbers.
+// Learning reports whether it is unknown that the series consists of numbers.
 func (s *unreadableState) Learning() bool { return s.learned < shareNumbers }
 
-// Due is when the series of an open episode is silent.
+// Due is when the series of an open episode counts as silent.
 func (s *unreadableState) Due() int64 {
-	if s.told == 0 {
+	if s.emitted == 0 {
 		return Never
 	}
 	return s.last + int64(s.deaf) + int64(s.of.Silence)
 }
 
-// Listen says from when on silence counts.
+// Listen sets from when silence counts.
 func (s *unreadableState) Listen(from int64) { s.deaf = listen(s.last, from) }
 
 // Observe counts a number.
@@ -160,7 +162,7 @@ func (s *unreadableState) Observe(r Sample, unit string, out []Verdict) []Verdic
 	out = s.Tick(r.Time, unit, out)
 	s.reach(r.Time).numbers++
 	s.number = r
-	if s.told == 0 && s.learned == shareNumbers {
+	if s.emitted == 0 && s.learned == shareNumbers {
 		return out
 	}
 	numbers, others := s.counts()
@@ -169,15 +171,15 @@ func (s *unreadableState) Observe(r Sample, unit string, out []Verdict) []Verdic
 			s.learned = 0
 		}
 	}
-	if s.told > 0 && !s.beyond(numbers, others, 2) {
+	if s.emitted > 0 && !s.beyond(numbers, others, 2) {
 		out = append(out, s.close(r.Time, quantity(r.Value, unit)+": "+s.sentence(numbers, others)))
 	}
 	return out
 }
 
-// Misread counts what is no number.
+// Misread counts a value that is not a number.
 func (s *unreadableState) Misread(at int64, what, unit string, out []Verdict) []Verdict {
-	if at <= s.last || s.number.Time == before {
+	if at <= s.last || s.number.Time == noTime {
 		return out
 	}
 	out = s.Tick(at, unit, out)
@@ -195,12 +197,12 @@ func (s *unreadableState) Misread(at int64, what, unit string, out []Verdict) []
 	score := ratio(100*float64(others)/float64(numbers+others), s.of.Share)
 	phase := Update
 	switch {
-	case s.told == 0:
+	case s.emitted == 0:
 		phase, s.start = Open, at
-	case score < s.told*telling:
+	case score < s.emitted*worse:
 		return out
 	}
-	s.told = score
+	s.emitted = score
 	v := s.verdict(phase, at, s.sentence(numbers, others)+", the last one "+shown(what)+"; the last number was "+quantity(s.number.Value, unit))
 	v.Evidence.Score = score
 	return append(out, v)
@@ -214,20 +216,20 @@ func (s *unreadableState) Tick(now int64, unit string, out []Verdict) []Verdict 
 	return out
 }
 
-// Stop closes the open episode for a reason of the caller's.
+// Stop closes the open episode for the caller's reason.
 func (s *unreadableState) Stop(now int64, reason string, out []Verdict) []Verdict {
-	if s.told > 0 {
+	if s.emitted > 0 {
 		out = append(out, s.close(max(now, s.last), reason))
 	}
 	return out
 }
 
-// reach returns the part that a reading at the time belongs to, which is the
-// newest from now on.
+// reach returns the part to which a reading at the time belongs. It becomes the
+// newest part.
 func (s *unreadableState) reach(at int64) *sharePart {
 	s.lost += int64(s.deaf)
 	index := floor(at-s.lost, s.of.Within/shareParts)
-	if s.last == before {
+	if s.last == noTime {
 		s.index = index
 	}
 	for range min(index-s.index, shareParts) {
@@ -238,13 +240,13 @@ func (s *unreadableState) reach(at int64) *sharePart {
 	return s.part(index)
 }
 
-// part returns where the part of the number is. Times before 1970 have negative
-// ones.
+// part returns the part with that number. Times before 1970 have negative
+// numbers.
 func (s *unreadableState) part(index int64) *sharePart {
 	return &s.parts[(index%shareParts+shareParts)%shareParts]
 }
 
-// counts adds the parts up.
+// counts adds up the parts.
 func (s *unreadableState) counts() (numbers, others uint64) {
 	for _, p := range s.parts {
 		numbers += uint64(p.numbers)
@@ -253,8 +255,7 @@ func (s *unreadableState) counts() (numbers, others uint64) {
 	return numbers, others
 }
 
-// beyond reports whether the share that is no number is more than one of so many
-// parts of the bearable.
+// beyond reports whether the non-numeric share is more than 1/part of Share.
 func (s *unreadableState) beyond(numbers, others, part uint64) bool {
 	return 100*float64(part*others) > s.of.Share*float64(numbers+others)
 }
@@ -266,14 +267,14 @@ func (s *unreadableState) sentence(numbers, others uint64) string {
 	}
 	text := strconv.FormatUint(others, 10) + " of " + strconv.FormatUint(total, 10) + " readings within " + span(s.of.Within)
 	if others == 1 {
-		text += " is no number"
+		text += " is not a number"
 	} else {
-		text += " are no numbers"
+		text += " are not numbers"
 	}
 	return text + " (" + figure.Number(100*float64(others)/float64(total)) + " %)"
 }
 
-// shown writes what was read so that it is one line, whatever it was.
+// shown formats a value on one line, whatever it contains.
 func shown(what string) string {
 	if len(what) > maxMisread {
 		what = strings.ToValidUTF8(what[:maxMisread], "") + "…"
@@ -282,7 +283,7 @@ func shown(what string) string {
 }
 
 func (s *unreadableState) close(at int64, sentence string) Verdict {
-	s.told = 0
+	s.emitted = 0
 	return s.verdict(Close, at, sentence)
 }
 

@@ -12,45 +12,45 @@ import (
 )
 
 const (
-	// DefaultFalseAlarms is what people bear: one false alarm of a series in ten
-	// weeks.
+	// DefaultFalseAlarms is what people accept if they set nothing: one false
+	// alarm a series in ten weeks.
 	DefaultFalseAlarms = 0.1
-	// DefaultSilence closes an episode whose series is not heard of.
+	// DefaultSilence closes an episode whose series sends nothing.
 	DefaultSilence = 6 * time.Hour
 
-	// quietReadings back from the most unusual one, with nothing unusual, close an
-	// episode.
+	// quietReadings is how many readings that are back and not unusual, counted
+	// from the most unusual one, close an episode.
 	quietReadings = 12
-	// holdOff is for how many readings only something more unusual is news, and
-	// how many that are not back, but no longer unusual, close an episode: the
-	// level is another now.
+	// holdOff is for how many readings only something more unusual is news. After
+	// as many readings that are not back but no longer unusual, the episode
+	// closes: the level has changed.
 	holdOff = 100
 	// leastSurprise is below any threshold.
 	leastSurprise = 2
-	// recentSamples are kept for evidence.
+	// recentSamples is how many readings are kept as evidence.
 	recentSamples = 3
 	// largest bounds the values that enter a state, so that no difference or sum
 	// of two is infinite.
 	largest = 1e300
-	// outlier is how many times the usual a deviation may count when it is
-	// learned, farthest the same of a value in means.
+	// outlier bounds a deviation when it is learned, in usual deviations; farthest
+	// bounds a value in means likewise.
 	outlier, farthest = 100, 20
 )
 
 // Alarms are the parameters of every detector that learns what is usual.
 type Alarms struct {
-	// FalseAlarms is how many a series may raise a week while nothing is wrong
-	// with it: above 0, at most 1000. Those of several detectors add up.
+	// FalseAlarms is how many false alarms a week a series may raise while nothing
+	// is wrong with it: above 0, at most 1000. Several detectors add up.
 	FalseAlarms float64
-	// For is how long a value must stay outside of the band that it left before
-	// the episode opens; 0 opens it at once. An episode with a For opens with a
+	// For is how long a value must stay outside the band that it left before the
+	// episode opens; 0 opens it at once. With a For, an episode opens with a
 	// reading, never by the clock.
 	For time.Duration
 	// Silence closes an episode whose series has no reading for that long.
 	Silence time.Duration
 }
 
-// DefaultAlarms returns the parameters for people who gave none.
+// DefaultAlarms returns the parameters used when a person sets none.
 func DefaultAlarms() Alarms {
 	return Alarms{FalseAlarms: DefaultFalseAlarms, Silence: DefaultSilence}
 }
@@ -69,27 +69,28 @@ func (a Alarms) validate(name string) error {
 	return errors.Join(errs...)
 }
 
-// opinion is what a core says of a reading.
+// opinion is what a core thinks of a reading.
 type opinion struct {
-	// surprise is -log10 of how seldom such a reading comes; 0 while learning.
+	// surprise is -log10 of the probability of such a reading; 0 while learning.
 	surprise float64
-	// expected is the usual value, scale the usual distance from it, deviation
-	// how many times that the reading is away.
+	// expected is the usual value, scale the usual distance from it, and deviation
+	// the distance of the reading in scales.
 	expected, scale, deviation float64
-	// mean is what is judged, if averaged: not the reading, but a mean that ends
-	// with it.
+	// mean is the value that was judged if averaged is set: a mean that ends with
+	// the reading, not the reading itself.
 	mean     float64
 	averaged bool
-	// threshold is the surprise that is told of; it is not known before explain.
+	// threshold is the surprise from which an episode opens. It is set before
+	// explain.
 	threshold float64
-	// part tells which of several ways of looking it is.
+	// part identifies which of several models formed the opinion.
 	part int
-	// over says that what was unusual is certainly over; firm that it is not as long
-	// as there is surprise, wherever the value is.
+	// over means that the unusual state has certainly ended; firm means that it
+	// continues as long as there is surprise, wherever the value is.
 	over, firm bool
 }
 
-// of is the value that was judged, given the reading.
+// of returns the value that was judged.
 func (o *opinion) of(r Sample) float64 {
 	if o.averaged {
 		return o.mean
@@ -97,24 +98,24 @@ func (o *opinion) of(r Sample) float64 {
 	return r.Value
 }
 
-// core is what tells one kind of detector from another.
+// core is the part in which the kinds of detectors differ.
 type core interface {
-	// judge says how unusual the reading is, by what is known before it. It
-	// changes nothing.
+	// judge says how unusual the reading is given everything before it. It changes
+	// nothing.
 	judge(r Sample, p *pace) opinion
-	// learn takes in the reading and what was thought of it.
+	// learn takes in the reading and the opinion of it.
 	learn(r Sample, p *pace, o opinion)
-	// explain returns baseline, band and sentence for a reading that surprises by
-	// the threshold of the opinion or more. It is called before learn.
+	// explain returns baseline, band and sentence for a reading whose surprise
+	// reaches the opinion's threshold. It is called before learn.
 	explain(r Sample, p *pace, o opinion, unit string) Evidence
-	// cluster is how many readings are unusual together when one is by chance.
+	// cluster is how many readings in a row are unusual when one is by chance.
 	cluster() float64
 	learning() bool
 	append(b []byte) []byte
 	read(r *codec.Reader)
 }
 
-// watch turns what a core says of readings into episodes.
+// watch turns a core's opinions of readings into episodes.
 type watch struct {
 	alarms  Alarms
 	core    core
@@ -127,7 +128,7 @@ type watch struct {
 	episode episode
 }
 
-// band is what is usual when an episode begins.
+// band is the range of values that was usual when an episode began.
 type band struct{ baseline, low, high float64 }
 
 // bounded reports whether there is a band at all.
@@ -144,7 +145,7 @@ func readBand(r *codec.Reader) band {
 	return band{baseline: r.Float(), low: r.Float(), high: r.Float()}
 }
 
-// hold lets a surprise pass that is the first for holdOff readings, or greater
+// hold lets a surprise pass if it is the first for holdOff readings or greater
 // than the last that passed.
 type hold struct {
 	last float64
@@ -159,28 +160,28 @@ func (h *hold) pass(surprise float64) float64 {
 	return surprise
 }
 
-// episode is open while told is above 0, and may come to be while only most is:
-// a value left the band too short a time ago.
+// episode is open while emitted is above 0. While only most is, it is pending:
+// a value has left the band, but not for long enough.
 type episode struct {
 	start int64
 	// peak is the most unusual reading.
 	peak Sample
-	// told is the score that was told last, most that of the peak.
-	told, most float64
-	// quiet counts readings with nothing unusual, inside the last of them that are
-	// back. Without an episode, inside counts down after a value that came back in
-	// time.
+	// emitted is the last score emitted, most the score of the peak.
+	emitted, most float64
+	// quiet counts readings with nothing unusual, inside those at their end that
+	// are back. Without an episode, inside counts down after a value that came
+	// back in time.
 	quiet, inside int32
 	band
 }
 
-// back reports whether the value is usual again, or came back by half of the way
-// to the most unusual one: what is usual may have moved meanwhile.
+// back reports whether the value is usual again or has come back half of the
+// way from the most unusual one: the usual values may have moved meanwhile.
 func (e *episode) back(v float64) bool {
 	return e.holds(v) || math.Abs(v-e.baseline) <= math.Abs(e.peak.Value-e.baseline)/2
 }
 
-func start(a Alarms, c core) State { return &watch{alarms: a, core: c, pace: pace{last: before}} }
+func start(a Alarms, c core) State { return &watch{alarms: a, core: c, pace: pace{last: noTime}} }
 
 // bytesOf is the memory of a watch with its core.
 func bytesOf(c core) int {
@@ -203,7 +204,7 @@ func resume(a Alarms, c core, r *codec.Reader) State {
 	w.held = hold{last: r.Float(), ago: int32(min(r.Uint(), holdOff+1))}
 	if e := &w.episode; r.Bool() {
 		*e = episode{
-			start: r.Int(), peak: readSample(r), told: r.Float(), most: r.Float(), quiet: int32(min(r.Uint(), holdOff)),
+			start: r.Int(), peak: readSample(r), emitted: r.Float(), most: r.Float(), quiet: int32(min(r.Uint(), holdOff)),
 			inside: int32(min(r.Uint(), quietReadings)), band: readBand(r),
 		}
 	}
@@ -222,31 +223,31 @@ func (w *watch) Append(b []byte) []byte {
 	kept := e.most > 0 || e.inside > 0
 	if b = codec.Bool(b, kept); kept {
 		b = appendSample(codec.Int(b, e.start), e.peak)
-		b = codec.Uint(codec.Float(codec.Float(b, e.told), e.most), uint64(e.quiet))
+		b = codec.Uint(codec.Float(codec.Float(b, e.emitted), e.most), uint64(e.quiet))
 		b = e.band.append(codec.Uint(b, uint64(e.inside)))
 	}
 	return w.core.append(b)
 }
 
-// Open returns the score that was told last of the open episode, or 0.
-func (w *watch) Open() float64 { return w.episode.told }
+// Open returns the last score emitted for the open episode, or 0.
+func (w *watch) Open() float64 { return w.episode.emitted }
 
-// Score is a tenth of -log10 p of the last reading, 0 while a greater one is
-// news.
+// Score is a tenth of -log10 p of the last reading, 0 while only something more
+// unusual is news.
 func (w *watch) Score() float64 { return w.score }
 
 // Learning reports whether too little is known of the series.
 func (w *watch) Learning() bool { return !w.pace.known() || w.core.learning() }
 
-// Due is when the series of an open episode is silent.
+// Due is when the series of an open episode counts as silent.
 func (w *watch) Due() int64 {
-	if w.episode.told == 0 {
+	if w.episode.emitted == 0 {
 		return Never
 	}
 	return w.pace.last + int64(w.deaf) + int64(w.alarms.Silence)
 }
 
-// Listen says from when on silence counts.
+// Listen sets from when silence counts.
 func (w *watch) Listen(from int64) { w.deaf = listen(w.pace.last, from) }
 
 // Observe judges the next reading, then learns from it.
@@ -262,14 +263,14 @@ func (w *watch) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	news := w.held.pass(o.surprise)
 	w.score = min(news/10, 1)
 	switch {
-	case w.episode.told > 0:
+	case w.episode.emitted > 0:
 		out = w.follow(r, o, unit, out)
 	case w.alarms.For > 0:
 		out = w.wait(r, o, unit, out)
 	case news >= leastSurprise && w.pace.known():
 		if o.threshold = w.threshold(); news >= o.threshold {
 			w.episode = episode{start: r.Time}
-			out = append(out, w.tell(Open, r, o, unit))
+			out = append(out, w.emit(Open, r, o, unit))
 		}
 	}
 	w.core.learn(tamed, &w.pace, o)
@@ -278,13 +279,13 @@ func (w *watch) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	return out
 }
 
-// threshold is the surprise that comes as often as there may be false alarms.
+// threshold is the surprise that occurs as often as false alarms are accepted.
 func (w *watch) threshold() float64 {
 	return max(math.Log10(w.pace.aWeek()/w.alarms.FalseAlarms/w.core.cluster()), leastSurprise)
 }
 
-// wait judges a reading while no episode is open, if one must last for a time
-// before it opens.
+// wait judges a reading while no episode is open and For must pass before one
+// opens.
 func (w *watch) wait(r Sample, o opinion, unit string, out []Verdict) []Verdict {
 	e := &w.episode
 	unusual := false
@@ -292,7 +293,7 @@ func (w *watch) wait(r Sample, o opinion, unit string, out []Verdict) []Verdict 
 		o.threshold = w.threshold()
 		unusual = o.surprise >= o.threshold
 	}
-	// The way back to what was usual is no news.
+	// Going back to the usual values is not news.
 	returned := e.inside > 0 && e.holds(o.of(r))
 	switch {
 	case e.most == 0 && unusual && !returned:
@@ -312,31 +313,31 @@ func (w *watch) wait(r Sample, o opinion, unit string, out []Verdict) []Verdict 
 	return out
 }
 
-// lasted makes the verdict of an episode that opens after a time. The core may
-// have come to expect the value by then, so it is compared with the band from the
-// begin.
+// lasted returns the verdict of an episode that opens after For. By then the
+// core may have come to expect the value, so it is compared with the band from
+// when the value left it.
 func (w *watch) lasted(r Sample, o opinion, unit string) Verdict {
 	e := &w.episode
 	lasted := elapsed(e.start, r.Time)
 	if !e.bounded() {
-		v := w.tell(Open, r, o, unit)
+		v := w.emit(Open, r, o, unit)
 		v.Evidence.Sentence += "; unusual for " + lasted
 		return v
 	}
 	value := o.of(r)
-	e.told = e.most
+	e.emitted = e.most
 	side, edge := "above", e.high
 	if value < e.low {
 		side, edge = "below", e.low
 	}
 	texts := figure.Apart(value, edge)
 	return Verdict{Phase: Open, Start: e.start, Time: r.Time, Evidence: Evidence{
-		Value: value, Score: e.told, Baseline: e.baseline, Low: e.low, High: e.high, Samples: thin(w.recent[:w.n]),
-		Sentence: with(texts[0], unit) + ", " + side + " the " + texts[1] + " that is usual, for " + lasted,
+		Value: value, Score: e.emitted, Baseline: e.baseline, Low: e.low, High: e.high, Samples: thin(w.recent[:w.n]),
+		Sentence: with(texts[0], unit) + ", " + side + " the usual " + texts[1] + ", for " + lasted,
 	}}
 }
 
-// remember keeps the reading for evidence.
+// remember keeps the reading as evidence.
 func (w *watch) remember(r Sample) {
 	if w.n < recentSamples {
 		w.recent[w.n] = r
@@ -351,15 +352,15 @@ func (w *watch) remember(r Sample) {
 func (w *watch) follow(r Sample, o opinion, unit string, out []Verdict) []Verdict {
 	o.threshold = w.threshold()
 	e := &w.episode
-	// That a value comes back is no news, though the core may have come to expect
-	// it where it was.
+	// A value that comes back is not news, even if the core has come to expect it
+	// where it was.
 	if back := e.back(o.of(r)); o.surprise < o.threshold || back && e.bounded() && !o.firm {
 		e.quiet = min(e.quiet+1, holdOff)
 		if e.inside++; !back {
 			e.inside = 0
 		}
 		after := elapsed(e.start, r.Time)
-		farthest := "; farthest was " + quantity(e.peak.Value, unit)
+		farthest := "; the farthest was " + quantity(e.peak.Value, unit)
 		switch {
 		case o.over:
 			out = append(out, w.close(r.Time, r, quantity(r.Value, unit)+": back to what is usual after "+after))
@@ -375,20 +376,20 @@ func (w *watch) follow(r Sample, o opinion, unit string, out []Verdict) []Verdic
 	if score > e.most {
 		e.most, e.peak = score, r
 	}
-	if score >= e.told*telling {
-		out = append(out, w.tell(Update, r, o, unit))
+	if score >= e.emitted*worse {
+		out = append(out, w.emit(Update, r, o, unit))
 	}
 	return out
 }
 
-// tell makes the verdict of an episode that opens or gets worse.
-func (w *watch) tell(phase Phase, r Sample, o opinion, unit string) Verdict {
+// emit returns the verdict of an episode that opens or gets worse.
+func (w *watch) emit(phase Phase, r Sample, o opinion, unit string) Verdict {
 	e := &w.episode
-	e.told = ratio(o.surprise, o.threshold)
-	e.most, e.peak = e.told, r
+	e.emitted = ratio(o.surprise, o.threshold)
+	e.most, e.peak = e.emitted, r
 	evidence := w.core.explain(r, &w.pace, o, unit)
 	e.band = band{evidence.Baseline, evidence.Low, evidence.High}
-	evidence.Value, evidence.Score, evidence.Samples = o.of(r), e.told, thin(w.recent[:w.n])
+	evidence.Value, evidence.Score, evidence.Samples = o.of(r), e.emitted, thin(w.recent[:w.n])
 	return Verdict{Phase: phase, Start: e.start, Time: r.Time, Evidence: evidence}
 }
 
@@ -401,9 +402,9 @@ func (w *watch) Tick(now int64, unit string, out []Verdict) []Verdict {
 	return out
 }
 
-// Stop closes the open episode for a reason of the caller's.
+// Stop closes the open episode for the caller's reason.
 func (w *watch) Stop(now int64, reason string, out []Verdict) []Verdict {
-	if w.episode.told > 0 {
+	if w.episode.emitted > 0 {
 		out = append(out, w.close(max(now, w.pace.last), w.recent[w.n-1], reason))
 	}
 	return out

@@ -10,8 +10,8 @@ import (
 	"headwater/services/processor/detect"
 )
 
-// TestForIsHowLongAValueMustStay opens the door for a while under a detector that
-// wants 30 minutes, readings coming every 5.
+// TestForIsHowLongAValueMustStay opens the door for a while under a detector
+// with a For of 30 minutes and a reading every 5.
 func TestForIsHowLongAValueMustStay(t *testing.T) {
 	t.Parallel()
 	const begin = 8*24*time.Hour + 5*time.Hour
@@ -22,10 +22,10 @@ func TestForIsHowLongAValueMustStay(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(time.Duration, float64) float64
-		// opens is when the episode opens, after the begin; -1 for never.
+		// opens is when the episode opens, after the beginning; -1 for never.
 		opens time.Duration
-		// surge says that it is of no other detector: to those, what came a moment
-		// ago is no longer new.
+		// surge limits the case to Surge: to the others, what came a moment ago is no
+		// longer new.
 		surge bool
 	}{
 		{"a glitch", from(begin, 5*time.Minute, plus(6)), -1, false},
@@ -67,8 +67,8 @@ func TestForIsHowLongAValueMustStay(t *testing.T) {
 	}
 }
 
-// TestAnEpisodeLastsUntilTheValueIsBack holds detectors to the end of episodes: a
-// value that the model has come to expect is not back.
+// TestAnEpisodeLastsUntilTheValueIsBack checks the end of episodes: a value
+// that the model has come to expect is not back.
 func TestAnEpisodeLastsUntilTheValueIsBack(t *testing.T) {
 	t.Parallel()
 	const begin, long = 8*24*time.Hour + 5*time.Hour, 4 * time.Hour
@@ -88,16 +88,15 @@ func TestAnEpisodeLastsUntilTheValueIsBack(t *testing.T) {
 	}
 }
 
-// TestFastSeriesAlarm holds detectors to what they are asked for however often a
-// series reports: a threshold that is never reached would be a detector that is
-// off.
+// TestFastSeriesAlarm checks that detectors alarm however often a series
+// reports: a threshold that is never reached would turn a detector off.
 func TestFastSeriesAlarm(t *testing.T) {
 	t.Parallel()
 	for _, by := range []time.Duration{time.Second, 10 * time.Second, 30 * time.Second, time.Minute} {
 		for name, d := range map[string]detect.Detector{
 			"surge": &detect.Surge{Alarms: detect.DefaultAlarms()}, "auto": &detect.Auto{Alarms: detect.DefaultAlarms()},
 		} {
-			// Auto judges what has a time of the day from the third day on.
+			// Auto judges anything with a time of day from the third day on.
 			readings := int(3 * 24 * time.Hour / by)
 			var steps []step
 			for i := range readings {
@@ -109,7 +108,7 @@ func TestFastSeriesAlarm(t *testing.T) {
 			}
 			got := play(t, d, steps, false)
 			if len(got) == 0 || got[0].Time-epoch != int64(by)*int64(readings-99) {
-				t.Errorf("%s, a reading every %v: a rise by 80 times the usual is not told at once: %+v", name, by, got)
+				t.Errorf("%s, a reading every %v: a rise by 80 times the usual is not reported at once: %+v", name, by, got)
 			}
 		}
 	}

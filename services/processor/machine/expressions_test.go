@@ -52,7 +52,7 @@ func TestExpressionOfADevice(t *testing.T) {
 	got = append(got, brief(r.take())...)
 	expect(t, "a condition that lasts", got, []string{
 		`warmer v1 hall/door-1/temperature critical open from 9m31s at 10m31s, learned 10m40s: temperature 13 °C, outside 5.5, avg("temperature", "10m") 10.57: temperature > outside + 5 and avg("temperature", "10m") > 8 for 1 min`,
-		`warmer v1 hall/door-1/temperature critical close from 9m31s at 13m20s, learned 13m20s: temperature 8 °C, outside 5.5, avg("temperature", "10m") 11.09: it is over after 3 min 49 s`,
+		`warmer v1 hall/door-1/temperature critical close from 9m31s at 13m20s, learned 13m20s: temperature 8 °C, outside 5.5, avg("temperature", "10m") 11.09: over after 3 min 49 s`,
 	})
 }
 

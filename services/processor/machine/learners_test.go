@@ -56,11 +56,11 @@ func TestDetectorsThatLearnAreRules(t *testing.T) {
 	for rule, want := range map[string]string{
 		"auto":    "216h0m0s 1",
 		"surge":   "216h0m0s 1",
-		"lasting": "216h0m0s 13.06 °C, above the 5.392 that is usual, for 20 min",
+		"lasting": "216h0m0s 13.06 °C, above the usual 5.392, for 20 min",
 		"range":   "216h0m0s 1",
 		"season":  "216h0m0s 1",
 		"stuck":   " times in a row",
-		"silence": "no reading for 15 min; the last was 5.1 °C, and one every 5 min is usual",
+		"silence": "no reading for 15 min; the last was 5.1 °C; one every 5 min is usual",
 	} {
 		if all := strings.Join(found[rule], "\n"); !strings.Contains(all, want) {
 			t.Errorf("%s found %q, want %q among it", rule, all, want)

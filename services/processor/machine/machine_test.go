@@ -321,7 +321,7 @@ func TestConfigure(t *testing.T) {
 			"too-warm v2 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule was changed: 32 °C is not above the limit of 32 °C",
 		}, nil},
 		{"a limit on the other side", strings.Replace(doorRules, "above: 30", "below: 40", 1), []string{
-			"too-warm v2 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule was changed: it has no limit above any more",
+			"too-warm v2 hall/door-1/temperature warning close from 0s at 4m0s, learned 4m0s: the rule was changed: the limit above was removed",
 		}, []string{
 			"too-warm v2 hall/door-1/temperature warning open from 4m0s at 6m0s, learned 8m0s: 32 °C: below the limit of 40 °C for 2 min",
 		}},

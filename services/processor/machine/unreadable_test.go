@@ -48,7 +48,7 @@ func TestTextsAmongNumbersAreAnAnomaly(t *testing.T) {
 	}
 	expect(t, "emitted", got, []string{
 		"garbled v1 hall/door-1/temperature warning open from 15m20s at 15m20s, learned 15m20s: 3 of 29 readings within 10 min " +
-			"are no numbers (10.34 %), the last one \"NaN\"; the last number was 20 °C",
+			"are not numbers (10.34 %), the last one \"NaN\"; the last number was 20 °C",
 		"garbled v1 hall/door-1/temperature warning close from 15m20s at 25m0s, learned 25m0s: 20 °C: all of 28 readings within 10 min are numbers",
 	})
 }

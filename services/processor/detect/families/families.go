@@ -1,7 +1,7 @@
-// Package families makes series such as devices send, with faults whose times
-// are known, and counts what detectors find in them. It is how false alarms are
-// compared with those that were asked for, and how detectors are judged on
-// series by which they were not chosen.
+// Package families makes series like those of real devices, with faults whose
+// times are known, and counts what detectors find in them. It compares false
+// alarms with the number asked for, and judges detectors on series that were
+// not used to choose them.
 //
 // A series depends on its family and seed alone.
 package families
@@ -26,30 +26,30 @@ const (
 // Family makes series that have something in common.
 type Family struct {
 	Name string
-	// Unit is that of the values.
+	// Unit is the unit of the values.
 	Unit string
 	// Step is the time between two readings.
 	Step time.Duration
-	// Missing is the share of readings that are lost, Jitter how far they come
+	// Missing is the share of readings that are lost, Jitter how far they deviate
 	// from their time, in parts of Step.
 	Missing, Jitter float64
-	// Size is how far from what is usual a person would call it a fault. A glitch
-	// is of three times that.
+	// Size is the distance from the usual value that a person would call a fault.
+	// A glitch is three times that.
 	Size float64
-	// Seasonal says that a day has a pattern, Still that a value may stay the same
-	// for hours with nothing wrong.
+	// Seasonal means that a day has a pattern; Still means that a value may stay
+	// the same for hours with nothing wrong.
 	Seasonal, Still bool
 	// raw is the value before it is limited and rounded.
 	raw func(m *maker, day float64) float64
-	// round does what the sensor does to a value: limit and round it.
+	// round does to a value what the sensor does: limit and round it.
 	round func(v float64) float64
 }
 
 // maker is a series in the making.
 type maker struct {
 	*rand.Rand
-	// walk, slow and phase are what a family keeps from reading to reading, scale
-	// what is different between its series: 0.7 to 1.4.
+	// walk, slow and phase carry state from reading to reading; scale differs
+	// between the series of a family: 0.7 to 1.4.
 	walk, slow, phase, scale float64
 }
 
@@ -59,7 +59,7 @@ func (m *maker) noise(correlation float64) float64 {
 	return m.walk
 }
 
-// poisson is the number of events of a mean.
+// poisson returns a number of events with that mean.
 func (m *maker) poisson(mean float64) float64 {
 	if mean > 50 {
 		return math.Round(max(0, mean+math.Sqrt(mean)*m.NormFloat64()))
@@ -78,13 +78,14 @@ func hump(day float64) float64 {
 	return max(0, math.Sin(math.Pi*(part*24-6)/14))
 }
 
-// hours reports whether the time of the day is between two hours.
+// hours reports whether the time of day is between two hours.
 func hours(day, from, to float64) bool {
 	_, part := math.Modf(day)
 	return part*24 >= from && part*24 < to
 }
 
-// workday is false on the third and fourth of seven days, Saturday and Sunday.
+// workday reports whether it is not the weekend: the third and fourth of seven days,
+// Saturday and Sunday.
 func workday(day float64) bool {
 	d := int(day) % 7
 	return d != 2 && d != 3
@@ -97,7 +98,7 @@ func to(least, parts float64) func(float64) float64 {
 
 var none = math.Inf(-1)
 
-// Development are the families that detectors were chosen by.
+// Development returns the families used to choose the detectors.
 func Development() []Family {
 	return []Family{
 		{
@@ -184,8 +185,8 @@ func Development() []Family {
 	}
 }
 
-// Fresh are the families that nothing was chosen by: detectors are only measured
-// on them.
+// Fresh returns the families that were not used to choose anything: detectors
+// are only measured on them.
 func Fresh() []Family {
 	return []Family{
 		{
@@ -256,7 +257,7 @@ func Fresh() []Family {
 		{
 			Name: "vibration", Unit: "mm/s", Step: 10 * time.Minute, Jitter: 0.2, Size: 3, round: to(0, 100),
 			raw: func(m *maker, _ float64) float64 {
-				// It wears by a little, and runs at one of two speeds for hours.
+				// It wears slowly and runs at one of two speeds for hours.
 				if m.Float64() < 1.0/40 {
 					m.phase = float64(m.IntN(2))
 				}
@@ -267,7 +268,7 @@ func Fresh() []Family {
 		{
 			Name: "battery", Unit: "V", Step: time.Hour, Missing: 0.02, Size: 0.5, round: to(0, 100),
 			raw: func(m *maker, _ float64) float64 {
-				// It lasts for some ten days and is charged then.
+				// It lasts for about ten days and is then charged.
 				m.slow -= m.scale / 240 * (0.6 + 0.8*m.Float64())
 				if m.slow < 0 {
 					m.slow = 1
@@ -293,8 +294,8 @@ func (f *Family) Make(seed uint64) *Series {
 	m := &maker{Rand: rand.New(rand.NewPCG(seed, uint64(len(f.Name))<<8+uint64(f.Name[0])))}
 	m.scale = math.Exp2(m.Float64() - 0.5)
 	s := &Series{Family: f, seed: seed}
-	// What happens between the readings of a family whose state is of its own is
-	// the same for all seeds, so each begins somewhere else.
+	// What happens between the readings of a family that has state of its own is
+	// the same for all seeds, so each series begins elsewhere.
 	for range m.IntN(500) {
 		f.raw(m, 0)
 	}
@@ -320,26 +321,26 @@ type Kind uint8
 const (
 	// Glitch is one reading far off.
 	Glitch Kind = iota
-	// Surge is a rise, or a fall, within a few readings, and back after an hour or
+	// Surge is a rise or a fall within a few readings, and back after an hour or
 	// two.
 	Surge
-	// Level is a level that is another for a day.
+	// Level is a level that changes for a day.
 	Level
-	// Drift is a level that moves over five days, and stays where it is then.
+	// Drift is a level that moves over five days and then stays.
 	Drift
 	// Stuck is the same value for eight hours.
 	Stuck
-	// Gap is no reading for four hours.
+	// Gap is four hours without a reading.
 	Gap
-	// Noise is noise for six hours.
+	// Noise is six hours of noise.
 	Noise
-	// Night is a day that has the pattern of 12 hours before.
+	// Night is a day with the pattern of 12 hours before.
 	Night
 
 	kinds
 )
 
-// Kinds returns all of them.
+// Kinds returns all kinds.
 func Kinds() []Kind {
 	out := make([]Kind, kinds)
 	for i := range out {
@@ -348,7 +349,7 @@ func Kinds() []Kind {
 	return out
 }
 
-// String names the kind.
+// String returns the name of the kind.
 func (k Kind) String() string {
 	return [...]string{"glitch", "surge", "level", "drift", "stuck", "gap", "noise", "night"}[k]
 }
@@ -362,9 +363,9 @@ func (k Kind) lasts(step time.Duration) time.Duration {
 	return max(long, [...]time.Duration{Surge: 6, Stuck: 24, Gap: 8, Noise: 12, Night: 0}[k]*step)
 }
 
-// With returns the samples from the begin of a fault on, to a little behind its
-// end, with the fault, and when that ends. It returns none if such a fault means
-// nothing in the family.
+// With returns the samples from the start of a fault until shortly after its
+// end, with the fault, and the time of its end. It returns none if such a fault
+// means nothing in the family.
 func (s *Series) With(k Kind) (samples []detect.Sample, end int64) {
 	f := s.Family
 	if k == Night && !f.Seasonal || k == Stuck && f.Still {

@@ -57,7 +57,7 @@ func TestAFaultIsWhereItIsSaidToBe(t *testing.T) {
 				for i, r := range samples {
 					was, known := clean[r.Time]
 					if !known || i > 0 && r.Time <= samples[i-1].Time {
-						t.Fatalf("reading %d is of no time of the series", i)
+						t.Fatalf("reading %d has a time that the series does not have", i)
 					}
 					if far := math.Abs(r.Value - was); far > 0 {
 						changed++
@@ -94,9 +94,9 @@ func TestAFaultIsWhereItIsSaidToBe(t *testing.T) {
 	}
 }
 
-// TestFalseAlarmsAreThoseAsked holds the detectors to what people ask for: on
-// average over the families no more than twice that, and for those that people
-// have most, no less than a fraction.
+// TestFalseAlarmsAreThoseAsked checks the number of false alarms: on average
+// over the families no more than twice what was asked for, and for the
+// detectors that people use most, no less than a fraction of it.
 func TestFalseAlarmsAreThoseAsked(t *testing.T) {
 	t.Parallel()
 	for _, asked := range []float64{0.1, 1} {
@@ -123,8 +123,8 @@ func TestFalseAlarmsAreThoseAsked(t *testing.T) {
 	}
 }
 
-// TestEachDetectorFindsWhatItIsFor counts the faults of the development families
-// that each detector finds at the default.
+// TestEachDetectorFindsWhatItIsFor counts the faults of the development
+// families that each detector finds at the default.
 func TestEachDetectorFindsWhatItIsFor(t *testing.T) {
 	t.Parallel()
 	a := detect.DefaultAlarms()
@@ -132,7 +132,7 @@ func TestEachDetectorFindsWhatItIsFor(t *testing.T) {
 		name     string
 		detector detect.Detector
 		kind     families.Kind
-		// least is which share is found, within how long as a median.
+		// least is the share to be found, within a median time.
 		least  float64
 		within time.Duration
 	}{

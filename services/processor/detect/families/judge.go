@@ -10,24 +10,24 @@ import (
 
 // Result is how a detector does on series of several families.
 type Result struct {
-	// FalseAlarms are those in series without a fault, a series and week: over all
-	// and by family, in the order of the families.
+	// FalseAlarms counts alarms in series without a fault, a series and week: over
+	// all and by family, in the order of the families.
 	FalseAlarms float64
 	ByFamily    []float64
-	// Kinds are the faults, in the order of Kinds.
+	// Kinds are the results for each kind of fault, in the order of Kinds.
 	Kinds []Found
 }
 
-// Found says how many faults of a kind are found: by an alarm that begins while
-// the fault lasts, or, as some detectors judge a day when it is over, within a
-// day after a drift.
+// Found counts the faults of a kind that were found: by an alarm that begins
+// while the fault lasts, or within a day after a drift, because some detectors
+// judge a day at its end.
 type Found struct {
 	Faults, Found int
-	// Delay is the median time from the begin of a fault to its alarm.
+	// Delay is the median time from the start of a fault to its alarm.
 	Delay time.Duration
 }
 
-// Judge lets the detector watch a series of each family and seed without a fault,
+// Judge runs the detector on a series of each family and seed without a fault,
 // and again with a fault of each kind.
 func Judge(d detect.Detector, families []Family, seeds []uint64) Result {
 	r := Result{ByFamily: make([]float64, len(families)), Kinds: make([]Found, kinds)}
@@ -48,10 +48,10 @@ func Judge(d detect.Detector, families []Family, seeds []uint64) Result {
 	return r
 }
 
-// judge returns the false alarms of one series, and counts its faults.
+// judge returns the false alarms of one series and counts its faults.
 func judge(d detect.Detector, s *Series, r *Result, delays [][]time.Duration) (alarms int) {
 	state := d.Start()
-	told := observe(state, s.Samples[:s.Begin], nil)
+	emitted := observe(state, s.Samples[:s.Begin], nil)
 	before := state.Append(nil)
 	for _, k := range Kinds() {
 		samples, end := s.With(k)
@@ -69,7 +69,7 @@ func judge(d detect.Detector, s *Series, r *Result, delays [][]time.Duration) (a
 			}
 		}
 	}
-	for _, v := range observe(state, s.Samples[s.Begin:], told) {
+	for _, v := range observe(state, s.Samples[s.Begin:], emitted) {
 		if v.Phase == detect.Open {
 			alarms++
 		}
@@ -77,9 +77,9 @@ func judge(d detect.Detector, s *Series, r *Result, delays [][]time.Duration) (a
 	return alarms
 }
 
-func observe(s detect.State, samples []detect.Sample, told []detect.Verdict) []detect.Verdict {
+func observe(s detect.State, samples []detect.Sample, emitted []detect.Verdict) []detect.Verdict {
 	for _, r := range samples {
-		told = s.Observe(r, "", told)
+		emitted = s.Observe(r, "", emitted)
 	}
-	return told
+	return emitted
 }

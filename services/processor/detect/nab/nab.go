@@ -1,12 +1,12 @@
 // Package nab scores detectors by the rules of the Numenta Anomaly Benchmark
-// (github.com/numenta/NAB), written from their description.
+// (github.com/numenta/NAB). It was written from their description.
 //
 // An anomaly is a window of rows. Each row has a score from 0 to 1; it is a
-// detection if that reaches the one threshold for all files. In a window the
-// best detection counts, and one is the better the earlier it is. Outside,
-// each detection costs: little just behind a window, the full price far from
-// any. A window without a detection costs, too. The first rows of a file are
-// for learning and never count.
+// detection if the score reaches the one threshold for all files. In a window
+// the best detection counts; the earlier, the better. Outside of windows each
+// detection costs something: little just after a window, the full price far
+// from any. A window without a detection costs, too. The first rows of a file
+// are for learning and never count.
 //
 // The package does no I/O.
 package nab
@@ -18,7 +18,7 @@ import (
 	"slices"
 )
 
-// Profile is what hits, false alarms and misses are worth.
+// Profile is the value of hits, false alarms and misses.
 type Profile struct {
 	Name string
 	// Hit is what a detection in the first row of a window earns.
@@ -29,7 +29,7 @@ type Profile struct {
 	Miss float64
 }
 
-// Profiles returns the three of the benchmark, the standard one first.
+// Profiles returns the three profiles of the benchmark, the standard one first.
 func Profiles() []Profile {
 	return []Profile{
 		{Name: "standard", Hit: 1, False: 0.11, Miss: 1},
@@ -41,8 +41,8 @@ func Profiles() []Profile {
 const (
 	// learningPart of the rows, at most learningMost of them, never count.
 	learningPart, learningMost = 0.15, 750
-	// farBehind is how many lengths behind a window a detection costs as much as
-	// one that is far from any.
+	// farBehind is the distance, in lengths of a window after its end, from which
+	// a detection costs as much as one far from any window.
 	farBehind = 3
 	// Quiet is how many rows without a detection end an episode of false alarms.
 	Quiet = 12
@@ -51,29 +51,30 @@ const (
 // Window is an anomaly, from its first to its last row, both counted from 0.
 type Window struct{ First, Last int }
 
-// File is the scores of a detector for one series, and its anomalies in order.
+// File is a series: the scores of a detector for its rows, and its anomalies in
+// order.
 type File struct {
 	Scores  []float64
 	Windows []Window
 }
 
-// Result says how good a detector is at one threshold.
+// Result is how good a detector is at one threshold.
 type Result struct {
 	// Score is 0 for a detector that never fires and 100 for one that fires in
 	// the first row of each window and nowhere else. It may be below 0.
 	Score float64
-	// Threshold is the one that was taken; above 1 if it is best never to fire.
+	// Threshold is the threshold used; above 1 if it is best never to fire.
 	Threshold float64
-	// Windows are all anomalies, Hit those with a detection, Delay how many rows
-	// after its begin the first detection of each of those is, in order.
+	// Windows counts the anomalies and Hit those with a detection. Delay holds, in
+	// order, how many rows after its start each of the latter is first detected.
 	Windows, Hit int
 	Delay        []int
-	// FalseRows are the detections outside of windows, FalseEpisodes the runs of
-	// them.
+	// FalseRows counts the detections outside of windows, FalseEpisodes the runs
+	// of them.
 	FalseRows, FalseEpisodes int
 }
 
-// Check says what is wrong with the file.
+// Check returns what is wrong with the file.
 func (f *File) Check() error {
 	last := -1
 	for _, w := range f.Windows {
@@ -96,17 +97,17 @@ func (f *File) learning() int { return min(int(learningPart*float64(len(f.Scores
 // decay is near 1 at -1, 0 at 0, near -1 at 1.
 func decay(x float64) float64 { return 2/(1+math.Exp(5*x)) - 1 }
 
-// detection is one row that may be one.
+// detection is one row that may be a detection.
 type detection struct {
 	score float64
 	// worth is from 0 to 1 in a window and from -1 to 0 elsewhere.
 	worth     float64
 	file, row int
-	// window counts over all files; -1 for none.
+	// window is its number over all files; -1 for none.
 	window int
 }
 
-// rows returns what each row that counts is worth.
+// rows returns the value of each row that counts.
 func (f *File) rows(file, firstWindow int) []detection {
 	var out []detection
 	next := 0
@@ -131,7 +132,7 @@ func (f *File) rows(file, firstWindow int) []detection {
 	return out
 }
 
-// tally adds detections up.
+// tally adds up detections.
 type tally struct {
 	profile Profile
 	best    []float64 // of each window

@@ -7,7 +7,7 @@ import (
 	"headwater/services/processor/detect/nab"
 )
 
-// TestRules works the published curve out by hand: 1000 rows, the rows 500 to
+// TestRules computes the published curve by hand: 1000 rows, the rows 500 to
 // 599 are an anomaly, 150 are for learning.
 func TestRules(t *testing.T) {
 	t.Parallel()
@@ -62,7 +62,7 @@ func TestTheBestThreshold(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]nab.File{
-		"score that is no number":     {Scores: []float64{math.NaN()}},
+		"score that is not a number":  {Scores: []float64{math.NaN()}},
 		"score above 1":               {Scores: []float64{1.1}},
 		"windows out of order":        {Scores: make([]float64, 100), Windows: []nab.Window{{50, 60}, {40, 45}}},
 		"window beyond the end":       {Scores: make([]float64, 100), Windows: []nab.Window{{50, 100}}},
