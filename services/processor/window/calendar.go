@@ -8,13 +8,13 @@ const (
 )
 
 // Calendar divides time into the hours and days of a place. Days begin at
-// midnight there, so they have 23 to 25 hours; hours are counted from midnight,
-// so that each lies in one day, in whose place the clock is half an hour off
-// UTC, too. Both begin and end with a minute of UTC. It is for one goroutine
-// only.
+// midnight there, so they have 23 to 25 hours. Hours are counted from midnight,
+// so that each lies in one day, even where the clock differs from UTC by half
+// an hour. Both begin and end on a minute of UTC. A Calendar must not be used
+// by two goroutines at a time.
 type Calendar struct {
 	zone *time.Location
-	// from and to are the day that was asked for last.
+	// from and to bound the day returned last.
 	from, to int64
 }
 
@@ -34,7 +34,7 @@ func (c *Calendar) Day(t int64) (start, end int64) {
 func (c *Calendar) midnights(t int64) (start, end int64) {
 	year, month, day := time.Unix(0, t).In(c.zone).Date()
 	start, end = c.begin(year, month, day), c.begin(year, month, day+1)
-	// Where the clock is set back over midnight, there are two.
+	// Where the clock is set back over midnight, there are two midnights.
 	switch {
 	case t < start:
 		return c.begin(year, month, day-1), start
@@ -45,7 +45,7 @@ func (c *Calendar) midnights(t int64) (start, end int64) {
 }
 
 // begin returns when a day begins: with the minute of midnight or, where the
-// clock passes over that, when it does.
+// clock skips midnight, when it does.
 func (c *Calendar) begin(year int, month time.Month, day int) int64 {
 	t := time.Date(year, month, day, 0, 0, 0, 0, c.zone)
 	if t.Hour() != 0 || t.Minute() != 0 {
@@ -57,8 +57,8 @@ func (c *Calendar) begin(year int, month time.Month, day int) int64 {
 	return Start(t.UnixNano(), time.Minute)
 }
 
-// Hour returns the start and the end of the hour that holds t: 60 minutes, less
-// before a midnight if the clock was set by a part of an hour.
+// Hour returns the start and the end of the hour that holds t: 60 minutes, or
+// less before a midnight if the clock was changed by a part of an hour.
 func (c *Calendar) Hour(t int64) (start, end int64) {
 	from, to := c.Day(t)
 	start = from + (t-from)/hour*hour

@@ -6,19 +6,19 @@ import (
 )
 
 const (
-	// fewReadings is up to how many readings a series keeps as they are. Beyond
+	// fewReadings is the number of readings that a series keeps unpacked. Beyond
 	// it the older half of them is packed.
 	fewReadings = 8
-	// onStack is up to how many readings are unpacked without an allocation.
+	// onStack is the number of readings that are unpacked without an allocation.
 	onStack = 512
 )
 
-// history is the readings of a series, each time once, in the order of their
-// times. Nearly all readings come in order, and what is asked for is nearly
-// always among the newest: those are kept as they are, older ones packed. The
-// zero value is empty.
+// history holds the readings of a series in the order of their times, each time
+// once. Nearly all readings come in order, and nearly all lookups are among the
+// newest: those are kept as they are, older ones packed. The zero value is
+// empty.
 type history struct {
-	// old are all before recent; nil while there are none.
+	// old are all readings before recent; nil if there are none.
 	old    *packed
 	recent []Reading
 }
@@ -30,7 +30,7 @@ func (h *history) len() int {
 	return h.old.count + len(h.recent)
 }
 
-// last returns the newest time, or the least there is if there are no readings.
+// last returns the newest time, or the least possible one without readings.
 func (h *history) last() int64 {
 	if n := len(h.recent); n > 0 {
 		return h.recent[n-1].Time
@@ -44,10 +44,10 @@ func (h *history) last() int64 {
 // full reports whether the next reading in order needs makeRoom first.
 func (h *history) full() bool { return len(h.recent) == cap(h.recent) }
 
-// isOld reports whether a reading of the time belongs to the packed ones.
+// isOld reports whether a reading at t belongs to the packed ones.
 func (h *history) isOld(t int64) bool { return h.old != nil && h.old.count > 0 && t <= h.old.last() }
 
-// find returns the reading of the time.
+// find returns the reading at t.
 func (h *history) find(t int64) (Reading, bool) {
 	c := h.from(t)
 	if c.next() && c.reading.Time == t {
@@ -56,8 +56,7 @@ func (h *history) find(t int64) (Reading, bool) {
 	return Reading{}, false
 }
 
-// insert adds a reading of a time that is not there yet; the history must not
-// be full.
+// insert adds a reading whose time is new; the history must not be full.
 func (h *history) insert(r Reading) {
 	if h.isOld(r.Time) {
 		h.old.put(r)
@@ -69,7 +68,7 @@ func (h *history) insert(r Reading) {
 	}
 }
 
-// replace gives the reading of the time, which must be there, another value.
+// replace gives the reading of that time, which must exist, another value.
 func (h *history) replace(r Reading) {
 	if h.isOld(r.Time) {
 		h.old.put(r)
@@ -82,8 +81,8 @@ func (h *history) replace(r Reading) {
 	}
 }
 
-// makeRoom gives up readings before keep, not necessarily all, and sees to it
-// that the history is not full.
+// makeRoom drops readings before keep, not necessarily all, and ensures that
+// the history is not full.
 func (h *history) makeRoom(keep int64) {
 	if h.old != nil {
 		h.old.dropBefore(keep)
@@ -130,7 +129,7 @@ func (h *history) set(readings []Reading) {
 	h.recent = slices.Clone(readings[n:])
 }
 
-// appendTo appends the readings from the time on to out and returns it.
+// appendTo appends the readings since from to out and returns it.
 func (h *history) appendTo(out []Reading, from int64) []Reading {
 	for c := h.from(from); c.next(); {
 		out = append(out, c.reading)
@@ -138,8 +137,8 @@ func (h *history) appendTo(out []Reading, from int64) []Reading {
 	return out
 }
 
-// from returns an iterator before the first reading at or after the time. It is
-// good until the next change.
+// from returns an iterator before the first reading at or after t. It is valid
+// until the next change.
 func (h *history) from(t int64) iterator {
 	it := iterator{recent: h.recent}
 	if h.isOld(t) {
@@ -153,15 +152,15 @@ func (h *history) from(t int64) iterator {
 	return it
 }
 
-// iterator goes through a history.
+// iterator walks through a history.
 type iterator struct {
 	cursor
 	recent []Reading
-	// skip is the time that the first reading must have reached.
+	// skip is the earliest time that the first reading may have.
 	skip int64
 }
 
-// next goes to the next reading and reports whether there is one.
+// next moves to the next reading and reports whether there is one.
 func (it *iterator) next() bool {
 	for it.cursor.next() {
 		if it.reading.Time >= it.skip {

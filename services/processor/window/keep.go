@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// keepFrom returns the least event time whose readings are still needed. It never
-// goes back: readings before it are in no snapshot, and may or may not be there
-// when the windows are changed.
+// keepFrom returns the least event time whose readings are still needed. It
+// never goes back: readings before it are in no snapshot, and may or may not
+// exist when the windows are changed.
 func (s *Series) keepFrom(spec *Spec, p Progress) int64 {
 	keep := max(p.Watermark, minTime/2) - spec.reach()
 	for i := range spec.Windows {
@@ -23,7 +23,7 @@ func (s *Series) keepFrom(spec *Spec, p Progress) int64 {
 		case Sliding:
 			keep = min(keep, Start(final, w.Every)+1-int64(w.Width))
 		case Session:
-			anchor := int64(minTime) // that of a session that is not there yet
+			anchor := int64(minTime) // of a session that does not exist yet
 			if n := slices.IndexFunc(s.sessions(), func(z session) bool { return int(z.window) == i }); n >= 0 {
 				anchor = s.sessions()[n].anchor
 			}
@@ -43,7 +43,7 @@ func (s *Series) keepFrom(spec *Spec, p Progress) int64 {
 	return keep
 }
 
-// from is the time from which on minutes are not folded.
+// from is the time from which minutes are not folded.
 func (u *rollup) from() int64 {
 	if u == nil {
 		return minTime
@@ -51,8 +51,8 @@ func (u *rollup) from() int64 {
 	return u.folded
 }
 
-// makeRoom drops readings that are no longer needed, and folds the oldest
-// quarter if the series has the greatest size nevertheless.
+// makeRoom drops readings that are no longer needed. If the series still has
+// its greatest size, it folds the oldest quarter.
 func (s *Series) makeRoom(spec *Spec, p Progress, out []Summary) []Summary {
 	if spec.Calendar != nil {
 		s.roll(spec, p)
@@ -78,8 +78,8 @@ func (s *Series) makeRoom(spec *Spec, p Progress, out []Summary) []Summary {
 	return out
 }
 
-// matters reports whether the partial window can still be told, for the first
-// time or again.
+// matters reports whether the partial window may still be emitted, for the
+// first time or again.
 func (s *Series) matters(spec *Spec, p Progress, q *partial) bool {
 	w := &spec.Windows[q.window]
 	end := q.start + int64(w.Width)
@@ -90,13 +90,13 @@ func (s *Series) matters(spec *Spec, p Progress, q *partial) bool {
 	return end > min(s.final(w, p), s.closed(w))
 }
 
-// fold tells readings, the oldest, that are to be given up. Windows that they
-// belong to go on from the sums so far; late readings of that age are too late
-// from now on, so what ends with them is told at once.
+// fold drops readings, the oldest ones. Their windows continue from the sums so
+// far. Late readings of that age are too late from now on, so windows that end
+// with them are emitted at once.
 func (s *Series) fold(spec *Spec, p Progress, readings []Reading, out []Summary) []Summary {
 	for i := range s.revised() {
 		if r := &s.revised()[i]; r.dirty {
-			out = s.tell(spec, r, out)
+			out = s.emit(spec, r, out)
 		}
 	}
 	for i := range s.sessions() {
@@ -121,11 +121,11 @@ func (s *Series) fold(spec *Spec, p Progress, readings []Reading, out []Summary)
 	return out
 }
 
-// foldWindow appends the partials of one window once the readings are given up.
+// foldWindow appends the partials of one window for the readings to be dropped.
 func (s *Series) foldWindow(spec *Spec, window uint8, readings []Reading, partials []partial) []partial {
 	w := &spec.Windows[window]
 	add := func(start, end int64) {
-		q := partial{window: window, start: start, tally: s.before(window, start)}
+		q := partial{window: window, start: start, tally: s.foldedSums(window, start)}
 		if q.tally.bins == nil {
 			q.tally.bins = new(sketch)
 		}
@@ -155,10 +155,10 @@ func (s *Series) foldWindow(spec *Spec, window uint8, readings []Reading, partia
 	return partials
 }
 
-// sum adds up the readings from start to end that belong to the window of that
-// start.
+// sum adds up the readings from start to end that belong to the window with
+// that start.
 func (s *Series) sum(spec *Spec, window uint8, start, end int64) tally {
-	t := s.before(window, start)
+	t := s.foldedSums(window, start)
 	t.values = spec.scratch[:0]
 	for c := s.readings.from(start); c.next() && c.reading.Time < end; {
 		t.add(c.reading)
@@ -167,8 +167,8 @@ func (s *Series) sum(spec *Spec, window uint8, start, end int64) tally {
 	return t
 }
 
-// before returns the sums over the folded readings of the window.
-func (s *Series) before(window uint8, start int64) tally {
+// foldedSums returns the sums over the folded readings of the window.
+func (s *Series) foldedSums(window uint8, start int64) tally {
 	if i := s.partial(window, start); i >= 0 {
 		t := s.partials()[i].tally
 		bins := *t.bins
@@ -185,7 +185,8 @@ func (s *Series) partial(window uint8, start int64) int {
 	return slices.IndexFunc(s.partials(), func(q partial) bool { return q.start == start && q.window == window })
 }
 
-// minuteNumber returns the window that is rolled up and its number.
+// minuteNumber returns the number of the window that is rolled up, and that
+// window.
 func (s *Spec) minuteNumber() (uint8, *Window) {
 	for i := range s.Windows {
 		if w := &s.Windows[i]; w.Kind == Tumbling && w.Width == time.Minute {

@@ -8,8 +8,8 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// Values beyond huge are summed up scaled down by shrink, so that the square of
-// a difference stays finite whatever the values are. Both are powers of two:
+// Values beyond huge are scaled down by shrink, so that the square of a
+// difference stays finite whatever the values are. Both are powers of two:
 // scaling loses nothing that the deviation of such values could show.
 const (
 	huge   = 0x1p480
@@ -17,9 +17,9 @@ const (
 )
 
 // moments are the running sums of a window (Welford's method), fed in the order
-// of event time. Conversions of products forbid the compiler to fuse a
+// of event time. Conversions of products keep the compiler from fusing a
 // multiplication with an addition, which would make the result depend on the
-// processor that the worker runs on.
+// worker's processor.
 type moments struct {
 	count                 uint64
 	min, max, first, last float64
@@ -54,7 +54,7 @@ func (m *moments) add(r Reading) {
 	m.squares += float64(delta * float64(v-m.mean))
 }
 
-// scale has mean and squares in units of 1/shrink.
+// scale converts mean and squares to units of 1/shrink.
 func (m *moments) scale() {
 	if !m.scaled {
 		m.scaled = true
@@ -63,7 +63,7 @@ func (m *moments) scale() {
 	}
 }
 
-// weigh returns the mean of two means over the spans that they are of.
+// weigh returns the mean of two means, weighted by their spans.
 func weigh(a float64, spanA int64, b float64, spanB int64) float64 {
 	whole := float64(spanA + spanB)
 	if whole == 0 {
@@ -118,15 +118,15 @@ func (m *moments) read(r *codec.Reader) {
 	m.scaled = r.Bool()
 }
 
-// tally is what a window is summed up to: its moments, and its values as they
-// are or, once some are no longer at hand, in a sketch.
+// tally is what is known of a window: its moments and its values, or a sketch
+// of them once some are no longer kept.
 type tally struct {
 	moments
 	values []float64
 	bins   *sketch
 }
 
-// add takes one reading; it must be later than those before.
+// add takes one reading; it must be later than the previous ones.
 func (t *tally) add(r Reading) {
 	t.moments.add(r)
 	if t.bins != nil {
@@ -147,8 +147,7 @@ func (t *tally) pour(into *sketch) {
 	}
 }
 
-// summary returns the summary; at least one reading was added. It sorts the
-// values.
+// summary returns the summary of at least one reading. It sorts the values.
 func (t *tally) summary(window string, start, end int64, revision uint32) Summary {
 	m := &t.moments
 	mean, deviation := m.mean, math.Sqrt(m.squares/float64(m.count))

@@ -12,34 +12,34 @@ const (
 	// blockReadings bounds the readings of a block. A larger one needs fewer
 	// headers, a smaller one less decoding to reach a reading.
 	blockReadings = 32
-	// Where the header of a block says how many readings it has, how many bytes
-	// follow the header, and in what its times and values are counted. The first
-	// time and the first value come next, then the others, each as what is new.
+	// The offsets in the header of a block: the number of its readings, the number
+	// of bytes after the header, and the units of its times and values. The first
+	// time and the first value follow, then the differences of the other readings.
 	blockCount  = 0
 	blockBytes  = 1
 	blockFormat = 3
 	blockHeader = 4
-	// asBits is the format of values that are no decimals.
+	// asBits is the format of values that are not decimals.
 	asBits = 0x0f
 	// maxEntry bounds the bytes of the first reading of a block.
 	maxEntry = 2 * binary.MaxVarintLen64
-	// spareBytes is how much room is left for the next readings.
+	// spareBytes is the room left for the next readings.
 	spareBytes = 6
 )
 
 // packed holds readings in the order of their times, without loss, in one to
-// three bytes each for nearly all sensors: what is written of a time is the
-// change of the step, of a value its distance from the one before, as a whole
-// number of the smallest decimal that the sensor gives. Other values, as their
-// bits, take up to nine bytes. Reading on from a time costs the decoding of at
-// most one block. The zero value is empty. A cursor is good until the next
+// three bytes each for nearly all sensors. Of a time it stores the change of
+// the step; of a value its distance from the previous value, as a whole number
+// of the smallest decimal that the sensor gives. Other values are stored as
+// bits and take up to nine bytes. Reading from a given time decodes at most one
+// block in vain. The zero value is empty. A cursor is valid until the next
 // change.
 type packed struct {
 	data  []byte
 	count int
 	// open is where the last block begins.
 	open int
-	// tail is the last reading, as the encoding of the next needs it.
+	// tail is the last reading, as needed to encode the next one.
 	tail entry
 }
 
@@ -71,7 +71,7 @@ func (p *packed) append(r Reading) {
 	p.extend(format, r.Time/unit, value)
 }
 
-// reserve makes room for so many bytes, and hardly more.
+// reserve makes room for that many bytes, and hardly more.
 func (p *packed) reserve(bytes int) {
 	if n := len(p.data); n+bytes > cap(p.data) {
 		grown := make([]byte, n, n+n/32+bytes+spareBytes)
@@ -80,14 +80,14 @@ func (p *packed) reserve(bytes int) {
 	}
 }
 
-// lengthOf returns how many bytes a number takes.
+// lengthOf returns the number of bytes of an encoded number.
 func lengthOf(u uint64) int { return (bits.Len64(u|1) + 6) / 7 }
 
-// zigzag returns the number that stands for a signed one.
+// zigzag maps a signed number to an unsigned one.
 func zigzag(v int64) uint64 { return uint64(v<<1 ^ v>>63) }
 
-// formatOf returns the coarsest format that holds the reading and is no coarser
-// than the other.
+// formatOf returns the coarsest format that holds the reading and is not
+// coarser than the given one.
 func formatOf(format byte, r Reading) byte {
 	unit, scale := format>>4, format&asBits
 	for r.Time%codec.Units[unit] != 0 {
@@ -135,12 +135,12 @@ func (p *packed) begin(format byte, r Reading) {
 	p.close()
 }
 
-// close writes how long the last block is.
+// close writes the length of the last block.
 func (p *packed) close() {
 	binary.LittleEndian.PutUint16(p.data[p.open+blockBytes:], uint16(len(p.data)-p.open-blockHeader))
 }
 
-// extend adds a reading to the last block. The lowest bit of an entry says that
+// extend adds a reading to the last block. The lowest bit of an entry is set if
 // the step changed; the change then follows the value.
 func (p *packed) extend(format byte, time, value int64) {
 	step := time - p.tail.time
@@ -166,8 +166,9 @@ func (p *packed) extend(format byte, time, value int64) {
 	p.close()
 }
 
-// appendBits writes the bits of a value that differ from the one before: a byte
-// with the number of bytes and of the zero bytes below them, then the bytes.
+// appendBits writes the bits in which a value differs from the previous one: a
+// byte with the number of bytes and the number of zero bytes below them, then
+// the bytes.
 func appendBits(b []byte, x, changed uint64) []byte {
 	if x == 0 {
 		return append(b, byte(changed))
@@ -183,19 +184,19 @@ func appendBits(b []byte, x, changed uint64) []byte {
 	return b
 }
 
-// blockEnd returns where the block that begins at the offset ends.
+// blockEnd returns where the block at the offset ends.
 func (p *packed) blockEnd(at int) int {
 	return at + blockHeader + int(binary.LittleEndian.Uint16(p.data[at+blockBytes:]))
 }
 
-// firstOf returns the first time of the block that begins at the offset.
+// firstOf returns the first time of the block at the offset.
 func (p *packed) firstOf(at int) int64 {
 	t, _ := binary.Varint(p.data[at+blockHeader:])
 	return t * unitOf(p.data[at+blockFormat])
 }
 
-// blockOf returns the offset of the last block that begins at or before the
-// time, or of the first; there must be one.
+// blockOf returns the offset of the last block that begins at or before t, or
+// of the first block; there must be one.
 func (p *packed) blockOf(t int64) int {
 	if p.firstOf(p.open) <= t {
 		return p.open
@@ -211,8 +212,8 @@ func (p *packed) blockOf(t int64) int {
 	return at
 }
 
-// dropBefore gives up what lies before the time, but for the block that begins
-// last before it.
+// dropBefore drops the readings before t, except for the last block that begins
+// before t.
 func (p *packed) dropBefore(t int64) {
 	if p.count == 0 {
 		return
@@ -232,8 +233,8 @@ func (p *packed) dropBefore(t int64) {
 	p.open -= until
 }
 
-// put adds a reading that is not after the last, in place of one of its time if
-// there is one.
+// put adds a reading that is not after the last, or replaces the one with the
+// same time.
 func (p *packed) put(r Reading) {
 	at := p.blockOf(r.Time)
 	end := p.blockEnd(at)
@@ -252,7 +253,7 @@ func (p *packed) put(r Reading) {
 		p.count++
 	}
 	readings[place] = r
-	// A block that is full is split in the middle, so that more can come.
+	// A full block is split in the middle, so that more readings fit.
 	var block packed
 	for i, r := range readings {
 		if len(readings) > blockReadings && i == len(readings)/2 {
@@ -264,7 +265,7 @@ func (p *packed) put(r Reading) {
 	p.replace(at, end, &block)
 }
 
-// replace puts the blocks in the place of the one from at to end.
+// replace puts the blocks in place of the one from at to end.
 func (p *packed) replace(at, end int, blocks *packed) {
 	grown := len(blocks.data) - (end - at)
 	if at == p.open {
@@ -284,8 +285,7 @@ func (p *packed) replace(at, end int, blocks *packed) {
 	p.data = data
 }
 
-// from returns a cursor before the first reading at or after the time, or
-// before one that is earlier.
+// from returns a cursor at or before the first reading at or after t.
 func (p *packed) from(t int64) cursor {
 	if p.count == 0 || p.last() < t {
 		return cursor{}
@@ -293,12 +293,12 @@ func (p *packed) from(t int64) cursor {
 	return cursor{data: p.data[p.blockOf(t):]}
 }
 
-// cursor goes through readings in the order of their times.
+// cursor walks through readings in the order of their times.
 type cursor struct {
-	// reading is the current one, once next has returned true.
+	// reading is the current reading, once next has returned true.
 	reading Reading
-	// data begins with what comes after it, left says how many readings of that
-	// belong to its block.
+	// data begins after the current reading; left is how many of the following
+	// readings belong to its block.
 	data   []byte
 	left   byte
 	format byte
@@ -306,7 +306,7 @@ type cursor struct {
 	tail   entry
 }
 
-// next goes to the next reading and reports whether there is one.
+// next moves to the next reading and reports whether there is one.
 func (c *cursor) next() bool {
 	if c.left == 0 {
 		if len(c.data) == 0 {

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// all returns the readings from the time on.
+// all returns the readings since from.
 func (p *packed) all(from int64) []Reading {
 	var out []Reading
 	for c := p.from(from); c.next(); {
@@ -20,7 +20,7 @@ func (p *packed) all(from int64) []Reading {
 	return out
 }
 
-// same reports whether both are the same, bit for bit.
+// same reports whether both are equal, bit for bit.
 func same(a, b []Reading) bool {
 	return slices.EqualFunc(a, b, func(a, b Reading) bool {
 		return a.Time == b.Time && math.Float64bits(a.Value) == math.Float64bits(b.Value)
@@ -103,8 +103,8 @@ func TestPackedIsASortedList(t *testing.T) {
 				from := rapid.Int64Range(want[0].Time, at+1).Draw(rt, "drop")
 				i, _ := find(from)
 				p.dropBefore(from)
-				// Of earlier ones at most a block is kept: the one that begins last before
-				// the time, all of which may lie before it.
+				// Of earlier readings at most one block is kept: the last that begins
+				// before the time. All its readings may be before it.
 				if extra := p.count - (len(want) - i); extra < 0 || extra > blockReadings {
 					rt.Fatalf("%d readings before %d are kept", extra, from)
 				}
@@ -126,8 +126,8 @@ func TestPackedIsASortedList(t *testing.T) {
 	})
 }
 
-// FuzzPacked takes 16 bytes for a reading: the step since the one before, then
-// the bits of the value.
+// FuzzPacked takes 16 bytes for a reading: the step since the previous one,
+// then the bits of the value.
 func FuzzPacked(f *testing.F) {
 	seed := func(readings ...Reading) {
 		var b []byte
@@ -146,7 +146,7 @@ func FuzzPacked(f *testing.F) {
 		for ; len(b) >= 16; b = b[16:] {
 			step, v := int64(binary.LittleEndian.Uint64(b)), math.Float64frombits(binary.LittleEndian.Uint64(b[8:]))
 			if step <= 0 || step > MaxTime-max(at, 0) || math.IsNaN(v) || math.IsInf(v, 0) {
-				return // out of the range that is promised
+				return // out of the promised range
 			}
 			at += step
 			want = append(want, Reading{Time: at, Value: v})
@@ -155,7 +155,7 @@ func FuzzPacked(f *testing.F) {
 		if got := p.all(minTime); !same(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-		// Put together in the other order, it says the same.
+		// Put together in the other order, it is the same.
 		var q packed
 		for i := range want {
 			if j := len(want) - 1 - i; i == 0 {

@@ -6,25 +6,25 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// rollup is what the hour and the day hold of minutes that no reading can
-// change any more. Minutes are folded into their hour one by one, in order, and
-// hours into their day, and a summary goes on from there in the same steps: so
-// it is the same, bit for bit, however much was folded.
+// rollup is the part of an hour and a day that consists of minutes which no
+// reading can change any more. Minutes are folded into their hour one by one,
+// in order, and hours into their day. A summary continues from there in the
+// same steps, so it is the same, bit for bit, however much was folded.
 type rollup struct {
-	// folded is the time up to which minutes are in the folds.
+	// folded is the time up to which minutes are folded.
 	folded    int64
 	hour, day fold
 }
 
 // spareBins is by how many bytes the sketch of a fold may grow before it needs
-// other memory.
+// a new allocation.
 const spareBins = 4
 
 // fold is a part of an hour or a day.
 type fold struct {
 	start int64
 	moments
-	// bins is a sketch as it is written.
+	// bins is an encoded sketch.
 	bins []byte
 }
 
@@ -34,7 +34,7 @@ func (u *rollup) holds(window uint8, start, end int64) bool {
 	return u != nil && (window == ofHours && within(&u.hour) || window == ofDays && (within(&u.hour) || within(&u.day)))
 }
 
-// sketch returns the sketch of the fold.
+// sketch decodes the sketch of the fold.
 func (f *fold) sketch(into *sketch) {
 	r := codec.NewReader(f.bins)
 	into.read(r)
@@ -52,7 +52,7 @@ func (f *fold) add(start int64, m moments, pour func(*sketch)) {
 	f.keep(&bins)
 }
 
-// keep takes over a sketch, in hardly more memory than it needs.
+// keep stores a sketch in hardly more memory than it needs.
 func (f *fold) keep(bins *sketch) {
 	var buffer [3 * maxBins]byte
 	written := bins.append(buffer[:0])
@@ -65,8 +65,8 @@ func (f *fold) keep(bins *sketch) {
 // reset empties the fold.
 func (f *fold) reset() { *f = fold{bins: f.bins[:0]} }
 
-// roll folds the minutes that are final. What late readings have changed of
-// them must have been told.
+// roll folds the minutes that are final. Minutes that late readings have
+// changed must have been emitted before.
 func (s *Series) roll(spec *Spec, p Progress) {
 	n, w := spec.minuteNumber()
 	until := Start(s.final(w, p), time.Minute)
@@ -152,8 +152,8 @@ func (s *Series) day(spec *Spec, start, end int64) tally {
 	return t
 }
 
-// nextRolled returns a time that lies in the hour of the first reading at or
-// after a start of an hour that is not in the fold of the day; or Never.
+// nextRolled returns a time in the hour of the first reading at or after t,
+// where t is the start of an hour that is not in the fold of the day; or Never.
 func (s *Series) nextRolled(spec *Spec, t int64) int64 {
 	n, _ := spec.minuteNumber()
 	first := int64(Never)
@@ -166,8 +166,8 @@ func (s *Series) nextRolled(spec *Spec, t int64) int64 {
 	return min(first, s.next(n, t))
 }
 
-// closeRollups tells the hours and days that have readings and end after one
-// time and not after another.
+// closeRollups emits the hours and days with readings that end after from and
+// not after until.
 func (s *Series) closeRollups(spec *Spec, from, until int64, out []Summary) []Summary {
 	// The day cannot end without its last hour.
 	if _, end := spec.Calendar.Hour(from); end > until {
@@ -194,7 +194,8 @@ func (s *Series) closeRollups(spec *Spec, from, until int64, out []Summary) []Su
 	return out
 }
 
-// firstOfDay is nextRolled for the start of a day, of everything.
+// firstOfDay is nextRolled for the start of a day, including the fold of the
+// day.
 func (s *Series) firstOfDay(spec *Spec, t int64) int64 {
 	first := s.nextRolled(spec, t)
 	if u := s.rollup; u != nil && u.day.count > 0 && u.day.start >= t {
@@ -203,8 +204,8 @@ func (s *Series) firstOfDay(spec *Spec, t int64) int64 {
 	return first
 }
 
-// nextRollup returns when the first hour or day ends that is open and has
-// readings, or Never.
+// nextRollup returns when the first open hour or day with readings ends, or
+// Never.
 func (s *Series) nextRollup(spec *Spec, closed int64) int64 {
 	start, end := spec.Calendar.Hour(closed)
 	last := s.readings.last()

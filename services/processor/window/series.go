@@ -5,29 +5,29 @@ import (
 )
 
 // Series is the state of one series: its readings of the last width, delay and
-// lateness, and what was told about closed windows. It must be made with New.
-// It is for one goroutine only.
+// lateness, and what was emitted for closed windows. It must be made with New,
+// and must not be used by two goroutines at a time.
 type Series struct {
 	readings history
-	// due is when the first window that is open and has readings closes.
+	// due is when the first open window with readings closes.
 	due int64
 	// now is the time up to which windows were closed, before their delay.
 	now int64
-	// floor is the latest event time that was folded into partials; nothing at
-	// or before it can still be told from a repeat.
+	// floor is the latest event time folded into partials. Nothing at or before it
+	// can be distinguished from a repeat.
 	floor int64
 	// rare is nil while there is nothing in it.
 	rare *rare
-	// rollup is what hours and days hold of minutes that are final; nil until
-	// there is one.
+	// rollup is the part of hours and days that consists of final minutes; nil
+	// until there is one.
 	rollup *rollup
 }
 
-// rare is what most series have nothing of.
+// rare holds what most series do not have.
 type rare struct {
 	// revised are the closed windows that late readings have changed.
 	revised []revision
-	// partials are the windows that reach back to the floor or beyond.
+	// partials are the windows that reach back to the floor or further.
 	partials []partial
 	// sessions are the states of the session windows that had a reading.
 	sessions []session
@@ -54,7 +54,7 @@ func (s *Series) sessions() []session {
 	return s.rare.sessions
 }
 
-// setRare replaces all of it.
+// setRare replaces all parts of rare.
 func (s *Series) setRare(revised []revision, partials []partial, sessions []session) {
 	if len(revised) == 0 && len(partials) == 0 && len(sessions) == 0 {
 		s.rare = nil
@@ -70,16 +70,16 @@ func (s *Series) setRare(revised []revision, partials []partial, sessions []sess
 type revision struct {
 	window     uint8
 	start, end int64
-	// told is the revision of the summary that was told last, 0 for none.
-	told uint32
-	// dirty says that a reading has come since.
+	// emitted is the revision of the last summary emitted, 0 for none.
+	emitted uint32
+	// dirty means that a reading has come since.
 	dirty bool
-	// hold is the time by the lane's clock before which a window that the
-	// device itself is still in is not told again.
+	// hold is the time by the lane's clock before which a window is not emitted
+	// again while the device itself is still in it.
 	hold int64
 }
 
-// partial is a window of which some readings are no longer kept.
+// partial is a window some of whose readings are no longer kept.
 type partial struct {
 	window uint8
 	start  int64
@@ -89,11 +89,11 @@ type partial struct {
 // New returns the state of a series without readings.
 func New() Series { return Series{due: Never, now: minTime, floor: minTime} }
 
-// Due is when Advance has something to do next: when the watermark of the
+// Due is when Advance next has something to do: when the watermark of the
 // device or the clock of the lane reaches it. Never if nothing is open.
 func (s *Series) Due() int64 { return s.due }
 
-// Dirty reports whether Revise has, or will have, something to tell.
+// Dirty reports whether Revise has, or will have, something to emit.
 func (s *Series) Dirty() bool {
 	return slices.ContainsFunc(s.revised(), func(r revision) bool { return r.dirty }) ||
 		slices.ContainsFunc(s.sessions(), func(z session) bool { return z.dirty })
@@ -112,9 +112,10 @@ func (s *Series) final(w *Window, p Progress) int64 {
 	return max(max(p.Watermark, minTime/2)-int64(w.Delay+w.Lateness), s.floor+1)
 }
 
-// Add takes one reading. The watermark of p includes it. Summaries of windows
-// that close by p, or whose lateness is over, are appended to out, which is
-// returned; Add allocates only when it must keep more than ever before.
+// Add takes one reading. The watermark of p includes it. Add appends the
+// summaries of windows that close by p, or whose lateness has passed, to out
+// and returns it. It allocates only when it must keep more readings than ever
+// before.
 func (s *Series) Add(spec *Spec, p Progress, r Reading, out []Summary) (Result, []Summary) {
 	out = s.Advance(spec, p, out)
 	out = s.settle(spec, p, out)
@@ -144,8 +145,8 @@ func (s *Series) Add(spec *Spec, p Progress, r Reading, out []Summary) (Result, 
 	return s.place(spec, p, r.Time, false), out
 }
 
-// place opens or dirties the windows of the reading of the time, which is new or
-// has a new value.
+// place opens the windows of the reading at t, or marks them as dirty. Known
+// means that only its value is new.
 func (s *Series) place(spec *Spec, p Progress, t int64, known bool) Result {
 	s.now = max(s.now, p.Now())
 	result := Counted
@@ -181,7 +182,7 @@ func (w *Window) first(t int64) int64 {
 	return Start(t-int64(w.Width), w.step()) + int64(w.step())
 }
 
-// enter takes note of the reading of the time in a window.
+// enter counts the reading at t in a window.
 func (s *Series) enter(spec *Spec, p Progress, window uint8, t, start, end int64, known bool) Result {
 	w := spec.window(window)
 	switch {
@@ -195,8 +196,8 @@ func (s *Series) enter(spec *Spec, p Progress, window uint8, t, start, end int64
 	return Late
 }
 
-// slide takes note of the reading in the steps of a sliding window that end
-// with it or later ones.
+// slide counts the reading in the steps of a sliding window that end with it or
+// with later readings.
 func (s *Series) slide(spec *Spec, p Progress, window uint8, t int64, known bool) Result {
 	w := &spec.Windows[window]
 	start := Start(t, w.Every)
@@ -208,32 +209,32 @@ func (s *Series) slide(spec *Spec, p Progress, window uint8, t int64, known bool
 	return result
 }
 
-// touch marks a closed window that the reading of the time has changed.
+// touch marks a closed window as changed by the reading at t.
 func (s *Series) touch(p Progress, window uint8, t, start, end int64, known bool) {
 	i := slices.IndexFunc(s.revised(), func(r revision) bool { return r.start == start && r.window == window })
 	if i < 0 {
-		told := uint32(1)
+		emitted := uint32(1)
 		if !known && s.partial(window, start) < 0 && s.alone(t, start, end) && !s.rollup.holds(window, start, end) {
-			told = 0
+			emitted = 0
 		}
 		i = len(s.revised())
-		s.setRare(append(s.revised(), revision{window: window, start: start, end: end, told: told}), s.partials(), s.sessions())
+		s.setRare(append(s.revised(), revision{window: window, start: start, end: end, emitted: emitted}), s.partials(), s.sessions())
 	}
 	r := &s.revised()[i]
 	if r.dirty {
 		return
 	}
-	// A device whose clock is behind has every window closed by the lane's
-	// clock while it is still filling it. Telling such a window at every tick
-	// would multiply the output; once it was told, it waits.
+	// The lane's clock closes the windows of a device whose clock is behind while
+	// the device is still filling them. Emitting such a window at every tick would
+	// multiply the output, so after the first time it waits.
 	r.dirty, r.hold = true, minTime
-	if r.told > 0 && p.Watermark < end {
+	if r.emitted > 0 && p.Watermark < end {
 		r.hold = p.Lane + end - start
 	}
 }
 
-// alone reports whether no reading from start to end but that of the time is
-// kept.
+// alone reports whether the reading at t is the only one kept from start to
+// end.
 func (s *Series) alone(t, start, end int64) bool {
 	for c := s.readings.from(start); c.next() && c.reading.Time < end; {
 		if c.reading.Time != t {
@@ -243,10 +244,10 @@ func (s *Series) alone(t, start, end int64) bool {
 	return true
 }
 
-// Advance closes the windows whose end and delay p has passed and appends their
-// summaries to out, which is returned: in the order of the windows, then by
-// time, hours and days last. It must be called for all series of a device when
-// the watermark or the clock reaches Due.
+// Advance closes the windows whose end and delay p has passed. It appends their
+// summaries to out and returns it: in the order of the windows, then by time,
+// hours and days last. Call it for all series of a device when the watermark or
+// the clock reaches Due.
 func (s *Series) Advance(spec *Spec, p Progress, out []Summary) []Summary {
 	if p.Now() < s.due {
 		return out
@@ -260,8 +261,8 @@ func (s *Series) Advance(spec *Spec, p Progress, out []Summary) []Summary {
 	return out
 }
 
-// close tells the windows that end by a time, before their delay, or by the
-// floor, and takes over both.
+// close emits the windows that end by a time, before their delay, or by the
+// floor, and sets both.
 func (s *Series) close(spec *Spec, p Progress, now, floor int64, out []Summary) []Summary {
 	for i := range spec.Windows {
 		w := &spec.Windows[i]
@@ -287,8 +288,8 @@ func (s *Series) close(spec *Spec, p Progress, now, floor int64, out []Summary) 
 	return out
 }
 
-// closeFixed tells the tumbling or hopping windows that have readings and end
-// after one time and not after another.
+// closeFixed emits the tumbling or hopping windows with readings that end after
+// from and not after until.
 func (s *Series) closeFixed(spec *Spec, window uint8, from, until int64, out []Summary) []Summary {
 	w := &spec.Windows[window]
 	for start := w.first(from); ; start += int64(w.step()) {
@@ -312,8 +313,8 @@ func (t *tally) fixed(w *Window, start int64) Summary {
 	return t.summary(w.Name, start, start+int64(w.Width), 1)
 }
 
-// next returns the time of the first reading at or after the time, or the start
-// of the first partial of the window, or Never.
+// next returns the time of the first reading at or after t, or the start of the
+// first partial of the window, or Never.
 func (s *Series) next(window uint8, t int64) int64 {
 	first := int64(Never)
 	for _, q := range s.partials() {
@@ -330,8 +331,8 @@ func (s *Series) next(window uint8, t int64) int64 {
 	return first
 }
 
-// closeSliding tells the steps that have readings and end after one time and
-// not after another.
+// closeSliding emits the steps with readings that end after from and not after
+// until.
 func (s *Series) closeSliding(spec *Spec, window uint8, from, until int64, out []Summary) []Summary {
 	every := spec.Windows[window].Every
 	for at := Start(from-int64(every), every) + int64(every); ; at += int64(every) {
@@ -346,8 +347,8 @@ func (s *Series) closeSliding(spec *Spec, window uint8, from, until int64, out [
 	}
 }
 
-// summary sums a window up that has a reading: that from start to end, or that
-// which ends with the last reading of this step.
+// summary sums up a window with readings: the one from start to end, or the one
+// that ends with the last reading of that step.
 func (s *Series) summary(spec *Spec, window uint8, start, end int64, revision uint32) Summary {
 	switch {
 	case window == ofHours:
@@ -375,28 +376,28 @@ func (s *Series) sliding(spec *Spec, window uint8, start, end int64, revision ui
 	return out
 }
 
-// Change follows a change of the specification. Windows that are new and have
-// not ended are told in full as far as their readings are kept; what is open or
-// changed of windows that are gone is told no more. It reports whether the hour
-// and the day that are not over lack what came before the change, because they
-// begin at other times now.
-func (s *Series) Change(before, spec *Spec, p Progress) (lacks bool) {
-	if before.equal(spec) {
+// Change adopts another specification. New windows that have not ended are
+// emitted in full, as far as their readings are kept. Windows that no longer
+// exist are not emitted any more. Change reports whether the current hour and
+// day are incomplete: they miss everything before the change if they now begin
+// at other times.
+func (s *Series) Change(previous, spec *Spec, p Progress) (incomplete bool) {
+	if previous.equal(spec) {
 		return false
 	}
-	// How many readings are kept beyond those that are needed depends on when
-	// there was no room; what is told from here on must not.
-	if before.Calendar != nil {
-		s.roll(before, p)
+	// The number of readings kept beyond the needed ones depends on when there was
+	// no room. The output from here on must not depend on it.
+	if previous.Calendar != nil {
+		s.roll(previous, p)
 	}
 	var buffer [onStack]Reading
-	s.readings.set(s.readings.appendTo(buffer[:0], s.keepFrom(before, p)))
+	s.readings.set(s.readings.appendTo(buffer[:0], s.keepFrom(previous, p)))
 	number := func(old uint8) (uint8, bool) {
 		if old >= ofHours {
-			return old, spec.Calendar != nil && before.Calendar != nil && *spec.minute() == *before.minute() &&
-				spec.Calendar.zone.String() == before.Calendar.zone.String()
+			return old, spec.Calendar != nil && previous.Calendar != nil && *spec.minute() == *previous.minute() &&
+				spec.Calendar.zone.String() == previous.Calendar.zone.String()
 		}
-		i := slices.Index(spec.Windows, before.Windows[old])
+		i := slices.Index(spec.Windows, previous.Windows[old])
 		return uint8(i), i >= 0
 	}
 	s.setRare(
@@ -405,13 +406,13 @@ func (s *Series) Change(before, spec *Spec, p Progress) (lacks bool) {
 		renumber(s.sessions(), number, func(z *session) *uint8 { return &z.window }),
 	)
 	if _, same := number(ofDays); !same {
-		lacks, s.rollup = s.rollup != nil, nil
+		incomplete, s.rollup = s.rollup != nil, nil
 	}
 	s.due = s.nextDue(spec)
-	return lacks
+	return incomplete
 }
 
-// renumber gives the elements the new numbers of their windows, and drops those
+// renumber gives the elements the new numbers of their windows and drops those
 // whose window is gone.
 func renumber[E any](list []E, number func(uint8) (uint8, bool), of func(*E) *uint8) []E {
 	var kept []E
@@ -424,7 +425,7 @@ func renumber[E any](list []E, number func(uint8) (uint8, bool), of func(*E) *ui
 	return kept
 }
 
-// nextDue returns when the first window closes that is open and has readings.
+// nextDue returns when the first open window with readings closes.
 func (s *Series) nextDue(spec *Spec) int64 {
 	due := int64(Never)
 	for i := range spec.Windows {
@@ -441,8 +442,8 @@ func (s *Series) nextDue(spec *Spec) int64 {
 	return due
 }
 
-// nextEnd returns when the first window ends that is open and has readings, or
-// a time before that, or Never.
+// nextEnd returns when the first open window with readings ends, or an earlier
+// time, or Never.
 func (s *Series) nextEnd(spec *Spec, window uint8) int64 {
 	w := &spec.Windows[window]
 	closed := s.closed(w)
@@ -466,15 +467,15 @@ func (s *Series) nextEnd(spec *Spec, window uint8) int64 {
 	return Never
 }
 
-// Revise tells the windows again that late readings have changed, with a higher
-// revision. It is called when the clock of the lane ticks. A window that was
-// told already and that the device has not left by its own watermark waits for
-// that, at most for its width by the lane's clock.
+// Revise emits the windows that late readings have changed once more, with a
+// higher revision. Call it when the clock of the lane ticks. A window that was
+// already emitted waits until the watermark of its device has left it, at most
+// for its width by the lane's clock.
 func (s *Series) Revise(spec *Spec, p Progress, out []Summary) []Summary {
 	for i := range s.revised() {
 		r := &s.revised()[i]
 		if r.dirty && (p.Watermark >= r.end || p.Lane >= r.hold) {
-			out = s.tell(spec, r, out)
+			out = s.emit(spec, r, out)
 		}
 	}
 	for i := range s.sessions() {
@@ -485,14 +486,14 @@ func (s *Series) Revise(spec *Spec, p Progress, out []Summary) []Summary {
 	return out
 }
 
-func (s *Series) tell(spec *Spec, r *revision, out []Summary) []Summary {
+func (s *Series) emit(spec *Spec, r *revision, out []Summary) []Summary {
 	r.dirty = false
-	r.told++
-	return append(out, s.summary(spec, r.window, r.start, r.end, r.told))
+	r.emitted++
+	return append(out, s.summary(spec, r.window, r.start, r.end, r.emitted))
 }
 
-// settle tells what is dirty in windows that no reading can change any more,
-// before their readings are dropped, and forgets about such windows.
+// settle emits the dirty windows that no reading can change any more, before
+// their readings are dropped, and forgets such windows.
 func (s *Series) settle(spec *Spec, p Progress, out []Summary) []Summary {
 	if s.rare == nil {
 		return out
@@ -501,7 +502,7 @@ func (s *Series) settle(spec *Spec, p Progress, out []Summary) []Summary {
 	for _, r := range s.revised() {
 		over := r.end <= s.final(spec.window(r.window), p)
 		if over && r.dirty {
-			out = s.tell(spec, &r, out)
+			out = s.emit(spec, &r, out)
 		}
 		if !over {
 			kept = append(kept, r)

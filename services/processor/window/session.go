@@ -9,27 +9,28 @@ import (
 type session struct {
 	window uint8
 	// anchor is the end of the last session that no reading can change any more;
-	// the next one begins with the first reading from there on.
+	// the next session begins with the first reading from there on.
 	anchor int64
-	// told are the sessions after that whose summaries were told, in order.
-	told []toldSession
-	// dirty says that a reading has come that may have changed one of them;
-	// changed is the earliest of these.
+	// emitted are the later sessions whose summaries were emitted, in order.
+	emitted []emittedSession
+	// dirty means that a reading has come that may have changed a session; changed
+	// is the earliest such reading.
 	dirty   bool
 	changed int64
-	// hold is the time by the lane's clock before which none is told again.
+	// hold is the time by the lane's clock before which no session is emitted
+	// again.
 	hold int64
 }
 
-// toldSession is what was told of a session: its start and count, 0 when it was
-// taken back.
-type toldSession struct {
+// emittedSession is what was emitted for a session: its start and count, 0 if
+// it was taken back.
+type emittedSession struct {
 	start    int64
 	count    uint64
 	revision uint32
 }
 
-// session returns the state of a window, which is made if it is not there.
+// session returns the state of a window, and creates it if there is none.
 func (s *Series) session(window uint8) *session {
 	for i := range s.sessions() {
 		if s.sessions()[i].window == window {
@@ -40,11 +41,11 @@ func (s *Series) session(window uint8) *session {
 	return &s.sessions()[len(s.sessions())-1]
 }
 
-// changedCount is what no session counts: it makes one that was told differ from
-// what it holds now.
+// changedCount is a count that no session has. It makes an emitted session
+// differ from its current content.
 const changedCount = math.MaxUint64
 
-// join takes note of the reading of the time in its session.
+// join counts the reading at t in its session.
 func (s *Series) join(spec *Spec, window uint8, t int64, known bool) Result {
 	w := &spec.Windows[window]
 	z := s.session(window)
@@ -62,9 +63,9 @@ func (s *Series) join(spec *Spec, window uint8, t int64, known bool) Result {
 		z.dirty, z.changed = true, t
 	}
 	if known {
-		for i := len(z.told) - 1; i >= 0; i-- {
-			if z.told[i].start <= t && z.told[i].count > 0 {
-				z.told[i].count = changedCount
+		for i := len(z.emitted) - 1; i >= 0; i-- {
+			if z.emitted[i].start <= t && z.emitted[i].count > 0 {
+				z.emitted[i].count = changedCount
 				break
 			}
 		}
@@ -78,7 +79,8 @@ type span struct {
 	count      uint64
 }
 
-// walk visits the sessions that are not final, in order, until visit says no.
+// walk visits the sessions that are not final, in order, until visit returns
+// false.
 func (s *Series) walk(w *Window, z *session, visit func(span) bool) {
 	from := z.anchor
 	var now span
@@ -111,7 +113,7 @@ func (s *Series) partialOf(window uint8) int {
 	return slices.IndexFunc(s.partials(), func(q partial) bool { return q.window == window })
 }
 
-// nextSession returns when the first session ends that is open.
+// nextSession returns when the first open session ends.
 func (s *Series) nextSession(spec *Spec, window uint8, closed int64) int64 {
 	end := int64(Never)
 	s.walk(&spec.Windows[window], s.session(window), func(a span) bool {
@@ -123,8 +125,7 @@ func (s *Series) nextSession(spec *Spec, window uint8, closed int64) int64 {
 	return end
 }
 
-// closeSessions tells the sessions that end after one time and not after
-// another.
+// closeSessions emits the sessions that end after from and not after until.
 func (s *Series) closeSessions(spec *Spec, p Progress, window uint8, from, until int64, out []Summary) []Summary {
 	w := &spec.Windows[window]
 	z := s.session(window)
@@ -133,7 +134,7 @@ func (s *Series) closeSessions(spec *Spec, p Progress, window uint8, from, until
 			return false
 		}
 		if a.end > from {
-			out = s.tellSession(spec, z, a, out)
+			out = s.emitSession(spec, z, a, out)
 		}
 		return true
 	})
@@ -143,9 +144,9 @@ func (s *Series) closeSessions(spec *Spec, p Progress, window uint8, from, until
 	return out
 }
 
-// tellSession tells a session, if it is not as it was told.
-func (s *Series) tellSession(spec *Spec, z *session, a span, out []Summary) []Summary {
-	i, found := slices.BinarySearchFunc(z.told, a.start, func(t toldSession, start int64) int {
+// emitSession emits a session unless the same session was emitted before.
+func (s *Series) emitSession(spec *Spec, z *session, a span, out []Summary) []Summary {
+	i, found := slices.BinarySearchFunc(z.emitted, a.start, func(t emittedSession, start int64) int {
 		switch {
 		case t.start < start:
 			return -1
@@ -155,9 +156,9 @@ func (s *Series) tellSession(spec *Spec, z *session, a span, out []Summary) []Su
 		return 0
 	})
 	if !found {
-		z.told = slices.Insert(z.told, i, toldSession{start: a.start})
+		z.emitted = slices.Insert(z.emitted, i, emittedSession{start: a.start})
 	}
-	t := &z.told[i]
+	t := &z.emitted[i]
 	if t.count == a.count {
 		return out
 	}
@@ -166,8 +167,8 @@ func (s *Series) tellSession(spec *Spec, z *session, a span, out []Summary) []Su
 	return append(out, s.summary(spec, z.window, a.start, a.end, t.revision))
 }
 
-// reviseSessions tells the sessions that late readings have changed, and takes
-// those back that have become part of another.
+// reviseSessions emits the sessions that late readings have changed, and takes
+// back those that have become part of another session.
 func (s *Series) reviseSessions(spec *Spec, p Progress, z *session, out []Summary) []Summary {
 	w := &spec.Windows[z.window]
 	closed := s.closed(w)
@@ -175,12 +176,12 @@ func (s *Series) reviseSessions(spec *Spec, p Progress, z *session, out []Summar
 	s.walk(w, z, func(a span) bool {
 		starts = append(starts, a.start)
 		if a.end <= closed {
-			out = s.tellSession(spec, z, a, out)
+			out = s.emitSession(spec, z, a, out)
 		}
 		return true
 	})
-	for i := range z.told {
-		t := &z.told[i]
+	for i := range z.emitted {
+		t := &z.emitted[i]
 		if _, there := slices.BinarySearch(starts, t.start); there || t.count == 0 {
 			continue
 		}
@@ -203,8 +204,8 @@ func (s *Series) finish(w *Window, p Progress, z *session) {
 		z.anchor = a.end
 		return true
 	})
-	z.told = slices.DeleteFunc(z.told, func(t toldSession) bool { return t.start < z.anchor })
-	if len(z.told) == 0 {
-		z.told = nil
+	z.emitted = slices.DeleteFunc(z.emitted, func(t emittedSession) bool { return t.start < z.anchor })
+	if len(z.emitted) == 0 {
+		z.emitted = nil
 	}
 }

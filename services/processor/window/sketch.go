@@ -7,21 +7,21 @@ import (
 )
 
 const (
-	// maxBins is how many bins a sketch has at most.
+	// maxBins is the largest number of bins in a sketch.
 	maxBins = 128
 	// finest is how many of the lowest bits of a value the finest bins drop: ten
-	// bits of its fraction are left, half a thousandth of the value.
+	// bits of its fraction remain, half a thousandth of the value.
 	finest = 42
 )
 
 // sketch counts values in bins, for percentiles of readings that are no longer
-// at hand. It is DDSketch (Masson, Rim, Lee, VLDB 2019) with bins that are
-// linear between two powers of two, and with the uniform collapse of UDDSketch
+// kept. It is DDSketch (Masson, Rim, Lee, VLDB 2019) with bins that are linear
+// between two powers of two, and with the uniform collapse of UDDSketch
 // (Epicoco et al., 2020): when there are more than maxBins bins, each two
 // neighbours become one. So the bins are as fine as the spread of the values
-// allows, all of the same relative width. The bin of a value is its upper bits:
-// no logarithm is taken, and the counts are the same on every processor and in
-// whatever order values are added and sketches merged.
+// allows, all of the same relative width. The bin of a value is its upper bits.
+// No logarithm is taken, so the counts are the same on every processor and for
+// every order of adding values and merging sketches.
 //
 // A percentile is off by at most half a bin: 0.05 % of itself at first, and no
 // more than it takes for the values to lie in 65 or more different bins.
@@ -32,7 +32,7 @@ type sketch struct {
 	counts [2 * maxBins]uint64
 }
 
-// keyOf returns the bin of a finite value: ascending, 0 for those around zero.
+// keyOf returns the bin of a finite value: ascending, 0 for values around zero.
 func keyOf(v float64, shift uint8) int32 {
 	k := int32(math.Float64bits(math.Abs(v)) >> shift)
 	if v < 0 {
@@ -82,14 +82,14 @@ func (s *sketch) insert(key int32, n uint64) {
 	s.n++
 }
 
-// bound sees to it that there are no more bins than allowed.
+// bound ensures that there are no more bins than allowed.
 func (s *sketch) bound() {
 	for s.n > maxBins {
 		s.collapse()
 	}
 }
 
-// collapse makes one bin of each two neighbours.
+// collapse merges each two neighbours into one bin.
 func (s *sketch) collapse() {
 	s.shift++
 	n := 0
@@ -105,7 +105,7 @@ func (s *sketch) collapse() {
 	s.n = n
 }
 
-// merge adds what another sketch has counted. The other may collapse.
+// merge adds the counts of another sketch, which may collapse.
 func (s *sketch) merge(o *sketch) {
 	if o.n == 0 {
 		return
@@ -126,8 +126,8 @@ func (s *sketch) merge(o *sketch) {
 	s.bound()
 }
 
-// at returns about the value that has so many smaller ones before it; low and
-// high are the least and the greatest value.
+// at returns about the value of that rank, counted from 0; low and high are the
+// least and the greatest value.
 func (s *sketch) at(rank uint64, low, high float64) float64 {
 	for i := range s.n {
 		if rank < s.counts[i] {
@@ -138,19 +138,19 @@ func (s *sketch) at(rank uint64, low, high float64) float64 {
 	return high
 }
 
-// What stands for a bin in bytes, but for the first: most are right behind the
-// one before, and hold few values.
+// The encoding of a bin after the first one. Most bins directly follow the
+// previous one and hold few values.
 const (
-	// few and some are the greatest counts of a bin right behind the one before
-	// that take one byte, 0xxxxxxx, and two, 10xxxxxx yyyyyyyy.
+	// few and some are the greatest counts of a bin directly after the previous
+	// one that take one byte, 0xxxxxxx, and two, 10xxxxxx yyyyyyyy.
 	few  = 1 << 7
 	some = few + 1<<14
-	// Others are 11xxxxxx, the number of bins passed over, and the count; from far
-	// on, how much more it is stands between the two.
+	// Others are 11xxxxxx, the number of bins skipped, and the count. From far on,
+	// the excess over far is written between the two.
 	more, other, far = 0x80, 0xc0, 0x3f
 )
 
-// append appends the sketch in a byte or two a bin.
+// append appends the sketch in one or two bytes a bin.
 func (s *sketch) append(b []byte) []byte {
 	b = codec.Uint(codec.Uint(b, uint64(s.n)), uint64(s.shift))
 	for i, count := range s.counts[:s.n] {
@@ -202,7 +202,7 @@ func (s *sketch) read(r *codec.Reader) {
 	}
 }
 
-// readBin reads how many bins were passed over, and a count.
+// readBin reads the number of bins skipped, and a count.
 func readBin(r *codec.Reader) (passed, count uint64) {
 	switch head := r.Byte(); {
 	case head < more:

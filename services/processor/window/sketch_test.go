@@ -10,9 +10,9 @@ import (
 	"headwater/services/processor/codec"
 )
 
-// TestSketch holds a sketch to its promise: every rank is told within half a
-// bin, the bins are as fine as they may be, and neither the order of values nor
-// how they are spread over sketches changes a bit of it.
+// TestSketch checks the promises of a sketch: every rank is within half a bin,
+// the bins are as fine as possible, and neither the order of values nor their
+// distribution over sketches changes a bit of it.
 func TestSketch(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -44,7 +44,7 @@ func TestSketch(t *testing.T) {
 		half := math.Exp2(float64(whole.shift) - 53)
 		for i, v := range values {
 			got := whole.at(uint64(i), values[0], values[len(values)-1])
-			// Around zero a bin holds what is next to nothing.
+			// Around zero a bin holds values that are nearly nothing.
 			if math.Abs(got-v) > half*math.Abs(v)*(1+1e-9)+1e-300 {
 				t.Fatalf("rank %d is %v, want %v within %v of it", i, got, v, half)
 			}
@@ -99,7 +99,7 @@ func TestSketchRefusesWhatCannotBe(t *testing.T) {
 		r := codec.NewReader(b)
 		var s sketch
 		if s.read(r); r.Err() == nil {
-			t.Errorf("%s: is read as %d bins", name, s.n)
+			t.Errorf("%s: was read as %d bins", name, s.n)
 		}
 	}
 }

@@ -20,7 +20,7 @@ func (s *Series) Append(b []byte, spec *Spec, p Progress) []byte {
 			continue
 		}
 		b = codec.Int(codec.Int(append(b, r.window), r.start), r.end-r.start)
-		b = codec.Bool(codec.Uint(b, uint64(r.told)), r.dirty)
+		b = codec.Bool(codec.Uint(b, uint64(r.emitted)), r.dirty)
 		b = codec.Int(b, r.hold)
 	}
 	remains := func(q *partial) bool { return s.matters(spec, p, q) }
@@ -57,8 +57,8 @@ func count[E any](list []E, matters func(*E) bool) uint64 {
 func (z *session) append(b []byte) []byte {
 	b = codec.Int(append(b, z.window), z.anchor)
 	b = codec.Int(codec.Int(codec.Bool(b, z.dirty), z.changed), z.hold)
-	b = codec.Uint(b, uint64(len(z.told)))
-	for _, t := range z.told {
+	b = codec.Uint(b, uint64(len(z.emitted)))
+	for _, t := range z.emitted {
 		b = codec.Uint(codec.Uint(codec.Int(b, t.start), t.count), uint64(t.revision))
 	}
 	return b
@@ -72,8 +72,9 @@ func (f *fold) append(b []byte) []byte {
 	return append(f.moments.append(codec.Int(b, f.start)), f.bins...)
 }
 
-// Read reads what Append wrote. The state is good only if r.Err is nil
-// afterwards. The specification must be the one that it was written with.
+// Read reads what Append wrote. The state is valid only if r.Err is nil
+// afterwards. The specification must be the one that the state was written
+// with.
 func Read(r *codec.Reader, spec *Spec) Series {
 	s := Series{due: r.Int(), now: r.Int(), floor: r.Int()}
 	times := r.Times()
@@ -94,7 +95,7 @@ func Read(r *codec.Reader, spec *Spec) Series {
 	for range r.Count() {
 		v := revision{window: r.Byte(), start: r.Int()}
 		v.end = v.start + r.Int()
-		v.told, v.dirty, v.hold = uint32(r.Uint()), r.Bool(), r.Int()
+		v.emitted, v.dirty, v.hold = uint32(r.Uint()), r.Bool(), r.Int()
 		revised = append(revised, v)
 	}
 	var partials []partial
@@ -108,7 +109,7 @@ func Read(r *codec.Reader, spec *Spec) Series {
 	for range r.Count() {
 		z := session{window: r.Byte(), anchor: r.Int(), dirty: r.Bool(), changed: r.Int(), hold: r.Int()}
 		for range r.Count() {
-			z.told = append(z.told, toldSession{start: r.Int(), count: r.Uint(), revision: uint32(r.Uint())})
+			z.emitted = append(z.emitted, emittedSession{start: r.Int(), count: r.Uint(), revision: uint32(r.Uint())})
 		}
 		sessions = append(sessions, z)
 	}
@@ -125,7 +126,7 @@ func Read(r *codec.Reader, spec *Spec) Series {
 	return s
 }
 
-// fits reports whether all windows of the state are there.
+// fits reports whether the specification has all windows of the state.
 func (s *Series) fits(spec *Spec) bool {
 	for _, v := range s.revised() {
 		if int(v.window) >= len(spec.Windows) && (v.window < ofHours || spec.Calendar == nil) {

@@ -1,16 +1,18 @@
-// Package window makes summaries of what one series did in windows of event
-// time: tumbling, hopping, sliding and session windows, and minutes that are
-// rolled up to hours and days. It is pure: event times, the watermark of the device and the
-// clock of the lane are arguments.
+// Package window summarises what one series did in windows of event time:
+// tumbling, hopping, sliding and session windows, and minutes that are rolled
+// up to hours and days. It is pure: event times, the watermark of the device
+// and the clock of the lane are arguments.
 //
-// A Series keeps the readings that a late one could still be compared with, in
-// the order of their event times, and sums a window up when it closes. A minute
-// that no reading can change any more is folded into its hour, that into its
-// day; a summary of either is the fold and what is still at hand. A
-// summary is therefore the same, bit for bit, whatever the order in which the
-// readings arrived within the lateness; a repeat is told apart from a
-// contradiction exactly; and a late reading costs no more than adding its
-// window up again.
+// A Series keeps the readings that a late reading might still be compared with,
+// in the order of their event times, and sums up a window when it closes. A
+// minute that no reading can change any more is folded into its hour, and an
+// hour into its day; a summary of an hour or day combines the fold with the
+// readings that are still kept. This has three consequences:
+//
+//  1. A summary is the same, bit for bit, whatever the order in which the
+//     readings arrived within the lateness.
+//  2. A repeated reading is always distinguished from a contradicting one.
+//  3. A late reading costs no more than summing up its window once more.
 package window
 
 import (
@@ -22,16 +24,16 @@ import (
 )
 
 const (
-	// MaxTime bounds event times to either side of the Unix epoch, in
-	// nanoseconds, so that no bound of a window overflows: 146 years.
+	// MaxTime bounds event times to either side of the Unix epoch, in nanoseconds,
+	// so that no bound of a window overflows: 146 years.
 	MaxTime = 1 << 62
-	// Never is a time that does not come.
+	// Never is a time that never comes.
 	Never = math.MaxInt64
 
 	minTime = -MaxTime
 )
 
-// Kind says how a window is cut out of time.
+// Kind is the way in which a window is cut out of time.
 type Kind uint8
 
 const (
@@ -40,21 +42,21 @@ const (
 	// Hopping windows have a width and begin at every multiple of Every, so that
 	// a reading lies in several: [n*Every, n*Every+Width).
 	Hopping
-	// Sliding windows end with a reading and reach back by Width. Of the readings
-	// in each step [n*Every, (n+1)*Every) the last one is told, when the step
-	// ends; a step without readings is not.
+	// Sliding windows end with a reading and reach back by Width. At the end of
+	// each step [n*Every, (n+1)*Every) the window of the step's last reading is
+	// emitted; a step without readings emits nothing.
 	Sliding
-	// Session windows hold readings that follow one another within less than Gap,
-	// and end a Gap after the last one, or when they are as long as Width.
+	// Session windows hold readings that follow one another in less than Gap. They
+	// end a Gap after the last reading, or when they are as long as Width.
 	Session
 )
 
-// Window is one way to cut windows. Its zero value is good for nothing.
+// Window is one way to cut windows. Its zero value is not usable.
 type Window struct {
-	// Name stands in summaries.
+	// Name identifies the window in summaries.
 	Name string
 	Kind Kind
-	// Width is that of the windows; the greatest one of sessions.
+	// Width is the length of a window; the greatest length of a session.
 	Width time.Duration
 	// Every is the distance of hopping windows and the step of sliding ones.
 	Every time.Duration
@@ -62,12 +64,13 @@ type Window struct {
 	Gap time.Duration
 	// Delay is how long after its end a window waits before it closes.
 	Delay time.Duration
-	// Lateness is how far, beyond Delay, a reading may lie behind the watermark of
+	// Lateness is how far, beyond Delay, a reading may be behind the watermark of
 	// its device and still change the summary of its window.
 	Lateness time.Duration
 }
 
-// maxOverlap bounds in how many windows of one kind a reading lies.
+// maxOverlap bounds the number of windows of one kind that a reading belongs
+// to.
 const maxOverlap = 60
 
 // validate returns what is wrong with the window, or nil.
@@ -93,17 +96,16 @@ func (w *Window) step() time.Duration {
 	return w.Every
 }
 
-// Spec says which windows there are. It is shared by the series of one
-// goroutine.
+// Spec lists the windows. It is shared by the series of one goroutine.
 type Spec struct {
 	// Windows are the windows that each series has.
 	Windows []Window
-	// Calendar, if there is one, has the windows of a minute, which must be among
-	// Windows, rolled up to hours and days.
+	// Calendar, if set, rolls the windows of a minute, which must be among
+	// Windows, up to hours and days.
 	Calendar *Calendar
-	// MaxReadings bounds the readings that a series keeps. A series that has
-	// more of them within the lateness loses lateness, never a summary; only a
-	// sliding window does not reach back beyond what is kept then.
+	// MaxReadings bounds the readings that a series keeps. A series with more
+	// readings than that within the lateness loses lateness, never a summary. Only
+	// a sliding window then does not reach back beyond the readings that are kept.
 	MaxReadings int
 
 	// scratch holds the values of the window that is being summed up.
@@ -117,7 +119,7 @@ const (
 	NameDay    = "1d"
 )
 
-// maxWindows leaves numbers for the roll-ups.
+// maxWindows reserves the numbers of the roll-ups.
 const maxWindows = 64
 
 // Windows with these numbers are the roll-ups, not elements of Spec.Windows.
@@ -126,7 +128,7 @@ const (
 	ofDays  = 255
 )
 
-// Validate returns all that is wrong with the specification, joined.
+// Validate returns all problems of the specification, joined.
 func (s *Spec) Validate() error {
 	var errs []error
 	for i := range s.Windows {
@@ -167,8 +169,8 @@ func (s *Spec) minute() *Window {
 	return nil
 }
 
-// window returns the window of a number; that of the minutes for roll-ups,
-// whose delay and lateness are theirs.
+// window returns the window with that number. For roll-ups it returns the
+// window of a minute, because they share its delay and lateness.
 func (s *Spec) window(i uint8) *Window {
 	if i >= ofHours {
 		return s.minute()
@@ -195,23 +197,23 @@ func Start(t int64, width time.Duration) int64 {
 	return t - m
 }
 
-// Progress says how far time has come, in nanoseconds since the Unix epoch.
-// Neither of its parts ever goes back.
+// Progress is how far time has come, in nanoseconds since the Unix epoch.
+// Neither part ever goes back.
 type Progress struct {
 	// Watermark is the greatest event time seen of the device that the series
 	// belongs to.
 	Watermark int64
-	// Lane is the clock of the lane: everything that had arrived by then has
-	// been seen.
+	// Lane is the clock of the lane: everything that had arrived by then has been
+	// seen.
 	Lane int64
 }
 
-// Now is the later of both: a window whose end and delay are not after it is
-// closed.
+// Now is the later of both. A window is closed if its end plus its delay is not
+// after it.
 func (p Progress) Now() int64 { return max(p.Watermark, p.Lane) }
 
-// Reading is one number at one event time, in nanoseconds since the Unix
-// epoch. The number must be finite.
+// Reading is one number at one event time, in nanoseconds since the Unix epoch.
+// The number must be finite.
 type Reading struct {
 	Time  int64
 	Value float64
@@ -221,14 +223,15 @@ type Reading struct {
 type Summary struct {
 	// Window is the name of the window.
 	Window string
-	// At names the summary among those of its window: it is Start, but for sliding
-	// windows, where it is the start of the step that the window ends in.
+	// At identifies the summary among the summaries of its window. It is Start,
+	// except for sliding windows, where it is the start of the step in which the
+	// window ends.
 	At    int64
 	Start int64
 	Width time.Duration
-	// Count is the number of readings. It is 0 only for a session that is no more,
-	// because a late reading has made it part of another one; then nothing else
-	// but Revision means anything.
+	// Count is the number of readings. It is 0 only for a session that no longer
+	// exists because a late reading has merged it into another one. Then only
+	// Revision is valid.
 	Count uint64
 	// First and Last are by event time.
 	Min, Max, Mean, First, Last float64
@@ -241,35 +244,35 @@ type Summary struct {
 	// Rate is the change per second from the first reading to the last, 0 if there
 	// is only one.
 	Rate float64
-	// P50 is the median, the mean of both in the middle of an even number; P90, P95
-	// and P99 are the readings of the nearest rank. All are exact while the
-	// readings are at hand; those of hours and days, and of windows of a series
-	// that was at its bound, are as good as sketch says.
+	// P50 is the median, or the mean of the two middle readings of an even number.
+	// P90, P95 and P99 are the readings of the nearest rank. All are exact while
+	// the readings are kept. Those of hours and days, and of windows of a series
+	// at MaxReadings, are as accurate as sketch describes.
 	P50, P90, P95, P99 float64
-	// Revision is 1 for the first summary of a window and rises by one with
-	// each that replaces it.
+	// Revision is 1 for the first summary of a window and rises by one with each
+	// summary that replaces it.
 	Revision uint32
 }
 
-// Result says what became of a reading.
+// Result is what became of a reading.
 type Result uint8
 
 const (
 	// Counted readings are in time for all their windows.
 	Counted Result = iota
-	// Late readings count, but a window that they belong to has closed: its
-	// summary will be told again.
+	// Late readings count, but one of their windows has closed: its summary will
+	// be emitted again.
 	Late
-	// Duplicate readings repeat one that counts already.
+	// Duplicate readings repeat one that already counts.
 	Duplicate
-	// Conflict readings have another value than one of the same event time, whose
-	// place they take.
+	// Conflict readings replace a reading of the same event time with another
+	// value.
 	Conflict
-	// LateConflict is Conflict for a reading that comes too late for some of its
-	// windows, which lack its value.
+	// LateConflict is Conflict for a reading that is too late for some of its
+	// windows, which do not include its value.
 	LateConflict
-	// TooLate readings came after the lateness and do not count, or only in
-	// windows with a longer lateness than others have.
+	// TooLate readings came after the lateness. They do not count, or only in
+	// windows with a longer lateness than others.
 	TooLate
 )
 

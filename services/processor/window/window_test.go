@@ -31,7 +31,7 @@ func spec(widths ...time.Duration) *window.Spec {
 	return s
 }
 
-// delayed returns the same with a delay of each window.
+// delayed returns the same windows with a delay.
 func delayed(delay time.Duration, s *window.Spec) *window.Spec {
 	for i := range s.Windows {
 		s.Windows[i].Delay = delay
@@ -44,7 +44,7 @@ type feed struct {
 	spec     *window.Spec
 	series   window.Series
 	progress window.Progress
-	told     []window.Summary
+	emitted  []window.Summary
 	results  map[window.Result]int
 }
 
@@ -58,18 +58,18 @@ func newFeed(s *window.Spec) *feed {
 func (f *feed) add(t int64, v float64) window.Result {
 	f.progress.Watermark = max(f.progress.Watermark, t)
 	var r window.Result
-	r, f.told = f.series.Add(f.spec, f.progress, window.Reading{Time: t, Value: v}, f.told)
+	r, f.emitted = f.series.Add(f.spec, f.progress, window.Reading{Time: t, Value: v}, f.emitted)
 	f.results[r]++
 	return r
 }
 
 func (f *feed) tick(t int64) {
 	f.progress.Lane = max(f.progress.Lane, t)
-	f.told = f.series.Advance(f.spec, f.progress, f.told)
-	f.told = f.series.Revise(f.spec, f.progress, f.told)
+	f.emitted = f.series.Advance(f.spec, f.progress, f.emitted)
+	f.emitted = f.series.Revise(f.spec, f.progress, f.emitted)
 }
 
-// reload puts the series through a snapshot.
+// reload stores and restores the series.
 func (f *feed) reload(tb interface{ Fatalf(string, ...any) }) {
 	b := f.series.Append(nil, f.spec, f.progress)
 	r := codec.NewReader(b)
@@ -84,9 +84,9 @@ func (f *feed) reload(tb interface{ Fatalf(string, ...any) }) {
 
 // take returns the summaries since the last take.
 func (f *feed) take() []window.Summary {
-	told := f.told
-	f.told = nil
-	return told
+	emitted := f.emitted
+	f.emitted = nil
+	return emitted
 }
 
 func TestStart(t *testing.T) {
@@ -120,7 +120,7 @@ func FuzzStart(f *testing.F) {
 	f.Add(int64(window.MaxTime), int64(time.Hour))
 	f.Fuzz(func(t *testing.T, at, width int64) {
 		if at < -window.MaxTime || at > window.MaxTime || width <= 0 || width > int64(366*24*time.Hour) {
-			return // out of the range that is promised
+			return // out of the promised range
 		}
 		start := window.Start(at, time.Duration(width))
 		if start > at || at-start >= width || start%width != 0 {
@@ -136,7 +136,7 @@ func TestSeries(t *testing.T) {
 	other := func(at int64) step { // a reading of another series of the device
 		return func(f *feed) {
 			f.progress.Watermark = max(f.progress.Watermark, epoch+at*second)
-			f.told = f.series.Advance(f.spec, f.progress, f.told)
+			f.emitted = f.series.Advance(f.spec, f.progress, f.emitted)
 		}
 	}
 	tick := func(at int64) step { return func(f *feed) { f.tick(epoch + at*second) } }
@@ -172,7 +172,7 @@ func TestSeries(t *testing.T) {
 			[]window.Summary{one(0, 2, 1)},
 		},
 		{
-			"a window without readings is not told", spec(time.Minute),
+			"a window without readings is not emitted", spec(time.Minute),
 			[]step{add(0, 2), add(200, 3), tick(240)},
 			[]window.Summary{one(0, 2, 1), one(180, 3, 1)},
 		},
@@ -187,7 +187,7 @@ func TestSeries(t *testing.T) {
 			[]window.Summary{sum(0, 3, 2, 4, 3, 4, 2, math.Sqrt(2.0/3), 1)},
 		},
 		{
-			"a late reading is told at the next tick", spec(time.Minute),
+			"a late reading is emitted at the next tick", spec(time.Minute),
 			[]step{add(0, 2), add(60, 9), add(30, 4), add(31, 3), tick(65), tick(66)},
 			[]window.Summary{one(0, 2, 1), sum(0, 3, 2, 4, 3, 2, 3, math.Sqrt(2.0/3), 2)},
 		},
@@ -204,7 +204,7 @@ func TestSeries(t *testing.T) {
 			[]window.Summary{one(0, 2, 1), sum(0, 2, 2, 2, 2, 2, 2, 0, 2), sum(0, 4, 2, 2, 2, 2, 2, 0, 3)},
 		},
 		{
-			"a late reading is told before its window is forgotten, without a tick", spec(time.Minute),
+			"a late reading is emitted before its window is forgotten, without a tick", spec(time.Minute),
 			[]step{add(0, 2), add(60, 9), add(30, 4), add(500, 1)},
 			[]window.Summary{one(0, 2, 1), one(60, 9, 1), sum(0, 2, 2, 4, 3, 2, 4, 1, 2)},
 		},
@@ -214,14 +214,14 @@ func TestSeries(t *testing.T) {
 			[]window.Summary{one(0, 2, 1)},
 		},
 		{
-			"a device whose clock is behind is told twice a window, not at each tick", spec(time.Minute),
+			"a device whose clock is behind is emitted twice a window, not at each tick", spec(time.Minute),
 			[]step{
 				tick(3600), add(0, 1), tick(3601), add(1, 1), tick(3602), add(2, 1), tick(3603), add(60, 1), tick(3604), tick(3605),
 			},
 			[]window.Summary{one(0, 1, 1), sum(0, 3, 1, 1, 1, 1, 1, 0, 2), one(60, 1, 1)},
 		},
 		{
-			"a device whose clock is behind and that falls silent is told after a width", spec(time.Minute),
+			"a device whose clock is behind and that falls silent is emitted after a width", spec(time.Minute),
 			[]step{
 				tick(3600), add(0, 1), tick(3601), add(1, 1), tick(3602), tick(3660), tick(3661),
 			},
@@ -269,7 +269,7 @@ func TestSeries(t *testing.T) {
 	}
 }
 
-// basics leaves out what other tests look at.
+// basics leaves out what other tests check.
 var basics = cmpopts.IgnoreFields(window.Summary{}, "Window", "At", "TimeMean", "Rate", "P50", "P90", "P95", "P99")
 
 func near(a, b float64) bool {
@@ -335,7 +335,7 @@ type reading struct {
 	v float64
 }
 
-// sorted returns the readings in order, of each time the last that came.
+// sorted returns the readings in order; of equal times the last that came.
 func sorted(readings []reading) []reading {
 	var out []reading
 	known := make(map[int64]int)
@@ -373,12 +373,12 @@ func model(tb interface{ Fatalf(string, ...any) }, readings []reading, s *window
 
 func key(s window.Summary) string { return fmt.Sprintf("%s@%d", s.Window, s.At) }
 
-// last returns the summaries that stand in the end, without their revisions,
-// and checks that revisions count up.
-func last(tb interface{ Fatalf(string, ...any) }, told []window.Summary) map[string]window.Summary {
+// last returns the final summaries without their revisions, and checks that
+// revisions count up.
+func last(tb interface{ Fatalf(string, ...any) }, emitted []window.Summary) map[string]window.Summary {
 	out := make(map[string]window.Summary)
 	revisions := make(map[string]uint32)
-	for _, s := range told {
+	for _, s := range emitted {
 		k := key(s)
 		if s.Revision != revisions[k]+1 {
 			tb.Fatalf("window %s: revision %d after %d", k, s.Revision, revisions[k])
@@ -393,7 +393,7 @@ func last(tb interface{ Fatalf(string, ...any) }, told []window.Summary) map[str
 	return out
 }
 
-// naive computes what is expected by itself, the simplest way there is.
+// naive computes the expected summary in the simplest way there is.
 func naive(readings []reading, windows []window.Window, zone *time.Location) map[string]window.Summary {
 	readings = sorted(readings)
 	out := make(map[string]window.Summary)
@@ -490,8 +490,8 @@ func summarise(in []reading) window.Summary {
 	return s
 }
 
-// agree compares summaries with what was expected: numbers up to rounding, and
-// the percentiles of roll-ups as well as a sketch of few values is.
+// agree compares summaries with the expected ones: numbers up to rounding, and
+// the percentiles of roll-ups with the accuracy of a sketch of few values.
 func agree(tb interface{ Fatalf(string, ...any) }, want, got map[string]window.Summary) {
 	equal := func(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(a), math.Abs(b)) }
 	if diff := cmp.Diff(want, got, cmp.Comparer(equal), cmpopts.IgnoreFields(window.Summary{}, "P50", "P90", "P95", "P99")); diff != "" {
@@ -523,11 +523,11 @@ func all(zone *time.Location) *window.Spec {
 	return s
 }
 
-// TestOrderDoesNotMatter is the promise of the package: whatever the order in
-// which readings arrive within the lateness, whenever the clock ticks and
-// wherever the state goes through a snapshot, the summaries that stand in the
-// end equal those of the sorted input without repeats, bit for bit; and those
-// are what the simplest computation gives.
+// TestOrderDoesNotMatter checks the promise of the package. Whatever the order
+// in which readings arrive within the lateness, whenever the clock ticks and
+// wherever the state goes through a snapshot, the final summaries equal those
+// of the sorted input without repeats, bit for bit. Those are what the simplest
+// computation gives.
 func TestOrderDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	kinds := all(time.UTC).Windows
@@ -600,7 +600,7 @@ func load(tb testing.TB, name string) *time.Location {
 }
 
 // TestSnapshotChangesNothing compares a series with one that goes through a
-// snapshot at random points: outputs and results must be the same in the same
+// snapshot at random points. Outputs and results must be the same in the same
 // order, also for readings that are too late and for a series at its bound.
 func TestSnapshotChangesNothing(t *testing.T) {
 	t.Parallel()
@@ -631,9 +631,9 @@ func TestSnapshotChangesNothing(t *testing.T) {
 	})
 }
 
-// TestBound checks that a series with more readings in the lateness than it may
-// keep still tells exact summaries of readings in order, at a constant size; but
-// for percentiles, and sliding windows that reach back further.
+// TestBound checks a series with more readings within the lateness than it may
+// keep. It must still emit exact summaries of readings in order, at a constant
+// size, except for percentiles and for sliding windows that reach back further.
 func TestBound(t *testing.T) {
 	t.Parallel()
 	for _, delay := range []time.Duration{0, 90 * time.Second} {
@@ -675,12 +675,12 @@ func TestBound(t *testing.T) {
 // TestAddDoesNotAllocate checks the steady state.
 func TestAddDoesNotAllocate(t *testing.T) {
 	f := newFeed(spec(time.Minute))
-	f.told = make([]window.Summary, 0, 1)
+	f.emitted = make([]window.Summary, 0, 1)
 	at := epoch
 	add := func() {
 		at += 5 * second
 		f.add(at, 20.5)
-		f.told = f.told[:0]
+		f.emitted = f.emitted[:0]
 	}
 	for range 1000 {
 		add()
@@ -696,6 +696,6 @@ func BenchmarkAdd(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		at += second
 		f.progress.Watermark = at
-		_, f.told = f.series.Add(f.spec, f.progress, window.Reading{Time: at, Value: float64(i & 63)}, f.told[:0])
+		_, f.emitted = f.series.Add(f.spec, f.progress, window.Reading{Time: at, Value: float64(i & 63)}, f.emitted[:0])
 	}
 }
