@@ -16,9 +16,9 @@ const (
 )
 
 // unixTime reads a JSON number as a time: seconds, milliseconds, microseconds
-// or nanoseconds since the Unix epoch, told apart by magnitude, with or
-// without a fraction. Digits below a nanosecond are dropped. It reports false
-// for a time that does not fit nanoseconds in an int64.
+// or nanoseconds since the Unix epoch, distinguished by magnitude, with or
+// without a fraction. It drops digits below a nanosecond. It returns false for
+// a time that does not fit nanoseconds in an int64.
 func unixTime(number []byte) (int64, bool) {
 	digits, negative := number, false
 	if digits[0] == '-' {
@@ -81,14 +81,14 @@ func unitOf(magnitude int64) int64 {
 	return 1
 }
 
-// moment is an event time as a payload gives it.
+// moment is an event time as sent.
 type moment struct {
 	// ns is in nanoseconds since the Unix epoch, as if the zone were UTC when
 	// wall is set.
 	ns int64
 	// given is false for a payload without a time.
 	given bool
-	// wall says that no time zone is given.
+	// wall means that the time has no time zone.
 	wall bool
 	// text is the time as it was sent, for the error of a time without a zone.
 	text string
@@ -96,7 +96,7 @@ type moment struct {
 
 const timeForm = "a time is a number of seconds, milliseconds, microseconds or nanoseconds since 1970, or a text such as 2026-03-14T15:09:26Z"
 
-// time reads an event time. Null is none.
+// time reads an event time. Null means none.
 func (d *Decoder) time() (moment, *Error) {
 	switch d.json.kind() {
 	case '0':
@@ -133,16 +133,16 @@ func beyondCalendars(text []byte) *Error {
 	return &Error{Reason: ReasonClock, Field: "ts", Detail: quote(text) + " is beyond every calendar: " + timeForm}
 }
 
-// wallLayouts are the spellings of ISO 8601 that devices use, without their
-// zone, and zoneLayouts those of a zone. Go reads a fraction of a second after
-// the seconds of any layout.
+// wallLayouts are the spellings of ISO 8601 that devices use, without a zone;
+// zoneLayouts are the spellings of a zone. Go accepts a fraction of a second
+// after the seconds of any layout.
 var (
 	wallLayouts = [...]string{"2006-01-02T15:04:05", "2006-01-02T15:04"}
 	zoneLayouts = [...]string{"Z07:00", "Z0700", "Z07"}
 )
 
 // textTime reads a number in quotes, or ISO 8601: with or without seconds, with
-// a blank instead of the T, and with a zone as Z, +01:00, +0100, +01 or none.
+// a space instead of the T, and with a zone as Z, +01:00, +0100, +01 or none.
 func textTime(text []byte) (moment, *Error) {
 	if jsonNumber(text) {
 		return numberTime(text)
@@ -167,13 +167,13 @@ func textTime(text []byte) (moment, *Error) {
 	return m, nil
 }
 
-// looseTime reads the forms of ISO 8601 that RFC 3339 does not have.
+// looseTime reads the forms of ISO 8601 that are not in RFC 3339.
 func looseTime(text []byte) (t time.Time, wall bool, err error) {
 	s := strings.ToUpper(string(text))
 	if len(s) > len("2006-01-02") && s[len("2006-01-02")] == ' ' {
 		s = s[:len("2006-01-02")] + "T" + strings.TrimLeft(s[len("2006-01-02"):], " ")
 	}
-	// A blank before the zone is common, too: 2026-03-14 15:09:26 +0100.
+	// A space before the zone is common, too: 2026-03-14 15:09:26 +0100.
 	s = strings.Replace(s, " ", "", 1)
 	for _, layout := range wallLayouts {
 		for _, zone := range zoneLayouts {
@@ -188,7 +188,7 @@ func looseTime(text []byte) (t time.Time, wall bool, err error) {
 	return time.Time{}, false, err
 }
 
-// missing names what a text needs to be a time, if that is clear.
+// missing names the part that a text needs to be a time, if that is clear.
 func missing(text []byte) string {
 	if _, err := time.Parse(time.DateOnly, string(text)); err == nil {
 		return "it has no time of day; "
@@ -203,8 +203,8 @@ func notTime(text []byte, why string) *Error {
 	return refuse("ts", "%s is not a time: %s%s", quote(text), why, timeForm)
 }
 
-// place gives the reading its event time, or that of its arrival if the payload
-// has none. A time without a zone is in that of the site.
+// place gives the reading its event time, or the time of its arrival if the
+// payload has none. A time without a zone is in the zone of the site.
 func (d *Decoder) place(r *Reading, when moment, site string, arrival int64) *Error {
 	if !when.given {
 		r.Time, r.HasTime = arrival, false
@@ -243,7 +243,7 @@ func clockError(format string, t int64, bound time.Duration) *Error {
 	}
 }
 
-// period writes a duration in the largest unit that it is a multiple of.
+// period formats a duration in the largest unit that it is a multiple of.
 func period(d time.Duration) string {
 	for _, u := range []struct {
 		length time.Duration

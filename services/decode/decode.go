@@ -1,11 +1,11 @@
 // Package decode turns what devices send into readings. It decides which
-// payloads are readings, what their event times are, and, for those it refuses,
-// the reason that a person reads on the dead letter. The bridge calls it for
-// each MQTT message and the gateway for each HTTP body.
+// payloads are readings and what their event times are. For a payload that it
+// refuses it gives the reason that people read on the dead letter. The bridge
+// calls it for each MQTT message and the gateway for each HTTP body.
 //
 // It is pure: no I/O, and the time of arrival is an argument. JSON is split
-// into tokens by the released form of encoding/json/jsontext, which refuses
-// invalid UTF-8 and a key that occurs twice by itself.
+// into tokens by the released form of encoding/json/jsontext, which by itself
+// refuses invalid UTF-8 and a key that occurs twice.
 package decode
 
 import "time"
@@ -13,7 +13,7 @@ import "time"
 // Kind is the type of a reading's value.
 type Kind uint8
 
-// The kinds of values. The zero Kind is none of them.
+// The kinds of values. The zero Kind is invalid.
 const (
 	// Value is a finite float64, in Reading.Value.
 	Value Kind = iota + 1
@@ -23,8 +23,8 @@ const (
 	Text
 )
 
-// String returns the kind's name in words that people and the device registry
-// share: value, flag or text.
+// String returns the name that people and the device registry use: value, flag
+// or text.
 func (k Kind) String() string {
 	switch k {
 	case Value:
@@ -41,7 +41,7 @@ func (k Kind) String() string {
 type Reading struct {
 	// Metric is a valid token: 1 to 64 characters of A-Z, a-z, 0-9, _ and -.
 	Metric string
-	// Unit is as the device wrote it, empty when it gave none.
+	// Unit is as the device sent it, empty if it sent none.
 	Unit string
 	// Text holds the value of kind Text.
 	Text string
@@ -54,12 +54,12 @@ type Reading struct {
 	Kind Kind
 	// Flag holds the value of kind Flag.
 	Flag bool
-	// HasTime says that the payload gave the event time.
+	// HasTime reports whether the payload gave the event time.
 	HasTime bool
 }
 
-// Limits bounds what a Decoder accepts. Everything beyond them is refused with
-// a reason; nothing is cut short.
+// Limits bounds what a Decoder accepts. Anything beyond them is refused with a
+// reason; nothing is truncated.
 type Limits struct {
 	// Payload is the greatest size of a payload or body, in bytes.
 	Payload int
@@ -78,12 +78,12 @@ type Limits struct {
 	Past time.Duration
 	// Future is how far ahead of its arrival a reading may be.
 	Future time.Duration
-	// Literal keeps every text as it was sent: "21.5" in quotes, on and off are
-	// texts then.
+	// Literal keeps every text as it was sent: "21.5" in quotes, on and off stay
+	// texts.
 	Literal bool
 }
 
-// DefaultLimits returns the limits that hold unless people configure others.
+// DefaultLimits returns the limits that apply unless people configure others.
 func DefaultLimits() Limits {
 	return Limits{
 		Payload:  256 << 10,
@@ -98,7 +98,8 @@ func DefaultLimits() Limits {
 }
 
 // Decoder decodes payloads. It reuses its memory from one payload to the next
-// and is for one goroutine at a time. What it returns stays valid.
+// and must not be used by two goroutines at a time. What it returns stays
+// valid.
 type Decoder struct {
 	limits Limits
 	zone   Zones
@@ -107,12 +108,12 @@ type Decoder struct {
 	digits []byte
 }
 
-// Zones returns the time zone of a site, or nil when it is not known.
+// Zones returns the time zone of a site, or nil if it is unknown.
 type Zones func(site string) *time.Location
 
 // New returns a Decoder with the given limits. A limit that is zero or less
-// admits nothing, so start from DefaultLimits. A time that names no zone is
-// read in that of its site; without zones it is refused.
+// admits nothing, so start from DefaultLimits. A time without a zone is in the
+// zone of its site; without zones it is refused.
 func New(limits Limits, zones Zones) *Decoder {
 	if zones == nil {
 		zones = func(string) *time.Location { return nil }
@@ -121,24 +122,25 @@ func New(limits Limits, zones Zones) *Decoder {
 }
 
 // Append decodes the payload of one message of a device and appends its
-// readings to dst. Site is the site that the topic names, and metric the metric,
-// which is empty for a topic that names only the device.
+// readings to dst. Site is the site in the topic, and metric the metric, which
+// is empty for a topic that names only the device.
 //
 // With a metric the payload is a bare number, true, false or text, a JSON
-// string, or an object {"value":21.5,"ts":1700000000,"unit":"°C"} of which ts
-// and unit may be left out. Without one it is a flat object of metrics, whose
+// string, or an object {"value":21.5,"ts":1700000000,"unit":"°C"} in which ts
+// and unit are optional. Without a metric it is a flat object of metrics, whose
 // values are bare or {"value":21.5,"unit":"°C"}, with an optional ts for all of
-// them; a metric that is null has no reading. Nor has an empty payload, with
-// which MQTT clears a retained message: then Append returns dst and no error.
+// them; a metric that is null has no reading. An empty payload, with which MQTT
+// clears a retained message, has no reading either: Append then returns dst and
+// no error.
 //
-// Devices spell alike values differently. Unless Limits.Literal is set, on, off,
-// true and false in any case are flags, and a JSON string that is a whole JSON
-// number is that number. A number of 2^53 or more that a float64 does not hold
-// exactly becomes a text of its digits, never another number.
+// Devices spell equal values differently. Unless Limits.Literal is set, on,
+// off, true and false in any case are flags, and a JSON string that is a whole
+// JSON number is that number. A number of 2^53 or more that a float64 does not
+// represent exactly becomes a text of its digits, never another number.
 //
-// A payload is taken whole or not at all, so that its dead letter can be
-// mended and sent again without storing a part of it twice. The error is
-// always an *Error, and dst is then returned as it was given. Arrival is in
+// A payload is accepted as a whole or not at all, so that its dead letter can
+// be fixed and sent again without storing a part of it twice. The error is
+// always an *Error, and dst is then returned unchanged. Arrival is in
 // nanoseconds since the Unix epoch. The readings do not refer to payload.
 func (d *Decoder) Append(dst []Reading, site, metric string, payload []byte, arrival int64) ([]Reading, error) {
 	if len(payload) > d.limits.Payload {

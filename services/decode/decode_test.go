@@ -296,7 +296,7 @@ func TestAppendRefuses(t *testing.T) {
 	}
 }
 
-// requireError checks each part of the *Error that err must be.
+// requireError checks each part of the *Error.
 func requireError(t *testing.T, err error, reason, field, detail string) {
 	t.Helper()
 	var e *decode.Error
@@ -366,7 +366,8 @@ func TestBareNumbersDoNotAllocate(t *testing.T) {
 	}
 }
 
-// TestEmptyIsNoReading is how MQTT clears a retained message.
+// TestEmptyIsNoReading sends an empty payload, with which MQTT clears a
+// retained message.
 func TestEmptyIsNoReading(t *testing.T) {
 	d := decode.New(decode.DefaultLimits(), nil)
 	for _, metric := range []string{"m", ""} {
@@ -438,8 +439,8 @@ func TestLiteralKeepsTexts(t *testing.T) {
 	}
 }
 
-// TestNumbersAreWhatWasSent draws integers of every size: what is stored is the
-// number that was sent, or its digits.
+// TestNumbersAreWhatWasSent draws integers of every size: the stored value is
+// the number that was sent, or its digits.
 func TestNumbersAreWhatWasSent(t *testing.T) {
 	d := decode.New(decode.DefaultLimits(), nil)
 	rapid.Check(t, func(t *rapid.T) {

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// Reasons of an Error. They are the same tokens as those of the dead letters.
+// Reasons of an Error. The dead letters use the same tokens.
 const (
 	// ReasonPayload is a payload that is not a reading, or a name in it that is
 	// not allowed.
@@ -20,21 +20,21 @@ const (
 	ReasonTooLarge = "too-large"
 )
 
-// Error says why a payload, or one item of a body, holds no reading.
+// Error explains why a payload, or one item of a body, holds no reading.
 type Error struct {
 	// Reason is one of the Reason constants.
 	Reason string
-	// Detail is a sentence for people, without a full stop. It quotes no more
-	// than a few words of what was sent.
+	// Detail is a sentence for people, without a full stop. It quotes at most a
+	// few words of what was sent.
 	Detail string
-	// Field names the part that was refused, such as ts or values.door; empty
-	// when it is the whole.
+	// Field names the part that was refused, such as ts or values.door; empty if
+	// it is the whole.
 	Field string
-	// Line and Column, both from 1, are where JSON ends to be valid; 0 for
+	// Line and Column, both from 1, are where the JSON stops being valid; 0 for
 	// every other error. Columns count bytes.
 	Line, Column int
 
-	// whole says that nothing behind the error can be read.
+	// whole means that nothing after the error can be read.
 	whole bool
 }
 
@@ -54,7 +54,7 @@ func tooLarge(field, format string, args ...any) *Error {
 	return &Error{Reason: ReasonTooLarge, Field: field, Detail: fmt.Sprintf(format, args...)}
 }
 
-// quote returns the beginning of b, escaped so that it is safe to show.
+// quote returns the beginning of b, escaped to be safe to show.
 func quote[T []byte | string](b T) string {
 	const most = 40
 	if len(b) <= most {

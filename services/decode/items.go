@@ -9,25 +9,25 @@ import (
 type Item struct {
 	// Index is the position of the item in the body, from 0.
 	Index int
-	// Site and Device are valid tokens when Err is nil, and otherwise as far as
-	// they were read.
+	// Site and Device are valid tokens if Err is nil. Otherwise they are what was
+	// read before the error.
 	Site, Device string
-	// Readings is not empty when Err is nil, and empty otherwise.
+	// Readings is not empty if Err is nil, and empty otherwise.
 	Readings []Reading
-	// Err says why the item was refused.
+	// Err explains why the item was refused.
 	Err *Error
 }
 
 // Items decodes a body of one item or an array of items. An item is
 // {"site":"s","device":"d","metric":"m","value":21.5,"unit":"°C","ts":1700000000}
-// or {"site":"s","device":"d","values":{"m":21.5,"n":true},"ts":1700000000};
-// unit and ts may be left out, and values takes what the object of several
-// metrics takes in Append.
+// or {"site":"s","device":"d","values":{"m":21.5,"n":true},"ts":1700000000}.
+// Unit and ts are optional, and values is the same object of metrics as in
+// Append.
 //
-// An item is taken whole or not at all, and one that is refused does not stop
-// the others. The error, always an *Error, means that the body as a whole
+// An item is accepted as a whole or not at all, and a refused item does not
+// stop the others. The error, always an *Error, means that the body as a whole
 // cannot be read. Arrival is in nanoseconds since the Unix epoch. The items do
-// not refer to body or to memory that the Decoder uses again.
+// not refer to body or to memory that the Decoder reuses.
 func (d *Decoder) Items(body []byte, arrival int64) ([]Item, error) {
 	if len(body) > d.limits.Payload {
 		return nil, tooLarge("", "the body has %d bytes, more than %d", len(body), d.limits.Payload)
@@ -68,7 +68,8 @@ func (b *items) read() *Error {
 	return err
 }
 
-// add reads the next item. The error means that the body cannot be read on.
+// add reads the next item. An error means that the rest of the body cannot be
+// read.
 func (b *items) add() *Error {
 	if len(b.items) >= b.limits.Readings {
 		return tooLarge("", "the body has more than %d items", b.limits.Readings)
@@ -95,13 +96,14 @@ func (b *items) add() *Error {
 	if len(b.readings) > b.limits.Readings {
 		return tooLarge("", "the body has more than %d readings", b.limits.Readings)
 	}
-	// Without its bound, an append to one item's readings would overwrite the next.
+	// Without its bound, an append to one item's readings would overwrite the next
+	// item's.
 	item.Readings = b.readings[first:len(b.readings):len(b.readings)]
 	b.items = append(b.items, item)
 	return nil
 }
 
-// leave reads on until the depth is that outside of a refused item.
+// leave reads until the depth is back to that outside of a refused item.
 func (b *items) leave(outside int) *Error {
 	for b.json.depth() > outside {
 		if _, err := b.json.next(); err != nil {
@@ -206,7 +208,7 @@ func (b *items) values(keys *int) *Error {
 // name reads the name of a site, device or metric.
 func (b *items) name(field string) (string, *Error) {
 	if b.json.kind() != '"' {
-		// What is not JSON at all is told as such.
+		// Input that is not JSON has an error of its own.
 		_, err := b.json.next()
 		if err == nil {
 			err = refuse(field, "the name is not a text")

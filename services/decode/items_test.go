@@ -103,7 +103,7 @@ func TestItemRefused(t *testing.T) {
 			}
 			requireError(t, items[1].Err, test.reason, test.field, test.detail)
 			if diff := cmp.Diff([]decode.Reading{value("m", 1)}, items[2].Readings); diff != "" {
-				t.Errorf("the item behind (-want +got):\n%s", diff)
+				t.Errorf("the next item (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -130,7 +130,7 @@ func TestBodyRefused(t *testing.T) {
 		{"not UTF-8", "[\"\xff\"]", decode.ReasonPayload, 1, 3, "UTF-8"},
 		{"nested too deep", `[{"color":` + strings.Repeat("[", 7) + strings.Repeat("]", 7) + `}]`, decode.ReasonPayload, 1, 18, "nested more than 8 deep"},
 		{"nested much too deep", strings.Repeat(`[`, 1_000_00), decode.ReasonPayload, 1, 10, "nested more than 8 deep"},
-		{"something behind", `[] []`, decode.ReasonPayload, 1, 5, "follows"},
+		{"something after it", `[] []`, decode.ReasonPayload, 1, 5, "follows"},
 		{"too many items", many, decode.ReasonTooLarge, 0, 0, "more than 10000 items"},
 		{"too many readings", readings, decode.ReasonTooLarge, 0, 0, "more than 10000 readings"},
 		{"too large", strings.Repeat(" ", 256<<10+1), decode.ReasonTooLarge, 0, 0, "more than 262144"},

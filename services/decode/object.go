@@ -89,7 +89,7 @@ func (d *Decoder) device(dst []Reading, site string, payload []byte, arrival int
 	return all, nil
 }
 
-// stamp gives the readings of a payload their common event time.
+// stamp sets the common event time of the readings of a payload.
 func (d *Decoder) stamp(readings []Reading, when moment, site string, arrival int64) *Error {
 	var common Reading
 	if err := d.place(&common, when, site, arrival); err != nil {
@@ -101,9 +101,9 @@ func (d *Decoder) stamp(readings []Reading, when moment, site string, arrival in
 	return nil
 }
 
-// metric reads the value of one metric of several, bare or
-// {"value":21.5,"unit":"°C"}, and appends its reading unless it is null. Path
-// goes before the key in errors.
+// metric reads the value of one of several metrics, bare or
+// {"value":21.5,"unit":"°C"}, and appends its reading unless the value is null.
+// Path precedes the key in errors.
 func (d *Decoder) metric(dst []Reading, name, path string, keys *int) ([]Reading, *Error) {
 	if err := checkToken("", name); err != nil {
 		err.Field = path + name
@@ -130,8 +130,8 @@ func (d *Decoder) metric(dst []Reading, name, path string, keys *int) ([]Reading
 	return dst, err
 }
 
-// measurement reads {"value":21.5,"unit":"°C"}. It reports false for a value
-// that is null.
+// measurement reads {"value":21.5,"unit":"°C"}. It returns false if the value
+// is null.
 func (d *Decoder) measurement(r *Reading, keys *int) (present bool, err *Error) {
 	if _, err := d.json.next(); err != nil {
 		return false, err
@@ -179,7 +179,7 @@ func (d *Decoder) key(keys *int) (string, *Error) {
 	return d.names.get(b), nil
 }
 
-// scalar reads a number, bool or string into r. It reports false for null.
+// scalar reads a number, bool or string into r. It returns false for null.
 func (d *Decoder) scalar(r *Reading, field string) (present bool, err *Error) {
 	switch d.json.kind() {
 	case '0':
@@ -208,7 +208,7 @@ func (d *Decoder) scalar(r *Reading, field string) (present bool, err *Error) {
 	return true, nil
 }
 
-// unit reads the unit of a value. Null is none.
+// unit reads the unit of a value. Null means none.
 func (d *Decoder) unit(field string) (string, *Error) {
 	switch d.json.kind() {
 	case '"':

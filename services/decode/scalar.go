@@ -13,7 +13,7 @@ import (
 )
 
 // trim removes what wraps a payload without being part of it: a byte order
-// mark, white space, and the NUL with which C programs end a string.
+// mark, white space, and the NUL at the end of a C string.
 func trim(b []byte) []byte {
 	if b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")); len(b) > 0 {
 		first, last := 0, len(b)
@@ -33,7 +33,8 @@ func space(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t'
 // bare decodes a payload that is not JSON: a number, true, false or a text.
 func (d *Decoder) bare(r *Reading, payload []byte) *Error {
 	if numeric(payload) {
-		// Else it is a text that begins like a number, such as a version or a date.
+		// Otherwise it is a text that begins like a number, such as a version or a
+		// date.
 		if isNumber, err := d.number(r, "", payload); isNumber || err != nil {
 			return err
 		}
@@ -51,8 +52,8 @@ func (d *Decoder) bare(r *Reading, payload []byte) *Error {
 	return d.text(r, "", payload)
 }
 
-// number makes r the number that b spells. It reports false, without an error,
-// for what is not a decimal number.
+// number sets r to the number that b spells. It returns false, without an
+// error, if b is not a decimal number.
 func (d *Decoder) number(r *Reading, field string, b []byte) (bool, *Error) {
 	v, err := parseFloat(b)
 	if errors.Is(err, strconv.ErrSyntax) {
@@ -73,9 +74,9 @@ func (d *Decoder) number(r *Reading, field string, b []byte) (bool, *Error) {
 	return true, nil
 }
 
-// exact reports whether v is the number that b spells, as far as people expect
-// it: below 2^53 a fraction may be rounded, and a number with an exponent is an
-// approximation by its form.
+// exact reports whether v is the number that b spells, as people expect it:
+// below 2^53 a fraction may be rounded, and a number with an exponent is
+// approximate by its form.
 func (d *Decoder) exact(b []byte, v float64) bool {
 	const safe = 1 << 53
 	if -safe < v && v < safe || bytes.ContainsAny(b, "eE") {
@@ -86,9 +87,9 @@ func (d *Decoder) exact(b []byte, v float64) bool {
 	return bytes.Equal(whole, d.digits) && len(bytes.TrimRight(fraction, "0")) == 0
 }
 
-// numeric says whether a bare payload consists of the characters of a decimal
-// number only. It keeps the hexadecimal forms, underscores and the words for
-// infinity that strconv knows from becoming numbers.
+// numeric reports whether a bare payload has only characters of a decimal
+// number. It keeps the hexadecimal forms, underscores and words for infinity
+// that strconv accepts from becoming numbers.
 func numeric(b []byte) bool {
 	for _, c := range b {
 		if (c < '0' || c > '9') && c != '.' && c != '-' && c != '+' && c != 'e' && c != 'E' {
@@ -109,8 +110,7 @@ func outOfRange(field string, number []byte) *Error {
 	return &Error{Reason: ReasonValue, Field: field, Detail: "the number " + quote(number) + " does not fit a 64-bit float"}
 }
 
-// text makes r a reading of kind Text with a copy of b, or a flag if b is one of
-// its spellings.
+// text sets r to a copy of b as a Text, or to a flag if b spells one.
 func (d *Decoder) text(r *Reading, field string, b []byte) *Error {
 	if len(b) > d.limits.Text {
 		return tooLarge(field, "the text has %d bytes, more than %d", len(b), d.limits.Text)
@@ -143,7 +143,7 @@ func flagOf(word []byte) (flag, ok bool) {
 	return false, false
 }
 
-// str makes r the value of a JSON string, whose content is b.
+// str sets r to the value of a JSON string with the content b.
 func (d *Decoder) str(r *Reading, field string, b []byte) *Error {
 	if !d.limits.Literal && jsonNumber(b) {
 		if isNumber, err := d.number(r, field, b); isNumber && err == nil {
@@ -153,14 +153,13 @@ func (d *Decoder) str(r *Reading, field string, b []byte) *Error {
 	return d.text(r, field, b)
 }
 
-// jsonNumber reports whether b is a number as JSON writes it, so that 007, +1
-// and 1.2.3 stay texts.
+// jsonNumber reports whether b is a number as JSON writes it: 007, +1 and 1.2.3
+// are texts.
 func jsonNumber(b []byte) bool {
 	return len(b) > 0 && (b[0] == '-' || '0' <= b[0] && b[0] <= '9') && jsontext.Value(b).IsValid()
 }
 
-// notFinite says whether a word is one of the spellings of infinity and of
-// "not a number".
+// notFinite reports whether a word spells infinity or "not a number".
 func notFinite(word string) bool {
 	if len(word) > len("+infinity") {
 		return false
@@ -170,7 +169,7 @@ func notFinite(word string) bool {
 }
 
 // binary refuses what is not text: invalid UTF-8, and control characters, which
-// betray a binary payload where nothing says that it is a text.
+// reveal a binary payload where nothing says that it is a text.
 func binary(field string, b []byte) *Error {
 	if !utf8.Valid(b) {
 		return refuse(field, "%s is not UTF-8", quote(b))

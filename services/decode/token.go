@@ -3,7 +3,7 @@ package decode
 // longestToken is the greatest length of the name of a site, device or metric.
 const longestToken = 64
 
-// checkToken reports what is wrong with the name of a site, device or metric.
+// checkToken returns what is wrong with the name of a site, device or metric.
 func checkToken[T []byte | string](field string, name T) *Error {
 	switch {
 	case len(name) == 0:

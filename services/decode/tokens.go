@@ -23,8 +23,8 @@ func (t *tokens) reset(input []byte) {
 	t.dec.Reset(&t.buf)
 }
 
-// kind returns the kind of the next token, or one that no token has at an
-// error or the end.
+// kind returns the kind of the next token; at an error or the end, one that no
+// token has.
 func (t *tokens) kind() jsontext.Kind { return t.dec.PeekKind() }
 
 func (t *tokens) depth() int { return t.dec.StackDepth() }
@@ -38,7 +38,7 @@ func (t *tokens) next() (jsontext.Token, *Error) {
 	return token, nil
 }
 
-// value reads a number as it stands in the input.
+// value reads a number in its original spelling.
 func (t *tokens) value() ([]byte, *Error) {
 	v, err := t.dec.ReadValue()
 	if err != nil {
@@ -47,7 +47,7 @@ func (t *tokens) value() ([]byte, *Error) {
 	return v, nil
 }
 
-// text reads a string, or a key, without quotes and escapes. The result holds
+// text reads a string or a key, without quotes and escapes. The result is valid
 // until the next call of any method.
 func (t *tokens) text() ([]byte, *Error) {
 	v, err := t.value()
@@ -101,7 +101,7 @@ func (t *tokens) fault(err error) *Error {
 	return t.invalid(offset, strings.TrimPrefix(syntax.Err.Error(), "jsontext: "))
 }
 
-// invalid places a fault of the JSON at a byte of the input.
+// invalid reports a fault of the JSON at a byte of the input.
 func (t *tokens) invalid(offset int64, what string) *Error {
 	before := t.input[:min(offset, int64(len(t.input)))]
 	line := 1 + bytes.Count(before, []byte{'\n'})
@@ -125,8 +125,8 @@ func wordAt(input []byte, offset int) string {
 	return string(input[first:last])
 }
 
-// names gives out one string for each spelling of a metric, device or unit, as
-// they come again and again.
+// names returns one shared string for each spelling of a metric, device or
+// unit, because they come again and again.
 type names struct {
 	known map[string]string
 }

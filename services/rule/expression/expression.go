@@ -1,6 +1,6 @@
 // Package expression reads and evaluates the expressions of rules: a condition
 // over the latest values of the metrics of one device and over what they were in
-// windows behind now.
+// windows that end now.
 //
 //	temperature > outside + 5 and avg("temperature", "10m") > 8
 //
@@ -51,7 +51,7 @@ const (
 	MaxSpan = 24 * time.Hour
 )
 
-// Function says what is asked of a metric.
+// Function is a question about a metric.
 type Function string
 
 // The functions of a metric.
@@ -75,7 +75,7 @@ func Functions() []Function { return append(slices.Clone(windowed), Last, Age) }
 type Call struct {
 	Function Function
 	Metric   string
-	// Span is that of the window that ends now; 0 where there is none.
+	// Span is the length of the window that ends now; 0 without a window.
 	Span time.Duration
 }
 
@@ -105,7 +105,7 @@ type Program struct {
 	calls []Call
 	// numbers are the constants.
 	numbers []float64
-	// variables are the names of the values in the program that is run.
+	// variables are the names of the values in the compiled program.
 	variables []string
 	program   *vm.Program
 }
@@ -113,18 +113,18 @@ type Program struct {
 // Text returns the expression as it was given.
 func (p *Program) Text() string { return p.text }
 
-// Names returns the metrics whose latest value the expression takes by their
-// names, in the order in which they come first.
+// Names returns the metrics whose latest value the expression uses by name, in
+// the order of their first use.
 func (p *Program) Names() []string { return p.names }
 
-// Calls returns the calls of functions, in the order in which they come first.
+// Calls returns the calls of functions, in the order of their first use.
 func (p *Program) Calls() []Call { return p.calls }
 
 // Numbers returns the constants, each with its negative.
 func (p *Program) Numbers() []float64 { return p.numbers }
 
-// Metrics returns all metrics that the expression is about: those it names, then
-// those of its calls.
+// Metrics returns all metrics that the expression uses: those it names, then
+// those in its calls.
 func (p *Program) Metrics() []string {
 	all := slices.Clone(p.names)
 	for _, c := range p.calls {
@@ -138,14 +138,15 @@ func (p *Program) Metrics() []string {
 // ErrDivision is returned for a division by zero.
 var ErrDivision = errors.New("division by zero")
 
-// Scratch is what evaluations use again and again. It is for one goroutine.
+// Scratch is the memory that evaluations reuse. It must not be used by two
+// goroutines at a time.
 type Scratch struct {
 	vm  vm.VM
 	env map[string]any
 }
 
-// Eval returns what the expression says of the values: one for each of Names,
-// then one for each of Calls. An error is that of the expression and these values.
+// Eval evaluates the expression with one value for each of Names, then one for
+// each of Calls. An error means that these values have no result.
 func (p *Program) Eval(s *Scratch, values []float64) (bool, error) {
 	if s.env == nil {
 		s.env = make(map[string]any, len(values))
@@ -168,11 +169,11 @@ func (p *Program) Eval(s *Scratch, values []float64) (bool, error) {
 	return is, nil
 }
 
-// name and call are the variables of the i-th metric and call.
+// name and call return the variables of the i-th metric and call.
 func name(i int) string { return "n" + strconv.Itoa(i) + "_" }
 func call(i int) string { return "c" + strconv.Itoa(i) + "_" }
 
-// Compile reads an expression. The error is for people.
+// Compile compiles an expression. The error is meant for people.
 func Compile(text string) (*Program, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, errors.New("is empty")
@@ -216,7 +217,7 @@ func Compile(text string) (*Program, error) {
 	return p, nil
 }
 
-// options are those of the language.
+// options returns the options that define the language.
 func options() []expr.Option {
 	abs := func(args ...any) (any, error) { return math.Abs(float(args[0])), nil }
 	return []expr.Option{
@@ -247,7 +248,7 @@ func divide(args ...any) (any, error) {
 	return float(args[0]) / by, nil
 }
 
-// parse reads the text without looking at what names mean.
+// parse reads the text without resolving names.
 func parse(text string) (*parser.Tree, error) {
 	c := conf.CreateNew()
 	nothing := func(...any) (any, error) { return 0.0, nil }
@@ -265,7 +266,7 @@ func parse(text string) (*parser.Tree, error) {
 	return tree, nil
 }
 
-// plain leaves the picture of the place out of an error.
+// plain removes the picture of the position from an error.
 func plain(err error) error {
 	if e, ok := errors.AsType[*file.Error](err); ok {
 		return fmt.Errorf("%s at character %d", e.Message, e.Column+1)
@@ -274,7 +275,8 @@ func plain(err error) error {
 	return errors.New(line)
 }
 
-// reader turns the tree into a text in which each metric and call is a variable.
+// reader turns the tree into a text in which each metric and call is a
+// variable.
 type reader struct {
 	program *Program
 	err     error
@@ -287,7 +289,7 @@ func (r *reader) fail(n ast.Node, format string, args ...any) string {
 	return ""
 }
 
-// binary and unary are the operators that cost the same whatever the values.
+// binary and unary are the operators whose cost does not depend on the values.
 var (
 	binary = []string{"+", "-", "*", "/", "<", "<=", ">", ">=", "==", "!=", "and", "or", "&&", "||"}
 	unary  = []string{"-", "+", "not", "!"}
@@ -328,7 +330,7 @@ func (r *reader) read(n ast.Node) string {
 	}
 }
 
-// pointed ends the text of a number that is whole, so that it stays a float.
+// pointed returns the ending that keeps a whole number a float.
 func pointed(v float64) string {
 	if v == math.Trunc(v) {
 		return ".0"
@@ -336,7 +338,7 @@ func pointed(v float64) string {
 	return ""
 }
 
-// value is the latest value of a metric by its name.
+// value returns the variable of a metric's latest value.
 func (r *reader) value(n *ast.IdentifierNode) string {
 	i := slices.Index(r.program.names, n.Value)
 	if i < 0 {
@@ -397,8 +399,8 @@ func (r *reader) call(n *ast.CallNode) string {
 	return call(i)
 }
 
-// spoken says an error of the types in the words of people: the place is that of
-// another text, and the names are those of variables.
+// spoken puts a type error in words for people: its position is in another
+// text, and its names are variables.
 func (p *Program) spoken(err error) error {
 	text, _, _ := strings.Cut(err.Error(), " at character ")
 	for i, n := range p.names {
