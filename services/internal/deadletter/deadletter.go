@@ -1,6 +1,6 @@
-// Package deadletter stores what a service cannot process. It guards the
-// stream of dead letters against a device that sends nothing else: beyond a
-// quota an hour its dead letters are only counted.
+// Package deadletter stores what a service cannot process. It protects the
+// stream of dead letters against a device that sends nothing else: beyond an
+// hourly quota its dead letters are only counted.
 package deadletter
 
 import (
@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	// quota is how many dead letters of one device are kept an hour.
+	// quota is how many dead letters of one device are kept per hour.
 	quota  = 1000
 	period = time.Hour
 	// maxDevices bounds the devices that have a quota of their own, and so the
-	// memory, as whoever may publish may also invent devices. All others share
-	// one quota, as do dead letters without a device.
+	// memory: a publisher may invent devices. All others share one quota, as do
+	// dead letters without a device.
 	maxDevices = 10_000
 )
 
-// Publisher stores dead letters. Any number of goroutines may use it.
+// Publisher stores dead letters. It is safe for concurrent use.
 type Publisher struct {
 	js        jetstream.JetStream
 	log       *slog.Logger
@@ -57,10 +57,10 @@ func New(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer
 	}
 }
 
-// Publish stores the dead letter and returns when it is stored. A device over
-// its quota is no error: the dead letter is counted and dropped. An error means
-// that it may not be stored; the caller repeats the call before it acknowledges
-// what the dead letter came from.
+// Publish returns when the dead letter is stored. If its device is over its
+// quota, Publish counts and drops it, which is not an error. An error means
+// that it may not be stored: the caller must repeat the call before it
+// acknowledges the message behind the dead letter.
 func (p *Publisher) Publish(ctx context.Context, d streams.DeadLetter) error {
 	of, first, ok := p.take(d, time.Now())
 	if !ok {
@@ -80,7 +80,7 @@ func (p *Publisher) Publish(ctx context.Context, d streams.DeadLetter) error {
 }
 
 // take takes one from the quota of the device, if there is one left. First
-// says that the quota has just been used up.
+// means that the quota has just been exhausted.
 func (p *Publisher) take(d streams.DeadLetter, now time.Time) (of device, first, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

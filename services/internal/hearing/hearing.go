@@ -1,7 +1,8 @@
-// Package hearing knows in which time there was somebody to hear the devices. Its
-// clock ticks about once a second while Headwater takes in all that arrives; time
-// in which it did not tick says nothing about who kept silent. It is pure: all
-// times are arguments, in nanoseconds since the Unix epoch.
+// Package hearing keeps track of when Headwater was listening to the devices.
+// Its clock ticks about once a second while Headwater takes in everything that
+// arrives. Time without ticks says nothing about which devices were silent. The
+// package is pure: all times are arguments, in nanoseconds since the Unix
+// epoch.
 package hearing
 
 import (
@@ -10,15 +11,16 @@ import (
 )
 
 const (
-	// pauseLeast and pauseMost bound how far apart two ticks are before the time
-	// between them is a gap: twice as far as the two before, so that a clock which
-	// is slow for long, under load, is still one.
+	// pauseLeast and pauseMost bound the distance of two ticks from which the time
+	// between them is a gap: twice the previous distance, so that a clock which is
+	// slow for long, under load, has no gaps.
 	pauseLeast, pauseMost = int64(3 * time.Second), int64(20 * time.Second)
-	// forgiven is how many times its length a gap takes from the silence before it:
-	// after one that is not short, a device that kept silent gets its whole wait again,
-	// yet a clock that stumbles now and then does not put off every wait forever.
+	// forgiven is how many times its length a gap takes from the silence before
+	// it. After a gap that is not short, a silent device gets its whole wait
+	// again, yet a clock that stumbles now and then does not put off every wait
+	// forever.
 	forgiven = 4
-	// MaxGaps is how many gaps are remembered.
+	// MaxGaps is the number of gaps that are remembered.
 	MaxGaps = 16
 )
 
@@ -28,23 +30,23 @@ const Never = -1 << 62
 // Gap is a stretch of time [From, To) in which nobody listened.
 type Gap struct{ From, To int64 }
 
-// Clock is what is known of the time in which somebody listened. It must be made
-// with New. It is for one goroutine only.
+// Clock keeps track of the time in which somebody listened. It must be made
+// with New. It must not be used by two goroutines at a time.
 type Clock struct {
 	// Now is the last tick; Never before the first.
 	Now int64
-	// Stride is how far it was from the tick before.
+	// Stride is the distance of the last two ticks.
 	Stride int64
-	// Gaps are those that count, in order, at most MaxGaps.
+	// Gaps are the gaps that count, in order, at most MaxGaps.
 	Gaps []Gap
-	// Steady says that somebody listens however seldom the clock ticks.
+	// Steady means that somebody listens however seldom the clock ticks.
 	Steady bool
 }
 
 // New returns a clock that has not ticked.
 func New() Clock { return Clock{Now: Never} }
 
-// pause is how far the next tick may be away without a gap.
+// pause is the longest time to the next tick that is not a gap.
 func (c *Clock) pause() int64 { return min(max(2*c.Stride, pauseLeast), pauseMost) }
 
 // Tick moves the clock. A time that is not after the last tick changes nothing.
@@ -61,12 +63,11 @@ func (c *Clock) Tick(now int64) {
 	c.Now = now
 }
 
-// deaf reports whether nobody is known to have listened from the last tick to a
-// time.
+// deaf reports whether nobody is known to have listened since the last tick.
 func (c *Clock) deaf(now int64) bool { return !c.Steady && c.Now != Never && now-c.Now > c.pause() }
 
-// note remembers a gap. Of too many the one is forgotten that is the shortest for
-// its age.
+// note remembers a gap. If there are too many, it forgets the one that is
+// shortest for its age.
 func (c *Clock) note(g Gap) {
 	if n := len(c.Gaps); n > 0 && c.Gaps[n-1].To == g.From {
 		c.Gaps[n-1].To = g.To
@@ -86,9 +87,9 @@ func (c *Clock) note(g Gap) {
 	c.Gaps = slices.Delete(c.Gaps, least, least+1)
 }
 
-// Since returns from when on it counts that nothing was heard from one time to
-// another: from then on somebody listened, and so long altogether. It is the first
-// time itself if nobody ever stopped to listen.
+// Since returns the time from which hearing nothing between two times counts:
+// as if somebody had started to listen then and never stopped. It is from
+// itself if nobody ever stopped listening.
 func (c *Clock) Since(from, to int64) int64 {
 	if !c.Missed(from) && !c.deaf(to) || from >= to {
 		return from
@@ -101,7 +102,7 @@ func (c *Clock) Since(from, to int64) int64 {
 	return to - (silent + to - at)
 }
 
-// Listened returns for how long somebody listened from one time to another.
+// Listened returns how long somebody listened between two times.
 func (c *Clock) Listened(from, to int64) int64 {
 	whole := max(0, to-from)
 	c.each(from, to, func(g Gap) { whole -= g.To - g.From })
@@ -113,8 +114,8 @@ func (c *Clock) Missed(after int64) bool {
 	return len(c.Gaps) > 0 && c.Gaps[len(c.Gaps)-1].To > after
 }
 
-// each calls visit with the parts of gaps that lie from one time to another, in
-// order; the last may be one that is not over.
+// each calls visit with the parts of gaps between two times, in order. The last
+// may be a gap that has not ended.
 func (c *Clock) each(from, to int64, visit func(Gap)) {
 	part := func(g Gap) {
 		g.From, g.To = max(g.From, from), min(g.To, to)

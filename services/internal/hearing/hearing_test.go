@@ -13,7 +13,7 @@ const (
 	hour   = int64(time.Hour)
 )
 
-// ticked is a clock that ticked every second up to a time, but in the gaps.
+// ticked is a clock that ticked every second up to a time, except in the gaps.
 func ticked(until int64, gaps ...hearing.Gap) *hearing.Clock {
 	c := hearing.New()
 	for now := int64(0); now <= until; now += second {
@@ -58,8 +58,8 @@ func TestSince(t *testing.T) {
 	}
 }
 
-// TestSlowClock has the clock tick every eight seconds for long, as under load:
-// that is no gap.
+// TestSlowClock has the clock tick every eight seconds for a long time, as
+// under load: that is not a gap.
 func TestSlowClock(t *testing.T) {
 	t.Parallel()
 	c := ticked(minute)
@@ -71,8 +71,8 @@ func TestSlowClock(t *testing.T) {
 	}
 }
 
-// TestStumbles has the clock stand still for four seconds of each minute: a wait
-// of minutes ends nevertheless.
+// TestStumbles has the clock stand still for four seconds of each minute: a
+// wait of minutes still ends.
 func TestStumbles(t *testing.T) {
 	t.Parallel()
 	var gaps []hearing.Gap

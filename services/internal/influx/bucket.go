@@ -13,29 +13,29 @@ import (
 	"time"
 )
 
-// PolicyLedger names the policy of the ledger, and MeasurementLedger the only
-// measurement in it.
+// PolicyLedger names the policy of the ledger, and MeasurementLedger its only
+// measurement.
 const (
 	PolicyLedger      = "ledger"
 	MeasurementLedger = "ledger"
 )
 
-// Bucket is where points are kept for a time.
+// Bucket is a place where points are kept for a time.
 type Bucket struct {
 	Database, Policy string
-	// Retention is how long points are kept, in event time; 0 is for ever.
-	// InfluxDB takes whole seconds, and no less than an hour.
+	// Retention is how long points are kept, in event time; 0 means forever.
+	// InfluxDB takes whole seconds, at least an hour.
 	Retention time.Duration
 }
 
 // Name returns "database/policy".
 func (b Bucket) Name() string { return b.Database + "/" + b.Policy }
 
-// Ensure makes the bucket when it does not exist. One that exists is left as
-// it is, so a retention that people changed stays. In InfluxDB 3, which makes
-// a database with the first write to it, there is nothing to do.
+// Ensure creates the bucket if it does not exist. It leaves an existing bucket
+// as it is, so that a retention that people changed stays. InfluxDB 3 creates a
+// database with the first write to it, so there is nothing to do.
 func (c *Client) Ensure(ctx context.Context, b Bucket) error {
-	// The database is made with its first bucket, so one goes after the other.
+	// The first bucket creates the database, so the buckets take turns.
 	c.ensuring.Lock()
 	defer c.ensuring.Unlock()
 	version, err := c.Ping(ctx)
@@ -68,7 +68,7 @@ func (c *Client) ensurePolicy(ctx context.Context, b Bucket) error {
 	if err == nil {
 		return nil
 	}
-	// Another writer may have made it in the meantime.
+	// Another writer may have created it in the meantime.
 	if _, policies, again := c.policies(ctx, b.Database); again == nil && policies[b.Policy] {
 		return nil
 	}
@@ -134,7 +134,7 @@ func (c *Client) ensureBucket(ctx context.Context, b Bucket) error {
 	if err == nil {
 		return nil
 	}
-	// Another writer may have made it in the meantime.
+	// Another writer may have created it in the meantime.
 	if ok, _ := exists(); ok {
 		return nil
 	}
@@ -166,11 +166,11 @@ func (c *Client) call(ctx context.Context, method, path string, params url.Value
 	return nil
 }
 
-// failed says what people can do when a bucket cannot be made.
+// failed says what people can do when a bucket cannot be created.
 func (b Bucket) failed(err error) error {
 	var e *Error
 	if errors.As(err, &e) && e.Status >= 400 && e.Status < 500 {
-		return fmt.Errorf("make bucket %s (make it yourself, or give a token that may by --influx-token-file): %w", b.Name(), err)
+		return fmt.Errorf("create bucket %s (create it yourself, or set --influx-token-file to a token that may): %w", b.Name(), err)
 	}
-	return fmt.Errorf("make bucket %s: %w", b.Name(), err)
+	return fmt.Errorf("create bucket %s: %w", b.Name(), err)
 }

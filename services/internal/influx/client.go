@@ -22,7 +22,7 @@ import (
 	"headwater/services/internal/process"
 )
 
-// maxErrorBody bounds how much is read of an answer that reports an error.
+// maxErrorBody bounds how much of an error response is read.
 const maxErrorBody = 64 << 10
 
 // Client talks to one InfluxDB. It is safe for concurrent use.
@@ -31,9 +31,9 @@ type Client struct {
 	http   *http.Client
 	client influxdb2.Client
 
-	maxAnswer int64 // bytes of an answer that are read
+	maxAnswer int64 // bounds the bytes of a response
 
-	ensuring sync.Mutex // held while a bucket is made
+	ensuring sync.Mutex // held while a bucket is created
 
 	mu      sync.Mutex
 	writers map[string]api.WriteAPIBlocking // by bucket; guarded by mu
@@ -65,10 +65,10 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Close closes the connections that are idle.
+// Close closes the idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// URL returns where InfluxDB is, for people: without user and password.
+// URL returns the address of InfluxDB for people: without user and password.
 func (c *Client) URL() string {
 	u, err := url.Parse(c.cfg.URL)
 	if err != nil {
@@ -81,8 +81,8 @@ func (c *Client) URL() string {
 func (c *Client) Database() string { return c.cfg.Database }
 
 // Write stores lines of line protocol, with times in nanoseconds, in a bucket
-// of the form "database/policy". It returns nil after a 2xx only, else an
-// *Error; after one, any part of the lines may have been stored.
+// of the form "database/policy". It returns nil only after a 2xx, and otherwise
+// an *Error. After an error any part of the lines may have been stored.
 func (c *Client) Write(ctx context.Context, bucket, lines string) error {
 	c.mu.Lock()
 	w, ok := c.writers[bucket]
@@ -112,7 +112,7 @@ func (c *Client) Ping(ctx context.Context) (version string, err error) {
 	return strings.TrimPrefix(version, "v"), nil
 }
 
-// do sends one request; a status beyond 2xx becomes an *apihttp.Error.
+// do sends one request; any status other than 2xx becomes an *apihttp.Error.
 func (c *Client) do(ctx context.Context, method, path string, params url.Values, body io.Reader) (*http.Response, error) {
 	u := strings.TrimSuffix(c.cfg.URL, "/") + "/" + path
 	if len(params) > 0 {
@@ -135,16 +135,16 @@ func (c *Client) do(ctx context.Context, method, path string, params url.Values,
 	return resp, nil
 }
 
-// Error is a request that InfluxDB did not do. Status is 0 when there was no
-// answer at all: then nobody knows whether it was done.
+// Error is a request that InfluxDB did not carry out. Without a response Status
+// is 0, and nobody knows whether it was carried out.
 type Error struct {
 	// Op is what was attempted, for people.
 	Op string
-	// Status is that of the HTTP answer, or 0.
+	// Status is the status of the HTTP response, or 0.
 	Status int
-	// Message is the reason that InfluxDB gave, or the network's.
+	// Message is the reason given by InfluxDB or the network.
 	Message string
-	// RetryAfter is how long InfluxDB asks to wait; 0 when it does not say.
+	// RetryAfter is how long InfluxDB asks to wait; 0 if it does not ask.
 	RetryAfter time.Duration
 	// Hint is what people can do about it; often empty.
 	Hint string
@@ -171,8 +171,8 @@ func (e *Error) Error() string {
 // Unwrap returns the error of the network or of the context.
 func (e *Error) Unwrap() error { return e.err }
 
-// wrap turns an error of the transport or of the official client into an
-// *Error that says what to do.
+// wrap turns an error of the transport or of the official client into an *Error
+// with a hint.
 func (c *Client) wrap(op string, err error) error {
 	e := &Error{Op: op, err: err}
 	var h *apihttp.Error
@@ -216,21 +216,21 @@ func retryAfter(v string, now time.Time) time.Duration {
 	return 0
 }
 
-// headerError is where InfluxDB 1.x repeats the reason of an error; the
-// transport fills it in for the versions that do not.
+// headerError is where InfluxDB 1.x repeats the reason of an error. The
+// transport sets it for the other versions.
 const headerError = "X-Influxdb-Error"
 
 // guardKey is the key of a guard in a context.
 type guardKey struct{}
 
-// Guard returns a context whose writes ask the function directly before each
-// part of their points goes out. Its error ends the write there and then, and
-// InfluxDB drops what it has not got whole.
+// Guard returns a context whose writes call check before each part of their
+// points is sent. If check returns an error, the write ends there, and InfluxDB
+// drops what it has received only in part.
 func Guard(ctx context.Context, check func() error) context.Context {
 	return context.WithValue(ctx, guardKey{}, check)
 }
 
-// guarded is a body that asks before it hands out a part of itself.
+// guarded is a body that calls check before it returns a part of itself.
 type guarded struct {
 	io.ReadCloser
 	check func() error
@@ -243,8 +243,8 @@ func (g guarded) Read(p []byte) (int, error) {
 	return g.ReadCloser.Read(p)
 }
 
-// transport adds the token to every request and bounds and reads the body of
-// an error, whose form differs between the versions, in one place.
+// transport adds the token to every request. In one place it bounds and reads
+// the body of an error, whose form differs between the versions.
 type transport struct {
 	next http.RoundTripper
 	cfg  Config
@@ -282,7 +282,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// token returns the token of this moment. The file is read each time: it is
+// token returns the current token. It reads the file each time: the file is
 // small, requests are few, and a rotated token works at once.
 func (t *transport) token() (string, error) {
 	if t.cfg.TokenFile == "" {
@@ -301,8 +301,8 @@ type tokenError struct{ err error }
 func (e *tokenError) Error() string { return "--influx-token-file: " + e.err.Error() }
 func (e *tokenError) Unwrap() error { return e.err }
 
-// errorText returns the reason out of the body of an error: {"error"} of 1.x,
-// {"code","message"} of 2.x, {"error","data":[{"error_message"}]} of 3, or a
+// errorText returns the reason from the body of an error: {"error"} of 1.x,
+// {"code","message"} of 2.x, {"error","data":[{"error_message"}]} of 3, or
 // plain text. The result has no line breaks.
 func errorText(body []byte) string {
 	var b struct {

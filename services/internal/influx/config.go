@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// Config says where InfluxDB is and who asks.
+// Config says where InfluxDB is and which token to use.
 type Config struct {
-	// URL may be empty for Validate, as it is where InfluxDB runs inside; New
-	// wants one.
-	URL       string        `name:"url" help:"Where InfluxDB answers, for example http://127.0.0.1:8086; standalone runs one inside unless it is told." default:"${influx_url=http://127.0.0.1:8086}" env:"HEADWATER_INFLUX_URL"`
+	// URL may be empty for Validate, because it is optional where InfluxDB is. New
+	// requires it.
+	URL       string        `name:"url" help:"Where InfluxDB answers, for example http://127.0.0.1:8086; without it, standalone runs one inside." default:"${influx_url=http://127.0.0.1:8086}" env:"HEADWATER_INFLUX_URL"`
 	Org       string        `name:"org" help:"Organisation, for InfluxDB 2 and 3; 1.8 ignores it." default:"headwater" env:"HEADWATER_INFLUX_ORG"`
 	Token     Secret        `name:"token" help:"Token, or user:password for InfluxDB 1.8; better in a file." env:"HEADWATER_INFLUX_TOKEN"`
 	TokenFile string        `name:"token-file" help:"File that holds the token; it is read again for every request, so a new token needs no restart." env:"HEADWATER_INFLUX_TOKEN_FILE"`
@@ -21,7 +21,7 @@ type Config struct {
 	Timeout   time.Duration `name:"timeout" help:"How long one request may take." default:"30s" env:"HEADWATER_INFLUX_TIMEOUT"`
 }
 
-// Validate returns all that is wrong with the configuration, joined.
+// Validate returns all problems of the configuration, joined.
 func (c Config) Validate() error {
 	var errs []error
 	u, err := url.Parse(c.URL)
@@ -36,7 +36,7 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("influx-token and influx-token-file: give one of them"))
 	}
 	if c.Database == "" || strings.ContainsAny(c.Database, "/\"\\\n") {
-		errs = append(errs, fmt.Errorf("influx-database: %q is empty or holds a character that no bucket may have", c.Database))
+		errs = append(errs, fmt.Errorf("influx-database: %q is empty or has a character that is not allowed in the name of a bucket", c.Database))
 	}
 	if c.Timeout <= 0 {
 		errs = append(errs, fmt.Errorf("influx-timeout: %v is not positive", c.Timeout))

@@ -1,9 +1,9 @@
-// Package influx is the one way in which Headwater talks to InfluxDB, alike
-// for 1.8 (embedded), 2.x and 3: it writes line protocol through the official
-// client, reads InfluxQL over /query, and makes the buckets.
+// Package influx is how Headwater talks to InfluxDB 1.8 (embedded), 2.x and 3.
+// It writes line protocol through the official client, reads InfluxQL over
+// /query, and creates the buckets.
 //
-// A bucket is named "database/policy", as in "headwater/raw": in 1.8 that is a
-// database and its retention policy, in 2.x a bucket of this name, which
+// A bucket is named "database/policy", as in "headwater/raw". In 1.8 that is a
+// database and its retention policy, in 2.x a bucket with this name, which
 // /query finds by itself. The package keeps no data and never repeats a
-// request; what to do about an Error is for the caller to decide.
+// request; the caller decides what to do about an Error.
 package influx

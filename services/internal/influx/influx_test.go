@@ -217,7 +217,7 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 	}
 	for _, valid = range []string{"one", "two"} {
 		if err := write(); err == nil {
-			t.Errorf("%s: the token before works", valid)
+			t.Errorf("%s: the previous token works", valid)
 		}
 		if err := os.WriteFile(file, []byte(valid+"\n"), 0o600); err != nil {
 			t.Fatal(err)

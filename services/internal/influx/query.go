@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// maxAnswer bounds how many bytes of an answer to a query are read: about half
-// a million points, far beyond what a chart can show.
+// maxAnswer bounds the bytes of a query response that are read: about half a
+// million points, far more than a chart can show.
 const maxAnswer = 32 << 20
 
-// ErrTooLarge is returned by Query for an answer beyond the bound. Ask for a
+// ErrTooLarge is returned by Query for a response beyond the bound. Ask for a
 // shorter time, wider buckets or fewer series.
 var ErrTooLarge = errors.New("the answer is too large; ask for a shorter time, wider buckets or fewer series")
 
@@ -30,24 +30,24 @@ type Params map[string]any
 // Ident is a value of Params that names a measurement, tag or field.
 type Ident string
 
-// Series is one series of an answer: one per statement, measurement and group
+// Series is one series of a response: one per statement, measurement and group
 // of tags. Row i is at Times[i]; Values[i] has one value for each of Columns,
-// which leaves the time out.
+// which does not include the time.
 type Series struct {
-	// Statement is the index of the statement that it answers.
+	// Statement is the index of the statement that produced the series.
 	Statement int
 	Name      string
 	Tags      map[string]string
-	// Times are nanoseconds since the Unix epoch; nil when the answer has no
+	// Times are nanoseconds since the Unix epoch; nil if the response has no
 	// column of times.
 	Times   []int64
 	Columns []string
-	// Values are nil, float64, bool or string each.
+	// Each value is nil, a float64, a bool or a string.
 	Values [][]any
 }
 
-// Floats returns a numeric column, NaN where a row has none; nil when there is
-// no such column.
+// Floats returns a numeric column, with NaN where a row has no value; nil if
+// there is no such column.
 func (s Series) Floats(column string) []float64 {
 	for i, c := range s.Columns {
 		if c != column {
@@ -67,10 +67,11 @@ func (s Series) Floats(column string) []float64 {
 }
 
 // Query runs InfluxQL against a database and retention policy and returns the
-// series of all its statements. Each $name outside of quotes is replaced by
-// its parameter, quoted so that no value can change the meaning of the query.
-// Errors are an *Error, ErrTooLarge, or say which parameter is wrong. The time
-// limit is that of the context or Config.Timeout, whichever is sooner.
+// series of all its statements. Each $name outside of quotes is replaced by its
+// parameter, quoted so that no value can change the meaning of the query. An
+// error is an *Error, ErrTooLarge, or names the wrong parameter. The request
+// ends at the deadline of the context or after Config.Timeout, whichever is
+// sooner.
 func (c *Client) Query(ctx context.Context, database, policy, query string, params Params) ([]Series, error) {
 	return c.query(ctx, http.MethodGet, database, policy, query, params)
 }
@@ -92,8 +93,8 @@ func (c *Client) query(ctx context.Context, method, database, policy, query stri
 	if !refused || e.Message != notExecuted || method != http.MethodGet {
 		return series, err
 	}
-	// InfluxDB 1.8 says so even of the statement that failed, when that is the
-	// first: by itself it gives the reason, or works now.
+	// InfluxDB 1.8 returns this even for the statement that failed if it is the
+	// first. Alone, that statement returns the reason, or now succeeds.
 	if _, err := c.ask(ctx, method, database, policy, firstStatement(q)); err != nil {
 		return nil, err
 	}
@@ -143,10 +144,11 @@ func (c *Client) ask(ctx context.Context, method, database, policy, q string) ([
 	return series, nil
 }
 
-// notExecuted is what InfluxDB says of statements that another's failure stopped.
+// notExecuted is the error of statements that were not run because another one
+// failed.
 const notExecuted = "not executed"
 
-// decode reads an answer of /query.
+// decode reads a response of /query.
 func decode(r io.Reader) ([]Series, error) {
 	var answer struct {
 		Error   string `json:"error"`
@@ -171,8 +173,8 @@ func decode(r io.Reader) ([]Series, error) {
 	if answer.Error != "" {
 		return nil, &Error{Op: "query InfluxDB", Message: answer.Error}
 	}
-	// What kept one statement from being executed keeps the others as well, and
-	// comes in any order.
+	// The reason why one statement was not executed is the reason of the others as
+	// well. The errors come in any order.
 	reason := ""
 	for _, res := range answer.Results {
 		if reason == "" || reason == notExecuted {
@@ -231,9 +233,9 @@ func hint(message string) string {
 	return ""
 }
 
-// Bind replaces each $name of a query that is outside of quotes by its
-// parameter. A name without a parameter, a parameter without a name, and a
-// value that InfluxQL cannot write are errors.
+// Bind replaces each $name outside of quotes in a query by its parameter. A
+// name without a parameter, a parameter without a name, and a value that
+// InfluxQL cannot express are errors.
 func Bind(query string, params Params) (string, error) {
 	var b strings.Builder
 	used := make(map[string]bool, len(params))
@@ -278,7 +280,7 @@ func Bind(query string, params Params) (string, error) {
 	return b.String(), nil
 }
 
-// quoted returns the length of the quoted text that s begins with.
+// quoted returns the length of the quoted text at the beginning of s.
 func quoted(s string) int {
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
@@ -311,7 +313,7 @@ func literal(v any) (string, error) {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return "", fmt.Errorf("InfluxQL cannot write %v", v)
 		}
-		// InfluxQL knows no exponents.
+		// InfluxQL has no exponents.
 		return strconv.FormatFloat(v, 'f', -1, 64), nil
 	case time.Time:
 		return strconv.FormatInt(v.UnixNano(), 10), nil

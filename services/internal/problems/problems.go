@@ -1,6 +1,6 @@
-// Package problems carries what is wrong from the service that knows it to the
-// dashboard, by a small bucket in which each process has one entry. An entry that
-// is not renewed is void, so that a process that died reports nothing.
+// Package problems carries problems from the services that notice them to the
+// dashboard, through a small bucket in which each process has one entry. An
+// entry that is not renewed is void, so a process that died reports nothing.
 package problems
 
 import (
@@ -23,7 +23,7 @@ import (
 
 // Bounds of what one process reports.
 const (
-	// Most is how many problems there may be; further ones are left out.
+	// Most is the largest number of problems; further problems are left out.
 	Most = 50
 	// maxText is the greatest length of a text in bytes.
 	maxText = 600
@@ -32,7 +32,7 @@ const (
 const (
 	// renewEvery is how often an entry is renewed.
 	renewEvery = streams.ProblemsTTL / 3
-	// retryEvery is the pause after a write that failed.
+	// retryEvery is the pause after a failed write.
 	retryEvery = 2 * time.Second
 	// within bounds one write.
 	within = 5 * time.Second
@@ -48,8 +48,8 @@ type Problem struct {
 	Since time.Time `json:"since"`
 }
 
-// Reporter is what one process reports. It may be used by several goroutines; a
-// nil Reporter reports nothing.
+// Reporter reports the problems of one process. It is safe for concurrent use.
+// A nil Reporter reports nothing.
 type Reporter struct {
 	js      jetstream.JetStream
 	key     string
@@ -57,7 +57,7 @@ type Reporter struct {
 	changed chan struct{}
 
 	mu   sync.Mutex
-	open map[string]Problem // by what the service calls it; guarded by mu
+	open map[string]Problem // by id; guarded by mu
 }
 
 // New returns a reporter for a process of a service. It does no I/O.
@@ -68,8 +68,8 @@ func New(js jetstream.JetStream, service string, log *slog.Logger) *Reporter {
 	}
 }
 
-// Set reports a problem, or says something else about the one of that id, which
-// keeps its Since. A zero Since is now.
+// Set reports a problem, or replaces the problem with that id, which keeps its
+// Since. A zero Since means now.
 func (r *Reporter) Set(id string, p Problem) {
 	if r == nil {
 		return
@@ -93,7 +93,7 @@ func (r *Reporter) Set(id string, p Problem) {
 	}
 }
 
-// Clear says that the problem of that id is gone.
+// Clear removes the problem with that id.
 func (r *Reporter) Clear(id string) {
 	if r == nil {
 		return
@@ -113,7 +113,7 @@ func (r *Reporter) wake() {
 	}
 }
 
-// Run writes what is reported until ctx ends, and then withdraws it.
+// Run writes the problems until ctx ends, and then withdraws them.
 func (r *Reporter) Run(ctx context.Context) {
 	tick := time.NewTimer(0)
 	defer tick.Stop()
@@ -123,7 +123,7 @@ func (r *Reporter) Run(ctx context.Context) {
 		case <-ctx.Done():
 			if written {
 				if err := r.write(context.WithoutCancel(ctx), nil); err != nil {
-					r.log.Debug("what was reported stays until it is void", "err", err)
+					r.log.Debug("the report stays until it expires", "err", err)
 				}
 			}
 			return
@@ -180,8 +180,8 @@ func compare(a, b Problem) int {
 // maxEntries bounds the processes whose reports are kept.
 const maxEntries = 200
 
-// Board is what all processes report, as a watch of the bucket brings it. It may
-// be used by several goroutines.
+// Board holds the reports of all processes, as a watch of the bucket delivers
+// them. It is safe for concurrent use.
 type Board struct {
 	mu      sync.Mutex
 	entries map[string]entry // guarded by mu
@@ -195,7 +195,7 @@ type entry struct {
 // NewBoard returns an empty board.
 func NewBoard() *Board { return &Board{entries: make(map[string]entry)} }
 
-// Take takes in the entry of a process, which is nil when it was removed.
+// Take takes the entry of a process, which is nil if it was removed.
 func (b *Board) Take(key string, value []byte, at time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -210,7 +210,7 @@ func (b *Board) Take(key string, value []byte, at time.Time) {
 	}
 }
 
-// Problems returns what is reported and not void at a time, without repeats.
+// Problems returns the problems that are not void at a time, without repeats.
 func (b *Board) Problems(now time.Time) []Problem {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -95,7 +95,7 @@ func TestFromAServiceToTheDashboard(t *testing.T) {
 		await("")
 		r.Set("b", problems.Problem{Part: service, Text: "is broken again"})
 		await(service + ": is broken again")
-		cancel() // a process that ends withdraws what it said
+		cancel() // a process that ends withdraws its report
 		<-done
 		await("")
 	}

@@ -1,5 +1,5 @@
-// Package publicurl makes the links that notifications carry: where people reach
-// the dashboard, and what it shows of one device at one time.
+// Package publicurl builds the links in notifications: the address of the
+// dashboard, and its page of one device at one time.
 package publicurl
 
 import (
@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Check returns what is wrong with the address of a dashboard, which may be empty.
-// It is a scheme and a host: pages do not live below a path.
+// Check returns what is wrong with the address of a dashboard, which may be
+// empty. An address is a scheme and a host: pages are not served below a path.
 func Check(address string) error {
 	if address == "" {
 		return nil
@@ -22,15 +22,15 @@ func Check(address string) error {
 		return fmt.Errorf("--public-url: %q is not like https://headwater.example.org", address)
 	}
 	if u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("--public-url: %q must end behind the host", address)
+		return fmt.Errorf("--public-url: %q must end after the host", address)
 	}
 	return nil
 }
 
-// Guess returns the address under which others reach a dashboard that listens on
-// an address: that one or, on all interfaces, the first of this machine in its
-// network. It is of this machine alone when there is no other. TLS is what a proxy
-// adds, which is not known here.
+// Guess returns the address at which others reach a dashboard that listens on
+// an address: that address or, if it listens on all interfaces, the first
+// address of this machine in its network. Without a network only this machine
+// can reach it. TLS is added by a proxy, which is unknown here.
 func Guess(listens net.Addr) string {
 	at, err := netip.ParseAddrPort(listens.String())
 	if err != nil {
@@ -43,8 +43,8 @@ func Guess(listens net.Addr) string {
 	return "http://" + netip.AddrPortFrom(host.Unmap(), at.Port()).String()
 }
 
-// ofThisMachine returns the first address in a private network, or in any, IPv4
-// before IPv6; that of the loopback when there is none.
+// ofThisMachine returns the first address in a private network, or in any
+// network, IPv4 before IPv6; without one, the loopback address.
 func ofThisMachine() netip.Addr {
 	best, rank := netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0
 	addresses, err := net.InterfaceAddrs()
@@ -71,7 +71,7 @@ func ofThisMachine() netip.Addr {
 	return best
 }
 
-// Alerts is the page of alerts; empty without an address.
+// Alerts returns the page of alerts; empty without an address.
 func Alerts(address string) string {
 	if address == "" {
 		return ""
@@ -79,8 +79,8 @@ func Alerts(address string) string {
 	return strings.TrimRight(address, "/") + "/alerts"
 }
 
-// Device is the page of a device with its charts at a time; empty without an
-// address.
+// Device returns the page of a device with its charts at a time; empty without
+// an address.
 func Device(address, site, device string, at time.Time) string {
 	if address == "" {
 		return ""

@@ -21,8 +21,8 @@ import (
 // maxDevices bounds the devices that one process remembers, and so its memory.
 const maxDevices = 100_000
 
-// Registry writes into the bucket what See tells it. Any number of processes
-// may write the same devices. See may be called by any number of goroutines.
+// Registry writes to the bucket what See reports. Any number of processes may
+// write the same devices. See is safe for concurrent use.
 type Registry struct {
 	js      jetstream.JetStream
 	log     *slog.Logger
@@ -31,9 +31,10 @@ type Registry struct {
 	wake    chan struct{}
 
 	mu sync.Mutex
-	// known holds what this process has seen, so that it looks once for each.
+	// known holds what this process has seen, so that it looks up each device
+	// once.
 	known map[device]map[Metric]struct{}
-	// pending is what the bucket may not have.
+	// pending is what the bucket may not contain yet.
 	pending map[device]news
 }
 
@@ -52,7 +53,7 @@ type news struct {
 }
 
 // New returns a Registry in the account of the services. Nothing is written
-// until Run.
+// before Run.
 func New(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) *Registry {
 	factory := promauto.With(metrics)
 	return &Registry{
@@ -67,8 +68,7 @@ func New(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer
 	}
 }
 
-// See takes notice of the series of a batch that has been stored. It returns
-// at once.
+// See takes note of the series of a stored batch. It returns at once.
 func (r *Registry) See(batch *telemetryv1.Batch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,7 +88,7 @@ func (r *Registry) See(batch *telemetryv1.Batch) {
 			r.dropped.WithLabelValues("metrics").Inc()
 			continue
 		}
-		// The names are parts of one text that holds those of the whole batch.
+		// The names are parts of a text that holds the names of the whole batch.
 		d, m = d.clone(), m.clone()
 		if !ok {
 			metrics = make(map[Metric]struct{})
@@ -128,8 +128,8 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// Run writes what See brings until ctx ends, and then what is left. A bucket
-// that cannot be reached is tried again without end; Run always returns nil.
+// Run writes what See reports until ctx ends, and then the rest. It retries
+// forever while the bucket cannot be reached; Run always returns nil.
 func (r *Registry) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -141,7 +141,7 @@ func (r *Registry) Run(ctx context.Context) error {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 			defer cancel()
 			if err := r.flush(last); err != nil {
-				r.log.Warn("the device registry misses what was seen last", "err", err)
+				r.log.Warn("the device registry may be missing the devices seen last", "err", err)
 			}
 			return nil
 		case <-r.wake:
@@ -152,14 +152,15 @@ func (r *Registry) Run(ctx context.Context) error {
 			continue
 		}
 		if retry.wait == firstRetry {
-			r.log.Warn("cannot write the device registry, trying again", "err", err)
+			r.log.Warn("cannot write the device registry; retrying", "err", err)
 		}
 		retry.pause(ctx)
 		r.rouse()
 	}
 }
 
-// flush writes all that is pending. What could not be written is pending again.
+// flush writes everything that is pending. What could not be written is pending
+// again.
 func (r *Registry) flush(ctx context.Context) error {
 	r.mu.Lock()
 	pending := r.pending
@@ -185,11 +186,11 @@ func (r *Registry) flush(ctx context.Context) error {
 	return err
 }
 
-// maxConflicts is how often another writer may be first before write gives up
-// for now.
+// maxConflicts is how often another writer may win before write gives up for
+// now.
 const maxConflicts = 20
 
-// write merges news of one device into its entry, whoever else writes it.
+// write merges news of one device into its entry, however many others write it.
 func (r *Registry) write(ctx context.Context, kv jetstream.KeyValue, d device, n news) error {
 	key := Key(d.site, d.name)
 	for range maxConflicts {
@@ -201,7 +202,7 @@ func (r *Registry) write(ctx context.Context, kv jetstream.KeyValue, d device, n
 		if err == nil {
 			revision = entry.Revision()
 			if err := json.Unmarshal(entry.Value(), &have); err != nil {
-				r.log.Warn("a registry entry is unreadable and made anew", "device", key, "err", err)
+				r.log.Warn("a registry entry is unreadable; replacing it", "device", key, "err", err)
 				have = Device{Site: d.site, Device: d.name}
 			}
 		}
@@ -230,8 +231,8 @@ func (r *Registry) write(ctx context.Context, kv jetstream.KeyValue, d device, n
 	return fmt.Errorf("write registry entry %s: another writer was first %d times", key, maxConflicts)
 }
 
-// forgetDeleted has devices that people deleted from the bucket count as new
-// when they send again.
+// forgetDeleted treats devices that people deleted from the bucket as new when
+// they send again.
 func (r *Registry) forgetDeleted(ctx context.Context) {
 	retry := newBackoff()
 	for ctx.Err() == nil {

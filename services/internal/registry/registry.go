@@ -1,7 +1,8 @@
-// Package registry keeps the list of the devices that were seen: a projection
-// of the telemetry in a key-value bucket, for people to look at. Whoever writes
-// telemetry tells it what has been stored. It decides nothing, and what it
-// misses the next reading makes good.
+// Package registry keeps the list of the devices that have sent something: a
+// projection of the telemetry in a key-value bucket, for people to look at.
+// Every process that writes telemetry reports what it has stored. Nothing
+// depends on the list, and the next reading of a device fills in what is
+// missing.
 package registry
 
 import (
@@ -18,8 +19,8 @@ import (
 type Device struct {
 	Site   string `json:"site"`
 	Device string `json:"device"`
-	// Metrics are sorted by name. A metric that changed its kind is there once
-	// for each.
+	// Metrics are sorted by name. A metric that changed its kind has an entry for
+	// each kind.
 	Metrics []Metric `json:"metrics"`
 	// FirstSeen is when the first reading of the device arrived.
 	FirstSeen time.Time `json:"first_seen"`
@@ -28,13 +29,14 @@ type Device struct {
 // Metric is one metric of a device.
 type Metric struct {
 	Name string `json:"name"`
-	// Unit is as the device wrote it last, empty when it never gave one.
+	// Unit is the unit that the device sent last, empty if it never sent one.
 	Unit string `json:"unit,omitempty"`
 	// Kind is value, flag or text.
 	Kind string `json:"kind"`
 }
 
-// Key is the key of a device in the bucket. Both parts must be valid tokens.
+// Key returns the key of a device in the bucket. Both parts must be valid
+// tokens.
 func Key(site, device string) string { return site + "." + device }
 
 // maxMetrics bounds the metrics of one device in the registry.
@@ -59,12 +61,12 @@ func (d Device) merge(n news) (Device, bool) {
 	return d, changed
 }
 
-// compare orders metrics by what makes them one.
+// compare orders metrics by what identifies them.
 func compare(a, b Metric) int {
 	return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Kind, b.Kind))
 }
 
-// kindNames are the words for the kinds of values.
+// kindNames are the names of the kinds of values.
 var kindNames = map[telemetryv1.Kind]string{
 	telemetryv1.Kind_KIND_VALUE: "value",
 	telemetryv1.Kind_KIND_FLAG:  "flag",

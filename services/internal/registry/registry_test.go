@@ -110,7 +110,7 @@ func TestKnownDevicesCostNoWrites(t *testing.T) {
 	}
 	stop()
 	if n := testutil.ToFloat64(again.writes); n != 0 {
-		t.Errorf("a process that was started anew wrote %v entries", n)
+		t.Errorf("a restarted process wrote %v entries", n)
 	}
 }
 
@@ -155,7 +155,7 @@ func TestDeletedDeviceComesBack(t *testing.T) {
 	if err := kv.Delete(t.Context(), "s.d"); err != nil {
 		t.Fatal(err)
 	}
-	// The watch may have begun after the first deletion; so it is repeated.
+	// The watch may begin after the first deletion, so the deletion is repeated.
 	streamtest.Eventually(t, "the device comes back after it was deleted", func() bool {
 		if _, ok := load(t, js, "s.d"); ok {
 			return true
@@ -177,7 +177,7 @@ func TestSeenBeforeThereIsABucket(t *testing.T) {
 	streamtest.Eventually(t, "the device is in the bucket", func() bool { _, ok := load(t, js, "s.d"); return ok })
 }
 
-func TestUnreadableEntryIsMadeAnew(t *testing.T) {
+func TestUnreadableEntryIsReplaced(t *testing.T) {
 	s := streamtest.Run(t)
 	s.Ensure(t, 2)
 	js := s.JS(t)

@@ -1,5 +1,6 @@
-// Package silence is what people are not notified of for a time: the form in which
-// dashboard and notifier keep it, and which alerts it is about. It is pure.
+// Package silence holds the silences: which alerts people are not notified of,
+// and for how long. It defines the form in which dashboard and notifier keep
+// them. It is pure.
 package silence
 
 import (
@@ -14,27 +15,27 @@ import (
 
 // Bounds of what is kept.
 const (
-	// Max is how many silences there may be.
+	// Max is the largest number of silences.
 	Max = 500
 	// MaxAuthor bounds the author, in bytes.
 	MaxAuthor = 100
-	// Longest is how long a silence may last: one that lasts longer is a state of the
-	// rule.
+	// Longest is the longest that a silence may last. A longer silence belongs
+	// into the rule.
 	Longest = 366 * 24 * time.Hour
 )
 
-// Silence holds back news of some alerts from one time to another.
+// Silence holds back notifications of some alerts between two times.
 type Silence struct {
 	// ID is a token that no other silence has.
 	ID string `json:"id"`
-	// Match says which alerts it is about.
+	// Match says which alerts it covers.
 	Match
 	// From is when it begins.
 	From time.Time `json:"from"`
-	// Until is when it ends; zero means that it is about the alerts that fire at From,
-	// each until it is resolved.
+	// Until is when it ends. A zero Until means that it covers the alerts that
+	// fire at From, each until it is resolved.
 	Until time.Time `json:"until,omitzero"`
-	// Author says who asked for it.
+	// Author is the person who asked for it.
 	Author string `json:"author"`
 }
 
@@ -57,8 +58,8 @@ func (m Match) Has(rule, site, device, metric string) bool {
 	return true
 }
 
-// Holds reports whether the silence holds back, at a time, news of an alert that it
-// matches and whose episode was learned of at opened.
+// Holds reports whether the silence, at a time, holds back notifications of a
+// matching alert whose episode became known at opened.
 func (s Silence) Holds(at, opened time.Time) bool {
 	if at.Before(s.From) {
 		return false
@@ -69,7 +70,7 @@ func (s Silence) Holds(at, opened time.Time) bool {
 	return at.Before(s.Until)
 }
 
-// Ended reports whether the time of the silence is over.
+// Ended reports whether the silence has ended.
 func (s Silence) Ended(at time.Time) bool { return !s.Until.IsZero() && !at.Before(s.Until) }
 
 // Validate returns what is wrong with the silence.
@@ -78,7 +79,7 @@ func (s Silence) Validate() error {
 	case !streams.ValidToken(s.ID):
 		return errors.New("id must be 1 to 64 letters, digits, hyphens or underscores")
 	case s.Match == Match{}:
-		return errors.New("rule, site, device or metric must say which alerts it is about")
+		return errors.New("rule, site, device or metric must say which alerts it covers")
 	case s.From.IsZero():
 		return errors.New("from must say when it begins")
 	case !s.Until.IsZero() && !s.Until.After(s.From):
@@ -96,8 +97,8 @@ func (s Silence) Validate() error {
 	return nil
 }
 
-// Find returns the silence that holds back news of an alert at a time for longest,
-// and whether there is one.
+// Find returns the silence that holds back notifications of an alert for the
+// longest, and whether there is one.
 func Find(all []Silence, at time.Time, rule, site, device, metric string, opened time.Time) (Silence, bool) {
 	var found *Silence
 	for i := range all {
@@ -112,7 +113,8 @@ func Find(all []Silence, at time.Time, rule, site, device, metric string, opened
 	return *found, true
 }
 
-// later reports whether a silence ends after another, or comes after it by its id.
+// later reports whether a silence ends after another or, if they end together,
+// has the greater id.
 func later(s, than *Silence) bool {
 	switch {
 	case s.Until.IsZero() != than.Until.IsZero():
@@ -123,7 +125,7 @@ func later(s, than *Silence) bool {
 	return s.ID > than.ID
 }
 
-// Encode writes silences as they are kept.
+// Encode encodes silences for storage.
 func Encode(all []Silence) ([]byte, error) {
 	if all == nil {
 		all = []Silence{}
@@ -131,7 +133,7 @@ func Encode(all []Silence) ([]byte, error) {
 	return json.Marshal(all)
 }
 
-// Decode undoes Encode.
+// Decode decodes what Encode returned.
 func Decode(content []byte) ([]Silence, error) {
 	var all []Silence
 	if err := json.Unmarshal(content, &all); err != nil {

@@ -23,7 +23,7 @@ func bucketSubject(bucket, key string) string { return "bucket." + bucket + "." 
 // headerOperation marks a key as deleted.
 const headerOperation = "KV-Operation"
 
-// CreateKeyValue makes a bucket, unless it is there.
+// CreateKeyValue creates a bucket unless it exists.
 func (c *Client) CreateKeyValue(ctx context.Context, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
 	if kv, err := c.KeyValue(ctx, cfg.Bucket); !errors.Is(err, jetstream.ErrBucketNotFound) {
 		if err != nil {
@@ -35,7 +35,7 @@ func (c *Client) CreateKeyValue(ctx context.Context, cfg jetstream.KeyValueConfi
 	return c.CreateOrUpdateKeyValue(ctx, cfg)
 }
 
-// CreateOrUpdateKeyValue makes a bucket.
+// CreateOrUpdateKeyValue creates or updates a bucket.
 func (c *Client) CreateOrUpdateKeyValue(ctx context.Context, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
 	c.cluster.ensure(jetstream.StreamConfig{
 		Name: bucketStream(cfg.Bucket), Subjects: []string{bucketSubject(cfg.Bucket, ">")},
@@ -44,7 +44,7 @@ func (c *Client) CreateOrUpdateKeyValue(ctx context.Context, cfg jetstream.KeyVa
 	return c.KeyValue(ctx, cfg.Bucket)
 }
 
-// KeyValue looks a bucket up.
+// KeyValue looks up a bucket.
 func (c *Client) KeyValue(ctx context.Context, name string) (jetstream.KeyValue, error) {
 	_, err := c.streamInfo(ctx, kindBucket+name, bucketStream(name))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -89,8 +89,8 @@ func (b *bucket) entry(m *message) *entry {
 	return &entry{bucket: b.name, key: strings.TrimPrefix(m.subject, bucketSubject(b.name, "")), message: m}
 }
 
-// write stores a revision of a key. Expected is the revision that it follows,
-// 0 for none; less than 0 means any.
+// write stores a revision of a key. Expected is the previous revision, 0 for
+// none; less than 0 means any.
 func (b *bucket) write(ctx context.Context, key string, value []byte, expected int64, header nats.Header) (uint64, error) {
 	m := &nats.Msg{Subject: bucketSubject(b.name, key), Data: value, Header: nats.Header{}}
 	maps.Copy(m.Header, header)
@@ -112,7 +112,7 @@ func (b *bucket) PutString(ctx context.Context, key, value string) (uint64, erro
 	return b.Put(ctx, key, []byte(value))
 }
 
-// Create writes a key that is not there, or was deleted, in the steps and with
+// Create writes a key that does not exist or was deleted, in the steps and with
 // the errors of nats.go.
 func (b *bucket) Create(ctx context.Context, key string, value []byte, _ ...jetstream.KVCreateOpt) (uint64, error) {
 	revision, err := b.write(ctx, key, value, 0, nil)
@@ -220,8 +220,8 @@ func (b *bucket) Status(ctx context.Context) (jetstream.KeyValueStatus, error) {
 	return status, nil
 }
 
-// Watch tells of the keys as they are, then nil, then of every change until it
-// is stopped.
+// Watch delivers the current keys, then nil, then every change until it is
+// stopped.
 func (b *bucket) Watch(ctx context.Context, keys string, opts ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
 	if _, err := b.client.streamInfo(ctx, b.kind(), bucketStream(b.name)); err != nil {
 		return nil, err
@@ -311,14 +311,14 @@ func (w *watcher) tell(ctx context.Context, e *entry) bool {
 }
 
 // news returns what was written after the sequence, at first only the last
-// revision of each key, and what tells that there is more.
+// revision of each key, and a channel that is closed when there is more.
 func (w *watcher) news(after uint64, first bool) ([]*message, <-chan struct{}) {
 	c := w.client.cluster
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s, err := c.find(bucketStream(w.name))
 	if err != nil {
-		return nil, c.remade
+		return nil, c.created
 	}
 	var found []*message
 	for m := s.next(after+1, []string{w.filter}); m != nil; m = s.next(m.sequence+1, []string{w.filter}) {
@@ -329,7 +329,7 @@ func (w *watcher) news(after uint64, first bool) ([]*message, <-chan struct{}) {
 	return found, s.changed
 }
 
-// CreateOrUpdateObjectStore makes an object store.
+// CreateOrUpdateObjectStore creates an object store.
 func (c *Client) CreateOrUpdateObjectStore(ctx context.Context, cfg jetstream.ObjectStoreConfig) (jetstream.ObjectStore, error) {
 	c.cluster.mu.Lock()
 	if c.cluster.objects[cfg.Bucket] == nil {
@@ -339,7 +339,7 @@ func (c *Client) CreateOrUpdateObjectStore(ctx context.Context, cfg jetstream.Ob
 	return c.ObjectStore(ctx, cfg.Bucket)
 }
 
-// ObjectStore looks an object store up.
+// ObjectStore looks up an object store.
 func (c *Client) ObjectStore(ctx context.Context, name string) (jetstream.ObjectStore, error) {
 	o := &objectStore{client: c, bucket: name}
 	_, err := o.do(ctx, func(objects map[string][]byte) ([]byte, error) {

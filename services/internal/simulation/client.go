@@ -14,9 +14,9 @@ import (
 )
 
 // Client is the connection of one process to the cluster. Methods of JetStream
-// that nobody calls in a simulation panic.
+// that no simulation calls panic.
 type Client struct {
-	// JetStream is nil: what is not implemented here panics.
+	// JetStream is nil: a method that is not implemented here panics.
 	jetstream.JetStream
 
 	cluster *Cluster
@@ -26,44 +26,44 @@ type Client struct {
 // Conn returns nil: only JetStream is simulated.
 func (c *Client) Conn() *nats.Conn { return nil }
 
-// Connect returns the connection of a process that suffers no fault until
-// SetOdds. Faults are drawn from the seed and the name. Crash is called when
-// the process dies, on the goroutine of the call at which it dies.
+// Connect returns the connection of a process without faults, until SetOdds.
+// Faults are drawn from the seed and the name. Crash is called when the process
+// dies, on the goroutine of the call at which it dies.
 func (c *Cluster) Connect(seed uint64, name string, crash func()) *Client {
 	return &Client{cluster: c, process: &process{
 		seed: seed, name: name, crash: crash, made: make(map[string]uint64), deaf: make(map[string]bool),
 	}}
 }
 
-// SetOdds says what faults befall the process from now on.
+// SetOdds sets the faults of the process from now on.
 func (c *Client) SetOdds(o Odds) {
 	c.process.mu.Lock()
 	defer c.process.mu.Unlock()
 	c.process.odds = o
 }
 
-// SetDeaf says whether the calls of the process to the bucket get no answer.
+// SetDeaf sets whether the process's calls to the bucket get no answer.
 func (c *Client) SetDeaf(bucket string, deaf bool) {
 	c.process.mu.Lock()
 	defer c.process.mu.Unlock()
 	c.process.deaf[kindBucket+bucket] = deaf
 }
 
-// Kill has the process die now.
+// Kill makes the process die now.
 func (c *Client) Kill() { c.process.die() }
 
-// Dead says whether the process has died.
+// Dead reports whether the process has died.
 func (c *Client) Dead() bool { return c.process.isDead() }
 
-// option reads a field of what an option of nats.go sets. Those structs are
-// private to it, and so are their fields: reflection can read, not name them.
+// option reads a field that an option of nats.go sets. Those structs and their
+// fields are private to nats.go: reflection can read them, but not name them.
 func option(opt any, field string) (reflect.Value, bool) {
 	f := reflect.ValueOf(opt)
 	into := reflect.New(f.Type().In(0).Elem())
 	f.Call([]reflect.Value{into})
 	v := into.Elem().FieldByName(field)
 	if !v.IsValid() {
-		panic(fmt.Sprintf("simulation: nats.go has no option %s any more", field))
+		panic(fmt.Sprintf("simulation: nats.go no longer has the option %s", field))
 	}
 	return v, !v.IsZero()
 }
@@ -90,7 +90,7 @@ func (c *Client) Publish(ctx context.Context, subject string, data []byte, opts 
 	return c.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}, opts...)
 }
 
-// Stream looks a stream up.
+// Stream looks up a stream.
 func (c *Client) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
 	info, err := c.streamInfo(ctx, kindStream, name)
 	if err != nil {
@@ -111,7 +111,7 @@ func (c *Client) streamInfo(ctx context.Context, kind, name string) (*jetstream.
 	})
 }
 
-// CreateOrUpdateStream makes a stream.
+// CreateOrUpdateStream creates or updates a stream.
 func (c *Client) CreateOrUpdateStream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
 	c.cluster.ensure(cfg)
 	return c.Stream(ctx, cfg.Name)
@@ -132,7 +132,7 @@ func (c *Client) DeleteStream(ctx context.Context, name string) error {
 	return err
 }
 
-// streamHandle is a stream as a client looked it up.
+// streamHandle is a stream that a client has looked up.
 type streamHandle struct {
 	jetstream.Stream
 
@@ -237,7 +237,7 @@ func (s *streamHandle) list(ctx context.Context) *consumerList {
 	return &consumerList{all: all, err: err}
 }
 
-// consumerList is the answer to a question for the consumers of a stream.
+// consumerList answers a request for the consumers of a stream.
 type consumerList struct {
 	all []*jetstream.ConsumerInfo
 	err error
@@ -265,8 +265,8 @@ func (l consumerNames) Name() <-chan string {
 	return names
 }
 
-// OrderedConsumer returns a reader of the stream. It is made on the server when
-// this is called, so that it counts what waits there.
+// OrderedConsumer returns a reader of the stream. It is created on the server
+// at once, so that it counts what waits there.
 func (c *Client) OrderedConsumer(ctx context.Context, name string, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
 	from := uint64(1)
 	if cfg.DeliverPolicy == jetstream.DeliverByStartSequencePolicy {
@@ -314,19 +314,19 @@ func (o *orderedConsumer) Messages(...jetstream.PullMessagesOpt) (jetstream.Mess
 	return &iterator{orderedConsumer: o, next: o.from, stopped: ctx, stop: stop, serial: 1}, nil
 }
 
-// iterator hands over the messages of an ordered consumer.
+// iterator returns the messages of an ordered consumer.
 type iterator struct {
 	*orderedConsumer
 	jetstream.MessagesContext
 
 	next, delivered uint64
-	// serial is the number of the consumer on the server: each reset makes a new
+	// serial is the number of the consumer on the server: each reset creates a new
 	// one, whose deliveries count from one.
 	serial int
 	// cuts is how often the stream had lost its end by then.
 	cuts int
 	last *delivered
-	// whole says that it passes over no message.
+	// whole means that it skips no message.
 	whole   bool
 	stopped context.Context
 	stop    context.CancelFunc
@@ -334,8 +334,8 @@ type iterator struct {
 
 func (it *iterator) Stop() { it.stop() }
 
-// resetTime is how long it takes until a reader notices that it was cut off and
-// reads again.
+// resetTime is how long a reader takes to notice that it was cut off and to
+// read again.
 const resetTime = time.Second
 
 func (it *iterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error) {
@@ -354,7 +354,7 @@ func (it *iterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error) {
 	case n < odds.Break+odds.Reset+odds.Repeat && it.last != nil:
 		return it.last, it.wait(ctx, travel(rng))
 	case n < odds.Break+odds.Reset+odds.Repeat+odds.Skip:
-		// Of the last message nobody would see that it is missing.
+		// If the last message were skipped, nobody would notice.
 		if m, _ := it.peek(); m != nil && it.more(m.sequence+1) && !it.whole {
 			it.next = m.sequence + 1
 			it.delivered++
@@ -398,7 +398,7 @@ func (it *iterator) wait(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// more says whether there are messages from the sequence on.
+// more reports whether there are messages at or after the sequence.
 func (it *iterator) more(from uint64) bool {
 	c := it.client.cluster
 	c.mu.Lock()
@@ -407,16 +407,16 @@ func (it *iterator) more(from uint64) bool {
 	return err == nil && s.next(from, it.filters) != nil
 }
 
-// peek returns the next message, or what tells that there may be one. A stream
-// that was deleted has none until it is made anew: then a consumer begins where
-// the one before was, as ordered consumers do.
+// peek returns the next message, or a channel that is closed when there may be
+// one. A deleted stream has no messages until it is recreated. Then the
+// consumer begins where the previous one was, as ordered consumers do.
 func (it *iterator) peek() (*message, <-chan struct{}) {
 	c := it.client.cluster
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s, err := c.find(it.stream)
 	if err != nil {
-		return nil, c.remade
+		return nil, c.created
 	}
 	if it.cuts != s.cuts {
 		it.cuts = s.cuts
@@ -430,17 +430,17 @@ func (it *iterator) peek() (*message, <-chan struct{}) {
 	return m, s.changed
 }
 
-// delivered is a message that a consumer handed over.
+// delivered is a message that a consumer returned.
 type delivered struct {
 	jetstream.Msg
 
 	client           *Client
 	message          *message
 	stream, consumer string
-	// delivery is its number among all of the consumer, times how often the message
-	// was handed over by it.
+	// delivery is its number among all deliveries of the consumer, times how often
+	// the consumer returned this message.
 	delivery, times uint64
-	// of is the durable consumer that it is to be acknowledged to, if any.
+	// of is the durable consumer to acknowledge it to, if any.
 	of *durable
 }
 

@@ -6,15 +6,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Consume hands each message to the handler, one after the other, until it is
-// stopped. What breaks a reader off is told to the error handler, and it goes on.
+// Consume passes each message to the handler, one after the other, until it is
+// stopped. If the reader breaks off, Consume calls the error handler and
+// continues.
 func (o *orderedConsumer) Consume(handler jetstream.MessageHandler, opts ...jetstream.PullConsumeOpt) (jetstream.ConsumeContext, error) {
 	messages, err := o.Messages()
 	if err != nil {
 		return nil, err
 	}
 	c := &consumption{messages: messages.(*iterator), closed: make(chan struct{})}
-	// It sees to it by itself that no message is missing.
+	// Consume itself ensures that no message is missing.
 	c.messages.whole = true
 	for _, opt := range opts {
 		if handler, ok := opt.(jetstream.ConsumeErrHandler); ok {

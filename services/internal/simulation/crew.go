@@ -10,7 +10,7 @@ import (
 	"headwater/streams"
 )
 
-// RandomOdds draws what faults a simulation has, and how often.
+// RandomOdds draws the faults of a simulation and their frequency.
 func RandomOdds(rng *rand.Rand) Odds {
 	return Odds{
 		Lost: rng.IntN(20), Unanswered: rng.IntN(30), Late: rng.IntN(20), Refused: rng.IntN(30),
@@ -19,7 +19,8 @@ func RandomOdds(rng *rand.Rand) Odds {
 	}
 }
 
-// Crew is the processes of one service. One goroutine only.
+// Crew is the processes of one service. It must not be used by two goroutines
+// at a time.
 type Crew struct {
 	cluster *Cluster
 	seed    uint64
@@ -37,13 +38,13 @@ type member struct {
 	err  error
 }
 
-// NewCrew returns a crew without processes. Each that it starts is what run does
-// until its context ends.
+// NewCrew returns a crew without processes. Each process that it starts calls
+// run until its context ends.
 func (c *Cluster) NewCrew(seed uint64, odds Odds, run func(ctx context.Context, js *Client, name string) error) *Crew {
 	return &Crew{cluster: c, seed: seed, odds: odds, run: run}
 }
 
-// Len returns how many processes there are.
+// Len returns the number of processes.
 func (c *Crew) Len() int { return len(c.members) }
 
 // Start starts a process.
@@ -61,7 +62,7 @@ func (c *Crew) Start() {
 	c.members = append(c.members, m)
 }
 
-// Remove stops the i-th process, or has it die, and waits until nothing of it is
+// Remove stops or kills the i-th process, and waits until nothing of it is
 // left.
 func (c *Crew) Remove(i int, kill bool) error {
 	m := c.members[i]
@@ -74,7 +75,7 @@ func (c *Crew) Remove(i int, kill bool) error {
 	return m.err
 }
 
-// RemoveAll stops all processes, one after the other, or has them die.
+// RemoveAll stops or kills all processes, one after the other.
 func (c *Crew) RemoveAll(kill bool) error {
 	for len(c.members) > 0 {
 		if err := c.Remove(0, kill); err != nil {
@@ -84,7 +85,7 @@ func (c *Crew) RemoveAll(kill bool) error {
 	return nil
 }
 
-// Bury takes note of processes that died by themselves.
+// Bury removes processes that died by themselves.
 func (c *Crew) Bury() error {
 	for i := len(c.members) - 1; i >= 0; i-- {
 		if c.members[i].Dead() {
@@ -96,7 +97,8 @@ func (c *Crew) Bury() error {
 	return nil
 }
 
-// Calm ends what befalls more than one call, and sets the odds of the rest.
+// Calm ends the faults that affect more than one call, and sets the odds of the
+// others.
 func (c *Crew) Calm(odds Odds) {
 	c.odds = odds
 	for _, m := range c.members {
@@ -106,8 +108,8 @@ func (c *Crew) Calm(odds Odds) {
 	}
 }
 
-// Trouble is what befalls processes now and then, and sees to it that there is at
-// least one, and at most that many.
+// Trouble now and then makes something happen to the processes. It ensures that
+// there is at least one process and at most the given number.
 func (c *Crew) Trouble(rng *rand.Rand, most int) error {
 	if err := c.Bury(); err != nil {
 		return err
@@ -132,9 +134,9 @@ func (c *Crew) Trouble(rng *rand.Rand, most int) error {
 	return nil
 }
 
-// Peace ends all faults, for what is left of the simulation, with at least one
-// process. Calls that are under way may have been drawn a crash: they get a moment
-// for that.
+// Peace ends all faults for the rest of the simulation and ensures that there
+// is at least one process. Calls in progress may have been drawn a crash: they
+// get a moment for that.
 func (c *Crew) Peace() error {
 	c.Calm(Odds{})
 	time.Sleep(time.Second) //nolint:forbidigo // the clock of the bubble
@@ -147,8 +149,8 @@ func (c *Crew) Peace() error {
 	return nil
 }
 
-// Await waits, by the clock of the bubble, until something is true, or returns an
-// error that says what is not.
+// Await waits, by the clock of the bubble, until something is true. It returns
+// an error that names what is not.
 func Await(within time.Duration, what string, done func() bool) error {
 	for began := time.Now(); !done(); {
 		if time.Since(began) > within {

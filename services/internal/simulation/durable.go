@@ -12,35 +12,35 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// durable is a consumer that the server keeps, of a stream that the mutex of its
-// cluster guards. It follows consumer.go of nats-server.
+// durable is a consumer that the server keeps. The mutex of the cluster guards
+// its stream. It follows consumer.go of nats-server.
 type durable struct {
 	cfg jetstream.ConsumerConfig
-	// next is the sequence from which the next message is handed out, delivery the
-	// number that it gets.
+	// next is the sequence of the next message to deliver, delivery the number of
+	// that delivery.
 	next, delivery uint64
-	// floor is up to where everything is acknowledged.
+	// floor is the position up to which everything is acknowledged.
 	floor jetstream.SequenceInfo
-	// pending is what was handed out and is not acknowledged.
+	// pending is what was delivered and is not acknowledged.
 	pending map[uint64]handed
-	// times counts how often a message was handed out.
+	// times counts how often a message was delivered.
 	times map[uint64]uint64
-	// requests are the pulls that wait, and until when. The server doesn't know
-	// whether who asked still listens.
+	// requests are the waiting pulls, and until when they wait. The server doesn't
+	// know whether their client still listens.
 	requests map[*durableIterator]time.Time
-	// gone says that the consumer was deleted.
+	// gone means that the consumer was deleted.
 	gone bool
 }
 
-// handed is a message in somebody's hands.
+// handed is a message that was delivered and not yet acknowledged.
 type handed struct {
 	// delivery is the number of the first delivery.
 	delivery uint64
-	// until is when the message is handed out again.
+	// until is when the message is delivered again.
 	until time.Time
 }
 
-// defaultAckWait is nats-server's.
+// defaultAckWait is the default of nats-server.
 const defaultAckWait = 30 * time.Second
 
 func newDurable(cfg jetstream.ConsumerConfig, s *stream) *durable {
@@ -63,7 +63,7 @@ func newDurable(cfg jetstream.ConsumerConfig, s *stream) *durable {
 	return d
 }
 
-// set puts the consumer before a sequence, with nothing in anybody's hands.
+// set puts the consumer before a sequence, with nothing pending.
 func (d *durable) set(sequence uint64) {
 	d.next, d.delivery = sequence, 1
 	d.floor = jetstream.SequenceInfo{Stream: sequence - 1}
@@ -77,7 +77,7 @@ func (d *durable) filters() []string {
 	return d.cfg.FilterSubjects
 }
 
-// take hands out the next message, or nil: first what was not acknowledged in
+// take delivers the next message, or nil: first what was not acknowledged in
 // time.
 func (d *durable) take(s *stream, now time.Time) *delivered {
 	for _, sequence := range slices.Sorted(maps.Keys(d.pending)) {
@@ -106,7 +106,7 @@ func (d *durable) hand(m *message, now time.Time, first uint64) *delivered {
 	return &delivered{message: m, of: d, consumer: d.cfg.Durable, delivery: d.delivery - 1, times: d.times[m.sequence]}
 }
 
-// ack takes note that a message was acknowledged.
+// ack records that a message was acknowledged.
 func (d *durable) ack(sequence uint64) {
 	if sequence >= d.next {
 		return
@@ -139,7 +139,8 @@ func (d *durable) moveFloor(delivery, sequence uint64) {
 	}
 }
 
-// until is when the earliest message is handed out again, or a long time.
+// until returns the time until the earliest message is delivered again, at most
+// an hour.
 func (d *durable) until(now time.Time) time.Duration {
 	earliest := time.Hour
 	for _, h := range d.pending {
@@ -175,8 +176,8 @@ func onDurable[T any](ctx context.Context, c *Client, in, name string, do func(*
 	})
 }
 
-// CreateOrUpdateConsumer makes a durable consumer, or does nothing if it is
-// there.
+// CreateOrUpdateConsumer creates a durable consumer, or does nothing if it
+// exists.
 func (c *Client) CreateOrUpdateConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	_, err := call(ctx, c.process, kindConsumer, func() (struct{}, error) {
 		c.cluster.mu.Lock()
@@ -193,12 +194,12 @@ func (c *Client) CreateOrUpdateConsumer(ctx context.Context, stream string, cfg 
 	return c.Consumer(ctx, stream, cfg.Durable)
 }
 
-// CreateConsumer makes a durable consumer that is not there.
+// CreateConsumer creates a durable consumer.
 func (c *Client) CreateConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	return c.CreateOrUpdateConsumer(ctx, stream, cfg)
 }
 
-// Consumer looks a durable consumer up.
+// Consumer looks up a durable consumer.
 func (c *Client) Consumer(ctx context.Context, of, name string) (jetstream.Consumer, error) {
 	info, err := onDurable(ctx, c, of, name, func(s *stream, d *durable) (*jetstream.ConsumerInfo, error) {
 		return d.info(s, time.Now()), nil
@@ -232,7 +233,7 @@ func (c *Client) ResetConsumer(ctx context.Context, of, name string) (*jetstream
 	})
 }
 
-// durableHandle is a durable consumer as a client looked it up.
+// durableHandle is a durable consumer that a client has looked up.
 type durableHandle struct {
 	jetstream.Consumer
 
@@ -270,10 +271,10 @@ func (h *durableHandle) Messages(opts ...jetstream.PullMessagesOpt) (jetstream.M
 	return it, nil
 }
 
-// maxBatch is how many messages a reader has on the wire at most.
+// maxBatch is the largest number of messages on the wire to one reader.
 const maxBatch = 16
 
-// durableIterator hands over the messages of a durable consumer. It reads ahead,
+// durableIterator returns the messages of a durable consumer. It reads ahead,
 // as nats.go does.
 type durableIterator struct {
 	*durableHandle
@@ -281,8 +282,8 @@ type durableIterator struct {
 
 	batch  int
 	expiry time.Duration
-	// reads is the consumer that it reads by, from its first pull on: one of the
-	// same name that was made later is another.
+	// reads is the consumer that it reads from, since its first pull. A consumer
+	// of the same name that was created later is a different one.
 	reads  *durable
 	buffer []*delivered
 
@@ -293,7 +294,7 @@ type durableIterator struct {
 
 func (it *durableIterator) Stop() { it.stop() }
 
-// Drain has Next return what was read ahead, and nothing after it.
+// Drain makes Next return what was read ahead, and nothing after it.
 func (it *durableIterator) Drain() {
 	it.draining = true
 	it.stop()
@@ -311,8 +312,8 @@ func (it *durableIterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error
 			}
 			return nil, errBroken
 		case n < odds.Break+odds.Reset:
-			// The connection was lost, with what was on the wire. Whether the reader
-			// hears of it before the next message comes is another matter.
+			// The connection was lost, with what was on the wire. The reader may or may
+			// not notice before the next message comes.
 			it.buffer = nil
 			if rng.IntN(2) == 0 {
 				it.client.process.tell(nats.RECONNECTING)
@@ -357,7 +358,7 @@ func (it *durableIterator) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error
 	}
 }
 
-// pull asks for messages, and returns when to ask again if there are none.
+// pull requests messages, and returns when to request again if there are none.
 func (it *durableIterator) pull(rng *rand.Rand) (changed <-chan struct{}, until time.Duration, err error) {
 	c := it.client.cluster
 	c.mu.Lock()
@@ -374,7 +375,8 @@ func (it *durableIterator) pull(rng *rand.Rand) (changed <-chan struct{}, until 
 		return nil, 0, jetstream.ErrConsumerDeleted
 	}
 	now := time.Now()
-	// A request of somebody who has gone gets messages too, and nobody reads them.
+	// The request of a client that has gone gets messages too, and nobody reads
+	// them.
 	for other, until := range d.requests {
 		if (other.stopped.Err() != nil || other.client.process != it.client.process && other.client.Dead()) && until.After(now) && rng.IntN(2) == 0 {
 			d.take(s, now)
@@ -391,8 +393,8 @@ func (it *durableIterator) pull(rng *rand.Rand) (changed <-chan struct{}, until 
 	return s.changed, min(it.expiry, d.until(now)), nil
 }
 
-// expire has the server take what was handed out for lost, some of it while it
-// is on its way.
+// expire makes the server treat delivered messages as lost, some of them while
+// they are on their way.
 func (it *durableIterator) expire() {
 	c := it.client.cluster
 	c.mu.Lock()
@@ -421,7 +423,7 @@ func nextContext(opts []jetstream.NextOpt) (context.Context, context.CancelFunc)
 	return context.WithCancel(ctx)
 }
 
-// settle tells the server what became of the message, which does not answer.
+// settle sends the outcome of the message to the server, which does not answer.
 func (d *delivered) settle(do func(*stream, *durable)) error {
 	if d.of == nil {
 		return jetstream.ErrMsgNoReply
@@ -454,10 +456,10 @@ func (d *delivered) settle(do func(*stream, *durable)) error {
 	return nil
 }
 
-// arrive does what was sent for the message, if its consumer is there. To another
-// of the same name nothing comes through: nats-server would take a message for that
-// of the consumer before that was delayed for longer than it took to make the stream
-// anew, and no reader can help that.
+// arrive applies what was sent for the message, if its consumer still exists.
+// Nothing reaches another consumer of the same name. Nats-server would accept
+// an acknowledgement of the previous consumer that was delayed for longer than
+// it took to recreate the stream, and no reader can prevent that.
 func (d *delivered) arrive(do func(*stream, *durable)) {
 	c := d.client.cluster
 	c.mu.Lock()
@@ -482,7 +484,8 @@ func (d *delivered) InProgress() error {
 	return d.settle(func(_ *stream, of *durable) { d.again(of, of.cfg.AckWait) })
 }
 
-// again has the message handed out anew after a while, unless it is settled.
+// again makes the server deliver the message again after a while, unless it is
+// settled.
 func (d *delivered) again(of *durable, after time.Duration) {
 	if h, ok := of.pending[d.message.sequence]; ok {
 		h.until = time.Now().Add(after)
@@ -499,8 +502,8 @@ func (d *delivered) DoubleAck(ctx context.Context) error {
 	return err
 }
 
-// PublishMsgAsync stores a message while the caller goes on. Nothing comes of one
-// that gets no answer.
+// PublishMsgAsync stores a message while the caller continues. Without an
+// answer its future never completes.
 func (c *Client) PublishMsgAsync(m *nats.Msg, opts ...jetstream.PublishOpt) (jetstream.PubAckFuture, error) {
 	if c.Dead() {
 		return nil, nats.ErrConnectionClosed
@@ -531,14 +534,14 @@ func (f *future) Ok() <-chan *jetstream.PubAck { return f.ok }
 func (f *future) Err() <-chan error            { return f.err }
 func (f *future) Msg() *nats.Msg               { return f.msg }
 
-// StatusChanged returns where the client is told that its connection was lost.
+// StatusChanged returns a channel that reports lost connections.
 func (c *Client) StatusChanged(...nats.Status) chan nats.Status { return c.process.listen() }
 
-// RemoveStatusListener ends that.
+// RemoveStatusListener undoes StatusChanged.
 func (c *Client) RemoveStatusListener(listener chan nats.Status) { c.process.unlisten(listener) }
 
 // RemoveConsumers deletes the durable consumers of streams, in a simulation
-// without those who read by them: what they have not read would be kept for ever.
+// without their readers: what they have not read would be kept forever.
 func (c *Cluster) RemoveConsumers(names ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,25 +13,25 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Odds says how often each fault befalls a call, as parts of a thousand calls.
+// Odds is how often each fault happens to a call, in parts of a thousand calls.
 type Odds struct {
-	// Lost: the request never arrives. Unanswered: it is done, and its answer is
-	// lost. Late: it is done after the caller has given up. Refused: the
-	// connection is known to be broken at once.
+	// Lost: the request never arrives. Unanswered: it is carried out, and its
+	// answer is lost. Late: it is carried out after the caller has given up.
+	// Refused: the connection is known to be broken at once.
 	Lost, Unanswered, Late, Refused int
 	// Stall: the call takes seconds. Crash: the process dies at the call, before
-	// or after it is done.
+	// or after it is carried out.
 	Stall, Crash int
-	// What befalls readers is drawn for each message. Break: the iterator fails.
-	// Reset: the connection was lost with what was on the wire; an ordered consumer
-	// begins again behind what it handed over, by itself, while a durable one goes
-	// on with later messages. Repeat: a durable consumer hands out again what it
-	// takes for lost, an ordered one what it handed over last. Skip: an ordered one
-	// passes over a message.
+	// Faults of readers are drawn for each message. Break: the iterator fails.
+	// Reset: the connection was lost with what was on the wire; an ordered
+	// consumer by itself begins again after the last message it returned, while a
+	// durable one continues with later messages. Repeat: a durable consumer
+	// delivers again what it considers lost, an ordered one repeats its last
+	// message. Skip: an ordered one skips a message.
 	Break, Reset, Repeat, Skip int
 }
 
-// fault is what befalls one call.
+// fault is what happens to one call.
 type fault int
 
 const (
@@ -45,11 +45,11 @@ const (
 	crashAfter
 )
 
-// answerTime is how long a caller without a deadline of its own waits: the
-// default of nats.go.
+// answerTime is how long a caller without a deadline waits: the default of
+// nats.go.
 const answerTime = 5 * time.Second
 
-// process is one process as far as its connection shows.
+// process is one process as seen through its connection.
 type process struct {
 	seed uint64
 	name string
@@ -62,7 +62,7 @@ type process struct {
 	// deaf are the kinds of calls that get no answer.
 	deaf map[string]bool
 	made map[string]uint64
-	// listeners are told that the connection was lost.
+	// listeners learn when the connection is lost.
 	listeners []chan nats.Status
 }
 
@@ -114,7 +114,7 @@ func (p *process) isDeaf(kind string) bool {
 	return p.deaf[kind]
 }
 
-// die ends the process: no call of it has any effect from now on.
+// die ends the process: its calls have no effect from now on.
 func (p *process) die() {
 	p.mu.Lock()
 	before := p.dead
@@ -147,14 +147,14 @@ const (
 	kindStream  = "stream"
 	kindObject  = "object"
 	kindRead    = "read"
-	// Questions for durable consumers, and acknowledgements.
+	// Requests about durable consumers, and acknowledgements.
 	kindConsumer = "consumer"
 	kindAck      = "ack"
 	// The kind of a call to a bucket is this and the bucket's name.
 	kindBucket = "bucket "
 )
 
-// call does what a process asks the cluster for, as far as faults let it.
+// call carries out what a process asks of the cluster, as far as faults let it.
 func call[T any](ctx context.Context, p *process, kind string, do func() (T, error)) (T, error) {
 	var zero T
 	if p.isDead() {
@@ -217,7 +217,7 @@ func withAnswerTime(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, answerTime)
 }
 
-// travel is how long a message is on its way: seldom the same time twice.
+// travel is how long a message is on its way: rarely the same time twice.
 func travel(rng *rand.Rand) time.Duration {
 	return 100*time.Microsecond + time.Duration(rng.Int64N(int64(2*time.Millisecond)))
 }
@@ -236,5 +236,5 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// errBroken is what an iterator returns that a fault broke.
+// errBroken is returned by an iterator that a fault broke.
 var errBroken = errors.New("simulated: the reader broke off")

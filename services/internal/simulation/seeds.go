@@ -12,15 +12,17 @@ import (
 	"time"
 )
 
-// Names of environment variables: one seed to run, and how many from 1 on.
+// Names of environment variables: one seed to run, and the number of seeds from
+// 1 on.
 const (
 	envSeed  = "HEADWATER_SEED"
 	envSeeds = "HEADWATER_SEEDS"
 )
 
 // Seeds runs a simulation with the seeds from 1 to n, each in a bubble with a
-// clock of its own, and reports every seed with which it fails, with the command
-// that repeats it. HEADWATER_SEEDS overrides n; HEADWATER_SEED runs one seed only.
+// clock of its own. It reports every seed with which the simulation fails, with
+// the command that repeats it. HEADWATER_SEEDS overrides n; HEADWATER_SEED runs
+// one seed only.
 func Seeds(t *testing.T, n int, run func(t *testing.T, seed uint64) error) {
 	t.Helper()
 	if text := os.Getenv(envSeed); text != "" {
@@ -47,7 +49,7 @@ func Seeds(t *testing.T, n int, run func(t *testing.T, seed uint64) error) {
 	t.Logf("%d seeds took %s", n, time.Since(began).Round(time.Millisecond))
 }
 
-// maxFailures is how many seeds may fail before the rest is left out.
+// maxFailures is the number of failing seeds after which the rest is skipped.
 const maxFailures = 5
 
 func mustNumber(t *testing.T, name, text string) uint64 {
@@ -59,7 +61,7 @@ func mustNumber(t *testing.T, name, text string) uint64 {
 	return number
 }
 
-// one runs a seed, and says whether it went well.
+// one runs a seed and reports whether it succeeded.
 func one(t *testing.T, seed uint64, run func(t *testing.T, seed uint64) error) bool {
 	t.Helper()
 	if err := Run(t, func(t *testing.T) error { return run(t, seed) }); err != nil {
@@ -83,8 +85,8 @@ func Run(t *testing.T, run func(t *testing.T) error) (err error) {
 	return err
 }
 
-// Finds checks that a simulation fails within 50 seeds on each cluster that does
-// not keep what nats-server promises.
+// Finds checks that a simulation fails within 50 seeds on each cluster that
+// breaks a promise of nats-server.
 func Finds(t *testing.T, broken map[string]func(*Cluster), run func(t *testing.T, seed uint64, spoil func(*Cluster)) error) {
 	t.Helper()
 	for name, spoil := range broken {

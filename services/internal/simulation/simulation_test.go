@@ -16,8 +16,8 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// outcome puts what an operation returned in words that are the same for the
-// simulation and for nats-server: values, error codes and sentinel errors.
+// outcome describes what an operation returned, in words that are the same for
+// the simulation and for nats-server: values, error codes and sentinel errors.
 func outcome(value any, err error) string {
 	if err == nil {
 		return fmt.Sprint(value)
@@ -64,7 +64,7 @@ const (
 	conformBucket = "conform"
 )
 
-// run makes what is compared anew, and does all operations of the table.
+// run creates the streams to compare and does all operations of the table.
 func (s *script) run() {
 	ctx := s.t.Context()
 	_, err := s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
@@ -90,7 +90,7 @@ func (s *script) publish(ctx context.Context, subject, data string, opts ...jets
 func (s *script) publishes(ctx context.Context) {
 	s.publish(ctx, "conform.a", "first expects none", jetstream.WithExpectLastSequencePerSubject(0))
 	s.publish(ctx, "conform.a", "again none", jetstream.WithExpectLastSequencePerSubject(0))
-	s.publish(ctx, "conform.a", "the one before", jetstream.WithExpectLastSequencePerSubject(1))
+	s.publish(ctx, "conform.a", "the previous one", jetstream.WithExpectLastSequencePerSubject(1))
 	s.publish(ctx, "conform.b", "other subject", jetstream.WithExpectLastSequencePerSubject(0))
 	s.publish(ctx, "conform.a", "last of the stream", jetstream.WithExpectLastSequencePerSubject(3))
 	s.publish(ctx, "conform.a", "with an id", jetstream.WithMsgID("x"))
@@ -139,7 +139,7 @@ func (s *script) state(ctx context.Context) {
 	s.note("state", fmt.Sprint(state.Msgs, state.FirstSeq, state.LastSeq), nil)
 }
 
-// read notes n messages from a sequence on, and that no more come.
+// read records n messages from a sequence on, and that no more come.
 func (s *script) read(ctx context.Context, what string, from uint64, n int, filters ...string) {
 	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: filters}
 	if from > 0 {
@@ -292,8 +292,8 @@ func (s *script) full(ctx context.Context) {
 	}
 }
 
-// recreated has a reader that begins beyond the end of a stream that was made
-// anew: what is below never comes.
+// recreated has a reader begin beyond the end of a recreated stream: what is
+// below never comes.
 func (s *script) recreated(ctx context.Context) {
 	before, err := s.js.Stream(ctx, conformStream)
 	s.must(err)
@@ -356,7 +356,7 @@ func (s *script) acksEach(ctx context.Context) {
 	s.note("consumers", names, lister.Err())
 }
 
-// kept is a durable consumer that the script reads by.
+// kept is a durable consumer from which the script reads.
 type kept struct {
 	*script
 	ctx    context.Context
@@ -373,8 +373,8 @@ func (k kept) begin() jetstream.MessagesContext {
 	return messages
 }
 
-// next returns the next message. That the server's sign of life is late, as it may
-// be where there is much else to do, is no end of the iterator.
+// next returns the next message. A late heartbeat of the server, as on a busy
+// machine, does not end the iterator.
 func next(ctx context.Context, messages jetstream.MessagesContext) (jetstream.Msg, error) {
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
@@ -396,8 +396,8 @@ func (k kept) next(messages jetstream.MessagesContext) jetstream.Msg {
 	return m
 }
 
-// state notes what is acknowledged and what the stream keeps. What was handed out
-// depends on how far the client reads ahead.
+// state records what is acknowledged and what the stream keeps. What was
+// delivered depends on how far the client reads ahead.
 func (k kept) state() {
 	consumer, err := k.js.Consumer(k.ctx, k.stream, "durable")
 	k.must(err)
@@ -410,7 +410,7 @@ func (k kept) state() {
 }
 
 func (k kept) reset() {
-	// A request of the reader before would take the first message.
+	// A request of the previous reader would take the first message.
 	streamtest.Eventually(k.t, "no request waits", func() bool {
 		consumer, err := k.js.Consumer(k.ctx, k.stream, "durable")
 		k.must(err)
@@ -422,8 +422,8 @@ func (k kept) reset() {
 	k.state()
 }
 
-// TestConformance does the same to the simulation and to nats-server, and wants
-// the same of both.
+// TestConformance does the same to the simulation and to nats-server, and
+// expects the same of both.
 func TestConformance(t *testing.T) {
 	real := &script{t: t, js: streamtest.Run(t).JS(t)}
 	real.run()
@@ -444,8 +444,8 @@ func TestConformance(t *testing.T) {
 	t.Logf("%d results compared", len(real.log))
 }
 
-// TestWhatIsNotSimulatedPanics checks that nobody takes a method for simulated
-// that is not.
+// TestWhatIsNotSimulatedPanics checks that a method that is not simulated
+// panics.
 func TestWhatIsNotSimulatedPanics(t *testing.T) {
 	js := simulation.NewCluster().Connect(1, "client", nil)
 	defer func() {
@@ -456,7 +456,7 @@ func TestWhatIsNotSimulatedPanics(t *testing.T) {
 	_, _ = js.AccountInfo(t.Context())
 }
 
-// TestKeysRunOut checks the time that keys last, by the fake clock.
+// TestKeysRunOut checks the lifetime of keys, by the fake clock.
 func TestKeysRunOut(t *testing.T) {
 	err := simulation.Run(t, func(t *testing.T) error {
 		js := simulation.NewCluster().Connect(1, "client", nil)

@@ -13,27 +13,27 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Cluster keeps streams, buckets and objects as nats-server does. It may be used
-// by several goroutines at once.
+// Cluster keeps streams, buckets and objects as nats-server does. It is safe
+// for concurrent use.
 type Cluster struct {
-	// What follows breaks what nats-server promises; a simulation must be seen to
-	// fail on it. It is set before the cluster is used.
+	// These fields break promises of nats-server; a simulation must be seen to
+	// fail on each. Set them before the cluster is used.
 	//
-	// IgnoreExpected has no compare-and-set. SkipEvery has readers never get one of
+	// IgnoreExpected disables compare-and-set. SkipEvery never delivers one of
 	// that many messages. ForgetEvery acknowledges one of that many messages of a
-	// stream, and of buckets none, without storing it. IgnoreReset leaves a durable
-	// consumer that is set back where it is.
+	// stream, not of a bucket, without storing it. IgnoreReset leaves a durable
+	// consumer where it is when it is set back.
 	IgnoreExpected, IgnoreReset bool
 	SkipEvery, ForgetEvery      uint64
 
 	mu      sync.Mutex
 	streams map[string]*stream
 	objects map[string]map[string][]byte
-	// archive is all that was ever stored in each stream.
+	// archive is everything that was ever stored in each stream.
 	archive map[string][]Stored
-	// remade is closed, and replaced, when a stream is made.
-	remade chan struct{}
-	// made counts the streams, so that no two have been made at the same time.
+	// created is closed, and replaced, when a stream is created.
+	created chan struct{}
+	// made counts the streams, so that no two are created at the same time.
 	made int64
 }
 
@@ -41,7 +41,7 @@ type Cluster struct {
 func NewCluster() *Cluster {
 	return &Cluster{
 		streams: make(map[string]*stream), objects: make(map[string]map[string][]byte),
-		archive: make(map[string][]Stored), remade: make(chan struct{}),
+		archive: make(map[string][]Stored), created: make(chan struct{}),
 	}
 }
 
@@ -49,7 +49,7 @@ func NewCluster() *Cluster {
 type stream struct {
 	cfg     jetstream.StreamConfig
 	created time.Time
-	// messages are what is kept, in order; last is the highest sequence ever.
+	// messages are the messages kept, in order; last is the highest sequence ever.
 	messages []*message
 	last     uint64
 	durables map[string]*durable
@@ -73,7 +73,7 @@ func (s *stream) wake() {
 	s.changed = make(chan struct{})
 }
 
-// find returns the stream of the name, with what is too old removed.
+// find returns the stream with that name, after it has removed what is too old.
 func (c *Cluster) find(name string) (*stream, error) {
 	s := c.streams[name]
 	if s == nil {
@@ -86,7 +86,7 @@ func (c *Cluster) find(name string) (*stream, error) {
 	return s, nil
 }
 
-// ensure makes a stream, or changes the configuration of the one that is there.
+// ensure creates a stream, or changes the configuration of an existing one.
 func (c *Cluster) ensure(cfg jetstream.StreamConfig) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,13 +95,13 @@ func (c *Cluster) ensure(cfg jetstream.StreamConfig) {
 		c.made++
 		s = &stream{created: time.Now().Add(time.Duration(c.made)).UTC(), changed: make(chan struct{}), durables: make(map[string]*durable)}
 		c.streams[cfg.Name] = s
-		close(c.remade)
-		c.remade = make(chan struct{})
+		close(c.created)
+		c.created = make(chan struct{})
 	}
 	s.cfg = cfg
 }
 
-// Recreate deletes a stream and makes it anew, empty.
+// Recreate deletes a stream and creates it again, empty.
 func (c *Cluster) Recreate(name string) {
 	c.mu.Lock()
 	s := c.streams[name]
@@ -110,10 +110,10 @@ func (c *Cluster) Recreate(name string) {
 	c.ensure(s.cfg)
 }
 
-// Cut takes up to n messages from the end of a stream, as a power cut does that
-// comes before they are on the disk. The sequences are given again. Nats-server
-// has started again then: durable consumers resume at the end of what is left, and
-// what ordered consumers hold on the server is recreated.
+// Cut removes up to n messages from the end of a stream, as a power cut does
+// before they are on the disk. The sequences are assigned again. After that
+// nats-server restarts: durable consumers resume at the new end, and what
+// ordered consumers hold on the server is recreated.
 func (c *Cluster) Cut(name string, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -152,7 +152,7 @@ func (c *Cluster) forSubject(subject string) *stream {
 	return nil
 }
 
-// matches says whether a subject is within a filter.
+// matches reports whether a subject matches a filter.
 func matches(filter, subject string) bool {
 	want, got := strings.Split(filter, "."), strings.Split(subject, ".")
 	for i, token := range want {
@@ -166,13 +166,13 @@ func matches(filter, subject string) bool {
 	return len(want) == len(got)
 }
 
-// Answers of nats-server.
+// Error codes of nats-server.
 const (
 	codeWrongLast   jetstream.ErrorCode = 10071
 	codeStoreFailed jetstream.ErrorCode = 10077
 )
 
-// store stores a message and returns its place.
+// store stores a message and returns its position.
 func (c *Cluster) store(m *nats.Msg) (*jetstream.PubAck, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -212,7 +212,7 @@ func (c *Cluster) store(m *nats.Msg) (*jetstream.PubAck, error) {
 	return &jetstream.PubAck{Stream: s.cfg.Name, Sequence: s.last}, nil
 }
 
-// duplicate returns the message of the id, if it came within the last two
+// duplicate returns the message with that id if it came within the last two
 // minutes, nats-server's default.
 func (s *stream) duplicate(id string) *message {
 	for _, m := range slices.Backward(s.messages) {
@@ -223,8 +223,7 @@ func (s *stream) duplicate(id string) *message {
 	return nil
 }
 
-// lastOf returns the sequence of the last message of a subject that is kept,
-// or 0.
+// lastOf returns the sequence of the last kept message of a subject, or 0.
 func (s *stream) lastOf(subject string) uint64 {
 	if m := s.lastMessage(subject); m != nil {
 		return m.sequence
@@ -259,8 +258,8 @@ func (s *stream) keep(subject string, n int) {
 	})
 }
 
-// next returns the first message from the sequence on that is within a filter,
-// or nil; no filter means all.
+// next returns the first message at or after the sequence that matches a
+// filter, or nil; no filter means all.
 func (s *stream) next(from uint64, filters []string) *message {
 	i, _ := slices.BinarySearchFunc(s.messages, from, func(m *message, n uint64) int {
 		switch {
@@ -279,7 +278,7 @@ func (s *stream) next(from uint64, filters []string) *message {
 	return nil
 }
 
-// since returns the first sequence that was stored at a time or later.
+// since returns the first sequence that was stored at t or later.
 func (s *stream) since(t time.Time) uint64 {
 	for _, m := range s.messages {
 		if !m.stored.Before(t) {
@@ -289,7 +288,7 @@ func (s *stream) since(t time.Time) uint64 {
 	return s.last + 1
 }
 
-// pending counts what next would return.
+// pending returns the number of messages that next would return.
 func (s *stream) pending(from uint64, filters []string) uint64 {
 	n := uint64(0)
 	for m := s.next(from, filters); m != nil; m = s.next(m.sequence+1, filters) {
@@ -326,14 +325,14 @@ func (s *stream) info() *jetstream.StreamInfo {
 	return &jetstream.StreamInfo{Config: s.cfg, Created: s.created, State: state, TimeStamp: time.Now()}
 }
 
-// purge removes what lies before the sequence; 0 means everything.
+// purge removes what is before the sequence; 0 means everything.
 func (s *stream) purge(before uint64) {
 	s.messages = slices.DeleteFunc(s.messages, func(m *message) bool { return before == 0 || m.sequence < before })
 }
 
 // Stored is a message as a stream keeps it.
 type Stored struct {
-	// Incarnation is when the stream was made.
+	// Incarnation is when the stream was created.
 	Incarnation time.Time
 	Subject     string
 	Sequence    uint64
@@ -346,7 +345,7 @@ func (m *message) asStored(incarnation time.Time) Stored {
 	return Stored{Incarnation: incarnation, Subject: m.subject, Sequence: m.sequence, Time: m.stored, Header: m.header, Data: m.data}
 }
 
-// Archive returns all that was ever stored in the stream of the name within a
+// Archive returns everything that was ever stored in the stream and matches the
 // filter, in order, whatever has been removed since.
 func (c *Cluster) Archive(name, filter string) []Stored {
 	c.mu.Lock()
@@ -375,8 +374,8 @@ func (c *Cluster) LastOf(subject string) (Stored, bool) {
 	return m.asStored(s.created), true
 }
 
-// DropBucket empties a bucket, as a server does that kept it in memory and was
-// restarted.
+// DropBucket empties a bucket, as the restart of a server does that keeps it in
+// memory.
 func (c *Cluster) DropBucket(bucket string) { c.Recreate(bucketStream(bucket)) }
 
 // Objects returns the names in an object store, in order.
@@ -386,7 +385,7 @@ func (c *Cluster) Objects(bucket string) []string {
 	return slices.Sorted(maps.Keys(c.objects[bucket]))
 }
 
-// Damage replaces what an object holds; nil removes it.
+// Damage replaces the content of an object; nil removes it.
 func (c *Cluster) Damage(bucket, name string, damage func([]byte) []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -401,7 +400,7 @@ func (c *Cluster) Damage(bucket, name string, damage func([]byte) []byte) {
 	c.objects[bucket][name] = data
 }
 
-// Kept returns what a stream keeps within a filter, in order.
+// Kept returns what a stream keeps and matches the filter, in order.
 func (c *Cluster) Kept(name, filter string) []Stored {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,6 +1,5 @@
-// Package zones knows the time zone of each site from the configuration, for
-// the services that read times of devices. It follows the configuration while
-// it runs.
+// Package zones returns the time zone of each site, for the services that read
+// times of devices. It follows the configuration while it runs.
 package zones
 
 import (
@@ -17,13 +16,13 @@ import (
 	"headwater/streams"
 )
 
-// Zones are the time zones of the sites. They are safe for concurrent use.
+// Zones holds the time zones of the sites. It is safe for concurrent use.
 type Zones struct {
 	js      jetstream.JetStream
 	log     *slog.Logger
 	current atomic.Pointer[config.Config]
-	// locations holds *time.Location by the name of the zone, which the
-	// configuration bounds.
+	// locations maps the name of a zone to its *time.Location. The configuration
+	// bounds its size.
 	locations sync.Map
 	known     chan struct{}
 }
@@ -54,11 +53,11 @@ func (z *Zones) Of(site string) *time.Location {
 	return location
 }
 
-// retryEvery is the pause after the bucket could not be watched.
+// retryEvery is the pause after a failed attempt to watch the bucket.
 const retryEvery = time.Second
 
-// Run follows the configuration until ctx ends. A version that cannot be read
-// leaves the previous one in force.
+// Run follows the configuration until ctx ends. If a version cannot be read,
+// the previous one stays in effect.
 func (z *Zones) Run(ctx context.Context) {
 	failing := false
 	for ctx.Err() == nil {
@@ -68,7 +67,7 @@ func (z *Zones) Run(ctx context.Context) {
 			continue
 		}
 		if !failing {
-			z.log.Warn("cannot follow the time zones of the sites; trying again", "stream", streams.BucketConfig, "err", err)
+			z.log.Warn("cannot follow the time zones of the sites; retrying", "stream", streams.BucketConfig, "err", err)
 		}
 		failing = true
 		select {
@@ -83,7 +82,7 @@ func (z *Zones) take(entry jetstream.KeyValueEntry) {
 	if entry != nil {
 		c, err := config.Parse("configuration", entry.Value())
 		if err != nil {
-			z.log.Error("the configuration cannot be read; the time zones of the sites stay", "revision", entry.Revision(), "err", err)
+			z.log.Error("the configuration cannot be read; keeping the previous time zones of the sites", "revision", entry.Revision(), "err", err)
 			return
 		}
 		z.current.Store(c)
