@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// unitWords are the units that people write out.
+// unitWords are the units that people write as words.
 var unitWords = map[string]string{
 	"second": "s", "seconds": "s", "sec": "s", "minute": "m", "minutes": "m", "min": "m", "mins": "m",
 	"hour": "h", "hours": "h", "day": "d", "days": "d",
 }
 
-// ParseDuration reads a time that people have written: what time.ParseDuration
-// does, whole days before it, such as 2d or 1d12h, and one number with a unit
-// that is written out, such as "2 minutes". A sign stands before all of it.
+// ParseDuration parses a duration written by a person. It accepts what
+// time.ParseDuration accepts, optionally after whole days, such as 2d or 1d12h,
+// and one number with a unit as a word, such as "2 minutes". A sign precedes
+// all of it.
 func ParseDuration(text string) (time.Duration, error) {
 	s := text
 	if number, unit, found := strings.Cut(s, " "); found {

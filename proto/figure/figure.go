@@ -1,6 +1,6 @@
-// Package figure writes numbers for people: one format for pages, sentences,
-// notifications and the command line. It is pure. web/static/figure.js writes
-// the same in the browser.
+// Package figure formats numbers for people: in one way for pages, sentences,
+// notifications and the command line. It is pure. web/static/figure.js does the
+// same in the browser.
 package figure
 
 import (
@@ -10,36 +10,36 @@ import (
 	"strings"
 )
 
-// Bounds of what is written in digits alone; beyond them an exponent is easier
-// to read than the zeros.
+// Bounds of the numbers written without an exponent; beyond them an exponent is
+// easier to read than the zeros.
 const (
-	// exact is 2^53: below it every whole number has a float64 of its own.
+	// exact is 2^53: below it a float64 represents every whole number exactly.
 	exact = 1 << 53
 	// least is the smallest fraction without an exponent.
 	least = 1e-6
 )
 
 // Number returns v as people read it: whole numbers below 2^53 with all their
-// digits, fractions with about four. From five digits on, groups of three stand
-// apart by a narrow space; the minus is U+2212. There is no -0.
+// digits, fractions with about four digits. From five digits on, a narrow space
+// separates groups of three; the minus is U+2212. There is no -0.
 func Number(v float64) string { return number(v, 0) }
 
-// Exact returns v with all the digits that tell it from every other number, for
-// what people have written themselves.
+// Exact returns v with enough digits to distinguish it from every other number,
+// for numbers that people have written themselves.
 func Exact(v float64) string { return number(v, 2*maxDigits) }
 
-// Apart returns v and others as Number does, but with as many digits more as
-// show that v differs from each of the others that it does differ from.
+// Apart formats v and others as Number does, but with as many more digits as it
+// takes to show that v differs from each number that it does differ from.
 func Apart(v float64, others ...float64) []string {
 	out := make([]string, 1+len(others))
 	for more := 0; ; more++ {
 		out[0] = number(v, more)
-		told := true
+		distinct := true
 		for i, o := range others {
 			out[i+1] = number(o, more)
-			told = told && (o == v || out[i+1] != out[0] || more > 2*maxDigits)
+			distinct = distinct && (o == v || out[i+1] != out[0] || more > 2*maxDigits)
 		}
-		if told {
+		if distinct {
 			return out
 		}
 	}
@@ -48,7 +48,7 @@ func Apart(v float64, others ...float64) []string {
 // maxDigits is enough for every float64.
 const maxDigits = 17
 
-// number is Number with some digits more than it has.
+// number is Number with more digits.
 func number(v float64, more int) string {
 	a := math.Abs(v)
 	switch {
@@ -79,8 +79,8 @@ func number(v float64, more int) string {
 	return sign(v, Group(whole)+"."+fraction)
 }
 
-// round cuts a decimal number to at most that many decimals and drops zeros at
-// its end. A half is rounded up as it is written: people see decimals, not bits.
+// round rounds a decimal number to at most that many decimals and drops zeros
+// at its end. It rounds a half as written up: people see decimals, not bits.
 func round(s string, decimals int) string {
 	whole, fraction, _ := strings.Cut(s, ".")
 	if len(fraction) <= decimals {
@@ -96,7 +96,7 @@ func round(s string, decimals int) string {
 	return strings.TrimRight(strings.TrimRight(s[:point]+"."+s[point:], "0"), ".")
 }
 
-// exponent writes a as in 1.235e+21, with at most that many digits.
+// exponent formats a as in 1.235e+21, with at most that many digits.
 func exponent(a float64, digits int) string {
 	mantissa, power, _ := strings.Cut(strconv.FormatFloat(a, 'e', -1, 64), "e")
 	n, _ := strconv.Atoi(power)
@@ -116,7 +116,7 @@ func sign(v float64, s string) string {
 	return s
 }
 
-// Group sets groups of three digits apart by a narrow space, from five digits
+// Group separates groups of three digits by a narrow space, from five digits
 // on.
 func Group(digits string) string {
 	if len(digits) < 5 {
@@ -135,8 +135,8 @@ func Group(digits string) string {
 // Count returns a whole number with its digits grouped.
 func Count(n uint64) string { return Group(strconv.FormatUint(n, 10)) }
 
-// Plural returns a number of things, such as "1 rule" or "12 345 rules"; below
-// 0 counts as 0.
+// Plural returns a number of things, such as "1 rule" or "12 345 rules"; a
+// negative number counts as 0.
 func Plural[N int | int64 | uint64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -144,7 +144,7 @@ func Plural[N int | int64 | uint64](n N, one, many string) string {
 	return Count(uint64(max(0, n))) + " " + many
 }
 
-// Zero returns v, and 0 for -0, which JSON would show.
+// Zero returns v, but 0 for -0, which JSON would show.
 func Zero(v float64) float64 {
 	if v == 0 {
 		return 0

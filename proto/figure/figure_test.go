@@ -48,7 +48,7 @@ func TestApart(t *testing.T) {
 	}
 }
 
-// read is the number that a text of this package stands for.
+// read returns the number that a text of this package represents.
 func read(t *testing.T, s string) float64 {
 	t.Helper()
 	v, err := strconv.ParseFloat(strings.NewReplacer("−", "-", "\u202f", "", "∞", "inf").Replace(s), 64)
@@ -58,7 +58,7 @@ func read(t *testing.T, s string) float64 {
 	return v
 }
 
-// values calls a function for numbers of every kind: any bits, decimals as
+// values calls a function with numbers of every kind: any bits, decimals as
 // devices send them, whole numbers of every length.
 func values(f func(v float64)) {
 	random := rand.New(rand.NewPCG(1, 2))

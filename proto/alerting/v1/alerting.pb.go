@@ -4,8 +4,9 @@
 // 	protoc        (unknown)
 // source: alerting/v1/alerting.proto
 
-// Package alerting.v1 is what travels on alerting.<lane> and
-// deliveries.<channel>: what people are told, and what became of it.
+// Package alerting.v1 defines the messages on alerting.<lane> and
+// deliveries.<channel>: alerts, the notifications about them, and the outcomes
+// of these.
 
 package alertingv1
 
@@ -25,7 +26,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// State is where an alert is in its life.
+// State is the stage of an alert's life.
 type State int32
 
 const (
@@ -210,7 +211,7 @@ func (x *Commit) GetSilences() *v1.ConfigChange {
 	return nil
 }
 
-// Alert is the life of one rule on one series, as of its last transition.
+// Alert is the life of one rule on one series, up to its last transition.
 type Alert struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Stable for rule and series: 16 hexadecimal digits.
@@ -223,7 +224,7 @@ type Alert struct {
 	Severity    v1.Severity `protobuf:"varint,7,opt,name=severity,proto3,enum=derived.v1.Severity" json:"severity,omitempty"`
 	// Start of the episode in nanoseconds since the Unix epoch, event time.
 	Started int64 `protobuf:"fixed64,8,opt,name=started,proto3" json:"started,omitempty"`
-	// End of the episode, event time; 0 while it lasts.
+	// End of the episode, event time; 0 while it is ongoing.
 	Ended int64 `protobuf:"fixed64,9,opt,name=ended,proto3" json:"ended,omitempty"`
 	// Event time of the last transition.
 	Updated int64 `protobuf:"fixed64,10,opt,name=updated,proto3" json:"updated,omitempty"`
@@ -234,16 +235,16 @@ type Alert struct {
 	Description string `protobuf:"bytes,13,opt,name=description,proto3" json:"description,omitempty"`
 	// The labels of the rule.
 	Labels map[string]string `protobuf:"bytes,14,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// URL at which people read what to do; empty when the rule names none.
+	// URL at which people read what to do; empty if the rule has none.
 	Runbook string `protobuf:"bytes,15,opt,name=runbook,proto3" json:"runbook,omitempty"`
-	// The commit that the alert is of, by its place in ALERTING. Only the bucket of
-	// alerts says so.
+	// Position in ALERTING of the commit that the alert belongs to. Set only in
+	// the bucket of alerts.
 	Committed *v1.Position `protobuf:"bytes,16,opt,name=committed,proto3" json:"committed,omitempty"`
 	// Name of the time zone of the site when the alert last changed; empty in
-	// what was stored before there was this field.
+	// data stored before this field existed.
 	TimeZone string `protobuf:"bytes,17,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
-	// When the notifier learned that the episode had begun, in nanoseconds since the
-	// Unix epoch; 0 in what was stored before there was this field.
+	// When the notifier learned that the episode had begun, in nanoseconds since
+	// the Unix epoch; 0 in data stored before this field existed.
 	Opened        int64 `protobuf:"fixed64,18,opt,name=opened,proto3" json:"opened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -413,9 +414,9 @@ type Message struct {
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
 	// A few lines for people.
 	Body string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
-	// The alerts that it tells of.
+	// The alerts that it reports.
 	Alerts []*Alert `protobuf:"bytes,4,rep,name=alerts,proto3" json:"alerts,omitempty"`
-	// The alerts fire still, and the channel was told before.
+	// The alerts are still firing, and the channel was notified before.
 	Reminder      bool `protobuf:"varint,5,opt,name=reminder,proto3" json:"reminder,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -4,8 +4,8 @@
 // 	protoc        (unknown)
 // source: derived/v1/derived.proto
 
-// Package derived.v1 is what travels on derived.<lane>: what the processor
-// made of the readings of one lane.
+// Package derived.v1 defines the messages on derived.<lane>: what the processor
+// derives from the readings of one lane.
 
 package derivedv1
 
@@ -24,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Phase is the part of an episode's life that an Anomaly tells of.
+// Phase is the part of an episode's life that an Anomaly reports.
 type Phase int32
 
 const (
@@ -130,7 +130,7 @@ func (Severity) EnumDescriptor() ([]byte, []int) {
 	return file_derived_v1_derived_proto_rawDescGZIP(), []int{1}
 }
 
-// Series names one metric of one device of one site.
+// Series names one metric of one device at one site.
 type Series struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Site          string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
@@ -191,35 +191,36 @@ func (x *Series) GetMetric() string {
 	return ""
 }
 
-// Commit is one atomic step of a lane: the outputs and how far the input was
-// read. Nothing of a step is ever stored without the rest.
+// Commit is one atomic step of a lane: the outputs and the position up to which
+// the input was read. No part of a step is ever stored without the rest.
 type Commit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Input *Position              `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
-	// What people changed; it took effect after the input above and after the
+	// What people changed. It took effect after the input above, and after the
 	// summaries and anomalies of this commit that carry an earlier revision.
 	Config    *ConfigChange    `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"`
 	Summaries []*WindowSummary `protobuf:"bytes,3,rep,name=summaries,proto3" json:"summaries,omitempty"`
 	Anomalies []*Anomaly       `protobuf:"bytes,4,rep,name=anomalies,proto3" json:"anomalies,omitempty"`
-	// Readings counted since the commit before.
+	// Readings counted since the previous commit.
 	Counts *Counts `protobuf:"bytes,5,opt,name=counts,proto3" json:"counts,omitempty"`
 	// What arrived, for the account of readings. Entries add up.
 	Ledger []*LedgerEntry `protobuf:"bytes,6,rep,name=ledger,proto3" json:"ledger,omitempty"`
-	// How many readings and rejected messages up to the input above are counted
-	// and in no entry yet.
+	// How many readings and rejected messages up to the input above are counted,
+	// but not in any entry yet.
 	LedgerOpen uint64 `protobuf:"varint,7,opt,name=ledger_open,json=ledgerOpen,proto3" json:"ledger_open,omitempty"`
 	// Start of the earliest minute of these, in nanoseconds since the Unix epoch;
-	// 0 when there are none.
+	// 0 if there are none.
 	LedgerOpenSince int64 `protobuf:"fixed64,8,opt,name=ledger_open_since,json=ledgerOpenSince,proto3" json:"ledger_open_since,omitempty"`
 	// Rules that can no longer be evaluated for some device of the lane, or that
-	// can again for all.
+	// can be evaluated again for all of them.
 	Rules []*RuleStatus `protobuf:"bytes,9,rep,name=rules,proto3" json:"rules,omitempty"`
-	// Roll-ups that have to be made anew from the stored readings up to the input
+	// Roll-ups that must be recomputed from the stored readings up to the input
 	// above.
 	Mends []*Mend `protobuf:"bytes,10,rep,name=mends,proto3" json:"mends,omitempty"`
-	// Readings of an event time that had another value before. The history gets
-	// them once more, in this order, after the readings up to the input above:
-	// several writers store those, and the last to write would win.
+	// Readings that replace another value at the same event time. They are
+	// written to the history once more, in this order, after the readings up to
+	// the input above: several writers store those, and the last to write would
+	// win.
 	Corrections   []*Correction `protobuf:"bytes,11,rep,name=corrections,proto3" json:"corrections,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -332,7 +333,7 @@ func (x *Commit) GetCorrections() []*Correction {
 	return nil
 }
 
-// Correction is the value that stands for one event time of a series.
+// Correction is the valid value at one event time of a series.
 type Correction struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Series *Series                `protobuf:"bytes,1,opt,name=series,proto3" json:"series,omitempty"`
@@ -394,8 +395,8 @@ func (x *Correction) GetValue() float64 {
 	return 0
 }
 
-// Mend names windows of a roll-up to which readings belong that came after their
-// lateness: they are in the history, but not in the summaries.
+// Mend names windows of a roll-up that miss readings which came after the
+// lateness: the readings are in the history, but not in the summaries.
 type Mend struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Series *Series                `protobuf:"bytes,1,opt,name=series,proto3" json:"series,omitempty"`
@@ -475,19 +476,22 @@ func (x *Mend) GetWidth() int64 {
 	return 0
 }
 
-// RuleStatus says whether a rule with an expression can be evaluated in a lane.
+// RuleStatus reports whether a rule with an expression can be evaluated in a
+// lane.
 type RuleStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Rule  string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
 	// Revision of the configuration that the rule was taken from.
 	RuleVersion uint64 `protobuf:"varint,2,opt,name=rule_version,json=ruleVersion,proto3" json:"rule_version,omitempty"`
-	// For how many devices of the lane it can't; 0 when all is well again.
+	// Number of devices of the lane for which it can't be evaluated; 0 when it
+	// can be again for all.
 	Failing uint32 `protobuf:"varint,3,opt,name=failing,proto3" json:"failing,omitempty"`
-	// Why not, for people, and for which device; empty when all is well again.
+	// Why not, for people, and for which device; empty when it can be evaluated
+	// again.
 	Error  string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
 	Site   string `protobuf:"bytes,5,opt,name=site,proto3" json:"site,omitempty"`
 	Device string `protobuf:"bytes,6,opt,name=device,proto3" json:"device,omitempty"`
-	// When that was learned, in nanoseconds since the Unix epoch.
+	// When this became known, in nanoseconds since the Unix epoch.
 	Learned       int64 `protobuf:"fixed64,7,opt,name=learned,proto3" json:"learned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -572,14 +576,14 @@ func (x *RuleStatus) GetLearned() int64 {
 	return 0
 }
 
-// LedgerEntry says what came from one device in one minute of arrival since the
-// entry before of the same device, source and minute.
+// LedgerEntry counts what came from one device in one minute of arrival since
+// the previous entry of the same device, source and minute.
 type LedgerEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Empty when it is not known.
+	// Empty if unknown.
 	Site   string `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
 	Device string `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
-	// The token of the subject by which it came: mqtt, mqtt0, http or redrive.
+	// The token of the subject on which it came: mqtt, mqtt0, http or redrive.
 	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
 	// Start of the minute in nanoseconds since the Unix epoch.
 	Minute   int64  `protobuf:"fixed64,4,opt,name=minute,proto3" json:"minute,omitempty"`
@@ -587,7 +591,7 @@ type LedgerEntry struct {
 	// Messages that became dead letters.
 	Rejected uint64 `protobuf:"varint,6,opt,name=rejected,proto3" json:"rejected,omitempty"`
 	// Readings and rejected messages that the bridge had put into the lane and
-	// that were not there any more when it was read.
+	// that were gone when the lane was read.
 	Missing uint64 `protobuf:"varint,7,opt,name=missing,proto3" json:"missing,omitempty"`
 	// Sequence of the last message of TELEMETRY that is counted.
 	Last          uint64 `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"`
@@ -681,7 +685,7 @@ func (x *LedgerEntry) GetLast() uint64 {
 	return 0
 }
 
-// Position is a place in an input stream.
+// Position is a position in an input stream.
 type Position struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Creation time of the stream in nanoseconds since the Unix epoch.
@@ -689,8 +693,8 @@ type Position struct {
 	// Sequence of the last message that is covered.
 	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// When the stream stored that message, in nanoseconds since the Unix epoch; 0
-	// in positions that don't say. A stream that lost its end in a power cut gives
-	// the sequence again, to another message.
+	// if unknown. A stream that lost its end in a power cut assigns the sequence
+	// again, to another message.
 	Stored        int64 `protobuf:"fixed64,3,opt,name=stored,proto3" json:"stored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -800,14 +804,14 @@ func (x *ConfigChange) GetContent() []byte {
 	return nil
 }
 
-// Counts says what became of readings.
+// Counts counts what became of readings.
 type Counts struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Readings uint64                 `protobuf:"varint,1,opt,name=readings,proto3" json:"readings,omitempty"`
-	// A repeat of a reading with the same value.
+	// Readings that repeat another one with the same value.
 	Duplicates uint64 `protobuf:"varint,2,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
-	// A reading with another value than one of the same event time; the last one
-	// stands.
+	// Readings with another value than an earlier one at the same event time; the
+	// last value is valid.
 	Conflicts uint64 `protobuf:"varint,3,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
 	// Readings that came after the lateness of their window.
 	TooLate uint64 `protobuf:"varint,4,opt,name=too_late,json=tooLate,proto3" json:"too_late,omitempty"`
@@ -883,8 +887,8 @@ func (x *Counts) GetNotNumeric() uint64 {
 }
 
 // WindowSummary is what one series did in one window. A summary with a higher
-// revision replaces the one before of the same series, window and time, which is
-// at or, where that is 0, start.
+// revision replaces the previous one of the same series, window and time; the
+// time is at or, where that is 0, start.
 type WindowSummary struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Series *Series                `protobuf:"bytes,1,opt,name=series,proto3" json:"series,omitempty"`
@@ -894,8 +898,8 @@ type WindowSummary struct {
 	Start int64 `protobuf:"fixed64,3,opt,name=start,proto3" json:"start,omitempty"`
 	// Width in nanoseconds.
 	Width int64 `protobuf:"varint,4,opt,name=width,proto3" json:"width,omitempty"`
-	// Number of readings; 0 when a session is no more, because a late reading has
-	// made it part of another. Then nothing below means anything but the revision.
+	// Number of readings; 0 for a session that no longer exists because a late
+	// reading has merged it into another one. Then only the revision is valid.
 	Count uint64  `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
 	Min   float64 `protobuf:"fixed64,6,opt,name=min,proto3" json:"min,omitempty"`
 	Max   float64 `protobuf:"fixed64,7,opt,name=max,proto3" json:"max,omitempty"`
@@ -904,7 +908,7 @@ type WindowSummary struct {
 	Last  float64 `protobuf:"fixed64,10,opt,name=last,proto3" json:"last,omitempty"`
 	// Standard deviation of the readings as a whole population.
 	Deviation float64 `protobuf:"fixed64,11,opt,name=deviation,proto3" json:"deviation,omitempty"`
-	// 1 for the first summary of a window, one more each time late readings
+	// 1 for the first summary of a window, one more each time that late readings
 	// changed it.
 	Revision uint32 `protobuf:"varint,12,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Mean over the time from the first reading to the last, with straight lines
@@ -912,15 +916,15 @@ type WindowSummary struct {
 	TimeMean float64 `protobuf:"fixed64,13,opt,name=time_mean,json=timeMean,proto3" json:"time_mean,omitempty"`
 	// Change per second from the first reading to the last.
 	Rate float64 `protobuf:"fixed64,14,opt,name=rate,proto3" json:"rate,omitempty"`
-	// Median and percentiles; of hours and days they are taken from a sketch.
+	// Median and percentiles; for hours and days they come from a sketch.
 	P50 float64 `protobuf:"fixed64,15,opt,name=p50,proto3" json:"p50,omitempty"`
 	P90 float64 `protobuf:"fixed64,16,opt,name=p90,proto3" json:"p90,omitempty"`
 	P95 float64 `protobuf:"fixed64,17,opt,name=p95,proto3" json:"p95,omitempty"`
 	P99 float64 `protobuf:"fixed64,18,opt,name=p99,proto3" json:"p99,omitempty"`
 	// Name of the window: 1m, 1h and 1d are the roll-ups, others as declared.
 	Window string `protobuf:"bytes,19,opt,name=window,proto3" json:"window,omitempty"`
-	// Start of the step that a sliding window belongs to, in nanoseconds since the
-	// Unix epoch; 0 for others.
+	// Start of the step that a sliding window belongs to, in nanoseconds since
+	// the Unix epoch; 0 for other windows.
 	At            int64 `protobuf:"fixed64,20,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1096,8 +1100,8 @@ func (x *WindowSummary) GetAt() int64 {
 	return 0
 }
 
-// Anomaly is one transition of one episode that a detector found. The episode
-// is known by rule, series and start.
+// Anomaly is one transition of one episode that a detector found. Rule, series
+// and start identify the episode.
 type Anomaly struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Rule  string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
@@ -1220,20 +1224,20 @@ func (x *Anomaly) GetEvidence() *Evidence {
 	return nil
 }
 
-// Evidence says why.
+// Evidence explains a verdict.
 type Evidence struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The value that was judged.
 	Value float64 `protobuf:"fixed64,1,opt,name=value,proto3" json:"value,omitempty"`
-	// How far beyond the allowed the value is, at least 1 while the episode is
-	// open: 1 at the threshold, 2 at twice the allowed change.
+	// How far the value is beyond what is allowed, at least 1 while the episode
+	// is open: 1 at the threshold, 2 at twice the allowed change.
 	Score float64 `protobuf:"fixed64,2,opt,name=score,proto3" json:"score,omitempty"`
 	// What was expected.
 	Baseline float64 `protobuf:"fixed64,3,opt,name=baseline,proto3" json:"baseline,omitempty"`
-	// The band in which a value is not abnormal; an unset end is open.
+	// The band of normal values; an unset end is open.
 	Low  *float64 `protobuf:"fixed64,4,opt,name=low,proto3,oneof" json:"low,omitempty"`
 	High *float64 `protobuf:"fixed64,5,opt,name=high,proto3,oneof" json:"high,omitempty"`
-	// The readings that the verdict rests on, oldest first.
+	// The readings behind the verdict, oldest first.
 	Samples []*Sample `protobuf:"bytes,6,rep,name=samples,proto3" json:"samples,omitempty"`
 	// The same in words for people.
 	Sentence      string `protobuf:"bytes,7,opt,name=sentence,proto3" json:"sentence,omitempty"`

@@ -1,6 +1,6 @@
-// Command generate turns the schemas of this module into Go. It needs nothing
-// but Go: the schemas are compiled by protocompile and the code is written by
-// protoc-gen-go, the plugin that go.mod pins.
+// Command generate generates Go from the schemas of this module. It needs only
+// Go: protocompile compiles the schemas, and protoc-gen-go, the plugin pinned
+// in go.mod, writes the code.
 //
 // Run it in the root of the module:
 //
@@ -79,7 +79,7 @@ func appendWithImports(out []*descriptorpb.FileDescriptorProto, file protoreflec
 	return append(out, protodesc.ToFileDescriptorProto(file))
 }
 
-// plugin hands the request to protoc-gen-go and returns its answer.
+// plugin passes the request to protoc-gen-go and returns its answer.
 func plugin(ctx context.Context, request *pluginpb.CodeGeneratorRequest) (*pluginpb.CodeGeneratorResponse, error) {
 	in, err := proto.Marshal(request)
 	if err != nil {

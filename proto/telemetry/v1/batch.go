@@ -1,5 +1,5 @@
-// Package telemetryv1 is what travels on telemetry.<lane>.<source>, with a
-// Builder that packs readings into columns and the methods that read them back.
+// Package telemetryv1 defines the messages on telemetry.<lane>.<source>. It has
+// a Builder that packs readings into columns, and methods that read them back.
 package telemetryv1
 
 import (
@@ -8,8 +8,8 @@ import (
 	"iter"
 )
 
-// Key names a series within one kind of value, with the unit that the device
-// gave.
+// Key names a series within one kind of value, with the unit as sent by the
+// device.
 type Key struct {
 	Site, Device, Metric, Unit string
 }
@@ -21,13 +21,13 @@ type Series struct {
 	Kind Kind
 }
 
-// Builder packs readings into a Batch. The zero value is ready to use. It is
-// for one goroutine only.
+// Builder packs readings into a Batch. The zero value is ready to use. It must
+// not be used by two goroutines at a time.
 type Builder struct {
 	batch   *Batch
 	index   map[Series]uint32
 	symbols map[string]uint32
-	// rejected finds the place of a device among those with rejected messages.
+	// rejected is the index of a device in the columns of rejected messages.
 	rejected map[Key]int
 	text     []byte
 }
@@ -53,7 +53,7 @@ func (b *Builder) Text(k Key, t int64, v string) {
 	b.batch.Text = append(b.batch.Text, v)
 }
 
-// Reject notes that a message of a device became a dead letter. Both names may
+// Reject counts a message of a device that became a dead letter. Both names may
 // be empty.
 func (b *Builder) Reject(site, device string) {
 	b.begin()
@@ -69,10 +69,10 @@ func (b *Builder) Reject(site, device string) {
 	b.batch.Rejected[i]++
 }
 
-// Empty says whether nothing was added since the last Take.
+// Empty reports whether nothing was added since the last Take.
 func (b *Builder) Empty() bool { return b.batch == nil }
 
-// Len returns how many readings wait in the builder.
+// Len returns the number of readings in the builder.
 func (b *Builder) Len() int {
 	if b.batch == nil {
 		return 0
@@ -80,9 +80,9 @@ func (b *Builder) Len() int {
 	return len(b.batch.Series)
 }
 
-// Take returns what was added since the last Take, as a batch of its own, and
-// empties the builder. Arrival is when the last of the readings arrived, in
-// nanoseconds since the Unix epoch.
+// Take returns what was added since the last Take as a batch, and empties the
+// builder. Arrival is when the last of the readings arrived, in nanoseconds
+// since the Unix epoch.
 func (b *Builder) Take(arrival int64) *Batch {
 	out := b.batch
 	if out == nil {
@@ -97,7 +97,7 @@ func (b *Builder) Take(arrival int64) *Batch {
 	return out
 }
 
-// begin begins a batch if there is none.
+// begin starts a batch if there is none.
 func (b *Builder) begin() {
 	if b.batch != nil {
 		return
@@ -141,7 +141,7 @@ type Reading struct {
 	Series int
 	// Time is the event time in nanoseconds since the Unix epoch.
 	Time int64
-	// Kind says which of the fields below holds the value.
+	// Kind says which of the following fields holds the value.
 	Kind  Kind
 	Value float64
 	Flag  bool
@@ -149,12 +149,12 @@ type Reading struct {
 }
 
 // ErrMalformed is returned by Check for a batch whose columns contradict each
-// other. Such a batch was not made by a Builder; it belongs to the dead letters.
+// other. No Builder makes such a batch; it belongs into the dead letters.
 var ErrMalformed = errors.New("malformed batch")
 
-// Check verifies that every series has its names, every reading its series, time
-// and value, and that no value is left over. Dictionary and Readings may be
-// called on a batch that passed it.
+// Check verifies that every series has its names, every reading its series,
+// time and value, and that no value is left over. Call Dictionary and Readings
+// only on a batch that passed it.
 func (b *Batch) Check() error {
 	last := uint32(0)
 	for i, end := range b.SymbolEnd {
@@ -215,8 +215,8 @@ func (b *Batch) checkRejected() error {
 	return nil
 }
 
-// Rejections yields the devices of messages that became dead letters, with how
-// many they were. The batch must have passed Check.
+// Rejections yields the devices of messages that became dead letters, and the
+// number of these messages. The batch must have passed Check.
 func (b *Batch) Rejections() iter.Seq2[Key, uint64] {
 	return func(yield func(Key, uint64) bool) {
 		for i, n := range b.Rejected {
@@ -228,7 +228,7 @@ func (b *Batch) Rejections() iter.Seq2[Key, uint64] {
 	}
 }
 
-// Account returns how many readings and rejected messages the batch holds.
+// Account returns the number of readings and rejected messages in the batch.
 func (b *Batch) Account() uint64 {
 	n := uint64(len(b.GetSeries()))
 	for _, r := range b.GetRejected() {
@@ -237,8 +237,8 @@ func (b *Batch) Account() uint64 {
 	return n
 }
 
-// Dictionary returns the series that the readings are of. The batch must have
-// passed Check. Call it once a batch: the slice is made anew each time.
+// Dictionary returns the series of the readings. The batch must have passed
+// Check. Call it once a batch: it allocates a new slice each time.
 func (b *Batch) Dictionary() []Series {
 	out := make([]Series, len(b.DictionaryKind))
 	for k := range out {

@@ -81,7 +81,7 @@ func TestCheckFindsContradictions(t *testing.T) {
 	}
 }
 
-// FuzzUnmarshal feeds bytes of any kind: what passes Check can be read.
+// FuzzUnmarshal feeds bytes of any kind: a batch that passes Check can be read.
 func FuzzUnmarshal(f *testing.F) {
 	data, err := proto.Marshal(sample(3))
 	if err != nil {
@@ -105,7 +105,7 @@ func FuzzUnmarshal(f *testing.F) {
 	})
 }
 
-// sample is a batch of n readings of one metric of up to 100 devices.
+// sample returns a batch of n readings of one metric of up to 100 devices.
 func sample(n int) *telemetryv1.Batch {
 	var b telemetryv1.Builder
 	for i := range n {

@@ -4,8 +4,8 @@
 // 	protoc        (unknown)
 // source: telemetry/v1/telemetry.proto
 
-// Package telemetry.v1 is what travels on telemetry.<lane>.<source>: readings
-// packed into columns, and the clock of the lane.
+// Package telemetry.v1 defines the messages on telemetry.<lane>.<source>:
+// readings packed into columns, and the clock of the lane.
 
 package telemetryv1
 
@@ -81,13 +81,13 @@ func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_telemetry_v1_telemetry_proto_rawDescGZIP(), []int{0}
 }
 
-// Batch holds readings of one lane in the order of their arrival. Reading i is
-// of series[i] of the dictionary, at time[i]; its value is the next one that has
-// not been taken from the column of that series' kind.
+// Batch holds readings of one lane in the order of their arrival. Reading i
+// belongs to series[i] of the dictionary, at time[i]; its value is the next one
+// from the column of that series' kind.
 type Batch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The dictionary's texts, each once, one behind the other: symbol i ends
-	// before byte symbol_end[i]. A thousand names are one text this way.
+	// The texts of the dictionary, each once, one after the other: symbol i ends
+	// before byte symbol_end[i]. This makes one text of a thousand names.
 	Symbols   string   `protobuf:"bytes,1,opt,name=symbols,proto3" json:"symbols,omitempty"`
 	SymbolEnd []uint32 `protobuf:"varint,2,rep,packed,name=symbol_end,json=symbolEnd,proto3" json:"symbol_end,omitempty"`
 	// Series k is metric dictionary_metric[k] of device dictionary_device[k] of
@@ -95,7 +95,7 @@ type Batch struct {
 	DictionarySite   []uint32 `protobuf:"varint,10,rep,packed,name=dictionary_site,json=dictionarySite,proto3" json:"dictionary_site,omitempty"`
 	DictionaryDevice []uint32 `protobuf:"varint,11,rep,packed,name=dictionary_device,json=dictionaryDevice,proto3" json:"dictionary_device,omitempty"`
 	DictionaryMetric []uint32 `protobuf:"varint,12,rep,packed,name=dictionary_metric,json=dictionaryMetric,proto3" json:"dictionary_metric,omitempty"`
-	// As the device wrote it; an empty symbol when it is not known.
+	// As sent by the device; an empty symbol if unknown.
 	DictionaryUnit []uint32 `protobuf:"varint,13,rep,packed,name=dictionary_unit,json=dictionaryUnit,proto3" json:"dictionary_unit,omitempty"`
 	DictionaryKind []Kind   `protobuf:"varint,14,rep,packed,name=dictionary_kind,json=dictionaryKind,proto3,enum=telemetry.v1.Kind" json:"dictionary_kind,omitempty"`
 	// Index into the dictionary, one a reading.
@@ -108,24 +108,25 @@ type Batch struct {
 	// When the last of the readings reached Headwater, in nanoseconds since the
 	// Unix epoch.
 	Arrival int64 `protobuf:"fixed64,7,opt,name=arrival,proto3" json:"arrival,omitempty"`
-	// Set on messages made of what a stream of nats-server held: how far that had
-	// been read.
+	// Set on messages made from the content of a stream of nats-server: the
+	// position up to which that stream had been read.
 	Origin *Origin `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
 	// Set on the messages with which the bridge moves the clock of the lane. A
 	// clock applies after the readings of its own message.
 	Clock *Clock `protobuf:"bytes,9,opt,name=clock,proto3" json:"clock,omitempty"`
 	// Messages of devices of this lane that became dead letters: rejected[i] of
-	// device rejected_device[i] of site rejected_site[i]; both are symbols, empty
-	// when the message did not say.
+	// device rejected_device[i] of site rejected_site[i]. Both are symbols, empty
+	// if the message did not name them.
 	RejectedSite   []uint32 `protobuf:"varint,16,rep,packed,name=rejected_site,json=rejectedSite,proto3" json:"rejected_site,omitempty"`
 	RejectedDevice []uint32 `protobuf:"varint,17,rep,packed,name=rejected_device,json=rejectedDevice,proto3" json:"rejected_device,omitempty"`
 	Rejected       []uint32 `protobuf:"varint,18,rep,packed,name=rejected,proto3" json:"rejected,omitempty"`
 	// How many readings and rejected messages the bridge had put into this lane
-	// before: whoever reads the lane in order sees by it whether any are missing.
-	// Unset for sources that are not fenced by a compare-and-set.
+	// before. Any process that reads the lane in order can tell from it whether
+	// some are missing. Unset for sources that are not fenced by a
+	// compare-and-set.
 	Before *uint64 `protobuf:"varint,19,opt,name=before,proto3,oneof" json:"before,omitempty"`
-	// What the bridge answers when this message is stored, so that the next bridge
-	// can do it if this one does not come to it. Only bridges read it.
+	// What the bridge answers once this message is stored, so that the next
+	// bridge can answer if this one does not. Only bridges read it.
 	Answers       []byte `protobuf:"bytes,20,opt,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -305,7 +306,7 @@ func (x *Batch) GetAnswers() []byte {
 type Origin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Creation time of the input stream in nanoseconds since the Unix epoch: a
-	// stream that was made anew counts from one again.
+	// recreated stream counts from one again.
 	Incarnation int64 `protobuf:"fixed64,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// Highest sequence of the input stream whose readings are stored.
 	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -357,11 +358,11 @@ func (x *Origin) GetSequence() uint64 {
 	return 0
 }
 
-// Clock says up to when the lane has been filled.
+// Clock is the time up to which the lane has been filled.
 type Clock struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The bridge had taken in all that had arrived by this time, in nanoseconds
-	// since the Unix epoch.
+	// The bridge had taken in everything that had arrived by this time, in
+	// nanoseconds since the Unix epoch.
 	CaughtUp      int64 `protobuf:"fixed64,1,opt,name=caught_up,json=caughtUp,proto3" json:"caught_up,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
