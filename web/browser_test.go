@@ -8,8 +8,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -17,39 +15,16 @@ import (
 
 	"headwater/proto/figure"
 	"headwater/web"
+	"headwater/web/browsertest"
 	"headwater/web/device"
 	"headwater/web/internal/fixture"
 	"headwater/web/internal/webtest"
 )
 
-// browse runs f with a tab of headless Chromium. CI has one; elsewhere the test
-// says that it is missing.
+// browse runs f with a tab of headless Chromium in which nothing moves by itself.
 func browse(t *testing.T, f func(ctx context.Context)) {
 	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		if os.Getenv("CI") != "" {
-			t.Fatal("no Chromium on this machine, and CI must have one")
-		}
-		t.Skip("no Chromium on this machine: the pages were not tested")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("force-prefers-reduced-motion", true))
-	ctx, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
-	defer cancel()
-	ctx, cancelTab := chromedp.NewContext(ctx)
-	defer cancelTab()
-	ctx, cancelTime := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancelTime()
-	f(ctx)
+	browsertest.Run(t, 5*time.Minute, f, chromedp.Flag("force-prefers-reduced-motion", true))
 }
 
 // do takes steps in the browser.

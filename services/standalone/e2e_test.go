@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"headwater/streams"
 	"headwater/streams/streamtest"
+	"headwater/web/browsertest"
 )
 
 const e2eRules = `
@@ -200,33 +200,10 @@ func awaitCall(t *testing.T, calls <-chan string) string {
 	}
 }
 
-// browse runs f with a tab of headless Chromium. CI has one; elsewhere the test
-// says that it is missing.
+// browse runs f with a tab of headless Chromium.
 func browse(t *testing.T, f func(context.Context)) {
 	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		if os.Getenv("CI") != "" {
-			t.Fatal("no Chromium on this machine, and CI must have one")
-		}
-		t.Skip("no Chromium on this machine: the pages were not tested")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	ctx, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
-	defer cancel()
-	ctx, cancelTab := chromedp.NewContext(ctx)
-	defer cancelTab()
-	ctx, cancelTime := context.WithTimeout(ctx, time.Minute)
-	defer cancelTime()
-	f(ctx)
+	browsertest.Run(t, time.Minute, f)
 }
 
 func TestTakenPort(t *testing.T) {
