@@ -16,7 +16,6 @@ type record struct {
 	search   string // what a query's text is looked for in, in lower case
 	seen     int64  // latest arrival; 0 for none
 	heard    bool   // whether seen came live, and not from the history
-	heardAt  int64  // how long the fleet had listened then
 	interval int64  // usual time between arrivals
 	reports  int    // arrivals, counted up to silentReports
 	first    time.Time
@@ -85,24 +84,17 @@ func (f *Fleet) reported(d *record, arrival int64) {
 	if arrival <= d.seen {
 		return
 	}
-	behind := f.clock - arrival // lanes do not come in one order
 	d.reports = min(d.reports+1, silentReports)
 	if d.seen != 0 {
-		d.interval = max(f.quiet(d)-behind, d.interval-d.interval/20)
+		d.interval = max(f.listened.Listened(d.seen, arrival), d.interval-d.interval/20)
 	}
-	d.seen, d.heard, d.heardAt = arrival, true, f.listened-behind
+	d.seen, d.heard = arrival, true
 }
 
-// quiet returns for how long the fleet has listened and not heard the device.
-// The time before the memory begins counts only if the clock ran into it.
+// quiet returns for how long the fleet has listened and not heard the device. The time
+// before the memory begins counts if the pipeline ran then.
 func (f *Fleet) quiet(d *record) int64 {
-	if d.heard {
-		return f.listened - d.heardAt
-	}
-	if f.steady {
-		return f.listened + max(0, f.began-d.since())
-	}
-	return f.listened
+	return f.listened.Listened(d.since(), f.listened.Now)
 }
 
 // since returns when the device was last there, as far as is known.
@@ -123,7 +115,7 @@ func (f *Fleet) state(d *record) view.State {
 	}
 	patience := max(int64(least), silentIntervals*d.interval)
 	switch {
-	case f.clock != 0 && f.clock-d.since() <= patience:
+	case f.ticked() && f.listened.Now-d.since() <= patience:
 		return view.StateOK
 	case d.waiting || f.quiet(d) <= patience:
 		return view.StateUnknown

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"headwater/services/internal/hearing"
 	"headwater/web/overview"
 	"headwater/web/view"
 )
@@ -35,9 +36,6 @@ const (
 	silentMin       = 2 * time.Minute
 	silentReports   = 10
 	silentUnknown   = 15 * time.Minute
-	// gapMost is how far two ticks of the clock may be apart: it ticks about once
-	// a second. In a longer gap nobody listened.
-	gapMost = time.Minute
 )
 
 // A kind of values is usual for a series with usualCount readings of it, while
@@ -72,12 +70,10 @@ type Fleet struct {
 	firing  map[name][]view.Alert // also of devices that are not known yet
 	rates   [rateSeconds]second
 	waiting []*record // of which the history is still to be asked
-	clock   int64     // the latest arrival or clock, in nanoseconds; 0 before the first
-	began   int64     // when the memory begins
-	// listened is for how long, since then, the clock of the lanes has moved;
-	// steady says that it did so when the memory began.
-	listened int64
-	steady   bool
+	began   int64     // when the memory begins, in nanoseconds; 0 if that is not known
+	// listened ticks with the arrivals and the clock of the lanes. A device is not
+	// silent in the time in which it did not tick.
+	listened hearing.Clock
 	demo     int64 // the latest arrival from the site of the demo
 	demos    string
 	version  uint64
@@ -93,7 +89,7 @@ type second struct {
 
 // New returns an empty memory. DemoSite names the site of the demo's devices.
 func New(demoSite string) *Fleet {
-	return &Fleet{devices: make(map[name]*record), gone: make(map[name]int64), feeds: make(map[name][]*Feed), firing: make(map[name][]view.Alert), demos: demoSite}
+	return &Fleet{devices: make(map[name]*record), gone: make(map[name]int64), feeds: make(map[name][]*Feed), firing: make(map[name][]view.Alert), listened: hearing.New(), demos: demoSite}
 }
 
 // Version returns a number that changes with everything that changes.
@@ -115,7 +111,7 @@ func (f *Fleet) Dropped() uint64 {
 func (f *Fleet) Demo() bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.demo != 0 && f.clock-f.demo < int64(silentUnknown)
+	return f.demo != 0 && f.listened.Now-f.demo < int64(silentUnknown)
 }
 
 // Clock tells that everything that arrived by t, in nanoseconds since the Unix
@@ -133,25 +129,27 @@ func (f *Fleet) Clock(t int64) {
 func (f *Fleet) Begin(t int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.clock == 0 {
+	if !f.ticked() {
 		f.began = t
 	}
 }
 
+// tick moves the clock. The first tick says whether the pipeline ran before the memory
+// begins: if it comes right after that, it did, and else nobody listened until now.
 func (f *Fleet) tick(t int64) {
-	switch step := t - f.clock; {
-	case step <= 0:
+	if f.ticked() {
+		f.listened.Tick(t)
 		return
-	case f.clock == 0:
-		f.steady = t-f.began <= int64(gapMost)
-		if f.steady {
-			f.listened = max(0, t-f.began)
-		}
-	case step <= int64(gapMost):
-		f.listened += step
 	}
-	f.clock = t
+	f.listened.Tick(f.began)
+	f.listened.Tick(t)
+	if f.listened.Missed(f.began) {
+		f.listened.Gaps[0].From = 0
+	}
 }
+
+// ticked reports whether the clock has ticked.
+func (f *Fleet) ticked() bool { return f.listened.Now != hearing.Never }
 
 // Add takes in the readings of one batch. Arrival is in nanoseconds since the
 // Unix epoch.

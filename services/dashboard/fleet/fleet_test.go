@@ -194,6 +194,27 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// TestNoDeviceIsSilentWhileTheClockStalls has a device report once a second, and then
+// a pipeline that gets through only now and then: nobody listened in between, by the
+// same measure as in the processor.
+func TestNoDeviceIsSilentWhileTheClockStalls(t *testing.T) {
+	f := New("")
+	last := time.Duration(0)
+	for ; last < 5*time.Minute; last += time.Second {
+		say(f, "d", "m", t0.Add(last), view.Number(1))
+	}
+	for at := last; at <= last+10*time.Minute; at += 30 * time.Second {
+		f.Clock(t0.Add(at).UnixNano())
+	}
+	if s := only(t, f, "d", t0).State; s != view.StateUnknown {
+		t.Errorf("ten minutes of a clock that ticks twice a minute: %s", s)
+	}
+	tick(f, last+10*time.Minute, last+13*time.Minute)
+	if s := only(t, f, "d", t0).State; s != view.StateSilent {
+		t.Errorf("three minutes of a clock that ticks again: %s", s)
+	}
+}
+
 // tick lets the clock run on as the bridge does.
 func tick(f *Fleet, from, to time.Duration) time.Duration {
 	for at := from; at < to; at += time.Second {

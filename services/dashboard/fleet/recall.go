@@ -149,8 +149,8 @@ func (f *Fleet) Recall(past []Past) {
 		}
 		if !d.heard && seen > d.seen {
 			d.seen = seen
-			if f.clock != 0 {
-				d.seen = min(seen, f.clock) // a device's own clock may run ahead
+			if f.ticked() {
+				d.seen = min(seen, f.listened.Now) // a device's own clock may run ahead
 			}
 		}
 		// A kind or a metric that the registry named meanwhile is asked for next.
