@@ -41,6 +41,15 @@ var pure = []string{
 	"headwater/services/writer/point",
 }
 
+// calm lists the packages that use neither network nor clock themselves, but import
+// packages that are not pure.
+var calm = []string{
+	"headwater/services/dashboard/fleet",
+	"headwater/services/dashboard/rulebook",
+	"headwater/services/internal/silence",
+	"headwater/services/processor/machine",
+}
+
 // pureLibraries may be used by pure packages besides the standard library: jsontext
 // reads JSON token by token, as the standard library's next version does; expr
 // parses and evaluates the expressions of rules.
@@ -228,13 +237,13 @@ var (
 func TestPurePackagesStayPure(t *testing.T) {
 	found := make(map[string]bool)
 	for _, s := range sources(t) {
-		if !isPure(s.pkg) || s.test {
+		if s.test || !isPure(s.pkg) && !slices.Contains(calm, s.pkg) {
 			continue
 		}
 		found[s.pkg] = true
 		for _, imported := range s.imports {
 			first, _, _ := strings.Cut(imported, "/")
-			foreign := first == "headwater" || strings.Contains(first, ".")
+			foreign := isPure(s.pkg) && (first == "headwater" || strings.Contains(first, "."))
 			if foreign && !isPure(imported) && !slices.Contains(pureLibraries, imported) || slices.Contains(impure, imported) {
 				t.Errorf("%s imports %s, but the package is pure", s.name, imported)
 			}
@@ -248,8 +257,9 @@ func TestPurePackagesStayPure(t *testing.T) {
 			return true
 		})
 	}
-	if names := slices.Sorted(maps.Keys(found)); !slices.Equal(names, pure) {
-		t.Errorf("the pure packages are %v, this test knows %v", names, pure)
+	want := slices.Sorted(slices.Values(slices.Concat(pure, calm)))
+	if names := slices.Sorted(maps.Keys(found)); !slices.Equal(names, want) {
+		t.Errorf("the pure packages are %v, this test knows %v", names, want)
 	}
 }
 
