@@ -80,7 +80,7 @@ var everyPage = map[fixture.State][]string{
 	fixture.Warehouse: {
 		"/", "/?q=nothing", "/devices/warehouse/door-04", "/devices/warehouse/door-99", "/alerts", "/pipeline", "/deadletters",
 		"/deadletters?service=writer&reason=rejected", "/deadletters/confirm?do=redrive", "/deadletters/confirm?do=purge&sequence=37",
-		"/ledger", "/ledger?range=7d&site=warehouse&device=door-04&page=2", "/rules", "/rules?q=nothing", "/rules/new",
+		"/ledger", "/ledger?range=7d&site=warehouse&device=door-04&page=2", "/rules", "/rules?q=nothing", "/rules/new", "/rules/new?template=fridge-too-warm", "/nowhere",
 		"/rules/new?like=too-warm", "/rules/door-left-open", "/rules/door-left-open?as=yaml", "/rules/too-warm", "/rules/gone",
 		"/rules?deleted=removed", "/rules/removed", "/rules/removed/versions",
 		"/rules/door-left-open/versions", "/rules/door-left-open/delete", "/rules/door-left-open/try",
@@ -90,7 +90,7 @@ var everyPage = map[fixture.State][]string{
 	fixture.Empty:   {"/", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
 	fixture.Away:    {"/", "/devices/warehouse/door-04", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
 	fixture.Hostile: {"/", hostileDevice, "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules", "/rules/door-left-open", "/rules/door-left-open/versions"},
-	fixture.Large:   {"/", "/ledger"},
+	fixture.Large:   {"/", "/ledger", "/deadletters"},
 }
 
 const hostileDevice = "/devices/a-site-with-a-name-that-is-as-long-as-a-name-of-a-site-may-be-64/A-very-long-device-name_A-very-long-device-name_A-very-long-devi"
@@ -107,6 +107,13 @@ const faults = `(() => {
 	if (over > 0) {
 		const wide = [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 0.5 && !e.closest('.scroll, .diff, pre, svg')).map(name);
 		out.push('wider than the window by ' + over + ' px: ' + wide.slice(0, 3).join(' | '));
+	}
+
+	// The navigation is there as a whole, with its counts.
+	const nav = document.querySelector('.top nav ul').getBoundingClientRect();
+	for (const e of document.querySelectorAll('.top nav a, .top nav .badge')) {
+		const r = e.getBoundingClientRect();
+		if (r.width === 0 || r.left < Math.floor(nav.left) || r.right > Math.ceil(nav.right) || e.scrollWidth > e.clientWidth) out.push('cut in the navigation: ' + name(e));
 	}
 
 	for (const e of document.querySelectorAll('.unit')) if (e.getClientRects().length > 1) out.push('a unit in two lines: ' + name(e.parentElement));
