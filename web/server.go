@@ -64,7 +64,7 @@ func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	return s, err
 }
 
-// routes are the routes of all features, and those of none.
+// routes are the routes of all features, and the few that belong to none.
 func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 	rulePages, trials := ruleFeatures(shell, sources)
 	return slices.Concat(

@@ -61,12 +61,12 @@ func TestPages(t *testing.T) {
 		{fixture.Warehouse, "/deadletters?service=writer", 200, "Purge 1 …"},
 		{fixture.Warehouse, "/deadletters/confirm?do=redrive", 200, "Redrive 41 dead letters?"},
 		{fixture.Warehouse, "/deadletters/confirm?do=redrive&service=bridge&reason=topic", 200, `name="through" value="41"`},
-		{fixture.Warehouse, "/deadletters/confirm?do=redrive&service=writer", 200, "Nobody can redrive"},
+		{fixture.Warehouse, "/deadletters/confirm?do=redrive&service=writer", 200, "None of these can be redriven"},
 		{fixture.Warehouse, "/deadletters/confirm?do=purge&sequence=37", 200, "Purge dead letter № 37?"},
 		{fixture.Warehouse, "/deadletters/confirm?do=redrive&sequence=36", 200, "It cannot be redriven"},
 		{fixture.Warehouse, "/deadletters/confirm?do=purge&sequence=5", 404, "no such dead letter"},
 		{fixture.Warehouse, "/deadletters/confirm?do=purge&sequence=x", 400, "sequence must be"},
-		{fixture.Empty, "/deadletters/confirm?do=purge", 200, "There are none any more"},
+		{fixture.Empty, "/deadletters/confirm?do=purge", 200, "There are none left"},
 		{fixture.Warehouse, "/deadletters/confirm?do=burn", 400, "do must be"},
 		{fixture.Away, "/deadletters/confirm?do=purge", 503, "cannot be read"},
 		{fixture.Empty, "/deadletters", 200, "No dead letters"},
@@ -203,7 +203,7 @@ func TestStatic(t *testing.T) {
 			t.Errorf("%s is answered with %d", path, res.StatusCode)
 		}
 		if cached := res.Header.Get("Cache-Control"); strings.Contains(cached, "immutable") {
-			t.Errorf("%s may be cached for ever", path)
+			t.Errorf("%s may be cached forever", path)
 		}
 	}
 }

@@ -130,7 +130,7 @@ func (l *ledgerSource) Ledger(ctx context.Context, q ledger.Query) (ledger.Ledge
 	way, floor, err := l.onTheWay(ctx)
 	if err != nil {
 		l.mu.Lock()
-		out.Told = l.told
+		out.Answered = l.told
 		l.mu.Unlock()
 		out.OnTheWay = ledger.OnTheWay{Unknown: reason(err)}
 		return out, fmt.Errorf("%w: NATS does not tell (%s)", view.ErrUnavailable, reason(err))
@@ -149,14 +149,14 @@ func (l *ledgerSource) Ledger(ctx context.Context, q ledger.Query) (ledger.Ledge
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
-		out.Told = l.told
+		out.Answered = l.told
 		if err = unavailable(err); errors.Is(err, view.ErrUnavailable) {
 			return out, fmt.Errorf("%w: InfluxDB does not answer (%s)", view.ErrUnavailable, influxReason(err))
 		}
 		return out, err
 	}
 	l.told = time.Now()
-	out.Told = l.told
+	out.Answered = l.told
 	out.Totals.Exact = out.Totals.InFlight == 0 && way.Unknown == "" && (way.Since.IsZero() || !way.Since.Before(q.To))
 	return out, nil
 }

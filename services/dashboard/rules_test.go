@@ -222,7 +222,7 @@ func TestChangesMeet(t *testing.T) {
 		t.Errorf("what was seen is not there any more: %d %s", status, answer)
 	}
 	status, page, _ := r.submit("/rules/a", url.Values{"do": {"save"}, "as": {"form"}, "revision": {strconv.FormatUint(second.Revision, 10)}, "name": {"a"}, "detector": {"limit"}, "above": {"3"}})
-	if status != http.StatusConflict || !strings.Contains(page, "Ben changed this rule meanwhile") || !strings.Contains(page, `name="above" value="3"`) {
+	if status != http.StatusConflict || !strings.Contains(page, "Ben has changed this rule since you opened it") || !strings.Contains(page, `name="above" value="3"`) {
 		t.Errorf("on the page: %d %s", status, page)
 	}
 	if _, status, answer := put("a", second.Revision, "name: c\ndetector: auto\n"); status != http.StatusBadRequest || !strings.Contains(answer, "must stay a") {

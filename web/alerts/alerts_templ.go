@@ -54,7 +54,7 @@ func Page(a view.Alerts, just *view.Silence) templ.Component {
 	})
 }
 
-// Active are the alerts that last.
+// Active are the active alerts.
 func Active(a view.Alerts) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -94,7 +94,7 @@ func Active(a view.Alerts) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = alertTable(a.Active, "Alerts that last", false).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = alertTable(a.Active, "Active alerts", false).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -111,7 +111,7 @@ func Active(a view.Alerts) templ.Component {
 	})
 }
 
-// Resolved are the alerts that are over.
+// Resolved are the resolved alerts.
 func Resolved(a view.Alerts) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -143,7 +143,7 @@ func Resolved(a view.Alerts) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = alertTable(a.Resolved, "Alerts that are over", true).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = alertTable(a.Resolved, "Resolved alerts", true).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -490,7 +490,7 @@ func alertTable(alerts []view.Alert, caption string, over bool) templ.Component 
 	})
 }
 
-// JustMuted says that something was muted, and offers to take it back.
+// JustMuted shows what was just muted, and offers to undo it.
 func JustMuted(s view.Silence) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -516,7 +516,7 @@ func JustMuted(s view.Silence) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 41, "<div><p>Muted. Nobody is notified until it ends; then people are, if the alert still fires.</p>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 41, "<div><p>Muted. No one is notified until the silence ends; if the alert still fires then, people are notified.</p>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

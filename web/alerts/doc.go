@@ -1,2 +1,2 @@
-// Package alerts is the page of alerts: what fires, what is over, and muting.
+// Package alerts is the page of alerts: active alerts, resolved ones, and muting.
 package alerts

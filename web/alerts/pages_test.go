@@ -24,7 +24,7 @@ func TestMute(t *testing.T) {
 		}
 	}
 	_, body := webtest.Get(t, s, http.MethodGet, "/alerts?muted=m1")
-	for _, want := range []string{"Muted. Nobody is notified", `action="/silences/m1/unmute"`, "Rule humid for humidity of door-07 at warehouse", "by Ann", ">Unmute<"} {
+	for _, want := range []string{"Muted. No one is notified", `action="/silences/m1/unmute"`, "Rule humid for humidity of door-07 at warehouse", "by Ann", ">Unmute<"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page does not have %s", want)
 		}

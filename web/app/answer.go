@@ -13,7 +13,7 @@ type Problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
-	// Problems are those of a rule, one by one.
+	// Problems are the problems of a rule, one by one.
 	Problems []view.RuleProblem `json:"problems,omitempty"`
 }
 

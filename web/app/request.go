@@ -22,8 +22,8 @@ const (
 	MaxForm = 4096
 	// MaxPage is the highest number of a page of a list.
 	MaxPage = 100_000
-	// maxText bounds the text of a filter and what is repeated of a request, in
-	// bytes.
+	// maxText bounds the text of a filter, and the part of a request that is shown
+	// again, in bytes.
 	maxText = 80
 	// maxSpan bounds a range of time; nothing is kept for longer.
 	maxSpan     = 20 * 366 * 24 * time.Hour

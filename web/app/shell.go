@@ -61,7 +61,7 @@ func (s *Shell) Run(ctx context.Context) { s.hub.Run(ctx) }
 // Hub returns the hub of the live streams.
 func (s *Shell) Hub() *live.Hub { return s.hub }
 
-// Page writes a page around its content. An error after the first byte can't be
+// Page writes a page around its content. An error after the first byte cannot be
 // reported to the browser and is only logged.
 func (s *Shell) Page(w http.ResponseWriter, r *http.Request, status int, p Page, content templ.Component) {
 	p.Status, p.Exposed = s.source.Status(), s.exposed
@@ -84,7 +84,7 @@ func (s *Shell) NotFound(w http.ResponseWriter, r *http.Request) {
 		ui.NotFound("There is no page "+Clip(r.URL.Path)+".", []ui.Link{{Href: "/", Text: "Overview"}, {Href: "/alerts", Text: "Alerts"}, {Href: "/pipeline", Text: "Pipeline"}}))
 }
 
-// Parts returns the live parts of the shell, and after them those of a page.
+// Parts returns the live parts of the shell, followed by the live parts of a page.
 func (s *Shell) Parts(page ...live.Part) []live.Part {
 	status := s.source.Status()
 	return append([]live.Part{
@@ -100,7 +100,7 @@ func (s *Shell) Stream(w http.ResponseWriter, r *http.Request, key string, open 
 	s.hub.Stream(w, r, key, open)
 }
 
-// Live serves the live stream of a page whose only live parts are those of the
+// Live serves the live stream of a page that has no live parts but those of the
 // shell.
 func (s *Shell) Live(w http.ResponseWriter, r *http.Request) {
 	s.Stream(w, r, r.URL.Path, func() live.Content {

@@ -29,8 +29,8 @@ type Page struct {
 	// that does not change.
 	Live   string
 	Status view.Status
-	// Exposed is in words where other machines may reach the page without a
-	// log-in; empty when none may.
+	// Exposed says in words where other machines can reach the page without a
+	// log-in; empty when none can.
 	Exposed string
 }
 
@@ -333,7 +333,7 @@ func document(p Page, content templ.Component) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 26, "<footer class=\"foot\"><span>Times are those of your browser; hover for UTC.</span> <a href=\"/api/v1/openapi.json\">API</a></footer></body></html>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 26, "<footer class=\"foot\"><span>Times are in the time zone of your browser; hover for UTC.</span> <a href=\"/api/v1/openapi.json\">API</a></footer></body></html>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -542,8 +542,8 @@ func NavDeadLetters(s view.Status) templ.Component {
 	})
 }
 
-// Exposure says that there is no log-in. It does not change while the page is
-// open, so it is read once, where it stands.
+// Exposure warns that there is no log-in. It does not change while the page is open,
+// so a screen reader reads it once, in its place.
 func Exposure(address string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -570,14 +570,14 @@ func Exposure(address string) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 42, "<span><strong>No log-in.</strong> Anybody who can reach ")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 42, "<span><strong>No log-in.</strong> Anyone who can reach ")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var28 string
 			templ_7745c5c3_Var28, templ_7745c5c3_Err = templ.JoinStringErrs(address)
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `app/shell.templ`, Line: 143, Col: 68}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `app/shell.templ`, Line: 143, Col: 67}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var28))
 			if templ_7745c5c3_Err != nil {
@@ -592,7 +592,7 @@ func Exposure(address string) templ.Component {
 	})
 }
 
-// Banner says what is down, on every page.
+// Banner shows on every page what is down.
 func Banner(s view.Status) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -41,8 +41,8 @@ type Letters struct {
 	// Counts are over all dead letters, by service and reason.
 	Counts []Count `json:"counts"`
 	Total  uint64  `json:"total"`
-	// Last is the highest sequence that there was. What people decide about all
-	// that they saw reaches up to it, and not to what came since.
+	// Last is the highest sequence when the page was read. A decision about all
+	// letters covers those up to it, and none that came later.
 	Last uint64 `json:"last"`
 }
 
@@ -67,7 +67,7 @@ type Letter struct {
 	// Payload begins with the original bytes; Size is the length of them all.
 	Payload []byte `json:"payload"`
 	Size    int    `json:"size"`
-	// NotRedrivable says why nobody can redrive the letter; empty if it can be.
+	// NotRedrivable says why the letter cannot be redriven; empty if it can.
 	NotRedrivable string `json:"not_redrivable,omitempty"`
 }
 
@@ -79,25 +79,25 @@ type Selection struct {
 	Service, Reason string
 	// Through is the highest sequence that is selected.
 	Through uint64
-	// From is the lowest sequence that is selected, of a redrive that goes on.
+	// From is the lowest sequence that is selected, when a redrive is continued.
 	From uint64
 }
 
-// Redrive tells what became of dead letters that were to be redriven.
+// Redrive is the result of a redrive.
 type Redrive struct {
 	// Redriven counts the letters that became readings, Readings those readings.
 	Redriven int `json:"redriven"`
 	Readings int `json:"readings"`
-	// Refused counts those that were refused again and are new letters now.
+	// Refused counts the letters that were refused again and are new letters now.
 	Refused int `json:"refused"`
-	// Kept counts those that cannot be redriven, Failed those for which something
-	// was away or full, Gone those that were not there any more.
+	// Kept counts the letters that cannot be redriven, Failed those for which
+	// something was unavailable or full, Gone those that no longer existed.
 	Kept   int `json:"kept"`
 	Failed int `json:"failed"`
 	Gone   int `json:"gone"`
 	// Next is the From of the rest; 0 when all that was selected is done.
 	Next uint64 `json:"next,omitempty"`
-	// Letters tells of each letter, in order.
+	// Letters are the results of the letters, in order.
 	Letters []Redriven `json:"letters"`
 }
 
@@ -110,19 +110,19 @@ const (
 	OutcomeGone     = "gone"
 )
 
-// Redriven tells what became of one dead letter.
+// Redriven is the result of one dead letter.
 type Redriven struct {
 	Sequence uint64 `json:"sequence"`
 	// Outcome is one of the Outcome constants.
 	Outcome  string `json:"outcome"`
 	Readings int    `json:"readings,omitempty"`
-	// Reason is that of the new letter of a refused one; Detail says in words why
-	// a letter was not redriven.
+	// Reason is the reason of the new letter of a refused letter; Detail says in
+	// words why a letter was not redriven.
 	Reason string `json:"reason,omitempty"`
 	Detail string `json:"detail,omitempty"`
 }
 
-// Add takes in what became of one more letter.
+// Add adds the result of one more letter.
 func (r *Redrive) Add(l Redriven) {
 	switch l.Outcome {
 	case OutcomeRedriven:
@@ -140,5 +140,5 @@ func (r *Redrive) Add(l Redriven) {
 	r.Letters = append(r.Letters, l)
 }
 
-// NotRedrivable says why nobody can redrive a letter; empty if it can be.
+// NotRedrivable says why a letter cannot be redriven; empty if it can.
 func NotRedrivable(l Letter) string { return streams.NotRedrivable(l.Service, l.Reason) }

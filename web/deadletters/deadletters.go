@@ -35,7 +35,7 @@ func pageURL(q Query) string {
 	return "/deadletters?" + v.Encode()
 }
 
-// why returns what the service said, or else what the reason means.
+// why returns the detail that the service gave, else the meaning of the reason.
 func why(l Letter) string {
 	if l.Detail != "" {
 		return view.Plain(l.Detail)
@@ -55,7 +55,7 @@ func reasonWords(reason string) string {
 	case "clock":
 		return "The time of the reading is too far in the past or in the future."
 	case "too-large":
-		return "The message is larger than what is taken."
+		return "The message is too large."
 	case "rejected":
 		return "InfluxDB refused the point."
 	case "malformed":
@@ -141,8 +141,8 @@ func confirmURL(do string, s Selection) string {
 	return "/deadletters/confirm?" + v.Encode()
 }
 
-// matching counts the letters of a service and a reason, and those of them that
-// can be redriven.
+// matching counts the letters of a service and a reason, and how many of them can
+// be redriven.
 func matching(counts []Count, service, reason string) (all, redrivable uint64) {
 	for _, c := range counts {
 		if service != "" && c.Service != service || reason != "" && c.Reason != reason {
@@ -177,7 +177,7 @@ type ConfirmFacts struct {
 	// Purge says that the letters are to be purged, else redriven.
 	Purge     bool
 	Selection Selection
-	// Letter is the one that is meant, nil if those of the selection are.
+	// Letter is the letter that is meant; nil if the letters of the selection are.
 	Letter *Letter
 	// Counts are over all letters, by service and reason.
 	Counts []Count
@@ -213,13 +213,13 @@ func (f ConfirmFacts) Title() string {
 	return "Redrive " + what + "?"
 }
 
-// nothing says that there is nothing to do.
+// nothing reports whether there is nothing to do.
 func (f ConfirmFacts) nothing() bool {
 	all, redrivable := f.counted()
 	return all == 0 || !f.Purge && redrivable == 0
 }
 
-// backURL is where one goes who does not want it.
+// backURL is where the button Cancel leads.
 func (f ConfirmFacts) backURL() string {
 	return pageURL(Query{Service: f.Selection.Service, Reason: f.Selection.Reason})
 }
@@ -230,7 +230,7 @@ type RedriveFacts struct {
 	Result    Redrive
 }
 
-// rest is the selection of what is still to be redriven.
+// rest selects the letters that are still to be redriven.
 func (f RedriveFacts) rest() Selection {
 	s := f.Selection
 	s.From = f.Result.Next
@@ -252,10 +252,10 @@ func (f RedriveFacts) others() (shown []Redriven, more int) {
 	return shown, more
 }
 
-// maxOthers bounds the letters of which the result tells one by one.
+// maxOthers bounds the letters that the result lists one by one.
 const maxOthers = 100
 
-// outcomeWords says what became of a letter.
+// outcomeWords names the outcome of a letter.
 func outcomeWords(outcome string) string {
 	switch outcome {
 	case OutcomeRedriven:

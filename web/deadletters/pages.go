@@ -46,7 +46,7 @@ func (p *Pages) Routes() []app.Route {
 	}
 }
 
-// shellPage is the shell's page around what is shown of dead letters.
+// shellPage is the page of the shell around the content about dead letters.
 func shellPage(title string) app.Page {
 	return app.Page{Title: title, Section: "deadletters", Live: "/live/deadletters"}
 }
@@ -83,7 +83,7 @@ func query(r *http.Request) (Query, error) {
 	return q, nil
 }
 
-// bounded cuts the payloads to what is shown, and says what can be redriven.
+// bounded cuts the payloads to what is shown, and marks what can be redriven.
 func bounded(l Letters) Letters {
 	for i := range l.Items {
 		l.Items[i].NotRedrivable = NotRedrivable(l.Items[i])
@@ -94,8 +94,8 @@ func bounded(l Letters) Letters {
 	return l
 }
 
-// selection reads which dead letters are meant: one, or those of a service and a
-// reason up to a sequence. Without a sequence, through must be given, so that
+// selection reads which dead letters are meant: one, or the letters of a service and
+// a reason up to a sequence. Without a sequence, through must be given, so that
 // letters that came later than the person looked are never changed.
 func selection(v url.Values) (Selection, error) {
 	s := Selection{Service: v.Get("service"), Reason: v.Get("reason")}
@@ -137,8 +137,8 @@ func (p *Pages) status(err error) int {
 	return http.StatusBadGateway
 }
 
-// confirm asks for a confirmation. What is confirmed is what this page has
-// counted, and nothing that comes later.
+// confirm asks for a confirmation. It covers the letters that this page has counted,
+// and none that come later.
 func (p *Pages) confirm(w http.ResponseWriter, r *http.Request) {
 	v := r.URL.Query()
 	f := ConfirmFacts{Purge: v.Get("do") == "purge"}
@@ -177,7 +177,7 @@ func (p *Pages) fail(w http.ResponseWriter, r *http.Request, what string, err er
 	status := p.status(err)
 	page := shellPage("Dead letters")
 	if status == http.StatusNotFound {
-		p.shell.Page(w, r, status, page, ui.NotFound("There is no such dead letter any more.", []ui.Link{{Href: "/deadletters", Text: "Dead letters"}}))
+		p.shell.Page(w, r, status, page, ui.NotFound("There is no such dead letter; it may have been deleted.", []ui.Link{{Href: "/deadletters", Text: "Dead letters"}}))
 		return
 	}
 	p.shell.Page(w, r, status, page, ui.Failure(what+": "+err.Error()+"."))

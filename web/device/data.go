@@ -46,11 +46,11 @@ type Summary struct {
 	Unit   string `json:"unit,omitempty"`
 	// Window is the name of the window, such as 1m or hopping-10m-1m.
 	Window string `json:"window"`
-	// At tells the summary from others of its window.
+	// At distinguishes the summary from others of its window.
 	At    time.Time     `json:"-"`
 	Start time.Time     `json:"start"`
 	Width time.Duration `json:"-"`
-	// Count is the number of readings; 0 when the window is no more.
+	// Count is the number of readings; 0 if the window no longer exists.
 	Count     uint64  `json:"count"`
 	Sum       float64 `json:"sum"`
 	Min       float64 `json:"min"`
@@ -89,8 +89,8 @@ type Series struct {
 	// From and To bound the half-open range that was asked for.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
-	// BucketMS is the width of a bucket in milliseconds; 0 when every reading
-	// is told by itself.
+	// BucketMS is the width of a bucket in milliseconds; 0 if every reading is a
+	// point.
 	BucketMS int64 `json:"bucket_ms"`
 	// Tier is what the buckets are made of: "1m", "1h" or "1d" for a roll-up, "raw"
 	// for the readings.

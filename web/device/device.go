@@ -56,7 +56,7 @@ func (f Facts) alertOf(e view.Episode) (view.Alert, bool) {
 	return view.Alert{}, false
 }
 
-// when says in words which time the charts are about.
+// when is the time that the charts show, in words.
 func (f Facts) when() string {
 	if f.At.IsZero() {
 		return "the last " + f.Range.Words
@@ -73,7 +73,7 @@ func (f Facts) pageURL(r view.Range) string {
 	return ui.DeviceURL(f.Device.Site, f.Device.Device) + "?" + q.Encode()
 }
 
-// chartAttributes are what tells the script of a chart which fixed time to show.
+// chartAttributes are the fixed time that the script of a chart is to show.
 func (f Facts) chartAttributes() templ.Attributes {
 	if f.At.IsZero() {
 		return nil
@@ -132,7 +132,8 @@ func (f Facts) boundWords(e view.Episode) string {
 	return bounds
 }
 
-// bounded says whether an anomaly of the metric has bounds, which its chart shows.
+// bounded reports whether an anomaly of the metric has bounds, which its chart
+// shows.
 func (f Facts) bounded(metric string) bool {
 	return slices.ContainsFunc(f.Episodes, func(e view.Episode) bool { return e.Metric == metric && (e.Low != nil || e.High != nil) })
 }

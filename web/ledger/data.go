@@ -9,7 +9,7 @@ import (
 type Source interface {
 	// Ledger returns the account of a range. An error that wraps
 	// view.ErrUnavailable means that the database or NATS cannot be reached; OnTheWay
-	// and Told are set even so.
+	// and Answered are set even so.
 	Ledger(ctx context.Context, q Query) (Ledger, error)
 }
 
@@ -41,18 +41,17 @@ type Figures struct {
 	// Stored counts the readings that InfluxDB has stored; a repeat counts once
 	// more.
 	Stored uint64 `json:"stored"`
-	// Rejected counts messages that became dead letters when they came in, Refused
-	// readings that did because InfluxDB would not take them.
+	// Rejected counts messages that became dead letters on arrival, Refused readings
+	// that became dead letters because InfluxDB refused them.
 	Rejected uint64 `json:"rejected"`
 	Refused  uint64 `json:"refused"`
-	// InFlight counts what is on its way and may not be stored yet.
+	// InFlight counts the readings that are on their way and may not be stored yet.
 	InFlight uint64 `json:"in_flight"`
-	// Missing counts what was in TELEMETRY and was not there any more when it was
-	// read.
+	// Missing counts what was in TELEMETRY and was gone when the stream was read.
 	Missing uint64 `json:"missing"`
 }
 
-// Rest sets Stored to what is left of Received.
+// Rest sets Stored to the rest of Received.
 func (f *Figures) Rest() {
 	f.Stored = f.Received - min(f.Received, f.Rejected+f.Refused+f.InFlight+f.Missing)
 }
@@ -63,15 +62,15 @@ func (f *Figures) DeadLetters() uint64 { return f.Rejected + f.Refused }
 // Totals are the figures of all rows.
 type Totals struct {
 	Figures
-	// Exact says that nothing of the range was on its way: the figures are final
-	// for what had arrived when they were taken.
+	// Exact reports whether nothing of the range was on its way: the figures are
+	// final for everything that had arrived when they were read.
 	Exact bool `json:"exact"`
 }
 
 // Row is the account of one device or one minute.
 type Row struct {
-	// Site and Device are empty for messages that did not say; both are empty in
-	// rows by minute.
+	// Site and Device are empty for messages that did not name them, and in rows by
+	// minute.
 	Site   string `json:"site,omitempty"`
 	Device string `json:"device,omitempty"`
 	// Minute is the start of the minute of arrival; zero in rows by device.
@@ -79,21 +78,23 @@ type Row struct {
 	Figures
 }
 
-// OnTheWay says what is on its way through all of the pipeline, whatever
-// range and device are asked for.
+// OnTheWay counts what is on its way through the whole pipeline, whichever range and
+// device are asked for.
 type OnTheWay struct {
 	// Counting counts readings and rejected messages that the processor has not
-	// entered yet; it does so when their minute is over, or when nothing more comes.
+	// entered yet; it enters them when their minute is over, or when nothing more
+	// comes.
 	Counting uint64 `json:"counting"`
-	// Entering counts those whose entries are not in InfluxDB yet.
+	// Entering counts the readings whose entries are not in InfluxDB yet.
 	Entering uint64 `json:"entering"`
 	// Storing counts messages of TELEMETRY that no writer has finished yet, the
 	// clock of the lanes included.
 	Storing uint64 `json:"storing"`
-	// Since is the start of the earliest minute of arrival of all that; zero when
-	// there is nothing. The account of earlier minutes is closed.
+	// Since is the start of the earliest minute in which any of them arrived; zero
+	// if there are none. The account of earlier minutes is closed.
 	Since time.Time `json:"since,omitzero"`
-	// Unknown says in words why the figures may not be all; empty when they are.
+	// Unknown says in words why the figures may be incomplete; empty if they are
+	// complete.
 	Unknown string `json:"unknown,omitempty"`
 }
 
@@ -111,6 +112,6 @@ type Ledger struct {
 	// Matching counts the rows over all pages.
 	Matching int      `json:"matching"`
 	OnTheWay OnTheWay `json:"on_the_way"`
-	// Told is when InfluxDB last told what it holds.
-	Told time.Time `json:"told,omitzero"`
+	// Answered is when InfluxDB last answered.
+	Answered time.Time `json:"told,omitzero"`
 }

@@ -21,8 +21,8 @@ type Facts struct {
 	Query  Query
 	Range  view.Range
 	Ledger Ledger
-	// Problem says in words why the account cannot be told now; empty when it is
-	// told. OnTheWay and Told of the ledger hold even so.
+	// Problem says in words why the account is not known now; empty if it is known.
+	// OnTheWay and Answered of the ledger are valid in both cases.
 	Problem string
 }
 
@@ -38,8 +38,8 @@ const (
 	Open Verdict = "open"
 	// Broken: something is missing.
 	Broken Verdict = "broken"
-	// Untold: it cannot be told now.
-	Untold Verdict = "untold"
+	// Unknown: the account is not known now.
+	Unknown Verdict = "unknown"
 )
 
 // Verdict returns what the figures come to.
@@ -47,28 +47,28 @@ func (f Facts) Verdict() Verdict {
 	l := f.Ledger
 	switch {
 	case f.Problem != "":
-		return Untold
+		return Unknown
 	case l.Totals.Missing > 0:
 		return Broken
 	case l.Totals.Exact:
 		return Closed
 	case l.OnTheWay.Unknown != "":
-		return Untold
+		return Unknown
 	case l.Totals.InFlight == 0 && l.OnTheWay.Since.After(l.From):
 		return Closed
 	}
 	return Open
 }
 
-// ofDevice says that the page tells of one device.
+// ofDevice reports whether the page is about one device.
 func (f Facts) ofDevice() bool { return f.Query.Device != "" }
 
 // summary is the verdict in a sentence.
 func (f Facts) summary() string {
 	t := f.Ledger.Totals
 	switch f.Verdict() {
-	case Untold:
-		return "Cannot be told now."
+	case Unknown:
+		return "Not known right now."
 	case Broken:
 		return "Not balanced: " + ui.Plural(int(min(t.Missing, math.MaxInt)), "reading is missing", "readings are missing") + "."
 	case Open:
@@ -80,26 +80,26 @@ func (f Facts) summary() string {
 	return "Balanced: nothing missing."
 }
 
-// onTheWay counts all that has arrived and may not be stored yet.
+// onTheWay counts everything that has arrived and may not be stored yet.
 func (f Facts) onTheWay() uint64 {
 	return f.Ledger.Totals.InFlight + f.Ledger.OnTheWay.Received()
 }
 
-// advice says what to make of the verdict, and what to do.
+// advice explains the verdict and says what to do.
 func (f Facts) advice() string {
 	t := f.Ledger.Totals
 	switch f.Verdict() {
-	case Untold:
+	case Unknown:
 		if f.Problem != "" {
 			return ui.Sentence(f.Problem)
 		}
 		return ui.Sentence(f.Ledger.OnTheWay.Unknown)
 	case Broken:
-		return "They were stored in TELEMETRY and gone before they were counted: the stream was purged or removed, or its disk lost data. " +
-			"By minute one sees when. Look what the logs say of that time, and have devices send again what they still hold. " +
-			"What the writers had taken by then is in the history all the same."
+		return "They were stored in TELEMETRY and gone before they were counted: the stream was purged or deleted, or its disk lost data. " +
+			"The rows by minute show when. Look at the logs of that time, and let devices send again what they still hold. " +
+			"What the writers had read by then is in the history."
 	case Open:
-		return "They are kept in the streams until they are stored. If the number does not fall, the pipeline says what is in the way."
+		return "They are kept in the streams until they are stored. If the number does not fall, the page Pipeline shows why."
 	}
 	if t.DeadLetters() > 0 {
 		return ""
@@ -116,8 +116,8 @@ type stage struct {
 // stages are the steps at which something waits.
 func (w OnTheWay) stages() (out []stage) {
 	for _, s := range []stage{
-		{"Storing", "messages of TELEMETRY that the writers have not finished, the clocks of the lanes included", w.Storing},
-		{"Counting", "readings that the processor has not entered; it does so when their minute is over", w.Counting},
+		{"Storing", "messages of TELEMETRY that the writers have not finished, including the clocks of the lanes", w.Storing},
+		{"Counting", "readings that the processor has not entered; it enters them when their minute is over", w.Counting},
 		{"Entering", "readings whose entries are not in InfluxDB", w.Entering},
 	} {
 		if s.N > 0 {
@@ -192,7 +192,7 @@ func (f Facts) caption() string {
 func (t Totals) letters() string {
 	var parts []string
 	if t.Rejected > 0 {
-		parts = append(parts, ui.FormatCount(t.Rejected)+" when they came in")
+		parts = append(parts, ui.FormatCount(t.Rejected)+" on arrival")
 	}
 	if t.Refused > 0 {
 		parts = append(parts, ui.FormatCount(t.Refused)+" refused by InfluxDB")

@@ -44,13 +44,13 @@ func TestLedgerVerdict(t *testing.T) {
 			func(f *Facts) { f.Ledger.Totals.Missing, f.Ledger.OnTheWay.Unknown = 2, "no stream" },
 			Broken, "Not balanced: 2 readings are missing.",
 		},
-		"a part does not tell": {
+		"a part is unknown": {
 			func(f *Facts) { f.Ledger.OnTheWay.Unknown = "no stream" },
-			Untold, "Cannot be told now.",
+			Unknown, "Not known right now.",
 		},
-		"InfluxDB does not tell": {
+		"InfluxDB does not answer": {
 			func(f *Facts) { f.Problem = "away" },
-			Untold, "Cannot be told now.",
+			Unknown, "Not known right now.",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

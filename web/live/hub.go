@@ -112,7 +112,7 @@ type Hub struct {
 type liveView struct {
 	content  Content
 	known    map[string]*knownPart // by part id: what all settled clients have
-	clients  map[*client]bool      // the value says whether it has its first frame
+	clients  map[*client]bool      // the value reports whether it has its first frame
 	version  uint64
 	rendered time.Time
 }

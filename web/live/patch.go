@@ -10,8 +10,8 @@ import (
 )
 
 // A part of a page mostly changes in a few of its texts and attributes. A patch
-// names these alone. It reads [elements, change, ...], where elements counts
-// those of the part, and a change is one of
+// names only these. It reads [elements, change, ...], where elements is the number
+// of elements of the part, and a change is one of
 //
 //	[element, child, text]                     a text among the children
 //	[element, attribute, value]                an attribute
@@ -25,10 +25,10 @@ type node struct {
 	kind       html.TokenType
 	name, text string // of an element, of a text
 	attributes []html.Attribute
-	// element is the number of the element, of a text that of its parent, whose
-	// child-th child it is.
+	// element is the number of the element; for a text it is the number of its parent,
+	// whose child-th child it is.
 	element, child int
-	said           bool // a text that the page's script says itself
+	said           bool // a text that the page's script writes itself
 }
 
 // outline is a part as its nodes; elements is 0 when it cannot be patched.
@@ -40,8 +40,8 @@ type outline struct {
 // empty are the elements that have no end.
 var empty = []string{"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
-// outlineOf reads a part. What a browser would not build as it is written, or
-// where it keeps a state besides, is not patched.
+// outlineOf reads a part. A part that a browser would not build as it is written, or
+// in which it keeps a state of its own, is not patched.
 func outlineOf(source string) (o outline) {
 	type parent struct {
 		element, children int
@@ -105,8 +105,8 @@ func outlineOf(source string) (o outline) {
 	}
 }
 
-// patch returns what changes one outline into another, nil when a patch cannot
-// say it.
+// patch returns the patch that changes one outline into another, nil if there is
+// none.
 func (o outline) patch(to outline) []byte {
 	if o.elements == 0 || o.elements != to.elements || len(o.nodes) != len(to.nodes) {
 		return nil
@@ -163,8 +163,8 @@ func patchAttributes(old, now node) (changes []any, ok bool) {
 		case a.Namespace != "" || a.Key == "id":
 			return nil, false
 		case a.Key == "value" || a.Key == "checked" || a.Key == "selected" || a.Key == "open":
-			return nil, false // the browser has its own idea of these
-		case now.name == "time" && a.Key == "title": // the script says the moment there as well
+			return nil, false // the browser keeps a state of its own for these
+		case now.name == "time" && a.Key == "title": // the script writes the moment there as well
 		default:
 			changes = append(changes, patchAttribute(now.element, a.Key, was, a.Val, there))
 		}
@@ -172,8 +172,8 @@ func patchAttributes(old, now node) (changes []any, ok bool) {
 	return changes, true
 }
 
-// shortValue is a length below which a piece of an attribute says no less than
-// all of it.
+// shortValue is the length up to which a piece of an attribute saves nothing over
+// the whole attribute.
 const shortValue = 32
 
 func patchAttribute(element int, key, was, now string, there bool) []any {

@@ -12,7 +12,7 @@ type Source interface {
 	// the name.
 	About(rule string) (view.RuleAbout, bool)
 	// Rates returns the number of readings a second over the last ten seconds, and
-	// those of each of the last 60 seconds, oldest first.
+	// the numbers of each of the last 60 seconds, oldest first.
 	Rates() (now float64, seconds []float64)
 }
 

@@ -16,7 +16,8 @@ type Facts struct {
 	// Firing are the first of the firing alerts, FiringMore counts the others.
 	Firing     []view.Alert
 	FiringMore int
-	// Rate is the number of readings a second, Rates those of the last minute.
+	// Rate is the number of readings a second, Rates the numbers of the last 60
+	// seconds.
 	Rate  float64
 	Rates []float64
 	Start Start
@@ -62,8 +63,8 @@ var stateChoices = []choice{
 // frontMetrics is how many metrics a row of the overview shows.
 const frontMetrics = 3
 
-// front returns the metrics that a row of the overview shows: those of firing
-// alerts, then numbers, then the rest.
+// front returns the metrics that a row of the overview shows: first the metrics
+// with firing alerts, then numbers, then the rest.
 func front(d view.Device) []view.Metric {
 	if len(d.Metrics) <= frontMetrics {
 		return d.Metrics
@@ -87,7 +88,7 @@ func front(d view.Device) []view.Metric {
 	return out
 }
 
-// primary returns the metric whose recent past a row shows: the first with
+// primary returns the metric whose recent past a row shows: the first one with
 // something to draw.
 func primary(d view.Device) (view.Metric, bool) {
 	for _, m := range front(d) {
@@ -98,12 +99,12 @@ func primary(d view.Device) (view.Metric, bool) {
 	return view.Metric{}, false
 }
 
-// agedAfter is how much older than the last report of its device a value is
-// that is shown with its age.
+// agedAfter is how much older than the last report of its device a value may be
+// before its age is shown.
 const agedAfter = 15 * time.Minute
 
-// aged says whether a value is older than its device was last seen, so that its
-// age has to stand beside it.
+// aged reports whether a value is so much older than the last report of its device
+// that its age is shown beside it.
 func aged(d view.Device, m view.Metric) bool {
 	return !m.Time.IsZero() && d.LastSeen.Sub(m.Time) > agedAfter
 }

@@ -20,7 +20,7 @@ type Pipeline struct {
 	Rate float64 `json:"readings_per_second"`
 	// Rates are the readings of each of the last 60 seconds, oldest first.
 	Rates []float64 `json:"-"`
-	// Problems say what is wrong, in words; empty when nothing is.
+	// Problems list what is wrong, in words.
 	Problems  []view.Problem `json:"problems"`
 	Streams   []Stream       `json:"streams"`
 	Consumers []Consumer     `json:"consumers"`
@@ -41,8 +41,8 @@ type Stream struct {
 	First     time.Time `json:"first,omitzero"`
 	Last      time.Time `json:"last,omitzero"`
 	Consumers int       `json:"consumers"`
-	// Gone counts the messages that are missing between the first and the last, of a
-	// stream in which none may be.
+	// Gone counts the messages that are missing between the first and the last, for a
+	// stream in which none may be missing.
 	Gone uint64 `json:"gone,omitempty"`
 }
 

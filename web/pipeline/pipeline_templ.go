@@ -66,7 +66,7 @@ func Page(p Pipeline) templ.Component {
 	})
 }
 
-// Problems says what is wrong, in words.
+// Problems lists what is wrong, in words.
 func Problems(p Pipeline) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

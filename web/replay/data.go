@@ -34,8 +34,8 @@ type Query struct {
 	Warm     time.Duration
 }
 
-// Replay is how a replay stands, and once it is done, what the rule would have
-// raised beside what was really raised.
+// Replay is the state of a replay and, once it is done, the alerts that the rule
+// would have raised beside the real ones.
 type Replay struct {
 	streams.ReplayStatus
 	// Real are the alerts that were really raised in the period on series which the
@@ -60,8 +60,8 @@ type Row struct {
 	// would have begun for each week.
 	Would   int
 	PerWeek float64
-	// Same counts the real alerts of the rule of the same name, Others those of
-	// other rules.
+	// Same counts the real alerts of the rule of the same name, Others the real
+	// alerts of other rules.
 	Same, Others int
 }
 

@@ -29,7 +29,7 @@ func TestPagesOfATrial(t *testing.T) {
 		{fixture.Warehouse, "/rules/new/try?run=done&revision=0", 200, "Enable this rule"},
 		{fixture.Empty, "/rules/new/try?run=done&revision=0", 200, "No alerts, neither"},
 		{fixture.Warehouse, "/rules/door-left-open/try?run=failed&revision=12", 200, "It was cancelled."},
-		{fixture.Warehouse, "/rules/door-left-open/try?run=unknown&revision=12", 404, "not kept any more"},
+		{fixture.Warehouse, "/rules/door-left-open/try?run=unknown&revision=12", 404, "no longer kept"},
 		{fixture.Warehouse, "/rules/door-left-open/try?revision=x", 400, "revision must be"},
 		{fixture.Away, "/rules/new/try?run=done", 503, "NATS does not answer"},
 	} {
@@ -63,9 +63,9 @@ func TestFormsOfATrial(t *testing.T) {
 		{"stopped", fixture.Warehouse, "/rules/humid/try/cancel", "revision=9&run=running", 303, "/rules/humid/try?revision=9&run=running"},
 		{"stopped when it was over", fixture.Warehouse, "/rules/humid/try/cancel", "revision=9&run=other", 303, "/rules/humid/try?revision=9&run=other"},
 		{"put in force", fixture.Warehouse, "/rules/door-left-open/enable", "revision=12&run=done", 303, "/rules/door-left-open?saved=1"},
-		{"put in force too late", fixture.Warehouse, "/rules/door-left-open/enable", "revision=11&run=done", 409, "changed this rule meanwhile"},
+		{"put in force too late", fixture.Warehouse, "/rules/door-left-open/enable", "revision=11&run=done", 409, "changed this rule since you opened it"},
 		{"put in force while it runs", fixture.Warehouse, "/rules/door-left-open/enable", "revision=12&run=running", 400, "no result"},
-		{"put in force when it is forgotten", fixture.Warehouse, "/rules/door-left-open/enable", "revision=12&run=other", 404, "not kept any more"},
+		{"put in force when it is forgotten", fixture.Warehouse, "/rules/door-left-open/enable", "revision=12&run=other", 404, "no longer kept"},
 		{"by an author that is none", fixture.Warehouse, "/rules/door-left-open/enable", "revision=12&run=done&by=" + strings.Repeat("x", 65), 400, "by must be a name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,21 +12,20 @@ import (
 
 // Facts are what the page shows on which a rule is tried on the past.
 type Facts struct {
-	// Name is the rule that is changed or looked at, NewRule for one that is not
-	// there yet.
+	// Name is the rule that is tried, NewRule for one that does not exist yet.
 	Name string
 	// Rule is the rule of that name as it is in force; nil when there is none.
 	Rule *Rule
-	// Revision is that of the rule when the trial began; 0 for a new one.
+	// Revision is the revision of the rule when the trial began; 0 for a new one.
 	Revision uint64
-	// YAML is the rule to try, Period what of.
+	// YAML is the rule to try, Period the range to try it on.
 	YAML   string
 	Period string
 	// Problems are what is wrong with it, Failure why it cannot be tried now.
 	Problems []view.RuleProblem
 	Failure  string
-	// Replay is how the trial stands; nil before there is one. Gone says that it is
-	// not known any more.
+	// Replay is the state of the trial; nil before there is one. Gone reports whether
+	// it is no longer known.
 	Replay *Replay
 	Gone   bool
 	// Series is whose chart is shown.
@@ -35,7 +34,7 @@ type Facts struct {
 	By string
 }
 
-// NewRule stands for the name of a rule that is not there yet.
+// NewRule stands for the name of a rule that does not exist yet.
 const NewRule = "new"
 
 // Series names a series of a trial.
@@ -50,7 +49,7 @@ func (f Facts) seriesURL(s Series) string {
 	return f.RunURL(f.Replay.ID) + "&" + url.Values{"site": {s.Site}, "device": {s.Device}, "metric": {s.Metric}}.Encode() + "#chart"
 }
 
-// Title is that of the page.
+// Title names the page.
 func (f Facts) Title() string {
 	if f.Name == NewRule {
 		return "Try a new rule"
@@ -66,20 +65,20 @@ func (f Facts) result() *streams.ReplayResult {
 	return f.Replay.Result
 }
 
-// percent is how far the trial has come.
+// percent is the progress of the trial.
 func (f Facts) percent() string { return strconv.Itoa(int(100 * f.Replay.Done)) }
 
 func (f Facts) period() string {
 	return ui.FormatDuration(f.Replay.To.Sub(f.Replay.From))
 }
 
-// speed says how many readings were judged a second.
+// speed is the number of readings that were judged a second.
 func (f Facts) speed() string {
 	r := f.result()
 	return ui.FormatCount(uint64(float64(r.Readings) / max(r.Seconds, 0.001)))
 }
 
-// perWeek is how many alerts would begin a week, of all devices.
+// perWeek is how many alerts would begin each week, for all devices.
 func (f Facts) perWeek() string {
 	sum := 0.0
 	for _, d := range f.result().Devices {
@@ -88,7 +87,7 @@ func (f Facts) perWeek() string {
 	return f.result().Week(sum)
 }
 
-// enablable says whether the rule that was tried can be put in force here.
+// enablable reports whether the rule that was tried can be put in force here.
 func (f Facts) enablable() bool {
 	return f.Rule == nil || !f.Rule.ReadOnly || f.result().Rule != f.Rule.Name
 }

@@ -38,7 +38,7 @@ type Source interface {
 const (
 	OriginFile = "file"
 	OriginPage = "page"
-	// OriginBuiltIn is the rule that is there without anybody declaring it.
+	// OriginBuiltIn is the rule that exists without being declared.
 	OriginBuiltIn = "built-in"
 )
 
@@ -58,19 +58,17 @@ type Rule struct {
 	// a rule of a file is.
 	Origin string `json:"origin"`
 	Where  string `json:"where,omitempty"`
-	// Revision is what a change must name, so that nobody overwrites what nobody
-	// has seen.
+	// Revision is what a change must name, so that it cannot overwrite a change that
+	// its author has not seen.
 	Revision uint64 `json:"revision"`
-	// Changed is when the rule was changed last, and Author who said so; both are
-	// empty when that is not known.
+	// Changed is when the rule was last changed, Author by whom; empty if not known.
 	Changed time.Time `json:"changed,omitzero"`
 	Author  string    `json:"author,omitempty"`
-	// Series counts the series that the rule matches now, Firing its alerts that
-	// last.
+	// Series counts the series that the rule matches now, Firing its active alerts.
 	Series int `json:"series"`
 	Firing int `json:"firing"`
-	// Unjudged says in words which series match that the rule cannot judge, for they
-	// send no numbers; empty when there are none.
+	// Unjudged says in words which matching series the rule cannot judge because they
+	// send no numbers; empty if there are none.
 	Unjudged string `json:"unjudged,omitempty"`
 	// Problem says why a rule cannot judge what it matches, ProblemAt since when;
 	// empty when it can.
@@ -80,10 +78,10 @@ type Rule struct {
 	YAML string `json:"yaml"`
 }
 
-// Editable says whether the rule can be changed on the page.
+// Editable reports whether the rule can be changed on the page.
 func (r Rule) Editable() bool { return r.Origin != OriginFile }
 
-// Deletable says whether the rule can be deleted on the page.
+// Deletable reports whether the rule can be deleted on the page.
 func (r Rule) Deletable() bool { return r.Origin == OriginPage }
 
 // List is the rules and what else of the configuration is in force.
@@ -99,14 +97,14 @@ type List struct {
 	Where string `json:"where"`
 	// Changes are the latest changes of the configuration, the newest first.
 	Changes []Change `json:"changes,omitempty"`
-	// Deleted are the rules that can be restored, the last one deleted first.
+	// Deleted are the rules that can be restored, the most recently deleted first.
 	Deleted []Deleted `json:"deleted,omitempty"`
-	// Problem says what is wrong with the configuration as a whole; empty when
+	// Problem says what is wrong with the configuration as a whole; empty if
 	// nothing is.
 	Problem string `json:"problem,omitempty"`
 }
 
-// Deleted is a rule that is not in force any more, and its versions are kept.
+// Deleted is a rule that is no longer in force and whose versions are kept.
 type Deleted struct {
 	Name string `json:"name"`
 	// Sentence says in plain words what the rule did.
@@ -124,22 +122,22 @@ type Change struct {
 	What string `json:"what"`
 }
 
-// Channel is a channel that rules may notify. Its address is nobody's business.
+// Channel is a channel that rules may notify. Its address is secret.
 type Channel struct {
 	Name string `json:"name"`
 	Type string `json:"type"`
-	// Resolved says whether the channel is told that an alert is over, too.
+	// Resolved reports whether the channel is also notified when an alert is
+	// resolved.
 	Resolved bool `json:"resolved"`
 }
 
-// Draft is a rule that somebody edits: as the fields of the form, or as
-// YAML.
+// Draft is a rule that a person edits: as the fields of the form, or as YAML.
 type Draft struct {
 	// Was is the name of the rule that is edited; empty for a new one.
 	Was string
-	// Revision is that of the rule when the editing began; 0 for a new one.
+	// Revision is the revision of the rule when the editing began; 0 for a new one.
 	Revision uint64
-	// AsYAML says that YAML is what is meant, else Fields.
+	// AsYAML reports whether YAML is what is meant, else Fields.
 	AsYAML bool
 	// Fields are the values of the form by the names that the fields have in
 	// YAML, with a dot between levels.
@@ -158,14 +156,14 @@ type Check struct {
 	// when there are problems.
 	Sentence, Name string
 	// Series counts the series that it would match now, and Shown are the first of
-	// them. Matched says that they could be told.
+	// them. Matched reports whether they could be counted.
 	Series  int
 	Shown   []Series
 	Matched bool
 	// Unjudged is as in Rule.
 	Unjudged string
-	// YAMLOnly says that the rule has what the form does not show, so that the form
-	// would lose it.
+	// YAMLOnly reports whether the rule has parts that the form does not show and
+	// would lose.
 	YAMLOnly bool
 }
 
@@ -184,11 +182,11 @@ type Version struct {
 	Version uint64    `json:"version"`
 	Changed time.Time `json:"changed,omitzero"`
 	Author  string    `json:"author,omitempty"`
-	// State is the rule's state in the version; Deleted says that the version is
-	// the end of the rule.
+	// State is the rule's state in the version; Deleted reports whether the version
+	// is the end of the rule.
 	State   view.RuleState `json:"state,omitempty"`
 	Deleted bool           `json:"deleted,omitempty"`
-	// Current says that it is the version in force.
+	// Current reports whether it is the version in force.
 	Current bool   `json:"current,omitempty"`
 	YAML    string `json:"yaml,omitempty"`
 }

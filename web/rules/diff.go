@@ -13,7 +13,7 @@ type DiffLine struct {
 	Text string
 }
 
-// maxDiff bounds the text whose difference is told, in bytes.
+// maxDiff bounds the texts that are compared, in bytes.
 const maxDiff = 64 << 10
 
 // diff returns how one text became another, line by line; nothing when they

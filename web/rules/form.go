@@ -26,9 +26,9 @@ var Detectors = [...]Detector{
 	{"season", "Season", "Unusual for the time of the day and the day of the week."},
 	{"shift", "Shift", "The level has moved and stays there."},
 	{"stuck", "Stuck", "The sensor gives the same value again and again."},
-	{"silence", "Silence", "The series has stopped to report."},
-	{"drift", "Drift", "The mean of the days leaves that of the week before."},
-	{"unreadable", "Unreadable", "Too much of a series is no number, like the \"unavailable\" of a broken sensor."},
+	{"silence", "Silence", "The series has stopped reporting."},
+	{"drift", "Drift", "The daily means move away from the previous week's."},
+	{"unreadable", "Unreadable", "Too many readings are not numbers, like the \"unavailable\" of a broken sensor."},
 	{"expression", "Expression", "A condition over several metrics of one device, like temperature > outside + 5."},
 }
 
@@ -38,12 +38,12 @@ var learning = []string{"auto", "surge", "range", "season", "shift", "stuck", "s
 // ofSeries are the detectors that judge each series by itself.
 var ofSeries = append([]string{"limit", "rate", "unreadable"}, learning...)
 
-// lasting are the detectors that can wait before they tell.
+// lasting are the detectors that can wait before they open an anomaly.
 var lasting = []string{"limit", "expression", "auto", "surge", "range", "season", "shift", "stuck", "drift"}
 
 // Field is a field of the form.
 type Field struct {
-	// Name is that of the field in YAML, with a dot between levels.
+	// Name is the name of the field in YAML, with a dot between levels.
 	Name, Label, Hint string
 	// Detectors are those that take the field; empty means all.
 	Detectors []string
@@ -58,24 +58,24 @@ type Field struct {
 	Choices []string
 }
 
-// Takes says whether the field means something to a detector.
+// Takes reports whether a detector has the field.
 func (f Field) Takes(detector string) bool {
 	return len(f.Detectors) == 0 || slices.Contains(f.Detectors, detector)
 }
 
-// NotifyNobody and NotifySome are values of the field notify of the form: nobody
-// is told, or the channels of the field "channels", one a line. Empty means that
-// all channels are told.
+// NotifyNobody and NotifySome are values of the field notify of the form: notify no
+// channel, or the channels of the field "channels", one a line. Empty means that all
+// channels are notified.
 const (
 	NotifyNobody = "nobody"
 	NotifySome   = "some"
 )
 
 // Fields are the fields of the form by which a rule is described, in the
-// order of its YAML. What is not among them only YAML can say.
+// order of its YAML. Everything else can only be written in YAML.
 var Fields = [...]Field{
 	{Name: "name", Label: "Name", Hint: "a–z, 0–9, - and _; alerts show it."},
-	{Name: "description", Label: "Description", Hint: "One sentence for whoever gets the alert."},
+	{Name: "description", Label: "Description", Hint: "One sentence for the person who gets the alert."},
 	{Name: "state", Label: "State", Choices: []string{string(view.RuleIsEnabled), string(view.RuleIsMuted), string(view.RuleIsDraft)}},
 	{Name: "match.site", Label: "Site", Placeholder: "*", Hint: "* is any run of characters, ? one, [a-c] one of these."},
 	{Name: "match.device", Label: "Device", Placeholder: "*", Hint: "For example door-*"},
@@ -83,7 +83,7 @@ var Fields = [...]Field{
 	{Name: "match.tags", Label: "Tags", Map: true, Hint: "What the device must be tagged with, one a line, like kind: door"},
 	{Name: "detector", Label: "Detector"},
 	{Name: "expression", Label: "Alert while", Area: true, Detectors: []string{"expression"}, Hint: `Over the metrics of the device and windows of them, like temperature > outside + 5 and avg("temperature", "10m") > 8. There are avg, min, max, sum, count, last, age and abs.`},
-	{Name: "resolve", Label: "Over when", Area: true, Detectors: []string{"expression"}, Hint: "Empty: when the first is not true any more."},
+	{Name: "resolve", Label: "Over when", Area: true, Detectors: []string{"expression"}, Hint: "Empty: when the first condition is no longer true."},
 	{Name: "metric", Label: "Show at", Detectors: []string{"expression"}, Hint: "The metric at which the alert shows; empty: the first of the condition."},
 	{Name: "above", Label: "Above", Number: true, Detectors: []string{"limit"}, Hint: "Abnormal beyond it, in the unit of the metric."},
 	{Name: "below", Label: "Below", Number: true, Detectors: []string{"limit"}, Hint: "Abnormal under it."},
@@ -118,17 +118,18 @@ func fieldNamed(name string) Field {
 type EditorFacts struct {
 	Check    Check
 	Channels []Channel
-	// Judged says that the problems are to be shown: somebody has asked for it.
+	// Judged reports whether to show the problems, because the person wanted to save
+	// or to check.
 	Judged bool
-	// Theirs is the rule as somebody else has changed it meanwhile, nil if nobody
-	// has; Gone says that it was deleted.
+	// Theirs is the rule as someone else has changed it since the draft was begun,
+	// nil if no one has; Gone reports whether it was deleted.
 	Theirs *Rule
 	Gone   bool
-	// Failure says why the rule was not saved although nothing is wrong with it.
+	// Failure says why a rule without problems was not saved.
 	Failure string
 	// Rule is the rule as it is in force; nil for a new one.
 	Rule *Rule
-	// Saved says that it has just been saved.
+	// Saved reports whether the rule has just been saved.
 	Saved bool
 	// By is the name that the person gave last.
 	By string
@@ -155,7 +156,7 @@ func (f EditorFacts) address() string {
 // value returns the value of a field of the form.
 func (f EditorFacts) value(field string) string { return f.draft().Fields[field] }
 
-// problem returns what is wrong with a field, if that is to be shown.
+// problem returns what is wrong with a field; empty unless the problems are shown.
 func (f EditorFacts) problem(field string) string {
 	if !f.Judged {
 		return ""
@@ -188,7 +189,7 @@ func (f EditorFacts) elsewhere() []view.RuleProblem {
 	return out
 }
 
-// commented says whether the form would lose comments of the rule.
+// commented reports whether the form would lose comments of the rule.
 func (f EditorFacts) commented() bool {
 	if f.Rule == nil || f.draft().AsYAML {
 		return false
@@ -201,7 +202,7 @@ func (f EditorFacts) commented() bool {
 	return false
 }
 
-// focused says whether a field is the first that has a problem.
+// focused reports whether a field is the first one with a problem.
 func (f EditorFacts) focused(field string) bool {
 	for _, g := range Fields {
 		if g.Takes(f.value("detector")) && f.problem(g.Name) != "" {
@@ -211,8 +212,8 @@ func (f EditorFacts) focused(field string) bool {
 	return false
 }
 
-// stillToSay are the problems of a draft that nobody has judged yet, with the
-// label of their field.
+// stillToSay are the problems of a draft that is not judged yet, with the label of
+// their field.
 func (f EditorFacts) stillToSay() []string {
 	var out []string
 	for _, p := range f.Check.Problems {
@@ -235,12 +236,13 @@ func (f EditorFacts) stillToSay() []string {
 // maxStillToSay bounds the problems that the preview lists.
 const maxStillToSay = 6
 
-// notifies says whether the channel is ticked.
+// notifies reports whether the channel is ticked.
 func (f EditorFacts) notifies(channel string) bool {
 	return slices.Contains(strings.Split(f.value("channels"), "\n"), channel)
 }
 
-// channels are the channels to choose from, and those that the draft names.
+// channels are the channels to choose from, including the channels that the draft
+// names.
 func (f EditorFacts) channels() []string {
 	var out []string
 	for _, c := range f.Channels {
@@ -254,7 +256,8 @@ func (f EditorFacts) channels() []string {
 	return out
 }
 
-// detectors are those to choose from, and the one that the draft names.
+// detectors are the detectors to choose from, including the one that the draft
+// names.
 func (f EditorFacts) detectors() []Detector {
 	have := f.value("detector")
 	if have == "" || slices.ContainsFunc(Detectors[:], func(d Detector) bool { return d.Name == have }) {
@@ -265,7 +268,7 @@ func (f EditorFacts) detectors() []Detector {
 
 func fieldID(name string) string { return "f-" + strings.ReplaceAll(name, ".", "-") }
 
-// problemID is the id of the element that says what is wrong with a field.
+// problemID is the id of the element that shows what is wrong with a field.
 func problemID(name string) string { return fieldID(name) + "-problem" }
 
 // describedBy names what explains a field to a screen reader.
@@ -277,7 +280,7 @@ func (EditorFacts) describedBy(field Field) string {
 	return strings.Join(ids, " ")
 }
 
-// fieldSentence makes a sentence of what is said about a field.
+// fieldSentence makes a sentence of the problem of a field.
 func fieldSentence(text string) string {
 	if strings.HasPrefix(text, "is ") || strings.HasPrefix(text, "must ") || strings.HasPrefix(text, "belongs ") || strings.HasPrefix(text, "holds ") || strings.HasPrefix(text, "lists ") {
 		text = "This " + text

@@ -333,9 +333,9 @@ func editorNotices(f EditorFacts) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var16 string
-			templ_7745c5c3_Var16, templ_7745c5c3_Err = templ.JoinStringErrs(ui.UpperFirst(authorWord(f.Theirs.Author)) + " changed this rule meanwhile")
+			templ_7745c5c3_Var16, templ_7745c5c3_Err = templ.JoinStringErrs(ui.UpperFirst(authorWord(f.Theirs.Author)) + " has changed this rule since you opened it")
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `rules/form.templ`, Line: 74, Col: 91}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `rules/form.templ`, Line: 74, Col: 105}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var16))
 			if templ_7745c5c3_Err != nil {
@@ -368,7 +368,7 @@ func editorNotices(f EditorFacts) templ.Component {
 			}
 		}
 		if f.Gone {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, "<p class=\"notice notice-warn\" role=\"alert\"><strong>Somebody deleted this rule meanwhile</strong>, so yours was not saved. It is still here; saving it now recreates the rule.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, "<p class=\"notice notice-warn\" role=\"alert\"><strong>Someone has deleted this rule since you opened it</strong>, so yours was not saved. It is still here; saving it now recreates the rule.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -383,9 +383,9 @@ func editorNotices(f EditorFacts) templ.Component {
 	})
 }
 
-// judgedNotice says what keeps a draft from being saved that somebody wanted to
-// save. Live, it takes the place of the previous one without being read out: the
-// preview beside it is.
+// judgedNotice shows why a draft that a person wanted to save cannot be saved. A live
+// one replaces the previous one without being read out; the preview beside it is
+// read out.
 func judgedNotice(f EditorFacts, live bool) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -1093,8 +1093,8 @@ func formFields(f EditorFacts) templ.Component {
 	})
 }
 
-// detectorField is a field that shows only for the detectors that take it,
-// which the style sheet sees to.
+// detectorField is a field of some detectors. The style sheet hides it for the
+// others.
 func detectorField(f EditorFacts, field Field) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -1826,7 +1826,7 @@ func notifyField(f EditorFacts) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 153, "> Nobody; alerts appear on the dashboard only</label> <label class=\"tick\"><input type=\"radio\" name=\"notify\" value=\"")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 153, "> No one; alerts appear on the dashboard only</label> <label class=\"tick\"><input type=\"radio\" name=\"notify\" value=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -1965,8 +1965,8 @@ func fieldHint(field Field) templ.Component {
 	})
 }
 
-// fieldProblem says what is wrong with a field. It is there, empty, when nothing
-// is, for the check while somebody edits to fill.
+// fieldProblem shows what is wrong with a field. It is also rendered empty, so that
+// the check during editing can fill it.
 func fieldProblem(f EditorFacts, name string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -2018,8 +2018,8 @@ func fieldProblem(f EditorFacts, name string) templ.Component {
 	})
 }
 
-// Checked answers while a draft is edited: what it would do and, once it
-// was judged, what is wrong with each field now.
+// Checked answers while a draft is edited: what it would do and, once it was judged,
+// what is wrong with each field.
 func Checked(f EditorFacts) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -2098,7 +2098,7 @@ func Checked(f EditorFacts) templ.Component {
 	})
 }
 
-// Preview says what the draft would do and which series it would match.
+// Preview shows what the draft would do and which series it would match.
 func Preview(f EditorFacts) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -2192,9 +2192,9 @@ func Preview(f EditorFacts) templ.Component {
 					return templ_7745c5c3_Err
 				}
 				var templ_7745c5c3_Var100 string
-				templ_7745c5c3_Var100, templ_7745c5c3_Err = templ.JoinStringErrs(" that is known matches. It watches those that come.")
+				templ_7745c5c3_Var100, templ_7745c5c3_Err = templ.JoinStringErrs(" that is known matches. New ones are watched as they come.")
 				if templ_7745c5c3_Err != nil {
-					return templ.Error{Err: templ_7745c5c3_Err, FileName: `rules/form.templ`, Line: 376, Col: 60}
+					return templ.Error{Err: templ_7745c5c3_Err, FileName: `rules/form.templ`, Line: 376, Col: 67}
 				}
 				_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var100))
 				if templ_7745c5c3_Err != nil {

@@ -58,7 +58,7 @@ func (p *Pages) Routes() []app.Route {
 	}
 }
 
-// shellPage is the shell's page around what is shown of rules.
+// shellPage is the page of the shell around the content about rules.
 func shellPage(title string) app.Page {
 	return app.Page{Title: title, Section: "rules", Live: "/live/rules"}
 }

@@ -9,8 +9,7 @@ const LatestVersion = "latest"
 type Facts struct {
 	Text  string
 	Rules List
-	// JustDeleted is the rule that the person has deleted by the press before; nil
-	// when there is none.
+	// JustDeleted is the rule that the person has just deleted; nil if there is none.
 	JustDeleted *Deleted
 }
 
@@ -22,7 +21,7 @@ type VersionsFacts struct {
 	Versions []Version
 }
 
-// change is what a version changed: the diff to the one before it.
+// change is what a version changed: the difference from the previous version.
 func (f VersionsFacts) change(i int) []DiffLine {
 	before := ""
 	if i+1 < len(f.Versions) {
@@ -31,10 +30,10 @@ func (f VersionsFacts) change(i int) []DiffLine {
 	return diff(before, f.Versions[i].YAML)
 }
 
-// first says that nothing older than the version is remembered.
+// first reports whether no older version is kept.
 func (f VersionsFacts) first(i int) bool { return i+1 == len(f.Versions) }
 
-// restorable says whether a version can be put in force again.
+// restorable reports whether a version can be put in force again.
 func (f VersionsFacts) restorable(v Version) bool {
 	return !v.Current && !v.Deleted && v.YAML != "" && (f.Rule == nil || f.Rule.Editable())
 }

@@ -1135,9 +1135,9 @@ func surroundings(r List) templ.Component {
 				}
 				if !c.Resolved {
 					var templ_7745c5c3_Var56 string
-					templ_7745c5c3_Var56, templ_7745c5c3_Err = templ.JoinStringErrs(" · not when it is over")
+					templ_7745c5c3_Var56, templ_7745c5c3_Err = templ.JoinStringErrs(" · not when resolved")
 					if templ_7745c5c3_Err != nil {
-						return templ.Error{Err: templ_7745c5c3_Err, FileName: `rules/rules.templ`, Line: 248, Col: 37}
+						return templ.Error{Err: templ_7745c5c3_Err, FileName: `rules/rules.templ`, Line: 248, Col: 35}
 					}
 					_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var56))
 					if templ_7745c5c3_Err != nil {
@@ -1610,7 +1610,7 @@ func DeletePage(r Rule) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 142, "<p>What it found stays in the history, and its versions can be restored. To keep it and hear nothing, mute it instead.</p><div class=\"actions\"><form method=\"post\" action=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 142, "<p>Its alerts stay in the history, and its versions can be restored. To keep it without notifications, mute it instead.</p><div class=\"actions\"><form method=\"post\" action=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -1657,7 +1657,7 @@ func DeletePage(r Rule) templ.Component {
 	})
 }
 
-// ConflictPage says that a press of a button came too late.
+// ConflictPage shows that a button was pressed too late.
 func ConflictPage(name, what string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -1680,9 +1680,9 @@ func ConflictPage(name, what string) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var82 string
-		templ_7745c5c3_Var82, templ_7745c5c3_Err = templ.JoinStringErrs("Somebody else has changed the rule " + name + " since you saw it, so " + what + ". Look at it as it is now, and then decide.")
+		templ_7745c5c3_Var82, templ_7745c5c3_Err = templ.JoinStringErrs("Someone else has changed the rule " + name + " since you saw it, so " + what + ". Look at the current rule, then decide.")
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `rules/rules.templ`, Line: 367, Col: 133}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `rules/rules.templ`, Line: 367, Col: 129}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var82))
 		if templ_7745c5c3_Err != nil {

@@ -4,9 +4,9 @@ import "headwater/web/ui"
 
 // Template is a rule to begin with: the form opens filled in.
 type Template struct {
-	// Name is that of the template and the one that is proposed for the rule.
+	// Name is the name of the template, and the name proposed for the rule.
 	Name, Title string
-	// Words say when it alerts.
+	// Words say when the rule alerts.
 	Words string
 	// Fields are the values of the form, beside the name.
 	Fields map[string]string
@@ -14,7 +14,7 @@ type Template struct {
 
 // Templates are all templates, in the order in which people choose from them.
 var Templates = [...]Template{
-	{"fridge-too-warm", "Fridge", "Above 8 for 15 minutes; freezers want another bound.", map[string]string{
+	{"fridge-too-warm", "Fridge", "Above 8 for 15 minutes; freezers need another limit.", map[string]string{
 		"description": "A fridge is too warm.", "match.device": "fridge-*", "match.metric": "temperature",
 		"detector": "limit", "above": "8", "hysteresis": "1", "for": "15m", "severity": "critical",
 	}},

@@ -5,9 +5,9 @@
   const root = document.documentElement;
 
   // Going back in the history replaces the content of the page, so elements are
-  // looked up when they are needed.
+  // looked up when they are used.
 
-  // Colours: as the system, light, dark.
+  // Colours: like the system, light, dark.
   const order = ['', 'light', 'dark'];
   const names = { '': 'as the system', light: 'light', dark: 'dark' };
   const showTheme = () => {
@@ -30,14 +30,14 @@
   showTheme();
 
   // The live stream. The server sends an event at least every 5 s: without one
-  // for 10 s, or when the browser has no network, what the page shows is old, and
-  // the page says so. A stream may be dead without an end.
+  // for 10 s, or when the browser has no network, the values are old, and the page
+  // shows that. A stream may be dead without having ended.
   const staleAfter = 10000;
   const words = { wait: 'connecting', live: 'live', lost: 'reconnecting', stale: 'stale', offline: 'offline' };
   const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
   let link = 'wait';
-  let heard = Date.now(); // the page itself is as fresh
-  let offline = 0; // since when the browser says that it has no network
+  let heard = Date.now(); // the page itself is as new
+  let offline = 0; // since when the browser has no network
   let connection = null;
   let again = 0;
   const feedIs = (event) => event.target?.id === 'feed';
@@ -47,7 +47,7 @@
     mark.hidden = false;
     const state = offline ? 'offline' : Date.now() - heard > staleAfter ? 'stale' : link;
     const old = state === 'offline' || state === 'stale';
-    const text = !old ? '' : `${state === 'offline' ? 'The browser is offline.' : 'No updates from the server.'} Values are as of ${clock.format(heard)}.`;
+    const text = !old ? '' : `${state === 'offline' ? 'The browser is offline.' : 'No updates from the server.'} Values are from ${clock.format(heard)}.`;
     const note = document.getElementById('stale');
     if (note && note.textContent !== text) note.textContent = text;
     root.toggleAttribute('data-stale', old);
@@ -55,15 +55,15 @@
     mark.dataset.state = state;
     mark.querySelector('.link-text').textContent = words[state];
   };
-  const tell = (state) => { link = state; show(); };
-  // renew ends a stream that may be dead, so that it begins again with the whole
+  const linked = (state) => { link = state; show(); };
+  // renew ends a stream that may be dead, so that it restarts with the whole
   // state.
   const renew = () => connection?.reader?.cancel().catch(() => {});
   const alive = () => {
     const now = Date.now();
     heard = now;
-    if (offline && now - offline > 1000) offline = 0; // a server on this very machine
-    tell('live');
+    if (offline && now - offline > 1000) offline = 0; // a server on this machine
+    linked('live');
   };
   document.addEventListener('htmx:sse:after:connection', (event) => {
     if (!feedIs(event)) return;
@@ -73,14 +73,14 @@
     alive();
   });
   document.addEventListener('htmx:sse:before:connection', (event) => {
-    if (feedIs(event) && event.detail.connection.attempt > 0) tell('lost');
+    if (feedIs(event) && event.detail.connection.attempt > 0) linked('lost');
   });
   document.addEventListener('htmx:sse:after:message', (event) => { if (feedIs(event)) alive(); });
-  document.addEventListener('htmx:sse:error', (event) => { if (feedIs(event)) tell('lost'); });
-  // htmx begins again by itself, but not after a first attempt that failed.
+  document.addEventListener('htmx:sse:error', (event) => { if (feedIs(event)) linked('lost'); });
+  // htmx reconnects by itself, but not after a first attempt that failed.
   const retry = (event) => {
     if (!feedIs(event)) return;
-    tell('lost');
+    linked('lost');
     clearTimeout(again);
     again = setTimeout(() => htmx.trigger('#feed', 'headwater:reconnect'), 2000 + 2000 * Math.random());
   };
@@ -90,12 +90,12 @@
   window.addEventListener('online', () => {
     offline = 0;
     show();
-    // All browsers of a house come back at once.
+    // All browsers of a site reconnect at the same moment.
     setTimeout(() => { connection?.delayCanceller?.(); renew(); }, 1000 * Math.random());
   });
   let renewed = 0;
   setInterval(() => {
-    if (document.hidden) return; // htmx lets the stream rest
+    if (document.hidden) return; // htmx pauses the stream
     show();
     const now = Date.now();
     if (now - heard > staleAfter && now - renewed > staleAfter) { renewed = now; renew(); }
@@ -105,8 +105,8 @@
   show();
 
   // A patch names what changed in the texts and attributes of parts; patch.go of
-  // the server says its form. A part that is not as the server believes is asked
-  // for anew.
+  // the server defines its form. A part that differs from what the server expects is
+  // requested again.
   document.addEventListener('patch', (event) => {
     if (!feedIs(event)) return;
     let fits = true;
@@ -139,7 +139,7 @@
     renew();
   });
 
-  // A filtered list brings the address of its own stream.
+  // A filtered list comes with the address of its own stream.
   document.addEventListener('htmx:after:swap', (event) => {
     const list = document.getElementById('devices');
     const feed = document.getElementById('feed');
@@ -169,7 +169,7 @@
     if (navigator.clipboard) document.querySelectorAll('button[data-copy]').forEach((button) => { button.hidden = false; });
   };
   showCopy();
-  // A field is as valid as the answer to a check of the form says that describes it.
+  // A field is marked as valid or not by the answer to a check of the form.
   const showInvalid = () => {
     document.querySelectorAll('[data-invalid]').forEach((said) => {
       document.querySelectorAll(`[aria-invalid][aria-describedby~="${CSS.escape(said.id)}"]`).forEach((field) => { field.setAttribute('aria-invalid', said.dataset.invalid); });

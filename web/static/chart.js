@@ -30,7 +30,7 @@
 
   const alpha = (colour, share) => `color-mix(in srgb, ${colour} ${share}%, transparent)`;
 
-  // apart writes the numbers of an axis with digits enough to differ.
+  // apart writes the numbers of an axis with enough digits to differ.
   function apart(values) {
     for (let more = 0; ; more++) {
       const texts = values.map((v) => number(v, more));
@@ -38,7 +38,7 @@
     }
   }
 
-  // grain says what a point of the chart is made of.
+  // grain names what a point of the chart is made of.
   function grain({ bucket_ms: ms, tier, source }) {
     if (source === 'memory') return '';
     if (ms === 0) return 'every reading';
@@ -55,10 +55,10 @@
       this.read = figure.querySelector('.chart-read');
       this.lines = figure.querySelector('.chart-lines');
       this.tier = figure.querySelector('.chart-tier');
-      // A chart of a period that is over stands still.
+      // A chart of a past period does not move.
       this.period = figure.dataset.from ? [figure.dataset.from, figure.dataset.to].map((t) => Date.parse(t) / 1000) : null;
       this.span = this.period ? 1000 * (this.period[1] - this.period[0]) : Number(figure.dataset.span);
-      // What a rule that is tried would have raised, beside what was.
+      // The alerts that a tried rule would have raised, beside the real ones.
       this.tried = JSON.parse(figure.dataset.tried ?? '[]').map((e) => ({ ...e, tried: true }));
       this.flag = figure.dataset.kind === 'flag';
       this.unit = figure.dataset.unit;
@@ -72,7 +72,7 @@
       this.dirty = false;
       this.plot.tabIndex = 0;
       this.say('Loading the history');
-      // Read aloud what the keys choose, not what comes by itself.
+      // A screen reader announces what the keys choose, not what arrives by itself.
       this.plot.addEventListener('keydown', (event) => this.key(event));
       this.plot.addEventListener('blur', () => { this.read.ariaLive = 'off'; });
       new ResizeObserver(() => this.resize()).observe(this.plot);
@@ -96,7 +96,7 @@
         }
         answer = await response.json();
       } catch (error) {
-        this.loaded = true; // live points go on without the history
+        this.loaded = true; // live points continue without the history
         this.say(`The history could not be loaded: ${error.message.replace(/\.$/, '')}.`);
         this.take(this.waiting.splice(0));
         return;
@@ -111,7 +111,7 @@
       this.until = to - 5;
       this.first = this.data[0].length;
       this.loaded = true;
-      this.say(answer.source === 'memory' ? 'InfluxDB does not answer: this is what is remembered of the last 15 minutes.' : '');
+      this.say(answer.source === 'memory' ? 'InfluxDB does not answer: the chart shows the last 15 minutes from memory.' : '');
       this.take(this.waiting.splice(0));
       this.build();
     }
@@ -121,7 +121,7 @@
       this.note.hidden = !text;
     }
 
-    // take appends readings [ms, value], whatever their order.
+    // take appends readings [ms, value], in any order.
     take(points) {
       if (!this.loaded) {
         this.waiting.push(...points);
@@ -148,12 +148,12 @@
       while (old < x.length - 1 && x[old + 1] < begin) old++;
       if (old > 0) this.data.forEach((column) => column.splice(0, old));
       this.dirty = true;
-      this.figure.dataset.points = x.length; // how many the chart holds, for whoever cannot see it
+      this.figure.dataset.points = x.length; // how many the chart holds, for tests
       if (x.length > (this.first ?? 0) + 6000) { this.loaded = false; this.load(); }
     }
 
-    // drawn returns the data with a hole wherever the series paused. What lies on
-    // one pixel is one point there, with its extremes.
+    // drawn returns the data with a hole wherever the series paused. The readings of
+    // one pixel are one point, with their extremes.
     drawn() {
       const [x] = this.data;
       const steps = [];
@@ -217,7 +217,7 @@
                   }
                 }
               }
-              const least = 0.01 * Math.max(Math.abs(low), Math.abs(high)); // noise is no mountain
+              const least = 0.01 * Math.max(Math.abs(low), Math.abs(high)); // noise must not look like a mountain
               if (high - low < least) { [low, high] = [(low + high - least) / 2, (low + high + least) / 2]; }
               const pad = (high - low) * 0.08 || 1;
               return [low - pad, high + pad];
@@ -244,13 +244,13 @@
         hooks: {
           drawClear: [(u) => this.marks(u)],
           draw: [(u) => this.alone(u)],
-          setCursor: [(u) => this.tell(u.cursor.idx)],
+          setCursor: [(u) => this.readout(u.cursor.idx)],
         },
       }, this.drawn(), this.plot);
-      this.tell(null);
+      this.readout(null);
     }
 
-    // marked says whether each point has a mark: they are far enough apart, and
+    // marked reports whether each point has a mark: they are far enough apart, and
     // none hides the extremes of a bucket.
     marked(u) {
       const [x] = u.data;
@@ -258,8 +258,8 @@
       return u.valToPos(x.at(-1), 'x') - u.valToPos(x[0], 'x') >= 10 * (x.length - 1);
     }
 
-    // alone draws what a line has no length for: points with a pause on both
-    // sides, as a dot on what they span.
+    // alone draws points with a pause on both sides, for which a line has no length:
+    // as a dot on the range that they span.
     alone(u) {
       const [x, max, min, mean] = u.data;
       const { ctx, bbox } = u;
@@ -337,7 +337,7 @@
       ctx.restore();
     }
 
-    // level draws a value, if it is in sight, over a time in dashes of those lengths.
+    // level draws a value, if it is in view, over a time, in dashes of those lengths.
     level({ ctx, bbox, valToPos }, value, start, width, dashes) {
       if (value === undefined) return;
       const y = valToPos(value, 'y', true);
@@ -350,8 +350,8 @@
       ctx.setLineDash([]);
     }
 
-    // flagged marks what was really raised: a tint, and a flag at the start, as
-    // colour is not the only sign.
+    // flagged marks real alerts: a tint, and a flag at the start, because colour must
+    // not be the only sign.
     flagged({ ctx, bbox }, start, width, colour) {
       const ratio = devicePixelRatio;
       ctx.fillStyle = alpha(colour, 14);
@@ -365,8 +365,8 @@
       ctx.fill();
     }
 
-    // hatch marks what a rule would have raised: a hatched bar at the foot of the
-    // chart.
+    // hatch marks the alerts that a rule would have raised: a hatched bar at the foot
+    // of the chart.
     hatch({ ctx, bbox }, start, width) {
       const ratio = devicePixelRatio;
       const height = 14 * ratio;
@@ -392,8 +392,8 @@
       ctx.restore();
     }
 
-    // tell says the value under the cursor, or the latest, and the anomaly there.
-    tell(index) {
+    // readout shows the value under the cursor, or the latest, and the anomaly there.
+    readout(index) {
       const data = this.u.data;
       let i = index;
       if (i === null || i === undefined) {
@@ -440,13 +440,13 @@
       if (this.u) this.u.setSize(this.size());
     }
 
-    // frame draws what came since the last frame and moves the window on.
+    // frame draws what arrived since the last frame and moves the window.
     frame(force) {
       if (!this.u || document.hidden) return;
       if (this.dirty || force) {
         this.dirty = false;
         this.u.setData(this.drawn());
-        if (this.u.cursor.idx === null || this.u.cursor.idx === undefined || this.u.cursor.left < 0) this.tell(null);
+        if (this.u.cursor.idx === null || this.u.cursor.idx === undefined || this.u.cursor.left < 0) this.readout(null);
       }
     }
   }
@@ -484,7 +484,7 @@
       chart.dirty = true;
     }
   });
-  // A stream that came back may have missed readings: ask for the history anew.
+  // A stream that reconnected may have missed readings: ask for the history again.
   let connected = false;
   document.addEventListener('htmx:sse:after:connection', (event) => {
     if (event.target?.id !== 'feed') return;

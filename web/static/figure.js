@@ -1,9 +1,9 @@
 // Writes numbers for people as proto/figure does on the server, on demand with
-// some digits more.
+// more digits.
 const headwaterNumber = (() => {
   'use strict';
-  // round cuts a decimal number to at most that many decimals, a half up, and
-  // drops zeros at its end.
+  // round cuts a decimal number to at most that many decimals, rounding halves up,
+  // and drops trailing zeros.
   const round = (text, decimals) => {
     const [whole, fraction = ''] = text.split('.');
     if (fraction.length <= decimals) return text;

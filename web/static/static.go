@@ -1,6 +1,6 @@
 // Package static holds the style sheets, the scripts and the icon of the
 // dashboard, with htmx and uPlot under vendor, and serves them under addresses
-// that carry a hash of their content, so that a browser may keep them for ever.
+// that carry a hash of their content, so that a browser may keep them forever.
 package static
 
 import (

@@ -1,5 +1,5 @@
-// Puts the chosen colours in force before anything is drawn. The choice is kept
-// in the browser; ?theme=light or ?theme=dark overrules it for one page.
+// Applies the chosen colours before anything is drawn. The choice is kept
+// in the browser; ?theme=light or ?theme=dark overrides it for one page.
 (() => {
   'use strict';
   const root = document.documentElement;

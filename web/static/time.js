@@ -1,5 +1,5 @@
-// Says moments in the words of the browser, and in its time zone unless they are of
-// a site that has one. What the server writes stands where no script runs.
+// Writes times in the language of the browser, and in its time zone unless they
+// belong to a site with one. Without scripts, the text of the server stays.
 (() => {
   'use strict';
   const clock = new Intl.DateTimeFormat(undefined, {
@@ -10,7 +10,7 @@
   });
 
   const zones = new Map();
-  // In the time zone of a site, which is named where it is another than here.
+  // In the time zone of a site, which is named if it differs from the browser's.
   function sited(t, zone) {
     if (!zones.has(zone)) {
       const fields = { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23', timeZone: zone };
@@ -56,8 +56,8 @@
 
   const all = (root) => root.querySelectorAll('time[data-as]').forEach(say);
 
-  // The page and each update write UTC: put it right before it is painted, so
-  // that nothing moves.
+  // The page and each update write UTC. It is rewritten before it is painted, so that
+  // nothing moves.
   new MutationObserver((changes) => {
     for (const change of changes) {
       const at = change.target.nodeType === Node.TEXT_NODE ? change.target.parentElement : change.target;

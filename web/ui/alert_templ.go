@@ -202,8 +202,8 @@ func RuleOf(name string, about *view.RuleAbout) templ.Component {
 	})
 }
 
-// AboutRule is what one needs of a rule that fires: what to do, its labels, and
-// silence.
+// AboutRule is what a person needs of a rule that fires: what to do, its labels, and
+// whether it is muted.
 func AboutRule(about *view.RuleAbout) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -367,7 +367,7 @@ func Runbook(address string) templ.Component {
 	})
 }
 
-// MuteAlert offers to mute what fires, and says what is muted.
+// MuteAlert offers to mute an alert that fires, or shows its silence.
 func MuteAlert(a view.Alert, back string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -517,7 +517,7 @@ func MuteAlert(a view.Alert, back string) templ.Component {
 	})
 }
 
-// Muted says until when and by whom something is muted, and offers to end it.
+// Muted shows until when and by whom something is muted, and offers to end it.
 func Muted(s view.Silence, back string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -19,7 +19,7 @@ func ValueWords(d view.Device, m view.Metric) string {
 	return m.Value.String()
 }
 
-// oddWords says what is wrong with a reading that is not of the usual kind.
+// oddWords introduces a reading that is not of the usual kind.
 func oddWords(m view.Metric) string {
 	switch m.Kind {
 	case view.KindNumber:

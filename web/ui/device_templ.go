@@ -87,7 +87,7 @@ func StateMark(s view.State) templ.Component {
 	})
 }
 
-// LastSeen says when a device reported last, as far as is known.
+// LastSeen is when a device reported last, as far as is known.
 func LastSeen(d view.Device) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

@@ -80,8 +80,8 @@ func FormatDuration(d time.Duration) string {
 // carries it.
 func ISO(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// UTC returns a time as the server writes it: in UTC, which the browser then says in
-// its own time zone, or in that of a site, which stays.
+// UTC returns a time as the server writes it. A time in UTC is then rewritten by the
+// browser in its own time zone; a time in the time zone of a site stays.
 func UTC(t time.Time) string {
 	if zoneOf(t) == "" {
 		t = t.UTC()
@@ -89,7 +89,8 @@ func UTC(t time.Time) string {
 	return t.Format("2006-01-02 15:04:05 MST")
 }
 
-// zoneOf is the time zone of the site that a time is of; empty when it is of none.
+// zoneOf is the time zone of the site that a time belongs to; empty if it belongs to
+// none.
 func zoneOf(t time.Time) string {
 	switch t.Location() {
 	case time.UTC, time.Local:

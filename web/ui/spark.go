@@ -18,8 +18,8 @@ const (
 )
 
 // curve is a sparkline ready to draw: the line through the last readings of the
-// slots and the band between their extremes. Line is empty when there is nothing
-// to draw.
+// slots, and the band between their extremes. Line is empty if there is nothing to
+// draw.
 type curve struct {
 	Line, Band, Label string
 }
@@ -35,7 +35,7 @@ func sparkline(name, of string, slots []view.Slot) curve {
 		low, high = min(low, s.Min), max(high, s.Max)
 	}
 	label := name + ", last 15 minutes: " + FormatNumber(low) + " to " + FormatNumber(high) + Unit(of)
-	// Noise of a hundredth shall not look like a mountain.
+	// Noise of one per cent must not look like a mountain.
 	if least := 0.02 * max(math.Abs(low), math.Abs(high)); high-low < least {
 		middle := (low + high) / 2
 		low, high = middle-least/2, middle+least/2

@@ -17,8 +17,8 @@ const (
 
 // Alert is the life of one rule on one series.
 type Alert struct {
-	// ID is the same for all episodes of one rule on one series, Episode is that of
-	// this one alone.
+	// ID is the same for all episodes of one rule on one series; Episode is the id of
+	// this one.
 	ID          string   `json:"alert_id"`
 	Episode     string   `json:"id"`
 	Rule        string   `json:"rule"`
@@ -29,29 +29,29 @@ type Alert struct {
 	Unit        string   `json:"unit,omitempty"`
 	State       string   `json:"state"`
 	Severity    Severity `json:"severity"`
-	// Started and Ended are event times, in the time zone of the site as all times of
-	// an alert; Ended is zero while the alert lasts.
+	// Started and Ended are event times, in the time zone of the site like all times
+	// of an alert; Ended is zero while the alert is active.
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`
 	// Updated is the event time of the last transition, Learned when Headwater
-	// came to know of it.
+	// learned of it.
 	Updated time.Time `json:"updated,omitzero"`
 	Learned time.Time `json:"learned,omitzero"`
 	// Sentence says why, in words.
 	Sentence string `json:"sentence"`
-	// Labels and Runbook are those of the rule when the alert was last told of.
+	// Labels and Runbook are the rule's at the last transition.
 	Labels  []RuleLabel `json:"labels,omitempty"`
 	Runbook string      `json:"runbook,omitempty"`
-	// Opened is when it was learned that the episode had begun.
+	// Opened is when Headwater learned that the episode had begun.
 	Opened time.Time `json:"-"`
-	// Mute is the silence that holds back news of it; nil for none.
+	// Mute is the silence that mutes it; nil for none.
 	Mute *Silence `json:"mute,omitempty"`
-	// About is the rule as it is now; nil when it is not there or not known.
+	// About is the rule as it is now; nil if there is none or it is not known.
 	About *RuleAbout `json:"-"`
 }
 
-// Late says by how much the last transition was learned of late, and whether
-// that is worth telling people.
+// Late returns by how much Headwater learned too late of the last transition, and
+// whether that is worth showing.
 func (a Alert) Late() (time.Duration, bool) {
 	if a.Learned.IsZero() || a.Updated.IsZero() {
 		return 0, false
@@ -60,7 +60,7 @@ func (a Alert) Late() (time.Duration, bool) {
 	return d, d >= 2*time.Minute
 }
 
-// Active says whether the alert has not been resolved.
+// Active reports whether the alert is not resolved.
 func (a Alert) Active() bool { return a.State != AlertResolved }
 
 // The states of an alert.
@@ -71,7 +71,7 @@ const (
 	AlertResolved     = "resolved"
 )
 
-// Alerts are the alerts that last, and the latest of those that are over.
+// Alerts are the active alerts and the latest resolved ones.
 type Alerts struct {
 	// Active are the worst first, then the newest.
 	Active []Alert `json:"active"`
@@ -111,28 +111,28 @@ type Episode struct {
 	Rule     string   `json:"rule"`
 	Metric   string   `json:"metric"`
 	Severity Severity `json:"severity"`
-	// Start and End are event times; End is zero while the episode lasts.
+	// Start and End are event times; End is zero while the episode is ongoing.
 	Start    time.Time `json:"start"`
 	End      time.Time `json:"end,omitzero"`
 	Sentence string    `json:"sentence"`
-	// Low and High bound what is not abnormal; nil is open.
+	// Low and High bound the normal values; nil is unbounded.
 	Low  *float64 `json:"low,omitempty"`
 	High *float64 `json:"high,omitempty"`
-	// Baseline is what was expected; nil when there is no band about it.
+	// Baseline is the expected value; nil if there is no band around it.
 	Baseline *float64 `json:"baseline,omitempty"`
-	// About is the rule as it is now; nil when it is not there or not known.
+	// About is the rule as it is now; nil if there is none or it is not known.
 	About *RuleAbout `json:"-"`
 }
 
-// Silence is what people are not notified of for a time: the alerts of a rule, of
-// series, or both; empty parts are any.
+// Silence mutes alerts for a time: the alerts of a rule, of series, or both. Empty
+// parts match any.
 type Silence struct {
 	ID     string `json:"id"`
 	Rule   string `json:"rule,omitempty"`
 	Site   string `json:"site,omitempty"`
 	Device string `json:"device,omitempty"`
 	Metric string `json:"metric,omitempty"`
-	// From and Until bound it. UntilResolved says that it is about the alerts that
+	// From and Until bound it. UntilResolved reports whether it covers the alerts that
 	// fired at From, each until it is resolved; then there is no Until.
 	From          time.Time `json:"from"`
 	Until         time.Time `json:"until,omitzero"`

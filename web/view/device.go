@@ -2,7 +2,7 @@ package view
 
 import "time"
 
-// State says how a device does.
+// State is the state of a device.
 type State string
 
 const (
@@ -12,8 +12,8 @@ const (
 	StateFiring State = "firing"
 	// StateSilent is a device that has not reported for longer than it used to.
 	StateSilent State = "silent"
-	// StateUnknown is a device that is due, but Headwater has not listened for
-	// long enough to call it silent: it has just started, or stood still.
+	// StateUnknown is a device that is due, but Headwater has not listened for long
+	// enough to call it silent, because it has just started or had stopped.
 	StateUnknown State = "unknown"
 )
 
@@ -22,16 +22,16 @@ type Device struct {
 	Site   string `json:"site"`
 	Device string `json:"device"`
 	State  State  `json:"state"`
-	// LastSeen is when the latest reading arrived, of one from before the memory
-	// of the dashboard to the minute; zero when no reading is kept.
+	// LastSeen is when the latest reading arrived; it is exact to the minute if that
+	// was before the dashboard's memory begins, and zero if no reading is kept.
 	LastSeen  time.Time `json:"last_seen,omitzero"`
 	FirstSeen time.Time `json:"first_seen,omitzero"`
 	// Metrics are in the order of their names.
 	Metrics []Metric `json:"metrics"`
-	// Firing holds the sentences of the firing alerts, the worst first.
+	// Firing are the firing alerts, the worst first.
 	Firing []Alert `json:"firing,omitempty"`
-	// Waiting says that the history has not been asked for the latest values yet:
-	// those that are missing may come.
+	// Waiting reports whether the history is still to be asked for the latest values,
+	// so that missing ones may come.
 	Waiting bool `json:"waiting,omitempty"`
 }
 
@@ -40,7 +40,7 @@ type Metric struct {
 	Name string `json:"name"`
 	Unit string `json:"unit,omitempty"`
 	Kind Kind   `json:"kind"`
-	// Value is that of the latest reading of this kind by event time.
+	// Value is the value of the latest reading of this kind by event time.
 	Value Value `json:"value"`
 	// Time is the event time of that reading; zero when there is none.
 	Time time.Time `json:"time,omitzero"`
@@ -59,8 +59,9 @@ type Odd struct {
 	Time  time.Time `json:"time"`
 }
 
-// Drawn reports whether the metric has a chart: its latest value is no text, or
-// numbers came lately, as from a sensor that says "unavailable" for a while.
+// Drawn reports whether the metric has a chart: its latest value is not a text, or
+// there were numbers recently, as from a sensor that reports "unavailable" for a
+// while.
 func (m Metric) Drawn() bool { return m.Kind != KindText || len(m.Spark) > 0 }
 
 // Slot is what a series did in one slot of a sparkline.

@@ -11,7 +11,7 @@ var (
 	ErrNotFound = errors.New("it is not there")
 	// ErrConflict means that someone else has changed meanwhile what was to be
 	// changed.
-	ErrConflict = errors.New("somebody else has changed it meanwhile")
+	ErrConflict = errors.New("someone else has changed it meanwhile")
 	// ErrReadOnly means that a rule can only be changed elsewhere; the details say
 	// where.
 	ErrReadOnly = errors.New("the rule cannot be changed here")

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// RuleState says what is done with a rule.
+// RuleState is the state of a rule.
 type RuleState string
 
 // The states of a rule.
 const (
-	// RuleIsEnabled is a rule that finds and tells.
+	// RuleIsEnabled is a rule that raises alerts and notifies.
 	RuleIsEnabled RuleState = "enabled"
-	// RuleIsMuted is a rule that finds and shows, and tells nobody.
+	// RuleIsMuted is a rule that raises alerts and does not notify.
 	RuleIsMuted RuleState = "muted"
 	// RuleIsDraft is a rule that does nothing until it is enabled.
 	RuleIsDraft RuleState = "draft"
@@ -22,7 +22,7 @@ const (
 // RuleStates are all states, in the order in which people choose from them.
 var RuleStates = [...]RuleState{RuleIsEnabled, RuleIsMuted, RuleIsDraft}
 
-// Valid says whether it is one of the states.
+// Valid reports whether it is one of the states.
 func (s RuleState) Valid() bool { return slices.Contains(RuleStates[:], s) }
 
 // RuleLabel is a name with a value.
@@ -37,7 +37,7 @@ type RuleAbout struct {
 	Revision uint64
 	Labels   []RuleLabel
 	Runbook  string
-	// ReadOnly says that a file is in charge of the rule.
+	// ReadOnly reports whether the rule can only be changed in a file.
 	ReadOnly bool
 }
 
@@ -64,11 +64,11 @@ func (p RuleProblem) At() string {
 	return strings.Join(at, ", ")
 }
 
-// Author is who changes a rule. Nobody proves it; it is for people who wonder.
+// Author is who changes a rule. It is not verified; it is shown in the versions.
 type Author struct {
 	// Who is the name that was given, or where the request came from.
 	Who string
-	// API says that the change came by the API and not by a page.
+	// API reports whether the change came through the API and not from a page.
 	API bool
 }
 

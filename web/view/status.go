@@ -8,7 +8,7 @@ type Status struct {
 	Firing int
 	// DeadLetters counts the dead letters.
 	DeadLetters uint64
-	// Notices say what is down and how old the data is.
+	// Notices list what is down, and how old the data is.
 	Notices []Problem
 	// Demo is set while devices of the demo report.
 	Demo bool
