@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -61,22 +62,38 @@ func anchors(text string) map[string]bool {
 	return names
 }
 
+// functions returns the names of the tests, benchmarks and fuzz targets by the folder
+// that they are in.
+func functions(t *testing.T) map[string][]string {
+	t.Helper()
+	all := make(map[string][]string)
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.test && f.Recv == nil {
+				folder := path.Dir(s.name)
+				all[folder] = append(all[folder], f.Name.Name)
+			}
+		}
+	}
+	return all
+}
+
 var (
 	linkInText    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	testInText    = regexp.MustCompile(`\bTest[A-Z0-9]\w+`)
 	taskInText    = regexp.MustCompile(`go tool task ([a-z][a-z:]*)`)
-	packageInText = regexp.MustCompile(`go (?:run|test|build)(?: -[^ ]+(?: '[^']*')?)* (\./[\w/.-]+)`)
+	packageInText = regexp.MustCompile(`go (?:run|test|build)((?: -\w+(?: (?:'[^']*'|[^-.\s]\S*))?)*) (\./[\w/.-]+)`)
+	benchInText   = regexp.MustCompile(`-(run|bench) '?([^'\s]+)`)
 )
 
 // TestDocuments checks that what the documents refer to exists: files and headings
 // behind links, tests, tasks, and the packages of commands.
 func TestDocuments(t *testing.T) {
+	byFolder := functions(t)
 	tests := make(map[string]bool)
-	for _, s := range sources(t) {
-		for _, d := range s.file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && s.test {
-				tests[f.Name.Name] = true
-			}
+	for _, names := range byFolder {
+		for _, name := range names {
+			tests[name] = true
 		}
 	}
 	taskfile, err := os.ReadFile(filepath.Join(root, "Taskfile.yml"))
@@ -112,15 +129,51 @@ func TestDocuments(t *testing.T) {
 			}
 		}
 		for _, found := range packageInText.FindAllStringSubmatch(text, -1) {
-			folder := strings.TrimSuffix(found[1], "/...")
-			// Commands run in the root, or in the folder of a module.
-			if !isFolder(folder) && !isFolder("services/"+folder) {
-				t.Errorf("%s: there is no package %s", name, found[1])
-			}
+			checkCommand(t, name, found, byFolder)
 		}
+	}
+	for _, found := range packageInText.FindAllStringSubmatch(string(taskfile), -1) {
+		checkCommand(t, "Taskfile.yml", found, byFolder)
 	}
 	if lines := strings.Count(all["README.md"], "\n"); lines > 180 {
 		t.Errorf("README.md has %d lines, and a stranger reads 180", lines)
+	}
+}
+
+// checkCommand checks that the package of a go command exists, and that its -run and
+// -bench select something. Commands run in the root, or in the folder of a module.
+func checkCommand(t *testing.T, document string, found []string, byFolder map[string][]string) {
+	t.Helper()
+	folder, below := strings.CutSuffix(path.Clean(found[2]), "/...")
+	at := slices.IndexFunc(append([]string{"."}, modules...), func(module string) bool { return isFolder(path.Join(module, folder)) })
+	if at < 0 {
+		t.Errorf("%s: there is no package %s", document, found[2])
+		return
+	}
+	if at > 0 {
+		folder = path.Join(modules[at-1], folder)
+	}
+	for _, option := range benchInText.FindAllStringSubmatch(found[1], -1) {
+		prefix, pattern := "Test", option[2]
+		if option[1] == "bench" {
+			prefix = "Benchmark"
+		}
+		if pattern == "^$" {
+			continue
+		}
+		selects := regexp.MustCompile(pattern)
+		selected := false
+		for in, names := range byFolder {
+			if in != folder && !(below && strings.HasPrefix(in, folder+"/")) {
+				continue
+			}
+			selected = selected || slices.ContainsFunc(names, func(name string) bool {
+				return strings.HasPrefix(name, prefix) && selects.MatchString(name)
+			})
+		}
+		if !selected {
+			t.Errorf("%s: -%s %s selects nothing in %s", document, option[1], pattern, found[2])
+		}
 	}
 }
 
