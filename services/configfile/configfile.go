@@ -1,11 +1,11 @@
-// Package configfile brings the file in which people write rules and channels
-// into force: it reads and checks the file, puts its text into the bucket of
-// the configuration, where every service finds it, and does so again whenever
-// the file changes. A section that the file does not mention stays as it was.
+// Package configfile puts the file with rules and channels in force: it reads and
+// checks the file and puts its text into the bucket of the configuration, where every
+// service finds it, at the start and whenever the file changes. A section that the
+// file does not mention stays as it was.
 //
-// A file with an error in it changes nothing: each problem is logged with
-// file, line and field, and the configuration before stays in force. Without a
-// file the embedded default is put in force, once, when there is none yet.
+// A file with an error changes nothing: each problem is logged with file, line and
+// field, and the previous configuration stays in force. Without a file the embedded
+// default is put in force, once, when there is none yet.
 //
 // One process runs it. It does not change rules by itself and reads no secrets.
 package configfile
@@ -43,8 +43,8 @@ type Config struct {
 // DefaultConfig returns a configuration without a file.
 func DefaultConfig() Config { return process.Defaults[Config]() }
 
-// Validate reports every problem of the configuration. Whether the file is
-// there and right is for Run to find out.
+// Validate reports every problem of the configuration. Run finds out whether the
+// file exists and is valid.
 func (c Config) Validate() error { return nil }
 
 // Folder is where relative paths in the file begin; empty without a file.
@@ -64,8 +64,8 @@ type Deps struct {
 }
 
 const (
-	// settle is how long a file must have been left alone before it is read:
-	// an editor writes in several steps.
+	// settle is how long a file must be unchanged before it is read: an editor
+	// writes in several steps.
 	settle = 50 * time.Millisecond
 	// poll finds changes where the file system reports none, as network file
 	// systems and some container mounts do.
@@ -112,8 +112,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-// Ready returns nil once a configuration is in force. A bad edit does not
-// change that: the configuration before goes on doing its job.
+// Ready returns nil once a configuration is in force. A bad edit does not change
+// that: the previous configuration stays in force.
 func (s *Service) Ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,8 +127,8 @@ func (s *Service) setReady() {
 }
 
 // Run brings the configuration into force and follows the file until ctx ends.
-// It returns ErrInvalid at the start when the file can't be used and there is
-// nothing else to go by.
+// It returns ErrInvalid at the start when the file can't be used and no other
+// configuration is in force.
 func (s *Service) Run(ctx context.Context) error {
 	store, err := configstore.Open(ctx, s.js)
 	if err != nil {
@@ -172,7 +172,7 @@ func (s *Service) follow(ctx context.Context, store *configstore.Store) error {
 		defer func() { _ = watcher.Close() }()
 		f.watcher, events, failures = watcher, watcher.Events, watcher.Errors
 	} else {
-		s.log.Warn("the configuration file is polled, for it can't be watched", "err", err)
+		s.log.Warn("the configuration file can't be watched and is polled", "err", err)
 	}
 	f.watch()
 	if err := f.first(ctx); err != nil {
@@ -204,8 +204,8 @@ type follower struct {
 	store *configstore.Store
 	// watcher is nil where the system has none to give.
 	watcher *fsnotify.Watcher
-	// judged is the text or the error that was dealt with last, so that the
-	// same is neither stored nor logged twice.
+	// judged is the text, and failed the error, that was handled last: the same is
+	// neither stored nor logged twice.
 	judged []byte
 	failed string
 }
@@ -270,14 +270,14 @@ func (f *follower) reload(ctx context.Context) {
 	f.say(v)
 }
 
-// say logs what is in force and what that changed.
+// say logs what is in force and what it changed.
 func (f *follower) say(v configstore.Version) {
 	facts := []any{"file", f.cfg.Path, "revision", v.Revision}
 	if c, err := v.Config(); err == nil { // the store has just read it
 		facts = append(facts, "rules", len(c.Rules), "channels", len(c.Channels))
 	}
 	for _, fact := range []struct{ name, value string }{
-		{"added", v.Changes.Added()}, {"changed", v.Changes.Changed()}, {"kept", strings.Join(v.Parts.Kept(), ", ")},
+		{"added", v.Changes.Added()}, {"changed", v.Changes.Changed()}, {"kept", strings.Join(v.Parts.KeptSections(), ", ")},
 	} {
 		if fact.value != "" {
 			facts = append(facts, fact.name, fact.value)
@@ -296,7 +296,7 @@ func (f *follower) refuse(err error) {
 		return
 	}
 	f.failed = err.Error()
-	// What is wrong may be something else by now; it is the same file that is wrong.
+	// The problem may be another one by now; its id stays, because the file is the same.
 	f.report.Set(problemFile, problems.Problem{Part: "Configuration", Text: f.remedy(err)})
 	f.reloads.WithLabelValues("refused").Inc()
 	all := config.Problems(err)
@@ -307,7 +307,7 @@ func (f *follower) refuse(err error) {
 		f.judged = nil
 		f.log.Error("configuration refused", "file", f.cfg.Path, "err", err)
 	}
-	f.log.Warn("the configuration before stays in force", "file", f.cfg.Path, "problems", max(len(all), 1))
+	f.log.Warn("the previous configuration stays in force", "file", f.cfg.Path, "problems", max(len(all), 1))
 }
 
 // problemFile is the id of the problem that the file is.
@@ -318,15 +318,14 @@ func (f *follower) remedy(err error) string {
 	all := config.Problems(err)
 	switch {
 	case len(all) == 0:
-		return fmt.Sprintf("The configuration file %s cannot be read (%v). What was in force before stays. Put the file back; it is read again at once.", f.cfg.Path, errors.Unwrap(err))
+		return fmt.Sprintf("The configuration file %s cannot be read (%v). The previous configuration stays in force. Put the file back; it is read again at once.", f.cfg.Path, errors.Unwrap(err))
 	case len(all) == 1:
-		return fmt.Sprintf("The configuration file is not in force: %v. What was in force before stays. Fix the file; it is read again at once.", all[0])
+		return fmt.Sprintf("The configuration file is not in force: %v. The previous configuration stays. Fix the file; it is read again at once.", all[0])
 	}
-	return fmt.Sprintf("The configuration file is not in force: %v, and %d more. What was in force before stays. Fix the file; it is read again at once, and `headwater check` lists all that is wrong.", all[0], len(all)-1)
+	return fmt.Sprintf("The configuration file is not in force: %v, and %d more. The previous configuration stays. Fix the file; it is read again at once, and `headwater check` lists all that is wrong.", all[0], len(all)-1)
 }
 
-// put writes the text unless it is in force already, which keeps the revision
-// over a restart.
+// put writes the text unless it is in force already: a restart keeps the revision.
 func (f *follower) put(ctx context.Context, text []byte) (v configstore.Version, changed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -356,9 +355,9 @@ func (f *follower) read() ([]byte, error) {
 	return text, nil
 }
 
-// watch watches the folders and not the file: an editor that saves by renaming
-// puts another file in its place, and Kubernetes swaps a symbolic link beside
-// it. Watching a folder again does nothing.
+// watch watches the folders, not the file: an editor that saves by renaming puts
+// another file in its place, and Kubernetes swaps a symbolic link beside it.
+// Watching a folder again does nothing.
 func (f *follower) watch() {
 	if f.watcher == nil {
 		return

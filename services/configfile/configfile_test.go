@@ -97,7 +97,7 @@ func (f *fixture) inForce(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts, err := config.Take(entry.Value())
+	parts, err := config.Decode(entry.Value())
 	if err != nil {
 		t.Fatal(err)
 	}

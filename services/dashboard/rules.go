@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	// countEvery is how often it is counted anew which series a rule matches.
+	// countEvery is how often the series that each rule matches are counted again.
 	countEvery = 5 * time.Second
 	// seriesShown is how many of the series that a draft matches are shown.
 	seriesShown = 8
@@ -129,14 +129,14 @@ func (r *ruleSource) follow(ctx context.Context) error {
 
 // entry takes in a version as it lies in the bucket.
 func (r *ruleSource) entry(entry jetstream.KeyValueEntry) {
-	parts, err := config.Take(entry.Value())
+	v, err := configstore.Read(entry)
 	if err != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.problem = err
 		return
 	}
-	r.take(configstore.Version{Revision: entry.Revision(), At: entry.Created(), Text: entry.Value(), Parts: parts})
+	r.take(v)
 }
 
 // take takes in a version unless a newer one is known.
@@ -241,7 +241,7 @@ func (r *ruleSource) failure(k knownRule) (text string, since time.Time) {
 	if first.text == "" {
 		return "", time.Time{}
 	}
-	return "It cannot be evaluated, for " + first.site + "/" + first.device + " and maybe others: " + strings.TrimSuffix(first.text, ".") + ".", first.at
+	return "It cannot be evaluated for " + first.site + "/" + first.device + " and maybe others: " + strings.TrimSuffix(first.text, ".") + ".", first.at
 }
 
 // ready returns what the pages are made of, or why that is not known.
@@ -269,8 +269,7 @@ func (r *ruleSource) devices() []rulebook.Device {
 	return out
 }
 
-// matched returns the series that each rule matches, as of at most countEvery
-// ago.
+// matched returns the series that each rule matched at most countEvery ago.
 func (r *ruleSource) matched() map[string]rulebook.Matched {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -320,7 +319,7 @@ func (r *ruleSource) Rules(text string) (rules.List, error) {
 		}
 	}
 	if r.problem != nil {
-		out.Problem = "The newest version of the configuration cannot be read; the one before stays in force: " + r.problem.Error() + "."
+		out.Problem = "The newest version of the configuration cannot be read; the previous one stays in force: " + r.problem.Error() + "."
 	}
 	return out, nil
 }
@@ -348,7 +347,7 @@ func windowWords(c *config.Config) []string {
 func (r *ruleSource) where() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	file, kept := r.version.Parts.FileName, r.version.Parts.Kept()
+	file, kept := r.version.Parts.FileName, r.version.Parts.KeptSections()
 	switch {
 	case file == "":
 		return "channels and windows are set in a file that is named with --config"
@@ -366,7 +365,7 @@ func (r *ruleSource) shown(k knownRule, m rulebook.Matched, firing int) rules.Ru
 		Origin: rules.OriginPage, Revision: k.revision, Changed: k.at, Author: authorWords(k.author), Series: m.Series, Unjudged: m.Unjudged(), Firing: firing, YAML: k.Text,
 	}
 	out.Problem, out.ProblemAt = r.failure(k)
-	if k.Origin == rule.BuiltIn { // whoever made the first version did not declare it
+	if k.Origin == rule.BuiltIn { // the author of the first version did not declare it
 		out.Origin, out.Changed, out.Author = rules.OriginBuiltIn, time.Time{}, ""
 	}
 	if k.ReadOnly {

@@ -407,7 +407,7 @@ func TestARuleThatCannotBeEvaluated(t *testing.T) {
 			return now.Problem == want
 		})
 	}
-	const failure = "It cannot be evaluated, for home/kitchen and maybe others: b has no number."
+	const failure = "It cannot be evaluated for home/kitchen and maybe others: b has no number."
 	say(0, made.Revision, 2, "b has no number")
 	problem(failure)
 	say(1, made.Revision, 1, "b has no number")
@@ -468,7 +468,7 @@ func TestHostileRulesStayOneRule(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, err := config.Parse("now", v.Text)
+			c, err := v.Config()
 			if err != nil {
 				t.Fatalf("what is in force is not read: %v", err)
 			}

@@ -1,57 +1,20 @@
 // Package rule holds what people declare: which series are watched, what
-// counts as abnormal, and who is told. It is pure: it knows no files, no
-// clocks and no network, so that the processor, the notifier and the dashboard
-// read a rule alike.
+// counts as abnormal, and who is notified. It is pure: it knows no files, clocks or
+// network, so the processor, the notifier and the dashboard read a rule alike.
+//
+// A rule is declared once. The tables Fields and Specs say which fields and
+// detectors there are, with their defaults, bounds and words. Parsing, validation,
+// the JSON Schema, the form of the dashboard, the command line and the documents
+// are made from them. To add a field is an entry in fields and a field of Rule; to
+// add a detector is an entry in specs.
 package rule
 
 import (
-	"maps"
 	"path"
 	"slices"
 	"strings"
 	"time"
 )
-
-// Detector names the way in which a rule judges readings.
-type Detector string
-
-const (
-	// Limit judges each value against a fixed upper and lower bound.
-	Limit Detector = "limit"
-	// Rate judges how much the value rises or falls within a time.
-	Rate Detector = "rate"
-	// Auto finds unusual values in any series, with nothing to set.
-	Auto Detector = "auto"
-	// Surge finds changes that are faster than usual.
-	Surge Detector = "surge"
-	// Range finds values that were never seen before.
-	Range Detector = "range"
-	// Season finds values that are unusual for the time of the day or week.
-	Season Detector = "season"
-	// Shift finds a level that has moved.
-	Shift Detector = "shift"
-	// Stuck finds sensors that give the same value again and again.
-	Stuck Detector = "stuck"
-	// Silence finds series that have stopped to report.
-	Silence Detector = "silence"
-	// Drift finds days whose mean leaves that of the week before.
-	Drift Detector = "drift"
-	// Unreadable finds series of which too much is no number.
-	Unreadable Detector = "unreadable"
-	// Expression judges several metrics of one device by a condition.
-	Expression Detector = "expression"
-)
-
-// Detectors lists every detector, in the order in which they are documented.
-func Detectors() []Detector {
-	return []Detector{Limit, Rate, Auto, Surge, Range, Season, Shift, Stuck, Silence, Drift, Unreadable, Expression}
-}
-
-// Learns reports whether the detector learns what is usual, and so takes
-// FalseAlarms.
-func (d Detector) Learns() bool {
-	return d != Limit && d != Rate && d != Unreadable && d != Expression && slices.Contains(Detectors(), d)
-}
 
 // Direction says which changes count.
 type Direction string
@@ -72,26 +35,26 @@ func Directions() []Direction { return []Direction{Both, Up, Down} }
 type Severity string
 
 const (
-	// Info is worth knowing; nobody has to act.
+	// Info is worth knowing and needs no action.
 	Info Severity = "info"
-	// Warning wants somebody to look in working hours.
+	// Warning needs a look in working hours.
 	Warning Severity = "warning"
-	// Critical wants somebody to act now.
+	// Critical needs action now.
 	Critical Severity = "critical"
 )
 
 // Severities lists every severity, least first.
 func Severities() []Severity { return []Severity{Info, Warning, Critical} }
 
-// State says what becomes of what a rule finds.
+// State says what happens with what a rule finds.
 type State string
 
 const (
-	// Enabled rules raise alerts and tell people.
+	// Enabled rules raise alerts and notify people.
 	Enabled State = "enabled"
-	// Muted rules raise alerts, which show on the dashboard, and tell nobody.
+	// Muted rules raise alerts, which show on the dashboard, and do not notify.
 	Muted State = "muted"
-	// Draft rules are not evaluated: they are there to be tried on the past.
+	// Draft rules are not evaluated. They can be tried on the past.
 	Draft State = "draft"
 )
 
@@ -105,12 +68,12 @@ const (
 	// FromFile is a rule of the configuration file, or of the default that is in
 	// force without one.
 	FromFile Origin = "file"
-	// Kept is a rule of a file that was in force before, or one that Headwater came
-	// with, which stays in force because the file does not mention rules.
+	// Kept is a rule of an earlier file, or one that Headwater came with. It stays in
+	// force because the file does not mention rules.
 	Kept Origin = "kept"
 	// FromPage is a rule made on the page or by the API.
 	FromPage Origin = "page"
-	// BuiltIn is the rule that is there without anybody declaring it.
+	// BuiltIn is the rule that is in force without being declared.
 	BuiltIn Origin = "built-in"
 )
 
@@ -125,15 +88,12 @@ type Match struct {
 	Tags map[string]string
 }
 
-func (m Match) equal(o Match) bool {
-	return m.Site == o.Site && m.Device == o.Device && m.Metric == o.Metric && maps.Equal(m.Tags, o.Tags)
-}
-
 // Rule is one declaration. The zero value of an optional field means "not
-// given"; WithDefaults fills those in that have a default.
+// given"; WithDefaults fills in those that have a default. Which detectors take a
+// field, and within which bounds, is declared in Fields and Specs.
 //
 // A Rule is a plain value. Its slices, maps and pointers are never changed after
-// Parse, so copies may be read by several goroutines.
+// parsing, so several goroutines may read copies.
 type Rule struct {
 	// Name is unique among the rules: 1 to 64 characters of [a-z0-9_-].
 	Name string
@@ -141,9 +101,9 @@ type Rule struct {
 	Description string
 	// Match selects the series.
 	Match Match
-	// State says what becomes of what the rule finds.
+	// State says what happens with what the rule finds.
 	State State
-	// Origin says where the rule was declared. It is no part of what it says.
+	// Origin says where the rule was declared. It is not part of what it says.
 	Origin Origin
 	// Detector says which of the fields below count.
 	Detector Detector
@@ -192,7 +152,7 @@ type Rule struct {
 	// Direction says which changes count. Surge only.
 	Direction Direction
 
-	// Share is how much of the readings within Within need not be numbers, in per
+	// Share is how many of the readings within Within need not be numbers, in per
 	// cent: above 0 and below 100. Unreadable only.
 	Share float64
 
@@ -201,11 +161,11 @@ type Rule struct {
 	Silence time.Duration
 	// Severity says how much it matters.
 	Severity Severity
-	// Notify lists the channels that are told. Nil means all channels; empty
+	// Notify lists the channels that are notified. Nil means all channels; empty
 	// but not nil means none: the alert only shows on the dashboard.
 	Notify []string
-	// Remind is after which time the channels that were told of an alert are told
-	// again while it lasts; 0: never. By the clock of the notifier.
+	// Remind is the time after which channels are notified again while an alert
+	// lasts; 0: never. By the clock of the notifier.
 	Remind time.Duration
 	// Labels go with every alert of the rule to where it is sent.
 	Labels map[string]string
@@ -213,12 +173,12 @@ type Rule struct {
 	Runbook string
 }
 
-// UnusualName is the name of the built-in rule. A rule that is declared with that
-// name takes its place.
+// UnusualName is the name of the built-in rule. A declared rule of that name
+// replaces it.
 const UnusualName = "unusual"
 
-// Unusual returns the built-in rule: it has every numeric series watched for what
-// is unusual, and tells nobody. It watches no series that another rule with
+// Unusual returns the built-in rule: it watches every numeric series for what is
+// unusual, and notifies no one. It leaves out series that another rule with
 // detector auto watches.
 func Unusual() Rule {
 	return Rule{
@@ -227,67 +187,24 @@ func Unusual() Rule {
 	}.WithDefaults()
 }
 
-// Defaults of the fields that have one.
-const (
-	DefaultSettle   = time.Hour
-	DefaultSilence  = time.Hour
-	DefaultSeverity = Warning
-	// DefaultFalseAlarms is one in ten weeks.
-	DefaultFalseAlarms = 0.1
-	DefaultDirection   = Both
-	// DefaultShare and DefaultShareWithin are those of Unreadable.
-	DefaultShare       = 10
-	DefaultShareWithin = time.Hour
-)
-
-// WithDefaults returns the rule with every optional field filled in that has
-// a default. Settle is filled in for Rate only, Direction for Surge, FalseAlarms for
-// those that learn, Share and Within for Unreadable.
+// WithDefaults returns the rule with every field filled in that has a default and
+// means something to the detector of the rule. A rule with an expression and no
+// detector gets that of expressions.
 func (r Rule) WithDefaults() Rule {
-	if r.Match.Site == "" {
-		r.Match.Site = "*"
-	}
-	if r.Match.Device == "" {
-		r.Match.Device = "*"
-	}
-	if r.Match.Metric == "" {
-		r.Match.Metric = "*"
-	}
 	if r.Detector == "" && r.Expression != "" {
 		r.Detector = Expression
 	}
-	if r.Detector == Rate && r.Settle == 0 {
-		r.Settle = DefaultSettle
-	}
-	if r.Detector.Learns() && r.FalseAlarms == 0 {
-		r.FalseAlarms = DefaultFalseAlarms
-	}
-	if r.Detector == Surge && r.Direction == "" {
-		r.Direction = DefaultDirection
-	}
-	if r.Detector == Unreadable {
-		if r.Share == 0 {
-			r.Share = DefaultShare
+	for _, f := range fields {
+		if f.Kind == KindGlob || f.TakenBy(r.Detector) {
+			f.Of(r.Detector).fill(&r)
 		}
-		if r.Within == 0 {
-			r.Within = DefaultShareWithin
-		}
-	}
-	if r.Silence == 0 {
-		r.Silence = DefaultSilence
-	}
-	if r.Severity == "" {
-		r.Severity = DefaultSeverity
-	}
-	if r.State == "" {
-		r.State = Enabled
 	}
 	return r
 }
 
 // Matches reports whether the rule watches the series of a device with these
 // tags. A malformed glob, which Validate refuses, matches nothing. A rule with an
-// expression watches the device and not each of its series.
+// expression watches devices, not series.
 func (r Rule) Matches(site, device, metric string, tags map[string]string) bool {
 	return glob(r.Match.Metric, metric) && r.Match.MatchesDevice(site, device, tags)
 }
@@ -305,7 +222,8 @@ func (m Match) MatchesDevice(site, device string, tags map[string]string) bool {
 	return true
 }
 
-// OneDevice returns the device if the rule can watch no other.
+// OneDevice returns the only device that the rule can watch; ok is false when it
+// can watch several.
 func (r Rule) OneDevice() (site, device string, ok bool) {
 	const special = `*?[\`
 	m := r.Match
@@ -324,32 +242,18 @@ func glob(pattern, token string) bool {
 // Equal reports whether both rules say the same in every field, wherever they
 // were declared.
 func (r Rule) Equal(o Rule) bool {
-	return r.SameDetection(o) && r.Description == o.Description && r.State == o.State &&
-		(r.Notify == nil) == (o.Notify == nil) && slices.Equal(r.Notify, o.Notify) &&
-		r.Remind == o.Remind && maps.Equal(r.Labels, o.Labels) && r.Runbook == o.Runbook
+	return !slices.ContainsFunc(fields, func(f Field) bool { return !f.same(&r, &o) })
 }
 
-// SameDetection reports whether both rules find the same episodes with the
-// same severity: they differ at most in what is said about them and to whom.
-// A detector may keep its state over such a change.
+// SameDetection reports whether both rules find the same episodes with the same
+// severity: they differ at most in what is said of them and to whom. A detector
+// may keep its state over such a change.
 func (r Rule) SameDetection(o Rule) bool {
-	return r.Name == o.Name && r.Match.equal(o.Match) && r.Detector == o.Detector &&
-		same(r.Above, o.Above) && same(r.Below, o.Below) && r.Hysteresis == o.Hysteresis && r.For == o.For &&
-		r.Rise == o.Rise && r.Fall == o.Fall && r.Within == o.Within && r.Settle == o.Settle &&
-		r.FalseAlarms == o.FalseAlarms && r.Direction == o.Direction && r.Share == o.Share &&
-		r.Expression == o.Expression && r.Resolve == o.Resolve && r.Metric == o.Metric &&
-		r.Silence == o.Silence && r.Severity == o.Severity
+	return !slices.ContainsFunc(fields, func(f Field) bool { return !f.SaysOnly && !f.same(&r, &o) })
 }
 
-func same(a, b *float64) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return *a == *b
-}
-
-// Audience returns the channels that the rule has told: nil means all, empty
-// but not nil means none, as for every rule that is not enabled.
+// Audience returns the channels that the rule notifies: nil means all, empty but
+// not nil means none, as for every rule that is not enabled.
 func (r Rule) Audience() []string {
 	if r.State != "" && r.State != Enabled {
 		return []string{}
@@ -357,7 +261,7 @@ func (r Rule) Audience() []string {
 	return r.Notify
 }
 
-// Notifies reports whether the rule has the channel told.
+// Notifies reports whether the rule notifies the channel.
 func (r Rule) Notifies(channel string) bool {
 	audience := r.Audience()
 	return audience == nil || slices.Contains(audience, channel)

@@ -1,18 +1,16 @@
 package rule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
-	"net/url"
 	"path"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
-
-	"headwater/services/rule/expression"
 )
 
 // Bounds that Validate holds a rule to.
@@ -56,8 +54,8 @@ type FieldError struct {
 func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
 
 // Validate returns every problem of the rule, joined, each a *FieldError, or
-// nil. It expects a rule whose defaults are filled in. Whether the channels in
-// Notify exist is for the caller to say.
+// nil. It expects a rule whose defaults are filled in. The caller checks whether
+// the channels in Notify exist.
 func (r Rule) Validate() error {
 	var errs []error
 	for _, p := range r.Problems() {
@@ -66,51 +64,28 @@ func (r Rule) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Problems returns what Validate joins, in the order of the fields.
+// Problems returns what Validate joins: first what is wrong with single fields, in
+// their order, then what is wrong between them.
 func (r Rule) Problems() []*FieldError {
 	var c check
-	c.name("name", r.Name)
-	c.description(r.Description)
-	c.glob("match.site", r.Match.Site)
-	c.glob("match.device", r.Match.Device)
-	c.glob("match.metric", r.Match.Metric)
-	c.tags("match.tags", r.Match.Tags)
-	switch {
-	case r.Detector == Limit:
-		c.limit(r)
-	case r.Detector == Rate:
-		c.rate(r)
-	case r.Detector == Expression:
-		c.expression(r)
-	case r.Detector == Unreadable:
-		if !(r.Share > 0 && r.Share < 100) {
-			c.add("share", fmt.Sprintf("%v is out of range: above 0 and below 100 per cent", r.Share))
+	spec, known := SpecOf(r.Detector)
+	for _, f := range fields {
+		c.field(f.Of(r.Detector), r, known)
+		for _, n := range spec.Needs {
+			if n.Fields[0] == f.Name && !slices.ContainsFunc(n.Fields, func(name string) bool { return byName(name).given(&r) }) {
+				c.add(f.Name, "is missing: "+n.Else)
+			}
 		}
-		c.span("within", r.Within, time.Minute, MaxWithin)
-	case r.Detector.Learns():
-		c.learner(r)
-	case r.Detector == "":
-		c.add("detector", "is missing: one of "+join(Detectors()))
-	default:
-		c.add("detector", fmt.Sprintf("%q is not a detector: one of %s", clip(string(r.Detector)), join(Detectors())))
 	}
-	if slices.Contains(Detectors(), r.Detector) {
-		c.foreign(r)
-	}
-	c.span("silence", r.Silence, time.Second, MaxSpan)
-	if !slices.Contains(Severities(), r.Severity) {
-		c.add("severity", fmt.Sprintf("%q is not a severity: one of info, warning, critical", r.Severity))
-	}
-	c.notify(r.Notify)
-	if r.Remind != 0 {
-		c.span("remind", r.Remind, MinRemind, MaxSpan)
-	}
-	c.tags("labels", r.Labels)
-	c.runbook(r.Runbook)
-	if !slices.Contains(States(), r.State) {
-		c.add("state", fmt.Sprintf("%q is not a state: one of %s", clip(string(r.State)), join(States())))
+	if spec.check != nil {
+		spec.check(&c, r)
 	}
 	return c.found
+}
+
+// byName returns the field of a name of the table.
+func byName(name string) Field {
+	return fields[slices.IndexFunc(fields, func(f Field) bool { return f.Name == name })]
 }
 
 // check collects problems.
@@ -120,28 +95,85 @@ func (c *check) add(field, problem string) {
 	c.found = append(c.found, &FieldError{Field: field, Problem: problem})
 }
 
-func (c *check) name(field, name string) {
+// field adds what is wrong with one field of a rule, whose detector is known or
+// not.
+func (c *check) field(f Field, r Rule, known bool) {
+	if !f.TakenBy(r.Detector) {
+		// A field of another detector would have no effect, silently.
+		if known && !f.IsDefault(r) {
+			c.add(f.Name, cmp.Or(f.foreign, fmt.Sprintf("belongs to %s, not %s", f.takers(), r.Detector)))
+		}
+		return
+	}
+	if !f.given(&r) {
+		c.missing(f)
+		return
+	}
+	switch p := f.at(&r).(type) {
+	case *string:
+		c.text(f, *p)
+	case *float64:
+		c.number(f, *p)
+	case **float64:
+		c.number(f, **p)
+	case *time.Duration:
+		if !f.Bounds.contain(float64(*p)) {
+			c.add(f.Name, fmt.Sprintf("%v is out of range: %v to %v", *p, time.Duration(f.Bounds.Least), time.Duration(f.Bounds.Most)))
+		}
+	case *map[string]string:
+		c.tags(f.Name, *p)
+	case *[]string:
+		c.notify(*p)
+	}
+}
+
+// missing adds that a field is missing that every rule needs. What a detector
+// needs is in its Spec.
+func (c *check) missing(f Field) {
 	switch {
-	case name == "":
-		c.add(field, "is missing")
-	case !ValidName(name):
-		c.add(field, fmt.Sprintf("%q is not a name: 1 to %d characters of a-z, 0-9, _ and -", clip(name), MaxName))
+	case f.Name == "name":
+		c.add(f.Name, "is missing")
+	case f.Kind == KindChoice && f.Default == nil:
+		c.add(f.Name, "is missing: one of "+strings.Join(f.Choices, ", "))
+	case f.Default != nil && f.Kind == KindChoice:
+		c.text(f, "")
+	case f.Kind == KindSpan && f.Default != nil && !f.ZeroMeans():
+		c.add(f.Name, fmt.Sprintf("0s is out of range: %v to %v", time.Duration(f.Bounds.Least), time.Duration(f.Bounds.Most)))
+	case f.Kind == KindNumber && f.Default != nil && !f.ZeroMeans():
+		c.number(f, 0)
 	}
 }
 
-func (c *check) description(s string) {
-	if len(s) > MaxDescription {
-		c.add("description", fmt.Sprintf("is %d bytes long, at most %d", len(s), MaxDescription))
-	}
-	if strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) && r != '\n' }) {
-		c.add("description", "holds control characters")
+func (c *check) text(f Field, s string) {
+	switch {
+	case f.Kind == KindName && !ValidName(s):
+		c.add(f.Name, notAName(s))
+	case f.Kind == KindGlob && CheckGlob(s) != "":
+		c.add(f.Name, CheckGlob(s))
+	case f.Kind == KindChoice && !slices.Contains(f.Choices, s):
+		c.add(f.Name, fmt.Sprintf("%q is not a %s: one of %s", clip(s), f.Name, strings.Join(f.Choices, ", ")))
+	case f.Max > 0 && len(s) > f.Max:
+		c.add(f.Name, fmt.Sprintf("is %d bytes long, at most %d", len(s), f.Max))
+	case f.check != nil && f.check(s) != "":
+		c.add(f.Name, f.check(s))
 	}
 }
 
-func (c *check) glob(field, g string) {
-	if problem := CheckGlob(g); problem != "" {
-		c.add(field, problem)
+func (c *check) number(f Field, v float64) {
+	finite := !math.IsNaN(v) && !math.IsInf(v, 0)
+	bounded := f.Bounds != Bounds{} && !math.IsInf(f.Bounds.Most, 1)
+	switch {
+	case bounded && !f.Bounds.contain(v):
+		c.add(f.Name, fmt.Sprintf("%v is out of range: %v %s", v, f.Bounds, f.Unit))
+	case !finite:
+		c.add(f.Name, "is not a finite number")
+	case f.Bounds != Bounds{} && !f.Bounds.contain(v):
+		c.add(f.Name, fmt.Sprintf("%v is negative", v))
 	}
+}
+
+func notAName(s string) string {
+	return fmt.Sprintf("%q is not a name: 1 to %d characters of a-z, 0-9, _ and -", clip(s), MaxName)
 }
 
 // CheckGlob says what is wrong with a glob, or returns "".
@@ -170,7 +202,7 @@ func (c *check) tags(field string, tags map[string]string) {
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		switch value := tags[key]; {
 		case !ValidName(key):
-			c.add(field, fmt.Sprintf("%q is not a name: 1 to %d characters of a-z, 0-9, _ and -", clip(key), MaxName))
+			c.add(field, notAName(key))
 		case value == "":
 			c.add(field, key+" is empty")
 		case len(value) > MaxTag:
@@ -179,129 +211,6 @@ func (c *check) tags(field string, tags map[string]string) {
 			c.add(field, key+" holds control characters")
 		}
 	}
-}
-
-func (c *check) runbook(text string) {
-	if text == "" {
-		return
-	}
-	if len(text) > MaxRunbook {
-		c.add("runbook", fmt.Sprintf("is %d bytes long, at most %d", len(text), MaxRunbook))
-		return
-	}
-	u, err := url.Parse(text)
-	bad := strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) })
-	if err != nil || bad || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
-		c.add("runbook", "is not a URL like https://wiki.example.org/doors, without a password in it")
-	}
-}
-
-func (c *check) limit(r Rule) {
-	if r.Above == nil && r.Below == nil {
-		c.add("above", "is missing: a limit needs above, below or both")
-	}
-	c.finite("above", r.Above)
-	c.finite("below", r.Below)
-	c.notNegative("hysteresis", r.Hysteresis)
-	if r.Above != nil && r.Below != nil {
-		switch {
-		case *r.Below >= *r.Above:
-			c.add("below", fmt.Sprintf("%v is not less than above, which is %v", *r.Below, *r.Above))
-		case *r.Below+r.Hysteresis > *r.Above-r.Hysteresis:
-			c.add("hysteresis", fmt.Sprintf("%v leaves no value at which an episode could close", r.Hysteresis))
-		}
-	}
-	c.span("for", r.For, 0, MaxSpan)
-}
-
-func (c *check) expression(r Rule) {
-	if r.Expression == "" {
-		c.add("expression", "is missing: a condition like temperature > outside + 5")
-		return
-	}
-	if r.Match.Metric != "" && r.Match.Metric != "*" {
-		c.add("match.metric", "does not go with an expression, which names its metrics itself")
-	}
-	p, err := expression.Compile(r.Expression)
-	if err != nil {
-		c.add("expression", err.Error())
-	}
-	if r.Resolve != "" {
-		if _, err := expression.Compile(r.Resolve); err != nil {
-			c.add("resolve", err.Error())
-		}
-	}
-	if p != nil && r.Metric != "" && !slices.Contains(p.Metrics(), r.Metric) {
-		c.add("metric", fmt.Sprintf("%q is no metric of the expression, which has %s", clip(r.Metric), strings.Join(p.Metrics(), ", ")))
-	}
-	c.span("for", r.For, 0, MaxSpan)
-}
-
-func (c *check) rate(r Rule) {
-	if r.Rise == 0 && r.Fall == 0 {
-		c.add("rise", "is missing: a rate needs rise, fall or both, above 0")
-	}
-	c.notNegative("rise", r.Rise)
-	c.notNegative("fall", r.Fall)
-	if r.Within == 0 {
-		c.add("within", "is missing: the time in which the change is measured, like 5m")
-	} else {
-		c.span("within", r.Within, time.Second, MaxWithin)
-	}
-	c.span("settle", r.Settle, time.Second, MaxSpan)
-}
-
-func (c *check) learner(r Rule) {
-	if !(r.FalseAlarms > 0) || r.FalseAlarms > MaxFalseAlarms {
-		c.add("false_alarms", fmt.Sprintf("%v is out of range: above 0, at most %d a week", r.FalseAlarms, MaxFalseAlarms))
-	}
-	c.span("for", r.For, 0, MaxSpan)
-	if r.Detector == Surge && !slices.Contains(Directions(), r.Direction) {
-		c.add("direction", fmt.Sprintf("%q is not a direction: one of %s", clip(string(r.Direction)), join(Directions())))
-	}
-}
-
-// foreign refuses the fields of another detector, which would be passed over in
-// silence.
-func (c *check) foreign(r Rule) {
-	for _, f := range []struct {
-		field string
-		set   bool
-		takes bool
-		of    string
-	}{
-		{"above", r.Above != nil, r.Detector == Limit, "limit"},
-		{"below", r.Below != nil, r.Detector == Limit, "limit"},
-		{"hysteresis", r.Hysteresis != 0, r.Detector == Limit, "limit"},
-		{"expression", r.Expression != "", r.Detector == Expression, "expression"},
-		{"resolve", r.Resolve != "", r.Detector == Expression, "expression"},
-		{"metric", r.Metric != "", r.Detector == Expression, "expression"},
-		{"rise", r.Rise != 0, r.Detector == Rate, "rate"},
-		{"fall", r.Fall != 0, r.Detector == Rate, "rate"},
-		{"within", r.Within != 0, r.Detector == Rate || r.Detector == Unreadable, "rate or unreadable"},
-		{"settle", r.Settle != 0, r.Detector == Rate, "rate"},
-		{"share", r.Share != 0, r.Detector == Unreadable, "unreadable"},
-		{"direction", r.Direction != "", r.Detector == Surge, "surge"},
-	} {
-		if f.set && !f.takes {
-			c.add(f.field, fmt.Sprintf("belongs to detector %s, not %s", f.of, r.Detector))
-		}
-	}
-	if r.For != 0 && r.Detector != Limit && r.Detector != Expression && (!r.Detector.Learns() || r.Detector == Silence) {
-		c.add("for", fmt.Sprintf("belongs to limit, expression and the detectors that learn, not %s", r.Detector))
-	}
-	if r.FalseAlarms != 0 && !r.Detector.Learns() {
-		c.add("false_alarms", fmt.Sprintf("belongs to the detectors that learn, not %s", r.Detector))
-	}
-}
-
-// join lists names for people.
-func join[S ~string](all []S) string {
-	names := make([]string, len(all))
-	for i, s := range all {
-		names[i] = string(s)
-	}
-	return strings.Join(names, ", ")
 }
 
 func (c *check) notify(channels []string) {
@@ -316,27 +225,6 @@ func (c *check) notify(channels []string) {
 	}
 }
 
-func (c *check) finite(field string, v *float64) {
-	if v != nil && (math.IsNaN(*v) || math.IsInf(*v, 0)) {
-		c.add(field, "is not a finite number")
-	}
-}
-
-func (c *check) notNegative(field string, v float64) {
-	switch {
-	case math.IsNaN(v) || math.IsInf(v, 0):
-		c.add(field, "is not a finite number")
-	case v < 0:
-		c.add(field, fmt.Sprintf("%v is negative", v))
-	}
-}
-
-func (c *check) span(field string, d, least, most time.Duration) {
-	if d < least || d > most {
-		c.add(field, fmt.Sprintf("%v is out of range: %v to %v", d, least, most))
-	}
-}
-
 // ValidName reports whether s is a name of a rule: 1 to MaxName characters of
 // [a-z0-9_-].
 func ValidName(s string) bool {
@@ -345,7 +233,7 @@ func ValidName(s string) bool {
 	})
 }
 
-// clip keeps a message readable when somebody wrote a novel into a name.
+// clip keeps a message readable when a name is very long.
 func clip(s string) string {
 	if len(s) > MaxName {
 		return strings.ToValidUTF8(s[:MaxName], "") + "…"

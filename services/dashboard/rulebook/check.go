@@ -9,9 +9,9 @@ import (
 	"headwater/web/view"
 )
 
-// Check reads a draft. It returns the draft as fields and as YAML, as far as the
-// one can be made from the other, what is wrong with it, and the rule, which is
-// nil when it is none.
+// Check reads a draft. It returns the draft as fields and as YAML, as far as one
+// can be made from the other, what is wrong with it, and the rule, which is nil when
+// the draft is not a rule.
 func Check(d rules.Draft, channels []config.Channel) (rules.Check, *rule.Rule) {
 	out := rules.Check{Draft: d}
 	if !d.AsYAML {
@@ -24,7 +24,7 @@ func Check(d rules.Draft, channels []config.Channel) (rules.Check, *rule.Rule) {
 			out.Draft.Fields = map[string]string{}
 		}
 		for i := range out.Problems {
-			if !d.AsYAML { // a line of a text that nobody has written says nothing
+			if !d.AsYAML { // the lines are those of a text that people don't see
 				out.Problems[i].Line = 0
 			}
 		}
@@ -57,16 +57,16 @@ func NameProblem(was, name string, taken bool) (view.RuleProblem, bool) {
 	p := view.RuleProblem{Field: "name"}
 	switch {
 	case was != "" && name != was:
-		p.Text = "must stay " + was + ", for alerts and versions go by it; to rename a rule, copy it to a new one and delete this one"
+		p.Text = "must stay " + was + ", because alerts and versions refer to it; to rename a rule, copy it to a new one and delete this one"
 	case was == "" && taken:
-		p.Text = "is that of another rule already: choose another, or change that one"
+		p.Text = "is the name of another rule already: choose another, or change that one"
 	case was == "" && name == "new":
 		p.Text = "must be another than new, which is the address of this page"
 	}
 	return p, p.Text != ""
 }
 
-// Loosely returns what can be said of the series of a draft that is no rule yet.
+// Loosely returns a rule that matches the series of a draft that is not a rule yet.
 func Loosely(fields map[string]string) rule.Rule {
 	m := rule.Match{Site: fields["match.site"], Device: fields["match.device"], Metric: fields["match.metric"]}
 	for line := range strings.SplitSeq(fields["match.tags"], "\n") {

@@ -16,8 +16,8 @@ type Device struct {
 	Metrics      []Metric
 }
 
-// Metric is a metric with its unit, the kind of what it sends, a number if that is
-// not known, and its latest value.
+// Metric is a metric with its unit, the kind of its values (a number while it is not
+// known) and its latest value.
 type Metric struct {
 	Name, Unit string
 	Kind       view.Kind
@@ -48,8 +48,8 @@ type Matched struct {
 	Series int
 	// Unit is that of all of them; empty when they have none or several.
 	Unit string
-	// texts and flags count the series that match and that the rule cannot judge,
-	// for they send no numbers; sample is the latest text of the first.
+	// texts and flags count the series that match and that the rule cannot judge
+	// because they send no numbers; sample is the latest text of the first.
 	texts, flags int
 	sample       string
 }
@@ -83,6 +83,7 @@ func (t Tagged) Match(r rule.Rule, each func(Device, Metric)) Matched {
 	var out Matched
 	metrics := make(map[string]bool) // which names the rule matches
 	several := false
+	spec, _ := rule.SpecOf(r.Detector)
 	// The alerts of an expression show at one metric of the device.
 	if r.Detector == rule.Expression {
 		r.Match.Metric = r.Metric
@@ -104,7 +105,7 @@ func (t Tagged) Match(r rule.Rule, each func(Device, Metric)) Matched {
 			if !matches {
 				continue
 			}
-			if r.Detector != rule.Unreadable {
+			if !spec.Texts {
 				switch m.Kind {
 				case view.KindText:
 					if out.texts++; out.sample == "" {

@@ -30,7 +30,7 @@ func TestSentence(t *testing.T) {
 		"Alerts when temperature of door-* falls faster than usual.":                                        {rule.Rule{Match: door, Detector: rule.Surge, Direction: rule.Down}, ""},
 		"Alerts when temperature of door-* changes faster than usual.":                                      {rule.Rule{Match: door, Detector: rule.Surge, Direction: rule.Both}, ""},
 		"Alerts when a > b + 5 and a < 9 at door-* for 1 min.":                                              {rule.Rule{Match: rule.Match{Device: "door-*"}, Detector: rule.Expression, Expression: "a > b + 5\n  and a < 9", For: time.Minute}, ""},
-		"Alerts when temperature of door-* stops to report.":                                                {rule.Rule{Match: door, Detector: rule.Silence}, ""},
+		"Alerts when temperature of door-* stops reporting.":                                                {rule.Rule{Match: door, Detector: rule.Silence}, ""},
 		"Alerts when temperature of door-* does what the detector magic looks for.":                         {rule.Rule{Match: door, Detector: "magic"}, ""},
 	} {
 		if got := rulebook.Sentence(tc.rule, tc.unit); got != want {

@@ -1,6 +1,6 @@
-// Package rulebook tells rules to people and takes them from people: in a
+// Package rulebook shows rules to people and takes them from people: in a
 // sentence, as the fields of a form, as YAML, and by the series that they match.
-// It is pure: nothing is read or written.
+// It is pure: it reads and writes nothing.
 package rulebook
 
 import (
@@ -16,10 +16,21 @@ import (
 // Sentence says in plain words what a rule does. The unit is that of the
 // numbers of the rule, empty when its series have none or several.
 func Sentence(r rule.Rule, unit string) string {
-	if r.Detector == rule.Expression {
-		return "Alerts when " + clip(strings.Join(strings.Fields(r.Expression), " ")) + " at " + devices(r.Match) + lasting(r) + "."
+	words := rule.Words{Span: ui.FormatDuration, Amount: func(v float64) string {
+		if unit == "" {
+			return figure.Exact(v)
+		}
+		return figure.Exact(v) + "\u00a0" + unit
+	}}
+	spec, known := rule.SpecOf(r.Detector)
+	does := "does what the detector " + string(r.Detector) + " looks for"
+	if known {
+		does = spec.Does(r, words)
 	}
-	return "Alerts when " + orAny(r.Match.Metric, "any metric") + " of " + devices(r.Match) + " " + predicate(r, unit) + "."
+	if spec.OfDevice {
+		return "Alerts when " + clip(does) + " at " + devices(r.Match) + lasting(r) + "."
+	}
+	return "Alerts when " + orAny(r.Match.Metric, "any metric") + " of " + devices(r.Match) + " " + does + lasting(r) + "."
 }
 
 // maxExpression bounds the part of an expression that stands in a sentence, in
@@ -56,56 +67,6 @@ func orAny(glob, all string) string {
 		return all
 	}
 	return glob
-}
-
-// predicate says what the series must do.
-func predicate(r rule.Rule, unit string) string {
-	amount := func(v float64) string {
-		if unit == "" {
-			return figure.Exact(v)
-		}
-		return figure.Exact(v) + "\u00a0" + unit
-	}
-	var parts []string
-	switch r.Detector {
-	case rule.Limit:
-		if r.Above != nil {
-			parts = append(parts, "above "+amount(*r.Above))
-		}
-		if r.Below != nil {
-			parts = append(parts, "below "+amount(*r.Below))
-		}
-		return "is " + strings.Join(parts, " or ") + lasting(r)
-	case rule.Rate:
-		if r.Rise > 0 {
-			parts = append(parts, "rises by "+amount(r.Rise))
-		}
-		if r.Fall > 0 {
-			parts = append(parts, "falls by "+amount(r.Fall))
-		}
-		return strings.Join(parts, " or ") + " within " + ui.FormatDuration(r.Within) + lasting(r)
-	case rule.Unreadable:
-		return "gives more than " + figure.Exact(r.Share) + "\u00a0% that is not a number within " + ui.FormatDuration(r.Within)
-	case rule.Surge:
-		verb := map[rule.Direction]string{rule.Up: "rises", rule.Down: "falls"}[r.Direction]
-		if verb == "" {
-			verb = "changes"
-		}
-		return verb + " faster than usual" + lasting(r)
-	}
-	words := map[rule.Detector]string{
-		rule.Auto:    "is unusual",
-		rule.Range:   "leaves the range of all that was seen before",
-		rule.Season:  "is unusual for the time of the day and the week",
-		rule.Shift:   "moves to another level",
-		rule.Stuck:   "gives the same value again and again",
-		rule.Silence: "stops to report",
-		rule.Drift:   "drifts away from the week before",
-	}[r.Detector]
-	if words == "" {
-		words = "does what the detector " + string(r.Detector) + " looks for"
-	}
-	return words + lasting(r)
 }
 
 // lasting says for how long.

@@ -1,11 +1,10 @@
-// Package config reads the one file in which people say what to watch and whom
-// to tell. Every service that needs rules or channels parses the same text
-// with it, so that a text which one accepts no other refuses.
+// Package config reads the file in which people say what to watch and who is
+// notified. Every service that needs rules or channels reads the same configuration
+// with it, so all of them accept the same texts.
 //
-// Parsing is strict: an unknown field, a value of another type, a number
-// without its unit is an error, and every error names file, line and field.
-// Parse does no I/O; the secret that a channel's url_file names is read by the
-// service that sends.
+// Parsing is strict: an unknown field, a value of another type or a number without
+// its unit is an error, and every error names file, line and field. Parse does no
+// I/O; the service that sends reads the secret that a channel's url_file names.
 package config
 
 import (
@@ -30,8 +29,7 @@ const (
 	MaxChannels = 100
 	// MaxDevices is the greatest number of entries in devices.
 	MaxDevices = 1000
-	// MaxLateness is the longest lateness: open windows are kept in memory for
-	// that long.
+	// MaxLateness is the longest lateness: open windows stay in memory for that long.
 	MaxLateness = time.Hour
 	// maxProblems bounds how many problems one answer holds.
 	maxProblems = 100
@@ -43,25 +41,25 @@ const (
 	DefaultTimeZone = "UTC"
 )
 
-// Config is a configuration that is whole and valid. It is never changed after
-// Parse and may be read by several goroutines.
+// Config is a complete, valid configuration. It is never changed after Parse;
+// several goroutines may read it.
 type Config struct {
-	// Rules are those of the file, then those made on the page, each in the order
-	// of the text, then the built-in one unless the text says otherwise; their names
-	// are unique and their defaults filled in.
+	// Rules are the rules of the file, or those that are kept, then the rules made on
+	// the page, then the built-in rule unless the configuration says otherwise. Their
+	// names are unique and their defaults filled in.
 	Rules []rule.Rule
 	// Devices give tags to devices, in the order of the text.
 	Devices []Devices
 	// Channels are in the order of the text; their names are unique.
 	Channels []Channel
 	// Windows are the windows of every series, the tumbling ones first, ascending.
-	// That of a minute is always among them.
+	// The window of a minute is always among them.
 	Windows []Window
-	// Lateness is that of windows that have none of their own.
+	// Lateness is the lateness of windows that have none of their own.
 	Lateness time.Duration
-	// TimeZone is the name of the time zone of sites that have none of their own.
+	// TimeZone is the time zone of sites that have none of their own.
 	TimeZone string
-	// siteZones are those of the sites that have one.
+	// siteZones are the time zones of the sites that have their own.
 	siteZones map[string]string
 }
 
@@ -107,7 +105,7 @@ func (c *Config) Tags(site, device string) map[string]string {
 	return tags
 }
 
-// ChannelType says how a channel is spoken to.
+// ChannelType is the protocol of a channel.
 type ChannelType string
 
 const (
@@ -126,14 +124,14 @@ func ChannelTypes() []ChannelType { return []ChannelType{Webhook, Ntfy, Shoutrrr
 type Channel struct {
 	// Name is unique among the channels: 1 to 64 characters of [a-z0-9-].
 	Name string
-	// Type says how the channel is spoken to.
+	// Type is the protocol.
 	Type ChannelType
 	// URL is where to; empty when URLFile is given.
 	URL Secret
 	// URLFile names a file whose first line is the URL, relative to the folder
 	// of the configuration; empty when URL is given.
 	URLFile string
-	// Resolved says whether the channel is also told when an alert is over.
+	// Resolved reports whether the channel is also notified when an alert is over.
 	Resolved bool
 }
 
@@ -164,12 +162,12 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Problem is one thing that is wrong with a configuration.
 type Problem struct {
-	// File is the name that Parse was given.
+	// File is the name that Parse was given, or a rule that Headwater keeps.
 	File string
 	// Line counts from 1.
 	Line int
-	// Field is the path to the field, for example "rules[2].within"; empty when
-	// the text as a whole is meant.
+	// Field is the path to the field, for example "rules[2].within"; empty for a
+	// problem of the whole text.
 	Field string
 	// Text says what is wrong, for people. It never quotes a URL.
 	Text string
@@ -205,7 +203,7 @@ func Problems(err error) []*Problem {
 //go:embed default.yaml
 var defaultText string
 
-// Default returns the text that is in force when nobody has given one. It has
+// Default returns the text that is in force until another one is given. It has
 // neither rules nor channels.
 func Default() []byte { return []byte(defaultText) }
 
@@ -218,6 +216,7 @@ func Demo() []byte { return []byte(demoText) }
 //go:embed schema.json
 var schema []byte
 
-// Schema returns the JSON Schema (2020-12) of what people write, for editors. It
-// says less than Parse: nothing that depends on two fields of different parts.
+// Schema returns the JSON Schema (2020-12) of configuration files, for editors. It
+// is generated from the table of rules. It checks less than Parse: nothing that
+// depends on two fields of different parts.
 func Schema() []byte { return slices.Clone(schema) }

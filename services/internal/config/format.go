@@ -1,9 +1,9 @@
 package config
 
 import (
-	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,113 +14,167 @@ import (
 
 // Format writes a rule as people would: what it says and no default.
 func Format(r rule.Rule) string {
-	var f formatter
-	f.text("name", r.Name, "")
-	f.text("description", r.Description, "")
-	f.match(r.Match)
-	f.text("state", string(r.State), string(rule.Enabled))
-	f.text("detector", string(r.Detector), string(rule.Expression))
-	f.text("expression", r.Expression, "")
-	f.text("resolve", r.Resolve, "")
-	f.text("metric", r.Metric, "")
-	f.pointer("above", r.Above)
-	f.pointer("below", r.Below)
-	f.number("hysteresis", r.Hysteresis, 0)
-	f.span("for", r.For, 0)
-	f.number("rise", r.Rise, 0)
-	f.number("fall", r.Fall, 0)
-	f.number("share", r.Share, rule.DefaultShare)
-	f.span("within", r.Within, usualWithin(r.Detector))
-	f.span("settle", r.Settle, rule.DefaultSettle)
-	f.number("false_alarms", r.FalseAlarms, rule.DefaultFalseAlarms)
-	f.text("direction", string(r.Direction), string(rule.DefaultDirection))
-	f.span("silence", r.Silence, rule.DefaultSilence)
-	f.text("severity", string(r.Severity), string(rule.DefaultSeverity))
-	if r.Notify != nil {
-		all := make([]string, len(r.Notify))
-		for i, c := range r.Notify {
-			all[i] = scalar(c)
+	values := make(map[string]string)
+	for _, f := range rule.FieldsOf(r.Detector) {
+		if f.IsDefault(r) || f.Name == "detector" && r.Expression != "" {
+			continue
 		}
-		f.line("notify", "["+strings.Join(all, ", ")+"]")
-	}
-	f.span("remind", r.Remind, 0)
-	f.words("labels", r.Labels)
-	f.text("runbook", r.Runbook, "")
-	return f.b.String()
-}
-
-// usualWithin is the time in which something is measured when none is given; 0:
-// one must be.
-func usualWithin(d rule.Detector) time.Duration {
-	if d == rule.Unreadable {
-		return rule.DefaultShareWithin
-	}
-	return 0
-}
-
-type formatter struct{ b strings.Builder }
-
-func (f *formatter) line(field, value string) { fmt.Fprintf(&f.b, "%s: %s\n", field, value) }
-
-func (f *formatter) text(field, value, usual string) {
-	if value != "" && value != usual {
-		f.line(field, scalar(value))
-	}
-}
-
-func (f *formatter) pointer(field string, v *float64) {
-	if v != nil {
-		f.line(field, decimal(*v))
-	}
-}
-
-func (f *formatter) number(field string, v, usual float64) {
-	if v != 0 && v != usual {
-		f.line(field, decimal(v))
-	}
-}
-
-func (f *formatter) span(field string, d, usual time.Duration) {
-	if d != 0 && d != usual {
-		f.line(field, Span(d))
-	}
-}
-
-func (f *formatter) words(field string, words map[string]string) {
-	if len(words) > 0 {
-		f.line(field, mapping(words))
-	}
-}
-
-func (f *formatter) match(m rule.Match) {
-	var parts []string
-	for _, p := range []struct{ field, glob string }{{"site", m.Site}, {"device", m.Device}, {"metric", m.Metric}} {
-		if p.glob != "" && p.glob != "*" {
-			parts = append(parts, p.field+": "+scalar(p.glob))
+		switch p := f.At(&r).(type) {
+		case *string:
+			values[f.Name] = scalar(*p)
+		case *map[string]string:
+			values[f.Name] = mapping(*p)
+		case *[]string:
+			values[f.Name] = list(*p)
+		default:
+			values[f.Name] = Text(p)
 		}
 	}
-	if len(m.Tags) > 0 {
-		parts = append(parts, "tags: "+mapping(m.Tags))
+	return document(values)
+}
+
+// Fields returns what a rule says as texts for a form, by the names of the fields: a
+// mapping as lines like "kind: door", a list with one entry a line. What has its
+// default is left out, but for choices. That a rule notifies no channel at all shows
+// in the rule only.
+func Fields(r rule.Rule) map[string]string {
+	values := make(map[string]string)
+	for _, f := range rule.FieldsOf(r.Detector) {
+		if f.IsDefault(r) && f.Kind != rule.KindChoice {
+			continue
+		}
+		switch p := f.At(&r).(type) {
+		case *map[string]string:
+			var lines []string
+			for _, key := range slices.Sorted(maps.Keys(*p)) {
+				lines = append(lines, key+": "+(*p)[key])
+			}
+			values[f.Name] = strings.Join(lines, "\n")
+		case *[]string:
+			values[f.Name] = strings.Join(*p, "\n")
+		default:
+			values[f.Name] = Text(p)
+		}
 	}
-	if len(parts) > 0 {
-		f.line("match", "{"+strings.Join(parts, ", ")+"}")
+	return values
+}
+
+// Text writes a text, number or time, or what points to one, as people do in a
+// rule.
+func Text(v any) string {
+	switch v := v.(type) {
+	case *string:
+		return *v
+	case string:
+		return v
+	case float64:
+		return decimal(v)
+	case *float64:
+		return decimal(*v)
+	case **float64:
+		return decimal(**v)
+	case time.Duration:
+		return Span(v)
+	case *time.Duration:
+		return Span(*v)
 	}
+	return ""
+}
+
+// FormatFields writes what Fields returns, or what people typed into such a form, as
+// YAML, also when it makes no rule: reading it then tells what is wrong. It leaves out
+// what the detector does not take, empty fields, and defaults. An empty list counts
+// as one of no channels.
+func FormatFields(fields map[string]string) string {
+	values := make(map[string]string)
+	for _, f := range rule.Fields() {
+		value, given := fields[f.Name]
+		if !f.TakenBy(rule.Detector(fields["detector"])) || value == f.Default {
+			continue
+		}
+		switch {
+		case f.Kind == rule.KindChannels && given:
+			values[f.Name] = list(nonEmpty(value))
+		case value == "":
+		case f.Kind == rule.KindWords:
+			var entries []string
+			for _, line := range nonEmpty(value) {
+				key, word, _ := strings.Cut(line, ":")
+				entries = append(entries, entry(strings.TrimSpace(key), strings.TrimSpace(word)))
+			}
+			values[f.Name] = "{" + strings.Join(entries, ", ") + "}"
+		case f.Kind == rule.KindNumber && numeric.MatchString(value):
+			values[f.Name] = value
+		default:
+			values[f.Name] = scalar(value)
+		}
+	}
+	return document(values)
+}
+
+// nonEmpty returns the lines of a text, without blanks and empty ones.
+func nonEmpty(text string) []string {
+	var all []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if line = strings.TrimSpace(line); line != "" {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// document writes the fields of a rule, whose values are YAML, in their order.
+func document(values map[string]string) string {
+	var b strings.Builder
+	var inner []string
+	fields := rule.Fields()
+	for i, f := range fields {
+		value, given := values[f.Name]
+		outer, name, nested := strings.Cut(f.Name, ".")
+		switch {
+		case given && nested:
+			inner = append(inner, name+": "+value)
+		case given:
+			b.WriteString(f.Name + ": " + value + "\n")
+		}
+		if last := i+1 == len(fields) || !strings.HasPrefix(fields[i+1].Name, outer+"."); last && len(inner) > 0 {
+			b.WriteString(outer + ": {" + strings.Join(inner, ", ") + "}\n")
+			inner = nil
+		}
+	}
+	return b.String()
 }
 
 func mapping(words map[string]string) string {
-	parts := make([]string, 0, len(words))
+	var entries []string
 	for _, key := range slices.Sorted(maps.Keys(words)) {
-		parts = append(parts, scalar(key)+": "+scalar(words[key]))
+		entries = append(entries, entry(key, words[key]))
 	}
-	return "{" + strings.Join(parts, ", ") + "}"
+	return "{" + strings.Join(entries, ", ") + "}"
 }
 
-// scalar writes a text as YAML; plain where nothing else could be meant.
+func entry(key, value string) string { return scalar(key) + ": " + scalar(value) }
+
+func list(items []string) string {
+	all := make([]string, len(items))
+	for i, item := range items {
+		all[i] = scalar(item)
+	}
+	return "[" + strings.Join(all, ", ") + "]"
+}
+
+var (
+	// numeric is what YAML takes for the decimal number that it is.
+	numeric = regexp.MustCompile(`^[-+]?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
+	// bare is what YAML cannot take for anything but text, unless it is reserved.
+	bare     = regexp.MustCompile(`^([a-z][a-z_-]*|([0-9]+(ms|s|m|h|d))+)$`)
+	reserved = []string{"true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan"}
+)
+
+// scalar writes a text as YAML, in quotes where something else could be meant. Where
+// Go escapes, YAML escapes alike.
 func scalar(s string) string {
-	plain := s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return (r < 'a' || r > 'z') && r != '-' && r != '_'
-	}) && s[0] >= 'a' && !slices.Contains([]string{"true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan"}, s)
-	if plain {
+	if bare.MatchString(s) && !slices.Contains(reserved, s) {
 		return s
 	}
 	return strconv.Quote(s)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/goccy/go-yaml/ast"
@@ -14,21 +15,45 @@ import (
 	"headwater/services/rule"
 )
 
-// Parse reads a configuration as it is in force: what people wrote in a file,
-// and behind it what Headwater keeps (see Parts). The name stands for the file in
-// messages. The error joins every problem that was found, each a *Problem; the
-// text is then good for nothing, and no part of it is returned.
-func Parse(name string, text []byte) (*Config, error) {
-	r := &reader{file: name}
-	if !r.fits(text) {
+// Parse reads a configuration as it is stored (see Parts). The name stands for the
+// file in messages. The error joins every problem that was found, each a *Problem;
+// no part of the configuration is returned then.
+func Parse(name string, stored []byte) (*Config, error) {
+	if whole(stored) {
+		return ParseFile(name, stored)
+	}
+	p, err := Decode(stored)
+	if err != nil {
+		return nil, err
+	}
+	return p.Parse(name)
+}
+
+// ParseFile reads what people wrote in a file. Name and error are as for Parse.
+func ParseFile(name string, text []byte) (*Config, error) {
+	r := &reader{name: name, file: name}
+	if r.fits(text) && blank(text) {
+		// A file that is being rewritten looks like this for a moment.
+		r.problem(1, "", "is empty; for no rules at all write `rules: []`")
 		return nil, r.problems()
 	}
-	t := split(text)
-	c := r.config(t)
-	if c != nil && t.kept != nil {
-		r.line, r.origin = t.keptLine, rule.FromPage
-		r.kept(c, t.kept)
+	return Parts{File: text}.Parse(name)
+}
+
+// Parse reads all parts. Name and error are as for the function Parse; problems of
+// what Headwater keeps have their lines in the rule or in the kept sections, and
+// name these in place of the file.
+func (p Parts) Parse(name string) (*Config, error) {
+	r := &reader{name: name, file: name, places: map[string]place{}}
+	size := len(p.File) + len(p.Base)
+	for _, u := range slices.Concat(p.Kept, p.Rules) {
+		size += len(u.Text)
 	}
+	if size > MaxBytes {
+		r.problem(1, "", "is %d bytes long, at most %d", size, MaxBytes)
+		return nil, r.problems()
+	}
+	c := r.config(name, p)
 	if err := r.problems(); err != nil {
 		return nil, err
 	}
@@ -41,14 +66,10 @@ func Parse(name string, text []byte) (*Config, error) {
 // ParseRule reads the text of one rule, as the page and the API have it, with
 // the channels that it may name.
 func ParseRule(name string, text []byte, channels []Channel) (rule.Rule, error) {
-	r := &reader{file: name, origin: rule.FromPage}
+	r := &reader{name: name, file: name, origin: rule.FromPage}
 	var u rule.Rule
-	if r.fits(text) {
-		if root := r.root(text); root != nil {
-			if o := r.object(value{node: root, line: line(root)}, ruleFields()...); o != nil {
-				u = o.rule(names(channels), true)
-			}
-		}
+	if o := r.ruleObject(text); o != nil {
+		u = o.rule(names(channels), true)
 	}
 	if err := r.problems(); err != nil {
 		return rule.Rule{}, err
@@ -56,13 +77,24 @@ func ParseRule(name string, text []byte, channels []Channel) (rule.Rule, error) 
 	return u, nil
 }
 
-// problems joins what was found, or returns nil.
+// problems joins what was found, that of the file first, or returns nil.
 func (r *reader) problems() error {
-	slices.SortStableFunc(r.found, func(a, b *Problem) int { return cmp.Compare(a.Line, b.Line) })
+	slices.SortStableFunc(r.found, func(a, b *Problem) int {
+		if a.File == b.File {
+			return cmp.Compare(a.Line, b.Line)
+		}
+		switch r.name {
+		case a.File:
+			return -1
+		case b.File:
+			return 1
+		}
+		return cmp.Compare(a.File, b.File)
+	})
 	var errs []error
 	for i, p := range r.found {
 		if i == maxProblems {
-			errs = append(errs, fmt.Errorf("%s: and %d problems more", r.file, len(r.found)-i))
+			errs = append(errs, fmt.Errorf("%s: and %d problems more", r.name, len(r.found)-i))
 			break
 		}
 		errs = append(errs, p)
@@ -71,40 +103,40 @@ func (r *reader) problems() error {
 }
 
 // sectionNames are the fields of a file.
-var sectionNames = []string{"rules", "auto", "devices", "channels", "windows", "lateness", "time_zone", "sites"}
+var sectionNames = []string{rulesSection, "auto", "devices", "channels", "windows", "lateness", "time_zone", "sites"}
 
-func (r *reader) config(t texts) *Config {
-	none := object{r: r, fields: map[string]value{}, failed: map[string]bool{}}
-	file, base := new(none), new(none)
-	// What was taken out of a text may have been all that it held.
-	if t.kept == nil || !blank(t.file) {
-		if file = r.top(t.file); file == nil {
-			return nil
-		}
-	}
-	if !blank(t.base) {
-		r.line = t.baseLine
-		if base = r.top(t.base); base == nil {
-			return nil
-		}
+// keptName stands in messages for the file with the sections that are kept.
+const keptName = "kept sections"
+
+// config reads all parts. It returns nil when the text of one can't be read at all.
+func (r *reader) config(name string, p Parts) *Config {
+	r.origin = rule.FromFile
+	file := r.top(name, p.File)
+	r.origin = rule.Kept
+	base := r.top(keptName, p.Base)
+	if file == nil || base == nil {
+		return nil
 	}
 	// section returns where a section is read: in the file if it has the section,
 	// else among those that are kept.
-	section := func(name string) *object {
-		if _, has := base.fields[name]; has && file.fields[name].node == nil {
-			r.line, r.origin = t.baseLine, rule.Kept
+	section := func(field string) *object {
+		if _, has := base.fields[field]; has && file.fields[field].node == nil {
+			r.file, r.origin = keptName, rule.Kept
 			return base
 		}
-		r.line, r.origin = 0, rule.FromFile
+		r.file, r.origin = name, rule.FromFile
 		return file
 	}
-	r.lines = map[string]int{}
 	c := &Config{Lateness: DefaultLateness, TimeZone: DefaultTimeZone}
 	channels := section("channels")
 	c.Channels = channels.channels()
 	r.channelsKnown = !channels.failed["channels"]
 	c.Devices = section("devices").devices()
-	c.Rules = section("rules").rules(c.Channels)
+	c.Rules = section(rulesSection).rules(c.Channels)
+	if file.fields[rulesSection].node == nil {
+		r.pieces(c, p.Kept, rule.Kept)
+	}
+	r.pieces(c, p.Rules, rule.FromPage)
 	r.auto = true
 	section("auto").toggle("auto", &r.auto)
 	section("lateness").bounded("lateness", &c.Lateness, 0, MaxLateness)
@@ -114,8 +146,16 @@ func (r *reader) config(t texts) *Config {
 	return c
 }
 
-// top reads the top mapping of a text with sections.
-func (r *reader) top(text []byte) *object {
+// top reads the top mapping of a text with sections; one without any has none. It
+// returns nil when the text can't be read.
+func (r *reader) top(name string, text []byte) *object {
+	r.file = name
+	if !r.fits(text) {
+		return nil
+	}
+	if blank(text) {
+		return &object{r: r, fields: map[string]value{}, failed: map[string]bool{}}
+	}
 	root := r.root(text)
 	if root == nil {
 		return nil
@@ -123,21 +163,48 @@ func (r *reader) top(text []byte) *object {
 	return r.object(value{node: root, line: line(root)}, sectionNames...)
 }
 
-// kept reads the part that Headwater keeps.
-func (r *reader) kept(c *Config, text []byte) {
+// pieces adds rules that have a text of their own.
+func (r *reader) pieces(c *Config, pieces []Piece, origin rule.Origin) {
+	r.origin = origin
+	for _, p := range pieces {
+		r.file = "rule " + clip(p.Name)
+		if o := r.ruleObject([]byte(p.Text)); o != nil {
+			u := o.rule(names(c.Channels), r.channelsKnown)
+			r.place(o, u.Name)
+			c.Rules = append(c.Rules, u)
+		}
+	}
+	if len(c.Rules) > MaxRules {
+		r.problem(1, rulesSection, "are %d with those of the file, at most %d", len(c.Rules), MaxRules)
+	}
+}
+
+// ruleObject reads the mapping of a text of one rule; nil when it is none.
+func (r *reader) ruleObject(text []byte) *object {
+	if !r.fits(text) {
+		return nil
+	}
 	root := r.root(text)
 	if root == nil {
-		return
+		return nil
 	}
-	top := r.object(value{node: root, line: line(root)}, "author", "file", "rules")
-	if top == nil {
-		return
+	return r.object(value{node: root, line: line(root)}, ruleFields...)
+}
+
+// place remembers where the rule of a name is, which must be the only one.
+func (r *reader) place(o *object, name string) {
+	first, twice := r.places[name]
+	switch {
+	case name == "":
+	case twice && first.origin != rule.FromFile:
+		o.fail("name", "%q is the name of another rule already", clip(name))
+	case twice && r.origin == rule.FromPage:
+		o.fail("name", "%q is the name of a rule made on the page and of one in the file, in line %d: rename or remove one of them", clip(name), first.line)
+	case twice:
+		o.fail("name", "%q is the name of the rule in line %d already", clip(name), first.line)
+	default:
+		r.places[name] = place{origin: r.origin, line: o.line}
 	}
-	more := top.rules(c.Channels)
-	if len(c.Rules)+len(more) > MaxRules {
-		top.fail("rules", "are %d with those of the file, at most %d", len(c.Rules)+len(more), MaxRules)
-	}
-	c.Rules = append(c.Rules, more...)
 }
 
 func names(channels []Channel) []string {
@@ -148,34 +215,31 @@ func names(channels []Channel) []string {
 	return all
 }
 
-// ruleFields are the fields of a rule.
-func ruleFields() []string {
-	return []string{
-		"name", "description", "match", "state", "detector", "expression", "resolve", "metric", "above", "below", "hysteresis", "for", "rise", "fall",
-		"within", "settle", "false_alarms", "direction", "share", "silence", "severity", "notify", "remind", "labels", "runbook",
+// ruleFields are the fields of a rule, matchFields those of its match.
+var ruleFields, matchFields = func() (top, match []string) {
+	for _, f := range rule.Fields() {
+		outer, inner, nested := strings.Cut(f.Name, ".")
+		if nested {
+			match = append(match, inner)
+		}
+		if !slices.Contains(top, outer) {
+			top = append(top, outer)
+		}
 	}
-}
+	return top, match
+}()
 
 func (o *object) rules(channels []Channel) []rule.Rule {
 	known := names(channels)
-	items, _ := o.list("rules", MaxRules)
+	items, _ := o.list(rulesSection, MaxRules)
 	all := make([]rule.Rule, 0, len(items))
 	for _, item := range items {
-		ro := o.r.object(item, ruleFields()...)
+		ro := o.r.object(item, ruleFields...)
 		if ro == nil {
 			continue
 		}
 		u := ro.rule(known, o.r.channelsKnown)
-		first, twice := o.r.lines[u.Name]
-		switch {
-		case u.Name == "":
-		case twice && o.r.origin == rule.FromPage && first < o.r.line:
-			ro.fail("name", "%q is the name of a rule made on the page and of one in the file, in line %d: rename or remove one of them", clip(u.Name), first)
-		case twice:
-			ro.fail("name", "%q is the name of the rule in line %d already", clip(u.Name), first)
-		default:
-			o.r.lines[u.Name] = o.r.line + item.line
-		}
+		o.r.place(ro, u.Name)
 		all = append(all, u)
 	}
 	return all
@@ -219,100 +283,101 @@ func (o *object) glob(field, g string) {
 
 func (o *object) rule(channels []string, channelsKnown bool) rule.Rule {
 	u := rule.Rule{Origin: o.r.origin}
-	var detector, severity, direction, state string
-	o.string("name", &u.Name)
-	o.string("description", &u.Description)
-	if m, ok := o.fields["match"]; ok {
-		if mo := o.r.object(m, "site", "device", "metric", "tags"); mo != nil {
-			mo.string("site", &u.Match.Site)
-			mo.string("device", &u.Match.Device)
-			mo.string("metric", &u.Match.Metric)
-			u.Match.Tags = mo.words("tags")
-			for field, v := range mo.fields {
-				o.fields["match."+field] = v
+	o.unfold("match", matchFields)
+	for _, f := range rule.Fields() {
+		switch p := f.At(&u).(type) {
+		case *string:
+			o.string(f.Name, p)
+		case **float64:
+			*p = o.number(f.Name)
+		case *float64:
+			if n := o.number(f.Name); n != nil {
+				*p = *n
+				o.notZero(f, *p == 0, "must be above 0")
 			}
-			for field := range mo.failed {
-				o.failed["match."+field] = true
-			}
+		case *time.Duration:
+			o.duration(f.Name, p)
+			o.notZero(f, *p == 0, "must be longer than 0s")
+		case *map[string]string:
+			*p = o.words(f.Name)
+		case *[]string:
+			*p = o.notify(f.Name, f.Max, channels, channelsKnown)
 		}
 	}
-	o.string("detector", &detector)
-	o.string("severity", &severity)
-	o.string("direction", &direction)
-	o.string("state", &state)
-	o.string("runbook", &u.Runbook)
-	o.string("expression", &u.Expression)
-	o.string("resolve", &u.Resolve)
-	o.string("metric", &u.Metric)
-	u.Labels = o.words("labels")
-	u.Detector, u.Severity, u.Direction = rule.Detector(detector), rule.Severity(severity), rule.Direction(direction)
-	u.State = rule.State(state)
-	u.Above, u.Below = o.number("above"), o.number("below")
-	u.Hysteresis = o.orZero("hysteresis")
-	u.Rise, u.Fall = o.positive("rise"), o.positive("fall")
-	u.FalseAlarms, u.Share = o.positive("false_alarms"), o.positive("share")
-	o.duration("for", &u.For)
-	o.span("within", &u.Within)
-	o.span("settle", &u.Settle)
-	o.span("silence", &u.Silence)
-	o.span("remind", &u.Remind)
-	o.notify(&u, channels, channelsKnown)
 	u = u.WithDefaults()
 	o.validate(u)
 	return u
 }
 
-func (o *object) orZero(field string) float64 {
-	if f := o.number(field); f != nil {
-		return *f
+// unfold makes the fields of a mapping fields of the object, with a dot between the
+// names.
+func (o *object) unfold(field string, allowed []string) {
+	v, ok := o.fields[field]
+	if !ok {
+		return
 	}
-	return 0
+	inner := o.r.object(v, allowed...)
+	if inner == nil {
+		return
+	}
+	for name, v := range inner.fields {
+		o.fields[join(field, name)] = v
+	}
+	for name := range inner.failed {
+		o.failed[join(field, name)] = true
+	}
 }
 
-// positive reads a number that means nothing when it is 0.
-func (o *object) positive(field string) float64 {
-	f := o.number(field)
-	if f == nil {
-		return 0
+// notZero records a problem when a field was given as 0 for which 0 means that
+// nothing is given.
+func (o *object) notZero(f rule.Field, zero bool, problem string) {
+	if _, given := o.fields[f.Name]; given && zero && !f.ZeroMeans() && !o.failed[f.Name] {
+		o.fail(f.Name, "%s", problem)
 	}
-	if *f == 0 {
-		o.fail(field, "must be above 0")
-	}
-	return *f
 }
 
 // validate adds what the rule itself finds wrong, unless reading the field has
 // failed already.
 func (o *object) validate(u rule.Rule) {
-	// What is told as the absence of the first may be a slip in the second.
-	twins := map[string]string{"above": "below", "rise": "fall"}
+	spec, _ := rule.SpecOf(u.Detector)
 	for _, p := range u.Problems() {
-		if _, given := o.fields[p.Field]; o.failed[p.Field] || !given && o.failed[twins[p.Field]] {
+		_, given := o.fields[p.Field]
+		if o.failed[p.Field] || !given && o.twinFailed(spec, p.Field) {
 			continue
 		}
 		o.fail(p.Field, "%s", p.Problem)
 	}
 }
 
-func (o *object) notify(u *rule.Rule, channels []string, channelsKnown bool) {
-	items, given := o.list("notify", rule.MaxNotify)
+// twinFailed reports whether a field seems to be missing only because another one
+// that would do could not be read.
+func (o *object) twinFailed(spec rule.Spec, field string) bool {
+	return slices.ContainsFunc(spec.Needs, func(n rule.Need) bool {
+		return slices.Contains(n.Fields, field) && slices.ContainsFunc(n.Fields, func(twin string) bool { return o.failed[twin] })
+	})
+}
+
+// notify reads the list of channels of a rule; nil when there is none.
+func (o *object) notify(field string, most int, channels []string, channelsKnown bool) []string {
+	items, given := o.list(field, most)
 	if !given {
-		return
+		return nil
 	}
-	u.Notify = []string{}
+	all := []string{}
 	for _, item := range items {
 		n, ok := item.node.(*ast.StringNode)
 		switch {
 		case !ok:
 			o.r.problem(item.line, item.path, "must be the name of a channel, not %s", kind(item.node))
-		case slices.Contains(u.Notify, n.Value):
+		case slices.Contains(all, n.Value):
 			o.r.problem(item.line, item.path, "%q is listed twice", clip(n.Value))
 		case channelsKnown && !slices.Contains(channels, n.Value):
 			o.r.problem(item.line, item.path, "%q is not a channel%s", clip(n.Value), suggestion(nearest(n.Value, channels), channels))
 		default:
-			u.Notify = append(u.Notify, n.Value)
+			all = append(all, n.Value)
 		}
 	}
+	return all
 }
 
 func (o *object) channels() []Channel {
@@ -411,7 +476,7 @@ func CheckURL(t ChannelType, secret Secret) error {
 }
 
 // ShoutrrrSchemes lists the schemes of service URLs that a shoutrrr channel
-// takes, as of shoutrrr 0.13. It leaves out "logger", which tells nobody.
+// takes (shoutrrr 0.13). It leaves out "logger", which notifies no one.
 func ShoutrrrSchemes() []string {
 	return []string{
 		"bark", "discord", "generic", "googlechat", "gotify", "hangouts", "ifttt", "join", "lark", "matrix",

@@ -2,107 +2,104 @@ package config
 
 import (
 	"bytes"
-	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/goccy/go-yaml/ast"
 
 	"headwater/services/rule"
 )
 
-// marker is the line behind which Headwater keeps its part of a configuration:
-// it begins a second YAML document, which a file of people's must not have.
-const marker = "--- # Kept by Headwater: who made this version, and the rules made on the page."
-
-// baseMarker is the line behind which the sections lie that the file does not
-// mention.
-const baseMarker = "--- # Kept by Headwater: what was in force before and the file does not mention."
-
-// Parts are what a configuration in force consists of. The text of the file
-// comes first and word for word, so that the lines in messages are those of the
-// file.
+// Parts are what a configuration in force consists of.
 type Parts struct {
-	// File is what people wrote in a file, or the default.
+	// File is what people wrote in a file, word for word, or the default.
 	File []byte
-	// Base are the sections of earlier files and of the default that File does not
-	// mention: they stay in force until a file mentions them. Empty when there are
-	// none.
-	Base []byte
-	// FileName is the name of the file while one is in charge, so that its rules
-	// are changed there alone; empty when the rules of File may be changed on the
-	// page. Those of Base may always be.
+	// FileName is the name of the file while one is in charge: its rules can be
+	// changed there only. Empty when the rules of File may be changed on the page.
+	// Those of Kept always may.
 	FileName string
+	// Base are the sections other than rules of earlier files and of the default that
+	// File does not mention: they stay in force until a file mentions them. Empty when
+	// there are none.
+	Base []byte
+	// Kept are the rules of earlier files and those that Headwater came with. They
+	// stay in force until a file mentions rules.
+	Kept []Piece
+	// Rules are those made on the page, in the order in which they were made.
+	Rules []Piece
 	// Author says who made this version: file:NAME, page:WHO, api:WHO or default.
 	// Empty when it is not known.
 	Author string
-	// Rules are those made on the page, in the order in which they were made.
-	Rules []Piece
+	// At is when it was made; zero when it is not known.
+	At time.Time
 }
 
 // Piece is the text of one rule: a YAML mapping that begins in the first column,
 // with the comments in and right above it.
-type Piece struct{ Name, Text string }
-
-// texts are the YAML documents of a configuration, and how many lines lie before
-// each. Base and kept are nil when there is none.
-type texts struct {
-	file, base, kept   []byte
-	baseLine, keptLine int
+type Piece struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
 }
 
-func split(text []byte) texts {
-	t := texts{file: text}
-	t.file, t.kept, t.keptLine = cutAt(text, marker)
-	t.file, t.base, t.baseLine = cutAt(t.file, baseMarker)
-	return t
+// format names the layout of envelope.
+const format = "headwater-configuration-1"
+
+// envelope is how Parts are stored, as JSON.
+type envelope struct {
+	Format   string    `json:"format"` // comes first: it tells an envelope from YAML
+	Author   string    `json:"author"`
+	At       time.Time `json:"at,omitzero"`
+	FileName string    `json:"file_name,omitempty"`
+	File     string    `json:"file"`
+	Base     string    `json:"base,omitempty"`
+	Kept     []Piece   `json:"kept,omitempty"`
+	Rules    []Piece   `json:"rules,omitempty"`
 }
 
-// cutAt returns what lies before and behind the last line that is the mark, and
-// how many lines lie before the second part, which is nil if there is no mark.
-func cutAt(text []byte, mark string) (before, behind []byte, line int) {
-	at := bytes.LastIndex(text, []byte("\n"+mark+"\n"))
-	if at < 0 {
-		return text, nil, 0
+// envelopeStart begins every envelope, of whichever version.
+var envelopeStart = []byte(`{"format":"headwater-configuration-`)
+
+// Encode returns the parts as they are stored. The texts must be UTF-8, as Parse
+// makes sure.
+func (p Parts) Encode() ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(envelope{
+		Format: format, Author: p.Author, At: p.At, FileName: p.FileName, File: string(p.File), Base: string(p.Base), Kept: p.Kept, Rules: p.Rules,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode the configuration: %w", err)
 	}
-	before = text[:at+1]
-	return before, text[at+len(mark)+2:], bytes.Count(before, []byte("\n")) + 1
+	return b.Bytes(), nil
 }
 
-// ParseFile reads what people wrote in a file, which is not to hold what
-// Headwater keeps.
-func ParseFile(name string, text []byte) (*Config, error) {
-	if t := split(text); t.kept != nil || t.base != nil {
-		return nil, &Problem{File: name, Line: cmp.Or(t.baseLine, t.keptLine), Text: "holds what Headwater keeps behind the text of a file: leave this line and the rest out"}
+// Decode reads what Encode wrote, or the text that earlier versions stored.
+func Decode(stored []byte) (Parts, error) {
+	if !bytes.HasPrefix(stored, envelopeStart) {
+		return decodeText(stored)
 	}
-	return Parse(name, text)
+	var e envelope
+	d := json.NewDecoder(bytes.NewReader(stored))
+	d.DisallowUnknownFields()
+	switch err := d.Decode(&e); {
+	case err != nil:
+		return Parts{}, fmt.Errorf("decode the configuration: %w", err)
+	case e.Format != format:
+		return Parts{}, fmt.Errorf("decode the configuration: its format is %s, known is %s", clip(e.Format), format)
+	}
+	return Parts{
+		File: []byte(e.File), FileName: e.FileName, Base: []byte(e.Base), Kept: e.Kept, Rules: e.Rules, Author: e.Author, At: e.At,
+	}, nil
 }
 
-// Take takes a configuration apart. The text must be one that Parse accepts.
-func Take(text []byte) (Parts, error) {
-	t := split(text)
-	p := Parts{File: t.file, Base: t.base}
-	if t.kept == nil {
-		return p, nil
-	}
-	r := &reader{file: "configuration"}
-	root := r.root(t.kept)
-	if root == nil {
-		return Parts{}, r.problems()
-	}
-	top := r.object(value{node: root, line: line(root)}, "author", "file", "rules")
-	if top == nil {
-		return Parts{}, r.problems()
-	}
-	top.string("author", &p.Author)
-	top.string("file", &p.FileName)
-	for _, c := range cuts(t.kept) {
-		p.Rules = append(p.Rules, c.Piece)
-	}
-	return p, r.problems()
-}
+// Encoded reports whether Encode wrote the stored text, and not an earlier version.
+func Encoded(stored []byte) bool { return bytes.HasPrefix(stored, envelopeStart) }
 
 // ForFile returns the parts with the text of another file in charge. What the
 // file does not mention stays as it was.
@@ -111,57 +108,63 @@ func (p Parts) ForFile(name string, text []byte) Parts {
 	mentioned, usual := namesOf(sections(text)), sections(Default())
 	for _, s := range slices.Concat(sections(p.File), sections(p.Base)) {
 		// What the default says holds without being said.
-		if !s.empty && !slices.Contains(usual, s) && !slices.Contains(mentioned, s.name) {
+		if s.name != rulesSection && !s.empty && !slices.Contains(usual, s) && !slices.Contains(mentioned, s.name) {
 			base.WriteString(s.text)
 		}
+	}
+	p.Kept = p.Pieces()
+	if slices.Contains(mentioned, rulesSection) {
+		p.Kept = nil
 	}
 	p.File, p.Base, p.FileName = text, base.Bytes(), name
 	return p
 }
 
+// rulesSection is the section of a file that holds rules.
+const rulesSection = "rules"
+
+// mentionsRules reports whether the file has the section.
+func (p Parts) mentionsRules() bool { return slices.Contains(namesOf(sections(p.File)), rulesSection) }
+
 // WithKept returns the parts with rules that stay until a file mentions rules;
 // those whose name is taken are left out, and all of them if the file in charge
 // mentions rules.
 func (p Parts) WithKept(more ...Piece) Parts {
-	mentioned := slices.Contains(namesOf(sections(p.File)), "rules")
-	if mentioned && p.FileName != "" {
+	if p.mentionsRules() && p.FileName != "" {
 		return p
 	}
-	have := p.Pieces()
-	taken := func(name string) bool {
-		is := func(r Piece) bool { return r.Name == name }
-		return slices.ContainsFunc(have, is) || slices.ContainsFunc(p.Rules, is)
-	}
-	var file, base bytes.Buffer
-	for _, s := range sections(p.File) {
-		if s.name != "rules" {
-			file.WriteString(s.text)
-		}
-	}
-	for _, s := range sections(p.Base) {
-		if s.name != "rules" {
-			base.WriteString(s.text)
-		}
-	}
-	base.WriteString("rules:\n")
-	for _, r := range have {
-		base.WriteString(item(r.Text))
-	}
+	kept := slices.Clone(p.Pieces())
 	for _, r := range more {
-		if !taken(r.Name) {
-			base.WriteString(item(r.Text))
+		if !named(kept, r.Name) && !named(p.Rules, r.Name) {
+			kept = append(kept, r)
 		}
 	}
-	p.Base = base.Bytes()
-	if mentioned {
+	if p.mentionsRules() {
+		var file bytes.Buffer
+		for _, s := range sections(p.File) {
+			if s.name != rulesSection {
+				file.WriteString(s.text)
+			}
+		}
 		p.File = file.Bytes()
 	}
+	p.Kept = kept
 	return p
 }
 
-// Kept returns the names of the sections that are in force although the file
-// does not mention them.
-func (p Parts) Kept() []string { return namesOf(sections(p.Base)) }
+func named(pieces []Piece, name string) bool {
+	return slices.ContainsFunc(pieces, func(r Piece) bool { return r.Name == name })
+}
+
+// KeptSections returns the names of the sections that are in force although the
+// file does not mention them.
+func (p Parts) KeptSections() []string {
+	names := namesOf(sections(p.Base))
+	if len(p.Kept) > 0 {
+		names = slices.Insert(names, 0, rulesSection)
+	}
+	return names
+}
 
 func namesOf(all []section) []string {
 	var out []string
@@ -171,54 +174,22 @@ func namesOf(all []section) []string {
 	return out
 }
 
-// Text puts the parts together.
-func (p Parts) Text() []byte {
-	var b bytes.Buffer
-	b.Write(p.File)
-	if len(p.File) > 0 && p.File[len(p.File)-1] != '\n' {
-		b.WriteByte('\n')
+// Pieces returns the rules of the file, or those that are kept if the file mentions
+// none, as people wrote them.
+func (p Parts) Pieces() []Piece {
+	if !p.mentionsRules() {
+		return p.Kept
 	}
-	if len(bytes.TrimSpace(p.Base)) > 0 {
-		fmt.Fprintf(&b, "%s\n%s", baseMarker, p.Base)
-		if p.Base[len(p.Base)-1] != '\n' {
-			b.WriteByte('\n')
-		}
-	}
-	fmt.Fprintf(&b, "%s\nauthor: %s\nfile: %s\nrules:\n", marker, quote(p.Author), quote(p.FileName))
-	for _, r := range p.Rules {
-		b.WriteString(item(r.Text))
-	}
-	return b.Bytes()
+	return piecesOf(p.File)
 }
 
-// item writes the text of a rule as an item of a list; comments above the rule
-// stay above it.
-func item(text string) string {
-	var b strings.Builder
-	dash := "  - "
-	for line := range strings.Lines(strings.TrimRight(text, "\n") + "\n") {
-		bare := strings.TrimSpace(line)
-		switch {
-		case bare == "":
-			b.WriteString("\n")
-		case dash != "    " && strings.HasPrefix(bare, "#"):
-			b.WriteString("  " + line)
-		default:
-			b.WriteString(dash + line)
-			dash = "    "
-		}
+// piecesOf returns the rules of a text.
+func piecesOf(text []byte) []Piece {
+	var all []Piece
+	for _, c := range cuts(text) {
+		all = append(all, c.Piece)
 	}
-	return b.String()
-}
-
-// quote writes a text so that YAML reads it as that.
-func quote(s string) string {
-	return "'" + strings.ReplaceAll(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, s), "'", "''") + "'"
+	return all
 }
 
 // cut is a piece and where it lies in its text, in lines from 0.
@@ -228,10 +199,10 @@ type cut struct {
 }
 
 // cuts returns the rules of a text, in its order, as people wrote them. A rule
-// that can't be cut out of its text, like one of a list in brackets, is written
-// anew from what it says and has no place: from and to are the same.
+// that can't be cut out of its text, like one of a list in brackets, is formatted
+// from what it says and has no place: from and to are the same.
 func cuts(text []byte) []cut {
-	r := &reader{file: "configuration", lines: map[string]int{}}
+	r := &reader{name: "configuration", file: "configuration"}
 	root, ok := r.root(text).(ast.MapNode)
 	if !ok {
 		return nil
@@ -269,7 +240,7 @@ func cuts(text []byte) []cut {
 
 // loosely reads the rule of a node, whatever channels there are.
 func (r *reader) loosely(node ast.Node) rule.Rule {
-	o := r.object(value{node: node, line: line(node)}, ruleFields()...)
+	o := r.object(value{node: node, line: line(node)}, ruleFields...)
 	if o == nil {
 		return rule.Rule{}
 	}
@@ -329,25 +300,6 @@ func slice(lines []string, from, to, dash int) cut {
 		text += "\n"
 	}
 	return cut{Piece: Piece{Text: text}, from: above, to: end}
-}
-
-// Pieces returns the rules of the file and those that are kept beside it, as
-// people wrote them.
-func (p Parts) Pieces() []Piece {
-	var all []Piece
-	for _, c := range slices.Concat(cuts(p.File), p.keptCuts()) {
-		all = append(all, c.Piece)
-	}
-	return all
-}
-
-// keptCuts returns the rules that are kept beside the file: none if the file has
-// rules of its own.
-func (p Parts) keptCuts() []cut {
-	if slices.Contains(namesOf(sections(p.File)), "rules") {
-		return nil
-	}
-	return cuts(p.Base)
 }
 
 // section is one field of the top mapping of a text, with its text and the
@@ -432,27 +384,27 @@ var ErrInPlace = errors.New("the rule is written in a way in which it can't be t
 // Without returns the parts without the rule of that name, wherever it is, and
 // whether there was one. ErrInPlace means that it has to be taken out by hand.
 func (p Parts) Without(name string) (Parts, bool, error) {
-	if i := slices.IndexFunc(p.Rules, func(r Piece) bool { return r.Name == name }); i >= 0 {
-		p.Rules = slices.Delete(slices.Clone(p.Rules), i, i+1)
-		return p, true, nil
-	}
-	for _, text := range []*[]byte{&p.File, &p.Base} {
-		all := cuts(*text)
-		i := slices.IndexFunc(all, func(c cut) bool { return c.Name == name })
-		if i < 0 {
-			continue
+	is := func(r Piece) bool { return r.Name == name }
+	for _, list := range []*[]Piece{&p.Rules, &p.Kept} {
+		if named(*list, name) {
+			*list = slices.DeleteFunc(slices.Clone(*list), is)
+			return p, true, nil
 		}
-		c := all[i]
-		lines := strings.SplitAfter(string(*text), "\n")
-		rest := strings.Join(slices.Delete(lines, c.from, c.to), "")
-		left := cuts([]byte(rest))
-		if c.from == c.to || len(left) != len(all)-1 || slices.ContainsFunc(left, func(c cut) bool { return c.Name == name }) {
-			return p, true, fmt.Errorf("%w: %s", ErrInPlace, name)
-		}
-		*text = []byte(rest)
-		return p, true, nil
 	}
-	return p, false, nil
+	all := cuts(p.File)
+	i := slices.IndexFunc(all, func(c cut) bool { return is(c.Piece) })
+	if i < 0 {
+		return p, false, nil
+	}
+	c := all[i]
+	lines := strings.SplitAfter(string(p.File), "\n")
+	rest := strings.Join(slices.Delete(lines, c.from, c.to), "")
+	left := cuts([]byte(rest))
+	if c.from == c.to || len(left) != len(all)-1 || slices.ContainsFunc(left, func(c cut) bool { return is(c.Piece) }) {
+		return p, true, fmt.Errorf("%w: %s", ErrInPlace, name)
+	}
+	p.File = []byte(rest)
+	return p, true, nil
 }
 
 // With returns the parts with the rule made on the page, in the place of the one
@@ -498,8 +450,13 @@ func SetState(text string, state rule.State) (string, error) {
 	return Format(u), nil
 }
 
-// By returns the parts as a version of the author's.
+// By returns the parts as a version of the author's, whose name is one line.
 func (p Parts) By(author string) Parts {
-	p.Author = author
+	p.Author = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, author)
 	return p
 }

@@ -3,6 +3,8 @@ package config_test
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -37,7 +39,7 @@ lateness: 1m
 `
 
 func TestPiecesKeepComments(t *testing.T) {
-	parts, err := config.Take([]byte(commented))
+	parts, err := config.Decode([]byte(commented))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,10 +62,22 @@ description: |
 	}
 }
 
+// encoder is a test or one of rapid.
+type encoder interface{ Fatal(args ...any) }
+
+// encoded returns the parts as they are stored.
+func encoded(t encoder, p config.Parts) []byte {
+	stored, err := p.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stored
+}
+
 // TestPartsComeApartAgain moves a rule of the file to those of the page, and
 // takes what was put together apart again.
 func TestPartsComeApartAgain(t *testing.T) {
-	parts, err := config.Take([]byte(commented))
+	parts, err := config.Decode([]byte(commented))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +87,8 @@ func TestPartsComeApartAgain(t *testing.T) {
 		t.Fatalf("%v, %v", was, err)
 	}
 	moved := without.With(door).By("page:o'neill\n")
-	text := moved.Text()
-	again, err := config.Take(text)
+	text := encoded(t, moved)
+	again, err := config.Decode(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,8 +117,8 @@ func TestPartsComeApartAgain(t *testing.T) {
 	if got, _ := after.Rule("door"); got.Origin != rule.FromPage {
 		t.Errorf("door is from %q", got.Origin)
 	}
-	if string(again.Text()) != string(text) {
-		t.Errorf("put together again it is\n%s", again.Text())
+	if got := encoded(t, again); string(got) != string(text) {
+		t.Errorf("put together again it is\n%s", got)
 	}
 }
 
@@ -119,25 +133,93 @@ func TestWhatIsWrittenInARow(t *testing.T) {
 	}
 }
 
-func TestLinesOfTheKeptPart(t *testing.T) {
+func TestProblemsOfWhatIsKeptNameTheirRule(t *testing.T) {
 	file := "rules:\n  - {name: a, detector: limit, above: 1}\n"
-	for name, tc := range map[string]struct{ text, want string }{
-		"a bad field": {"name: b\ndetector: limit\nabov: 1\n", "x:9: rules[0].abov: is not a field here"},
+	for name, tc := range map[string]struct {
+		parts config.Parts
+		want  string
+	}{
+		"a bad field": {
+			config.Parts{File: []byte(file), Rules: []config.Piece{{Name: "b", Text: "name: b\ndetector: limit\nabov: 1\n"}}},
+			`rule b:3: abov: is not a field here; did you mean "above"? (in a rule made on the page)`,
+		},
 		"a name twice": {
-			"name: a\ndetector: limit\nabove: 1\n",
-			`x:7: rules[0].name: "a" is the name of a rule made on the page and of one in the file, in line 2`,
+			config.Parts{File: []byte(file), Rules: []config.Piece{{Name: "a", Text: "# mine\nname: a\ndetector: limit\nabove: 1\n"}}},
+			`rule a:2: name: "a" is the name of a rule made on the page and of one in the file, in line 2: rename or remove one of them (in a rule made on the page)`,
+		},
+		"a name of a kept one": {
+			config.Parts{
+				File: []byte("channels: []\n"), Kept: []config.Piece{{Name: "a", Text: "name: a\ndetector: auto\n"}},
+				Rules: []config.Piece{{Name: "a", Text: "name: a\ndetector: limit\nabove: 1\n"}},
+			},
+			`rule a:1: name: "a" is the name of another rule already (in a rule made on the page)`,
+		},
+		"a kept section": {
+			config.Parts{File: []byte("channels: []\n"), Base: []byte("# slow\nlateness: 3h\n")},
+			`kept sections:2: lateness: 3h0m0s is out of range: 0s to 1h0m0s (kept from before, for the file does not mention it)`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			text := config.Parts{File: []byte(file), Rules: []config.Piece{{Name: "b", Text: tc.text}}}.Text()
-			_, err := config.Parse("x", text)
-			if err == nil || !strings.Contains(err.Error(), tc.want) {
+			_, err := config.Parse("x", encoded(t, tc.parts))
+			if err == nil || err.Error() != tc.want {
 				t.Errorf("got %v, want %s", err, tc.want)
 			}
 		})
 	}
-	if _, err := config.ParseFile("x", config.Parts{File: []byte(file)}.Text()); err == nil || !strings.Contains(err.Error(), "x:3: holds what Headwater keeps") {
-		t.Errorf("a file with the kept part: %v", err)
+}
+
+// TestOldVersionsAreRead reads a configuration that an earlier Headwater stored, with
+// every kind of part.
+func TestOldVersionsAreRead(t *testing.T) {
+	stored, err := os.ReadFile(filepath.Join("testdata", "stored-text.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := config.Decode(stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Parts{
+		File: []byte("# theirs\nchannels:\n  - {name: phone, type: ntfy, url: \"https://ntfy.sh/topic\"}\n"), FileName: "it's rules.yaml",
+		Author: "page:o'neill", Base: []byte("lateness: 1m\n"),
+		Kept: []config.Piece{
+			{Name: "door", Text: "# Someone left a door open.\n# Ask Jo.\nname: door\ndetector: rate     # degrees\nrise: 3\n\nwithin: 5m\ndescription: |\n  two\n    lines\n"},
+			{Name: "heat", Text: "# Heat.\n{name: heat, detector: limit, above: 30}   # in a row\n"},
+		},
+		Rules: []config.Piece{
+			{Name: "mine", Text: "# why\nname: mine # here\ndetector: limit\nabove: 5\nnotify: [phone]\n"},
+			{Name: "wet", Text: "name: wet\nexpression: humidity > 80\n"},
+		},
+	}
+	if d := cmp.Diff(want, parts); d != "" {
+		t.Error(d)
+	}
+	old, err := config.Parse("old", stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Encoded(stored) {
+		t.Error("the old text counts as the form of today")
+	}
+	now, err := config.Parse("now", encoded(t, parts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := config.Compare(old, now).String(); got != "nothing changed" || len(now.Rules) != 5 {
+		t.Errorf("%d rules, %s", len(now.Rules), got)
+	}
+}
+
+// TestStrangeEnvelopesAreRefused reads what this version of Headwater did not store.
+func TestStrangeEnvelopesAreRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"format":"headwater-configuration-9"}`:                                 "its format is headwater-configuration-9, known is headwater-configuration-1",
+		`{"format":"headwater-configuration-1","file":"rules: []","colour":"x"}`: "colour",
+		`{"format":"headwater-configuration-1","file":`:                          "unexpected EOF",
+	} {
+		if _, err := config.Parse("x", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
 
@@ -205,7 +287,7 @@ func TestFormatReadsBack(t *testing.T) {
 			t.Fatalf("%s\n%s", text, cmp.Diff(r, got))
 		}
 		parts := config.Parts{File: []byte("rules: []\n"), Rules: []config.Piece{{Name: r.Name, Text: text}}}
-		again, err := config.Take(parts.Text())
+		again, err := config.Decode(encoded(t, parts))
 		if err != nil || len(again.Rules) != 1 || again.Rules[0].Text != text {
 			t.Fatalf("%v\n%s\nbecame\n%+v", err, text, again.Rules)
 		}
@@ -251,9 +333,9 @@ func TestAFileRemovesOnlyWhatItMentions(t *testing.T) {
 				t.Fatalf("%v\n%s", err, text)
 			}
 			parts = parts.ForFile("rules.yaml", []byte(text)).By("file:rules.yaml")
-			again, err := config.Take(parts.Text())
+			again, err := config.Decode(encoded(t, parts))
 			if err != nil {
-				t.Fatalf("%v\n%s", err, parts.Text())
+				t.Fatalf("%v\n%s", err, parts.File)
 			}
 			parts = again
 		}
@@ -264,13 +346,13 @@ func TestAFileRemovesOnlyWhatItMentions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := config.Parse("got", parts.Text())
+		got, err := config.Parse("got", encoded(t, parts))
 		if err != nil {
-			t.Fatalf("%v\n%s", err, parts.Text())
+			t.Fatalf("%v\n%+v", err, parts)
 		}
 		changes := config.Compare(want, got)
 		if changes.String() != "added rule page" {
-			t.Fatalf("%s\n%s\nwant\n%v", changes, parts.Text(), last)
+			t.Fatalf("%s\n%+v\nwant\n%v", changes, parts, last)
 		}
 	})
 }
@@ -279,10 +361,10 @@ func TestAFileRemovesOnlyWhatItMentions(t *testing.T) {
 // kept, and puts rules beside them.
 func TestKeptRulesCanBeChanged(t *testing.T) {
 	parts := config.Parts{File: []byte(commented)}.ForFile("rules.yaml", []byte("channels: []\n"))
-	if got := parts.Kept(); !slices.Equal(got, []string{"rules", "lateness"}) {
+	if got := parts.KeptSections(); !slices.Equal(got, []string{"rules", "lateness"}) {
 		t.Fatalf("kept are %v of\n%s", got, parts.Base)
 	}
-	c, err := config.Parse("x", parts.Text())
+	c, err := config.Parse("x", encoded(t, parts))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,33 +373,33 @@ func TestKeptRulesCanBeChanged(t *testing.T) {
 	}
 	without, was, err := parts.Without("door")
 	if err != nil || !was || len(without.Pieces()) != 1 {
-		t.Fatalf("%v, %v\n%s", was, err, without.Text())
+		t.Fatalf("%v, %v\n%+v", was, err, without)
 	}
 	more := without.WithKept(config.Piece{Name: "new", Text: "name: new\ndetector: limit\nabove: 1\n"}, config.Piece{Name: "heat", Text: "name: heat\ndetector: auto\n"})
 	var names []string
 	for _, p := range more.Pieces() {
 		names = append(names, p.Name)
 	}
-	if !slices.Equal(names, []string{"heat", "new"}) || !strings.Contains(string(more.Base), "# Heat.") {
-		t.Errorf("rules %v in\n%s", names, more.Text())
+	if !slices.Equal(names, []string{"heat", "new"}) || !strings.Contains(more.Kept[0].Text, "# Heat.") {
+		t.Errorf("rules %v in\n%+v", names, more)
 	}
-	if _, err := config.Parse("x", more.Text()); err != nil {
-		t.Errorf("%v\n%s", err, more.Text())
+	if _, err := config.Parse("x", encoded(t, more)); err != nil {
+		t.Errorf("%v\n%+v", err, more)
 	}
 	// The last section of a text without a file moves to what is kept.
 	alone := config.Parts{File: []byte("rules: [{name: a, detector: limit, above: 1}]\n")}.WithKept(config.Piece{Name: "b", Text: "name: b\ndetector: limit\nabove: 1\n"})
-	if c, err := config.Parse("x", alone.Text()); err != nil || len(c.Rules) != 3 {
-		t.Errorf("%v\n%s", err, alone.Text())
+	if c, err := config.Parse("x", encoded(t, alone)); err != nil || len(c.Rules) != 3 {
+		t.Errorf("%v\n%+v", err, alone)
 	}
 	// A file that mentions rules is alone with them.
 	declared := config.Parts{File: []byte("rules: []\n"), FileName: "rules.yaml"}
-	if got := declared.WithKept(config.Piece{Name: "b", Text: "name: b\n"}); string(got.Text()) != string(declared.Text()) {
-		t.Errorf("beside a file that mentions rules\n%s", got.Text())
+	if got := declared.WithKept(config.Piece{Name: "b", Text: "name: b\n"}); len(got.Kept) > 0 {
+		t.Errorf("beside a file that mentions rules\n%+v", got)
 	}
 	// What is kept may not go with the file; people must find out which line is meant.
 	clash := config.Parts{File: []byte("rules: [{name: a, detector: limit, above: 1, notify: [fax]}]\nchannels: [{name: fax, type: ntfy, url: \"https://x/y\"}]\n")}
-	_, err = config.Parse("x", clash.ForFile("x", []byte("channels: []\n")).Text())
-	if err == nil || !strings.Contains(err.Error(), `"fax" is not a channel; there are none (kept from before, for the file does not mention it)`) {
+	_, err = config.Parse("x", encoded(t, clash.ForFile("x", []byte("channels: []\n"))))
+	if err == nil || !strings.Contains(err.Error(), `rule a:4: notify[0]: "fax" is not a channel; there are none (kept from before, for the file does not mention it)`) {
 		t.Errorf("a channel that a kept rule names: %v", err)
 	}
 }

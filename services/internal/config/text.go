@@ -29,16 +29,15 @@ const (
 
 // reader turns the syntax tree of one text into values and collects problems.
 type reader struct {
-	file string
-	// line is how many lines lie before the text being read.
-	line int
-	// origin is that of the rules being read.
+	// name stands for the file of people in messages, file for the text being read.
+	name, file string
+	// origin is that of what is being read.
 	origin rule.Origin
-	// lines says where the rule of a name is.
-	lines map[string]int
-	// auto says that the built-in rule is wanted.
+	// places says where the rule of a name is.
+	places map[string]place
+	// auto reports whether the built-in rule is wanted.
 	auto bool
-	// channelsKnown says that the list of channels could be read.
+	// channelsKnown reports whether the list of channels could be read.
 	channelsKnown bool
 	found         []*Problem
 }
@@ -46,13 +45,19 @@ type reader struct {
 func (r *reader) problem(line int, field, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	switch {
-	case r.line == 0:
+	case r.places == nil: // a rule by itself
 	case r.origin == rule.Kept:
 		text += " (kept from before, for the file does not mention it)"
 	case r.origin == rule.FromPage:
 		text += " (in a rule made on the page)"
 	}
-	r.found = append(r.found, &Problem{File: r.file, Line: r.line + max(line, 1), Field: field, Text: text})
+	r.found = append(r.found, &Problem{File: r.file, Line: max(line, 1), Field: field, Text: text})
+}
+
+// place is where a rule is.
+type place struct {
+	origin rule.Origin
+	line   int
 }
 
 // fits reports whether the text may be read at all.
@@ -95,7 +100,7 @@ func (r *reader) root(text []byte) ast.Node {
 	}
 	switch len(bodies) {
 	case 0:
-		// A file that is just being rewritten looks like this for a moment.
+		// A file that is being rewritten looks like this for a moment.
 		r.problem(1, "", "is empty; for no rules at all write `rules: []`")
 		return nil
 	case 1:
@@ -175,7 +180,7 @@ type object struct {
 	value
 	fields map[string]value
 	// failed names the fields that had a problem: what is missing or wrong
-	// because of it is not told again.
+	// because of it is not reported again.
 	failed map[string]bool
 }
 
@@ -342,14 +347,6 @@ func (o *object) duration(field string, into *time.Duration) {
 	}
 }
 
-// span is duration for a field that means nothing when it is 0.
-func (o *object) span(field string, into *time.Duration) {
-	o.duration(field, into)
-	if _, given := o.fields[field]; given && !o.failed[field] && *into == 0 {
-		o.fail(field, "must be longer than 0s")
-	}
-}
-
 func duration(n ast.Node) (time.Duration, string) {
 	switch n := n.(type) {
 	case *ast.StringNode:
@@ -366,8 +363,8 @@ func duration(n ast.Node) (time.Duration, string) {
 	}
 }
 
-// list returns the items of a list. A field with nothing behind it is an empty
-// list, for that is what is left when all items are commented out.
+// list returns the items of a list. A field with no value is an empty list, because
+// that is what is left when all items are commented out.
 func (o *object) list(field string, most int) (items []value, given bool) {
 	v, ok := o.fields[field]
 	if !ok {
@@ -464,7 +461,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// clip keeps a message readable when somebody wrote a novel into a name.
+// clip keeps a message readable when a name is very long.
 func clip(s string) string {
 	if len(s) > 64 {
 		return strings.ToValidUTF8(s[:64], "") + "…"

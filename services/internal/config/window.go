@@ -10,7 +10,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// WindowKind says how a window is cut out of time.
+// WindowKind is the way in which windows divide time.
 type WindowKind string
 
 const (
@@ -18,7 +18,7 @@ const (
 	Tumbling WindowKind = "tumbling"
 	// Hopping windows have a width, and one begins every so often.
 	Hopping WindowKind = "hopping"
-	// Sliding windows end with a reading; one is told every so often.
+	// Sliding windows end with a reading; one is emitted every so often.
 	Sliding WindowKind = "sliding"
 	// Session windows end when there is no reading for a while.
 	Session WindowKind = "session"
@@ -27,16 +27,16 @@ const (
 // WindowKinds lists every kind.
 func WindowKinds() []WindowKind { return []WindowKind{Tumbling, Hopping, Sliding, Session} }
 
-// Window is one way to cut windows out of time.
+// Window is one way to divide time into windows.
 type Window struct {
-	// Name is made of what follows, such as 10s, hopping-10m-1m, sliding-5m-30s
-	// and session-5m-1h. It stands in summaries and in the history.
+	// Name is made of the other fields, such as 10s, hopping-10m-1m, sliding-5m-30s
+	// and session-5m-1h. Summaries and the history use it.
 	Name string
 	Kind WindowKind
-	// Width is that of the windows; the greatest one of sessions.
+	// Width is the width of the windows; of sessions, the greatest one.
 	Width time.Duration
 	// Every is the distance of hopping windows, and of the times at which a
-	// sliding one is told; else 0.
+	// sliding one is emitted; else 0.
 	Every time.Duration
 	// Gap ends a session; else 0.
 	Gap time.Duration
@@ -51,7 +51,7 @@ type Window struct {
 const (
 	// MaxWindows is how many there may be, beside the roll-ups.
 	MaxWindows = 8
-	// MaxWidth is the greatest width: readings are kept in memory for that long.
+	// MaxWidth is the greatest width: readings stay in memory for that long.
 	MaxWidth = 6 * time.Hour
 	// MaxDelay is the longest delay.
 	MaxDelay = 10 * time.Minute

@@ -1,15 +1,18 @@
-// Package configstore keeps the one configuration that is in force, and the
-// versions before it, in the bucket of the configuration. The file's follower
-// puts a file there, the page and the API single rules; each change is a whole
-// new version, made by compare-and-set, with who made it.
+// Package configstore keeps the configuration that is in force, and earlier
+// versions, in the bucket of the configuration. The file's follower puts a file
+// there, the page and the API single rules. Each change is a whole new version with
+// its author and time, made by compare-and-set.
 //
 // Nothing gets there that config.Parse refuses: every service may rely on that.
-// The store holds no state of its own and may be used by several goroutines and
-// processes at once.
+// A version that an earlier Headwater stored is read as it is; the first change, or
+// the next start of the file's follower, stores it in the form of today.
+// The store has no state of its own. Several goroutines and processes may use it
+// at once.
 package configstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,10 +29,10 @@ import (
 
 // Who made a version: one of these, or one of these and a name.
 const (
-	// AuthorDefault is Headwater itself, with what it comes with.
+	// AuthorDefault is Headwater itself.
 	AuthorDefault = "default"
-	// AuthorFile and a name is a file, AuthorPage and a user or address somebody
-	// at the page.
+	// AuthorFile and a name is a file, AuthorPage and a user or address a person at
+	// the page.
 	AuthorFile = "file:"
 	AuthorPage = "page:"
 	// AuthorAPI, alone or with a colon and a name, is a program.
@@ -39,18 +42,18 @@ const (
 // maxAuthor bounds an author in bytes.
 const maxAuthor = 200
 
-// Errors of the store. They are told to people as they are.
+// Errors of the store, worded for people.
 var (
 	// ErrNone is returned while no configuration is in force.
 	ErrNone = errors.New("no configuration is in force yet")
 	// ErrConflict is returned when another version is in force than the one that
-	// the change started from. The caller reads again and decides anew.
+	// the change started from. The caller reads again and decides again.
 	ErrConflict = errors.New("the configuration was changed meanwhile")
 	// ErrFile is returned for a change of a rule that a file declares.
 	ErrFile = errors.New("the rule is declared in a file and is changed there")
-	// ErrBuiltIn is returned for the removal of the rule that nobody declared.
+	// ErrBuiltIn is returned for the removal of the built-in rule.
 	ErrBuiltIn = errors.New("the rule is built in: make it a draft, or write `auto: off` into the file")
-	// ErrNoRule is returned for a rule that is not there.
+	// ErrNoRule is returned for a rule that does not exist.
 	ErrNoRule = errors.New("there is no rule of that name")
 	// ErrNoVersion is returned for a version that is not kept, or never was.
 	ErrNoVersion = errors.New("that version is not kept")
@@ -74,25 +77,26 @@ type Version struct {
 	Revision uint64
 	// At is when it came into force.
 	At time.Time
-	// Text is the whole text, as config.Parse takes it.
-	Text []byte
-	// Parts is the same taken apart.
+	// Parts are what it consists of.
 	Parts config.Parts
 	// Changes are what the version made different. Only a change returns them.
 	Changes config.Changes
+
+	// old reports whether it is stored as earlier versions of Headwater did.
+	old bool
 }
 
 // Config returns what the version says.
 func (v Version) Config() (*config.Config, error) {
-	return config.Parse(fmt.Sprintf("configuration %d", v.Revision), v.Text)
+	return v.Parts.Parse(fmt.Sprintf("configuration %d", v.Revision))
 }
 
 // Rule is one rule as people see it.
 type Rule struct {
 	rule.Rule
-	// Text is the rule in YAML, with the comments of whoever wrote it.
+	// Text is the rule in YAML, with its comments.
 	Text string
-	// ReadOnly says that a file is in charge of it.
+	// ReadOnly reports whether a file is in charge of it.
 	ReadOnly bool
 }
 
@@ -122,12 +126,16 @@ func (v Version) readOnly(r rule.Rule) bool {
 	return r.Origin == rule.FromFile && v.Parts.FileName != ""
 }
 
-func version(entry jetstream.KeyValueEntry) (Version, error) {
-	parts, err := config.Take(entry.Value())
+// Read returns the version of an entry of the bucket.
+func Read(entry jetstream.KeyValueEntry) (Version, error) {
+	parts, err := config.Decode(entry.Value())
 	if err != nil {
 		return Version{}, fmt.Errorf("version %d of the configuration: %w", entry.Revision(), err)
 	}
-	return Version{Revision: entry.Revision(), At: entry.Created(), Text: entry.Value(), Parts: parts}, nil
+	if parts.At.IsZero() {
+		parts.At = entry.Created()
+	}
+	return Version{Revision: entry.Revision(), At: parts.At, Parts: parts, old: !config.Encoded(entry.Value())}, nil
 }
 
 // Current returns what is in force, or ErrNone.
@@ -139,11 +147,11 @@ func (s *Store) Current(ctx context.Context) (Version, error) {
 	if err != nil {
 		return Version{}, fmt.Errorf("read key %s of bucket %s: %w", streams.ConfigKey, streams.BucketConfig, err)
 	}
-	return version(entry)
+	return Read(entry)
 }
 
 // History returns the versions that are kept, the newest first: the one in force
-// and the 63 before it. Versions that can't be read any more are left out.
+// and 63 earlier ones. Versions that can't be read any more are left out.
 func (s *Store) History(ctx context.Context) ([]Version, error) {
 	entries, err := s.kv.History(ctx, streams.ConfigKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -157,7 +165,7 @@ func (s *Store) History(ctx context.Context) ([]Version, error) {
 		if entry.Operation() != jetstream.KeyValuePut {
 			continue
 		}
-		if v, err := version(entry); err == nil {
+		if v, err := Read(entry); err == nil {
 			all = append(all, v)
 		}
 	}
@@ -173,7 +181,7 @@ func (s *Store) Version(ctx context.Context, revision uint64) (Version, error) {
 	if err != nil {
 		return Version{}, fmt.Errorf("read version %d of the configuration: %w", revision, err)
 	}
-	return version(entry)
+	return Read(entry)
 }
 
 // Change is one version of one rule.
@@ -183,9 +191,8 @@ type Change struct {
 	Rule *Rule
 }
 
-// RuleHistory returns the versions in which a rule came to be as it was, to the
-// comments in its text, or was removed, the newest first, as far as the history
-// reaches.
+// RuleHistory returns the versions that changed a rule, or a comment in its text,
+// or removed it, the newest first, as far as the history reaches.
 func (s *Store) RuleHistory(ctx context.Context, name string) ([]Change, error) {
 	versions, err := s.History(ctx)
 	if err != nil {
@@ -196,7 +203,7 @@ func (s *Store) RuleHistory(ctx context.Context, name string) ([]Change, error) 
 	for _, v := range slices.Backward(versions) {
 		rules, err := v.Rules()
 		if err != nil {
-			// What cannot be read any more was never in force for long.
+			// A version that cannot be read any more was never in force for long.
 			continue
 		}
 		var now *Rule
@@ -212,9 +219,9 @@ func (s *Store) RuleHistory(ctx context.Context, name string) ([]Change, error) 
 	return changes, nil
 }
 
-// PutDefault puts a text in force unless there is one already; with no file in
-// charge any more, the rules of the last one may be changed on the page. It
-// returns what is in force afterwards.
+// PutDefault puts a text in force unless there is one already. No file is in charge
+// then: the rules of the last one may be changed on the page. It returns what is in
+// force afterwards.
 func (s *Store) PutDefault(ctx context.Context, text []byte) (v Version, changed bool, err error) {
 	return s.change(ctx, 0, func(v *Version) (config.Parts, error) {
 		switch {
@@ -232,9 +239,9 @@ func (s *Store) PutDefault(ctx context.Context, text []byte) (v Version, changed
 
 // PutFile puts the text of a file in force, beside the rules made on the page and
 // what was in force before and the file does not mention, unless it is already.
-// The problems of the text are those of config.ParseFile;
-// one that only comes up together with the rules made on the page names their
-// line in the whole. It returns what is in force afterwards.
+// The problems of the text are those of config.ParseFile, or of Parts.Parse when the
+// file does not go with the rules made on the page. It returns what is in force
+// afterwards.
 func (s *Store) PutFile(ctx context.Context, name string, text []byte) (v Version, changed bool, err error) {
 	if _, err := config.ParseFile(name, text); err != nil {
 		return Version{}, false, err
@@ -259,7 +266,7 @@ func (s *Store) AddDemo(ctx context.Context) error {
 			return config.Parts{File: config.Default()}.WithKept(demo...).By(AuthorDefault), nil
 		}
 		p := v.Parts.WithKept(demo...)
-		if bytes.Equal(p.Base, v.Parts.Base) {
+		if slices.Equal(p.Kept, v.Parts.Kept) {
 			return p, errUnchanged
 		}
 		return p.By(AuthorDefault), nil
@@ -267,8 +274,8 @@ func (s *Store) AddDemo(ctx context.Context) error {
 	return err
 }
 
-// RemoveDemo removes the rules of the demo that nobody changed and that no file
-// is in charge of.
+// RemoveDemo removes the rules of the demo that are unchanged and that no file is in
+// charge of.
 func (s *Store) RemoveDemo(ctx context.Context) error {
 	demo, err := config.Parse("demo", config.Demo())
 	if err != nil {
@@ -382,7 +389,7 @@ func (s *Store) SetState(ctx context.Context, name string, state rule.State, aut
 // Restore puts an earlier version in force again: all of it, or, while a file is
 // in charge, its rules made on the page. Expected is as for SaveRule. Errors:
 // ErrNoVersion, ErrConflict, the problems of config.Parse when the old rules do
-// not go with the file of now.
+// not go with the file in charge.
 func (s *Store) Restore(ctx context.Context, revision uint64, author string, expected uint64) (Version, error) {
 	old, err := s.Version(ctx, revision)
 	if err != nil {
@@ -392,7 +399,7 @@ func (s *Store) Restore(ctx context.Context, revision uint64, author string, exp
 		p := old.Parts
 		p.FileName = ""
 		if v != nil && v.Parts.FileName != "" {
-			p.File, p.Base, p.FileName = v.Parts.File, v.Parts.Base, v.Parts.FileName
+			p.File, p.Base, p.Kept, p.FileName = v.Parts.File, v.Parts.Base, v.Parts.Kept, v.Parts.FileName
 		}
 		return p.By(author), nil
 	})
@@ -422,7 +429,7 @@ func (v *Version) editable(name string) (Rule, error) {
 // errUnchanged is returned by an edit that finds nothing to do.
 var errUnchanged = errors.New("unchanged")
 
-// attempts is how often a change that starts from whatever is in force is tried
+// attempts bounds how often a change that starts from what is in force is retried
 // while others change it, too.
 const attempts = 8
 
@@ -452,42 +459,53 @@ func (s *Store) try(ctx context.Context, expected uint64, edit func(*Version) (c
 		return Version{}, false, fmt.Errorf("%w: version %d is in force, not %d", ErrConflict, revision, expected)
 	}
 	parts, err := edit(from)
-	if errors.Is(err, errUnchanged) {
-		if from == nil {
-			return Version{}, false, nil
-		}
+	unchanged := errors.Is(err, errUnchanged)
+	switch {
+	case unchanged && from == nil:
+		return Version{}, false, nil
+	case unchanged && !from.old:
 		return *from, false, nil
+	case unchanged:
+		// It is stored again as this version of Headwater does, if it can be read.
+		if parts = from.Parts; !readable(parts) {
+			return *from, false, nil
+		}
+	case err != nil:
+		return Version{}, false, err
+	default:
+		parts.At = time.Now().UTC()
 	}
+	parts.Author = strings.ToValidUTF8(parts.Author[:min(len(parts.Author), maxAuthor)], "")
+	after, err := parts.Parse(cmp.Or(parts.FileName, "configuration"))
 	if err != nil {
 		return Version{}, false, err
 	}
-	parts.Author = strings.ToValidUTF8(parts.Author[:min(len(parts.Author), maxAuthor)], "")
-	text := parts.Text()
-	name := parts.FileName
-	if name == "" {
-		name = "configuration"
-	}
-	after, err := config.Parse(name, text)
+	stored, err := parts.Encode()
 	if err != nil {
 		return Version{}, false, err
 	}
 	var before *config.Config
 	if from != nil {
-		// What cannot be read any more is as good as nothing.
+		// A version that cannot be read any more counts as none.
 		before, _ = from.Config()
 	}
 	// Update with revision 0 is right for a key that is not there.
-	now, err := s.kv.Update(ctx, streams.ConfigKey, text, revision)
+	now, err := s.kv.Update(ctx, streams.ConfigKey, stored, revision)
 	if wrongLast(err) {
 		return Version{}, false, ErrConflict
 	}
 	if err != nil {
 		return Version{}, false, fmt.Errorf("write key %s of bucket %s: %w", streams.ConfigKey, streams.BucketConfig, err)
 	}
-	return Version{Revision: now, At: time.Now(), Text: text, Parts: parts, Changes: config.Compare(before, after)}, true, nil
+	return Version{Revision: now, At: parts.At, Parts: parts, Changes: config.Compare(before, after)}, !unchanged, nil
 }
 
-// wrongLast reports whether a write was refused for there is a newer version.
+func readable(p config.Parts) bool {
+	_, err := p.Parse("")
+	return err == nil
+}
+
+// wrongLast reports whether a write was refused because there is a newer version.
 func wrongLast(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return errors.Is(err, jetstream.ErrKeyExists) || ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
