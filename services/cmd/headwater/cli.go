@@ -71,10 +71,11 @@ type session struct {
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, env environment, args []string) int {
 	var flags cli
+	flags.Detect.tuning, flags.Quality.tuning = newTuning(), newTuning()
 	exited, code := false, exitDone
 	parser, err := kong.New(&flags,
 		kong.Name("headwater"), kong.Description("Works with a running Headwater, and with its configuration and data files."),
-		kong.Vars{"version": process.Describe(), "user": userName()}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"version": process.Describe(), "user": userName(), "detectors": strings.Join(detectorNames, ", ")}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(env.out, env.err), kong.Exit(func(c int) { exited, code = true, c }))
 	if err != nil {
 		return env.fail(exitUsage, err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -10,31 +9,105 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"headwater/proto/figure"
+	"headwater/services/internal/config"
 	"headwater/services/processor/detect"
+	"headwater/services/rule"
 )
 
-// tuning is what every detector can be told.
+// tuning are the parameters of detectors: fields of rules as flags, which newTuning
+// makes.
 type tuning struct {
-	FalseAlarms float64       `help:"How many false alarms a series may raise a week (${default}); the limits of limit and rate are given instead." default:"0.1" placeholder:"N"`
-	TimeZone    string        `help:"Whose days and weeks count, and which times that name no zone are of, such as Europe/Berlin (${default})." default:"UTC" placeholder:"ZONE"`
-	For         time.Duration `help:"How long a value must stay abnormal before there is an alarm, such as 10m; not for silence and rate (${default})." default:"0s" placeholder:"TIME"`
-	Hysteresis  float64       `help:"For limit: by how much a value must come back (${default})." default:"0" placeholder:"N"`
-	Above       *float64      `help:"For limit: the greatest value that is normal." placeholder:"N"`
-	Below       *float64      `help:"For limit: the least value that is normal." placeholder:"N"`
-	Rise        float64       `help:"For rate: the rise that is not normal." placeholder:"N"`
-	Fall        float64       `help:"For rate: the fall that is not normal." placeholder:"N"`
-	Within      time.Duration `help:"For rate and unreadable: the time in which it happens (5m, 1h)." placeholder:"TIME"`
-	Share       float64       `help:"For unreadable: how many per cent need not be numbers (${default})." default:"10" placeholder:"N"`
+	TimeZone string `help:"Whose days and weeks count, and the zone of times that name none, such as Europe/Berlin (${default})." default:"UTC" placeholder:"ZONE"`
+	kong.Plugins
 }
 
-// detectorNames are those of --detector.
-var detectorNames = []string{"auto", "surge", "range", "season", "shift", "stuck", "silence", "drift", "limit", "rate", "unreadable"}
+// flagFields are the fields of rules that are flags here: those that say how a
+// series is judged.
+func flagFields() []rule.Field {
+	return slices.DeleteFunc(slices.Clone(rule.Fields()), func(f rule.Field) bool {
+		written := f.Kind == rule.KindNumber || f.Kind == rule.KindSpan || f.Kind == rule.KindChoice && f.Own()
+		return !written || f.SaysOnly
+	})
+}
+
+// newTuning returns a tuning with a flag for each of the fields.
+func newTuning() tuning {
+	var flags []reflect.StructField
+	for _, f := range flagFields() {
+		kind, placeholder := reflect.TypeFor[string](), "TIME"
+		switch f.Kind {
+		case rule.KindNumber:
+			kind, placeholder = reflect.TypeFor[*float64](), "N"
+		case rule.KindChoice:
+			placeholder = strings.Join(f.Choices, "|")
+		}
+		flags = append(flags, reflect.StructField{
+			Name: fmt.Sprintf("Flag%d", len(flags)), Type: kind,
+			Tag: reflect.StructTag(fmt.Sprintf("name:%q help:%q placeholder:%q", flagName(f.Name), flagHelp(f), placeholder)),
+		})
+	}
+	return tuning{Plugins: kong.Plugins{reflect.New(reflect.StructOf(flags)).Interface()}}
+}
+
+func flagName(field string) string { return strings.ReplaceAll(field, "_", "-") }
+
+// flagHelp says which detectors take a field, what it is, and its default.
+func flagHelp(f rule.Field) string {
+	help := strings.ToUpper(f.Doc[:1]) + f.Doc[1:]
+	if f.Own() {
+		var names []string
+		for _, d := range f.Detectors() {
+			if slices.Contains(detectorNames, string(d)) {
+				names = append(names, string(d))
+			}
+		}
+		help = "For " + strings.Join(names, ", ") + ": " + f.Doc
+	}
+	if f.Default != nil {
+		help += fmt.Sprintf(" (%s)", config.Text(f.Default))
+	}
+	return help + "."
+}
+
+// given returns the flags that were given, as texts by the names of their fields.
+func (t tuning) given() map[string]string {
+	texts := make(map[string]string)
+	flags := reflect.ValueOf(t.Plugins[0]).Elem()
+	for i, f := range flagFields() {
+		switch v := flags.Field(i).Interface().(type) {
+		case string:
+			if v != "" {
+				texts[f.Name] = v
+			}
+		case *float64:
+			if v != nil {
+				texts[f.Name] = config.Text(*v)
+			}
+		}
+	}
+	return texts
+}
+
+// detectorNames are the values of --detector, those that learn first.
+var detectorNames = func() (names []string) {
+	for _, learns := range []bool{true, false} {
+		for _, d := range rule.OfSeries() {
+			if d.Learns() == learns {
+				names = append(names, string(d))
+			}
+		}
+	}
+	return names
+}()
 
 // zone returns the time zone.
 func (t tuning) zone() (*time.Location, error) {
@@ -45,58 +118,38 @@ func (t tuning) zone() (*time.Location, error) {
 	return zone, nil
 }
 
-// detector returns the detector of the name.
+// detector returns the detector of the name, as a rule with these fields has it.
 func (t tuning) detector(name string) (detect.Detector, error) {
 	zone, err := t.zone()
 	if err != nil {
 		return nil, err
 	}
-	if t.For != 0 && (name == "silence" || name == "rate" || name == "unreadable") {
-		return nil, usage("--for: " + name + " has none")
-	}
-	alarms := detect.Alarms{FalseAlarms: t.FalseAlarms, For: t.For, Silence: detect.DefaultSilence}
-	var d detect.Detector
-	switch name {
-	case "auto":
-		d = &detect.Auto{Alarms: alarms, Location: zone}
-	case "surge":
-		d = &detect.Surge{Alarms: alarms}
-	case "range":
-		d = &detect.Range{Alarms: alarms}
-	case "season":
-		d = &detect.Season{Alarms: alarms, Location: zone}
-	case "shift":
-		d = &detect.Shift{Alarms: alarms}
-	case "stuck":
-		d = &detect.Stuck{Alarms: alarms}
-	case "silence":
-		d = &detect.Silence{FalseAlarms: t.FalseAlarms}
-	case "drift":
-		d = &detect.Drift{Alarms: alarms, Location: zone}
-	case "limit":
-		l := &detect.Limit{Above: math.Inf(1), Below: math.Inf(-1), Hysteresis: t.Hysteresis, For: t.For, Silence: detect.DefaultSilence}
-		if t.Above != nil {
-			l.Above = *t.Above
-		}
-		if t.Below != nil {
-			l.Below = *t.Below
-		}
-		d = l
-	case "rate":
-		d = &detect.Rate{Rise: t.Rise, Fall: t.Fall, Within: cmp.Or(t.Within, 5*time.Minute), Settle: time.Hour, Silence: detect.DefaultSilence}
-	case "unreadable":
-		d = &detect.Unreadable{Share: t.Share, Within: cmp.Or(t.Within, time.Hour), Silence: detect.DefaultSilence}
-	default:
+	if !slices.Contains(detectorNames, name) {
 		return nil, usage(fmt.Sprintf("--detector: %q is none of %s", clip(safe(name), 40), strings.Join(detectorNames, ", ")))
 	}
-	if err := d.Validate(); err != nil {
-		return nil, usage(strings.ReplaceAll(err.Error(), "\n", "; "))
+	fields := t.given()
+	for _, f := range flagFields() {
+		if _, given := fields[f.Name]; given && !f.TakenBy(rule.Detector(name)) {
+			return nil, usage(fmt.Sprintf("--%s: %s has none", flagName(f.Name), name))
+		}
 	}
-	return d, nil
+	fields["name"], fields["detector"] = "files", name
+	r, err := config.ParseRule("flags", []byte(config.FormatFields(fields)), nil)
+	if problems := config.Problems(err); len(problems) > 0 {
+		var all []string
+		for _, p := range problems {
+			all = append(all, "--"+flagName(p.Field)+": "+p.Text)
+		}
+		return nil, usage(strings.Join(all, "; "))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return detect.New(r, zone)
 }
 
 type detectCmd struct {
-	Detector string `help:"What to look for: auto, surge, range, season, shift, stuck, silence, drift, limit, rate, unreadable (${default})." default:"auto" placeholder:"NAME"`
+	Detector string `help:"What to look for: ${detectors} (${default})." default:"auto" placeholder:"NAME"`
 	tuning   `embed:""`
 	columns  `embed:""`
 	Clean    bool     `help:"Replace single bad readings before they are judged."`
@@ -285,7 +338,7 @@ const maxShown = 20
 func (j *judged) report(out io.Writer, b job) {
 	fmt.Fprintf(out, "%s: %s, %s", safe(b.file), count(j.rows, "row"), count(len(j.alarms), "alarm"))
 	if j.late > 0 {
-		fmt.Fprintf(out, ", %s not after the one before", count(j.late, "row"))
+		fmt.Fprintf(out, ", %s not after the previous one", count(j.late, "row"))
 	}
 	if j.empty > 0 {
 		fmt.Fprintf(out, ", %s without a number", count(j.empty, "row"))
@@ -303,7 +356,7 @@ func (j *judged) report(out io.Writer, b job) {
 // count writes how many of something there are.
 func count(n int, what string) string { return figure.Plural(n, what, what+"s") }
 
-// progress tells people that something goes on.
+// progress shows people that work is going on.
 type progress struct {
 	to          io.Writer
 	file, files int
@@ -311,7 +364,7 @@ type progress struct {
 	next        time.Time
 }
 
-// tick tells it about every two seconds.
+// tick shows it about every two seconds.
 func (p *progress) tick(rows int) {
 	if p.rows++; p.rows%4096 != 0 {
 		return

@@ -61,7 +61,7 @@ func TestDetectScoresAFile(t *testing.T) {
 		case "limit":
 			args = append(args, "--above", "28")
 		case "rate":
-			args = append(args, "--rise", "6")
+			args = append(args, "--rise", "6", "--within", "5m")
 		}
 		code, said, errs := command(t, args...)
 		if code != exitDone {
@@ -96,7 +96,7 @@ func TestDetectPassesOverRowsThatCannotBeJudged(t *testing.T) {
 	dir := t.TempDir()
 	in := write(t, filepath.Join(dir, "in.csv"), "when,who,what\n1767225600,a,1\n1767225660,a,\n1767225660,a,2\n1767225600,a,3\n2026-01-01T00:05:00Z,a,NaN\n")
 	code, said, errs := command(t, "detect", "--time-column", "when", "--value-column", "what", "--out", filepath.Join(dir, "out"), in)
-	if code != exitDone || !strings.Contains(said, "5 rows, 0 alarms, 1 row not after the one before, 2 rows without a number") {
+	if code != exitDone || !strings.Contains(said, "5 rows, 0 alarms, 1 row not after the previous one, 2 rows without a number") {
 		t.Errorf("exit code %d: %s%s", code, said, errs)
 	}
 }
@@ -141,7 +141,10 @@ func TestDetectSaysWhatIsWrong(t *testing.T) {
 		{"a column that is not there", []string{"--value-column", "temp", bad}, exitFailed, `bad.csv:1: no column "temp"; there are timestamp, value`},
 		{"a file that is not there", []string{filepath.Join(dir, "none.csv")}, exitFailed, "none.csv"},
 		{"a detector that is not there", []string{"--detector", "magic", bad}, exitUsage, `"magic" is none of auto`},
-		{"a limit without a limit", []string{"--detector", "limit", bad}, exitUsage, "above or below"},
+		{"a limit without a limit", []string{"--detector", "limit", bad}, exitUsage, "--above: is missing: a limit needs above, below or both"},
+		{"a rate without a time", []string{"--detector", "rate", "--rise", "3", bad}, exitUsage, "--within: is missing"},
+		{"a time that is none", []string{"--detector", "stuck", "--for", "5", bad}, exitUsage, `--for: "5" is not a time`},
+		{"a field of another detector", []string{"--detector", "stuck", "--above", "5", bad}, exitUsage, "--above: stuck has none"},
 		{"a zone that is none", []string{"--time-zone", "Mars/Base", bad}, exitUsage, "--time-zone"},
 		{"two results of one name", []string{bad, twin}, exitUsage, "would both be written to"},
 		{"a result over its input", []string{"--out", dir, bad}, exitUsage, "over itself"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +13,10 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"headwater/services/internal/config"
 	"headwater/services/processor/detect/families"
 	"headwater/services/processor/detect/nab"
+	"headwater/services/rule"
 )
 
 type qualityCmd struct {
@@ -27,7 +30,9 @@ type qualityCmd struct {
 // Run scores detectors on folders of labelled series, and on made-up ones.
 func (c *qualityCmd) Run(s *session) error {
 	if len(c.Detectors) == 0 {
-		c.Detectors = []string{"auto", "surge", "range", "season", "shift", "stuck", "silence", "drift"}
+		for _, d := range rule.Learners() {
+			c.Detectors = append(c.Detectors, string(d))
+		}
 	}
 	if !c.Made && len(c.Folders) == 0 {
 		return usage("name a folder of labelled series, or say --made")
@@ -58,6 +63,7 @@ func (c *qualityCmd) made(s *session) error {
 		fmt.Fprint(w, "\t", strings.ToUpper(k.String()))
 	}
 	fmt.Fprintln(w)
+	asked := cmp.Or(c.given()["false_alarms"], config.Text(rule.DefaultFalseAlarms))
 	seeds := make([]uint64, c.Seeds)
 	for i := range seeds {
 		seeds[i] = firstSeed + uint64(i)
@@ -74,7 +80,7 @@ func (c *qualityCmd) made(s *session) error {
 			fmt.Fprintf(s.err, "%s: detector %d of %d\n", set.name, i+1, len(c.Detectors))
 			r := families.Judge(d, set.families, seeds)
 			worst := slices.Index(r.ByFamily, slices.Max(r.ByFamily))
-			fmt.Fprintf(w, "%s\t%s\t%.3f\t%v\t%s: %.2f", set.name, name, r.FalseAlarms, c.FalseAlarms,
+			fmt.Fprintf(w, "%s\t%s\t%.3f\t%s\t%s: %.2f", set.name, name, r.FalseAlarms, asked,
 				set.families[worst].Name, r.ByFamily[worst])
 			for _, k := range r.Kinds {
 				fmt.Fprintf(w, "\t%d of %d", k.Found, k.Faults)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"headwater/services/processor/detect"
+	"headwater/services/rule"
 )
 
 // A detector holds the parameters of a rule; each series has a state of its own.
@@ -36,7 +37,7 @@ func Example() {
 // Silence opens an episode by the clock alone. It has learned how often the series
 // reports.
 func ExampleSilence() {
-	silence := &detect.Silence{FalseAlarms: detect.DefaultFalseAlarms}
+	silence := &detect.Silence{FalseAlarms: rule.DefaultFalseAlarms}
 	state := silence.Start()
 	begin := time.Date(2026, 3, 14, 15, 0, 0, 0, time.UTC).UnixNano()
 	for i := range 20 {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"headwater/services/processor/detect"
+	"headwater/services/rule"
 	"headwater/services/simulator/warehouse"
 )
 
@@ -181,7 +182,7 @@ func found(d detect.Detector, fleet warehoused, f fault, within int) (n, delay i
 func TestWarehouse(t *testing.T) {
 	t.Parallel()
 	const accepted = 0.28
-	a := detect.Alarms{FalseAlarms: accepted, Silence: detect.DefaultSilence}
+	a := detect.Alarms{FalseAlarms: accepted, Silence: rule.DefaultSilence}
 	well, broken := fleets(nil), map[string][]warehoused{}
 	for _, f := range faults() {
 		broken[f.name] = fleets(&f)

@@ -129,13 +129,18 @@ func stories() []story {
 	}
 }
 
+// kindOf names a detector as rules do.
+func kindOf(d detect.Detector) string {
+	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", d), "*detect."))
+}
+
 // TestSentences compares all verdicts with sentences that a person has
 // reviewed. To rewrite them: go test -run TestSentences -update.
 func TestSentences(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
 	for _, s := range stories() {
-		kind := strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", s.detector), "*detect."))
+		kind := kindOf(s.detector)
 		fmt.Fprintf(&b, "%s: %s\n", kind, s.name)
 		state := s.detector.Start()
 		var emitted []detect.Verdict

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"headwater/services/processor/detect"
+	"headwater/services/rule"
 )
 
 // door is a made-up sensor at the door of a cold room: a reading every five
@@ -156,7 +157,7 @@ func (d *door) samples() []detect.Sample {
 func TestOneFaultOneEpisode(t *testing.T) {
 	t.Parallel()
 	const accepted, sensors = 0.28, 40
-	a := detect.Alarms{FalseAlarms: accepted, Silence: detect.DefaultSilence}
+	a := detect.Alarms{FalseAlarms: accepted, Silence: rule.DefaultSilence}
 	for _, d := range []struct {
 		name string
 		detect.Detector

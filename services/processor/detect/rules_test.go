@@ -14,6 +14,7 @@ import (
 
 	"headwater/services/processor/detect"
 	"headwater/services/processor/window"
+	"headwater/services/rule"
 )
 
 // The rules that hold for every detector on a stream, each in a test named for
@@ -380,7 +381,7 @@ func clockChanges() map[string]time.Time {
 
 func TestRule11AnHourThatComesTwiceOrNeverDoesNotAlarm(t *testing.T) {
 	t.Parallel()
-	a, often := detect.DefaultAlarms(), detect.Alarms{FalseAlarms: 1, Silence: detect.DefaultSilence}
+	a, often := detect.DefaultAlarms(), detect.Alarms{FalseAlarms: 1, Silence: rule.DefaultSilence}
 	for name, begin := range clockChanges() {
 		for detector, d := range map[string]struct {
 			site, utc detect.Detector
@@ -417,7 +418,7 @@ func TestRule11TheDaysOfASiteBeginAtItsMidnight(t *testing.T) {
 	t.Parallel()
 	kiritimati := time.FixedZone("14 hours ahead", 14*60*60)
 	var judged []time.Time
-	s := (&detect.Drift{Alarms: detect.Alarms{FalseAlarms: 1, Silence: detect.DefaultSilence}, Location: kiritimati}).Start()
+	s := (&detect.Drift{Alarms: detect.Alarms{FalseAlarms: 1, Silence: rule.DefaultSilence}, Location: kiritimati}).Start()
 	begin := time.Date(2026, 5, 1, 0, 0, 0, 0, kiritimati)
 	for i := range 30 * 48 {
 		at := begin.Add(time.Duration(i) * 30 * time.Minute)
@@ -528,7 +529,7 @@ func TestRule14SilenceByAnyClock(t *testing.T) {
 	}
 	end := series[len(series)-1].Time + 3*60*minute
 	emit := func(next func(at int64) int64) []detect.Verdict {
-		s := (&detect.Silence{FalseAlarms: detect.DefaultFalseAlarms}).Start()
+		s := (&detect.Silence{FalseAlarms: rule.DefaultFalseAlarms}).Start()
 		var emitted []detect.Verdict
 		clock := series[0].Time
 		for _, r := range append(slices.Clone(series), detect.Sample{Time: end, Value: math.NaN()}) {

@@ -9,15 +9,10 @@ import (
 
 	"headwater/proto/figure"
 	"headwater/services/processor/codec"
+	"headwater/services/rule"
 )
 
 const (
-	// DefaultFalseAlarms is what people accept if they set nothing: one false
-	// alarm a series in ten weeks.
-	DefaultFalseAlarms = 0.1
-	// DefaultSilence closes an episode whose series sends nothing.
-	DefaultSilence = 6 * time.Hour
-
 	// quietReadings is how many readings that are back and not unusual, counted
 	// from the most unusual one, close an episode.
 	quietReadings = 12
@@ -52,7 +47,7 @@ type Alarms struct {
 
 // DefaultAlarms returns the parameters used when a person sets none.
 func DefaultAlarms() Alarms {
-	return Alarms{FalseAlarms: DefaultFalseAlarms, Silence: DefaultSilence}
+	return Alarms{FalseAlarms: rule.DefaultFalseAlarms, Silence: rule.DefaultSilence}
 }
 
 func (a Alarms) validate(name string) error {

@@ -3,7 +3,6 @@ package machine
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -23,13 +22,16 @@ type configuration struct {
 	parsed *config.Config
 	// rules are the rules that are evaluated: all except drafts.
 	rules []*activeRule
-	// judgesNonNumeric is set if one of them counts readings that are not numbers.
+	// judgesNonNumeric is set if one of them judges readings that are not numbers.
 	judgesNonNumeric bool
 }
 
-// anyUnreadable reports whether one of the rules counts readings that are not numbers.
-func anyUnreadable(rules []*activeRule) bool {
-	return slices.ContainsFunc(rules, func(r *activeRule) bool { return r.rule.Detector == rule.Unreadable })
+// anyTexts reports whether one of the rules judges readings that are not numbers.
+func anyTexts(rules []*activeRule) bool {
+	return slices.ContainsFunc(rules, func(r *activeRule) bool {
+		spec, _ := rule.SpecOf(r.rule.Detector)
+		return spec.Texts
+	})
 }
 
 // tags returns the tags of the device.
@@ -70,7 +72,7 @@ func (r *activeRule) detector(zone string) detect.Detector {
 	if err != nil {
 		location = time.UTC // it was known when the configuration was read
 	}
-	d, err = newDetector(r.rule, location)
+	d, err = detect.New(r.rule, location)
 	if err != nil {
 		d = r.detectors[config.DefaultTimeZone] // the parameters were valid for UTC, and a place does not change them
 	}
@@ -137,7 +139,7 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 		}
 	}
 	was := m.config
-	m.config = configuration{revision: revision, content: bytes.Clone(content), parsed: parsed, rules: rules, judgesNonNumeric: anyUnreadable(rules)}
+	m.config = configuration{revision: revision, content: bytes.Clone(content), parsed: parsed, rules: rules, judgesNonNumeric: anyTexts(rules)}
 	m.specs = make(map[string]*window.Spec)
 	m.configChanged = true
 	for i := range m.chunks {
@@ -286,16 +288,14 @@ func activate(declared []rule.Rule) ([]*activeRule, error) {
 		if r.State == rule.Draft {
 			continue
 		}
-		active := &activeRule{
-			rule: r, severity: severities[r.Severity], index: len(rules),
-			downsampled: r.Detector.Learns() && r.Detector != rule.Silence,
-		}
+		spec, _ := rule.SpecOf(r.Detector)
+		active := &activeRule{rule: r, severity: severities[r.Severity], index: len(rules), downsampled: spec.Means}
 		var err error
-		if r.Detector == rule.Expression {
+		if spec.OfDevice {
 			active.expression, err = detect.NewExpression(r.Expression, r.Resolve, r.Metric, r.For, r.Silence)
 		} else {
 			active.detectors = make(map[string]detect.Detector)
-			active.detectors[config.DefaultTimeZone], err = newDetector(r, time.UTC)
+			active.detectors[config.DefaultTimeZone], err = detect.New(r, time.UTC)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("rule %s: %w", r.Name, err)
@@ -311,57 +311,3 @@ var severities = map[rule.Severity]derivedv1.Severity{
 	rule.Warning:  derivedv1.Severity_SEVERITY_WARNING,
 	rule.Critical: derivedv1.Severity_SEVERITY_CRITICAL,
 }
-
-// newDetector returns the detector of a rule, for sites in a place.
-func newDetector(r rule.Rule, place *time.Location) (detect.Detector, error) {
-	var d detect.Detector
-	switch r.Detector {
-	case rule.Limit:
-		l := &detect.Limit{Above: math.Inf(1), Below: math.Inf(-1), Hysteresis: r.Hysteresis, For: r.For, Silence: r.Silence}
-		if r.Above != nil {
-			l.Above = *r.Above
-		}
-		if r.Below != nil {
-			l.Below = *r.Below
-		}
-		d = l
-	case rule.Rate:
-		d = &detect.Rate{Rise: r.Rise, Fall: r.Fall, Within: r.Within, Settle: r.Settle, Silence: r.Silence}
-	case rule.Unreadable:
-		d = &detect.Unreadable{Share: r.Share, Within: r.Within, Silence: r.Silence}
-	default:
-		d = newLearner(r, place)
-		if d == nil {
-			return nil, fmt.Errorf("unknown detector %q", r.Detector)
-		}
-	}
-	return d, d.Validate()
-}
-
-// newLearner returns the detector of a rule if it learns what is usual, or else nil.
-func newLearner(r rule.Rule, place *time.Location) detect.Detector {
-	alarms := detect.Alarms{FalseAlarms: r.FalseAlarms, For: r.For, Silence: r.Silence}
-	switch r.Detector {
-	case rule.Auto:
-		return &detect.Auto{Alarms: alarms, Location: place}
-	case rule.Surge:
-		return &detect.Surge{Alarms: alarms, Direction: directions[r.Direction]}
-	case rule.Range:
-		return &detect.Range{Alarms: alarms}
-	case rule.Season:
-		return &detect.Season{Alarms: alarms, Location: place}
-	case rule.Shift:
-		return &detect.Shift{Alarms: alarms}
-	case rule.Stuck:
-		return &detect.Stuck{Alarms: alarms}
-	case rule.Silence:
-		return &detect.Silence{FalseAlarms: r.FalseAlarms}
-	case rule.Drift:
-		return &detect.Drift{Alarms: alarms, Location: place}
-	default:
-		return nil
-	}
-}
-
-// directions maps the directions that people declare to those of package detect.
-var directions = map[rule.Direction]detect.Direction{rule.Both: detect.Both, rule.Up: detect.Up, rule.Down: detect.Down}

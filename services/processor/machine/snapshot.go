@@ -167,7 +167,7 @@ func (m *Machine) readConfig(r *codec.Reader) error {
 	for _, rule := range rules {
 		rule.version = r.Uint()
 	}
-	m.config.parsed, m.config.rules, m.config.judgesNonNumeric = parsed, rules, anyUnreadable(rules)
+	m.config.parsed, m.config.rules, m.config.judgesNonNumeric = parsed, rules, anyTexts(rules)
 	return nil
 }
 

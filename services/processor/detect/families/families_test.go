@@ -9,6 +9,7 @@ import (
 
 	"headwater/services/processor/detect"
 	"headwater/services/processor/detect/families"
+	"headwater/services/rule"
 )
 
 func all() []families.Family { return append(families.Development(), families.Fresh()...) }
@@ -100,7 +101,7 @@ func TestAFaultIsWhereItIsSaidToBe(t *testing.T) {
 func TestFalseAlarmsAreThoseAsked(t *testing.T) {
 	t.Parallel()
 	for _, asked := range []float64{0.1, 1} {
-		a := detect.Alarms{FalseAlarms: asked, Silence: detect.DefaultSilence}
+		a := detect.Alarms{FalseAlarms: asked, Silence: rule.DefaultSilence}
 		for name, test := range map[string]struct {
 			detector detect.Detector
 			least    float64
