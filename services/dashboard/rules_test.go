@@ -169,7 +169,7 @@ func TestARuleIsMadeOnThePage(t *testing.T) {
 	if shown.Sentence != "Alerts when temperature of c* is below 10\u00a0°C." || shown.Series != 1 || shown.Author != "Ana" || shown.Origin != rules.OriginPage || shown.State != view.RuleIsEnabled {
 		t.Errorf("it is told as %+v", shown)
 	}
-	if status, page, _ := r.submit("/rules/new", form); status != http.StatusBadRequest || !strings.Contains(page, "that of another rule already") {
+	if status, page, _ := r.submit("/rules/new", form); status != http.StatusBadRequest || !strings.Contains(page, "the name of another rule already") {
 		t.Errorf("a second of the name: %d", status)
 	}
 
