@@ -114,9 +114,6 @@ func (b Bounds) String() string {
 	return fmt.Sprintf("%s %v%s %s %v", least, b.Least, join, most, b.Most)
 }
 
-// matchPrefix begins the names of the fields of Match.
-const matchPrefix = "match."
-
 // fields declares every field, in the order in which rules are written.
 var fields = []Field{
 	{

@@ -113,7 +113,9 @@ func ruleSchema() object {
 		match = append(match, member{inner, flat(fieldSchema(f))})
 		top[len(top)-1].value = object{
 			{"description", "Which series, by patterns and by the tags of the device."},
-			{"type", "object"}, {"additionalProperties", false}, {"properties", match},
+			{"type", "object"},
+			{"additionalProperties", false},
+			{"properties", match},
 		}
 	}
 	return object{
