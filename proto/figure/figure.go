@@ -100,7 +100,8 @@ func round(s string, decimals int) string {
 func exponent(a float64, digits int) string {
 	mantissa, power, _ := strings.Cut(strconv.FormatFloat(a, 'e', -1, 64), "e")
 	n, _ := strconv.Atoi(power)
-	if mantissa = round(mantissa, digits-1); mantissa == "10" {
+	mantissa = round(mantissa, digits-1)
+	if mantissa == "10" {
 		mantissa, n = "1", n+1
 	}
 	if n < 0 {

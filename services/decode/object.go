@@ -170,7 +170,8 @@ func (d *Decoder) key(keys *int) (string, *Error) {
 	if err != nil {
 		return "", err
 	}
-	if *keys++; *keys > d.limits.Keys {
+	*keys++
+	if *keys > d.limits.Keys {
 		return "", tooLarge("", "there are more than %d keys", d.limits.Keys)
 	}
 	if len(b) > longestToken {

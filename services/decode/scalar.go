@@ -15,7 +15,8 @@ import (
 // trim removes what wraps a payload without being part of it: a byte order
 // mark, white space, and the NUL at the end of a C string.
 func trim(b []byte) []byte {
-	if b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")); len(b) > 0 {
+	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
+	if len(b) > 0 {
 		first, last := 0, len(b)
 		for first < last && space(b[first]) {
 			first++

@@ -6,8 +6,10 @@
 //
 // A Cluster is what nats-server keeps. A Client is what one process sees of it:
 // the part of jetstream.JetStream that lanes, leases and durable readers use.
-// Any other call panics. A test of the package compares both with nats-server
-// and nats.go, operation by operation.
+// Any other call panics. A test of the package compares both, operation by
+// operation, with nats-server and nats.go in the versions that go.mod names.
+// Some private fields of nats.go are read by reflection, which panics where a
+// newer version has renamed one.
 //
 // Faults are drawn from a seed. Each decision depends on the seed, the process,
 // the kind of call and how many such calls it has made, never on which

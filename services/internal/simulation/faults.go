@@ -131,7 +131,8 @@ func pick(rng *rand.Rand, o Odds) fault {
 		odds int
 		fault
 	}{{o.Lost, lost}, {o.Unanswered, unanswered}, {o.Late, late}, {o.Refused, refused}, {o.Stall, stall}, {o.Crash, crashBefore}} {
-		if n -= f.odds; n < 0 {
+		n -= f.odds
+		if n < 0 {
 			if f.fault == crashBefore && rng.IntN(2) == 0 {
 				return crashAfter
 			}

@@ -393,7 +393,8 @@ func (c *Cluster) Damage(bucket, name string, damage func([]byte) []byte) {
 	if !ok {
 		return
 	}
-	if data = damage(slices.Clone(data)); data == nil {
+	data = damage(slices.Clone(data))
+	if data == nil {
 		delete(c.objects[bucket], name)
 		return
 	}

@@ -121,7 +121,8 @@ func (p *Rate) Adopt(old State, now int64, unit string, out []Verdict) (State, [
 
 // reconsider ends an open episode unless its change is still enough.
 func (s *rateState) reconsider(was *Rate, now int64, unit string, out []Verdict) []Verdict {
-	if out = overdue(s, now, unit, out); s.episode == nil {
+	out = overdue(s, now, unit, out)
+	if s.episode == nil {
 		return out
 	}
 	e := s.episode
@@ -212,7 +213,8 @@ func (d *Silence) Adopt(old State, now int64, unit string, out []Verdict) (State
 			changed+"no reading for "+elapsed(s.pace.last, now)+"; up to "+span(time.Duration(allowed))+" is allowed"))
 	}
 	n, began := len(out), s.start
-	if out = overdue(s, now, unit, out); len(out) > n && s.start == began {
+	out = overdue(s, now, unit, out)
+	if len(out) > n && s.start == began {
 		// The episode that began then has ended with a change.
 		s.start, out[n].Start = now, now
 	}

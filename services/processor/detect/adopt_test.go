@@ -236,7 +236,8 @@ func TestSensitivityKeepsWhatWasLearned(t *testing.T) {
 		s := (&detect.Season{Alarms: alarms(20)}).Start()
 		var emitted []detect.Verdict
 		for _, p := range series {
-			if emitted = p.take(s, "°C", emitted); s.Open() > 0 {
+			emitted = p.take(s, "°C", emitted)
+			if s.Open() > 0 {
 				break
 			}
 		}
@@ -307,7 +308,8 @@ func TestEveryDetectorSurvivesChanges(t *testing.T) {
 					emitted, again = s.Tick(now, "°C", emitted), other.Tick(now, "°C", again)
 					before, open := s.Append(nil), s.Open()
 					var same []detect.Verdict
-					if s, same = d.Adopt(s, now, "°C", nil); len(same) != 0 || s.Open() != open || !bytes.Equal(before, s.Append(nil)) {
+					s, same = d.Adopt(s, now, "°C", nil)
+					if len(same) != 0 || s.Open() != open || !bytes.Equal(before, s.Append(nil)) {
 						rt.Fatalf("equal parameters emit %v, or change the state", same)
 					}
 					other = reload(rt, d, other)

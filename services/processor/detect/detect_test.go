@@ -331,7 +331,8 @@ func TestStop(t *testing.T) {
 	for _, p := range garbled(every(0, time.Minute, make([]float64, 40)...), "ERR", 35, 1, 5) {
 		emitted = p.take(s, "", emitted)
 	}
-	if emitted = s.Stop(epoch, "the rule was removed", emitted[:0]); len(emitted) != 1 || emitted[0].Phase != detect.Close || emitted[0].Time != epoch+39*minute {
+	emitted = s.Stop(epoch, "the rule was removed", emitted[:0])
+	if len(emitted) != 1 || emitted[0].Phase != detect.Close || emitted[0].Time != epoch+39*minute {
 		t.Errorf("unreadable: stopping emits %+v", emitted)
 	}
 }

@@ -130,7 +130,8 @@ func (d *days) endPart() {
 			same = 1
 		}
 		stuck := same == 1 && d.flat.value < flatShare
-		if d.flat.add(same, 1, flatMemory); stuck {
+		d.flat.add(same, 1, flatMemory)
+		if stuck {
 			return
 		}
 	}
@@ -152,12 +153,14 @@ func (d *days) endDay(least float64) {
 		return
 	}
 	few := 2*value.n < d.parts.value
-	if d.parts.add(value.n, 1, driftDays); few {
+	d.parts.add(value.n, 1, driftDays)
+	if few {
 		return
 	}
 	d.last, d.expected = value.value, value.value-far.value
 	scale := d.scale(least)
-	if d.over = min(d.over+1, driftDays); d.over >= driftDays {
+	d.over = min(d.over+1, driftDays)
+	if d.over >= driftDays {
 		z := min(deviation(far.value, scale), driftMost)
 		gradual := z > driftSlack && d.gradual()
 		d.up = beyond(d.up, math.Copysign(z, far.value), gradual)

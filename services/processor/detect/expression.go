@@ -78,7 +78,8 @@ func NewExpression(condition, resolve, shown string, holds, silence time.Duratio
 		e.take(p)
 	}
 	if shown != "" {
-		if e.shown = slices.Index(e.metrics, shown); e.shown < 0 {
+		e.shown = slices.Index(e.metrics, shown)
+		if e.shown < 0 {
 			return nil, fmt.Errorf("metric: %s is not used in the expression", shown)
 		}
 	}
@@ -197,7 +198,8 @@ func (s *ExpressionState) Listen(metric string, from int64, missing bool) {
 	if i < 0 || s.latest[i].Time == noTime {
 		return
 	}
-	if s.from[i] = from; missing {
+	s.from[i] = from
+	if missing {
 		s.holes[i] = from
 	}
 }

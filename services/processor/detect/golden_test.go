@@ -32,7 +32,8 @@ func usual(days int, by time.Duration, level float64, change func(at time.Durati
 	for at := time.Duration(0); at < time.Duration(days)*24*time.Hour; at += by {
 		i := float64(at / by)
 		v := level + level/10*hump(at.Hours()/24) + level/200*math.Sin(i*i)
-		if v = change(at, v); math.IsNaN(v) {
+		v = change(at, v)
+		if math.IsNaN(v) {
 			continue
 		}
 		out = append(out, read(at, math.Round(v*100)/100))

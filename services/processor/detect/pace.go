@@ -56,7 +56,8 @@ func (p *pace) end(at int64) {
 		return
 	}
 	if p.gap {
-		if p.gaps++; p.gaps < gapsAccepted {
+		p.gaps++
+		if p.gaps < gapsAccepted {
 			return
 		}
 		p.usual, p.jitter = mean{}, mean{}

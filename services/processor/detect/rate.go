@@ -324,7 +324,8 @@ func (s *rateState) Correct(r Sample, now int64, unit string, out []Verdict) []V
 			e.level = r
 		}
 		n := len(out)
-		if out = s.follow(r, now, unit, out); len(out) == n && s.episode != nil {
+		out = s.follow(r, now, unit, out)
+		if len(out) == n && s.episode != nil {
 			v := s.verdict(Update, now, distinct(e.base, r))
 			v.Evidence.Score = max(1, ratio((r.Value-e.base.Value)*e.sign, s.threshold(e.sign)))
 			v.Evidence.Sentence = s.sentence("has risen", "has fallen", r, unit)

@@ -263,7 +263,8 @@ func TestRule7NothingIsToldWhileLearning(t *testing.T) {
 				if was && len(emitted) > 0 {
 					t.Fatalf("reading %d raises an alarm while learning: %s", i, brief(emitted[0]))
 				}
-				if s = reload(t, d, s); learned < 0 && !s.Learning() {
+				s = reload(t, d, s)
+				if learned < 0 && !s.Learning() {
 					learned = i
 				}
 			}

@@ -70,7 +70,8 @@ func (c *shiftCore) judge(r Sample, p *pace) opinion {
 		return opinion{}
 	}
 	o := opinion{expected: c.long.value, scale: c.scale()}
-	if c.now = c.next(r, p); c.now.n >= shortMemory {
+	c.now = c.next(r, p)
+	if c.now.n >= shortMemory {
 		o.mean, o.averaged = c.now.value, true
 		o.deviation = deviation(c.now.value-o.expected, o.scale)
 		if r.Time-c.since >= int64(seasonLeast) && math.Abs(c.now.value-o.expected) >= c.extremes.floor() {

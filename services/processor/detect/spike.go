@@ -89,7 +89,8 @@ func (c *Cleaner) judge(v float64) (float64, bool) {
 		if high < c.n {
 			above = sorted[high] - median
 		}
-		if distance = min(below, above); below < above {
+		distance = min(below, above)
+		if below < above {
 			low--
 		} else {
 			high++

@@ -146,7 +146,8 @@ func (c *surgeCore) append(b []byte) []byte {
 }
 
 func (c *surgeCore) read(r *codec.Reader) {
-	if c.n = int32(min(r.Count(), surgeLag+1)); c.n > surgeLag {
+	c.n = int32(min(r.Count(), surgeLag+1))
+	if c.n > surgeLag {
 		r.Fail()
 		c.n = 0
 	}

@@ -110,7 +110,8 @@ func (t *tail) pareto(deviation float64) (float64, bool) {
 	enough := max(tailPart*t.total, tailCount*t.point)
 	weight, begin := 0.0, int(t.top)
 	for ; begin > 0; begin-- {
-		if weight += float64(t.weights[begin]); weight >= enough {
+		weight += float64(t.weights[begin])
+		if weight >= enough {
 			break
 		}
 	}
@@ -153,12 +154,14 @@ func (t *tail) learn(deviation float64) {
 	t.total += t.point
 	t.top = max(t.top, int32(b))
 	t.seen = min(t.seen+1, tailLeast)
-	if t.point *= tailGrowth; t.point < tailRescale {
+	t.point *= tailGrowth
+	if t.point < tailRescale {
 		return
 	}
 	t.top = 0
 	for i := range t.weights {
-		if t.weights[i] /= tailRescale; t.weights[i] > 0 {
+		t.weights[i] /= tailRescale
+		if t.weights[i] > 0 {
 			t.top = int32(i)
 		}
 	}

@@ -84,7 +84,8 @@ func (d *Unreadable) Start() State {
 func (d *Unreadable) Read(r *codec.Reader) State {
 	s := &unreadableState{of: d, last: r.Int(), deaf: readDeaf(r), number: readSample(r), index: r.Int(), lost: r.Int()}
 	s.learned = uint8(min(r.Uint(), shareNumbers))
-	if s.emitted = r.Float(); s.emitted > 0 {
+	s.emitted = r.Float()
+	if s.emitted > 0 {
 		s.start = r.Int()
 	}
 	for i := range s.parts {
@@ -120,7 +121,8 @@ type unreadableState struct {
 func (s *unreadableState) Append(b []byte) []byte {
 	b = s.deaf.append(codec.Int(b, s.last))
 	b = codec.Int(codec.Int(appendSample(b, s.number), s.index), s.lost)
-	if b = codec.Float(codec.Uint(b, uint64(s.learned)), s.emitted); s.emitted > 0 {
+	b = codec.Float(codec.Uint(b, uint64(s.learned)), s.emitted)
+	if s.emitted > 0 {
 		b = codec.Int(b, s.start)
 	}
 	for _, p := range s.parts {
@@ -167,7 +169,8 @@ func (s *unreadableState) Observe(r Sample, unit string, out []Verdict) []Verdic
 	}
 	numbers, others := s.counts()
 	if s.learned < shareNumbers {
-		if s.learned++; s.beyond(numbers, others, 1) {
+		s.learned++
+		if s.beyond(numbers, others, 1) {
 			s.learned = 0
 		}
 	}

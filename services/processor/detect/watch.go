@@ -148,7 +148,8 @@ type hold struct {
 }
 
 func (h *hold) pass(surprise float64) float64 {
-	if h.ago++; surprise <= 0 || h.ago <= holdOff && surprise <= h.last {
+	h.ago++
+	if surprise <= 0 || h.ago <= holdOff && surprise <= h.last {
 		return 0
 	}
 	h.ago, h.last = 0, surprise
@@ -216,7 +217,8 @@ func (w *watch) Append(b []byte) []byte {
 	b = codec.Uint(codec.Float(b, w.held.last), uint64(min(w.held.ago, holdOff+1)))
 	e := &w.episode
 	kept := e.most > 0 || e.inside > 0
-	if b = codec.Bool(b, kept); kept {
+	b = codec.Bool(b, kept)
+	if kept {
 		b = appendSample(codec.Int(b, e.start), e.peak)
 		b = codec.Uint(codec.Float(codec.Float(b, e.emitted), e.most), uint64(e.quiet))
 		b = e.band.append(codec.Uint(b, uint64(e.inside)))
@@ -263,7 +265,8 @@ func (w *watch) Observe(r Sample, unit string, out []Verdict) []Verdict {
 	case w.alarms.For > 0:
 		out = w.wait(r, o, unit, out)
 	case news >= leastSurprise && w.pace.known():
-		if o.threshold = w.threshold(); news >= o.threshold {
+		o.threshold = w.threshold()
+		if news >= o.threshold {
 			w.episode = episode{start: r.Time}
 			out = append(out, w.emit(Open, r, o, unit))
 		}
@@ -351,7 +354,8 @@ func (w *watch) follow(r Sample, o opinion, unit string, out []Verdict) []Verdic
 	// where it was.
 	if back := e.back(o.of(r)); o.surprise < o.threshold || back && e.bounded() && !o.firm {
 		e.quiet = min(e.quiet+1, holdOff)
-		if e.inside++; !back {
+		e.inside++
+		if !back {
 			e.inside = 0
 		}
 		after := elapsed(e.start, r.Time)

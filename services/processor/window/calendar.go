@@ -50,7 +50,8 @@ func (c *Calendar) begin(year int, month time.Month, day int) int64 {
 	t := time.Date(year, month, day, 0, 0, 0, 0, c.zone)
 	if t.Hour() != 0 || t.Minute() != 0 {
 		from, to := t.ZoneBounds()
-		if t = from; from.IsZero() || t.Hour() > 12 {
+		t = from
+		if from.IsZero() || t.Hour() > 12 {
 			t = to
 		}
 	}

@@ -165,7 +165,8 @@ func (t *tally) summary(window string, start, end int64, revision uint32) Summar
 	}
 	slices.Sort(t.values)
 	low, high := t.at((m.count-1)/2), t.at(m.count/2)
-	if s.P50 = low; low != high {
+	s.P50 = low
+	if low != high {
 		s.P50 = low/2 + high/2
 	}
 	s.P90, s.P95, s.P99 = t.percentile(90), t.percentile(95), t.percentile(99)

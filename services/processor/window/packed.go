@@ -97,7 +97,8 @@ func formatOf(format byte, r Reading) byte {
 		if _, fits := encodeValue(scale, r.Value); fits {
 			break
 		}
-		if scale++; int(scale) == len(codec.Decimals) {
+		scale++
+		if int(scale) == len(codec.Decimals) {
 			scale = asBits
 		}
 	}

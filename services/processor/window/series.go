@@ -340,7 +340,8 @@ func (s *Series) closeSliding(spec *Spec, window uint8, from, until int64, out [
 		if t >= until {
 			return out
 		}
-		if at = Start(t, every); at+int64(every) > until {
+		at = Start(t, every)
+		if at+int64(every) > until {
 			return out
 		}
 		out = append(out, s.summary(spec, window, at, at+int64(every), 1))

@@ -210,7 +210,8 @@ func readBin(r *codec.Reader) (passed, count uint64) {
 	case head < other:
 		return 0, few + 1 + uint64(head&far)<<8 + uint64(r.Byte())
 	default:
-		if passed = uint64(head & far); passed == far {
+		passed = uint64(head & far)
+		if passed == far {
 			passed += min(r.Uint(), math.MaxUint32)
 		}
 		return passed, r.Uint()

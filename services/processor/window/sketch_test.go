@@ -37,7 +37,8 @@ func TestSketch(t *testing.T) {
 		}
 		r := codec.NewReader(whole.append(nil))
 		var read sketch
-		if read.read(r); r.Err() != nil || r.Len() != 0 || !slices.Equal(read.append(nil), whole.append(nil)) {
+		read.read(r)
+		if r.Err() != nil || r.Len() != 0 || !slices.Equal(read.append(nil), whole.append(nil)) {
 			t.Fatalf("read back: %v", r.Err())
 		}
 		slices.Sort(values)
@@ -78,7 +79,8 @@ func TestSketchBytes(t *testing.T) {
 		b := s.append(nil)
 		r := codec.NewReader(b)
 		var read sketch
-		if read.read(r); r.Err() != nil || r.Len() != 0 || read != s {
+		read.read(r)
+		if r.Err() != nil || r.Len() != 0 || read != s {
 			t.Errorf("from %d: %d bins are read back as %d, %v, %d bytes left", first, s.n, read.n, r.Err(), r.Len())
 		}
 	}
@@ -98,7 +100,8 @@ func TestSketchRefusesWhatCannotBe(t *testing.T) {
 	} {
 		r := codec.NewReader(b)
 		var s sketch
-		if s.read(r); r.Err() == nil {
+		s.read(r)
+		if r.Err() == nil {
 			t.Errorf("%s: was read as %d bins", name, s.n)
 		}
 	}

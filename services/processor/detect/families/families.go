@@ -232,7 +232,8 @@ func Fresh() []Family {
 			Name: "meeting room", Unit: "ppm", Step: 5 * time.Minute, Missing: 0.05, Size: 900, Seasonal: true, round: to(380, 1),
 			raw: func(m *maker, day float64) float64 {
 				// Meetings come and go; the air recovers in half an hour.
-				if m.phase--; m.phase <= 0 {
+				m.phase--
+				if m.phase <= 0 {
 					m.phase = float64(3 + m.IntN(18))
 					m.walk = 0
 					if workday(day) && hours(day, 8, 18) && m.Float64() < 0.5 {

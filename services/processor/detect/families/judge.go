@@ -40,7 +40,8 @@ func Judge(d detect.Detector, families []Family, seeds []uint64) Result {
 		r.FalseAlarms += r.ByFamily[i] / float64(len(families))
 	}
 	for k, all := range delays {
-		if r.Kinds[k].Found = len(all); len(all) > 0 {
+		r.Kinds[k].Found = len(all)
+		if len(all) > 0 {
 			slices.Sort(all)
 			r.Kinds[k].Delay = all[len(all)/2]
 		}
