@@ -434,15 +434,9 @@ func (r *run) take(ctx context.Context, number int) (bool, error) {
 	requested := time.Now()
 	revision, err := r.leases.Create(request, key, []byte(r.worker))
 	if refused(err) {
-		// Another worker was faster, or the lease has not expired yet.
-		entry, err := r.leases.Get(request, key)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			return false, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("read lease %s: %w", key, err)
-		}
-		r.seeLease(entry)
+		revision, err = r.replace(request, number, key)
+	}
+	if errors.Is(err, errLost) {
 		return false, nil
 	}
 	if err != nil {
@@ -464,6 +458,28 @@ func (r *run) take(ctx context.Context, number int) (bool, error) {
 		r.ended <- h
 	})
 	return true, nil
+}
+
+// replace takes a lease that the server still has, though its time has passed: the
+// server looks for such keys only now and then. The compare-and-set fails if the owner
+// has renewed the lease meanwhile. It returns errLost when another worker has it.
+func (r *run) replace(ctx context.Context, number int, key string) (revision uint64, err error) {
+	entry, err := r.leases.Get(ctx, key)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		revision, err = r.leases.Create(ctx, key, []byte(r.worker))
+	case err != nil:
+		return 0, fmt.Errorf("read lease: %w", err)
+	case entry.Revision() != r.view.leases[number].revision:
+		r.seeLease(entry)
+		return 0, errLost
+	default:
+		revision, err = r.leases.Update(ctx, key, []byte(r.worker), entry.Revision())
+	}
+	if refused(err) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return 0, errLost
+	}
+	return revision, err
 }
 
 // refused reports whether the server answered that a key exists.

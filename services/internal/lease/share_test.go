@@ -138,10 +138,9 @@ func TestViewForgets(t *testing.T) {
 	if end := v.nextEnd(start, after(time.Minute)); !end.Equal(after(4 * time.Second)) {
 		t.Errorf("the first to run out does so at %s", end)
 	}
-	// The server says that it has it still, unchanged: the time does not start again.
 	v.seeLease(1, 7, after(4*time.Second))
-	if !v.leased(1, after(4*time.Second)) || v.leased(1, after(5*time.Second)) {
-		t.Error("a repeat counts as a renewal")
+	if v.leased(1, after(4*time.Second)) {
+		t.Error("a lease that is heard again counts as renewed")
 	}
 	v.seeLease(1, 8, after(5*time.Second))
 	if !v.leased(1, after(8*time.Second)) {

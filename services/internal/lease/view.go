@@ -7,9 +7,10 @@ import (
 )
 
 // view is what a worker has seen of the leases and workers of its service. A key that it
-// does not see again for ttl counts as expired. The worker sees a renewal after the server
-// has stored it, so by then the key has expired on the server as well. If it has not, the
-// server refuses the attempt to take the lane.
+// does not see renewed for ttl counts as expired. The worker sees a renewal after the
+// server has stored it, so by then its time has passed on the server as well. If the owner
+// has renewed it and the worker has not seen that yet, the server refuses the attempt to
+// take the lane.
 type view struct {
 	ttl     time.Duration
 	leases  map[int]seen
@@ -38,8 +39,7 @@ func (v *view) seeWorker(worker string, revision uint64, now time.Time) {
 
 func (v *view) next(before seen, revision uint64, now time.Time) seen {
 	if revision == before.revision {
-		// The server still has a key that should have expired: check again soon.
-		return seen{revision, now.Add(v.ttl / renewals)}
+		return before // seen again, and not renewed
 	}
 	return seen{revision, now.Add(v.ttl)}
 }

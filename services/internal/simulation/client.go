@@ -31,7 +31,7 @@ func (c *Client) Conn() *nats.Conn { return nil }
 // dies, on the goroutine of the call at which it dies.
 func (c *Cluster) Connect(seed uint64, name string, crash func()) *Client {
 	return &Client{cluster: c, process: &process{
-		seed: seed, name: name, crash: crash, made: make(map[string]uint64), deaf: make(map[string]bool),
+		cluster: c, seed: seed, name: name, crash: crash, made: make(map[string]uint64), deaf: make(map[string]bool),
 	}}
 }
 

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -75,14 +76,13 @@ func (c *Crew) Remove(i int, kill bool) error {
 	return m.err
 }
 
-// RemoveAll stops or kills all processes, one after the other.
-func (c *Crew) RemoveAll(kill bool) error {
+// RemoveAll stops or kills all processes, one after the other. After an error of one it
+// still stops the others.
+func (c *Crew) RemoveAll(kill bool) (err error) {
 	for len(c.members) > 0 {
-		if err := c.Remove(0, kill); err != nil {
-			return err
-		}
+		err = errors.Join(err, c.Remove(0, kill))
 	}
-	return nil
+	return err
 }
 
 // Bury removes processes that died by themselves.

@@ -51,8 +51,9 @@ const answerTime = 5 * time.Second
 
 // process is one process as seen through its connection.
 type process struct {
-	seed uint64
-	name string
+	cluster *Cluster
+	seed    uint64
+	name    string
 	// crash is called once, when the process dies.
 	crash func()
 
@@ -181,7 +182,11 @@ func call[T any](ctx context.Context, p *process, kind string, do func() (T, err
 	case stall:
 		there += time.Duration(rng.Int64N(int64(4 * time.Second)))
 	case late:
-		time.AfterFunc(answerTime+time.Duration(rng.Int64N(int64(6*time.Second))), func() { _, _ = do() })
+		time.AfterFunc(answerTime+time.Duration(rng.Int64N(int64(6*time.Second))), func() {
+			if p.cluster.state(kind) == none {
+				_, _ = do()
+			}
+		})
 		<-ctx.Done()
 		return zero, ctx.Err()
 	case crashBefore:
@@ -193,6 +198,13 @@ func call[T any](ctx context.Context, p *process, kind string, do func() (T, err
 	}
 	if p.isDead() {
 		return zero, nats.ErrConnectionClosed
+	}
+	switch p.cluster.state(kind) {
+	case refused:
+		return zero, nats.ErrConnectionReconnecting
+	case lost:
+		<-ctx.Done()
+		return zero, ctx.Err()
 	}
 	result, err := do()
 	switch f {

@@ -468,7 +468,7 @@ func TestKeysRunOut(t *testing.T) {
 		for range 3 {
 			_, err = kv.Create(t.Context(), "k", nil)
 			got = append(got, outcome("made", err))
-			time.Sleep(600 * time.Millisecond) //nolint:forbidigo // the clock of the bubble
+			time.Sleep(700 * time.Millisecond) //nolint:forbidigo // the clock of the bubble
 		}
 		if got[0] != "made" || got[1] == "made" || got[2] != "made" {
 			return fmt.Errorf("%q", slices.Clone(got))

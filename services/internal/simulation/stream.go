@@ -35,6 +35,8 @@ type Cluster struct {
 	created chan struct{}
 	// made counts the streams, so that no two are created at the same time.
 	made int64
+	// down says that no server runs, full that it cannot write to its disk.
+	down, full bool
 }
 
 // NewCluster returns a cluster without streams.
@@ -81,7 +83,7 @@ func (c *Cluster) find(name string) (*stream, error) {
 	}
 	if age := s.cfg.MaxAge; age > 0 {
 		now := time.Now()
-		s.messages = slices.DeleteFunc(s.messages, func(m *message) bool { return !m.stored.Add(age).After(now) })
+		s.messages = slices.DeleteFunc(s.messages, func(m *message) bool { return !m.stored.Add(age + expiryLag).After(now) })
 	}
 	return s, nil
 }
@@ -100,6 +102,39 @@ func (c *Cluster) ensure(cfg jetstream.StreamConfig) {
 	}
 	s.cfg = cfg
 }
+
+// SetDown stops the server, or starts it again: until then every call fails. What it
+// has stored is there afterwards; what it kept in memory, DropBucket takes away.
+func (c *Cluster) SetDown(down bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.down = down
+}
+
+// SetFull fills the disk of the server, or clears it: until then nothing that is
+// published to a stream is stored or answered.
+func (c *Cluster) SetFull(full bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.full = full
+}
+
+// state returns the fault of a call that the server itself causes.
+func (c *Cluster) state(kind string) fault {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.down:
+		return refused
+	case c.full && kind == kindPublish:
+		return lost
+	}
+	return none
+}
+
+// expiryLag is how much longer than its MaxAge a message may stay: nats-server looks
+// for those that are too old no more than four times a second.
+const expiryLag = 250 * time.Millisecond
 
 // Recreate deletes a stream and creates it again, empty.
 func (c *Cluster) Recreate(name string) {
