@@ -8,14 +8,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// askAgain is the pause before a question is put once more.
+// askAgain is the pause before a question is repeated.
 const askAgain = time.Second
 
-// Ask puts a question to nats-server, such as where a stream stands, and puts it
-// again every second until it is answered or ctx ends: while nobody leads a
-// stream of a cluster, nobody answers, not even later. The first answer counts,
-// also a late one of a slow server, and an error is an answer. The question must
-// change nothing; it may be under way several times at once.
+// Ask sends a question to nats-server, such as the state of a stream, and repeats it every
+// second until there is an answer or ctx ends: while a stream of a cluster has no leader,
+// a question gets no answer, not even later. The first answer counts, even a late one of a
+// slow server. An error is an answer. The question must change nothing; it may be under
+// way several times at once.
 func Ask[T any](ctx context.Context, question func(context.Context) (T, error)) (T, error) {
 	type answer struct {
 		value T
@@ -47,12 +47,12 @@ func Ask[T any](ctx context.Context, question func(context.Context) (T, error)) 
 	}
 }
 
-// LookUp asks for a stream.
+// LookUp looks up a stream with Ask.
 func LookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream.Stream, error) {
 	return Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, name) })
 }
 
-// LookUpBucket asks for a bucket.
+// LookUpBucket looks up a bucket with Ask.
 func LookUpBucket(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
 	return Ask(ctx, func(ctx context.Context) (jetstream.KeyValue, error) { return js.KeyValue(ctx, name) })
 }

@@ -1,7 +1,6 @@
-// Package streams is the map of Headwater: every subject, stream, bucket and
-// durable consumer, how to make them and how to check that they are there. It
-// is the only place where a subject is spelled out; services build and parse
-// subjects with the functions of this package.
+// Package streams is the map of Headwater: every subject, stream, bucket and durable
+// consumer, how to create them and how to check that they are there. Subjects are spelled
+// out only here; services build and parse them with the functions of this package.
 //
 //	stream        subjects                      written by           read by
 //	$MQTT_msgs    $MQTT.msgs.commands.>         nats-server          devices
@@ -11,16 +10,16 @@
 //	              deliveries.<channel>          senders              dashboard
 //	DEADLETTERS   deadletters.<service>.<reason> all                 people
 //
-// What else nats-server publishes to $MQTT.msgs.>, the messages of devices with QoS 1
-// and 2, the bridge takes and answers when it is stored in TELEMETRY.
+// Nats-server also publishes the messages of devices with QoS 1 and 2 to $MQTT.msgs.>. The
+// bridge stores them in TELEMETRY and then answers them.
 //
-// Beside the streams, redrive.<service> takes requests to process dead letters
-// again; the bridge answers them.
+// Beside the streams, redrive.<service> takes requests to process dead letters again; the
+// bridge answers them.
 //
-// $MQTT_msgs is in the account of the devices, all others in the account of
-// the services, which no device can reach.
+// $MQTT_msgs is in the account of the devices, all others in the account of the services,
+// which no device can reach.
 //
-// TELEMETRY, DERIVED and ALERTING refuse new messages when they are full, and
-// only the Janitor removes what is old: never anything that a lane, a writer
-// or the notifier still needs. DEADLETTERS drops its oldest.
+// TELEMETRY, DERIVED and ALERTING refuse new messages when they are full. Only the Janitor
+// removes old messages, and never any that a lane, a writer or the notifier still needs.
+// DEADLETTERS drops its oldest messages.
 package streams

@@ -14,16 +14,15 @@ import (
 type Topology struct {
 	// Lanes is N.
 	Lanes int
-	// Telemetry, Derived and Alerting are the incarnations of these streams:
-	// when each was created.
+	// Telemetry, Derived and Alerting are the incarnations of these streams, the times at
+	// which they were created.
 	Telemetry, Derived, Alerting time.Time
 }
 
-// Ensure makes every stream, bucket and durable consumer of the services'
-// account that is missing, brings the limits of the others up to date, and
-// returns what is there. It may be called any number of times, by several
-// processes at once. ErrLanes means that the streams were made with another
-// number of lanes than o asks for, ErrCopies that they have more copies.
+// Ensure creates every missing stream, bucket and durable consumer of the services'
+// account, updates the limits of the others, and returns what is there. It may be called
+// any number of times, by several processes at once. ErrLanes means that the streams were
+// created with another number of lanes than o has, ErrCopies that they have more copies.
 func Ensure(ctx context.Context, js jetstream.JetStream, o Options) (Topology, error) {
 	o = o.withDefaults()
 	existing, err := recordedLanes(ctx, js, o.Durability)
@@ -65,9 +64,9 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) (Topology, e
 	return Check(ctx, js)
 }
 
-// EnsureLeases makes the buckets of leases and workers that are missing, in as
-// many replicas as TELEMETRY has. They are kept in memory, so a nats-server that
-// stands alone loses them when it restarts, under workers that go on.
+// EnsureLeases creates the buckets of leases and workers if they are missing, with as many
+// replicas as TELEMETRY has. They are kept in memory, so a single nats-server loses them
+// when it restarts, while the workers keep running.
 func EnsureLeases(ctx context.Context, js jetstream.JetStream) error {
 	stream, err := js.Stream(ctx, StreamTelemetry)
 	if err != nil {
@@ -81,10 +80,10 @@ func EnsureLeases(ctx context.Context, js jetstream.JetStream) error {
 	return nil
 }
 
-// EnsureDevices makes the streams of nats-server's MQTT in the account of the
-// devices, with limits and subjects of our own. It must have been called before a
-// device may connect: nats-server would make them to take in all that is
-// published. ErrCopies means that there are more copies than o asks for.
+// EnsureDevices creates the streams of nats-server's MQTT in the account of the devices,
+// with our own limits and subjects. It must be called before a device may connect:
+// nats-server would create them with subjects for everything that is published. ErrCopies
+// means that there are more copies than o has.
 func EnsureDevices(ctx context.Context, js jetstream.JetStream, o DeviceOptions) error {
 	for _, cfg := range deviceConfigs(o) {
 		existing, err := js.Stream(ctx, cfg.Name)
@@ -101,8 +100,8 @@ func EnsureDevices(ctx context.Context, js jetstream.JetStream, o DeviceOptions)
 	return nil
 }
 
-// Check reads what is there and returns it, or ErrNotReady with the name of
-// the first part that is missing.
+// Check returns what is there, or ErrNotReady with the name of the first part that is
+// missing.
 func Check(ctx context.Context, js jetstream.JetStream) (Topology, error) {
 	var t Topology
 	created := map[string]*time.Time{StreamTelemetry: &t.Telemetry, StreamDerived: &t.Derived, StreamAlerting: &t.Alerting}
@@ -137,7 +136,7 @@ func Check(ctx context.Context, js jetstream.JetStream) (Topology, error) {
 	return t, nil
 }
 
-// recordedLanes returns the number of lanes that the streams were made with.
+// recordedLanes returns the number of lanes that the streams were created with.
 func recordedLanes(ctx context.Context, js jetstream.JetStream, d Durability) (int, error) {
 	stream, err := js.Stream(ctx, StreamTelemetry)
 	if err != nil {
@@ -149,7 +148,7 @@ func recordedLanes(ctx context.Context, js jetstream.JetStream, d Durability) (i
 	return parseLanes(stream.CachedInfo())
 }
 
-// checkCopies returns ErrCopies when the stream would lose copies by d.
+// checkCopies returns ErrCopies when d has fewer copies than the stream.
 func checkCopies(stream jetstream.Stream, d Durability) error {
 	cfg := stream.CachedInfo().Config
 	if cfg.Replicas <= d.Replicas() {

@@ -12,21 +12,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Holding is the part of a lane's manifest that tells what the lane still needs
-// if it has to start from that snapshot: its input behind InputSequence, and its
-// own commits from OutputSequence on.
+// Holding is the part of a lane's manifest with what the lane needs to start from that
+// snapshot: its input after InputSequence, and its own commits from OutputSequence on.
 type Holding struct {
 	InputStream    string `json:"input_stream"`
 	InputSequence  uint64 `json:"input_sequence"`
 	OutputStream   string `json:"output_stream"`
 	OutputSequence uint64 `json:"output_sequence"`
-	// Incarnation is when the input stream was created and OutputIncarnation when
-	// the output stream was, in nanoseconds since the Unix epoch: the sequences are
-	// of those, and of none that was made anew. 0 in manifests that don't say.
+	// Incarnation is when the input stream was created and OutputIncarnation when the output
+	// stream was, in nanoseconds since the Unix epoch. The sequences do not apply to a
+	// recreated stream. 0 in manifests of earlier versions.
 	Incarnation       int64 `json:"incarnation"`
 	OutputIncarnation int64 `json:"output_incarnation,omitempty"`
-	// InputStored and OutputStored are when the messages at these sequences were
-	// stored, in nanoseconds since the Unix epoch; 0 in manifests that don't say.
+	// InputStored and OutputStored are when the messages at these sequences were stored, in
+	// nanoseconds since the Unix epoch; 0 in manifests of earlier versions.
 	InputStored  int64 `json:"input_stored,omitempty"`
 	OutputStored int64 `json:"output_stored,omitempty"`
 }
@@ -37,35 +36,33 @@ func (h *Holding) Input() Place { return Place{h.Incarnation, h.InputSequence, h
 // Output is the place in the output stream.
 func (h *Holding) Output() Place { return Place{h.OutputIncarnation, h.OutputSequence, h.OutputStored} }
 
-// AlertsKey is the key in BucketManifests of how far the notifier is with
-// ALERTING beside its lane.
+// AlertsKey is the key in BucketManifests of the notifier's Checkpoint in ALERTING.
 const AlertsKey = ServiceNotifier + ".alerts"
 
-// Checkpoint is what AlertsKey holds, as JSON.
+// Checkpoint is the value of AlertsKey, as JSON.
 type Checkpoint struct {
 	// Incarnation is when ALERTING was created, in nanoseconds since the Unix
 	// epoch.
 	Incarnation int64 `json:"incarnation"`
-	// Bucket is when the bucket of alerts was created, in nanoseconds since the Unix
-	// epoch; 0 in a checkpoint that doesn't say.
+	// Bucket is when the bucket of alerts was created, in nanoseconds since the Unix epoch; 0
+	// in a checkpoint of an earlier version.
 	Bucket int64 `json:"bucket,omitempty"`
-	// Sequence is that of the last commit that the bucket of alerts reflects, and
-	// Stored when it was stored, in nanoseconds since the Unix epoch; 0 in a
-	// checkpoint that doesn't say.
+	// Sequence is the last commit that the bucket of alerts reflects, and Stored when it was
+	// stored, in nanoseconds since the Unix epoch; 0 in a checkpoint of an earlier version.
 	Sequence uint64 `json:"sequence"`
 	Stored   int64  `json:"stored,omitempty"`
-	// Channels is that of the last commit whose messages have a consumer, if
-	// their channel is to be sent to.
+	// Channels is the last commit for which every channel that it has messages for has a
+	// consumer.
 	Channels uint64 `json:"channels"`
 }
 
-// Place is that of the last commit that the bucket of alerts reflects.
+// Place is the place of the last commit that the bucket of alerts reflects.
 func (c *Checkpoint) Place() Place { return Place{c.Incarnation, c.Sequence, c.Stored} }
 
-// Janitor removes from TELEMETRY, DERIVED and ALERTING what is older than its
-// time or fills the stream above its mark, but nothing that a lane, a writer, a
-// sender or the notifier still needs. Any number of janitors may run; a lease
-// lets one of them work at a time.
+// Janitor removes from TELEMETRY, DERIVED and ALERTING what is older than the stream's age
+// or fills the stream above its mark, but nothing that a lane, a writer, a sender or the
+// notifier still needs. Any number of janitors may run; a lease lets one of them work at a
+// time.
 type Janitor struct {
 	JS  jetstream.JetStream
 	Log *slog.Logger
@@ -76,8 +73,8 @@ type Janitor struct {
 const (
 	// janitorLease is the key of the janitor's lease.
 	janitorLease = "janitor"
-	// highMark and lowMark are the parts of a stream's MaxBytes above which it is
-	// purged, and down to which.
+	// highMark is the part of a stream's MaxBytes above which it is purged, and lowMark the
+	// part down to which.
 	highMark, lowMark = 0.80, 0.75
 )
 
@@ -101,7 +98,7 @@ func (j Janitor) Run(ctx context.Context) error {
 	}
 }
 
-// Clean does one round as of now, or nothing when another janitor is at it.
+// Clean does one round. It does nothing while another janitor works.
 func (j Janitor) Clean(ctx context.Context, now time.Time) error {
 	leases, err := j.JS.KeyValue(ctx, BucketLeases)
 	if err != nil {
@@ -112,7 +109,7 @@ func (j Janitor) Clean(ctx context.Context, now time.Time) error {
 	} else if err != nil {
 		return fmt.Errorf("take the lease of the janitor: %w", err)
 	}
-	// A lease that is not given back runs out by itself.
+	// A lease that is not released expires by itself.
 	defer func() { _ = leases.Delete(context.WithoutCancel(ctx), janitorLease) }()
 	topology, err := Check(ctx, j.JS)
 	if err != nil {
@@ -133,7 +130,7 @@ func (j Janitor) Clean(ctx context.Context, now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// need is the first sequence that somebody still needs.
+// need is the first sequence that is still needed, and by what.
 type need struct {
 	sequence uint64
 	who      string
@@ -145,10 +142,10 @@ func (n *need) add(sequence uint64, who string) {
 	}
 }
 
-// held is what lanes need of a stream.
+// held is what lanes need from a stream.
 type held struct {
-	// must is for the snapshots that they have, should for the case that a lane's
-	// only snapshot turns out to be damaged: it gives way when the stream is full.
+	// must is for the snapshots that they have. should is for the case that a lane's only
+	// snapshot is damaged; it is ignored when the stream is full.
 	must, should need
 }
 
@@ -157,10 +154,10 @@ func (h *held) add(sequence uint64, who string) {
 	h.should.add(sequence, who)
 }
 
-// lanesNeed returns what the two snapshots of each lane need of each stream, and
-// what the bucket of alerts needs. A lane without a snapshot needs everything, and so does one with a snapshot of a
-// stream that was recreated since; one that has read further than the stream goes
-// needs all that is new.
+// lanesNeed returns what the two snapshots of each lane need from each stream, and what the
+// bucket of alerts needs. A lane without a snapshot needs everything, and so does one whose
+// stream was recreated after its snapshot. A lane that has read further than the stream
+// needs all new messages.
 func (j Janitor) lanesNeed(ctx context.Context, lanes int) (map[string]*held, error) {
 	bucket, err := j.JS.KeyValue(ctx, BucketManifests)
 	if err != nil {
@@ -223,9 +220,8 @@ func (j Janitor) lanesNeed(ctx context.Context, lanes int) (map[string]*held, er
 	return needs, nil
 }
 
-// reflectedUntil returns the first sequence of ALERTING that the bucket of alerts
-// doesn't reflect yet: senders may be far beyond it. Without a checkpoint that is
-// everything.
+// reflectedUntil returns the first sequence of ALERTING that the bucket of alerts does not
+// reflect yet; senders may be far ahead of it. Without a checkpoint everything is needed.
 func reflectedUntil(ctx context.Context, manifests jetstream.KeyValue, alerting jetstream.Stream) (uint64, error) {
 	entry, err := manifests.Get(ctx, AlertsKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -236,7 +232,7 @@ func reflectedUntil(ctx context.Context, manifests jetstream.KeyValue, alerting 
 	}
 	var c Checkpoint
 	if err := json.Unmarshal(entry.Value(), &c); err != nil {
-		return 0, nil //nolint:nilerr // the notifier reads everything again as well
+		return 0, nil //nolint:nilerr // the notifier reads everything again too
 	}
 	reflected, _, err := c.Place().Resume(ctx, alerting)
 	return min(reflected.Sequence, c.Channels) + 1, err
@@ -279,7 +275,7 @@ func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes
 		until = max(until, state.FirstSeq+uint64(math.Ceil(excess/perMessage)))
 	}
 	if full > highMark && needed.must.sequence < until {
-		j.Log.Error("stream fills up with what has not been processed; it will refuse new messages when it is full",
+		j.Log.Error("stream fills up with messages that are not processed yet; it will refuse new ones when it is full",
 			"stream", name, "full", fmt.Sprintf("%.0f%%", full*100), "waits_for", needed.must.who, "from_seq", needed.must.sequence)
 	}
 	until = min(until, needed.must.sequence)
@@ -293,8 +289,8 @@ func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes
 	return nil
 }
 
-// firstSince returns the sequence of the first message stored at t or later, or
-// the one behind the last.
+// firstSince returns the sequence of the first message stored at t or later, or the one
+// after the last message.
 func firstSince(ctx context.Context, stream jetstream.Stream, state jetstream.StreamState, t time.Time) (uint64, error) {
 	if !state.FirstTime.Before(t) {
 		return state.FirstSeq, nil
@@ -305,7 +301,7 @@ func firstSince(ctx context.Context, stream jetstream.Stream, state jetstream.St
 		msg, err := stream.GetMsg(ctx, middle)
 		switch {
 		case errors.Is(err, jetstream.ErrMsgNotFound):
-			// Removed in the meantime, so older than what is kept.
+			// Removed meanwhile, so older than the rest.
 			low = middle + 1
 		case err != nil:
 			return 0, fmt.Errorf("read message %d: %w", middle, err)

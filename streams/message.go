@@ -59,9 +59,9 @@ func DecodeAlerting(data []byte) (*alertingv1.Commit, error) {
 	return c, nil
 }
 
-// DeliveryMsg is the message that records what became of one message to a
-// channel. Its id is the idempotency key, so that a repeat within the stream's
-// window of duplicates is stored once.
+// DeliveryMsg is the message that records the outcome of one message to a channel. Its id
+// is the idempotency key, so that the stream stores it once within its window of
+// duplicates.
 func DeliveryMsg(d *alertingv1.Delivery) (*nats.Msg, error) {
 	m, err := protoMsg(DeliverySubject(d.GetChannel()), d)
 	if err != nil {
@@ -90,12 +90,12 @@ func protoMsg(subject string, body proto.Message) (*nats.Msg, error) {
 
 // Reasons why a message becomes a dead letter.
 const (
-	// ReasonTopic is for a topic that no pattern knows, or with a name in it
-	// that is not allowed.
+	// ReasonTopic is for a topic that no pattern matches, or that contains a name that is
+	// not allowed.
 	ReasonTopic = "topic"
 	// ReasonPayload is for a payload that does not decode.
 	ReasonPayload = "payload"
-	// ReasonValue is for a value that is no finite number.
+	// ReasonValue is for a value that is not a finite number.
 	ReasonValue = "value"
 	// ReasonClock is for an event time too far from the time of arrival.
 	ReasonClock = "clock"
@@ -109,14 +109,13 @@ const (
 	ReasonUndeliverable = "undeliverable"
 )
 
-// DeadLetter is something that could not be processed.
+// DeadLetter is a message or a reading that could not be processed.
 type DeadLetter struct {
-	// Service and Reason are tokens; Detail says the same in words for people.
+	// Service and Reason are tokens; Detail explains them for people.
 	Service, Reason, Detail string
 	// Origin is where it came from: an MQTT topic, a path or a subject.
 	Origin string
-	// OriginCut says that Origin is not exactly what it was, because that did not
-	// fit a header. It is set by ParseDeadLetterMsg.
+	// OriginCut is set by ParseDeadLetterMsg when Origin was changed to fit into a header.
 	OriginCut bool
 	// Site and Device are set as far as they are known.
 	Site, Device string
@@ -132,12 +131,11 @@ const (
 	headerSite    = "Headwater-Site"
 	headerDevice  = "Headwater-Device"
 	headerArrived = "Headwater-Arrived"
-	// headerCut is set when the origin is not written as it was.
+	// headerCut is set when the origin was changed.
 	headerCut = "Headwater-Origin-Cut"
 )
 
-// maxHeader bounds each header of a dead letter, in bytes: what devices write
-// ends up in them.
+// maxHeader bounds each header of a dead letter, in bytes: they contain text from devices.
 const maxHeader = 1024
 
 // Msg is the message that stores the dead letter.
@@ -158,7 +156,8 @@ func (d DeadLetter) Msg() *nats.Msg {
 	return m
 }
 
-// ParseDeadLetterMsg undoes DeadLetter.Msg, but for what did not fit a header.
+// ParseDeadLetterMsg undoes DeadLetter.Msg, except for text that did not fit into a
+// header.
 func ParseDeadLetterMsg(subject string, header nats.Header, data []byte) (DeadLetter, error) {
 	service, reason, err := ParseDeadLetter(subject)
 	if err != nil {
@@ -176,8 +175,8 @@ func ParseDeadLetterMsg(subject string, header nats.Header, data []byte) (DeadLe
 	}, nil
 }
 
-// headerValue makes any text fit for a header: one line of valid UTF-8 without
-// control characters, of bounded length.
+// headerValue makes any text a header: one line of valid UTF-8 without control
+// characters, of bounded length.
 func headerValue(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -196,8 +195,8 @@ func headerValue(s string) string {
 	return textproto.TrimString(s[:cut])
 }
 
-// EpisodeID names one episode of an alert: the id of the alert, which is the same
-// for all of them, and when the episode began.
+// EpisodeID names one episode of an alert: the id of the alert, which all its episodes
+// share, and when the episode began.
 func EpisodeID(a *alertingv1.Alert) string {
 	return a.GetId() + "-" + strconv.FormatInt(a.GetStarted(), 36)
 }

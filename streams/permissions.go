@@ -9,14 +9,14 @@ import (
 // subscribe to; everything else is denied to it.
 type Permissions struct {
 	Publish, Subscribe []string
-	// Answers says that it may also publish to whoever asks it.
+	// Answers allows it to publish to the reply subjects of requests.
 	Answers bool
 }
 
-// ServicePermissions returns what a service may do in the account of the
-// services, and whether there is such a service. A service that was taken over
-// can neither write what belongs to another, nor read its answers, nor make or
-// remove streams; it can still remove consumers of the streams that it reads.
+// ServicePermissions returns what a service may do in the account of the services, and
+// whether there is such a service. An attacker who controls a service can neither write
+// what belongs to another one, nor read its answers, nor create or remove streams, but can
+// remove consumers of the streams that the service reads.
 func ServicePermissions(service string) (Permissions, bool) {
 	p, known := map[string]func() Permissions{
 		ServiceProvision: provisionPermissions,
@@ -32,28 +32,28 @@ func ServicePermissions(service string) (Permissions, bool) {
 	}
 	permissions := p()
 	permissions.Subscribe = append(permissions.Subscribe, inbox(service)+".>")
-	// Every service looks whether JetStream and the streams are there.
+	// Every service checks that JetStream and the streams are there.
 	permissions.Publish = append(permissions.Publish, api("INFO"), api("STREAM.INFO.*"))
 	return permissions, true
 }
 
-// Services are those that have permissions of their own, in a fixed order.
+// Services are the services that have permissions of their own, in a fixed order.
 func Services() []string {
 	return []string{
 		ServiceProvision, ServiceBridge, ServiceGateway, ServiceProcessor, ServiceNotifier, ServiceWriter, ServiceDashboard,
 	}
 }
 
-// UserPrefix begins the names of all users of nats-server that are not devices,
-// so that a device may be called what a service is.
+// UserPrefix begins the names of all users of nats-server that are not devices, so that a
+// device may have the name of a service.
 const UserPrefix = "headwater-"
 
 // ServiceUser is the user of nats-server that a service is.
 func ServiceUser(service string) string { return UserPrefix + service }
 
-// InboxPrefix returns the prefix of the subjects on which a user that is a
-// service gets its answers, and whether it is one. Each has a prefix of its own,
-// so that none hears another's.
+// InboxPrefix returns the prefix of the subjects on which a service receives its answers,
+// and whether the user is a service. Each service has its own prefix, so that none can
+// read the answers of another one.
 func InboxPrefix(user string) (prefix string, isService bool) {
 	service, found := strings.CutPrefix(user, UserPrefix)
 	return inbox(service), found && slices.Contains(Services(), service)
@@ -136,7 +136,7 @@ func dashboardPermissions() Permissions {
 
 func api(request string) string { return "$JS.API." + request }
 
-// read is what reading a stream takes, by consumers or message by message.
+// read is what a service needs to read a stream, by consumers or message by message.
 func read(stream string) []string {
 	return []string{
 		api("STREAM.MSG.GET." + stream), api("DIRECT.GET." + stream), api("DIRECT.GET." + stream + ".>"),
@@ -158,11 +158,11 @@ func writeBucket(bucket, keys string) []string { return []string{"$KV." + bucket
 // bury is what a service needs for its dead letters.
 func bury(service string) []string { return []string{DeadLetterSubject(service, "*")} }
 
-// report is what telling the dashboard of problems takes.
+// report is what a service needs to report problems to the dashboard.
 func report(service string) []string { return writeBucket(BucketProblems, ServiceKeys(service)) }
 
-// lease is what holding lanes takes: the buckets of leases and workers are made
-// again by whoever misses them.
+// lease is what a service needs to hold lanes. Any service may recreate the buckets of
+// leases and workers.
 func lease(service string) []string {
 	var p []string
 	for _, bucket := range []string{BucketLeases, BucketWorkers} {
@@ -172,8 +172,8 @@ func lease(service string) []string {
 	return p
 }
 
-// snapshots is what state that survives takes, and the configuration that it
-// depends on.
+// snapshots is what a service needs for its snapshots, and for the configuration that its
+// state depends on.
 func snapshots(service string) []string {
 	store := objectStream(BucketSnapshots)
 	return join(

@@ -11,48 +11,47 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Place is how far somebody has read a stream. It is kept apart from the stream,
-// so after a power cut it may be ahead of it: the end of the stream is gone, and
-// new messages get the sequences of those that were read. Hence it says more than
-// a sequence. Every place that outlives the memory of a process is looked at by
-// Resume before it is gone on from, and every reader that lives on while
-// nats-server restarts looks again.
+// Place is a reader's position in a stream. It is stored apart from the stream, so after a
+// power cut it may be ahead of it: the end of the stream is gone, and new messages get the
+// sequences of those that were read. So a place is more than a sequence. Every place that
+// outlives its process is checked with Resume before it is used, and so is the place of
+// every reader that keeps running while nats-server restarts.
 type Place struct {
-	// Incarnation is when the stream was created, in nanoseconds since the Unix
-	// epoch; 0 says that it is not known.
+	// Incarnation is when the stream was created, in nanoseconds since the Unix epoch; 0 if
+	// unknown.
 	Incarnation int64
-	// Sequence is that of the last message that was read; 0 means none.
+	// Sequence is the sequence of the last message that was read; 0 for none.
 	Sequence uint64
-	// Stored is when the stream stored that message, in nanoseconds since the Unix
-	// epoch; 0 says that it is not known.
+	// Stored is when the stream stored that message, in nanoseconds since the Unix epoch; 0
+	// if unknown.
 	Stored int64
 }
 
-// Loss is what a stream was found to lack of what was read from it.
+// Loss is what is missing from a stream although it was read from it.
 type Loss struct {
 	Stream string `json:"stream"`
-	// Recreated says that the stream was deleted and created again.
+	// Recreated is set when the stream was deleted and created again.
 	Recreated bool `json:"recreated,omitempty"`
-	// Kept is the last sequence that is as it was read, Until the last that was
-	// read.
+	// Kept is the last sequence that is unchanged, Until the last one that was read.
 	Kept  uint64 `json:"kept"`
 	Until uint64 `json:"until"`
-	// After and Before are when these were stored; zero if that is not known.
+	// After and Before are when these were stored; zero if unknown.
 	After  time.Time `json:"after,omitzero"`
 	Before time.Time `json:"before,omitzero"`
-	// Noticed is when it was found.
+	// Noticed is when the loss was found.
 	Noticed time.Time `json:"noticed"`
 }
 
-// Resume returns the place from which to go on in the stream as it is, which is p
-// unless the loss says otherwise; nothing that is new lies before it.
+// Resume returns the place from which to continue in the stream. It is p unless there is a
+// loss. No new message lies before it.
 //
-// The sequence shows that the end is gone while the stream is shorter than it was;
-// when it has grown again, the time at which the message there was stored tells.
-// What is new begins with the first message that was stored later than the one
-// at p. Limits: it takes nats-server's clock not to have been set back over the
-// cut; and when the message at p was removed since, which the janitor does not do
-// before it was read, the stream is taken for the same.
+//  1. While the stream is shorter than p, its last sequence shows that the end is gone.
+//  2. When it has grown again, the message at p's sequence has another time of storage.
+//  3. The new messages begin with the first one that was stored later than the one at p.
+//
+// Limits: nats-server's clock must not have been set back across the cut. If the message
+// at p was removed, the stream is taken for unchanged; the janitor removes only what was
+// read.
 func (p Place) Resume(ctx context.Context, stream jetstream.Stream) (Place, *Loss, error) {
 	info, err := stream.Info(ctx)
 	if err != nil {
@@ -84,8 +83,8 @@ func (p Place) Resume(ctx context.Context, stream jetstream.Stream) (Place, *Los
 		case msg.Time.UnixNano() == p.Stored:
 			return Place{incarnation, p.Sequence, p.Stored}, nil, nil
 		case msg.Time.UnixNano() < p.Stored:
-			// It is another message, and the clock has been set back: where the new ones
-			// begin cannot be told.
+			// It is another message, and the clock was set back: the beginning of the new
+			// ones is unknown.
 			return start, loss, nil
 		}
 	}
@@ -108,10 +107,10 @@ func (p Place) Resume(ctx context.Context, stream jetstream.Stream) (Place, *Los
 	return now, loss, nil
 }
 
-// ErrLost is returned by Place.Check when the stream is not what was read.
+// ErrLost is returned by Place.Check when the stream is not the one that was read.
 var ErrLost = errors.New("the stream is not the one that was read, or its end is gone")
 
-// Check returns nil if the stream of the name still holds what was read.
+// Check returns nil if the stream still holds what was read.
 func (p Place) Check(ctx context.Context, js jetstream.JetStream, name string) error {
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
@@ -129,7 +128,7 @@ func (p Place) Check(ctx context.Context, js jetstream.JetStream, name string) e
 	return nil
 }
 
-// String says in words what is gone.
+// String returns what is gone as a sentence.
 func (l *Loss) String() string {
 	if l.Recreated {
 		return l.Stream + " was recreated: what it held is gone"
@@ -142,31 +141,29 @@ func (l *Loss) String() string {
 	return s
 }
 
-// lossToken stands in the keys of BucketManifests under which services tell what
-// they found lost.
+// lossToken is part of the keys of BucketManifests under which losses are recorded.
 const lossToken = "lost"
 
 // LossKeys matches the keys of all losses in BucketManifests.
 const LossKeys = "*." + lossToken + ".*"
 
-// lossKey is the key of what a service found lost of a stream last.
+// lossKey is the key of the last loss that a service found in a stream.
 func lossKey(service, stream string) string { return service + "." + lossToken + "." + stream }
 
-// IsLossKey says whether a key of BucketManifests is that of a loss.
+// IsLossKey reports whether a key of BucketManifests is the key of a loss.
 func IsLossKey(key string) bool {
 	parts := strings.Split(key, ".")
 	return len(parts) == 3 && parts[1] == lossToken
 }
 
-// lossTries bounds how often a loss is recorded that others record as well.
+// lossTries bounds the attempts to record a loss while others write the same key.
 const lossTries = 10
 
-// Record keeps the loss where the dashboard finds it. Several that are found of the
-// same cut become one.
+// Record stores the loss for the dashboard. Losses of the same cut are merged.
 func (l *Loss) Record(ctx context.Context, js jetstream.JetStream, service string) error {
 	key := lossKey(service, l.Stream)
 	fail := func(err error) error {
-		return fmt.Errorf("record under key %s of bucket %s what is lost: %w", key, BucketManifests, err)
+		return fmt.Errorf("record a loss under key %s of bucket %s: %w", key, BucketManifests, err)
 	}
 	bucket, err := js.KeyValue(ctx, BucketManifests)
 	if err != nil {
@@ -182,7 +179,7 @@ func (l *Loss) Record(ctx context.Context, js jetstream.JetStream, service strin
 			return fail(found)
 		default:
 			revision = entry.Revision()
-			// What can't be read is replaced.
+			// An entry that does not decode is replaced.
 			_ = json.Unmarshal(entry.Value(), &before)
 		}
 		body, err := json.Marshal(l.with(before))
@@ -201,11 +198,10 @@ func (l *Loss) Record(ctx context.Context, js jetstream.JetStream, service strin
 			return fail(err)
 		}
 	}
-	return fail(errors.New("others write it all the time"))
+	return fail(errors.New("others keep changing it"))
 }
 
-// with returns the loss together with what was found before, if that is of the
-// same cut.
+// with returns the loss merged with an earlier one, if that is of the same cut.
 func (l *Loss) with(before Loss) Loss {
 	merged := *l
 	if before.Recreated != l.Recreated || before.Kept != l.Kept || before.Noticed.IsZero() {
@@ -222,7 +218,7 @@ func (l *Loss) with(before Loss) Loss {
 func DecodeLoss(data []byte) (Loss, error) {
 	var l Loss
 	if err := json.Unmarshal(data, &l); err != nil {
-		return l, fmt.Errorf("decode what is lost: %w", err)
+		return l, fmt.Errorf("decode loss: %w", err)
 	}
 	return l, nil
 }

@@ -8,23 +8,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ProcessedThrough returns the sequence up to which a consumer with explicit acks
-// has processed everything that its filters match, as far as its info tells: it
-// was delivered and acknowledged. Until is the last sequence that is asked about.
-// What is returned may be less than what is true, never more, and may lie beyond
-// until. With the last of the stream for until, it is exact while nothing is in
-// anybody's hands.
+// ProcessedThrough returns the sequence up to which a consumer with explicit acks has
+// processed everything that its filters match, according to its info: everything up to it
+// was delivered and acknowledged. Until is the last sequence of interest. The result may be
+// less than the truth, never more, and may lie beyond until. If until is the last sequence
+// of the stream, the result is exact while no message waits for an ack.
 //
-// Nothing else may be asked for this. Nats-server counts what waits for a consumer
-// some time after it has stored it: right after a PubAck NumPending was seen to read
-// 0 in 10 to 20 % of the cases, for up to 20 ms on an idle machine, and
-// NumAckPending is 0 then as well. So two zeros do not say that all is processed;
-// sequences do.
+// Use nothing else for this. Nats-server updates the counts of a consumer some time after
+// it has stored a message: directly after a PubAck, NumPending was 0 in 10 to 20 % of the
+// cases, for up to 20 ms on an idle machine, and NumAckPending is 0 too. So two zeros do
+// not mean that everything is processed; sequences do.
 //
-// The ack floor is such a sequence, but it stays at the last match: what lies
-// behind it and doesn't match moves neither it nor the delivered sequence. So the
-// stream is asked for its last match: when that is not behind the floor, nothing
-// is that matches. Its leader is asked, as a copy may lag.
+// The ack floor is such a sequence, but it stays at the last match: later messages that do
+// not match move neither it nor the delivered sequence. So the last match is looked up in
+// the stream. If it is not after the floor, no message after the floor matches. The leader
+// of the stream is asked, because a copy may lag.
 func ProcessedThrough(ctx context.Context, js jetstream.JetStream, info *jetstream.ConsumerInfo, until uint64) (uint64, error) {
 	floor := info.AckFloor.Stream
 	if floor >= until || info.NumAckPending > 0 || info.NumPending > 0 {
@@ -34,7 +32,7 @@ func ProcessedThrough(ctx context.Context, js jetstream.JetStream, info *jetstre
 	if err != nil {
 		return 0, fmt.Errorf("look up stream %s: %w", info.Stream, err)
 	}
-	// A message that is read directly may come from a copy.
+	// A direct read may be answered by a copy.
 	stream.CachedInfo().Config.AllowDirect = false
 	filters := info.Config.FilterSubjects
 	if info.Config.FilterSubject != "" {
@@ -56,7 +54,7 @@ func ProcessedThrough(ctx context.Context, js jetstream.JetStream, info *jetstre
 	return until, nil
 }
 
-// Processed says whether a consumer of a stream has processed everything up to a
+// Processed reports whether a consumer of a stream has processed everything up to a
 // sequence, see ProcessedThrough.
 func Processed(ctx context.Context, js jetstream.JetStream, stream, consumer string, sequence uint64) (bool, error) {
 	c, err := js.Consumer(ctx, stream, consumer)
@@ -67,9 +65,9 @@ func Processed(ctx context.Context, js jetstream.JetStream, stream, consumer str
 	return through >= sequence, err
 }
 
-// Unprocessed returns how many sequences at the end of a stream a consumer may not
-// have processed, see ProcessedThrough: 0 says that it has processed all that was
-// stored before the call.
+// Unprocessed returns how many sequences at the end of a stream a consumer may not have
+// processed, see ProcessedThrough. 0 means that it has processed everything that was stored
+// before the call.
 func Unprocessed(ctx context.Context, js jetstream.JetStream, stream, consumer string) (uint64, error) {
 	s, err := js.Stream(ctx, stream)
 	if err != nil {

@@ -5,19 +5,19 @@ import (
 	"fmt"
 )
 
-// redrivePrefix begins the subjects of requests to process dead letters again.
-// No stream keeps them: a request that nobody answers is asked again.
+// redrivePrefix begins the subjects of requests to process dead letters again. No stream
+// keeps them: the client repeats a request without an answer.
 const redrivePrefix = "redrive."
 
-// RedriveSubject is where the service that made dead letters is asked to
-// process them again. The service must be a valid token.
+// RedriveSubject is where a service takes requests to process its dead letters again. The
+// service must be a valid token.
 func RedriveSubject(service string) string { return redrivePrefix + service }
 
 // MaxRedrive bounds the dead letters of one request.
 const MaxRedrive = 500
 
-// NotRedrivable says in words why letters of a service with a reason cannot be
-// redriven; it is empty for those that somebody processes again.
+// NotRedrivable returns why letters of a service with a reason cannot be redriven; empty if
+// they can.
 func NotRedrivable(service, reason string) string {
 	switch {
 	case service == ServiceBridge:
@@ -27,16 +27,16 @@ func NotRedrivable(service, reason string) string {
 	case service == ServiceWriter && reason == ReasonRejected:
 		return "it is a point that InfluxDB refused; once the conflict is gone, write its line to InfluxDB, or send the reading again"
 	case service == ServiceNotifier && reason == ReasonUndeliverable:
-		return "it is a notification, and what it tells may be over by now; the page of alerts tells how it stands"
+		return "it is a notification, and its alert may be over by now; the page of alerts shows its state"
 	}
 	return "no service processes letters of " + service + " again"
 }
 
-// RedriveRequest asks a service to process dead letters of its own again, as
-// they came in, with their original time of arrival.
+// RedriveRequest asks a service to process its own dead letters again, unchanged, with
+// their original time of arrival.
 type RedriveRequest struct {
-	// Sequences are those of the letters in StreamDeadLetters, 1 to MaxRedrive of
-	// them, in the order in which they are processed.
+	// Sequences are the sequences of the letters in StreamDeadLetters, 1 to MaxRedrive, in
+	// the order of processing.
 	Sequences []uint64 `json:"sequences"`
 }
 
@@ -48,8 +48,8 @@ func (r RedriveRequest) Msg(service string) (subject string, data []byte, err er
 	return RedriveSubject(service), data, nil
 }
 
-// DecodeRedriveRequest undoes RedriveRequest.Msg. The number of letters of what
-// it returns is in bounds.
+// DecodeRedriveRequest undoes RedriveRequest.Msg. The number of letters is within its
+// bounds.
 func DecodeRedriveRequest(data []byte) (RedriveRequest, error) {
 	var r RedriveRequest
 	if err := json.Unmarshal(data, &r); err != nil {
@@ -61,32 +61,32 @@ func DecodeRedriveRequest(data []byte) (RedriveRequest, error) {
 	return r, nil
 }
 
-// Outcome is what became of a dead letter that was to be redriven.
+// Outcome is the result of redriving a dead letter.
 type Outcome string
 
 const (
 	// OutcomeRedriven means that its readings are stored and the letter is gone.
 	OutcomeRedriven Outcome = "redriven"
-	// OutcomeRefused means that it was refused once more: a new letter with the
-	// new reason is stored in its place.
+	// OutcomeRefused means that it was refused again. A new letter with the new reason
+	// replaces it.
 	OutcomeRefused Outcome = "refused"
-	// OutcomeKept means that nobody can redrive it; it stays as it is.
+	// OutcomeKept means that it cannot be redriven and stays unchanged.
 	OutcomeKept Outcome = "kept"
-	// OutcomeGone means that there is no such letter any more.
+	// OutcomeGone means that the letter does not exist any more.
 	OutcomeGone Outcome = "gone"
-	// OutcomeFailed means that something was away or full; it may be tried again.
+	// OutcomeFailed means that a server was not available or full; a retry may help.
 	OutcomeFailed Outcome = "failed"
 )
 
-// Redriven is what became of one dead letter.
+// Redriven is the result for one dead letter.
 type Redriven struct {
 	Sequence uint64  `json:"sequence"`
 	Outcome  Outcome `json:"outcome"`
 	// Readings is how many readings were stored.
 	Readings int `json:"readings,omitempty"`
-	// Reason is the token of the new letter of a refused one.
+	// Reason is the reason of the new letter, for OutcomeRefused.
 	Reason string `json:"reason,omitempty"`
-	// Detail says in words why it was not redriven.
+	// Detail is the reason for people why it was not redriven.
 	Detail string `json:"detail,omitempty"`
 }
 
@@ -94,7 +94,7 @@ type Redriven struct {
 type RedriveAnswer struct {
 	// Results has one entry for each letter of the request, in its order.
 	Results []Redriven `json:"results"`
-	// Error, if not empty, says in words why nothing was done.
+	// Error, if not empty, is the reason for people why nothing was done.
 	Error string `json:"error,omitempty"`
 }
 

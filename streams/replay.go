@@ -13,11 +13,11 @@ import (
 // replayPrefix begins the subjects of what-if replays. No stream keeps them.
 const replayPrefix = "replay."
 
-// ReplayStart is where a processor is asked to begin a replay.
+// ReplayStart is where processors take requests for a replay.
 const ReplayStart = replayPrefix + "start"
 
-// ReplaySubject is where the processor that has begun a replay tells how it goes,
-// and is told to end it. The id must be a valid token.
+// ReplaySubject is where the processor that runs a replay answers requests for its status,
+// and to cancel it. The id must be a valid token.
 func ReplaySubject(id string) string { return replayPrefix + "run." + id }
 
 // Bounds of a replay.
@@ -31,37 +31,35 @@ const (
 	MaxReplayAlerts = 2000
 	// MaxReplayDevices is how many devices with alerts an answer lists at most.
 	MaxReplayDevices = 2000
-	// ReplayPatience is for how long a replay goes on whose state nobody asks for,
-	// and for how long what came of it is kept. Whoever waits asks every second.
+	// ReplayPatience is how long a replay keeps running without a request for its status.
+	// Clients ask every second. ReplayKept is how long its result is kept.
 	ReplayPatience = 15 * time.Second
 	ReplayKept     = 15 * time.Minute
 )
 
-// ErrReplay is wrapped by the error of a request for a replay that cannot be
-// meant.
+// ErrReplay is wrapped by the error of an invalid request for a replay.
 var ErrReplay = errors.New("the replay is not possible")
 
-// ReplayRequest asks what alerts a rule would have raised. Nothing is stored for
-// it, and nobody is told.
+// ReplayRequest asks which alerts a rule would have raised. Nothing is stored, and nobody
+// is notified.
 type ReplayRequest struct {
-	// ID is chosen by whoever asks: a valid token that nobody else uses.
+	// ID is chosen by the client: a valid token that is unique.
 	ID string `json:"id"`
-	// Rule is the rule as people write it, by itself or as the only one of a list
-	// of rules.
+	// Rule is the text of the rule, by itself or as the only one in a list of rules.
 	Rule string `json:"rule"`
 	// From and To are the period [From, To) in event time.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
-	// Warm is how long before From the detectors begin to learn, as far as there
-	// are readings of then.
+	// Warm is how long before From the detectors start to learn, if there are readings of
+	// that time.
 	Warm time.Duration `json:"warm"`
 }
 
-// Check says what is wrong with the request, other than with the text of the rule.
+// Check returns what is wrong with the request. It does not look at the text of the rule.
 func (r ReplayRequest) Check() error {
 	switch {
 	case !ValidToken(r.ID):
-		return fmt.Errorf("%w: its id is no token", ErrReplay)
+		return fmt.Errorf("%w: its id is not a token", ErrReplay)
 	case len(r.Rule) == 0 || len(r.Rule) > MaxReplayRule:
 		return fmt.Errorf("%w: the text of the rule has %d bytes, must be 1 to %d", ErrReplay, len(r.Rule), MaxReplayRule)
 	case !r.From.Before(r.To):
@@ -83,8 +81,7 @@ func (r ReplayRequest) Encode() ([]byte, error) {
 	return data, nil
 }
 
-// DecodeReplayRequest undoes ReplayRequest.Encode. What it returns has passed
-// Check.
+// DecodeReplayRequest undoes ReplayRequest.Encode. The request has passed Check.
 func DecodeReplayRequest(data []byte) (ReplayRequest, error) {
 	var r ReplayRequest
 	if err := json.Unmarshal(data, &r); err != nil {
@@ -93,45 +90,43 @@ func DecodeReplayRequest(data []byte) (ReplayRequest, error) {
 	return r, r.Check()
 }
 
-// ReplayCancel is the body of a message to ReplaySubject that ends the replay;
-// any other body only asks how it goes.
+// ReplayCancel is the body of a message to ReplaySubject that ends the replay; any other
+// body asks for the status.
 const ReplayCancel = "cancel"
 
-// ReplayState is how a replay stands.
+// ReplayState is the state of a replay.
 type ReplayState string
 
 const (
 	// ReplayWarming means that the detectors learn from before the period.
 	ReplayWarming ReplayState = "warming"
-	// ReplayRunning means that readings of the period are judged.
+	// ReplayRunning means that readings of the period are evaluated.
 	ReplayRunning ReplayState = "running"
 	// ReplayDone means that the result is there.
 	ReplayDone ReplayState = "done"
-	// ReplayFailed means that there is none; the status says why.
+	// ReplayFailed means that there is no result; the status has the reason.
 	ReplayFailed ReplayState = "failed"
-	// ReplayBusy refuses a request: the processor that was asked has a replay in
-	// hand already.
+	// ReplayBusy refuses a request: the processor already runs a replay.
 	ReplayBusy ReplayState = "busy"
 )
 
-// Over says whether the state will not change any more.
+// Over reports whether the state is final.
 func (s ReplayState) Over() bool { return s != ReplayWarming && s != ReplayRunning }
 
-// ReplayStatus answers a request, and tells how a replay goes.
+// ReplayStatus is the answer to a request, and the progress of a replay.
 type ReplayStatus struct {
 	ID    string      `json:"id"`
 	State ReplayState `json:"state"`
-	// Rule is the text of the rule, and From and To are the period, as they were
-	// asked for.
+	// Rule is the text of the rule, and From and To are the period, as in the request.
 	Rule string    `json:"rule,omitempty"`
 	From time.Time `json:"from,omitzero"`
 	To   time.Time `json:"to,omitzero"`
-	// Done is how far it has come, from 0 to 1.
+	// Done is the progress, from 0 to 1.
 	Done float64 `json:"done"`
-	// Readings were read so far, those to learn from included, in Seconds.
+	// Readings is how many readings were read in Seconds, those for learning included.
 	Readings uint64  `json:"readings"`
 	Seconds  float64 `json:"seconds"`
-	// Error says in words why it failed.
+	// Error is the reason for people why it failed.
 	Error string `json:"error,omitempty"`
 	// Problems are what is wrong with the text of the rule.
 	Problems []ReplayProblem `json:"problems,omitempty"`
@@ -153,28 +148,28 @@ type ReplayResult struct {
 	Rule string    `json:"rule"`
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
-	// Since is when the first of the readings was stored; zero when there were none.
-	// The detectors learned from what came between it and From; of a time before
-	// it nothing is known.
+	// Since is when the first of the readings was stored; zero when there were none. The
+	// detectors learned from the readings between it and From. There is nothing of an
+	// earlier time.
 	Since time.Time `json:"since,omitzero"`
-	// Warmed says in words what the detectors had learned from at From.
+	// Warmed explains to people what the detectors had learned from until From.
 	Warmed string `json:"warmed"`
-	// Problem says for which device the expression of the rule could first not be
+	// Problem is the first device for which the expression of the rule could not be
 	// evaluated, and why.
 	Problem string `json:"problem,omitempty"`
 	// Matched is how many series the rule watches, or devices when it has an
 	// expression.
 	Matched int `json:"matched"`
-	// Readings were read, Seconds long.
+	// Readings is how many readings were read in Seconds.
 	Readings uint64  `json:"readings"`
 	Seconds  float64 `json:"seconds"`
-	// Total counts the alerts that were open at any time of the period, Began those
-	// that began in it.
+	// Total counts the alerts that were open at any time of the period, Began the ones that
+	// began in it.
 	Total int `json:"total"`
 	Began int `json:"began"`
-	// Alerts are those of Total, by their start: the first MaxReplayAlerts.
+	// Alerts are the first MaxReplayAlerts of Total, by their start.
 	Alerts []ReplayAlert `json:"alerts"`
-	// Devices are those with alerts, most alerts first: at most MaxReplayDevices.
+	// Devices are the devices with alerts, most alerts first, at most MaxReplayDevices.
 	Devices []ReplayDevice `json:"devices"`
 }
 
@@ -185,13 +180,13 @@ type ReplayAlert struct {
 	Metric   string `json:"metric"`
 	Unit     string `json:"unit,omitempty"`
 	Severity string `json:"severity"`
-	// Start and End are event times; End is zero when it lasts at the end of the
+	// Start and End are event times; End is zero when it is ongoing at the end of the
 	// period.
 	Start time.Time `json:"start"`
 	End   time.Time `json:"end,omitzero"`
-	// Sentence says why, at the alert's height, with the value and the band in
-	// which it would not be abnormal; an end that is not set is open. Baseline is
-	// what was expected, if there is a band about it.
+	// Sentence is the reason at the alert's peak, with the value. Low and High bound the
+	// band in which the value would be normal; nil is an open end. Baseline is the expected
+	// value, if there is a band around it.
 	Sentence string   `json:"sentence"`
 	Value    float64  `json:"value"`
 	Low      *float64 `json:"low,omitempty"`
@@ -206,12 +201,12 @@ type ReplayDevice struct {
 	// Alerts were open at any time of the period, Began began in it.
 	Alerts int `json:"alerts"`
 	Began  int `json:"began"`
-	// PerWeek is Began for each week of the period that there are readings of.
+	// PerWeek is Began per week of the period that has readings.
 	PerWeek float64 `json:"per_week"`
 }
 
-// Week writes how many alerts a week are for people, who are told none where the
-// readings of the period cover less than a day: a week of that is a guess.
+// Week formats a number of alerts per week for people. Readings of less than a day give no
+// number: a week made from that is a guess.
 func (r ReplayResult) Week(alerts float64) string {
 	since := r.From
 	if r.Since.After(since) {

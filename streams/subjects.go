@@ -7,11 +7,10 @@ import (
 	"strings"
 )
 
-// ErrSubject is returned for a subject or a topic that does not have the form
-// it should have.
+// ErrSubject is returned for a subject or a topic in an unknown form.
 var ErrSubject = errors.New("unknown form of subject")
 
-// Source says which way a reading came in; it is a token of the subjects of
+// Source is the way by which a reading arrived. It is a token of the subjects of
 // TELEMETRY.
 type Source string
 
@@ -22,7 +21,7 @@ const (
 	SourceMQTT2 Source = "mqtt2"
 	// SourceMQTT0 is for readings published with QoS 0.
 	SourceMQTT0 Source = "mqtt0"
-	// SourceHTTP is for readings that the gateway took.
+	// SourceHTTP is for readings from the gateway.
 	SourceHTTP Source = "http"
 	// SourceRedrive is for readings of dead letters that were processed again.
 	SourceRedrive Source = "redrive"
@@ -39,27 +38,27 @@ const (
 	mqttRetained     = "$MQTT.rmsgs.>"
 )
 
-// Filters that take in every subject of a kind.
+// Filters that match every subject of a kind.
 const (
 	TelemetryAll   = telemetryPrefix + ">"
 	DerivedAll     = derivedPrefix + ">"
 	AlertingAll    = alertingPrefix + ">"
 	DeliveriesAll  = deliveryPrefix + ">"
 	DeadLettersAll = deadLetterPrefix + ">"
-	// MQTTAll covers whatever is published over MQTT with QoS 1 or 2: nats-server
-	// publishes it again below this prefix and waits for an answer.
+	// MQTTAll covers every message that is published over MQTT with QoS 1 or 2:
+	// nats-server publishes it again below this prefix and waits for an answer.
 	MQTTAll = mqttPrefix + ">"
-	// MQTTCommands covers what StreamMQTT keeps of that: commands for devices.
+	// MQTTCommands covers those that StreamMQTT stores: commands for devices.
 	MQTTCommands = mqttPrefix + commandPrefix + ">"
-	// MQTTAnswers covers the answers to it.
+	// MQTTAnswers covers the answers to MQTTAll.
 	MQTTAnswers = "$MQTT.JSA.*.MS.*"
 	// TelemetryKept covers the messages of every lane that are written with a
 	// compare-and-set.
 	TelemetryKept = telemetryPrefix + "*." + string(SourceMQTT)
 )
 
-// DeviceDisconnects is where nats-server, in its system account, tells of each
-// connection of the account of the devices that ended, and why.
+// DeviceDisconnects is where nats-server reports, in its system account, each connection
+// of the account of the devices that ended, and why.
 const DeviceDisconnects = "$SYS.ACCOUNT.DEVICES.DISCONNECT"
 
 // maxLanes bounds the number of lanes, and so every lane number in a subject.
@@ -68,8 +67,8 @@ const maxLanes = 4096
 // maxToken is the longest token that a name may have, in bytes.
 const maxToken = 64
 
-// ValidToken says whether s may name a site, a device or a metric: 1 to 64
-// letters and digits of ASCII, hyphens and underscores.
+// ValidToken reports whether s may name a site, a device or a metric: 1 to 64 ASCII
+// letters and digits, hyphens and underscores.
 func ValidToken(s string) bool {
 	if len(s) == 0 || len(s) > maxToken {
 		return false
@@ -103,7 +102,7 @@ func TelemetrySubject(lane int, source Source) string {
 	return telemetryPrefix + strconv.Itoa(lane) + "." + string(source)
 }
 
-// TelemetryFilter takes in all that TELEMETRY holds of one lane.
+// TelemetryFilter matches everything that TELEMETRY holds of one lane.
 func TelemetryFilter(lane int) string {
 	return telemetryPrefix + strconv.Itoa(lane) + ".>"
 }
@@ -141,8 +140,8 @@ func ParseAlerting(subject string) (lane int, err error) {
 	return parseLaneSubject(subject, alertingPrefix)
 }
 
-// DeliverySubject is where the sender of a channel records what became of its
-// messages. The channel must be a valid token.
+// DeliverySubject is where the sender of a channel records the outcome of its messages.
+// The channel must be a valid token.
 func DeliverySubject(channel string) string { return deliveryPrefix + channel }
 
 // ParseDelivery undoes DeliverySubject.
@@ -160,8 +159,8 @@ func DeadLetterSubject(service, reason string) string {
 	return deadLetterPrefix + service + "." + reason
 }
 
-// DeadLetterFilter takes in the dead letters of a service, a reason or both;
-// empty means any.
+// DeadLetterFilter matches the dead letters of a service, a reason or both; empty means
+// any.
 func DeadLetterFilter(service, reason string) string {
 	if service == "" {
 		service = "*"
@@ -182,7 +181,7 @@ func ParseDeadLetter(subject string) (service, reason string, err error) {
 	return service, reason, nil
 }
 
-// IsCommand says whether a subject within MQTTAll is within MQTTCommands.
+// IsCommand reports whether a subject within MQTTAll is within MQTTCommands.
 func IsCommand(subject string) bool { return strings.HasPrefix(subject, mqttPrefix+commandPrefix) }
 
 // CommandSubjects are the subjects that a device may subscribe to: topics
@@ -215,7 +214,7 @@ func TopicFromMQTT(subject string) string {
 			out.WriteByte('.')
 			i++
 		case c == '/':
-			// An empty level: the separator beside it has been or will be written.
+			// An empty level. The separator beside it is written anyway.
 		default:
 			out.WriteByte(c)
 		}
@@ -235,7 +234,7 @@ func parseLaneSubject(subject, prefix string) (int, error) {
 	return lane, nil
 }
 
-// parseLane takes the canonical form only, so that every lane has one subject.
+// parseLane accepts only the canonical form, so that every lane has one subject.
 func parseLane(s string) (int, error) {
 	lane, err := strconv.Atoi(s)
 	if err != nil || lane < 0 || lane >= maxLanes || strconv.Itoa(lane) != s {

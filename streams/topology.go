@@ -27,11 +27,11 @@ const (
 	StreamDerived     = "DERIVED"
 	StreamAlerting    = "ALERTING"
 	StreamDeadLetters = "DEADLETTERS"
-	// StreamMQTT is nats-server's own store of what is published with QoS 1 and 2,
-	// in the account of the devices. It holds commands for devices; readings are
-	// answered by the bridge, and are in no stream but TELEMETRY.
+	// StreamMQTT is nats-server's own stream for messages with QoS 1 and 2, in the account
+	// of the devices. It holds commands for devices only. The bridge answers readings,
+	// which are in TELEMETRY alone.
 	StreamMQTT = "$MQTT_msgs"
-	// StreamRetained is nats-server's own store of retained messages there.
+	// StreamRetained is nats-server's own stream for retained messages there.
 	StreamRetained = "$MQTT_rmsgs"
 )
 
@@ -48,33 +48,32 @@ const (
 	BucketSnapshots = "snapshots"
 )
 
-// ConfigKey is the key in BucketConfig under which the rules and channels lie,
-// as the text that people wrote.
+// ConfigKey is the key in BucketConfig of the rules and channels, as the text that people
+// wrote.
 const ConfigKey = "config"
 
-// ConfigVersions is how many versions of what lies there are kept, with the one
-// in force.
+// ConfigVersions is how many versions of that text are kept, the current one included.
 const ConfigVersions = 64
 
-// SilencesKey is the key in BucketSilences under which all silences lie: one text, so
-// that a reader knows of a change whole or not at all.
+// SilencesKey is the key in BucketSilences of all silences. They are one text, so that a
+// reader sees all of a change or nothing.
 const SilencesKey = "silences"
 
 // Names of the durable consumers.
 const (
-	// ConsumerBridge is there while StreamMQTT holds readings that an earlier
-	// version acknowledged and did not store in TELEMETRY yet.
+	// ConsumerBridge exists while StreamMQTT holds readings that an earlier version
+	// acknowledged and did not store in TELEMETRY yet.
 	ConsumerBridge = "bridge"
 	// ConsumerWriter reads TELEMETRY for any number of writers.
 	ConsumerWriter = "writer"
 )
 
-// WriterDerivedConsumer is the durable consumer by which a writer reads one
-// lane of DERIVED.
+// WriterDerivedConsumer is the durable consumer with which a writer reads one lane of
+// DERIVED.
 func WriterDerivedConsumer(lane int) string { return "writer-" + strconv.Itoa(lane) }
 
-// SenderConsumer is the durable consumer of ALERTING by which the sender of a
-// channel reads what it has to send.
+// SenderConsumer is the durable consumer of ALERTING with which the sender of a channel
+// reads what it has to send.
 func SenderConsumer(channel string) string { return "sender-" + channel }
 
 // ManifestKey is the key in BucketManifests of the newest snapshot of one lane
@@ -84,7 +83,7 @@ func ManifestKey(service string, lane int) string { return service + "." + strco
 // LeaseKey is the key in BucketLeases of the lease on one lane of a service.
 func LeaseKey(service string, lane int) string { return service + "." + strconv.Itoa(lane) }
 
-// ParseLeaseKey returns the lane that the key of a lease is about.
+// ParseLeaseKey returns the lane of the key of a lease.
 func ParseLeaseKey(key string) (lane int, err error) {
 	_, number, _ := strings.Cut(key, ".")
 	lane, err = strconv.Atoi(number)
@@ -94,11 +93,11 @@ func ParseLeaseKey(key string) (lane int, err error) {
 	return lane, nil
 }
 
-// WorkerKey is the key in BucketWorkers by which one worker of a service says
-// that it lives.
+// WorkerKey is the key in BucketWorkers that one worker of a service renews while it
+// runs.
 func WorkerKey(service, worker string) string { return service + "." + worker }
 
-// ParseWorkerKey returns the worker that a key of BucketWorkers is about.
+// ParseWorkerKey returns the worker of a key of BucketWorkers.
 func ParseWorkerKey(key string) (worker string, err error) {
 	_, worker, found := strings.Cut(key, ".")
 	if !found || worker == "" {
@@ -111,23 +110,23 @@ func ParseWorkerKey(key string) (worker string, err error) {
 // BucketProblems.
 func ServiceKeys(service string) string { return service + ".*" }
 
-// ErrNotReady is returned by Check while something of the map is missing. The
-// caller waits and checks again; Ensure makes what is missing.
+// ErrNotReady is returned by Check while a part of the map is missing. The caller waits
+// and checks again; Ensure creates what is missing.
 var ErrNotReady = errors.New("streams are not set up")
 
-// ErrLanes is returned by Ensure and Check for a number of lanes other than
-// the one that the streams were made with. It can't be changed afterwards.
+// ErrLanes is returned by Ensure and Check for a number of lanes other than the one that
+// the streams were created with. It can't be changed afterwards.
 var ErrLanes = errors.New("number of lanes does not match")
 
-// ErrCopies is returned by Ensure and EnsureDevices for a durability with fewer
-// copies than the streams have: one process that was told another profile than
-// the rest must not take their safety away.
+// ErrCopies is returned by Ensure and EnsureDevices for a durability with fewer copies than
+// the streams have: one process with another profile than the rest must not take copies
+// away.
 var ErrCopies = errors.New("streams have more copies than the durability asks for")
 
 // lanesMetadata is the key in a stream's metadata that records N.
 const lanesMetadata = "headwater-lanes"
 
-// Age is how long a stream keeps what has been processed.
+// Ages up to which the streams keep what has been processed.
 const (
 	AgeTelemetry   = 24 * time.Hour
 	AgeDerived     = 7 * 24 * time.Hour
@@ -142,20 +141,19 @@ const MaxMessage = 8 << 20
 // MaxDevicePayload bounds one message of a device, in bytes.
 const MaxDevicePayload = 256 << 10
 
-// Options say how the streams are made.
+// Options are how the streams are created.
 type Options struct {
-	// Lanes is N. 0 takes what the streams were made with, or what fits
-	// Durability: DefaultLanes or ClusterLanes.
+	// Lanes is N. 0 takes the number that the streams were created with, or else the
+	// one for Durability: DefaultLanes or ClusterLanes.
 	Lanes int
-	// Durability says how many copies there are; empty means one.
+	// Durability decides how many copies there are; empty means one.
 	Durability Durability
 	// MaxBytes is what all streams together may take on the disk. 0 means
 	// DefaultMaxBytes.
 	MaxBytes int64
 }
 
-// DefaultMaxBytes is what all streams together may take unless Options say
-// otherwise.
+// DefaultMaxBytes is the default of Options.MaxBytes.
 const DefaultMaxBytes = 8 << 30
 
 func (o Options) withDefaults() Options {
@@ -165,8 +163,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Shares of the disk, in per cent of Options.MaxBytes. The device stream is
-// bounded by DeviceOptions out of what is left here.
+// Shares of the disk, in per cent of Options.MaxBytes. DeviceOptions bounds the streams of
+// the devices with the rest.
 const (
 	shareTelemetry   = 55
 	shareDerived     = 15
@@ -199,12 +197,12 @@ func streamConfigs(o Options) []jetstream.StreamConfig {
 	}
 }
 
-// leaseTTL is how long a lease, and the sign of life of a worker, lasts that is
-// not renewed.
+// leaseTTL is how long a lease, and the key of a worker, last without a renewal. The bridge
+// promises to take over from a killed one within 4 s, so it is less than that.
 const leaseTTL = 3 * time.Second
 
-// leaseConfigs are the buckets that say who does what now. They are kept in
-// memory: what they hold is older than its time when a server is back.
+// leaseConfigs are the buckets of leases and workers. They are kept in memory: when a
+// server is back, the time of their keys has passed anyway.
 func leaseConfigs(replicas int) []jetstream.KeyValueConfig {
 	bucket := func(name, description string) jetstream.KeyValueConfig {
 		return jetstream.KeyValueConfig{
@@ -213,12 +211,12 @@ func leaseConfigs(replicas int) []jetstream.KeyValueConfig {
 		}
 	}
 	return []jetstream.KeyValueConfig{
-		bucket(BucketLeases, "Who owns which lane."),
-		bucket(BucketWorkers, "Who is there to own lanes."),
+		bucket(BucketLeases, "The owners of the lanes."),
+		bucket(BucketWorkers, "The workers that may own lanes."),
 	}
 }
 
-// ProblemsTTL is how long an entry of BucketProblems holds that is not renewed.
+// ProblemsTTL is how long an entry of BucketProblems lasts without a renewal.
 const ProblemsTTL = time.Minute
 
 // problemsBytes bounds BucketProblems: each process has one entry.
@@ -231,14 +229,14 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 			Storage: jetstream.FileStorage, Replicas: o.Durability.Replicas(),
 		}
 	}
-	problems := bucket(BucketProblems, "What services report that is wrong.", 1)
+	problems := bucket(BucketProblems, "Problems that services report.", 1)
 	problems.TTL, problems.MaxBytes = ProblemsTTL, problemsBytes
 	return append(leaseConfigs(o.Durability.Replicas()), problems,
-		bucket(BucketConfig, "Rules and channels as people wrote them, and the versions before.", ConfigVersions),
-		bucket(BucketSilences, "What people are not notified of for a time.", 1),
-		bucket(BucketManifests, "Newest snapshots of the lanes, and the ones before.", 2),
+		bucket(BucketConfig, "Rules and channels as people wrote them, with earlier versions.", ConfigVersions),
+		bucket(BucketSilences, "Alerts that nobody is notified about for a time.", 1),
+		bucket(BucketManifests, "The two newest snapshots of each lane.", 2),
 		bucket(BucketDevices, "The devices that were seen.", 1),
-		bucket(BucketAlerts, "The alerts as of their last transition.", 1),
+		bucket(BucketAlerts, "The alerts after their last transition.", 1),
 	)
 }
 
@@ -250,12 +248,12 @@ func snapshotsConfig(o Options) jetstream.ObjectStoreConfig {
 	}
 }
 
-// ackWait is how long a consumer waits for an ack or a sign of progress before
-// it delivers a message again.
+// ackWait is how long a consumer waits for an ack or a progress message until it delivers
+// a message again.
 const ackWait = 30 * time.Second
 
-// writerAckWait is shorter, for it is also how long the points wait that a
-// writer had in hand when it died. Writers say all the time that they live.
+// writerAckWait is shorter, because the points that a writer had when it was killed wait
+// for as long. Running writers send progress messages all the time.
 const writerAckWait = 8 * time.Second
 
 // writerMaxAckPending bounds the messages that all writers together hold.
@@ -273,17 +271,16 @@ func writerConsumers(lanes int) map[string][]jetstream.ConsumerConfig {
 		durables[StreamDerived] = append(durables[StreamDerived], jetstream.ConsumerConfig{
 			Durable: WriterDerivedConsumer(lane), Description: "Summaries on their way into InfluxDB, in order.",
 			FilterSubject: DerivedSubject(lane), AckPolicy: jetstream.AckExplicitPolicy,
-			// One at a time, whoever has the lease on the lane: a higher revision of a
-			// summary must not be overwritten by a lower one.
+			// One at a time, whichever writer has the lease on the lane: a lower revision of a
+			// summary must not overwrite a higher one.
 			AckWait: writerAckWait, MaxDeliver: -1, MaxAckPending: 1,
 		})
 	}
 	return durables
 }
 
-// SenderConfig is the durable consumer of the sender of one channel. It
-// starts with what is committed after it was made: a new channel is not told
-// what happened before it was there.
+// SenderConfig is the durable consumer of the sender of one channel. It starts with what
+// is committed after its creation: a new channel does not get older messages.
 func SenderConfig(channel string) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable: SenderConsumer(channel), Description: "Messages for one channel, in order.",
@@ -293,21 +290,20 @@ func SenderConfig(channel string) jetstream.ConsumerConfig {
 	}
 }
 
-// DeviceOptions say how the streams of nats-server's MQTT are made.
+// DeviceOptions are how the streams of nats-server's MQTT are created.
 type DeviceOptions struct {
-	// Durability says how many copies there are; empty means one.
+	// Durability decides how many copies there are; empty means one.
 	Durability Durability
 	// MaxBytes bounds the streams together. 0 takes their share of DefaultMaxBytes.
 	MaxBytes int64
 }
 
-// DeviceBytes is the share of the devices' streams in what all streams together
-// may take.
+// DeviceBytes is the share of the devices' streams in the bytes of all streams.
 func DeviceBytes(total int64) int64 { return share(total, shareDevices) }
 
-// maxRetained bounds a retained message, its topic included, in bytes. Nats-server
-// writes the length of a subject in 16 bits: a retained message whose topic is
-// longer than that would spoil the journal that it is written to.
+// maxRetained bounds a retained message with its topic, in bytes. Nats-server writes the
+// length of a subject in 16 bits: a longer topic of a retained message would corrupt the
+// journal of the stream.
 const maxRetained = 60 << 10
 
 func deviceConfigs(o DeviceOptions) []jetstream.StreamConfig {

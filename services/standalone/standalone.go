@@ -159,10 +159,16 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 			return fmt.Errorf("force the new streams to the disk: %w", err)
 		}
 	}
-	// A person removes devices, not a service, so no service has the permission.
-	_, all, err := s.connect(natsd.UserCore, "demo")
+	// No service may remove devices, or write what another one found lost.
+	_, all, err := s.connect(natsd.UserCore, "start")
 	if err != nil {
 		return err
+	}
+	for _, loss := range s.nats.TakeLosses() {
+		s.log("nats").Error("a consumer has read more than its stream has", "loss", loss.String())
+		if err := loss.Record(ctx, all, streams.ServiceProvision); err != nil {
+			return err
+		}
 	}
 	return s.settleDemo(ctx, all)
 }

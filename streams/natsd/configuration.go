@@ -13,28 +13,28 @@ import (
 //go:embed nats-server.conf.tmpl
 var serverTemplate string
 
-// settings is what the configuration of a nats-server leaves open. Each text
-// stands in the configuration as it is, so it is quoted where it has to be.
+// settings are the values in the template of the configuration. Each text is inserted
+// unchanged, so it is quoted where necessary.
 type settings struct {
 	ServerName string
-	// Listen and Monitor may be empty: there is no such listener then.
+	// Listen and Monitor may be empty; then there is no such listener.
 	Listen, Monitor, MQTT string
 	StoreDir, Sync        string
 	MaxStore              string
 	Issuer                string
-	// Passwords are as the server wants to have them.
+	// Passwords are plain or hashed.
 	Passwords map[User]string
-	// Cluster is nil for a server by itself.
+	// Cluster is nil for a single server.
 	Cluster *cluster
 }
 
-// cluster is what one server knows of the others. Routes is a list.
+// cluster is how one server reaches the others. Routes is a list.
 type cluster struct{ Listen, Password, Routes string }
 
 // MaxPayload bounds one message, in bytes.
 func (settings) MaxPayload() int { return streams.MaxMessage }
 
-// MaxPending bounds what waits on the way to one connection, in bytes.
+// MaxPending bounds what waits to be sent to one connection, in bytes.
 func (settings) MaxPending() int { return 128 << 20 }
 
 // AnswerTimeout is how long a message of a device waits for its answer.
@@ -43,7 +43,7 @@ func (settings) AnswerTimeout() time.Duration { return streams.AnswerTimeout }
 // Users lists all users of services.
 func (settings) Users() []User { return Users() }
 
-// serviceUser is a service as a user, with what it may do.
+// serviceUser is a service as a user, with its permissions.
 type serviceUser struct {
 	User User
 	streams.Permissions
@@ -63,13 +63,13 @@ func (settings) Services() []serviceUser {
 // Internal lists the subjects of nats-server's own traffic.
 func (settings) Internal() []string { return InternalSubjects() }
 
-// Disconnects is where nats-server tells of connections of devices that ended.
+// Disconnects is where nats-server reports connections of devices that ended.
 func (settings) Disconnects() string { return streams.DeviceDisconnects }
 
 // render returns the configuration.
 func (s settings) render() (string, error) {
 	t, err := template.New("nats-server.conf").Funcs(template.FuncMap{
-		// The port of the devices is closed to the users of services.
+		// Users of services cannot connect to the port of the devices.
 		"user": func(u User) string {
 			return fmt.Sprintf("user: %s, password: %s, allowed_connection_types: [ STANDARD, IN_PROCESS ]", u, s.Passwords[u])
 		},
@@ -85,8 +85,8 @@ func (s settings) render() (string, error) {
 	return out.String(), nil
 }
 
-// Names of the environment variables that the configuration file of a
-// nats-server by itself takes its values from.
+// Names of the environment variables that the configuration file of a separate nats-server
+// takes its values from.
 const (
 	EnvListen   = "HEADWATER_NATS_LISTEN"
 	EnvMonitor  = "HEADWATER_NATS_MONITOR"
@@ -97,7 +97,7 @@ const (
 	EnvIssuer   = "HEADWATER_NATS_ISSUER"
 )
 
-// Names of the further variables of a server of a cluster.
+// Names of the additional variables of a server of a cluster.
 const (
 	EnvName          = "HEADWATER_NATS_NAME"
 	EnvCluster       = "HEADWATER_NATS_CLUSTER"
@@ -113,7 +113,7 @@ func EnvPassword(u User) string {
 	return "HEADWATER_NATS_PASSWORD_" + strings.ToUpper(strings.TrimPrefix(string(u), streams.UserPrefix))
 }
 
-// serverName is that of a server by itself.
+// serverName is the name of a single server.
 const serverName = "headwater"
 
 // Users lists the users that services connect as.
@@ -154,8 +154,8 @@ const clusterHeader = `#   HEADWATER_NATS_NAME        name of this server, for g
 #                              "nats://routes:PASSWORD@nats-3:6222"]
 `
 
-// ServerFile returns the configuration file of a nats-server by itself, which
-// takes from the environment what differs from place to place.
+// ServerFile returns the configuration file of a single nats-server. What differs between
+// installations comes from the environment.
 func ServerFile() (string, error) {
 	s := fileSettings()
 	s.ServerName = serverName
@@ -173,7 +173,7 @@ func ClusterFile() (string, error) {
 	return fmt.Sprintf(fileHeader, "each of three nats-servers of a cluster", clusterHeader) + text, err
 }
 
-// fileSettings takes from the environment what all servers need.
+// fileSettings are the settings of all servers, from the environment.
 func fileSettings() settings {
 	s := settings{
 		Listen: "$" + EnvListen, Monitor: "$" + EnvMonitor, MQTT: "$" + EnvMQTT,

@@ -13,10 +13,12 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
+
+	"headwater/streams"
 )
 
-// Server is a nats-server that runs, and that can be started again under the
-// connections of this process. Any number of goroutines may use it.
+// Server is a running nats-server. It can be restarted; the connections of this process
+// find it again. Any number of goroutines may use it.
 type Server struct {
 	cfg       Config
 	text      string
@@ -24,7 +26,7 @@ type Server struct {
 	issuer    nkeys.KeyPair
 	log       *logger
 
-	// restarting lets one Restart or Shutdown work at a time.
+	// restarting serializes Restart and Shutdown.
 	restarting sync.Mutex
 
 	mu      sync.Mutex // guards what follows
@@ -34,22 +36,22 @@ type Server struct {
 }
 
 const (
-	// startTimeout bounds how long the recovery of the streams may take; a hard
-	// kill means a full scan, about 1.3 s a million messages.
+	// startTimeout bounds the recovery of the streams. After kill -9 they are scanned, at
+	// about 1.3 s for a million messages.
 	startTimeout = 2 * time.Minute
-	// readyEvery is how often a server that starts is asked whether it is ready.
+	// readyEvery is the pause between two looks at a server that is starting.
 	readyEvery = 100 * time.Millisecond
-	// abandonTimeout bounds the wait for a server whose start was given up: it
-	// may be in the midst of a scan that nothing interrupts.
+	// abandonTimeout bounds the wait for the end of a server that did not become ready:
+	// nothing interrupts a scan.
 	abandonTimeout = 5 * time.Second
 )
 
 // errShutDown is returned by Restart after Shutdown.
 var errShutDown = errors.New("nats-server was shut down")
 
-// Start runs the server and returns when devices and services can connect, or
-// with the reason when they can't. When ctx ends before, it gives the start up;
-// the server that has started does not depend on ctx.
+// Start starts the server and returns when devices and services can connect, or why they
+// can't. When ctx ends before that, Start stops the server; after it, the server does not
+// depend on ctx.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	issuer, err := nkeys.CreateAccount()
 	if err != nil {
@@ -74,10 +76,10 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Restart stops the server and starts it again on the same streams, ports,
-// users and passwords. Connections within the process and by TCP reconnect by
-// themselves, those of devices are closed. After an error, or when ctx ends
-// before the server is ready, no server runs, and Restart may be called again.
+// Restart stops the server and starts it again with the same streams, ports, users and
+// passwords. Connections of services reconnect by themselves; those of devices are closed.
+// After an error, or when ctx ends before the server is ready, no server runs, and Restart
+// may be called again.
 func (s *Server) Restart(ctx context.Context) error {
 	s.restarting.Lock()
 	defer s.restarting.Unlock()
@@ -90,7 +92,7 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.run(ctx, options)
 }
 
-// run starts a server, on the ports of the one before if there was one.
+// run starts a server, on the ports of the previous one if there was one.
 func (s *Server) run(ctx context.Context, before *server.Options) error {
 	options := new(server.Options)
 	if err := options.ProcessConfigString(s.text); err != nil {
@@ -122,8 +124,7 @@ func (s *Server) run(ctx context.Context, before *server.Options) error {
 	return nil
 }
 
-// awaitReady returns nil when the server can be connected to, else why that will
-// not happen.
+// awaitReady returns nil when clients can connect, or why they never will.
 func (s *Server) awaitReady(ctx context.Context, srv *server.Server) error {
 	for begun := time.Now(); ctx.Err() == nil; {
 		if srv.ReadyForConnections(readyEvery) {
@@ -154,10 +155,14 @@ func abandon(srv *server.Server, started <-chan struct{}) {
 	}
 }
 
-// Denied returns how many messages the servers have dropped so far because
-// their sender may not publish there. A device whose message was dropped gets
-// its acknowledgement all the same.
+// Denied returns how many messages were dropped so far because their sender may not
+// publish there. Nats-server acknowledges such a message to its device anyway.
 func (s *Server) Denied() uint64 { return s.log.denied.Load() }
+
+// TakeLosses returns what the consumers of the services show to be missing from streams,
+// since the last call: a power cut took the end of the stream, and the consumer had read
+// further. The streams themselves show nothing of it.
+func (s *Server) TakeLosses() []streams.Loss { return s.log.takeLosses() }
 
 func (s *Server) current() (srv *server.Server, options *server.Options, stopped bool) {
 	s.mu.Lock()
@@ -165,16 +170,16 @@ func (s *Server) current() (srv *server.Server, options *server.Options, stopped
 	return s.server, s.options, s.stopped
 }
 
-// InProcessConn connects to the server that runs now. A connection that was
-// made with it finds the next server when it reconnects.
+// InProcessConn connects to the current server. A connection made with it finds the next
+// server when it reconnects.
 func (s *Server) InProcessConn() (net.Conn, error) {
 	srv, _, _ := s.current()
 	return srv.InProcessConn()
 }
 
-// Health returns nil while the server can store, or why it can't. A store that
-// a write failed in refuses all later ones without an answer, until the server
-// is started again, even when the cause has gone.
+// Health returns nil while the server can store, or why it can't. After a failed write a
+// store refuses all later ones without an answer until the server is restarted, even when
+// the cause is gone.
 func (s *Server) Health() error {
 	srv, _, _ := s.current()
 	if !srv.Running() {
@@ -206,7 +211,7 @@ func (s *Server) NATS(user User) string {
 	return fmt.Sprintf("nats://%s:%s@%s", user, s.passwords[user], srv.Addr())
 }
 
-// Shutdown stops the server for good and returns when all is on the disk.
+// Shutdown stops the server permanently and returns when everything is on the disk.
 func (s *Server) Shutdown() {
 	s.restarting.Lock()
 	defer s.restarting.Unlock()
@@ -218,7 +223,7 @@ func (s *Server) Shutdown() {
 	srv.WaitForShutdown()
 }
 
-// Embedded gives access to the server that runs now, for its statistics.
+// Embedded returns the current server, for its statistics.
 func (s *Server) Embedded() *server.Server {
 	srv, _, _ := s.current()
 	return srv

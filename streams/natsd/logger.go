@@ -4,48 +4,100 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"headwater/streams"
 )
 
-// What devices do wrong is a warning or an error to nats-server, and a device
-// may do it thousands of times a second: of these lines so many are written in
-// an interval, and the others are counted.
+// Nats-server logs a warning or an error for each mistake of a device, and a device may
+// make thousands a second. So many of these lines are written in an interval; the others
+// are counted.
 const (
 	loudLines    = 50
 	loudInterval = 10 * time.Second
 )
 
-// maxLine bounds the text of one line, in bytes: a device chooses its client id
-// and its topics, and both come up in the log.
+// maxLine bounds the text of one line, in bytes: it may contain a client id or a topic,
+// which a device chooses.
 const maxLine = 256
 
-// logger hands nats-server's log to slog. It never ends the process. Any number
-// of goroutines may use it.
+// logger passes nats-server's log on to slog. It never ends the process. Any number of
+// goroutines may use it.
 type logger struct {
 	log *slog.Logger
 
-	// denied counts the messages that were dropped because their sender may not
-	// publish there. Nats-server reports them nowhere else.
+	// denied counts the messages that were dropped because their sender may not publish
+	// there. Nats-server reports them nowhere else.
 	denied atomic.Uint64
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards what follows
 	fatal string
-	// begun is when the interval began, lines how many warnings and errors it
-	// has, those left out among them.
+	// losses are what consumers show to be missing, by stream.
+	losses map[string]streams.Loss
+	// begun is when the interval began. lines counts its warnings and errors, also those
+	// that are not written.
 	begun time.Time
 	lines int
 }
 
-// deniedMark is in what nats-server logs about such a message.
+// deniedMark is part of the format that nats-server logs such a message with.
 const deniedMark = "Publish Violation"
 
+// lossMark is part of the format that nats-server logs with when a durable consumer has
+// read more than its stream has: the stream has lost its end. Nats-server then sets the
+// consumer back and reports the loss nowhere else. The arguments are account, stream,
+// consumer, the last sequence that was delivered, and the last one of the stream.
+const lossMark = "delivered sequence %d past last stream sequence"
+
+// maxLosses bounds the streams whose losses are kept.
+const maxLosses = 100
+
 func (l *logger) Noticef(format string, args ...any) { l.say(slog.LevelDebug, format, args) }
-func (l *logger) Warnf(format string, args ...any)   { l.loud(slog.LevelWarn, format, args) }
 func (l *logger) Debugf(format string, args ...any)  { l.say(slog.LevelDebug, format, args) }
 func (l *logger) Tracef(format string, args ...any)  { l.say(slog.LevelDebug, format, args) }
+
+func (l *logger) Warnf(format string, args ...any) {
+	if strings.Contains(format, lossMark) {
+		l.noteLoss(args, time.Now())
+	}
+	l.loud(slog.LevelWarn, format, args)
+}
+
+// noteLoss keeps what a consumer of the services shows to be missing from its stream.
+func (l *logger) noteLoss(args []any, now time.Time) {
+	if len(args) != 5 || args[0] != AccountCore {
+		return
+	}
+	stream, isName := args[1].(string)
+	until, isSequence := args[3].(uint64)
+	kept, isLast := args[4].(uint64)
+	if !isName || !isSequence || !isLast {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.losses == nil {
+		l.losses = make(map[string]streams.Loss)
+	}
+	before, found := l.losses[stream]
+	if len(l.losses) < maxLosses || found {
+		l.losses[stream] = streams.Loss{Stream: stream, Kept: kept, Until: max(until, before.Until), Noticed: now}
+	}
+}
+
+// takeLosses returns the losses since the last call, by the name of the stream.
+func (l *logger) takeLosses() []streams.Loss {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := slices.SortedFunc(maps.Values(l.losses), func(a, b streams.Loss) int { return strings.Compare(a.Stream, b.Stream) })
+	l.losses = nil
+	return all
+}
 
 func (l *logger) Errorf(format string, args ...any) {
 	if strings.Contains(format, deniedMark) {
@@ -61,7 +113,7 @@ func (l *logger) say(level slog.Level, format string, args []any) {
 	l.log.Log(context.Background(), level, "log of nats-server", "text", cut(fmt.Sprintf(format, args...)))
 }
 
-// cut shortens a text to maxLine, and says so.
+// cut shortens a text to maxLine, and appends its length.
 func cut(text string) string {
 	if len(text) <= maxLine {
 		return text
@@ -79,8 +131,8 @@ func (l *logger) loud(level slog.Level, format string, args []any) {
 	}
 }
 
-// may says whether another line may be written, and how many of the interval
-// that has just ended were not.
+// may reports whether another line may be written. unsaid is how many lines of the
+// previous interval were not, when a new one begins.
 func (l *logger) may(now time.Time) (may bool, unsaid int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,17 +148,17 @@ func (l *logger) Fatalf(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fatal = fmt.Sprintf(format, args...)
-	l.log.Error("nats-server cannot go on", "text", l.fatal)
+	l.log.Error("nats-server cannot continue", "text", l.fatal)
 }
 
-// begin forgets why the previous server could not go on.
+// begin forgets the fatal error of the previous server.
 func (l *logger) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fatal = ""
 }
 
-// lastFatal is why the server could not go on, as far as it said so.
+// lastFatal is the fatal error of the server; empty if it logged none.
 func (l *logger) lastFatal() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,12 +1,10 @@
-// Package natsd runs a nats-server inside the process, with the accounts,
-// users and limits that Headwater expects. Standalone and the tests use it; a
-// nats-server by itself has its configuration file from the same template
-// (ServerFile).
+// Package natsd runs a nats-server inside the process, with the accounts, users and limits
+// that Headwater needs. Standalone and the tests use it. A separate nats-server has a
+// configuration file from the same template (ServerFile).
 //
-// Devices live in the account DEVICES and reach nothing else; services live in
-// CORE. Whoever connects without being one of the users below is judged by the
-// auth callout, which a service answers in the account AUTH: as long as nobody
-// answers, no device can log in.
+// Devices are in the account DEVICES and reach nothing else; services are in CORE. The auth
+// callout decides about all clients that are not among the users below. A service answers
+// it in the account AUTH; while none does, no device can log in.
 package natsd
 
 import (
@@ -35,14 +33,14 @@ const (
 type User string
 
 const (
-	// UserCore may do everything in CORE: for people and tests. A service is
-	// UserOf its name there.
+	// UserCore may do everything in CORE, for people and tests. A service connects as
+	// UserOf its name.
 	UserCore User = streams.UserPrefix + "core"
 	// UserDevices hears and answers what devices publish with QoS 1 and 2, in
 	// DEVICES, for the bridge.
 	UserDevices User = streams.UserPrefix + "devices"
-	// UserDevices0 sees what devices publish and nothing of nats-server's own
-	// traffic in DEVICES: subjects that begin with "$" and inboxes are withheld.
+	// UserDevices0 hears what devices publish, and nothing of nats-server's own traffic in
+	// DEVICES: it may not subscribe to subjects that begin with "$", nor to inboxes.
 	UserDevices0 User = streams.UserPrefix + "devices0"
 	// UserAuth answers the auth callout, in AUTH.
 	UserAuth User = streams.UserPrefix + "auth"
@@ -50,10 +48,10 @@ const (
 	UserSystem User = streams.UserPrefix + "system"
 )
 
-// UserOf is a service in CORE, where it may do what it does and no more.
+// UserOf is a service in CORE, where it has only the permissions that it needs.
 func UserOf(service string) User { return User(streams.ServiceUser(service)) }
 
-// Sync says when a write is forced to the disk.
+// Sync is when a write is forced to the disk.
 type Sync string
 
 const (
@@ -61,16 +59,16 @@ const (
 	SyncAlways Sync = "always"
 	// SyncSecond forces writes once a second.
 	SyncSecond Sync = "1s"
-	// SyncUnsafe is nats-server's own default, which a power cut costs all that was
-	// acknowledged for minutes. It is only there to prove that a test sees such a loss.
+	// SyncUnsafe is nats-server's own default, with which a power cut takes the messages of
+	// two minutes. It is only for proving that a test sees such a loss.
 	SyncUnsafe Sync = "120s"
 )
 
-// ErrAddressInUse is returned by Start when another program listens where
-// devices should connect.
+// ErrAddressInUse is returned by Start when another program listens on the address for
+// devices.
 var ErrAddressInUse = errors.New("address is in use")
 
-// Config says how the server runs.
+// Config is how the server runs.
 type Config struct {
 	// Dir holds the streams.
 	Dir string
@@ -85,7 +83,7 @@ type Config struct {
 	// NATS is an address for connections by TCP, host:port; empty means that
 	// only this process can connect.
 	NATS string
-	// Log takes the server's log; nil drops it.
+	// Log gets the server's log; nil drops it.
 	Log *slog.Logger
 }
 
@@ -126,8 +124,8 @@ func (s *Server) configuration(cfg Config) (string, error) {
 	return out.render()
 }
 
-// hashed returns the passwords as nats-server wants to have them. They are random
-// and live as long as the process, so the least cost is enough.
+// hashed returns the passwords as hashes for nats-server. They are random and live as long
+// as the process, so the least cost is enough.
 func (s *Server) hashed() (map[User]string, error) {
 	out := make(map[User]string)
 	for user, password := range s.passwords {
@@ -146,8 +144,7 @@ func InternalSubjects() []string {
 	return []string{"$JS.>", "$MQTT.>", "$SYS.>", "$KV.>", "$O.>", "$SRV.>", "$JSC.>", "$NRG.>", "$GR.>", "_INBOX.>", "_R_.>", "_GR_.>"}
 }
 
-// listenAddress returns an address for nats-server, which takes -1 for any free
-// port.
+// listenAddress returns an address for nats-server, for which -1 is any free port.
 func listenAddress(address string) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -163,7 +160,7 @@ func listenAddress(address string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// free tells early, and in words, what nats-server would only log.
+// free returns an error when the address is in use. Nats-server would only log it, later.
 func free(address string) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -175,8 +172,8 @@ func free(address string) error {
 // IssuerSeed is the seed of the key that signs answers to the auth callout.
 func (s *Server) IssuerSeed() ([]byte, error) { return s.issuer.Seed() }
 
-// Inbox has a service get its answers where it may hear them; other users get
-// them where every user but a service does.
+// Inbox sets the prefix of the subjects on which a service receives answers. Other users
+// keep the default.
 func Inbox(user User) nats.Option {
 	if prefix, isService := streams.InboxPrefix(string(user)); isService {
 		return nats.CustomInboxPrefix(prefix)

@@ -25,12 +25,12 @@ import (
 // ClusterSize is the number of servers of a Cluster.
 const ClusterSize = 3
 
-// serverFile is set in the environment of a process that Main turns into a
-// server of a cluster with that configuration file.
+// serverFile is the environment variable with the configuration file of a process that Main
+// turns into a server of a cluster.
 const serverFile = "HEADWATER_TEST_NATS_SERVER"
 
-// Main runs the tests of a package, or a server of one of its clusters: TestMain
-// of a package that uses RunCluster calls it first.
+// Main runs the tests of a package, or a server of one of its clusters. TestMain of a
+// package that uses RunCluster calls it first.
 func Main(m *testing.M) int {
 	path := os.Getenv(serverFile)
 	if path == "" {
@@ -43,7 +43,7 @@ func Main(m *testing.M) int {
 	return 0
 }
 
-// serve runs a server until it is killed or whoever started it has gone.
+// serve runs a server until it is killed or the process that started it ends.
 func serve(path string) error {
 	options, err := server.ProcessConfigFile(path)
 	if err != nil {
@@ -62,8 +62,8 @@ func serve(path string) error {
 	return err
 }
 
-// Cluster is three nats-servers of one test, each a process of its own with the
-// configuration file of deploy/nats, so that they can be killed.
+// Cluster is three nats-servers of one test. Each is a process with the configuration file
+// of deploy/nats, so that it can be killed.
 type Cluster struct {
 	tb      testing.TB
 	file    string
@@ -79,8 +79,8 @@ type member struct {
 	process             *exec.Cmd
 }
 
-// RunCluster starts a cluster that stops with the test, and returns when it
-// stores.
+// RunCluster starts a cluster that stops with the test. It returns when the cluster can
+// store.
 func RunCluster(tb testing.TB, sync natsd.Sync) *Cluster {
 	tb.Helper()
 	c := &Cluster{tb: tb, file: filepath.Join(tb.TempDir(), "nats-cluster.conf")}
@@ -134,7 +134,7 @@ func (c *Cluster) configure(sync natsd.Sync) {
 	}
 }
 
-// password is of no use outside of the test.
+// password is not used outside of the test.
 func password(u natsd.User) string { return "secret-of-" + string(u) }
 
 // Start starts a server, from 0, for the first time or after Kill.
@@ -147,7 +147,7 @@ func (c *Cluster) Start(i int) {
 	m := &c.members[i]
 	cmd := exec.Command(self)
 	cmd.Env, cmd.Stderr = m.env, os.Stderr
-	// The server ends when its standard input does, and so with this process.
+	// The server ends with its standard input, and so with this process.
 	stdin, err := cmd.StdinPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -221,7 +221,7 @@ func (c *Cluster) JS(tb testing.TB, user natsd.User) jetstream.JetStream {
 	return jetStream(tb, c.Conn(tb, user))
 }
 
-// awaitLeader returns when the servers have agreed on who leads them.
+// awaitLeader returns when the servers have elected a leader.
 func (c *Cluster) awaitLeader() {
 	c.tb.Helper()
 	js := c.JS(c.tb, natsd.UserCore)
@@ -262,11 +262,11 @@ func (c *Cluster) Leader(tb testing.TB, user natsd.User, stream string) int {
 	return 0
 }
 
-// name is that of a server, from 0.
+// name is the name of a server, from 0.
 func name(i int) string { return fmt.Sprintf("nats-%d", i+1) }
 
-// AwaitCopies waits until every copy of every stream is up to date, so that one
-// more server may be lost.
+// AwaitCopies waits until every copy of every stream is up to date, so that another server
+// may be lost.
 func (c *Cluster) AwaitCopies(tb testing.TB) {
 	tb.Helper()
 	accounts := []jetstream.JetStream{c.JS(tb, natsd.UserCore), c.JS(tb, natsd.UserDevices)}

@@ -1,6 +1,6 @@
-// Package streamtest runs a real nats-server for tests: accounts, JetStream and
-// the MQTT listener as standalone has them, in a folder and on ports of its
-// own, gone with the test.
+// Package streamtest runs a real nats-server for tests, with the accounts, JetStream and
+// the MQTT listener of standalone, in its own folder and on its own ports. It ends with the
+// test.
 package streamtest
 
 import (
@@ -27,11 +27,11 @@ func Run(tb testing.TB) *Server {
 	return RunIn(tb, tb.TempDir())
 }
 
-// RunIn starts a server on the streams in dir, which may stem from a server
-// that was stopped. It stops with the test, or earlier by Shutdown.
+// RunIn starts a server with the streams in dir, which a stopped server may have left. It
+// stops with the test, or earlier with Shutdown.
 func RunIn(tb testing.TB, dir string) *Server {
 	tb.Helper()
-	// Restart listens at the same addresses again.
+	// Restart listens on the same addresses again.
 	addresses, err := ports.Reserve(2)
 	if err != nil {
 		tb.Fatal(err)
@@ -91,9 +91,8 @@ func (s *Server) Ensure(tb testing.TB, lanes int) streams.Topology {
 	return topology
 }
 
-// Patience is how long a test waits for what has to happen before it gives up.
-// It only ends a test that would wait for ever: however slow the machine is,
-// what works happens earlier.
+// Patience is how long a test waits for something before it fails. It only ends a test
+// that would wait forever: even on a slow machine, what works happens earlier.
 const Patience = 3 * time.Minute
 
 // Eventually waits until cond holds, asking every 10 ms, and fails the test
@@ -103,8 +102,8 @@ func Eventually(tb testing.TB, what string, cond func() bool) {
 	EventuallyWithin(tb, Patience, what, cond)
 }
 
-// EventuallyWithin is [Eventually] for what has to happen within a time that
-// was promised, or takes longer than Patience.
+// EventuallyWithin is [Eventually] with another time, which was promised or is longer than
+// Patience.
 func EventuallyWithin(tb testing.TB, within time.Duration, what string, cond func() bool) {
 	tb.Helper()
 	deadline := time.NewTimer(within)
