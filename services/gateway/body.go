@@ -31,18 +31,18 @@ func newReader(limits decode.Limits, zones decode.Zones) *reader {
 }
 
 const (
-	// memoryWait is how long a body may wait for others to leave the memory.
+	// memoryWait is how long a body may wait for memory.
 	memoryWait = 5 * time.Second
-	// leastWeight is what even the smallest body counts for.
+	// leastWeight is the memory that the smallest body counts for, in bytes.
 	leastWeight = 16 << 10
 )
 
-// reserve waits until there is memory for the body of the request, and
-// returns what gives it back.
+// reserve waits until there is memory for the body of the request. release returns the
+// memory.
 func (s *Service) reserve(r *http.Request) (release func(), err error) {
 	weight := int64(s.cfg.MaxBody)
 	if n := r.ContentLength; n >= 0 && !compressed(r.Header) {
-		// The server lets a body have no more than it declared.
+		// net/http reads no more than the declared length.
 		weight = min(max(n, leastWeight), weight)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), memoryWait)
@@ -53,8 +53,8 @@ func (s *Service) reserve(r *http.Request) (release func(), err error) {
 	return func() { s.memory.Release(weight) }, nil
 }
 
-// read reads the body of the request and decodes it. The fault is nil when the
-// body as a whole could be read.
+// read reads the body of the request and decodes it. The fault is nil when the body could
+// be decoded, though single items may be refused.
 func (s *Service) read(w http.ResponseWriter, r *http.Request) ([]decode.Item, int64, *fault) {
 	if r.ContentLength > int64(s.cfg.MaxBody) {
 		return nil, 0, s.tooLarge()
@@ -72,7 +72,7 @@ func (s *Service) read(w http.ResponseWriter, r *http.Request) ([]decode.Item, i
 		s.readers.Put(reader)
 	}()
 
-	// A connection that cannot set deadlines, as in tests, goes without.
+	// An error means that the connection has no deadlines, as in tests.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(s.cfg.ReadTimeout))
 	body, err := reader.read(w, r, s.cfg.MaxBody)
@@ -89,7 +89,7 @@ func (s *Service) read(w http.ResponseWriter, r *http.Request) ([]decode.Item, i
 	return items, arrival, nil
 }
 
-// read returns the body, decompressed, which holds until the next call.
+// read returns the body, decompressed. It is valid until the next call.
 func (b *reader) read(w http.ResponseWriter, r *http.Request, most int) ([]byte, error) {
 	b.body.Reset()
 	var body io.Reader = http.MaxBytesReader(w, r.Body, int64(most))
@@ -112,11 +112,10 @@ var (
 )
 
 const (
-	// maxRatio is how much more than its compressed form a body may be. JSON
-	// of readings shrinks to a tenth or a thirtieth; 1,000 is what gzip reaches
-	// at all.
+	// maxRatio is how many times larger than its compressed form a body may be. JSON of
+	// readings shrinks to between a tenth and a thirtieth; gzip reaches 1,000 at most.
 	maxRatio = 200
-	// freeRatio is how many bytes the ratio does not count for.
+	// freeRatio is the size in bytes up to which the ratio does not matter.
 	freeRatio = 64 << 10
 )
 
@@ -133,7 +132,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// inflating bounds what comes out of a decompressor.
+// inflating bounds the output of a decompressor.
 type inflating struct {
 	from       io.Reader
 	compressed *counter
@@ -153,7 +152,7 @@ func (i *inflating) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readFault says what went wrong while the body was read.
+// readFault returns the answer to a body that could not be read.
 func (s *Service) readFault(err error) *fault {
 	var large *http.MaxBytesError
 	var corrupt flate.CorruptInputError
@@ -174,7 +173,7 @@ func (s *Service) tooLarge() *fault {
 	return &fault{status: http.StatusRequestEntityTooLarge, Error: fmt.Sprintf("the body is larger than %d bytes: send it in parts", s.cfg.MaxBody)}
 }
 
-// bodyFault tells the sender why the body as a whole was refused.
+// bodyFault returns the answer to a body that could not be decoded.
 func bodyFault(err error) *fault {
 	out := &fault{status: http.StatusBadRequest, Error: err.Error()}
 	if e, ok := errors.AsType[*decode.Error](err); ok {

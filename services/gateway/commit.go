@@ -18,16 +18,14 @@ import (
 const maxReadings = 1000
 
 var (
-	// errDisconnected fails a commit at once while there is no connection:
-	// nats.go would keep its messages and send them after they were answered.
+	// errDisconnected fails a commit at once while there is no connection. Otherwise
+	// nats.go would keep its messages and send them after their senders were answered.
 	errDisconnected = errors.New("there is no connection to NATS")
-	// errTimeout fails a commit that the stream did not answer. It may be stored
-	// all the same.
+	// errTimeout fails a commit that the stream did not answer. It may be stored anyway.
 	errTimeout = errors.New("the stream did not answer in time")
 )
 
-// committer stores requests, one commit after the other. It is for one
-// goroutine.
+// committer stores requests, one commit after the other. One goroutine only.
 type committer struct {
 	*Service
 	packer *batch.Packer
@@ -41,7 +39,7 @@ type committer struct {
 	until    time.Time
 }
 
-// message is on its way to the stream.
+// message is a message that the stream has not answered yet.
 type message struct {
 	ack     jetstream.PubAckFuture
 	batch   *telemetryv1.Batch
@@ -55,12 +53,11 @@ func newCommitter(s *Service, lanes int) *committer {
 // longestGather bounds how long a commit waits for senders.
 const longestGather = 20 * time.Millisecond
 
-// gather takes the requests of the next commit. Senders that were just answered
-// come again in a moment, and those that wait meanwhile are fewer than they could
-// be: without waiting for both, they would go in turns, each time with a part of the
-// readings and all of the syncs. What waiting costs is bounded by half of what the
-// commit took, so next to nothing where the disk is fast, and nothing if no commit
-// has just ended.
+// gather takes the requests of the next commit. Senders that were just answered send
+// again in a moment. A commit without them would split the senders into two alternating
+// groups, each of which pays for all the syncs. The wait is at most half as long as the
+// last commit took. So it is short where the disk is fast, and there is none unless a
+// commit has just ended.
 func (c *committer) gather(ctx context.Context) []*request {
 	if patience := time.Until(c.until); patience > 0 {
 		timer := time.NewTimer(patience)
@@ -78,16 +75,16 @@ func (c *committer) gather(ctx context.Context) []*request {
 	return c.queue.take()
 }
 
-// expect says what the next commit waits for, after one of requests that took so
+// expect sets what the next commit waits for, after a commit of requests that took so
 // long.
 func (c *committer) expect(requests int, took time.Duration) {
 	c.expected = requests + c.queue.requests()
 	c.until = time.Now().Add(min(took/2, longestGather))
 }
 
-// commit publishes the readings of all requests, waits until each message is
-// stored or refused, and answers every request. The end of ctx does not stop
-// it; PublishTimeout bounds it.
+// commit publishes the readings of all requests, waits until each message is stored or
+// refused, and answers every request. PublishTimeout bounds it; the end of ctx does not
+// stop it.
 func (c *committer) commit(ctx context.Context, requests []*request) {
 	if len(requests) == 0 {
 		return
@@ -119,8 +116,8 @@ func (c *committer) commit(ctx context.Context, requests []*request) {
 	}
 }
 
-// patience is how long a commit may take. One that was not answered makes the
-// next ones shorter, so that those who waited behind it are answered in time.
+// patience is how long a commit may take. After a commit without an answer the next ones
+// get less, so that the requests that waited behind it are answered in time.
 func (c *committer) patience() time.Duration {
 	if c.health.unanswered() {
 		return c.cfg.PublishTimeout / 3
@@ -128,7 +125,7 @@ func (c *committer) patience() time.Duration {
 	return c.cfg.PublishTimeout
 }
 
-// publish sends what is packed, one message for each lane.
+// publish sends the packed readings, one message for each lane.
 func (c *committer) publish() {
 	for _, b := range c.packer.Take() {
 		senders := c.senders[b.Lane]
@@ -157,7 +154,7 @@ func (c *committer) send(b batch.ForLane) (jetstream.PubAckFuture, error) {
 	return ack, nil
 }
 
-// await waits for the answer to each message and tells its senders.
+// await waits for the answer to each message and sets the errors of its senders.
 func (c *committer) await(ctx context.Context) {
 	for _, m := range c.sent {
 		if err := outcome(ctx, m.ack); err != nil {
@@ -171,8 +168,8 @@ func (c *committer) await(ctx context.Context) {
 	c.sent = c.sent[:0]
 }
 
-// outcome waits until the stream has answered or ctx ends. An answer that is
-// there counts, however late it is looked at.
+// outcome waits until the stream has answered or ctx ends. An answer that has arrived
+// counts, even after the end of ctx.
 func outcome(ctx context.Context, ack jetstream.PubAckFuture) error {
 	select {
 	case <-ack.Ok():
@@ -191,11 +188,10 @@ func outcome(ctx context.Context, ack jetstream.PubAckFuture) error {
 	}
 }
 
-// errorCodeStoreFailed is nats-server's answer when a stream is full, or its
-// disk.
+// errorCodeStoreFailed is nats-server's answer when a stream or its disk is full.
 const errorCodeStoreFailed jetstream.ErrorCode = 10077
 
-// refusal puts the server's answer in words.
+// refusal adds to an answer of nats-server what it means here.
 func refusal(err error) error {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == errorCodeStoreFailed {
 		return fmt.Errorf("stream %s takes no more until its readings have been processed and stored: %w", streams.StreamTelemetry, err)
@@ -211,7 +207,7 @@ func fail(senders []*request, err error) {
 	}
 }
 
-// note tells people when commits begin to fail and when they are stored again.
+// note logs when commits start to fail and when they are stored again.
 func (c *committer) note(requests []*request) {
 	var failure error
 	for _, r := range requests {
@@ -227,6 +223,6 @@ func (c *committer) note(requests []*request) {
 		return
 	}
 	if c.health.fail(failure, time.Now()) {
-		c.log.Warn("readings could not be stored; their senders are asked to send them again", "stream", streams.StreamTelemetry, "err", failure)
+		c.log.Warn("readings could not be stored; their senders have to send them again", "stream", streams.StreamTelemetry, "err", failure)
 	}
 }

@@ -1,10 +1,9 @@
-// Package gateway takes readings over HTTP: POST /api/v1/telemetry. It answers
-// 202 only when the stream has stored them, tells the sender which items it
-// refused and why, and answers 503 with Retry-After when the stream refuses.
+// Package gateway takes readings over HTTP: POST /api/v1/telemetry. It answers 202 only
+// when the stream has stored them, lists the items that it refused with the reasons, and
+// answers 503 with Retry-After when the stream refuses.
 //
-// Requests that arrive while a commit is under way wait and go together in the
-// next one, with those of senders that come again as soon as they are answered, so
-// that many small requests cost few messages.
+// Requests that arrive during a commit wait for the next one, which also waits a moment
+// for the senders that were just answered. So many small requests cost few messages.
 package gateway
 
 import (
@@ -30,21 +29,21 @@ import (
 // Path is where Handler answers.
 const Path = "/api/v1/telemetry"
 
-// Config says what the gateway accepts.
+// Config is what the gateway accepts.
 type Config struct {
 	MaxBody        int           `name:"max-body" help:"Greatest size of a body in bytes, also after decompression." default:"5242880" env:"HEADWATER_GATEWAY_MAX_BODY"`
-	Memory         int64         `name:"memory" help:"What all bodies together may take in memory, in bytes; further requests wait." default:"67108864" env:"HEADWATER_GATEWAY_MEMORY"`
+	Memory         int64         `name:"memory" help:"Memory that all bodies together may take, in bytes; further requests wait." default:"67108864" env:"HEADWATER_GATEWAY_MEMORY"`
 	Queue          int           `name:"queue" help:"How many readings may wait for the stream; beyond it requests are refused with 503." default:"50000" env:"HEADWATER_GATEWAY_QUEUE"`
 	ReadTimeout    time.Duration `name:"read-timeout" help:"How long a body may take to arrive." default:"30s" env:"HEADWATER_GATEWAY_READ_TIMEOUT"`
-	PublishTimeout time.Duration `name:"publish-timeout" help:"How long the stream may take to store a commit; after one that was not answered the next ones get a third of that." default:"3s" env:"HEADWATER_GATEWAY_PUBLISH_TIMEOUT"`
+	PublishTimeout time.Duration `name:"publish-timeout" help:"How long the stream may take to store a commit; after a commit without an answer the next ones get a third of that." default:"3s" env:"HEADWATER_GATEWAY_PUBLISH_TIMEOUT"`
 	MaxAge         time.Duration `name:"max-age" help:"How much older than its arrival a reading may be." default:"168h" env:"HEADWATER_MAX_AGE"`
 	MaxAhead       time.Duration `name:"max-ahead" help:"How far ahead of its arrival a reading may be." default:"5m" env:"HEADWATER_MAX_AHEAD"`
 }
 
-// DefaultConfig returns the configuration that holds unless people change it.
+// DefaultConfig returns the configuration without any flag.
 func DefaultConfig() Config { return process.Defaults[Config]() }
 
-// Validate returns all that is wrong with the configuration, joined.
+// Validate reports every problem of the configuration.
 func (c Config) Validate() error {
 	var errs []error
 	if c.MaxBody <= 0 {
@@ -70,8 +69,8 @@ func (c Config) Validate() error {
 type Deps struct {
 	// JS is JetStream in the account of the services.
 	JS jetstream.JetStream
-	// Refuse, if not nil, says why nothing may be taken now, or nil. It is asked
-	// for every request and must answer at once.
+	// Refuse, if not nil, returns why nothing may be stored now, or nil. It is called for
+	// every request and must return at once.
 	Refuse  func() error
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -119,9 +118,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-// Run commits what the Handler takes until ctx ends. Then it refuses further
-// requests, commits those that wait, each commit bounded by PublishTimeout,
-// and returns nil.
+// Run commits the requests of the Handler until ctx ends. Then it refuses further
+// requests, commits those that wait, within PublishTimeout, and returns nil.
 func (s *Service) Run(ctx context.Context) error {
 	topology, err := s.awaitStreams(ctx)
 	if err != nil || ctx.Err() != nil {
@@ -159,11 +157,11 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// streamsWait is the pause between looks whether the streams are there.
+// streamsWait is the pause between two checks for the streams.
 const streamsWait = time.Second
 
-// awaitStreams returns the topology as soon as the streams are there, or an
-// error that waiting does not mend. When ctx ends, both are zero.
+// awaitStreams returns the topology as soon as the streams are there, or an error that
+// waiting does not fix. When ctx ends, both are zero.
 func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
 	tick := time.NewTicker(streamsWait)
 	defer tick.Stop()
@@ -181,8 +179,7 @@ func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
 	}
 }
 
-// Ready returns nil when the gateway can store readings, or the reason why
-// not.
+// Ready returns nil while the gateway can store readings; otherwise the reason.
 func (s *Service) Ready() error { return s.health.ready(time.Now()) }
 
 // Handler answers on Path. Any number of requests may be under way at once.

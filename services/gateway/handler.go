@@ -19,7 +19,7 @@ type answer struct {
 	Rejected int `json:"rejected"`
 	// Readings is how many readings the accepted items hold.
 	Readings int `json:"readings"`
-	// Errors says why items were refused; it holds the first maxErrors.
+	// Errors has the reasons of the first maxErrors refused items.
 	Errors []itemError `json:"errors,omitempty"`
 	// Omitted is how many refused items Errors leaves out.
 	Omitted int `json:"errors_omitted,omitempty"`
@@ -36,11 +36,11 @@ type itemError struct {
 // maxErrors bounds the errors in one answer.
 const maxErrors = 100
 
-// fault is the answer to a request of which nothing is accepted.
+// fault is the answer to a request when nothing of it is accepted.
 type fault struct {
 	status int
-	// retry is how long the sender should wait before it sends again; 0 when
-	// that is of no use.
+	// retry is how long the sender should wait before it sends again; 0 when that does
+	// not help.
 	retry time.Duration
 
 	Error  string `json:"error"`
@@ -51,9 +51,9 @@ type fault struct {
 }
 
 const (
-	// retryBusy is when a sender should come again that found the gateway busy.
+	// retryBusy is how long a sender should wait after the gateway was busy.
 	retryBusy = time.Second
-	// retryRefused is when it should after the stream refused to store.
+	// retryRefused is how long it should wait after the stream refused to store.
 	retryRefused = 5 * time.Second
 )
 
@@ -99,10 +99,9 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	s.respond(w, http.StatusAccepted, body)
 }
 
-// store puts the request in the queue and waits until it is stored or refused,
-// which PublishTimeout bounds. The end of the request's context says little: it
-// ends when the process is told to stop as well, and then the sender is still
-// there and must learn what became of its readings.
+// store puts the request in the queue and waits until it is stored or refused, which
+// PublishTimeout bounds. It ignores the end of the request's context: that also ends when
+// the process is stopped, and then the sender still needs the answer.
 func (s *Service) store(q *request) error {
 	if err := s.queue.put(q); err != nil {
 		return err
@@ -110,7 +109,7 @@ func (s *Service) store(q *request) error {
 	return <-q.done
 }
 
-// sort parts good items from bad ones, and counts both.
+// sort separates good items from bad ones, and counts both.
 func (s *Service) sort(items []decode.Item) (answer, []decode.Item) {
 	var out answer
 	good := items[:0]
@@ -140,9 +139,9 @@ func compressed(h http.Header) bool {
 	return encoding != "" && encoding != identity
 }
 
-// checkType refuses what is not JSON, plain or compressed by gzip. That the
-// type must be named keeps web pages of other origins from sending readings
-// with the browser of somebody who can reach the gateway.
+// checkType refuses everything but JSON, plain or compressed with gzip. The type is
+// required so that a web page of another origin cannot send readings through the browser
+// of a user who can reach the gateway.
 func checkType(h http.Header) *fault {
 	kind, parameters, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil || kind != "application/json" || parameters["charset"] != "" && !strings.EqualFold(parameters["charset"], "utf-8") {
@@ -171,6 +170,6 @@ func (s *Service) respond(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	// An error here means that the sender has gone.
+	// An error means that the sender has closed the connection.
 	_ = json.NewEncoder(w).Encode(body)
 }

@@ -7,18 +7,17 @@ import (
 	"time"
 )
 
-// suspicion is how long a failed commit makes the gateway unready. Were it
-// longer, a load balancer that sends nothing to an unready gateway would never
-// let it find out that the stream takes readings again.
+// suspicion is how long a failed commit makes the gateway unready. It must end by itself:
+// a load balancer sends nothing to an unready gateway, which then could not find out that
+// the stream stores readings again.
 const suspicion = 15 * time.Second
 
-// health is whether the gateway can do its work. Any number of goroutines may
-// use it.
+// health is whether the gateway can store readings. Any number of goroutines may use it.
 type health struct {
 	mu sync.Mutex
-	// lasting is a reason that holds until the gateway says otherwise.
+	// lasting is a reason that holds until set is called again.
 	lasting error
-	// failure is that of the last commit, and nil after one that was stored.
+	// failure is the error of the last commit; nil when it was stored.
 	failure  error
 	at       time.Time
 	failures int
@@ -30,7 +29,7 @@ func (h *health) set(lasting error) {
 	h.lasting = lasting
 }
 
-// fail notes a failed commit and says whether the one before was stored.
+// fail notes a failed commit. It reports whether the previous one was stored.
 func (h *health) fail(err error, now time.Time) (first bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -47,7 +46,7 @@ func (h *health) succeed() (failures int) {
 	return failures
 }
 
-// unanswered says whether the last commit got no answer.
+// unanswered reports whether the last commit got no answer.
 func (h *health) unanswered() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -24,13 +24,13 @@ func newMetrics(registerer prometheus.Registerer, waiting func() int) metrics {
 			Name: "headwater_gateway_requests_total", Help: "Requests, by status code.",
 		}, []string{"code"}),
 		readings: factory.NewCounter(prometheus.CounterOpts{
-			Name: "headwater_gateway_readings_total", Help: "Readings that the stream has stored.",
+			Name: "headwater_gateway_readings_total", Help: "Readings stored.",
 		}),
 		dropped: factory.NewCounterVec(prometheus.CounterOpts{
-			Name: "headwater_gateway_dropped_total", Help: "Items refused, by reason; their senders were told.",
+			Name: "headwater_gateway_dropped_total", Help: "Items refused, by reason; the answer to the sender lists them.",
 		}, []string{"reason"}),
 		commit: factory.NewHistogram(prometheus.HistogramOpts{
-			Name: "headwater_gateway_commit_duration_seconds", Help: "How long the stream took to store a commit.",
+			Name: "headwater_gateway_commit_duration_seconds", Help: "Time to store a commit.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
 		}),
 		batch: factory.NewHistogram(prometheus.HistogramOpts{

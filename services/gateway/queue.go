@@ -8,29 +8,29 @@ import (
 )
 
 var (
-	// errBusy is returned by put while as many readings wait as may.
+	// errBusy is returned by put while the queue is full.
 	errBusy = errors.New("too many readings wait for the stream")
-	// errClosed is returned by put before the gateway has found the streams and
-	// while it stops.
+	// errClosed is returned by put before the gateway has found the streams, and while
+	// it stops.
 	errClosed = errors.New("the gateway is starting or stopping")
 )
 
-// request is what waits for a commit. Until its answer it belongs to the
-// committer.
+// request is a request that waits for a commit. The committer owns it until it is
+// answered.
 type request struct {
-	// items are free of errors.
+	// items have no errors.
 	items    []decode.Item
 	readings int
 	arrival  int64
-	// err is the first failure of a message that holds readings of the request.
+	// err is the first error of a message with readings of the request.
 	err error
-	// done takes the answer, once; it never blocks.
+	// done gets the answer, once. It has room for it.
 	done chan error
 }
 
 // queue holds the requests that wait for the next commit.
 type queue struct {
-	// wake has a value while something may wait.
+	// wake has a value when a request was added.
 	wake chan struct{}
 	most int
 
@@ -40,7 +40,7 @@ type queue struct {
 	readings int
 }
 
-// newQueue returns a closed queue of that many readings at most.
+// newQueue returns a closed queue for at most that many readings.
 func newQueue(most int) *queue {
 	return &queue{wake: make(chan struct{}, 1), most: most}
 }
@@ -51,7 +51,7 @@ func (q *queue) open() {
 	q.isOpen = true
 }
 
-// close has put refuse everything from now on. What waits stays.
+// close makes put refuse everything from now on. The waiting requests stay.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
