@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// A reply subject of nats-server ends in a number of replyDigits digits, which
-// grows with each message of a server. So those of a round are written as the text
-// before it, once, and a few bits each.
+// A reply subject of nats-server ends in a number of replyDigits digits that grows with
+// each message of the server. So the reply subjects of a round are written as the text
+// before the number, once, and a few bits for each number.
 const (
 	replyDigits  = 10
 	replyLetters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// encodeAnswers packs reply subjects, in any order: for each text that some of them
-// begin with its length, the text, their count, and the differences of their
-// numbers. A count of 0 stands for the text as it is.
+// encodeAnswers packs reply subjects, in any order. For each text that some of them begin
+// with it writes its length, the text, their count, and the differences of their numbers.
+// A count of 0 stands for the text without a number.
 func encodeAnswers(replies []string) []byte {
 	numbers := make(map[string][]int64)
 	var prefixes []string
@@ -49,8 +49,8 @@ func appendText(out []byte, text string) []byte {
 	return append(binary.AppendUvarint(out, uint64(len(text))), text...)
 }
 
-// splitReply returns what a reply subject begins with and the number that it ends
-// in, if it does.
+// splitReply returns the text that a reply subject begins with and the number that it ends
+// in. ok is false when it does not end in a number.
 func splitReply(reply string) (prefix string, number int64, ok bool) {
 	if len(reply) <= replyDigits {
 		return "", 0, false

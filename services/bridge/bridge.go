@@ -1,49 +1,47 @@
-// Package bridge carries what devices publish over MQTT into TELEMETRY, and has
-// nats-server acknowledge it when it is stored there.
+// Package bridge stores what devices publish over MQTT in TELEMETRY, and has
+// nats-server acknowledge a message when it is stored there.
 //
-// For a message with QoS 1 or 2, nats-server publishes it to $MQTT.msgs.<topic> and
-// acknowledges it to its device when an answer comes to the reply subject of that,
-// which is another for each message and each time that a device sends one. Its own
-// stream answers for commands alone; for all else the bridge does. Nothing is
-// acknowledged that is lost, and nothing stored twice:
+// For a message with QoS 1 or 2, nats-server publishes to $MQTT.msgs.<topic> and waits
+// for an answer on a reply subject. Then it acknowledges the message to its device.
+// Each message has its own reply subject, and a new one each time that a device sends
+// it. Nats-server's own stream answers commands only; the bridge answers the rest. So
+// that nothing acknowledged is lost, and nothing is stored twice:
 //
-//  1. One bridge carries: the one that holds the lease of the account. It takes what
-//     waits, packs it, and publishes one message for each lane, with a
-//     compare-and-set on the lane's subject. That message holds the readings and the
-//     reply subjects of what they came in. It answers them when the message is
-//     stored, and only then. So what is acknowledged is in TELEMETRY, and what is not
-//     answered is sent again by its device: there is no position in another stream
-//     that could be ahead of what is stored, or behind it.
-//  2. When a commit fails, is refused, or gets no answer, it may be stored or come to
-//     be. The bridge then reads where the lanes end, and which reply subjects lie in
-//     the commits since the oldest message that waits: those messages are answered,
-//     the others committed again behind what is there now. If the first commit
-//     arrives after that, either it or the second is refused by the compare-and-set,
-//     and the lanes are read once more.
+//  1. One bridge carries: the holder of the account's lease. It takes what waits,
+//     packs it, and publishes one message for each lane, with a compare-and-set on the
+//     lane's subject. That message holds the readings and the reply subjects of the
+//     messages that they came in. The bridge answers those when the message is stored,
+//     and only then. So TELEMETRY has all that is acknowledged, and a device sends
+//     again what is not answered. No position in another stream can be ahead of what
+//     is stored, or behind it.
+//  2. When a commit fails, is refused or gets no answer, it may still be stored, now or
+//     later. The bridge then reads the end of each lane, and the reply subjects in all
+//     commits since the oldest waiting message. It answers those messages and commits
+//     the others again, behind the new end. If the first commit arrives after that, the
+//     compare-and-set refuses it or the second one, and the lanes are read once more.
 //  3. A bridge that takes over does the same, whether the previous one has ended, was
 //     killed, or keeps running without knowing that it lost the lease. The lease only
-//     keeps two from getting in each other's way.
-//  4. All bridges hear all messages. One that stands by keeps them until it hears the
-//     answer of the one that carries. So a takeover needs no device to send again, and
-//     closes no connection: what was heard is stored by one of the two, by 2 only by
-//     one, and answered within the time that nats-server waits. One that is about to
-//     end stores what it has heard; the next one answers what it hears later.
-//  5. What is stored and was not answered, because the bridge was killed in between,
-//     the next one answers by 2 and 3, also if it was started after that: the last
-//     commits say what. Only when no bridge answers within streams.AnswerTimeout, or
-//     nats-server itself ends, does a device send again what is stored. Such a repeat
-//     has another reply subject. With a time of its own, its reading overwrites
-//     itself; without, it counts twice, as it does when an answer is lost on the way
-//     to the device. At most one round can be so.
+//     keeps two bridges out of each other's way.
+//  4. Every bridge hears every message. One that stands by keeps a message until it
+//     hears the answer of the one that carries. So a takeover needs no device to send
+//     again and closes no connection: what was heard is stored by one of the two, only
+//     once because of 2, and answered within the time that nats-server waits. A bridge
+//     that is about to end stores what it has heard; the next one answers what it hears
+//     later.
+//  5. When a bridge is killed between the store and the answer, the next one answers,
+//     because of 2 and 3, even if it started after that: the last commits name the
+//     messages. A device sends a stored message again only if no bridge answers within
+//     streams.AnswerTimeout, or if nats-server itself ends. That repeat has another
+//     reply subject. A reading with a time of its own overwrites itself; without one it
+//     counts twice, as it does when the acknowledgement is lost on the way to the
+//     device. At most one round can be repeated.
 //  6. A message with QoS 2 that is released again has the id of the first time. It is
-//     stored by itself under that id, which its stream takes once.
+//     stored in a message of its own under that id, which the stream stores once.
 //
-// QoS 0 is carried at best effort, and what is lost on the way is counted as far as
-// it is seen.
+// QoS 0 is carried at best effort; the bridge counts the losses that it can see.
 //
-// The bridge also answers the log-ins of devices, redrives its dead letters when
-// it is asked to, and moves the clock of the lanes. One bridge carries at a time,
-// the one that holds the account's lease; any number may stand by, and answer
+// The bridge also answers the log-ins of devices, redrives its dead letters on request,
+// and moves the clock of the lanes. Any number of bridges may stand by; they answer
 // log-ins and redrive meanwhile.
 package bridge
 
@@ -64,7 +62,6 @@ import (
 
 	"headwater/services/bridge/login"
 	"headwater/services/bridge/topic"
-	"headwater/services/decode"
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lease"
 	"headwater/services/internal/problems"
@@ -76,24 +73,24 @@ import (
 // service names the bridge on its dead letters.
 const service = streams.ServiceBridge
 
-// Deps is what the bridge needs. All of it must be set but Auth, Refuse and System.
+// Deps is what the bridge needs. Auth, Refuse and System are optional.
 type Deps struct {
 	// JS is in the account of the services.
 	JS jetstream.JetStream
 	// Devices is in the account of the devices.
 	Devices jetstream.JetStream
-	// Devices0 is a connection to the account of the devices for the messages
-	// with QoS 0 alone, so that a flood of them cannot hold up the others.
+	// Devices0 is a connection to the account of the devices for messages with QoS 0
+	// alone, so that a flood of them cannot hold up the others.
 	Devices0 *nats.Conn
-	// Auth is a connection to the account of the auth callout, and IssuerSeed
-	// signs the answers. Without Auth somebody else must answer log-ins.
+	// Auth is a connection to the account of the auth callout, and IssuerSeed signs
+	// the answers. Without Auth another process must answer log-ins.
 	Auth       *nats.Conn
 	IssuerSeed []byte
-	// Refuse, if not nil, says why nothing may be stored now, or nil. It is asked often
-	// and must answer at once.
+	// Refuse returns why nothing may be stored now, or nil. It is called often and must
+	// return at once.
 	Refuse func() error
-	// System is a connection to the system account, on which nats-server tells
-	// which connections it closed; without it they are not counted.
+	// System is a connection to the system account, where nats-server reports closed
+	// connections. Without it they are not counted.
 	System  *nats.Conn
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -117,15 +114,15 @@ type Service struct {
 	// kept holds what devices sent with QoS 1 and 2, lossy is the rest.
 	kept  *queue
 	lossy *lossy
-	// ear hears the messages of devices, others the answers of other bridges, if it is
-	// not nil.
+	// ear hears the messages of devices. others hears the answers of other bridges; it
+	// is nil while this one carries.
 	ear, others ear
-	// carrying says that this bridge has the lease.
+	// carrying is set while this bridge has the lease.
 	carrying atomic.Bool
 }
 
-// account is the number of the one account that there is a lease for: a bridge
-// reads for an account as a processor works on a lane.
+// account is the number of the one lease: a bridge works for an account as a processor
+// works on a lane.
 const account = 0
 
 // New returns a bridge that does nothing until Run.
@@ -135,6 +132,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	if deps.JS == nil || deps.Devices == nil || deps.Devices0 == nil || deps.Log == nil || deps.Metrics == nil {
 		return nil, errors.New("bridge: JS, Devices, Devices0, Log and Metrics must be given")
+	}
+	if deps.Refuse == nil {
+		deps.Refuse = func() error { return nil }
 	}
 	topics, err := topic.New(cfg.Topics...)
 	if err != nil {
@@ -156,7 +156,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.report = problems.New(deps.JS, streams.ServiceBridge, deps.Log)
 	s.refusals = newRefusals(s.report)
 	if deps.Auth != nil {
-		s.login, err = login.New(login.Deps{IssuerSeed: deps.IssuerSeed, Refused: func(r login.Refusal, d login.Device) { s.refusals.login(r, d, time.Now()) }, Log: deps.Log, Metrics: deps.Metrics})
+		s.login, err = login.New(login.Deps{
+			IssuerSeed: deps.IssuerSeed, Log: deps.Log, Metrics: deps.Metrics,
+			Refused: func(r login.Refusal, d login.Device) { s.refusals.login(r, d, time.Now()) },
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -164,9 +167,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-// Run carries messages until ctx ends and what was read has been stored and
-// acknowledged. Whatever may go away is waited for without end; an error is a
-// mistake in the configuration.
+// Run carries messages until ctx ends and everything heard by then is stored and
+// answered. It waits without end for servers and streams; an error is a mistake in the
+// configuration.
 func (s *Service) Run(ctx context.Context) error {
 	policy, err := s.cfg.policy()
 	if err != nil {
@@ -174,7 +177,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	topology, err := s.waitForStreams(ctx)
 	if ctx.Err() != nil {
-		return nil // it was asked to stop, so nothing is wrong
+		return nil // stopped, nothing is wrong
 	}
 	if err != nil {
 		return err
@@ -190,14 +193,14 @@ func (s *Service) Run(ctx context.Context) error {
 		return nil
 	}
 	s.status.set(errNoLease)
-	// From before it can carry until it does no longer.
+	// It hears from before it can carry until after it has.
 	if s.ear, err = s.wire.listen(streams.MQTTAll, s.hear); err != nil {
 		return err
 	}
 	defer s.ear.stop()
 	s.hearOthers(true)
 	defer s.hearOthers(false)
-	// The registry outlives what carries, so that it hears of the last batch.
+	// The registry outlives the carrier, so that it sees the last batch.
 	registryCtx, stopRegistry := context.WithCancel(context.WithoutCancel(ctx))
 	var background errgroup.Group
 	background.Go(func() error { return s.registry.Run(registryCtx) })
@@ -218,9 +221,9 @@ func (s *Service) Run(ctx context.Context) error {
 
 var errNoLease = errors.New("waiting for the lease of the account")
 
-// carry does what one bridge of an account may do at a time: ctx ends when its
-// lease does. A bridge that goes on without knowing is refused by the
-// compare-and-set of every lane.
+// carry does what only one bridge of an account may do at a time. ctx ends with the
+// lease. A bridge that does not notice this is refused by the compare-and-set of every
+// lane.
 func (s *Service) carry(ctx context.Context, lanes int) error {
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return s.carryKept(ctx, lanes) })
@@ -240,11 +243,17 @@ func (s *Service) carryKept(ctx context.Context, lanes int) error {
 		s.carrying.Store(false)
 		s.hearOthers(true)
 	}()
-	return newCarrier(s, lanes).run(ctx)
+	c := newCarrier(s, lanes)
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var watch sync.WaitGroup
+	watch.Go(func() { c.watchDisk(watching) })
+	defer watch.Wait()
+	defer stop()
+	return c.run(ctx)
 }
 
-// Ready returns nil while messages are carried, by this bridge or by another
-// that it stands by for, else why they are not.
+// Ready returns nil while this bridge carries messages, or stands by for another one
+// that does; otherwise the reason.
 func (s *Service) Ready() error {
 	if len(s.keeper.Held()) == 0 && s.keeper.Ready() == nil {
 		return nil
@@ -252,12 +261,12 @@ func (s *Service) Ready() error {
 	return s.status.get()
 }
 
-// checkWait is the pause between looks whether the streams are there.
+// checkWait is the pause between two checks for the streams.
 const checkWait = time.Second
 
-// waitForStreams returns when the streams of both accounts are there. The bridge
-// does not make them. Without those of the devices, nats-server would make one that
-// answers for all.
+// waitForStreams returns when the streams of both accounts are there. The bridge does
+// not create them. Without the stream of the devices nats-server would create one that
+// answers every message.
 func (s *Service) waitForStreams(ctx context.Context) (streams.Topology, error) {
 	for {
 		topology, err := streams.Check(ctx, s.deps.JS)
@@ -284,25 +293,18 @@ func (s *Service) checkDevices(ctx context.Context) error {
 		return fmt.Errorf("look up stream %s: %w", streams.StreamMQTT, err)
 	}
 	if subjects := stream.CachedInfo().Config.Subjects; slices.Contains(subjects, streams.MQTTAll) {
-		return fmt.Errorf("stream %s was not made by this version of Headwater: it takes in all that devices publish", streams.StreamMQTT)
+		return fmt.Errorf("stream %s was not made by this version of Headwater: it takes everything that devices publish", streams.StreamMQTT)
 	}
 	return nil
 }
 
-// limits is what a payload may be.
-func (c Config) limits() decode.Limits {
-	l := decode.DefaultLimits()
-	l.Payload, l.Past, l.Future = streams.MaxDevicePayload, c.MaxAge, c.MaxAhead
-	return l
-}
-
-// status is why the bridge does not work, or nil.
+// status is why the bridge does not work; nil while it does.
 type status struct {
 	mu  sync.Mutex
 	err error
 }
 
-// set says whether that is news.
+// set reports whether err differs from the last one.
 func (s *status) set(err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -317,7 +319,7 @@ func (s *status) get() error {
 	return s.err
 }
 
-// pause waits and says whether ctx still runs.
+// pause waits, and reports whether ctx is still running.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

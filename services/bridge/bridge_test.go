@@ -396,8 +396,8 @@ func TestTypeMayChange(t *testing.T) {
 }
 
 func TestConfigReportsEveryProblem(t *testing.T) {
-	err := bridge.Config{Topics: []string{"a/{site}"}, Anonymous: "maybe", User: "u", MaxAge: -1}.Validate()
-	for _, want := range []string{"mqtt-topics", "mqtt-anonymous", "mqtt-password-file", "mqtt-max-age", "mqtt-max-ahead", "mqtt-step", "mqtt-memory"} {
+	err := bridge.Config{Topics: []string{"a/{site}"}, Anonymous: "maybe", User: "u", Reader: "u", MaxAge: -1}.Validate()
+	for _, want := range []string{"mqtt-topics", "mqtt-anonymous", "mqtt-user", "mqtt-reader", "mqtt-max-age", "mqtt-max-ahead", "mqtt-step", "mqtt-memory"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no word of %s in: %v", want, err)
 		}

@@ -8,19 +8,19 @@ import (
 	"hash/fnv"
 	"slices"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 
 	"headwater/services/internal/batch"
 	"headwater/streams"
 )
 
 const (
-	// requestTimeout bounds one question to the server, commitTimeout the time
-	// until a round is stored, which includes a disk that is slow.
+	// requestTimeout bounds one request to the server. commitTimeout bounds one round,
+	// and leaves time for a slow disk.
 	requestTimeout = 5 * time.Second
 	commitTimeout  = 8 * time.Second
 
@@ -31,29 +31,20 @@ const (
 
 	// clockInterval is the pause between two clocks.
 	clockInterval = time.Second
-	// clockMargin is how far a clock lies behind what waits: readings of the gateway
-	// that arrived by then are on their way into the lanes no longer.
+	// clockMargin is how far a clock stays behind the oldest message that waits. By
+	// then the readings of the gateway that arrived earlier are in the lanes.
 	clockMargin = 100 * time.Millisecond
 
-	// lookBack is how long before the first message that waits an earlier commit of
-	// it may lie: by that much the clocks of this machine and of nats-server's may
-	// differ.
+	// lookBack is how much earlier than the arrival of a message here its commit may
+	// be dated. It bounds the difference between the clocks of this machine and of
+	// nats-server's.
 	lookBack = 2 * time.Second
 
-	// refusedPause is the pause between looks whether the disk has room again.
+	// refusedPause is the pause between two looks at the disk.
 	refusedPause = 100 * time.Millisecond
 )
 
-// cause is why the lanes were loaded again, as a value of a metric's label.
-func cause(err error) string {
-	if errors.Is(err, errMoved) {
-		return "moved"
-	}
-	return "error"
-}
-
-// carrier stores what devices send with QoS 1 and 2, and answers it. It is for one
-// goroutine.
+// carrier stores what devices send with QoS 1 and 2, and answers it. One goroutine only.
 type carrier struct {
 	svc   *Service
 	lanes *lanes
@@ -61,32 +52,34 @@ type carrier struct {
 	// single packs one message with QoS 2 at a time.
 	single *step
 
-	// taken are the messages of the round with QoS 1, by lane, in order; released
-	// those with QoS 2.
+	// taken are the messages of the round, by lane, in order. released are those with
+	// QoS 2 that hold a reading.
 	taken    [][]*message
-	released []once
-	// letters are the messages that the round's dead letters are of.
+	released []released
+	// letters are the messages that become the round's dead letters.
 	letters []*message
 
-	// earlier are the replies of messages that had been stored when the lanes were
-	// loaded. Until forget, one that is heard only later is answered too.
+	// earlier are the reply subjects that were found stored when the lanes were loaded.
+	// Until forget, a message that is heard late is compared with them.
 	earlier map[string]struct{}
 	forget  time.Time
-	// dropped is how many messages the connection had dropped when that was counted.
+	// dropped is how many messages the connection had dropped at the last clock.
 	dropped int
 	// ticked is when the clock moved last.
 	ticked time.Time
-	// drained says that no reading is left in the stream of an earlier version.
+	// drained is set when no reading is left in the stream of an earlier version.
 	drained bool
-	// progress says that something was stored since the lanes were loaded.
+	// progress is set when something was stored since the lanes were loaded.
 	progress bool
+	// endRound ends the round that is under way.
+	endRound atomic.Pointer[context.CancelFunc]
 }
 
-// once is a message with QoS 2 and what it became.
-type once struct {
+// released is a message with QoS 2 and its readings.
+type released struct {
 	*message
-	batch  batch.ForLane
-	future jetstream.PubAckFuture
+
+	batch batch.ForLane
 }
 
 func newCarrier(svc *Service, n int) *carrier {
@@ -96,7 +89,7 @@ func newCarrier(svc *Service, n int) *carrier {
 	}
 }
 
-// run carries until ctx ends and what was heard before is stored and answered.
+// run carries until ctx ends and everything heard by then is stored and answered.
 func (c *carrier) run(ctx context.Context) error {
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = firstRetry, lastRetry
@@ -104,7 +97,7 @@ func (c *carrier) run(ctx context.Context) error {
 		c.progress = false
 		err := c.session(ctx)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it was asked to stop, so nothing is wrong
+			return nil //nolint:nilerr // stopped, nothing is wrong
 		}
 		c.svc.status.set(err)
 		c.svc.metrics.resumes.WithLabelValues(cause(err)).Inc()
@@ -112,12 +105,20 @@ func (c *carrier) run(ctx context.Context) error {
 			retry.Reset()
 		}
 		wait := retry.NextBackOff()
-		c.svc.deps.Log.Warn("what devices sent is not stored; the lanes are loaded again", "err", err, "after", wait)
+		c.svc.deps.Log.Warn("messages of devices are not stored; the lanes are loaded again", "err", err, "after", wait)
 		c.svc.giveUp(err, hopeless)
 		if !pause(ctx, wait) {
 			return nil
 		}
 	}
+}
+
+// cause is why the lanes are loaded again, as a value of a metric's label.
+func cause(err error) string {
+	if errors.Is(err, errMoved) {
+		return "moved"
+	}
+	return "error"
 }
 
 // session carries until ctx ends or something fails.
@@ -127,7 +128,7 @@ func (c *carrier) session(ctx context.Context) error {
 	}
 	if !c.drained {
 		if err := c.drain(ctx); err != nil {
-			return fmt.Errorf("take over what stream %s holds: %w", streams.StreamMQTT, err)
+			return fmt.Errorf("drain stream %s: %w", streams.StreamMQTT, err)
 		}
 		c.drained = true
 	}
@@ -137,8 +138,8 @@ func (c *carrier) session(ctx context.Context) error {
 			return err
 		}
 	}
-	// What this bridge has heard until now, it stores and answers; what comes later is
-	// for the next one.
+	// This bridge stores and answers what it has heard until now. The next one does the
+	// same with what comes later.
 	for end := time.Now().UnixNano(); c.svc.kept.oldest() < end; {
 		if err := c.round(ctx); err != nil {
 			return err
@@ -147,7 +148,9 @@ func (c *carrier) session(ctx context.Context) error {
 	return nil
 }
 
-// load finds out where the lanes end and what is stored of that which waits.
+var stored = streams.MQTTStored()
+
+// load reads where the lanes end, and which of the waiting messages they hold.
 func (c *carrier) load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
@@ -156,8 +159,8 @@ func (c *carrier) load(ctx context.Context) error {
 	if err := c.lanes.load(ctx, since, func(reply string) { c.earlier[reply] = struct{}{} }); err != nil {
 		return err
 	}
-	// The one who stored them may not have come to answer them. Nats-server passes
-	// over what it does not wait for.
+	// The bridge that stored them may have been killed before it answered. Nats-server
+	// ignores an answer that it does not wait for.
 	for reply := range c.earlier {
 		if err := c.svc.wire.answer(reply, stored); err != nil {
 			return fmt.Errorf("answer what was stored: %w", err)
@@ -166,24 +169,19 @@ func (c *carrier) load(ctx context.Context) error {
 	return nil
 }
 
-var stored = streams.MQTTStored()
-
-// gather waits for the first message, then until it has waited for a moment, and
-// returns true; it returns false when ctx ends. It also returns when the clock has
-// to move.
+// gather returns true when a round is due: the first message has waited for a moment, or
+// the clock has to move. It returns false when ctx ends.
 func (c *carrier) gather(ctx context.Context) bool {
 	for {
-		if refuse := c.svc.deps.Refuse; refuse != nil {
-			if why := refuse(); why != nil {
-				c.svc.status.set(why)
-				c.svc.giveUp(why, 0)
-				if !pause(ctx, refusedPause) {
-					return false
-				}
-				continue
+		if why := c.svc.deps.Refuse(); why != nil {
+			c.svc.status.set(why)
+			c.svc.giveUp(why, 0)
+			if !pause(ctx, refusedPause) {
+				return false
 			}
-			c.svc.status.set(nil)
+			continue
 		}
+		c.svc.status.set(nil)
 		wait := time.Until(c.ticked.Add(clockInterval))
 		if c.svc.kept.len() > 0 {
 			wait = min(wait, c.svc.cfg.Step-time.Since(time.Unix(0, c.svc.kept.oldest())))
@@ -203,59 +201,41 @@ func (c *carrier) gather(ctx context.Context) bool {
 	}
 }
 
-// round stores what waits, as far as it fits a round, and answers it.
+// round stores what waits, as far as it fits into a round, and answers it.
 func (c *carrier) round(ctx context.Context) error {
 	now := time.Now()
 	c.fill()
 	clock := int64(0)
 	if now.Sub(c.ticked) >= clockInterval {
-		// All that arrived before this is stored with this round.
+		// Everything that arrived earlier is stored with this round.
 		clock = min(now.UnixNano(), c.svc.kept.oldest(), c.svc.lossy.unstored()) - int64(clockMargin)
 		c.ticked = now
 		dropped := max(c.svc.ear.dropped(), c.dropped)
 		c.svc.metrics.refused.WithLabelValues(refusedConnection).Add(float64(dropped - c.dropped))
 		c.dropped = dropped
 	}
-	// What was taken is stored even if the bridge is asked to stop meanwhile.
+	// A round that has started is finished even if the bridge is stopped meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
-	defer c.watchDisk(cancel)()
+	c.endRound.Store(&cancel)
 	err := c.store(ctx, clock)
 	c.svc.metrics.waiting.Set(float64(c.svc.kept.len()))
 	if flushErr := c.svc.wire.flush(ctx); flushErr != nil && err == nil {
-		// The answers leave when the connection is back. Until then there is nothing to
-		// hear either.
+		// The answers are sent when the connection is back. Until then there is nothing
+		// to hear either.
 		err = fmt.Errorf("answer the devices: %w", flushErr)
 	}
 	return err
 }
 
-// watchDisk ends a round that is under way when nothing may be stored any more:
-// nats-server does not answer when its disk is full. What it returns ends the
-// watch.
-func (c *carrier) watchDisk(cancel context.CancelFunc) (end func()) {
-	refuse := c.svc.deps.Refuse
-	if refuse == nil {
-		return func() {}
-	}
-	done := make(chan struct{})
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		tick := time.NewTicker(refusedPause)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				if refuse() != nil {
-					cancel()
-					return
-				}
-			}
+// watchDisk ends the round that is under way when nothing may be stored any more:
+// nats-server does not answer while its disk is full.
+func (c *carrier) watchDisk(ctx context.Context) {
+	for pause(ctx, refusedPause) {
+		if end := c.endRound.Load(); end != nil && c.svc.deps.Refuse() != nil {
+			(*end)()
 		}
-	})
-	return func() { close(done); watch.Wait() }
+	}
 }
 
 // fill takes messages into the round.
@@ -277,8 +257,8 @@ func (c *carrier) fill() {
 			c.answer(m)
 			continue
 		}
-		// A bridge that took over may have heard it before the clock that the lanes
-		// have from the previous one.
+		// A bridge that took over may have heard it before the previous one set the clock
+		// of the lanes.
 		m.arrival = max(m.arrival, c.lanes.clock+1)
 		if m.once != "" {
 			c.release(m)
@@ -303,26 +283,26 @@ func (c *carrier) add(s *step, m *message) (lane int) {
 	return lane
 }
 
-// release puts a message with QoS 2 into the round. It is stored by itself, under its
-// id, so that the stream takes it once. Nothing fences that, so one that is on its way
-// for long may come after the clock of its time, as those of the gateway may.
+// release puts a message with QoS 2 into the round. It is stored by itself, under its id,
+// so that the stream stores it once. No compare-and-set fences it, so one that is under
+// way for long may arrive after the clock of its time, as those of the gateway may.
 func (c *carrier) release(m *message) {
-	c.add(c.single, m)
+	lane := c.add(c.single, m)
 	batches, dead := c.single.take()
 	c.step.dead = append(c.step.dead, dead...)
 	c.step.messages++
 	c.step.bytes += len(m.data)
-	o := once{message: m}
-	if len(batches) > 0 {
-		o.batch = batches[0]
+	if len(batches) == 0 {
+		c.taken[lane] = append(c.taken[lane], m)
+		return
 	}
-	c.released = append(c.released, o)
+	c.released = append(c.released, released{m, batches[0]})
 }
 
-// onceID identifies a message with QoS 2 for the two minutes for which a stream
-// knows the ids that it stored. Nats-server's own id is the place of the message in a
-// stream of the account, whose last places a power cut may give out again, so it
-// counts only together with what was sent.
+// onceID identifies a message with QoS 2 for the two minutes for which a stream remembers
+// the ids that it stored. Nats-server's own id is the message's place in a stream of the
+// account. After a power cut that stream may use its last places again, so the id counts
+// only together with the content.
 func onceID(m *message) string {
 	h := fnv.New128a()
 	_, _ = h.Write([]byte(m.subject))
@@ -331,8 +311,8 @@ func onceID(m *message) string {
 	return m.once + "/" + strconv.Itoa(len(m.data)) + fmt.Sprintf("/%x", h.Sum(nil))
 }
 
-// store stores the round and answers what is stored. What is not goes back to the
-// head of the queue.
+// store stores the round and answers what is stored. The rest waits again, at the head of
+// the queue.
 func (c *carrier) store(ctx context.Context, clock int64) error {
 	batches, dead := c.step.take()
 	for _, b := range batches {
@@ -352,97 +332,73 @@ func (c *carrier) store(ctx context.Context, clock int64) error {
 	}
 	err := c.storeReleased(ctx)
 	if err != nil {
-		// Not all that arrived before it is stored with this round.
+		// A message that arrived before the clock is not stored with this round.
 		clock = 0
 	}
 	done, failure := c.lanes.commit(ctx, batches, clock)
 	err = errors.Join(err, failure)
 	for i := range batches {
-		if !done[i] {
-			continue
+		if done[i] {
+			c.answerLane(batches[i].Lane)
+			c.progress = true
 		}
-		lane := batches[i].Lane
-		for _, m := range c.taken[lane] {
-			c.answer(m)
-		}
-		c.svc.metrics.messages.WithLabelValues(qosKept).Add(float64(len(c.taken[lane])))
-		c.taken[lane] = c.taken[lane][:0]
-		c.progress = true
 	}
 	if err != nil {
 		c.putBack()
 		return err
 	}
-	// A message without a reading is in no batch.
-	for _, messages := range c.taken {
-		for _, m := range messages {
-			c.answer(m)
-		}
-	}
-	for _, o := range c.released {
-		if o.message != nil {
-			c.answer(o.message)
-		}
+	// What is left are messages without a reading, in lanes without a batch.
+	for lane := range c.taken {
+		c.answerLane(lane)
 	}
 	return nil
 }
 
 // storeReleased stores the messages with QoS 2 and answers those that are stored.
 func (c *carrier) storeReleased(ctx context.Context) error {
-	var failure error
-	for i := range c.released {
-		o := &c.released[i]
-		if o.batch.Batch == nil {
+	acks, errs := c.svc.storeAll(ctx, len(c.released), func(i int) (*nats.Msg, error) {
+		return telemetryMsg(c.released[i].batch, streams.SourceMQTT2, nats.MsgIdHdr, onceID(c.released[i].message))
+	})
+	rest := c.released[:0]
+	for i, r := range c.released {
+		switch {
+		case acks[i] == nil:
+			rest = append(rest, r)
 			continue
-		}
-		m, err := streams.TelemetryMsg(o.batch.Lane, streams.SourceMQTT2, o.batch.Batch)
-		if err == nil {
-			o.future, err = c.svc.deps.JS.PublishMsgAsync(m, jetstream.WithMsgID(onceID(o.message)))
-		}
-		if err != nil {
-			failure = fmt.Errorf("publish to lane %d: %w", o.batch.Lane, err)
-			break
-		}
-	}
-	for i := range c.released {
-		o := &c.released[i]
-		if o.future == nil {
-			continue
-		}
-		ack, err := await(ctx, o.future)
-		if err != nil {
-			failure = errors.Join(failure, fmt.Errorf("store in lane %d: %w", o.batch.Lane, err))
-			continue
-		}
-		if ack.Duplicate {
+		case acks[i].Duplicate:
 			c.svc.metrics.repeated.Inc()
-		} else {
-			c.lanes.count(o.batch.Batch)
+		default:
+			c.lanes.count(r.batch.Batch)
 		}
-		c.answer(o.message)
+		c.answer(r.message)
 		c.svc.metrics.messages.WithLabelValues(qosKept).Inc()
-		o.message = nil
 	}
-	return failure
+	c.released = rest
+	return first(errs)
 }
 
-// putBack has what is not answered wait again, in the order of its arrival.
+// putBack has every message of the round that is not answered wait again, in the order of
+// arrival.
 func (c *carrier) putBack() {
-	var back []*message
-	for _, messages := range c.taken {
-		back = append(back, messages...)
-	}
-	for _, o := range c.released {
-		if o.message != nil {
-			back = append(back, o.message)
-		}
+	back := slices.Concat(c.taken...)
+	for _, r := range c.released {
+		back = append(back, r.message)
 	}
 	slices.SortStableFunc(back, func(a, b *message) int { return cmp.Compare(a.arrival, b.arrival) })
 	c.svc.kept.putBack(back)
 }
 
-// answer has nats-server acknowledge a message to its device. An answer that is lost
-// is given again by the next bridge, or else the device sends again.
+// answerLane answers the messages of a lane, all of which are stored.
+func (c *carrier) answerLane(lane int) {
+	for _, m := range c.taken[lane] {
+		c.answer(m)
+	}
+	c.svc.metrics.messages.WithLabelValues(qosKept).Add(float64(len(c.taken[lane])))
+	c.taken[lane] = c.taken[lane][:0]
+}
+
+// answer has nats-server acknowledge a message to its device. If the answer is lost, the
+// next bridge answers again, or else the device sends again.
 func (c *carrier) answer(m *message) {
 	if err := c.svc.wire.answer(m.reply, stored); err != nil {
 		c.svc.deps.Log.Warn("a stored message is not answered", "err", err)

@@ -12,10 +12,9 @@ import (
 	"headwater/streams"
 )
 
-// closings names, as values of a metric's label, why nats-server closed the
-// connection of a device that did not close it itself. What a device sends and
-// nats-server refuses, such as a topic with a space or a payload over the bound
-// of the stream, is a violation of the protocol to it.
+// closings maps nats-server's reasons to close the connection of a device to values of a
+// metric's label. A message that nats-server refuses, such as one whose topic has a space,
+// is a protocol violation to it.
 var closings = map[string]string{
 	"Authentication Timeout":           "log-in",
 	"Authentication Failure":           "log-in",
@@ -31,13 +30,13 @@ var closings = map[string]string{
 	"Duplicate Client ID":              "replaced",
 }
 
-// ordinary are the ends of a connection that nobody need know of.
+// ordinary are the reasons that need no attention.
 var ordinary = map[string]bool{
 	"Client Closed": true, "Read Error": true, "Write Error": true, "Server Shutdown": true,
 }
 
-// countClosed counts the connections of devices that nats-server closes, until
-// ctx ends. Which device it was stands in nats-server's own log.
+// countClosed counts the connections of devices that nats-server closes, until ctx ends.
+// Nats-server's own log names the device.
 func (s *Service) countClosed(ctx context.Context, nc *nats.Conn) error {
 	sub, err := nc.Subscribe(streams.DeviceDisconnects, func(msg *nats.Msg) {
 		var event struct {
@@ -64,7 +63,7 @@ func (s *Service) countClosed(ctx context.Context, nc *nats.Conn) error {
 		return fmt.Errorf("listen for closed connections: %w", err)
 	}
 	<-ctx.Done()
-	// An error means that the connection has gone, and the subscription with it.
+	// An error means that the connection is closed, and the subscription with it.
 	_ = sub.Unsubscribe()
 	return nil
 }

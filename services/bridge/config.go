@@ -8,20 +8,23 @@ import (
 
 	"headwater/services/bridge/login"
 	"headwater/services/bridge/topic"
+	"headwater/services/decode"
 	"headwater/services/internal/process"
 	"headwater/streams"
 )
 
-// Config says what the bridge takes from devices, and from which.
+// Config is what the bridge takes from devices, and from which.
 type Config struct {
-	Topics       []string        `name:"mqtt-topics" help:"Patterns of the topics of devices; {metric} may be left out when the payload names the metrics." default:"sensors/{site}/{device}/{metric},sensors/{site}/{device}" env:"HEADWATER_MQTT_TOPICS"`
-	Anonymous    login.Anonymous `name:"mqtt-anonymous" help:"Which devices may connect without a password: loopback, any or none. A proxy on the machine of the MQTT listener makes all devices look like loopback." enum:"loopback,any,none" default:"loopback" env:"HEADWATER_MQTT_ANONYMOUS"`
-	User         string          `name:"mqtt-user" help:"User with which a device may connect from anywhere." env:"HEADWATER_MQTT_USER"`
-	PasswordFile string          `name:"mqtt-password-file" help:"File that holds the password of that user." type:"path" env:"HEADWATER_MQTT_PASSWORD_FILE"`
-	MaxAge       time.Duration   `name:"mqtt-max-age" help:"A reading older than that on its arrival becomes a dead letter." default:"168h" env:"HEADWATER_MQTT_MAX_AGE"`
-	MaxAhead     time.Duration   `name:"mqtt-max-ahead" help:"A reading that far ahead of its arrival becomes a dead letter." default:"5m" env:"HEADWATER_MQTT_MAX_AHEAD"`
-	Step         time.Duration   `name:"mqtt-step" help:"How long the first of several readings waits for others to be stored with it, while nothing is being stored." default:"2ms" env:"HEADWATER_MQTT_STEP"`
-	Memory       int64           `name:"mqtt-memory" help:"MiB of messages with QoS 0 that may wait to be stored, and as many of those with QoS 1 and 2. Beyond that the first are dropped and counted, and of the others the connections are closed, so that the devices send again." default:"128" env:"HEADWATER_MQTT_MEMORY"`
+	Topics             []string        `name:"mqtt-topics" help:"Patterns of the topics of devices; {metric} may be left out when the payload names the metrics." default:"sensors/{site}/{device}/{metric},sensors/{site}/{device}" env:"HEADWATER_MQTT_TOPICS"`
+	Anonymous          login.Anonymous `name:"mqtt-anonymous" help:"Which devices may connect without a password: loopback, any or none. A proxy on the machine of the MQTT listener makes all devices look like loopback." enum:"loopback,any,none" default:"loopback" env:"HEADWATER_MQTT_ANONYMOUS"`
+	User               string          `name:"mqtt-user" help:"User with which a device may connect from anywhere." env:"HEADWATER_MQTT_USER"`
+	PasswordFile       string          `name:"mqtt-password-file" help:"File that holds the password of that user." type:"path" env:"HEADWATER_MQTT_PASSWORD_FILE"`
+	Reader             string          `name:"mqtt-reader" help:"User with which an application may connect from anywhere and subscribe to what devices publish, with QoS 0; it publishes nothing." env:"HEADWATER_MQTT_READER"`
+	ReaderPasswordFile string          `name:"mqtt-reader-password-file" help:"File that holds the password of that user." type:"path" env:"HEADWATER_MQTT_READER_PASSWORD_FILE"`
+	MaxAge             time.Duration   `name:"mqtt-max-age" help:"A reading older than that on its arrival becomes a dead letter." default:"168h" env:"HEADWATER_MQTT_MAX_AGE"`
+	MaxAhead           time.Duration   `name:"mqtt-max-ahead" help:"A reading that far ahead of its arrival becomes a dead letter." default:"5m" env:"HEADWATER_MQTT_MAX_AHEAD"`
+	Step               time.Duration   `name:"mqtt-step" help:"How long the first of several readings waits for others to be stored with it, while nothing is being stored." default:"2ms" env:"HEADWATER_MQTT_STEP"`
+	Memory             int64           `name:"mqtt-memory" help:"MiB of messages with QoS 0 that may wait to be stored, and as many of those with QoS 1 and 2. Beyond that, messages with QoS 0 are dropped and counted, and for the others the connections are closed, so that the devices send again." default:"128" env:"HEADWATER_MQTT_MEMORY"`
 }
 
 // Bounds of the configuration.
@@ -30,7 +33,7 @@ const (
 	mostMemory  = 64 << 10 // MiB
 )
 
-// DefaultConfig returns the configuration of a bridge that nobody configured.
+// DefaultConfig returns the configuration without any flag.
 func DefaultConfig() Config { return process.Defaults[Config]() }
 
 // Validate reports every problem of the configuration.
@@ -39,15 +42,22 @@ func (c Config) Validate() error {
 	if _, err := topic.New(c.Topics...); err != nil {
 		problems = append(problems, fmt.Errorf("mqtt-topics: %w", err))
 	}
-	// The password itself is read when the bridge starts.
+	// Run reads the passwords from their files.
 	if err := (login.Policy{Anonymous: c.Anonymous}).Validate(); err != nil {
 		problems = append(problems, fmt.Errorf("mqtt-anonymous: %w", err))
 	}
-	if (c.User == "") != (c.PasswordFile == "") {
-		problems = append(problems, errors.New("mqtt-user and mqtt-password-file belong together"))
+	for _, l := range []struct{ flag, user, file string }{
+		{"mqtt-user", c.User, c.PasswordFile}, {"mqtt-reader", c.Reader, c.ReaderPasswordFile},
+	} {
+		if (l.user == "") != (l.file == "") {
+			problems = append(problems, fmt.Errorf("%s and its password file belong together", l.flag))
+		}
+		if strings.HasPrefix(l.user, streams.UserPrefix) {
+			problems = append(problems, fmt.Errorf("%s: names that begin with %s are for services", l.flag, streams.UserPrefix))
+		}
 	}
-	if strings.HasPrefix(c.User, streams.UserPrefix) {
-		problems = append(problems, fmt.Errorf("mqtt-user: names that begin with %s are for services", streams.UserPrefix))
+	if c.User != "" && c.User == c.Reader {
+		problems = append(problems, errors.New("mqtt-user and mqtt-reader must be different users"))
 	}
 	for name, d := range map[string]time.Duration{"mqtt-max-age": c.MaxAge, "mqtt-max-ahead": c.MaxAhead} {
 		if d <= 0 {
@@ -63,18 +73,32 @@ func (c Config) Validate() error {
 	return errors.Join(problems...)
 }
 
-// policy is who may connect, with the password read from its file.
-func (c Config) policy() (login.Policy, error) {
-	p := login.Policy{Anonymous: c.Anonymous, User: c.User}
-	if c.PasswordFile == "" {
-		return p, nil
-	}
-	var err error
-	if p.Password, err = process.ReadSecret(c.PasswordFile); err != nil {
+// policy is who may connect, with the passwords read from their files.
+func (c Config) policy() (p login.Policy, err error) {
+	p.Anonymous = c.Anonymous
+	if p.Device, err = credential(c.User, c.PasswordFile); err != nil {
 		return login.Policy{}, fmt.Errorf("password of the devices: %w", err)
 	}
-	if p.Password == "" {
-		return login.Policy{}, fmt.Errorf("password of the devices: %s is empty", c.PasswordFile)
+	if p.Reader, err = credential(c.Reader, c.ReaderPasswordFile); err != nil {
+		return login.Policy{}, fmt.Errorf("password of the reader: %w", err)
 	}
 	return p, nil
+}
+
+func credential(user, file string) (login.Credential, error) {
+	if file == "" {
+		return login.Credential{}, nil
+	}
+	password, err := process.ReadSecret(file)
+	if err == nil && password == "" {
+		err = fmt.Errorf("%s is empty", file)
+	}
+	return login.Credential{User: user, Password: password}, err
+}
+
+// limits is what a payload may be.
+func (c Config) limits() decode.Limits {
+	l := decode.DefaultLimits()
+	l.Payload, l.Past, l.Future = streams.MaxDevicePayload, c.MaxAge, c.MaxAhead
+	return l
 }

@@ -12,12 +12,13 @@ import (
 	"headwater/streams"
 )
 
-// drain stores what an earlier version acknowledged to devices and kept in
-// nats-server's own stream, whose subjects are those of commands by now, and removes
-// it there. The consumer of that version is what kept it, and shows that it is there.
+// drain stores the messages that an earlier version acknowledged to devices and kept in
+// nats-server's own stream, and removes them there. That stream has the subjects of
+// commands by now; the consumer of the earlier version keeps its messages, and shows that
+// there may be some.
 //
-// Each message that it writes says how far it has read, so that a crash stores
-// nothing twice: nothing else is written to the lanes before all is drained.
+// Each message that it writes holds the position up to which it has read, so that a crash
+// stores nothing twice. Nothing else is written to the lanes before all is drained.
 func (c *carrier) drain(ctx context.Context) error {
 	devices := c.svc.deps.Devices
 	stream, err := devices.Stream(ctx, streams.StreamMQTT)
@@ -51,15 +52,15 @@ func (c *carrier) drain(ctx context.Context) error {
 	if err := stream.DeleteConsumer(ctx, streams.ConsumerBridge); err != nil {
 		return fmt.Errorf("remove its consumer %s: %w", streams.ConsumerBridge, err)
 	}
-	c.svc.deps.Log.Info("what an earlier version kept of devices is stored", "stream", streams.StreamMQTT, "messages", count)
+	c.svc.deps.Log.Info("the messages that an earlier version kept are stored", "stream", streams.StreamMQTT, "messages", count)
 	return nil
 }
 
-// wasStored says that the lane holds the message. A position behind the end of the
-// stream is of one that lost its end.
+// wasStored reports whether the lane holds the message. A position beyond the end of the
+// stream does not count: the stream lost its end, and used the position again.
 func (c *carrier) wasStored(info *jetstream.StreamInfo, seq uint64, subject string) bool {
-	address, _ := c.step.address(subject) // without a device it is in a lane too
-	origin := c.lanes.drained[streams.Lane(address.Site, address.Device, len(c.lanes.lane))]
+	address, _ := c.step.address(subject) // without a device it has a lane too
+	origin := c.lanes.lane[streams.Lane(address.Site, address.Device, len(c.lanes.lane))].drained
 	return origin != nil && time.Unix(0, origin.GetIncarnation()).Equal(info.Created) &&
 		seq <= origin.GetSequence() && origin.GetSequence() <= info.State.LastSeq
 }

@@ -47,11 +47,11 @@ func (w *world) answerLogins(t *testing.T) {
 	t.Cleanup(func() { cancel(); done.Wait() })
 }
 
-// noLogins leaves the log-ins to somebody else.
+// noLogins leaves the log-ins to another process.
 func noLogins(_ *bridge.Config, deps *bridge.Deps) { deps.Auth = nil }
 
-// load publishes numbered readings of several devices with QoS 1 until it is
-// told to stop, and knows which were acknowledged.
+// load publishes numbered readings of several devices with QoS 1 until it is stopped, and
+// records which were acknowledged.
 type load struct {
 	mu    sync.Mutex
 	acked []string
@@ -558,7 +558,7 @@ func TestNothingIsAcceptedBeforeTheStreams(t *testing.T) {
 	}
 }
 
-// TestPurgedLane shows that a lane whose last message was purged goes on.
+// TestPurgedLane shows that a lane keeps working after its last message was purged.
 func TestPurgedLane(t *testing.T) {
 	w := newWorld(t)
 	w.start(t)

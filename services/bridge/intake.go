@@ -12,25 +12,25 @@ import (
 
 // wire is the bridge's connection to the account of the devices.
 type wire interface {
-	// listen calls hear with each message on a subject, one after the other, until
-	// the ear is stopped. When it returns, nats-server knows of it.
+	// listen calls hear with each message on a subject, one after the other, until the
+	// ear is stopped. When it returns, nats-server has the subscription.
 	listen(subject string, hear func(*nats.Msg)) (ear, error)
-	// answer sends an answer, and flush returns when nats-server has those before.
+	// answer sends an answer. flush returns when nats-server has every earlier one.
 	answer(reply string, body []byte) error
 	flush(ctx context.Context) error
 }
 
-// ear is something that listens.
+// ear is a subscription.
 type ear interface {
 	stop()
-	// dropped is how many messages it did not hear because too many came.
+	// dropped returns how many messages it missed because too many came.
 	dropped() int
 }
 
-// natsEar is an ear by nats.go.
+// natsEar is an ear of nats.go.
 type natsEar struct{ *nats.Subscription }
 
-// stop: an error means that the connection has gone for good.
+// stop ignores the error: the connection is closed, and the subscription with it.
 func (e natsEar) stop() { _ = e.Unsubscribe() }
 
 func (e natsEar) dropped() int {
@@ -41,7 +41,7 @@ func (e natsEar) dropped() int {
 	return n
 }
 
-// natsWire is a wire by nats.go.
+// natsWire is a wire of nats.go.
 type natsWire struct {
 	*nats.Conn
 
@@ -57,8 +57,8 @@ func (w natsWire) listen(subject string, hear func(*nats.Msg)) (ear, error) {
 	if err := sub.SetPendingLimits(-1, w.pending); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", subject, err)
 	}
-	// Without a connection there is nothing to wait for: nats.go subscribes again by
-	// itself.
+	// After an error there is nothing to wait for: nats.go subscribes again when it is
+	// connected.
 	_ = w.FlushTimeout(requestTimeout)
 	return natsEar{sub}, nil
 }
@@ -69,40 +69,39 @@ func (w natsWire) flush(ctx context.Context) error { return w.FlushWithContext(c
 
 // Headers that nats-server sets.
 const (
-	// qosHeader says how a device published a message.
+	// qosHeader is the QoS with which a device published a message.
 	qosHeader = "Nmqtt-Pub"
-	// onceHeader is the same when a message with QoS 2 is released again.
+	// onceHeader has the same value when a message with QoS 2 is released again.
 	onceHeader = nats.MsgIdHdr
 )
 
-// hear takes in what a device published with QoS 1 or 2. What a bridge that stands
-// by cannot keep, it need not: it answers nothing.
+// hear takes a message that a device published with QoS 1 or 2. A bridge that stands by
+// does not answer those that it cannot keep.
 func (s *Service) hear(m *nats.Msg) {
 	if m.Reply == "" || streams.IsCommand(m.Subject) {
-		// Nobody waits, or nats-server's own stream answers.
-		return
+		return // nats-server does not wait, or its own stream answers
 	}
 	in := &message{subject: m.Subject, data: m.Data, reply: m.Reply, once: m.Header.Get(onceHeader)}
 	switch {
 	case len(m.Data) > streams.MaxDevicePayload:
 		s.refuse(in, refusedTooLarge, fmt.Sprintf("a payload of %d bytes; at most %d are taken", len(m.Data), streams.MaxDevicePayload))
 	case !s.kept.add(in):
-		s.refuse(in, refusedOverflow, "too much waits to be stored")
+		s.refuse(in, refusedOverflow, "too many messages wait to be stored")
 	}
 }
 
-// refuse has nats-server close the connection of the device, which sends again. A
-// bridge that stands by leaves that to the one that carries.
+// refuse makes nats-server close the connection of the device, which then sends again.
+// Only the bridge that carries does this.
 func (s *Service) refuse(m *message, reason, why string) {
 	if !s.carrying.Load() {
 		return
 	}
 	s.metrics.refused.WithLabelValues(reason).Inc()
-	// Without an answer, nats-server closes it later.
+	// When this fails, nats-server closes the connection later.
 	_ = s.wire.answer(m.reply, streams.MQTTRefused(why))
 }
 
-// hearOthers begins or ends to keep up with what other bridges answer.
+// hearOthers starts or stops dropping the messages that other bridges have answered.
 func (s *Service) hearOthers(on bool) {
 	if s.others != nil {
 		s.others.stop()
@@ -114,15 +113,16 @@ func (s *Service) hearOthers(on bool) {
 	}
 	var err error
 	if s.others, err = s.wire.listen(streams.MQTTAnswers, func(m *nats.Msg) { s.kept.answered(m.Subject) }); err != nil {
-		// What is answered already, it finds in TELEMETRY when it takes over.
+		// It finds in TELEMETRY what is answered, when it takes over.
 		s.deps.Log.Warn("the answers of other bridges are not heard", "err", err)
 	}
 }
 
-// hopeless is how long a message waits to be stored before it is refused. Nats-server waits a little longer.
+// hopeless is how long a message waits to be stored before it is refused. Nats-server
+// waits a little longer.
 const hopeless = streams.AnswerTimeout - 3*time.Second
 
-// giveUp refuses what has waited for as long, or longer.
+// giveUp refuses every message that has waited for that long.
 func (s *Service) giveUp(why error, waited time.Duration) {
 	for _, m := range s.kept.olderThan(time.Now().Add(-waited)) {
 		s.refuse(m, refusedTooLate, why.Error())

@@ -4,47 +4,40 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/batch"
 	"headwater/streams"
 )
 
-// errMoved is returned by a commit when a lane does not end where it did: another
-// bridge has written to it, or a message of this one came late. Nothing of the
-// commit is stored in that lane; the lanes have to be loaded again.
-var errMoved = errors.New("the lane does not end where it did")
-
-// lanes is what TELEMETRY holds of this account's messages, lane by lane. It is
-// for one goroutine.
+// lanes is what TELEMETRY holds of this account's messages, lane by lane. One
+// goroutine only.
 type lanes struct {
 	svc  *Service
 	lane []laneState
-	// clock is the highest that a lane's clock was set to, as far as is known.
+	// clock is the highest known value of a lane's clock.
 	clock int64
-	// drained is the origin of the lanes' last messages, if they have one.
-	drained []*telemetryv1.Origin
 }
 
 type laneState struct {
 	// last is the sequence of the lane's last message, which the next one must
 	// follow; 0 for none.
 	last uint64
-	// account is how many readings and rejected messages were put into the lane.
+	// account is the number of readings and rejected messages in the lane so far.
 	account uint64
+	// drained is the origin of the lane's last message; nil if it has none.
+	drained *telemetryv1.Origin
 }
 
-func newLanes(svc *Service, n int) *lanes {
-	return &lanes{svc: svc, lane: make([]laneState, n), drained: make([]*telemetryv1.Origin, n)}
-}
+func newLanes(svc *Service, n int) *lanes { return &lanes{svc: svc, lane: make([]laneState, n)} }
 
-// load reads where each lane ends, and calls answered with the reply of each
-// message that is in the last message of a lane or in one that was stored since a
-// time.
+// load reads the end of each lane. It calls answered with each reply subject in the last
+// message of a lane, and in every message that was stored since a time.
 func (l *lanes) load(ctx context.Context, since time.Time, answered func(reply string)) error {
 	stream, err := streams.LookUp(ctx, l.svc.deps.JS, streams.StreamTelemetry)
 	if err != nil {
@@ -54,7 +47,7 @@ func (l *lanes) load(ctx context.Context, since time.Time, answered func(reply s
 	for i := range l.lane {
 		last, err := stream.GetLastMsgForSubject(ctx, streams.TelemetrySubject(i, streams.SourceMQTT))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			l.lane[i], l.drained[i] = laneState{}, nil
+			l.lane[i] = laneState{}
 			continue
 		}
 		if err != nil {
@@ -64,8 +57,7 @@ func (l *lanes) load(ctx context.Context, since time.Time, answered func(reply s
 		if err != nil {
 			return fmt.Errorf("load lane %d: %w", i, err)
 		}
-		l.lane[i] = laneState{last: last.Sequence, account: batch.GetBefore() + batch.Account()}
-		l.drained[i] = batch.GetOrigin()
+		l.lane[i] = laneState{last.Sequence, batch.GetBefore() + batch.Account(), batch.GetOrigin()}
 		if !last.Time.Before(since) {
 			end = max(end, last.Sequence)
 		}
@@ -79,7 +71,7 @@ func (l *lanes) load(ctx context.Context, since time.Time, answered func(reply s
 	return nil
 }
 
-// read takes from a message of a lane what the next bridge has to know.
+// read takes the clock and the reply subjects from a message of a lane.
 func (l *lanes) read(sequence uint64, data []byte, answered func(reply string)) (*telemetryv1.Batch, error) {
 	batch, err := streams.DecodeTelemetry(data)
 	if err == nil {
@@ -92,8 +84,8 @@ func (l *lanes) read(sequence uint64, data []byte, answered func(reply string)) 
 	return batch, nil
 }
 
-// readUpTo reads the messages of all lanes that were stored since a time, up to a
-// sequence, which is one of theirs.
+// readUpTo reads the messages of all lanes from a time up to the sequence of one of
+// them.
 func (l *lanes) readUpTo(ctx context.Context, since time.Time, end uint64, answered func(reply string)) error {
 	consumer, err := l.svc.deps.JS.OrderedConsumer(ctx, streams.StreamTelemetry, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{streams.TelemetryKept}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since,
@@ -132,45 +124,31 @@ func (l *lanes) readUpTo(ctx context.Context, since time.Time, end uint64, answe
 	}
 }
 
-// commit stores batches, each behind the last message of its lane, and returns for
-// each whether it is stored. After an error the others may be stored, or may come to
-// be: the lanes have to be loaded again. A clock that is not 0 goes into all lanes.
+// commit stores batches, each behind the last message of its lane, and returns for each
+// whether it is stored. After an error the others may be stored, now or later: the lanes
+// have to be loaded again. A clock that is not 0 goes into all lanes.
 func (l *lanes) commit(ctx context.Context, batches []batch.ForLane, clock int64) ([]bool, error) {
 	if clock > l.clock {
 		batches = l.withClock(batches, clock)
 	}
-	stored := make([]bool, len(batches))
 	began := time.Now()
-	futures := make([]jetstream.PubAckFuture, 0, len(batches))
-	var failure error
-	for _, b := range batches {
-		b.Batch.Before = new(l.lane[b.Lane].account)
-		m, err := streams.TelemetryMsg(b.Lane, streams.SourceMQTT, b.Batch)
-		var future jetstream.PubAckFuture
-		if err == nil {
-			future, err = l.svc.deps.JS.PublishMsgAsync(m, jetstream.WithExpectLastSequencePerSubject(l.lane[b.Lane].last))
-		}
-		if err != nil {
-			failure = fmt.Errorf("publish to lane %d: %w", b.Lane, err)
-			break
-		}
-		futures = append(futures, future)
-	}
-	// Each one is waited for, so that as little as can be is on its way when the
-	// lanes are loaded again.
-	for i, future := range futures {
+	acks, errs := l.svc.storeAll(ctx, len(batches), func(i int) (*nats.Msg, error) {
 		b := batches[i]
-		ack, err := await(ctx, future)
-		if err != nil {
-			failure = errors.Join(failure, fmt.Errorf("store in lane %d: %w", b.Lane, err))
+		b.Batch.Before = new(l.lane[b.Lane].account)
+		return telemetryMsg(b, streams.SourceMQTT, jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(l.lane[b.Lane].last, 10))
+	})
+	stored := make([]bool, len(batches))
+	for i, ack := range acks {
+		if ack == nil {
 			continue
 		}
+		b := batches[i]
 		stored[i] = true
 		l.lane[b.Lane] = laneState{last: ack.Sequence, account: b.Batch.GetBefore() + b.Batch.Account()}
 		l.count(b.Batch)
 	}
-	if failure != nil {
-		return stored, failure
+	if err := first(errs); err != nil {
+		return stored, err
 	}
 	l.svc.metrics.roundSeconds.Observe(time.Since(began).Seconds())
 	if clock > l.clock {
@@ -180,14 +158,14 @@ func (l *lanes) commit(ctx context.Context, batches []batch.ForLane, clock int64
 	return stored, nil
 }
 
-// count notes a batch that is stored.
+// count counts a batch that is stored, and shows it to the registry.
 func (l *lanes) count(b *telemetryv1.Batch) {
 	l.svc.metrics.readings.WithLabelValues(qosKept).Add(float64(len(b.GetSeries())))
 	l.svc.registry.See(b)
 }
 
-// withClock returns the batches and more, so that there is one for every lane, each
-// with the clock.
+// withClock returns one batch for every lane, each with the clock: the given ones, then
+// empty ones for the other lanes.
 func (l *lanes) withClock(batches []batch.ForLane, clock int64) []batch.ForLane {
 	all := make([]batch.ForLane, 0, len(l.lane))
 	all = append(all, batches...)
@@ -204,56 +182,4 @@ func (l *lanes) withClock(batches []batch.ForLane, clock int64) []batch.ForLane 
 		b.Batch.Clock = &telemetryv1.Clock{CaughtUp: clock}
 	}
 	return all
-}
-
-// await returns what became of a message.
-func await(ctx context.Context, future jetstream.PubAckFuture) (*jetstream.PubAck, error) {
-	select {
-	case ack := <-future.Ok():
-		return ack, nil
-	case err := <-future.Err():
-		return nil, refusal(err)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// refusal puts the server's answer in words.
-func refusal(err error) error {
-	var api *jetstream.APIError
-	if !errors.As(err, &api) {
-		return err
-	}
-	switch api.ErrorCode {
-	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
-		return fmt.Errorf("%w: %w", errMoved, err)
-	case errorCodeStoreFailed:
-		return fmt.Errorf("stream %s takes no more, the devices wait: %w", streams.StreamTelemetry, err)
-	}
-	return err
-}
-
-// errorCodeStoreFailed is nats-server's answer when a stream is full, or its
-// disk.
-const errorCodeStoreFailed jetstream.ErrorCode = 10077
-
-// maxBurials bounds the dead letters on their way at a time.
-const maxBurials = 32
-
-func (s *Service) bury(ctx context.Context, dead []streams.DeadLetter) error {
-	if len(dead) == 0 {
-		return nil
-	}
-	var burials errgroup.Group
-	burials.SetLimit(maxBurials)
-	for _, d := range dead {
-		burials.Go(func() error { return s.dead.Publish(ctx, d) })
-	}
-	if err := burials.Wait(); err != nil {
-		return err
-	}
-	for _, d := range dead {
-		s.metrics.deadLetters.WithLabelValues(d.Reason).Inc()
-	}
-	return nil
 }

@@ -30,7 +30,7 @@ const (
 	refusedOverflow = "overflow"
 	refusedTooLarge = "too-large"
 	refusedTooLate  = "timeout"
-	// refusedConnection is for those that the connection dropped, which get no answer.
+	// refusedConnection is for messages that the connection dropped, which get no answer.
 	refusedConnection = "connection"
 )
 
@@ -54,21 +54,21 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		return factory.NewGauge(prometheus.GaugeOpts{Namespace: "headwater", Subsystem: "bridge", Name: name, Help: help})
 	}
 	m := &metrics{
-		messages:    vector("messages_total", "Messages of devices read.", "qos"),
-		readings:    vector("readings_total", "Readings stored.", "qos"),
-		deadLetters: vector("dead_letters_total", "Messages that could not be taken, by reason.", "reason"),
-		dropped:     vector("dropped_total", "Messages with QoS 0, or the readings in them, that were lost, by reason.", "reason"),
+		messages:    vector("messages_total", "Messages of devices that were processed, by QoS.", "qos"),
+		readings:    vector("readings_total", "Readings stored, by QoS.", "qos"),
+		deadLetters: vector("dead_letters_total", "Messages that became dead letters, by reason.", "reason"),
+		dropped:     vector("dropped_total", "Messages with QoS 0, or readings in them, that were lost, by reason.", "reason"),
 		closed:      vector("connections_closed_total", "Connections of devices that nats-server closed, by reason.", "reason"),
-		redriven:    vector("redriven_total", "Dead letters that were to be redriven, by what became of them.", "outcome"),
-		refused:     vector("refused_total", "Messages with QoS 1 and 2 that were refused, so that the device is disconnected and sends again, by reason.", "reason"),
-		repeated:    counter("repeated_messages_total", "Messages that had been stored and not answered, and were answered without being stored again."),
-		empty:       counter("empty_messages_total", "Messages without a payload, with which MQTT clears a retained one."),
-		resumes:     vector("resumes_total", "Times that the lanes had to be loaded again, by cause.", "cause"),
+		redriven:    vector("redriven_total", "Dead letters of redrive requests, by outcome.", "outcome"),
+		refused:     vector("refused_total", "Messages with QoS 1 and 2 that were refused, so that nats-server closes the connection and the device sends again, by reason.", "reason"),
+		repeated:    counter("repeated_messages_total", "Messages that were stored but not answered, and were then answered without being stored again."),
+		empty:       counter("empty_messages_total", "Messages without a payload, which clear a retained message in MQTT."),
+		resumes:     vector("resumes_total", "Times that the lanes were loaded again, by cause.", "cause"),
 		roundSeconds: factory.NewHistogram(prometheus.HistogramOpts{
-			Namespace: "headwater", Subsystem: "bridge", Name: "commit_seconds", Help: "Time until the batches of a round were stored.",
+			Namespace: "headwater", Subsystem: "bridge", Name: "commit_seconds", Help: "Time to store the batches of a round.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
-		clock:   gauge("clock_seconds", "Up to when everything that arrived has been stored, since the Unix epoch."),
+		clock:   gauge("clock_seconds", "Time up to which everything that arrived is stored, since the Unix epoch."),
 		waiting: gauge("waiting_messages", "Messages of devices with QoS 1 and 2 that wait to be stored."),
 	}
 	for _, qos := range []string{qosKept, qosLossy} {

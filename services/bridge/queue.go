@@ -8,59 +8,57 @@ import (
 	"headwater/streams"
 )
 
-// message is something that a device published.
+// message is a message that a device published.
 type message struct {
 	subject string
 	data    []byte
 	// reply is where nats-server waits for the answer; empty for QoS 0.
 	reply string
-	// once is the id that nats-server gave a message with QoS 2: it is the same when
-	// the device releases it again. Empty for others.
+	// once is the id that nats-server gave a message with QoS 2, the same each time that
+	// the device releases it; empty for others.
 	once string
 	// arrival is in nanoseconds since the Unix epoch.
 	arrival int64
-	// buried says that its dead letter is stored.
+	// buried is set when its dead letter is stored.
 	buried bool
-	// gone says that somebody else has answered it.
+	// gone is set when another bridge has answered it.
 	gone bool
 }
 
-// overhead is what a message takes beside its texts, about.
+// overhead is about what a message takes beside its texts, in bytes.
 const overhead = 256
 
 func (m *message) size() int { return len(m.subject) + len(m.data) + len(m.reply) + overhead }
 
-// queue holds messages in the order of their arrival until they are stored, in
-// bounded memory. Any number of goroutines may use it.
+// queue holds messages in the order of their arrival until they are stored, in bounded
+// memory. Any number of goroutines may use it.
 type queue struct {
-	// limit bounds the bytes.
+	// limit bounds the memory, in bytes.
 	limit int
-	// wake signals that there is something new.
+	// wake has a value when a message was added.
 	wake chan struct{}
 
 	mu sync.Mutex // guards what follows
-	// waiting[first:] are those that are not taken yet.
+	// waiting[first:] are the messages, of which the first is not gone.
 	waiting []*message
 	first   int
 	bytes   int
-	// pending are those that wait, by their reply, while others answer them; else nil.
+	// pending are the messages by their reply subjects while other bridges answer them;
+	// else nil.
 	pending map[string]*message
 }
 
 func newQueue(limit int) *queue { return &queue{limit: limit, wake: make(chan struct{}, 1)} }
 
-// add takes in a message, which arrives now, or returns false when the queue is
-// full.
+// add adds a message, which arrives now. It returns false when the queue is full.
 func (q *queue) add(m *message) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	// Under the lock, so that what is added after a look is not older than it.
+	// Under the lock, so that a message that is added after a look is not older than it.
 	m.arrival = time.Now().UnixNano()
 	if q.pending != nil {
-		// What nobody has answered by then, the device sends again.
-		for q.skip(); q.first < len(q.waiting) && m.arrival-q.waiting[q.first].arrival > int64(streams.AnswerTimeout); q.skip() {
-			q.remove()
-		}
+		// The device sends again what no bridge has answered by then.
+		q.removeBefore(m.arrival - int64(streams.AnswerTimeout))
 	}
 	if q.bytes+m.size() > q.limit {
 		return false
@@ -77,39 +75,48 @@ func (q *queue) add(m *message) bool {
 	return true
 }
 
-// next takes the first message, nil if there is none.
+// next takes the first message, or returns nil when there is none.
 func (q *queue) next() *message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.skip()
 	if q.first == len(q.waiting) {
 		return nil
 	}
-	m := q.waiting[q.first]
-	q.remove()
-	return m
+	return q.remove()
 }
 
-// skip passes over what others have answered.
-func (q *queue) skip() {
-	for q.first < len(q.waiting) && q.waiting[q.first].gone {
-		q.remove()
-	}
-}
-
-// remove removes the first message.
-func (q *queue) remove() {
+// remove removes and returns the first message.
+func (q *queue) remove() *message {
 	m := q.waiting[q.first]
-	q.waiting[q.first] = nil
-	q.first++
-	if q.bytes -= m.size(); q.first == len(q.waiting) {
-		q.waiting, q.first = q.waiting[:0], 0
-	} else if q.first > 1024 && q.first > len(q.waiting)/2 {
-		q.waiting, q.first = append(q.waiting[:0], q.waiting[q.first:]...), 0
-	}
+	q.drop()
 	if q.pending != nil {
 		delete(q.pending, m.reply)
 	}
+	for q.first < len(q.waiting) && q.waiting[q.first].gone {
+		q.drop()
+	}
+	return m
+}
+
+// drop takes the first message from the slice.
+func (q *queue) drop() {
+	q.bytes -= q.waiting[q.first].size()
+	q.waiting[q.first] = nil
+	q.first++
+	switch {
+	case q.first == len(q.waiting):
+		q.waiting, q.first = q.waiting[:0], 0
+	case q.first > 1024 && q.first > len(q.waiting)/2:
+		q.waiting, q.first = append(q.waiting[:0], q.waiting[q.first:]...), 0
+	}
+}
+
+// removeBefore removes and returns the messages that arrived before a time.
+func (q *queue) removeBefore(limit int64) (old []*message) {
+	for q.first < len(q.waiting) && q.waiting[q.first].arrival < limit {
+		old = append(old, q.remove())
+	}
+	return old
 }
 
 // putBack returns messages that were taken, in their order, to the head.
@@ -126,23 +133,17 @@ func (q *queue) putBack(messages []*message) {
 func (q *queue) oldest() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.skip()
 	if q.first < len(q.waiting) {
 		return q.waiting[q.first].arrival
 	}
 	return time.Now().UnixNano()
 }
 
-// olderThan removes and returns what arrived before a time.
+// olderThan removes and returns the messages that arrived before a time.
 func (q *queue) olderThan(limit time.Time) []*message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var old []*message
-	for q.skip(); q.first < len(q.waiting) && q.waiting[q.first].arrival < limit.UnixNano(); q.skip() {
-		old = append(old, q.waiting[q.first])
-		q.remove()
-	}
-	return old
+	return q.removeBefore(limit.UnixNano())
 }
 
 // len returns how many messages wait.
@@ -152,8 +153,8 @@ func (q *queue) len() int {
 	return len(q.waiting) - q.first
 }
 
-// watch says whether others answer the messages: then answered must be called for
-// each.
+// watch sets whether other bridges answer the messages. While they do, answered must be
+// called for each answer.
 func (q *queue) watch(others bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -170,9 +171,15 @@ func (q *queue) watch(others bool) {
 func (q *queue) answered(reply string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if m := q.pending[reply]; m != nil {
-		q.bytes -= len(m.data)
-		m.gone, m.data = true, nil
-		delete(q.pending, reply)
+	m := q.pending[reply]
+	if m == nil {
+		return
 	}
+	if m == q.waiting[q.first] {
+		q.remove()
+		return
+	}
+	q.bytes -= len(m.data)
+	m.gone, m.data = true, nil
+	delete(q.pending, reply)
 }

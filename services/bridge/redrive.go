@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,9 +16,9 @@ import (
 )
 
 const (
-	// redriveQueue has one of several bridges answer a request.
+	// redriveQueue is the group in which bridges share the requests.
 	redriveQueue = "redrive"
-	// redriveTimeout bounds one request. Whoever asks waits a little longer.
+	// redriveTimeout bounds one request. The client waits a little longer.
 	redriveTimeout = 20 * time.Second
 	// redriveAtOnce bounds the letters that are read or removed at a time.
 	redriveAtOnce = 32
@@ -29,14 +28,13 @@ const (
 	redrivePending = 64
 )
 
-// redriver processes the bridge's dead letters again when it is asked to. It
-// needs no lane of its own: a repeat of a reading has the same time and so
-// overwrites itself. It is for one goroutine.
+// redriver processes the bridge's dead letters again on request. It needs no lease: a
+// repeated reading has the same time and overwrites itself. One goroutine only.
 type redriver struct {
 	svc  *Service
 	step *step
-	// afterStore, if not nil, is called when results are stored and the letters
-	// are still there.
+	// afterStore, if not nil, is called when the results are stored and the letters are
+	// not removed yet.
 	afterStore func()
 }
 
@@ -44,7 +42,7 @@ func newRedriver(svc *Service, lanes int) *redriver {
 	return &redriver{svc: svc, step: svc.newStep(lanes)}
 }
 
-// run answers requests until ctx ends and the one in work is answered.
+// run answers requests until ctx ends and the current one is answered.
 func (r *redriver) run(ctx context.Context) error {
 	requests := make(chan *nats.Msg, redrivePending)
 	sub, err := r.svc.deps.JS.Conn().ChanQueueSubscribe(streams.RedriveSubject(service), redriveQueue, requests)
@@ -56,17 +54,16 @@ func (r *redriver) run(ctx context.Context) error {
 		case m := <-requests:
 			r.answer(ctx, m)
 		case <-ctx.Done():
-			// An error means that the connection is gone, and the subscription with it.
+			// An error means that the connection is closed, and the subscription with it.
 			_ = sub.Unsubscribe()
 			return nil
 		}
 	}
 }
 
-// answer does what a request asks for. When the answer gets lost, whoever asked
-// finds out by looking at the letters.
+// answer handles a request. When the answer is lost, the client can look at the letters.
 func (r *redriver) answer(ctx context.Context, m *nats.Msg) {
-	// What was begun is finished even if the bridge is told to stop meanwhile.
+	// A request that has started is finished even if the bridge is stopped meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redriveTimeout)
 	defer cancel()
 	var answer streams.RedriveAnswer
@@ -87,20 +84,20 @@ func (r *redriver) answer(ctx context.Context, m *nats.Msg) {
 	}
 }
 
-// redriving is a letter on its way.
+// redriving is a letter that is being redriven.
 type redriving struct {
 	letter streams.DeadLetter
 	result *streams.Redriven
 	// batch holds the readings that the letter became, if any.
 	batch *telemetryv1.Batch
-	// stored gets the answer to what the letter became; nil when it is kept.
-	stored jetstream.PubAckFuture
+	// became is what is stored in place of the letter; nil when it is kept.
+	became *nats.Msg
 }
 
-// redrive processes letters again, in their order. Each is removed when what it
-// became is stored, so that a crash in between repeats it: its readings have
-// the times that they would have had, and a repeat soon after is not even
-// stored, as it has the id of the first.
+// redrive processes letters again, in their order. Each is removed after what it became
+// is stored, so that a crash in between repeats it. Its readings have the times that they
+// had, and TELEMETRY does not store a repeat within two minutes, because it has the id of
+// the first one.
 func (r *redriver) redrive(ctx context.Context, sequences []uint64) ([]streams.Redriven, error) {
 	stream, err := r.svc.deps.JS.Stream(ctx, streams.StreamDeadLetters)
 	if err != nil {
@@ -124,112 +121,105 @@ func (r *redriver) part(ctx context.Context, stream jetstream.Stream, sequences 
 		results[i] = streams.Redriven{Sequence: seq}
 		work[i].result = &results[i]
 	}
-	each(work, func(w *redriving) { w.letter = read(ctx, stream, w.result) })
+	forEach(work, func(w *redriving) { w.read(ctx, stream) })
 	made := stream.CachedInfo().Created
 	for i := range work {
 		if work[i].result.Outcome == "" {
 			r.process(&work[i], fmt.Sprintf("redrive/%d/%d", made.UnixNano(), work[i].result.Sequence))
 		}
 	}
+	acks, errs := r.svc.storeAll(ctx, len(work), func(i int) (*nats.Msg, error) { return work[i].became, nil })
 	for i := range work {
-		if w := &work[i]; w.stored != nil {
-			if _, err := await(ctx, w.stored); err != nil {
-				fail(w.result, fmt.Errorf("store: %w", err))
-			} else if w.batch != nil {
-				r.svc.registry.See(w.batch)
-			}
+		switch {
+		case errs[i] != nil:
+			work[i].fail(errs[i])
+		case acks[i] != nil && work[i].batch != nil:
+			r.svc.registry.See(work[i].batch)
 		}
 	}
 	if r.afterStore != nil {
 		r.afterStore()
 	}
-	each(work, func(w *redriving) { remove(ctx, stream, w.result) })
+	forEach(work, func(w *redriving) { w.remove(ctx, stream) })
 	return results
 }
 
-// each calls f for all, several at a time.
-func each(work []redriving, f func(*redriving)) {
+// forEach calls f for all, several at a time.
+func forEach(work []redriving, f func(*redriving)) {
 	var group errgroup.Group
 	group.SetLimit(redriveAtOnce)
 	for i := range work {
 		group.Go(func() error { f(&work[i]); return nil })
 	}
-	_ = group.Wait() // what went wrong is told with each letter
+	_ = group.Wait() // each result has its own error
 }
 
-// read reads a letter, or says with the result why it cannot be redriven.
-func read(ctx context.Context, stream jetstream.Stream, result *streams.Redriven) (letter streams.DeadLetter) {
-	m, err := stream.GetMsg(ctx, result.Sequence)
+// read reads the letter, or sets why it cannot be redriven.
+func (w *redriving) read(ctx context.Context, stream jetstream.Stream) {
+	m, err := stream.GetMsg(ctx, w.result.Sequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		result.Outcome, result.Detail = streams.OutcomeGone, "there is no such letter any more"
-		return letter
+		w.result.Outcome, w.result.Detail = streams.OutcomeGone, "the letter does not exist any more"
+		return
 	}
 	if err != nil {
-		fail(result, fmt.Errorf("read: %w", err))
-		return letter
+		w.fail(fmt.Errorf("read: %w", err))
+		return
 	}
-	letter, err = streams.ParseDeadLetterMsg(m.Subject, m.Header, m.Data)
-	why := ""
+	w.letter, err = streams.ParseDeadLetterMsg(m.Subject, m.Header, m.Data)
 	switch {
 	case err != nil:
-		why = err.Error()
-	case letter.Service != service:
-		why = "it is a letter of " + letter.Service
-	case letter.OriginCut:
-		why = "its topic is too long or too odd to have been kept as it was"
-	default:
-		return letter
+		w.keep(err.Error())
+	case w.letter.Service != service:
+		w.keep("it is a letter of " + w.letter.Service)
+	case w.letter.OriginCut:
+		w.keep("its topic was too long or too unusual to be kept unchanged")
 	}
-	result.Outcome, result.Detail = streams.OutcomeKept, why
-	return letter
 }
 
-// process decodes a letter and publishes what it became.
+// process decodes the letter into the message that is stored in its place.
 func (r *redriver) process(w *redriving, id string) {
 	r.step.redo(w.letter.Origin, w.letter.Payload, w.letter.Arrived.UnixNano())
 	// One letter is of one device, so it becomes one batch or one letter.
 	batches, dead := r.step.take()
-	var m *nats.Msg
-	var err error
 	switch {
 	case len(dead) > 0:
 		w.result.Outcome, w.result.Reason, w.result.Detail = streams.OutcomeRefused, dead[0].Reason, dead[0].Detail
-		m = dead[0].Msg()
+		// The quota of dead letters would drop the letter, so it does not apply here.
+		w.became = dead[0].Msg()
+		w.became.Header.Set(nats.MsgIdHdr, id+"/1")
 	case len(batches) > 0:
 		w.result.Outcome, w.result.Readings = streams.OutcomeRedriven, len(batches[0].Batch.GetSeries())
 		w.batch = batches[0].Batch
-		m, err = streams.TelemetryMsg(batches[0].Lane, streams.SourceRedrive, batches[0].Batch)
-	default: // no decoder does that; if one did, the letter would not be lost
-		w.result.Outcome, w.result.Detail = streams.OutcomeKept, "it holds no reading"
-		return
-	}
-	if err == nil {
-		// The quota of dead letters does not hold here: it would drop the letter,
-		// which has been stored before.
-		w.stored, err = r.svc.deps.JS.PublishMsgAsync(m, jetstream.WithMsgID(id+"/"+strconv.Itoa(len(dead))))
-	}
-	if err != nil {
-		fail(w.result, fmt.Errorf("publish: %w", err))
+		var err error
+		if w.became, err = telemetryMsg(batches[0], streams.SourceRedrive, nats.MsgIdHdr, id+"/0"); err != nil {
+			w.fail(err)
+		}
+	default: // no decoder does this; if one did, the letter would not be lost
+		w.keep("it has no reading")
 	}
 }
 
-// remove removes a letter if what it became is stored.
-func remove(ctx context.Context, stream jetstream.Stream, result *streams.Redriven) {
-	if result.Outcome != streams.OutcomeRedriven && result.Outcome != streams.OutcomeRefused {
+// remove removes the letter if what it became is stored.
+func (w *redriving) remove(ctx context.Context, stream jetstream.Stream) {
+	if w.result.Outcome != streams.OutcomeRedriven && w.result.Outcome != streams.OutcomeRefused {
 		return
 	}
-	err := stream.DeleteMsg(ctx, result.Sequence)
+	err := stream.DeleteMsg(ctx, w.result.Sequence)
 	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
-		// Somebody else may have removed it meanwhile.
-		if _, missing := stream.GetMsg(ctx, result.Sequence); errors.Is(missing, jetstream.ErrMsgNotFound) {
+		// Another process may have removed it meanwhile.
+		if _, missing := stream.GetMsg(ctx, w.result.Sequence); errors.Is(missing, jetstream.ErrMsgNotFound) {
 			return
 		}
 	}
 	if err != nil {
-		fail(result, fmt.Errorf("what it became is stored, but the letter was not removed: %w", err))
+		w.fail(fmt.Errorf("what it became is stored, but the letter was not removed: %w", err))
 	}
 }
 
-func fail(result *streams.Redriven, err error) {
-	result.Outcome, result.Reason, result.Detail = streams.OutcomeFailed, "", err.Error()
+func (w *redriving) keep(why string) {
+	w.result.Outcome, w.result.Detail = streams.OutcomeKept, why
+}
+
+func (w *redriving) fail(err error) {
+	w.result.Outcome, w.result.Reason, w.result.Detail = streams.OutcomeFailed, "", err.Error()
 }

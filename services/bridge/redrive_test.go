@@ -119,7 +119,7 @@ func TestRedriveAfterTheFix(t *testing.T) {
 	if got := outcomes(w.redrive(t, 1)); !slices.Equal(got, []streams.Outcome{streams.OutcomeGone}) {
 		t.Errorf("once more: %v", got)
 	}
-	// The input goes on: the redrive did not stand in the way of any lane.
+	// The input continues: the redrive did not disturb any lane.
 	publish(t, c, 1, "plant/hall/d/m", "22")
 	if got := w.readings(t); !slices.Equal(got, []string{"redrive hall/d/m 21.5", "mqtt hall/d/m 22"}) {
 		t.Errorf("readings: %q", got)

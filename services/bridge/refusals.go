@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	// refusalsToReport is how often a client must be refused within refusalsKept
-	// before people hear of it.
+	// refusalsToReport is how often a client must be refused within refusalsKept until
+	// the dashboard shows it.
 	refusalsToReport = 3
-	// refusalsKept is how long a refusal counts.
+	// refusalsKept is how long a refusal is remembered.
 	refusalsKept = 10 * time.Minute
 	// maxRefused bounds the clients that are remembered.
 	maxRefused = problems.Most
-	// maxName bounds what a stranger says of itself, in characters.
+	// maxName bounds the names that a stranger sends, in characters.
 	maxName = 64
 )
 
-// refusals remembers which clients are refused again and again, and reports
-// them. It may be used by several goroutines.
+// refusals reports the clients that are refused again and again. Any number of goroutines
+// may use it.
 type refusals struct {
 	report *problems.Reporter
 
@@ -44,13 +44,12 @@ func newRefusals(report *problems.Reporter) *refusals {
 	return &refusals{report: report, clients: make(map[refused]*refusedOften)}
 }
 
-// login takes in that a client may not log in.
+// login counts a client that may not log in.
 func (r *refusals) login(reason login.Refusal, d login.Device, now time.Time) {
-	r.add(refused{short(d.ClientID), short(d.Host), "it may not log in: " + reason.String() + ". Check its user and password, and the flags --mqtt-user and --mqtt-password-file"}, now)
+	r.add(refused{short(d.ClientID), short(d.Host), "it may not log in: " + reason.String() + ". Check its user and password, and the flags --mqtt-user, --mqtt-reader and their password files"}, now)
 }
 
-// closed takes in that nats-server closed the connection of a client for what it
-// sent.
+// closed counts a client whose connection nats-server closed because of what it sent.
 func (r *refusals) closed(client, host, reason string, now time.Time) {
 	r.add(refused{short(client), short(host), "what it sends is refused (" + reason + "). Topics may not hold spaces, a message must not be larger than a device may send, and MQTT 3.1.1 is spoken"}, now)
 }
@@ -72,12 +71,12 @@ func (r *refusals) add(who refused, now time.Time) {
 	}
 	r.report.Set(who.id(), problems.Problem{
 		Part: "Device " + strconv.Quote(who.client), Since: c.first,
-		// Without a count, which would have it written with each refusal.
+		// Without a count, which would change the text with each refusal.
 		Text: "It is refused again and again, from " + who.host + ": " + who.why + ".",
 	})
 }
 
-// forget drops the clients that have not been refused for long.
+// forget drops the clients that were not refused recently.
 func (r *refusals) forget(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -91,7 +90,7 @@ func (r *refusals) forget(now time.Time) {
 
 func (w refused) id() string { return fmt.Sprintf("%q", []string{w.client, w.host, w.why}) }
 
-// run forgets now and then until ctx ends.
+// run forgets clients regularly until ctx ends.
 func (r *refusals) run(ctx context.Context) {
 	tick := time.NewTicker(refusalsKept / 10)
 	defer tick.Stop()

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,6 +71,8 @@ type broker struct {
 	ended bool
 	// early acknowledges what no bridge has answered.
 	early bool
+	// down says that no server runs.
+	down bool
 }
 
 // simEar hears what the broker says, in order.
@@ -128,6 +131,10 @@ func (b *broker) send(m *simulated) {
 	if m.acked || b.ended {
 		return
 	}
+	if b.down {
+		b.later(m)
+		return
+	}
 	m.sends++
 	m.acked = m.acked || b.early
 	b.serial += 1 + b.rng.Int64N(300)
@@ -156,7 +163,27 @@ func (b *broker) end(reply string, body []byte) {
 	case bytes.Equal(body, stored):
 		m.acked = true
 	default:
-		time.AfterFunc(time.Second, func() { b.send(m) })
+		b.later(m)
+	}
+}
+
+// later has the device of a message connect and send it again.
+func (b *broker) later(m *simulated) { time.AfterFunc(time.Second, func() { b.send(m) }) }
+
+// setDown ends the server with kill -9, or starts it again: what it has not delivered
+// is gone, and so are the connections of all devices.
+func (b *broker) setDown(down bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.down = down; !down {
+		return
+	}
+	for _, m := range b.waiting {
+		b.later(m)
+	}
+	clear(b.waiting)
+	for _, e := range b.ears {
+		e.lose()
 	}
 }
 
@@ -167,7 +194,12 @@ func (b *broker) cut() {
 	if len(b.ears) == 0 {
 		return
 	}
-	for e := b.ears[b.rng.IntN(len(b.ears))]; ; {
+	b.ears[b.rng.IntN(len(b.ears))].lose()
+}
+
+// lose loses what is on its way. The lock of the broker is held.
+func (e *simEar) lose() {
+	for {
 		select {
 		case <-e.queue:
 		default:
@@ -233,6 +265,11 @@ type world struct {
 	broker  *broker
 	log     *slog.Logger
 	sent    []*simulated
+	// blocked is until when nothing can be stored; zero while all can be.
+	blocked time.Time
+	// full is when the bridges learn that the disk is full, in nanoseconds since the
+	// Unix epoch; 0 while it is not.
+	full atomic.Int64
 }
 
 func newWorld(ctx context.Context, seed uint64) (*world, error) {
@@ -261,7 +298,7 @@ func (w *world) run(ctx context.Context, js *simulation.Client, name string) err
 		return err
 	}
 	s := &Service{
-		cfg: cfg, deps: Deps{JS: js, Devices: js, Log: log}, topics: topics, metrics: newMetrics(reg),
+		cfg: cfg, deps: Deps{JS: js, Devices: js, Log: log, Refuse: w.refuse}, topics: topics, metrics: newMetrics(reg),
 		dead: deadletter.New(js, log, reg), registry: registry.New(js, log, reg),
 		keeper: lease.New(streams.ServiceBridge, []int{account},
 			lease.Deps{JS: js, Log: log, Metrics: lease.NewMetrics(reg, streams.ServiceBridge)}),
@@ -281,7 +318,7 @@ func (w *world) run(ctx context.Context, js *simulation.Client, name string) err
 
 func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // it was told to stop, so nothing is wrong
+		return nil //nolint:nilerr // stopped, nothing is wrong
 	}
 	return err
 }
@@ -305,18 +342,82 @@ func (w *world) send() {
 	w.broker.send(m)
 }
 
+var errDiskFull = errors.New("the disk is full")
+
+func (w *world) refuse() error {
+	if at := w.full.Load(); at != 0 && time.Now().UnixNano() >= at {
+		return errDiskFull
+	}
+	return nil
+}
+
 // trouble is what befalls more than one call.
 func (w *world) trouble(ctx context.Context) error {
 	if err := w.crew.Trouble(w.rng, 3); err != nil {
 		return err
+	}
+	if !w.blocked.IsZero() {
+		if time.Now().After(w.blocked) {
+			return w.clear(ctx)
+		}
+		return nil
 	}
 	switch w.rng.IntN(25) {
 	case 0:
 		return w.purge(ctx)
 	case 1:
 		w.broker.cut()
+	case 2:
+		w.restart()
+	case 3:
+		w.cluster.SetFull(true)
+		w.full.Store(time.Now().UnixNano() + w.rng.Int64N(int64(2*time.Second)))
+		w.block()
+	case 4:
+		w.block()
+		return w.limit(ctx, 1)
 	}
 	return nil
+}
+
+// block notes that nothing can be stored for a time, which may be longer than
+// nats-server waits for an answer.
+func (w *world) block() {
+	w.blocked = time.Now().Add(time.Second + time.Duration(w.rng.Int64N(int64(2*streams.AnswerTimeout))))
+}
+
+// clear makes room on the disk and in the stream. A server whose disk was full stores
+// again only after a restart.
+func (w *world) clear(ctx context.Context) error {
+	w.blocked = time.Time{}
+	w.restart()
+	w.cluster.SetFull(false)
+	w.full.Store(0)
+	return w.limit(ctx, streams.DefaultMaxBytes)
+}
+
+// limit bounds TELEMETRY, in bytes.
+func (w *world) limit(ctx context.Context, bytes int64) error {
+	stream, err := w.admin.Stream(ctx, streams.StreamTelemetry)
+	if err != nil {
+		return err
+	}
+	cfg := stream.CachedInfo().Config
+	cfg.MaxBytes = bytes
+	_, err = w.admin.CreateOrUpdateStream(ctx, cfg)
+	return err
+}
+
+// restart kills nats-server and starts it again: it has what it stored, but not the
+// leases, which it kept in memory.
+func (w *world) restart() {
+	w.cluster.SetDown(true)
+	w.broker.setDown(true)
+	time.Sleep(time.Duration(w.rng.Int64N(int64(5 * time.Second)))) //nolint:forbidigo // the clock of the bubble
+	w.cluster.DropBucket(streams.BucketLeases)
+	w.cluster.DropBucket(streams.BucketWorkers)
+	w.cluster.SetDown(false)
+	w.broker.setDown(false)
 }
 
 // purge removes from TELEMETRY what the janitor may.
@@ -335,14 +436,14 @@ func (w *world) purge(ctx context.Context) error {
 
 // simulate is one run: messages, faults, then peace, in which all must be
 // acknowledged.
-func simulate(ctx context.Context, seed uint64, spoil func(*world)) error {
+func simulate(ctx context.Context, seed uint64, spoil func(*world)) (err error) {
 	w, err := newWorld(ctx, seed)
 	if err != nil {
 		return err
 	}
 	spoil(w)
 	defer func() {
-		_ = w.crew.RemoveAll(true)
+		err = errors.Join(err, w.crew.RemoveAll(true))
 		w.broker.mu.Lock()
 		w.broker.ended = true
 		w.broker.mu.Unlock()
@@ -359,6 +460,9 @@ func simulate(ctx context.Context, seed uint64, spoil func(*world)) error {
 	w.broker.mu.Lock()
 	w.broker.faults = false
 	w.broker.mu.Unlock()
+	if err := w.clear(ctx); err != nil {
+		return err
+	}
 	if err := w.crew.Peace(); err != nil {
 		return err
 	}
@@ -487,4 +591,64 @@ func TestSimulationFindsAnEarlyAnswer(t *testing.T) {
 		func(t *testing.T, seed uint64, _ func(*simulation.Cluster)) error {
 			return simulate(t.Context(), seed, func(w *world) { w.broker.early = true })
 		})
+}
+
+// takeoverTime is how soon a bridge that stands by answers after the one that carries
+// was killed: the lease's time, the time until the server and the bridge notice that
+// it has passed, and the time to load the lanes.
+const takeoverTime = 4 * time.Second
+
+// TestTakeoverTime kills the bridge that carries, again and again, and looks when the
+// next one answers. The clock is the simulation's, so that a slow machine does not
+// change the result; what the machine adds, the chaos command measures.
+func TestTakeoverTime(t *testing.T) {
+	simulation.Seeds(t, 20, func(t *testing.T, seed uint64) error {
+		w, err := newWorld(t.Context(), seed)
+		if err != nil {
+			return err
+		}
+		w.broker.faults = false
+		w.crew.Calm(simulation.Odds{})
+		defer func() { _ = w.crew.RemoveAll(true) }()
+		longest := time.Duration(0)
+		for range 20 {
+			for w.crew.Len() < 2 {
+				w.crew.Start()
+				time.Sleep(time.Second) //nolint:forbidigo // the clock of the bubble
+			}
+			// The oldest carries.
+			if err := w.answered(time.Minute); err != nil {
+				return err
+			}
+			time.Sleep(time.Duration(w.rng.Int64N(int64(2 * time.Second)))) //nolint:forbidigo // the clock of the bubble
+			if err := w.crew.Remove(0, true); err != nil {
+				return err
+			}
+			killed := time.Now()
+			if err := w.answered(takeoverTime); err != nil {
+				return err
+			}
+			longest = max(longest, time.Since(killed))
+		}
+		t.Logf("seed %d: the longest takeover took %s", seed, longest)
+		return errors.Join(w.verify(), w.verifyDeadLetters())
+	})
+}
+
+// answered sends a message and waits for its acknowledgement.
+func (w *world) answered(within time.Duration) error {
+	w.send()
+	m := w.sent[len(w.sent)-1]
+	for began := time.Now(); ; {
+		w.broker.mu.Lock()
+		acked := m.acked
+		w.broker.mu.Unlock()
+		if acked {
+			return nil
+		}
+		if time.Since(began) > within {
+			return fmt.Errorf("message %v is not acknowledged within %s", m.value, within)
+		}
+		time.Sleep(time.Millisecond) //nolint:forbidigo // the clock of the bubble
+	}
 }

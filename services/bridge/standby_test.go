@@ -11,7 +11,7 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// standBy starts a bridge that waits for the one that carries.
+// standBy starts a bridge that stands by for the one that carries.
 func (w *world) standBy(t *testing.T, edit ...func(*bridge.Config, *bridge.Deps)) *running {
 	t.Helper()
 	r := w.startUnready(t, edit...)
@@ -22,9 +22,9 @@ func (w *world) standBy(t *testing.T, edit ...func(*bridge.Config, *bridge.Deps)
 	return r
 }
 
-// TestStandbyTakesOver has bridges take over from one that stops, and from ones
-// that are killed, while devices publish: what was acknowledged to them is
-// stored, each once.
+// TestStandbyTakesOver has a bridge take over from one that stops, and from one that is
+// killed, while devices publish: what was acknowledged to them is stored, each reading
+// once, and no connection is closed. TestTakeoverTime bounds how long it takes.
 func TestStandbyTakesOver(t *testing.T) {
 	w := newWorld(t)
 	w.answerLogins(t)
@@ -38,28 +38,24 @@ func TestStandbyTakesOver(t *testing.T) {
 	first.stop(t)
 	drained := time.Since(stopped)
 	second.carries(t)
-	t.Logf("the standby carries %s after the first was told to stop, which took %s to drain", time.Since(stopped), drained)
+	t.Logf("the standby carries %s after the first was stopped, which took %s to drain", time.Since(stopped), drained)
 	l.more(t, 1000)
 
-	// As with kill -9: it does not say goodbye, and nothing that is on its way
+	// As with kill -9: it does not release its lease, and nothing that is under way
 	// arrives.
 	third := w.standBy(t, noLogins)
 	killed := time.Now()
 	second.devices.Close()
 	core.Close()
 	third.carries(t)
-	took := time.Since(killed)
-	t.Logf("the standby carries %s after the kill", took)
-	if took > 10*time.Second {
-		t.Error("the takeover took longer than 10s")
-	}
+	t.Logf("the standby carries %s after the kill", time.Since(killed))
 	l.more(t, 1000)
 	w.checkExactlyOnce(t, l)
 	w.checkClock(t)
 }
 
-// TestZombieBridge cuts a bridge off from the services alone: it goes on to read
-// what devices sent, and must acknowledge nothing that it could not store.
+// TestZombieBridge cuts a bridge off from the services alone: it still reads what devices
+// send, and must acknowledge nothing that it could not store.
 func TestZombieBridge(t *testing.T) {
 	w := newWorld(t)
 	w.answerLogins(t)

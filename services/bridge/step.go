@@ -11,28 +11,28 @@ import (
 )
 
 const (
-	// maxStepReadings and maxStepBytes end a step early. A payload has at most
-	// 256 keys, so a batch stays far below streams.MaxMessage.
+	// maxStepReadings and maxStepBytes bound a step. A payload has at most 256 keys, so a
+	// batch stays far below streams.MaxMessage.
 	maxStepReadings = 4096
 	maxStepBytes    = 1 << 20
 
-	// maxKnown bounds the memory of subjects.
+	// maxKnown bounds the subjects that are remembered.
 	maxKnown = 16384
 )
 
-// step turns messages of devices into batches and dead letters. It is pure but
-// for its memory, which it uses again, and for one goroutine.
+// step turns messages of devices into batches and dead letters. It reuses its memory. One
+// goroutine only.
 type step struct {
 	topics  *topic.Matcher
 	lanes   int
 	decoder *decode.Decoder
 	packer  *batch.Packer
-	// known holds the addresses of subjects, as they come again and again.
+	// known caches the addresses of subjects.
 	known    map[string]topic.Address
 	readings []decode.Reading
 	dead     []streams.DeadLetter
-	// empty is called for each message without a payload, with which MQTT clears a
-	// retained one: it has no reading and is no dead letter.
+	// empty is called for each message without a payload, which clears a retained message
+	// in MQTT: it has no reading and is not a dead letter.
 	empty    func()
 	messages int
 	bytes    int
@@ -45,14 +45,13 @@ func newStep(topics *topic.Matcher, limits decode.Limits, zones decode.Zones, la
 	}
 }
 
-// newStep returns a step of the service.
+// newStep returns a step with the configuration of the service.
 func (s *Service) newStep(lanes int) *step {
 	return newStep(s.topics, s.cfg.limits(), s.zones.Of, lanes, s.metrics.empty.Inc)
 }
 
-// add takes in a message that arrived at arrival, in nanoseconds since the Unix
-// epoch, and returns the lane that it is in. A message that names no device is in a
-// lane too.
+// add adds a message that arrived at arrival, in nanoseconds since the Unix epoch, and
+// returns its lane. A message that names no device has a lane too.
 func (s *step) add(subject string, payload []byte, arrival int64) (lane int) {
 	s.messages++
 	s.bytes += len(payload)
@@ -73,8 +72,8 @@ func (s *step) reject(reason string, why error, name string, a topic.Address, pa
 	s.packer.Reject(a.Site, a.Device, arrival)
 }
 
-// redo takes in a message that arrived before, on a topic. One that is refused
-// again has been counted as rejected before.
+// redo adds a message that arrived earlier, on a topic, and became a dead letter. If it
+// becomes one again, it is not counted as rejected a second time.
 func (s *step) redo(name string, payload []byte, arrival int64) {
 	s.messages++
 	s.bytes += len(payload)
@@ -88,7 +87,7 @@ func (s *step) redo(name string, payload []byte, arrival int64) {
 	}
 }
 
-// decode packs the readings of a payload, or returns why there are none.
+// decode packs the readings of a payload, or returns why it has none.
 func (s *step) decode(address topic.Address, payload []byte, arrival int64) (reason string, err error) {
 	s.readings, err = s.decoder.Append(s.readings[:0], address.Site, address.Metric, payload, arrival)
 	if err != nil {
@@ -101,7 +100,7 @@ func (s *step) decode(address topic.Address, payload []byte, arrival int64) (rea
 	return "", nil
 }
 
-// address returns what the topic behind a subject says.
+// address returns what the topic of a subject names.
 func (s *step) address(subject string) (topic.Address, error) {
 	if a, ok := s.known[subject]; ok {
 		return a, nil
@@ -124,13 +123,13 @@ func (s *step) bury(reason string, why error, name string, a topic.Address, payl
 	})
 }
 
-// full says that nothing should be added before the step is taken.
+// full reports whether the step must be taken before more is added.
 func (s *step) full() bool {
 	return s.packer.Len() >= maxStepReadings || s.messages >= maxStepReadings || s.bytes >= maxStepBytes
 }
 
-// take returns what was added, and begins the next step. Both slices hold
-// until then.
+// take returns what was added, and starts the next step. The batches are valid until the
+// next call.
 func (s *step) take() ([]batch.ForLane, []streams.DeadLetter) {
 	dead := s.dead
 	s.dead, s.messages, s.bytes = nil, 0, 0

@@ -8,7 +8,7 @@ import (
 const (
 	// brakeBurst is how many wrong passwords a sender may send at once.
 	brakeBurst = 10
-	// brakePause is how long it takes until it may send another one.
+	// brakePause is the time until it may send another one.
 	brakePause = time.Second
 	// brakeMost bounds the senders, and the devices, that are remembered.
 	brakeMost = 4096
@@ -16,20 +16,19 @@ const (
 	brakeClient = 128
 )
 
-// brake slows down those who guess passwords: the devices of one address
-// together may send brakeBurst wrong ones, then one every brakePause. What they
-// send beyond that is refused unseen, even when it is right. A device that has
-// logged in from its address before is a sender of its own, so that it still
-// gets in while somebody else behind the same router or proxy guesses. One
-// goroutine only.
+// brake slows down clients that guess passwords. The clients of one address together
+// may send brakeBurst wrong passwords, then one every brakePause. Any password beyond
+// that is refused without a comparison, even a right one. A client that has logged in
+// from its address before is a sender of its own: it still gets in while another one
+// behind the same router or proxy guesses. One goroutine only.
 type brake struct {
-	// free is when the whole burst is free again, for senders that used some of it.
+	// free is the time at which a sender that used some of its burst has all of it again.
 	free map[sender]time.Time
 	// known are devices that have logged in.
 	known map[sender]bool
 }
 
-// sender is who shares one burst.
+// sender is a group of clients that share one burst.
 type sender struct {
 	network netip.Prefix
 	// client is the client id of a known device, else empty.
@@ -40,7 +39,7 @@ func newBrake() *brake {
 	return &brake{free: make(map[sender]time.Time), known: make(map[sender]bool)}
 }
 
-// sender is the one that a device belongs to.
+// sender returns the group that a client belongs to.
 func (b *brake) sender(d Device) sender {
 	s := sender{network: network(d.Host), client: d.ClientID}
 	if !b.known[s] {
@@ -49,8 +48,8 @@ func (b *brake) sender(d Device) sender {
 	return s
 }
 
-// network is what one household has: an address of IPv4, 64 bits of IPv6. All
-// that is no address counts as one.
+// network is what one household has: an address of IPv4, 64 bits of IPv6. Hosts that
+// are not addresses share one network.
 func network(host string) netip.Prefix {
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
@@ -69,7 +68,7 @@ func (b *brake) holds(s sender, now time.Time) bool {
 	return b.free[s].Sub(now) > (brakeBurst-1)*brakePause
 }
 
-// wrong notes a wrong password.
+// wrong counts a wrong password.
 func (b *brake) wrong(s sender, now time.Time) {
 	free := b.free[s]
 	if free.Before(now) {
@@ -79,7 +78,7 @@ func (b *brake) wrong(s sender, now time.Time) {
 	b.free[s] = free.Add(brakePause)
 }
 
-// makeRoom forgets senders that have their whole burst, else any one.
+// makeRoom forgets the senders that have their whole burst, or else any sender.
 func (b *brake) makeRoom(now time.Time) {
 	if len(b.free) < brakeMost {
 		return
@@ -97,7 +96,7 @@ func (b *brake) makeRoom(now time.Time) {
 	}
 }
 
-// right notes that a device sent the right password.
+// right remembers a client that sent the right password.
 func (b *brake) right(d Device) {
 	s := sender{network: network(d.Host), client: d.ClientID}
 	if s.client == "" || len(s.client) > brakeClient || b.known[s] {

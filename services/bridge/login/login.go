@@ -1,7 +1,6 @@
-// Package login answers nats-server's auth callout: it decides which devices
-// may connect, and what they may publish and subscribe to. Replicas share the
-// requests. As long as nobody answers, no device can connect, which is why the
-// bridge begins only when its durable consumer keeps what they send.
+// Package login answers nats-server's auth callout: it decides which clients may
+// connect, and what they may publish and subscribe to. Replicas share the requests.
+// While none answers, no client can connect.
 package login
 
 import (
@@ -20,24 +19,23 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Subject is where nats-server asks (server.AuthCalloutSubject, which is
-// spelled out here because importing nats-server for it would put the whole
-// server into every bridge).
+// Subject is where nats-server asks. It equals server.AuthCalloutSubject; importing
+// nats-server for that would put the whole server into every bridge.
 const Subject = "$SYS.REQ.USER.AUTH"
 
 // queue is the group in which replicas share the requests.
 const queue = "bridge"
 
-// account is where devices are placed.
+// account is the account of the clients.
 const account = "DEVICES"
 
-// logInterval is the pause between two lines about refusals for one reason.
+// logInterval is the pause between two log lines about refusals for one reason.
 const logInterval = 10 * time.Second
 
 // Deps is what a Responder needs.
 type Deps struct {
-	// IssuerSeed is the seed of the account key that signs the answers; the
-	// server's configuration names its public half as the issuer.
+	// IssuerSeed is the seed of the account key that signs the answers. The server's
+	// configuration has its public half as the issuer.
 	IssuerSeed []byte
 	// Refused, if not nil, is called with each refusal. It must return at once.
 	Refused func(Refusal, Device)
@@ -48,7 +46,7 @@ type Deps struct {
 // Responder answers requests to log in. It may run once.
 type Responder struct {
 	key      nkeys.KeyPair
-	told     func(Refusal, Device)
+	onRefuse func(Refusal, Device)
 	log      *slog.Logger
 	admitted prometheus.Counter
 	refused  *prometheus.CounterVec
@@ -75,9 +73,9 @@ func New(deps Deps) (*Responder, error) {
 	}
 	metrics := promauto.With(deps.Metrics)
 	r := &Responder{
-		key: key, told: deps.Refused, log: deps.Log, brake: newBrake(), silent: make(map[Refusal]*silence),
+		key: key, onRefuse: deps.Refused, log: deps.Log, brake: newBrake(), silent: make(map[Refusal]*silence),
 		admitted: metrics.NewCounter(prometheus.CounterOpts{
-			Name: "headwater_bridge_logins_total", Help: "Connections of devices that were admitted.",
+			Name: "headwater_bridge_logins_total", Help: "Connections of clients that were admitted.",
 		}),
 		refused: metrics.NewCounterVec(prometheus.CounterOpts{
 			Name: "headwater_bridge_refused_logins_total", Help: "Connections that were refused, by reason.",
@@ -89,8 +87,8 @@ func New(deps Deps) (*Responder, error) {
 	return r, nil
 }
 
-// Run answers by the policy on nc, a connection to the account of the auth
-// callout, until ctx ends and the requests in hand are answered.
+// Run answers by the policy on nc, a connection to the account of the auth callout,
+// until ctx ends and the requests that have arrived are answered.
 func (r *Responder) Run(ctx context.Context, nc *nats.Conn, policy Policy) error {
 	if err := policy.Validate(); err != nil {
 		return err
@@ -116,9 +114,8 @@ func (r *Responder) Run(ctx context.Context, nc *nats.Conn, policy Policy) error
 // patience bounds the waits for the connection.
 const patience = 5 * time.Second
 
-// flush returns when the server knows of the subscription. While the
-// connection is down there is nothing to wait for: the client subscribes again
-// by itself.
+// flush returns when the server knows of the subscription. It does not wait while
+// the connection is down: nats.go subscribes again by itself.
 func (r *Responder) flush(ctx context.Context, nc *nats.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -142,10 +139,11 @@ func (r *Responder) answer(m *nats.Msg, policy Policy) {
 	}
 	response := jwt.NewAuthorizationResponseClaims(request.UserNkey)
 	response.Audience = request.Server.ID
-	if refusal := r.judge(policy, d, time.Now()); refusal != "" {
+	role, refusal := r.judge(policy, d, time.Now())
+	if refusal != "" {
 		r.refuse(refusal, d)
 		response.Error = refusal.String()
-	} else if response.Jwt, err = claims(request.UserNkey, d.ClientID).Encode(r.key); err != nil {
+	} else if response.Jwt, err = claims(request.UserNkey, role, d.ClientID).Encode(r.key); err != nil {
 		r.log.Error("cannot sign a log-in", "device", d.ClientID, "err", err)
 		return
 	} else {
@@ -160,49 +158,41 @@ func (r *Responder) answer(m *nats.Msg, policy Policy) {
 	}
 }
 
-// judge returns why the device may not connect, or the empty Refusal. A device
-// that must wait before it sends a password again is refused unseen.
-func (r *Responder) judge(policy Policy, d Device, now time.Time) Refusal {
+// judge returns what the client is admitted as, or why it is refused. While a sender
+// must wait before its next password, its password is not compared.
+func (r *Responder) judge(policy Policy, d Device, now time.Time) (Role, Refusal) {
 	if !policy.byPassword(d) {
 		return policy.Judge(d)
 	}
 	s := r.brake.sender(d)
 	if r.brake.holds(s, now) {
-		return RefusalThrottled
+		return 0, RefusalThrottled
 	}
-	refusal := policy.Judge(d)
+	role, refusal := policy.Judge(d)
 	if refusal == "" {
 		r.brake.right(d)
 	} else {
 		r.brake.wrong(s, now)
 	}
-	return refusal
+	return role, refusal
 }
 
-// claims is what a device may do. Nats-server takes no limit of the payload
-// from here; what a device may send is bounded by the stream.
-func claims(user, clientID string) *jwt.UserClaims {
+// claims is the answer that admits a client.
+func claims(user string, role Role, clientID string) *jwt.UserClaims {
 	c := jwt.NewUserClaims(user)
 	c.Name = clientID
 	c.Audience = account
 	c.AllowedConnectionTypes.Add(jwt.ConnectionTypeMqtt, jwt.ConnectionTypeMqttWS)
-	c.Pub.Allow.Add(">")
-	c.Pub.Deny.Add(withheld()...)
-	// An empty list of what is allowed would allow all.
-	if allowed := commands(clientID); len(allowed) > 0 {
-		c.Sub.Allow.Add(allowed...)
-	} else {
-		c.Sub.Deny.Add(">")
-	}
+	grant(c, role, clientID)
 	return c
 }
 
-// refuse counts a refusal and logs the first of a reason, then no more than
-// one line in logInterval.
+// refuse counts a refusal. It logs the first of a reason, then at most one line in
+// logInterval.
 func (r *Responder) refuse(reason Refusal, d Device) {
 	r.refused.WithLabelValues(string(reason)).Inc()
-	if r.told != nil {
-		r.told(reason, d)
+	if r.onRefuse != nil {
+		r.onRefuse(reason, d)
 	}
 	r.mu.Lock()
 	s := r.silent[reason]
@@ -222,7 +212,7 @@ func (r *Responder) refuse(reason Refusal, d Device) {
 	r.log.Warn("refused a device", "reason", reason.String(), "device", cut(d.ClientID), "host", cut(d.Host), "more", unsaid)
 }
 
-// cut bounds what a stranger can write into the log; slog escapes the rest.
+// cut bounds what a stranger can write into the log. slog escapes it.
 func cut(s string) string {
 	const most = 128
 	runes := []rune(s)

@@ -112,7 +112,7 @@ func TestNoAnswerNoDevice(t *testing.T) {
 func TestPolicies(t *testing.T) {
 	s := streamtest.Run(t)
 	s.Ensure(t, 1)
-	metrics := respond(t, s, login.Policy{Anonymous: login.AnonymousNone, User: "devices", Password: "s3cret"})
+	metrics := respond(t, s, login.Policy{Anonymous: login.AnonymousNone, Device: login.Credential{User: "devices", Password: "s3cret"}})
 	if err := connect(t, client(s, "door-1", "devices", "s3cret")); err != nil {
 		t.Errorf("the right password: %v", err)
 	}
@@ -138,7 +138,7 @@ func TestPolicies(t *testing.T) {
 func TestGuesserIsSlowed(t *testing.T) {
 	s := streamtest.Run(t)
 	s.Ensure(t, 1)
-	metrics := respond(t, s, login.Policy{Anonymous: login.AnonymousNone, User: "devices", Password: "s3cret"})
+	metrics := respond(t, s, login.Policy{Anonymous: login.AnonymousNone, Device: login.Credential{User: "devices", Password: "s3cret"}})
 	door := client(s, "door-1", "devices", "s3cret")
 	if err := connect(t, door); err != nil {
 		t.Fatal(err)

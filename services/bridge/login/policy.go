@@ -7,15 +7,17 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/nats-io/jwt/v2"
+
 	"headwater/streams"
 )
 
-// Anonymous says which devices may connect without a name and a password.
+// Anonymous selects the clients that may connect without a user and a password.
 type Anonymous string
 
 const (
-	// AnonymousLoopback admits those on the machine of nats-server. A proxy on
-	// that machine makes all devices look like that.
+	// AnonymousLoopback admits clients on the machine of nats-server. Behind a
+	// proxy on that machine every client looks like one.
 	AnonymousLoopback Anonymous = "loopback"
 	// AnonymousAny admits all.
 	AnonymousAny Anonymous = "any"
@@ -23,14 +25,19 @@ const (
 	AnonymousNone Anonymous = "none"
 )
 
-// Policy says which devices may connect.
+// Credential is a user and its password. The zero Credential admits nobody.
+type Credential struct{ User, Password string }
+
+// Policy decides who may connect, and as what.
 type Policy struct {
-	// Anonymous applies to devices that send neither user nor password, and,
-	// when there is no User, to all of them.
+	// Anonymous applies to clients that send neither user nor password. Without a
+	// Device credential it applies to every client but the reader.
 	Anonymous Anonymous
-	// User and Password admit a device from anywhere. Both are empty when no
-	// device can log in by password.
-	User, Password string
+	// Device admits a device from anywhere.
+	Device Credential
+	// Reader admits an application from anywhere, which may subscribe to what
+	// devices publish, and publish nothing.
+	Reader Credential
 }
 
 // Validate reports every problem of the policy.
@@ -41,31 +48,49 @@ func (p Policy) Validate() error {
 	default:
 		problems = append(problems, fmt.Errorf("anonymous devices: %q is none of loopback, any and none", p.Anonymous))
 	}
-	if (p.User == "") != (p.Password == "") {
-		problems = append(problems, errors.New("user and password of the devices belong together"))
+	for _, c := range []struct {
+		of string
+		Credential
+	}{{"devices", p.Device}, {"reader", p.Reader}} {
+		if (c.User == "") != (c.Password == "") {
+			problems = append(problems, fmt.Errorf("user and password of the %s belong together", c.of))
+		}
+	}
+	if p.Reader.User != "" && p.Reader.User == p.Device.User {
+		problems = append(problems, errors.New("devices and the reader need different users"))
 	}
 	return errors.Join(problems...)
 }
 
-// Refusal is why a device may not connect; empty when it may.
+// Role is what a client is admitted as.
+type Role int
+
+const (
+	// RoleDevice publishes readings, and subscribes to its own commands.
+	RoleDevice Role = iota
+	// RoleReader subscribes to what devices publish, with QoS 0.
+	RoleReader
+)
+
+// Refusal is why a client may not connect; empty when it may.
 type Refusal string
 
 const (
-	// RefusalMalformed is for a request that is not nats-server's.
+	// RefusalMalformed is for a request that nats-server did not write.
 	RefusalMalformed Refusal = "malformed"
 	// RefusalProtocol is for a connection that is not MQTT.
 	RefusalProtocol Refusal = "protocol"
-	// RefusalAnonymous is for a device that sent no password from where it
-	// needs one.
+	// RefusalAnonymous is for a client that sent no password and needs one at its
+	// address.
 	RefusalAnonymous Refusal = "anonymous"
 	// RefusalPassword is for a wrong user or password.
 	RefusalPassword Refusal = "password"
-	// RefusalThrottled is for a device whose address has sent too many wrong
-	// passwords lately: its own was not looked at.
+	// RefusalThrottled is for a client whose address sent too many wrong passwords
+	// recently. Its own password was not compared.
 	RefusalThrottled Refusal = "throttled"
 )
 
-// String says the reason in words.
+// String returns the reason as a sentence.
 func (r Refusal) String() string {
 	switch r {
 	case RefusalMalformed:
@@ -82,42 +107,48 @@ func (r Refusal) String() string {
 	return "admitted"
 }
 
-// Device is what is known of a device that wants to connect.
+// Device is a client that wants to connect.
 type Device struct {
 	// Protocol is mqtt, also within a WebSocket; nats or websocket for others.
 	Protocol string
-	// Host is the address it connects from, as nats-server sees it.
+	// Host is the address that it connects from, as nats-server sees it.
 	Host string
-	// ClientID, User and Password are what it says of itself.
+	// ClientID, User and Password are what it sent.
 	ClientID, User, Password string
 }
 
-// Judge returns why the device may not connect, or the empty Refusal.
-func (p Policy) Judge(d Device) Refusal {
+// Judge returns what the client is admitted as, or why it is refused.
+func (p Policy) Judge(d Device) (Role, Refusal) {
 	switch {
 	case d.Protocol != protocolMQTT:
-		return RefusalProtocol
+		return 0, RefusalProtocol
 	case p.byPassword(d):
-		if !p.knows(d.User, d.Password) {
-			return RefusalPassword
+		switch {
+		case p.Reader.matches(d):
+			return RoleReader, ""
+		case p.Device.matches(d):
+			return RoleDevice, ""
 		}
-		return ""
+		return 0, RefusalPassword
 	case p.Anonymous == AnonymousAny, p.Anonymous == AnonymousLoopback && loopback(d.Host):
-		return ""
+		return RoleDevice, ""
 	}
-	return RefusalAnonymous
+	return 0, RefusalAnonymous
 }
 
-// byPassword reports whether the device is judged by its password.
+// byPassword reports whether a password decides about the client.
 func (p Policy) byPassword(d Device) bool {
-	return d.Protocol == protocolMQTT && p.User != "" && (d.User != "" || d.Password != "")
+	if d.Protocol != protocolMQTT || d.User == "" && d.Password == "" {
+		return false
+	}
+	return p.Device.User != "" || p.Reader.User != "" && p.Reader.User == d.User
 }
 
 const protocolMQTT = "mqtt"
 
-// knows compares in a time that tells nothing of what was right.
-func (p Policy) knows(user, password string) bool {
-	return equal(p.User, user)&equal(p.Password, password) == 1
+// matches compares in a time that reveals nothing about what was right.
+func (c Credential) matches(d Device) bool {
+	return c.User != "" && equal(c.User, d.User)&equal(c.Password, d.Password) == 1
 }
 
 func equal(a, b string) int {
@@ -130,13 +161,14 @@ func loopback(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// withheld are the subjects on which no device may publish, be it as its will
-// or retained: commands, which other devices obey, and nats-server's own traffic
-// within an account. A wildcard stands for a whole token, so each has to be
-// named; what else begins with "$" reaches nothing and becomes a dead letter.
+// withheld are the subjects on which no device may publish, not even as its will
+// or retained, and which no reader may hear: commands, which other devices obey, and
+// nats-server's own traffic within an account. A wildcard stands for a whole token,
+// so each subject is listed. Anything else below "$" reaches nothing and becomes a
+// dead letter.
 //
-// Nats-server acknowledges what it drops for this reason: MQTT 3.1.1 has no
-// answer that says no.
+// Nats-server acknowledges a message that it drops for this reason: MQTT 3.1.1 has
+// no other answer.
 func withheld() []string {
 	return []string{
 		streams.CommandsAll,
@@ -145,12 +177,35 @@ func withheld() []string {
 	}
 }
 
-// commands are the subjects that a device may subscribe to. A client id that
-// is no plain name could hold a wildcard or reach into another device's
-// commands, so it has none.
+// commands are the subjects that a device may subscribe to. A client id that is not a
+// valid name has none: it could contain a wildcard, or reach the commands of another
+// device.
 func commands(clientID string) []string {
 	if !streams.ValidToken(clientID) {
 		return nil
 	}
 	return streams.CommandSubjects(clientID)
+}
+
+// grant is what a client may do in its role. The limit of a payload is not part of it,
+// because nats-server takes none from here; the bridge bounds what a device sends.
+func grant(c *jwt.UserClaims, role Role, clientID string) {
+	if role == RoleReader {
+		c.Pub.Deny.Add(">")
+		c.Sub.Allow.Add(">")
+		// With QoS 1 or 2, nats-server delivers from a stream, on subjects below $MQTT,
+		// and its stream has no readings: such a subscription would stay silent. Without
+		// these subjects it is refused, so that the client sees the failure. MQTT 3.1.1
+		// knows no shared subscriptions: $share would be a topic, and stay silent too.
+		c.Sub.Deny.Add(append(withheld(), "$share.>")...)
+		return
+	}
+	c.Pub.Allow.Add(">")
+	c.Pub.Deny.Add(withheld()...)
+	// An empty list of allowed subjects would allow all.
+	if allowed := commands(clientID); len(allowed) > 0 {
+		c.Sub.Allow.Add(allowed...)
+	} else {
+		c.Sub.Deny.Add(">")
+	}
 }

@@ -9,11 +9,14 @@ import (
 )
 
 func TestJudge(t *testing.T) {
-	shared := Policy{Anonymous: AnonymousLoopback, User: "devices", Password: "s3cret"}
+	shared := Policy{Anonymous: AnonymousLoopback, Device: Credential{"devices", "s3cret"}}
+	listen := Policy{Anonymous: AnonymousLoopback, Reader: Credential{"reader", "r3ad"}}
+	both := Policy{Anonymous: AnonymousNone, Device: Credential{"devices", "s3cret"}, Reader: Credential{"reader", "r3ad"}}
 	tests := []struct {
 		name   string
 		policy Policy
 		device Device
+		role   Role
 		want   Refusal
 	}{
 		{name: "anonymous on loopback", policy: Policy{Anonymous: AnonymousLoopback}, device: Device{Host: "127.0.0.1"}},
@@ -34,6 +37,15 @@ func TestJudge(t *testing.T) {
 		{name: "no password", policy: shared, device: Device{Host: "10.0.0.9", User: "devices"}, want: RefusalPassword},
 		{name: "wrong password on loopback", policy: shared, device: Device{Host: "127.0.0.1", User: "devices", Password: "x"}, want: RefusalPassword},
 		{name: "anonymous on loopback beside a password", policy: shared, device: Device{Host: "127.0.0.1"}},
+		{name: "reader", policy: both, device: Device{Host: "10.0.0.9", User: "reader", Password: "r3ad"}, role: RoleReader},
+		{name: "device beside a reader", policy: both, device: Device{Host: "10.0.0.9", User: "devices", Password: "s3cret"}},
+		{name: "reader with the password of devices", policy: both, device: Device{Host: "10.0.0.9", User: "reader", Password: "s3cret"}, want: RefusalPassword},
+		{name: "reader without a password", policy: both, device: Device{Host: "10.0.0.9", User: "reader"}, want: RefusalPassword},
+		{name: "device with the password of the reader", policy: both, device: Device{Host: "10.0.0.9", User: "devices", Password: "r3ad"}, want: RefusalPassword},
+		{name: "reader without a credential of devices", policy: listen, device: Device{Host: "10.0.0.9", User: "reader", Password: "r3ad"}, role: RoleReader},
+		{name: "reader on loopback with a wrong password", policy: listen, device: Device{Host: "127.0.0.1", User: "reader", Password: "x"}, want: RefusalPassword},
+		{name: "password of the reader alone", policy: listen, device: Device{Host: "10.0.0.9", Password: "r3ad"}, want: RefusalAnonymous},
+		{name: "any user on loopback beside a reader", policy: listen, device: Device{Host: "127.0.0.1", User: "admin", Password: "admin"}},
 		{name: "NATS client", policy: Policy{Anonymous: AnonymousAny}, device: Device{Protocol: "nats", Host: "127.0.0.1"}, want: RefusalProtocol},
 		{name: "NATS client by WebSocket", policy: Policy{Anonymous: AnonymousAny}, device: Device{Protocol: "websocket", Host: "127.0.0.1"}, want: RefusalProtocol},
 	}
@@ -42,21 +54,21 @@ func TestJudge(t *testing.T) {
 			if test.device.Protocol == "" {
 				test.device.Protocol = protocolMQTT
 			}
-			if got := test.policy.Judge(test.device); got != test.want {
-				t.Errorf("got %q, want %q", got, test.want)
+			if role, got := test.policy.Judge(test.device); got != test.want || role != test.role {
+				t.Errorf("got role %d, %q, want role %d, %q", role, got, test.role, test.want)
 			}
 		})
 	}
 }
 
 func TestPolicyValidate(t *testing.T) {
-	err := Policy{Anonymous: "maybe", User: "devices"}.Validate()
-	for _, want := range []string{`"maybe" is none of`, "belong together"} {
+	err := Policy{Anonymous: "maybe", Device: Credential{User: "same"}, Reader: Credential{User: "same"}}.Validate()
+	for _, want := range []string{`"maybe" is none of`, "of the devices belong together", "of the reader belong together", "different users"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no word of %q in: %v", want, err)
 		}
 	}
-	if err := (Policy{Anonymous: AnonymousNone, User: "a", Password: "b"}).Validate(); err != nil {
+	if err := (Policy{Anonymous: AnonymousNone, Device: Credential{"a", "b"}}).Validate(); err != nil {
 		t.Error(err)
 	}
 }
@@ -77,7 +89,7 @@ func FuzzCommands(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, clientID string) {
 		allowed := commands(clientID)
-		c := claims("UCLIENT", clientID)
+		c := claims("UCLIENT", RoleDevice, clientID)
 		if len(allowed) == 0 {
 			if len(c.Sub.Allow) != 0 || !slices.Contains(c.Sub.Deny, ">") {
 				t.Errorf("%q: sub %+v", clientID, c.Sub)

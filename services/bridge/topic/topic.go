@@ -1,6 +1,5 @@
-// Package topic finds the site, the device and the metric in an MQTT topic. It
-// is pure: the bridge calls it for every message, and turns its errors into
-// dead letters.
+// Package topic finds the site, the device and the metric in an MQTT topic. It is pure. The
+// bridge calls it for every message, and turns its errors into dead letters.
 package topic
 
 import (
@@ -16,7 +15,7 @@ func Defaults() []string {
 	return []string{"sensors/{site}/{device}/{metric}", "sensors/{site}/{device}"}
 }
 
-// Address is what a topic says about a reading.
+// Address is what a topic names.
 type Address struct {
 	// Site and Device are names of 1 to 64 letters and digits of ASCII, hyphens
 	// and underscores.
@@ -25,12 +24,11 @@ type Address struct {
 	Metric string
 }
 
-// ErrPattern is returned by New for a pattern that is not well formed. It is a
-// mistake in the configuration.
+// ErrPattern is returned by New for an invalid pattern, a mistake in the configuration.
 var ErrPattern = errors.New("topic pattern")
 
-// ErrUnknown is returned by Match for a topic that no pattern takes. Its text
-// tells the people who run the device what is wrong with the topic.
+// ErrUnknown is returned by Match for a topic that no pattern matches. Its text explains to
+// the owner of the device what is wrong with the topic.
 var ErrUnknown = errors.New("unknown topic")
 
 // maxName is the longest name, in bytes.
@@ -69,11 +67,11 @@ func (p place) String() string {
 	return [...]string{"literal", "site", "device", "metric"}[p]
 }
 
-// New makes a matcher of patterns such as "sensors/{site}/{device}/{metric}":
-// levels divided by slashes, each a literal or one of the placeholders {site},
-// {device} and {metric}. A pattern must have a site and a device, and none of
-// them twice. The first pattern that fits a topic counts. All problems of all
-// patterns are reported at once; each is an ErrPattern.
+// New returns a matcher of patterns such as "sensors/{site}/{device}/{metric}": levels
+// divided by slashes, each a literal or one of the placeholders {site}, {device} and
+// {metric}. A pattern must have a site and a device, and no placeholder twice. The first
+// pattern that fits a topic counts. All problems of all patterns are reported at once; each
+// is an ErrPattern.
 func New(patterns ...string) (*Matcher, error) {
 	if len(patterns) == 0 {
 		return nil, fmt.Errorf("%w: there is none", ErrPattern)
@@ -126,9 +124,8 @@ func parse(text string) (pattern, error) {
 	return p, nil
 }
 
-// Match returns what the topic says, by the first pattern that fits, or an
-// ErrUnknown that says in words what is wrong with it. The strings of the
-// address are parts of the topic.
+// Match returns what the topic names, by the first pattern that fits, or an ErrUnknown that
+// explains what is wrong with it. The strings of the address are parts of the topic.
 func (m *Matcher) Match(topic string) (Address, error) {
 	var array [maxLevels]string
 	levels, ok := split(array[:0], topic)
@@ -142,8 +139,8 @@ func (m *Matcher) Match(topic string) (Address, error) {
 	return Address{}, fmt.Errorf("%w: %s", ErrUnknown, m.fault(topic))
 }
 
-// split appends the levels of the topic to dst as long as it has room; false
-// means that there are more.
+// split appends the levels of the topic to dst while it has room. It returns false when
+// there are more.
 func split(dst []string, topic string) ([]string, bool) {
 	for {
 		head, rest, more := strings.Cut(topic, "/")
@@ -185,8 +182,8 @@ func (p *pattern) match(levels []string) (Address, bool) {
 	return a, true
 }
 
-// fault says why no pattern takes the topic, measured by the pattern that
-// comes closest: the most literals in common, then the same number of levels.
+// fault returns why no pattern matches the topic. It compares with the closest pattern: the
+// one with the most literals in common, then with the same number of levels.
 func (m *Matcher) fault(topic string) string {
 	if topic == "" {
 		return "the topic is empty"
@@ -228,8 +225,8 @@ func (m *Matcher) fault(topic string) string {
 	return "no pattern fits it; known are " + m.known()
 }
 
-// likeness rates how close the pattern comes to the levels; false means that
-// a literal differs.
+// likeness rates how close the pattern is to the levels. It returns false when a literal
+// differs.
 func (p *pattern) likeness(levels []string) (int, bool) {
 	score := 1
 	for i, l := range p.levels {
@@ -274,8 +271,8 @@ func nameByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// nameFault says what is wrong with a name, as the rest of a sentence; empty
-// for a valid one.
+// nameFault returns what is wrong with a name, as the end of a sentence; empty for a valid
+// one.
 func nameFault(s string) string {
 	if s == "" {
 		return "is empty"
