@@ -39,6 +39,8 @@ const (
 type cli struct {
 	Run   RunCmd   `cmd:"" default:"withargs" help:"Kill, pause and cut off processes under load."`
 	Power PowerCmd `cmd:"" help:"Cut the power of a standalone under load. Needs root."`
+	// Bridge is about the bridge alone.
+	Bridge BridgeCmd `cmd:"" help:"Replace the bridge again and again under load, by kill -9 and in good order."`
 }
 
 // RunCmd is the run with faults of processes and connections.

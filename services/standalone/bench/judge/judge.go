@@ -219,7 +219,12 @@ func (j *Judge) Summaries(ctx context.Context) ([]string, error) {
 
 // read hands each message of a stream, as it is now, to take.
 func (j *Judge) read(ctx context.Context, stream, filter string, take func(jetstream.Msg) error) error {
-	s, err := j.JS.Stream(ctx, stream)
+	return Each(ctx, j.JS, stream, filter, take)
+}
+
+// Each hands each message of a stream, as it is now, to take.
+func Each(ctx context.Context, js jetstream.JetStream, stream, filter string, take func(jetstream.Msg) error) error {
+	s, err := js.Stream(ctx, stream)
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", stream, err)
 	}

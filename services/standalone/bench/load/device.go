@@ -18,7 +18,7 @@ import (
 type Reading struct {
 	ID     oracle.ID
 	Series oracle.Series
-	// Time is the event time, in nanoseconds since the Unix epoch.
+	// Time is the event time, in nanoseconds since the Unix epoch; 0 sends none.
 	Time  int64
 	Value float64
 	// planted, if set, is the payload to send in place of the reading. It is in no book.
@@ -32,6 +32,9 @@ func (r Reading) topic() string {
 func (r Reading) payload() []byte {
 	if r.planted != "" {
 		return []byte(r.planted)
+	}
+	if r.Time == 0 {
+		return fmt.Appendf(nil, "%v", r.Value)
 	}
 	return fmt.Appendf(nil, `{"value":%v,"ts":%d}`, r.Value, r.Time)
 }
