@@ -19,16 +19,16 @@ import (
 	"headwater/web/view"
 )
 
-// tidyEvery is how often silences that are over are removed.
+// tidyEvery is how often ended silences are removed.
 const tidyEvery = 10 * time.Second
 
-// silences are what people are not notified of for a time. They change by
-// compare-and-set, so any number of dashboards may change them.
+// silences are the silences in force. They change by compare-and-set, so any number
+// of dashboards may change them.
 type silences struct {
 	js   jetstream.JetStream
 	log  *slog.Logger
 	book *fleet.Book
-	// current says whether the book knows all alerts.
+	// current returns nil if the book knows all alerts.
 	current func() error
 
 	mu      sync.Mutex // guards what follows
@@ -36,7 +36,7 @@ type silences struct {
 	changes uint64
 }
 
-// onSilences takes in the entry of the bucket.
+// onSilences applies the entry of the bucket.
 func (s *silences) onSilences(key string, value []byte, _ time.Time) {
 	if key != streams.SilencesKey {
 		return
@@ -45,7 +45,7 @@ func (s *silences) onSilences(key string, value []byte, _ time.Time) {
 	if value != nil {
 		var err error
 		if all, err = silence.Decode(value); err != nil {
-			s.log.Error("the silences can't be used", "err", err)
+			s.log.Error("silences cannot be read", "err", err)
 			return
 		}
 	}
@@ -55,7 +55,7 @@ func (s *silences) onSilences(key string, value []byte, _ time.Time) {
 	s.changes++
 }
 
-// run removes silences that are over until ctx ends.
+// run removes ended silences until ctx ends.
 func (s *silences) run(ctx context.Context) {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
@@ -72,13 +72,13 @@ func (s *silences) run(ctx context.Context) {
 			continue
 		}
 		if err := s.update(ctx, func(all []silence.Silence) ([]silence.Silence, error) { return all, nil }); err != nil && ctx.Err() == nil {
-			s.log.Warn("silences that are over were not removed", "err", err)
+			s.log.Warn("ended silences were not removed", "err", err)
 		}
 	}
 }
 
-// over reports whether a silence has nothing more to hold back. One until alerts are
-// resolved is kept while one of those fires, or may.
+// over reports whether a silence mutes nothing any longer. A silence until alerts are
+// resolved is kept while one of them fires, or may fire.
 func (s *silences) over(one silence.Silence) bool {
 	now := time.Now()
 	if !one.Until.IsZero() {
@@ -92,7 +92,7 @@ func (s *silences) over(one silence.Silence) bool {
 	})
 }
 
-// update changes the silences, and removes those that are over.
+// update changes the silences and removes ended ones.
 func (s *silences) update(ctx context.Context, change func([]silence.Silence) ([]silence.Silence, error)) error {
 	bucket, err := s.js.KeyValue(ctx, streams.BucketSilences)
 	if err != nil {
@@ -152,7 +152,7 @@ func (s *silences) Mute(ctx context.Context, v view.Silence) (view.Silence, erro
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// The page that follows shows it, before the watch brings it.
+	// The next page shows it, before the watch delivers it.
 	if !slices.ContainsFunc(s.all, func(o silence.Silence) bool { return o.ID == one.ID }) {
 		s.all = append(slices.Clone(s.all), one)
 		s.changes++
@@ -193,7 +193,7 @@ func (s *silences) Silences() ([]view.Silence, error) {
 	return out, nil
 }
 
-// of returns the silence that holds back news of an alert now; nil for none.
+// of returns the silence that mutes an alert now; nil for none.
 func (s *silences) of(a view.Alert) *view.Silence {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,16 +15,16 @@ import (
 	"headwater/web/view"
 )
 
-// The ledger of the last auditSpan is looked at every auditEvery, so that what
-// metrics tell costs the same however often they are asked for.
+// The ledger of the last auditSpan is read every auditEvery, so that the metrics cost
+// the same however often they are scraped.
 const (
 	auditEvery = 30 * time.Second
 	auditSpan  = time.Hour
-	// auditWithin bounds one look.
+	// auditWithin bounds one reading.
 	auditWithin = 20 * time.Second
 )
 
-// audit looks at the ledger again and again, and remembers what it saw.
+// audit reads the ledger at intervals and keeps the result for the metrics.
 type audit struct {
 	ledger ledger.Source
 	log    *slog.Logger
@@ -41,8 +41,8 @@ func newAudit(source ledger.Source, log *slog.Logger, registry prometheus.Regist
 		name, help string
 		value      *float64
 	}{
-		{"headwater_ledger_in_flight_readings", "What has arrived and may not be stored yet, looked at every 30 s; NaN while that is not known.", &a.inFlight},
-		{"headwater_ledger_missing_readings", "Readings of the last hour that were kept and then were gone, looked at every 30 s; NaN while that was never known.", &a.missing},
+		{"headwater_ledger_in_flight_readings", "Readings that have arrived and may not be stored yet, read every 30 s; NaN while not known.", &a.inFlight},
+		{"headwater_ledger_missing_readings", "Readings of the last hour that were stored and then gone, read every 30 s; NaN while never known.", &a.missing},
 	} {
 		factory.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, func() float64 {
 			a.mu.Lock()
@@ -60,8 +60,8 @@ func (a *audit) run(ctx context.Context) {
 	}
 }
 
-// look asks for the account of the time up to now. While InfluxDB is away, what
-// was missing before still holds.
+// look reads the account up to now. While InfluxDB is unavailable, the last known
+// number of missing readings is kept.
 func (a *audit) look(ctx context.Context, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, auditWithin)
 	defer cancel()
@@ -70,7 +70,7 @@ func (a *audit) look(ctx context.Context, now time.Time) {
 		From: to.Add(-auditSpan), To: to, Group: ledger.ByDevice, Page: 1, Size: 1,
 	})
 	if err != nil && !errors.Is(err, view.ErrUnavailable) && ctx.Err() == nil {
-		a.log.Warn("the ledger was not read", "err", err)
+		a.log.Warn("ledger was not read", "err", err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -83,7 +83,7 @@ func (a *audit) look(ctx context.Context, now time.Time) {
 	}
 	missing := float64(account.Totals.Missing)
 	if missing > 0 && missing != a.missing {
-		a.log.Error("the ledger does not close: readings were kept and then were gone", "missing", account.Totals.Missing, "since", account.From)
+		a.log.Error("ledger does not balance: stored readings are gone", "missing", account.Totals.Missing, "since", account.From)
 	}
 	a.missing = missing
 }

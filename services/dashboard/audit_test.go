@@ -36,10 +36,10 @@ func TestAuditTellsMetrics(t *testing.T) {
 	now := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
 	expect := func(when, inFlight, missing string) {
 		t.Helper()
-		want := fmt.Sprintf(`# HELP headwater_ledger_in_flight_readings What has arrived and may not be stored yet, looked at every 30 s; NaN while that is not known.
+		want := fmt.Sprintf(`# HELP headwater_ledger_in_flight_readings Readings that have arrived and may not be stored yet, read every 30 s; NaN while not known.
 # TYPE headwater_ledger_in_flight_readings gauge
 headwater_ledger_in_flight_readings %s
-# HELP headwater_ledger_missing_readings Readings of the last hour that were kept and then were gone, looked at every 30 s; NaN while that was never known.
+# HELP headwater_ledger_missing_readings Readings of the last hour that were stored and then gone, read every 30 s; NaN while never known.
 # TYPE headwater_ledger_missing_readings gauge
 headwater_ledger_missing_readings %s
 `, inFlight, missing)

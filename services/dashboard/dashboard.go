@@ -34,8 +34,8 @@ type Deps struct {
 	// DevicesJS is JetStream in the account of the devices, for the state of
 	// their stream; nil leaves that out.
 	DevicesJS jetstream.JetStream
-	// Problems, if not nil, adds what is wrong with the machine that it all runs
-	// on. It must answer at once.
+	// Problems, if not nil, returns what is wrong with the machine. It must answer at
+	// once.
 	Problems func() []view.Problem
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
@@ -48,7 +48,7 @@ type Service struct {
 	fleet  *fleet.Fleet
 	book   *fleet.Book
 	survey *survey
-	// problems are those of the machine.
+	// problems are the problems of the machine.
 	problems func() []view.Problem
 	past     *history
 	recall   *recall
@@ -58,7 +58,7 @@ type Service struct {
 	silences *silences
 	web      *web.Server
 
-	// board is what services report that is wrong.
+	// board holds the problems that services report.
 	board *problems.Board
 
 	telemetry, derived, alerting *follower
@@ -131,22 +131,23 @@ func New(cfg Config, deps Deps) (*Service, error) {
 func (s *Service) register(registry prometheus.Registerer) {
 	factory := promauto.With(registry)
 	factory.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "headwater_dashboard_live_clients", Help: "Live streams that are open.",
+		Name: "headwater_dashboard_live_clients", Help: "Open live streams.",
 	}, func() float64 { return float64(s.web.Clients()) })
 	factory.NewCounterFunc(prometheus.CounterOpts{
-		Name: "headwater_dashboard_dropped_total", Help: "What was left out, by reason.", ConstLabels: prometheus.Labels{"reason": "slow-client"},
+		Name: "headwater_dashboard_dropped_total", Help: "Dropped live streams and readings, by reason.", ConstLabels: prometheus.Labels{"reason": "slow-client"},
 	}, func() float64 { return float64(s.web.Dropped()) })
 	factory.NewCounterFunc(prometheus.CounterOpts{
-		Name: "headwater_dashboard_dropped_total", Help: "What was left out, by reason.", ConstLabels: prometheus.Labels{"reason": "too-many-series"},
+		Name: "headwater_dashboard_dropped_total", Help: "Dropped live streams and readings, by reason.", ConstLabels: prometheus.Labels{"reason": "too-many-series"},
 	}, func() float64 { return float64(s.fleet.Dropped()) })
 }
 
-// Handler serves the pages, their live updates and the API. It works before
-// Run, and says that nothing is known yet.
+// Handler serves the pages, their live updates and the API. It may be used before
+// Run; the pages then show that nothing is known yet.
 func (s *Service) Handler() http.Handler { return s.web.Handler() }
 
 // Run follows the streams until ctx ends; then it ends all live streams of the
-// pages. It goes on, and says so on the pages, while NATS or InfluxDB is away.
+// pages. It keeps running while NATS or InfluxDB is unavailable, which the pages
+// show.
 func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("dashboard started", "url", s.past.client.URL())
 	var parts sync.WaitGroup
@@ -162,8 +163,8 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready returns nil when the live state is up to date, else why not. That
-// InfluxDB is away is no reason: the pages live without the history.
+// Ready returns nil if the live state is up to date, else why not. It does not depend
+// on InfluxDB, because the pages work without the history.
 func (s *Service) Ready() error {
 	return errors.Join(s.telemetry.ready(), s.devices.ready(), s.alerts.ready())
 }

@@ -17,19 +17,18 @@ import (
 	"headwater/web/view"
 )
 
-// deadLetters reads the dead letters where they lie.
+// deadLetters implements deadletters.Source on the stream of dead letters.
 type deadLetters struct {
 	js  jetstream.JetStream
 	log *slog.Logger
 }
 
-// firstReach is how many messages back the first look for matching letters goes;
-// each further look goes twice as far.
+// firstReach is how many messages the first search for matching letters goes back;
+// each further search goes twice as far.
 const firstReach = 256
 
-// DeadLetters implements deadletters.Source. The newest of many letters are found
-// by looking back further and further; only headers are read until the page is
-// known.
+// DeadLetters implements deadletters.Source. It finds the newest letters by searching
+// back further and further; it reads only headers until the page is known.
 func (d *deadLetters) DeadLetters(ctx context.Context, q deadletters.Query) (deadletters.Letters, error) {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
@@ -63,7 +62,7 @@ func (d *deadLetters) page(ctx context.Context, q deadletters.Query) (deadletter
 	for _, seq := range sequences {
 		msg, err := stream.GetMsg(ctx, seq)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue // it grew too old in between
+			continue // it expired in between
 		}
 		if err != nil {
 			return out, err
@@ -76,7 +75,7 @@ func (d *deadLetters) page(ctx context.Context, q deadletters.Query) (deadletter
 	return out, nil
 }
 
-// letter is a message as people see it.
+// letter is a message as the page shows it.
 func letter(msg *jetstream.RawStreamMsg) deadletters.Letter {
 	l, err := streams.ParseDeadLetterMsg(msg.Subject, msg.Header, msg.Data)
 	if err != nil {
@@ -104,7 +103,7 @@ func counts(subjects map[string]uint64) []deadletters.Count {
 }
 
 // find returns the sequences of a page, the newest first, and whether there are
-// older ones.
+// older letters.
 func (d *deadLetters) find(ctx context.Context, q deadletters.Query, state jetstream.StreamState) (sequences []uint64, more bool, err error) {
 	end := state.LastSeq + 1 // exclusive
 	if q.Before > 0 {
@@ -130,14 +129,14 @@ func (d *deadLetters) find(ctx context.Context, q deadletters.Query, state jetst
 	return sequences, false, nil
 }
 
-// found is where a letter lies and the subject that says what it is.
+// found is the position of a letter and its subject.
 type found struct {
 	sequence uint64
 	subject  string
 }
 
-// between returns the matching letters in [begin, end), the oldest first, and
-// no more than most of them if that is not 0.
+// between returns the matching letters in [begin, end), the oldest first; at most
+// the given number if it is not 0.
 func (d *deadLetters) between(ctx context.Context, service, reason string, begin, end uint64, most int) ([]found, error) {
 	consumer, err := d.js.CreateConsumer(ctx, streams.StreamDeadLetters, jetstream.ConsumerConfig{
 		FilterSubject: streams.DeadLetterFilter(service, reason), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(begin, 1),
@@ -147,7 +146,7 @@ func (d *deadLetters) between(ctx context.Context, service, reason string, begin
 		return nil, err
 	}
 	info := consumer.CachedInfo()
-	defer func() { // else it goes by itself when it has been idle
+	defer func() { // otherwise it is removed when it has been idle
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callWithin)
 		defer cancel()
 		_ = d.js.DeleteConsumer(ctx, streams.StreamDeadLetters, info.Name)

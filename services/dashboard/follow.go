@@ -32,30 +32,30 @@ type message struct {
 	data     []byte
 }
 
-// follower reads a stream from a while back, in order, without end. After an
-// interruption it goes on where it was, unless the stream was made anew.
+// follower reads a stream in order and without end, beginning some time back. After
+// an interruption it resumes where it was, unless the stream was recreated.
 type follower struct {
 	js      jetstream.JetStream
 	log     *slog.Logger
 	stream  string
 	filters []string
-	// back is how far back in time reading begins, most how many messages at
-	// most; 0 means any number.
+	// back is how far back in time reading begins, most the largest number of messages
+	// to go back; 0 means any number.
 	back time.Duration
 	most uint64
 	// handle takes one message. It is called from one goroutine.
 	handle func(message)
-	// began, if not nil, is called with the time from which the messages are read, unless they
-	// follow those that were read before.
+	// began, if not nil, is called with the time from which messages are read, unless
+	// they directly follow the messages that were read before.
 	began func(time.Time)
 
 	mu    sync.Mutex // guards what follows
 	place streams.Place
-	// there is the last message that was there when reading began.
+	// there is the last message of the stream when reading began.
 	there    uint64
 	caughtUp bool
 	err      error
-	since    time.Time // when err came up
+	since    time.Time // when err occurred
 }
 
 func (f *follower) run(ctx context.Context) {
@@ -69,7 +69,7 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-// pause waits, or less when the context ends.
+// pause waits for that time, or until the context ends.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -84,20 +84,20 @@ func (f *follower) fail(err error) {
 	defer f.mu.Unlock()
 	if f.err == nil {
 		f.since = time.Now()
-		f.log.Warn("a stream cannot be followed; trying again", "stream", f.stream, "err", err)
+		f.log.Warn("stream cannot be followed, retrying", "stream", f.stream, "err", err)
 	}
 	f.err = err
 }
 
-// state returns whether all that the stream held has been read, and since when
-// it cannot be read and why.
+// state returns whether everything that the stream held has been read, and since
+// when and why it cannot be read.
 func (f *follower) state() (caughtUp bool, since time.Time, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.caughtUp, f.since, f.err
 }
 
-// reached says whether the stream has been read up to a sequence.
+// reached reports whether the stream has been read up to a sequence.
 func (f *follower) reached(sequence uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -129,8 +129,8 @@ func (f *follower) read(ctx context.Context) error {
 		return err
 	}
 	defer messages.Stop()
-	// An ordered consumer resumes where it was, whatever became of the stream while
-	// nats-server was away.
+	// An ordered consumer resumes where it was, whatever happened to the stream while
+	// nats-server was unavailable.
 	var looking sync.WaitGroup
 	defer looking.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -157,11 +157,11 @@ func (f *follower) read(ctx context.Context) error {
 	}
 }
 
-// lookEvery is how often a follower looks whether its stream still is what it read.
+// lookEvery is how often a follower checks that its stream is still the same.
 const lookEvery = 5 * time.Second
 
-// watch returns when the stream does not hold what was read of it any more, and
-// why, or when ctx ends.
+// watch returns when the stream no longer holds what was read from it, with the
+// reason, or when ctx ends.
 func (f *follower) watch(ctx context.Context) error {
 	for ; ctx.Err() == nil; pause(ctx, lookEvery) {
 		f.mu.Lock()
@@ -177,7 +177,7 @@ func (f *follower) watch(ctx context.Context) error {
 	return nil
 }
 
-// begin says where to begin.
+// begin returns where to begin.
 func (f *follower) begin(ctx context.Context) (jetstream.OrderedConsumerConfig, error) {
 	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: f.filters}
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
@@ -194,7 +194,7 @@ func (f *follower) begin(ctx context.Context) (jetstream.OrderedConsumerConfig, 
 		return cfg, err
 	}
 	if loss != nil {
-		f.log.Error("what is new is read, beside what was read before", "stream", f.stream, "loss", loss)
+		f.log.Error("stream lost messages, continuing with the new ones", "stream", f.stream, "loss", loss)
 	}
 	info := stream.CachedInfo()
 	f.mu.Lock()
@@ -225,12 +225,12 @@ func (f *follower) begin(ctx context.Context) (jetstream.OrderedConsumerConfig, 
 	return cfg, nil
 }
 
-// watcher reads a bucket: all that it holds and then each change.
+// watcher reads a bucket: everything that it holds, then each change.
 type watcher struct {
 	js     jetstream.JetStream
 	log    *slog.Logger
 	bucket string
-	// keys are which keys; empty means all.
+	// keys are the keys to watch; empty means all.
 	keys string
 	// handle takes one entry; the value is nil when the key was removed, and at is
 	// when it was put or removed. It is called from one goroutine.
@@ -252,7 +252,7 @@ func (w *watcher) run(ctx context.Context) {
 		}
 		w.mu.Lock()
 		if w.err == nil {
-			w.log.Warn("a bucket cannot be watched; trying again", "stream", w.bucket, "err", err)
+			w.log.Warn("bucket cannot be watched, retrying", "stream", w.bucket, "err", err)
 		}
 		w.err = err
 		w.mu.Unlock()
@@ -272,12 +272,12 @@ func (w *watcher) ready() error {
 	return nil
 }
 
-// rewatchEvery is how often a watch is made anew, which reads the bucket again:
-// a watch does not tell that it missed something.
+// rewatchEvery is how often a watch is recreated, which reads the bucket again:
+// a watch does not report that it has missed something.
 const rewatchEvery = 10 * time.Minute
 
-// read watches the bucket until something fails, or until it is time to watch
-// anew: then it returns nil.
+// read watches the bucket until something fails, or returns nil when it is time to
+// recreate the watch.
 func (w *watcher) read(ctx context.Context) error {
 	bucket, err := w.open(ctx)
 	if err != nil {
@@ -289,7 +289,7 @@ func (w *watcher) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = watch.Stop() }() // it may have ended by itself
+	defer func() { _ = watch.Stop() }() // it may already have ended
 	for {
 		select {
 		case <-ctx.Done():
@@ -298,7 +298,7 @@ func (w *watcher) read(ctx context.Context) error {
 			switch {
 			case !ok:
 				return errors.New("the watch ended")
-			case entry == nil: // all that was there has been told
+			case entry == nil: // everything that the bucket held has been read
 				w.mu.Lock()
 				w.loaded, w.err = true, nil
 				w.mu.Unlock()

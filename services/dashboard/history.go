@@ -21,18 +21,17 @@ import (
 // rawPolicy is the retention policy of the readings.
 const rawPolicy = "raw"
 
-// queryWithin bounds one question to InfluxDB: a person waits for the answer.
+// queryWithin bounds one query of InfluxDB: a person waits for the answer.
 const queryWithin = 10 * time.Second
 
-// cacheFor is how long an answer may be given again, and cacheSize how many are
-// kept: several people look at the same page, one reloads it.
+// cacheFor is how long an answer may be reused, and cacheSize how many are kept:
+// several people look at the same page, or one reloads it.
 const (
 	cacheFor  = 2 * time.Second
 	cacheSize = 64
 )
 
-// maxFlags bounds the readings of a flag that are read for one chart; of more,
-// the newest count.
+// maxFlags bounds the readings of a flag that are read for one chart: the newest.
 const maxFlags = 20_000
 
 // history reads the past from InfluxDB.
@@ -87,7 +86,7 @@ func (h *history) cached(key device.SeriesQuery, now time.Time) (device.Series, 
 	return s, true
 }
 
-// unavailable marks an error by which InfluxDB gave no answer.
+// unavailable marks an error that means InfluxDB gave no answer.
 func unavailable(err error) error {
 	var e *influx.Error
 	noAnswer := errors.As(err, &e) && (e.Status >= 500 || e.Status == 0 && e.Unwrap() != nil)
@@ -104,10 +103,10 @@ func params(q device.SeriesQuery) influx.Params {
 	return influx.Params{"metric": influx.Ident(q.Metric), "site": q.Site, "device": q.Device, "from": q.From, "to": q.To}
 }
 
-// tier is one of the roll-ups that the processor makes of every series.
+// tier is one of the roll-ups that the processor computes for every series.
 type tier struct {
 	name string
-	// width is that of its windows; days have up to an hour more or less.
+	// width is the width of its windows; days are up to an hour longer or shorter.
 	width time.Duration
 }
 
@@ -116,11 +115,11 @@ const day = 24 * time.Hour
 // tiers are the roll-ups, from the coarsest on.
 var tiers = [...]tier{{"1d", day}, {"1h", time.Hour}, {"1m", time.Minute}}
 
-// read asks the coarsest roll-up whose windows are no wider than a bucket, and
-// the readings where it does not reach: the time before there were roll-ups,
-// and the windows that are not closed yet. A bucket is made of whole windows, so
-// an extreme is in the bucket that holds its instant. When there are no
-// more readings than buckets, it returns these themselves.
+// read queries the coarsest roll-up whose windows are no wider than a bucket, and
+// queries the readings where the roll-up has nothing: the time before there were
+// roll-ups, and the windows that are not closed yet. A bucket consists of whole
+// windows, so an extreme is in the bucket that holds its time. If there are no more
+// readings than buckets, it returns the readings themselves.
 func (h *history) read(ctx context.Context, q device.SeriesQuery) (device.Series, error) {
 	t, width := bucketWidth(q.To.Sub(q.From), q.Points)
 	all := make(buckets)
@@ -167,11 +166,11 @@ func (h *history) read(ctx context.Context, q device.SeriesQuery) (device.Series
 	return out, nil
 }
 
-// grid says which bucket a time of an answer belongs to.
+// grid assigns the times of an answer to buckets.
 type grid struct {
 	width time.Duration
-	// days are the starts of those days of the site that have summaries, rising;
-	// nil when buckets do not consist of days.
+	// days are the starts of the days of the site that have summaries, in rising
+	// order; nil if buckets do not consist of days.
 	days []int64
 }
 
@@ -184,11 +183,11 @@ func (g grid) start(t int64) int64 {
 	}
 	i := sort.Search(len(g.days), func(i int) bool { return g.days[i] > t })
 	start := g.days[max(0, i-1)]
-	last := i > 0 && i < len(g.days) && g.days[i]-start <= int64(day+time.Hour) // the days meet
+	last := i > 0 && i < len(g.days) && g.days[i]-start <= int64(day+time.Hour) // the days are adjacent
 	if days := floor(t-start, int64(day)); !last {
 		start += days * int64(day)
 	}
-	// The zone is what the days are away from those of UTC, as it was on the first.
+	// The offset of the zone from UTC is the offset on the first day.
 	zone := modulo(g.days[0], int64(day))
 	number := floor(start-zone+int64(day/2), int64(day))
 	return start - modulo(number, int64(g.width/day))*int64(day)
@@ -199,14 +198,14 @@ func floor(a, b int64) int64 { return (a - modulo(a, b)) / b }
 // modulo is a mod b, which is not negative.
 func modulo(a, b int64) int64 { return ((a % b) + b) % b }
 
-// bucket is what a chart shows of a part of the time.
+// bucket is what a chart shows for one part of the time.
 type bucket struct{ low, high, mean, count float64 }
 
-// buckets are those of a chart, by their start in nanoseconds.
+// buckets are the buckets of a chart, by their start in nanoseconds.
 type buckets map[int64]bucket
 
-// add adds what an answer has; where two parts of the time meet, a bucket may
-// come from both.
+// add adds an answer. Where the roll-up and the readings meet, a bucket may come from
+// both.
 func (b buckets) add(answer *influx.Series, into grid) {
 	if answer == nil {
 		return
@@ -240,8 +239,8 @@ func (b buckets) appendTo(s *device.Series) {
 	}
 }
 
-// fineDays is how finely readings are asked for that go into buckets of days: no
-// zone differs from UTC by a part of it.
+// fineDays is the width in which readings are queried for buckets of days: the
+// offset of every zone from UTC is a multiple of it.
 const fineDays = 15 * time.Minute
 
 // buckets adds the readings.
@@ -259,13 +258,13 @@ func (h *history) buckets(ctx context.Context, q device.SeriesQuery, into grid, 
 	return err
 }
 
-// rolled returns what a roll-up has, in buckets of that width, the start of its
-// first window in the range and the end of its last; nil when it has none. Days
-// come one by one, because those of a site are not those of UTC.
+// rolled returns the data of a roll-up in buckets of that width, the start of its
+// first window in the range and the end of its last one; nil if it has none. Days are
+// returned one by one, because the days of a site are not the days of UTC.
 func (h *history) rolled(ctx context.Context, q device.SeriesQuery, t tier, width time.Duration) (rolled *influx.Series, first, end time.Time, err error) {
 	p := params(q)
 	ask := `SELECT "min", "max", "mean", "count"` + where
-	least := t.width - time.Hour // of a day on which the clocks go forward
+	least := t.width - time.Hour // a day on which the clocks go forward
 	if t.width < day {
 		p["width"], least = width, t.width
 		ask = `SELECT min("low") AS "min", max("high") AS "max", sum("total") / sum("n") AS "mean", sum("n") AS "count" FROM` +
@@ -291,9 +290,9 @@ func (h *history) rolled(ctx context.Context, q device.SeriesQuery, t tier, widt
 	return rolled, first, end, nil
 }
 
-// bucketWidth returns a width with which at most points buckets cover the span,
-// and the coarsest roll-up that such buckets can be made of, if there is one: a
-// multiple of the width of its windows, else whole milliseconds, at least one.
+// bucketWidth returns a width such that at most points buckets cover the span, and
+// the coarsest roll-up that such buckets can consist of, if there is one. The width is
+// a multiple of the width of its windows, else whole milliseconds, at least one.
 func bucketWidth(span time.Duration, points int) (tier, time.Duration) {
 	buckets := max(1, points-1) // the first and the last may be cut
 	width := max(time.Millisecond, up((span+time.Duration(buckets)-1)/time.Duration(buckets), time.Millisecond))
@@ -364,15 +363,15 @@ func add(s *device.Series, nanoseconds int64, low, high, mean float64) {
 	s.Mean = append(s.Mean, figure.Zero(mean))
 }
 
-// query asks for readings.
+// query queries the readings.
 func (h *history) query(ctx context.Context, q string, p influx.Params) ([]influx.Series, error) {
 	return h.ask(ctx, rawPolicy, q, p)
 }
 
-// ask returns the series of an answer; none when there is no such bucket.
+// ask returns the series of an answer; none if the bucket does not exist.
 func (h *history) ask(ctx context.Context, policy, q string, p influx.Params) ([]influx.Series, error) {
 	series, err := h.client.Query(ctx, h.client.Database(), policy, q, p)
-	// Before the first reading there is no database, no bucket.
+	// Before the first reading there is no database and no bucket.
 	if err != nil && strings.Contains(err.Error(), "not found") {
 		return nil, nil
 	}

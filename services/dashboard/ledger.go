@@ -23,11 +23,13 @@ import (
 	"headwater/web/view"
 )
 
-// ledgerSource tells what became of what arrived. What the lanes have counted is in
-// InfluxDB; what is on its way there is found by following it downstream, so
-// that nothing is passed over by going on meanwhile: first up to where
-// the writers have stored TELEMETRY, then what the lanes have not entered yet, then
-// the entries themselves.
+// ledgerSource implements ledger.Source. What the lanes have counted is in InfluxDB.
+// What is still on its way is looked for downstream, so that nothing that moves on
+// during the search is missed:
+//
+//  1. up to where the writers have stored TELEMETRY,
+//  2. what the lanes have not entered yet,
+//  3. the entries themselves.
 type ledgerSource struct {
 	js        jetstream.JetStream
 	client    *influx.Client
@@ -42,20 +44,20 @@ type ledgerSource struct {
 	told  time.Time
 }
 
-// laneLedger is what the streams told of one lane.
+// laneLedger is what the streams hold for one lane.
 type laneLedger struct {
 	// first and last are the first and the last message of TELEMETRY that were
 	// seen.
 	first, last uint64
-	// arrived is what came behind the processor's last commit.
+	// arrived is what arrived after the processor's last commit.
 	arrived tally
 	// committed is the position of that commit; 0 when none was seen.
 	incarnation int64
 	committed   uint64
 	open        uint64
 	openSince   int64
-	// derived is the first message of DERIVED that was seen, entered the entries
-	// that no writer had stored when it was looked at last.
+	// derived is the first message of DERIVED that was seen, entered the entries that
+	// no writer had stored at the last look.
 	derived uint64
 	entered tally
 	// seen is the last message of DERIVED that was seen.
@@ -76,7 +78,7 @@ func (l *ledgerSource) lane(n int) *laneLedger {
 	return lane
 }
 
-// batch takes in a message of TELEMETRY.
+// batch adds a message of TELEMETRY.
 func (l *ledgerSource) batch(n int, sequence uint64, b *telemetryv1.Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,7 +98,7 @@ func (l *ledgerSource) batch(n int, sequence uint64, b *telemetryv1.Batch) {
 	}
 }
 
-// commit takes in a message of DERIVED.
+// commit adds a message of DERIVED.
 func (l *ledgerSource) commit(n int, sequence uint64, c *derivedv1.Commit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -161,8 +163,8 @@ func (l *ledgerSource) Ledger(ctx context.Context, q ledger.Query) (ledger.Ledge
 	return out, nil
 }
 
-// onTheWay looks for what is on its way, downstream. Floor is the sequence of
-// TELEMETRY up to which everything is stored, or a dead letter.
+// onTheWay looks downstream for what is on its way. Floor is the sequence of
+// TELEMETRY up to which everything is stored or a dead letter.
 func (l *ledgerSource) onTheWay(ctx context.Context) (way ledger.OnTheWay, floor uint64, err error) {
 	if l.js.Conn().Status() != nats.CONNECTED {
 		return way, 0, nats.ErrNoResponders
@@ -182,7 +184,7 @@ func (l *ledgerSource) onTheWay(ctx context.Context) (way ledger.OnTheWay, floor
 	if floor, err = streams.ProcessedThrough(ctx, l.js, writer.CachedInfo(), telemetry.State.LastSeq); err != nil {
 		return way, 0, err
 	}
-	// What was acknowledged out of order is among them.
+	// Messages that were acknowledged out of order are among them.
 	way.Storing = telemetry.State.LastSeq - min(telemetry.State.LastSeq, floor)
 	floors, err := l.floors(ctx)
 	if err != nil {
@@ -207,11 +209,11 @@ func streamInfo(ctx context.Context, js jetstream.JetStream, name string) (*jets
 	return stream.CachedInfo(), nil
 }
 
-// derivedFloor is up to where the writers have stored a lane of DERIVED, and
-// the first message that is there.
+// derivedFloor is the sequence up to which the writers have stored a lane of DERIVED,
+// and the first message of the lane.
 type derivedFloor struct{ floor, first uint64 }
 
-// floors returns that for each lane.
+// floors returns the floor of each lane.
 func (l *ledgerSource) floors(ctx context.Context) (map[int]derivedFloor, error) {
 	stream, err := l.js.Stream(ctx, streams.StreamDerived)
 	if err != nil {
@@ -235,12 +237,12 @@ func (l *ledgerSource) floors(ctx context.Context) (map[int]derivedFloor, error)
 	return out, list.Err()
 }
 
-// followWithin is how long a look waits until the dashboard has read what is
-// there.
+// followWithin is how long a request waits until the dashboard has read the stream to
+// its end.
 const followWithin = 2 * time.Second
 
-// followed waits until TELEMETRY has been read up to a sequence, and says
-// whether it has.
+// followed waits until TELEMETRY has been read up to a sequence, and reports whether
+// it has.
 func (l *ledgerSource) followed(ctx context.Context, sequence uint64) bool {
 	ctx, cancel := context.WithTimeout(ctx, followWithin)
 	defer cancel()
@@ -253,8 +255,8 @@ func (l *ledgerSource) followed(ctx context.Context, sequence uint64) bool {
 	return true
 }
 
-// inLanes adds what the lanes have not entered yet and the entries that are not
-// stored yet. It returns what cannot be known.
+// inLanes adds what the lanes have not entered yet, and the entries that are not
+// stored yet. It returns in words what cannot be known.
 func (l *ledgerSource) inLanes(way *ledger.OnTheWay, since *int64, firstTelemetry uint64, floors map[int]derivedFloor) (unknown []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -267,7 +269,7 @@ func (l *ledgerSource) inLanes(way *ledger.OnTheWay, since *int64, firstTelemetr
 	blind := 0
 	for n, lane := range l.lanes {
 		way.Counting += earlier(lane.open, lane.openSince) + earlier(lane.arrived.above(lane.committed))
-		// What came before the dashboard began to read is known by the first commit
+		// What arrived before the dashboard began to read is known from the first commit
 		// that covers it.
 		uncovered := lane.first > 0 && lane.committed < lane.first && l.first > firstTelemetry
 		floor, ok := floors[n]
@@ -291,7 +293,7 @@ const (
 	ledgerAbove = `SELECT sum("readings") AS "flight" FROM $measurement`
 )
 
-// read asks InfluxDB for the totals and the rows.
+// read queries InfluxDB for the totals and the rows.
 func (l *ledgerSource) read(ctx context.Context, q ledger.Query, floor uint64, out *ledger.Ledger) error {
 	var where strings.Builder
 	where.WriteString(` WHERE time >= $from AND time < $to`)
@@ -311,7 +313,7 @@ func (l *ledgerSource) read(ctx context.Context, q ledger.Query, floor uint64, o
 		ledgerSums + where.String(), ledgerAbove + flight, ledgerSums + where.String() + by, ledgerAbove + flight + by,
 	}, "; "), p)
 	if err != nil {
-		if strings.Contains(err.Error(), "not found") { // nothing was ever entered
+		if strings.Contains(err.Error(), "not found") { // nothing has been entered yet
 			return nil
 		}
 		return err

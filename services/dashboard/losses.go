@@ -11,14 +11,14 @@ import (
 	"headwater/web/view"
 )
 
-// lossShown is how long the pages say that a stream had lost its end.
+// lossShown is how long the pages show that a stream has lost its end.
 const lossShown = 24 * time.Hour
 
-// lossBefore is how long before its last message that is known a stream may have
-// lost what nobody had read: the profile fast brings it to the disk once a second.
+// lossBefore is how long before its last known message a stream may have lost
+// messages that no service had read: the profile fast syncs once a second.
 const lossBefore = time.Minute
 
-// losses are what services found lost of streams.
+// losses are the messages of streams that services found lost.
 type losses struct {
 	log *slog.Logger
 
@@ -26,7 +26,7 @@ type losses struct {
 	all map[string]streams.Loss
 }
 
-// on takes in an entry of the bucket.
+// on applies an entry of the bucket.
 func (l *losses) on(key string, value []byte, _ time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -36,7 +36,7 @@ func (l *losses) on(key string, value []byte, _ time.Time) {
 	}
 	loss, err := streams.DecodeLoss(value)
 	if err != nil {
-		l.log.Debug("an entry was passed over", "subject", key, "err", err)
+		l.log.Debug("entry was ignored", "subject", key, "err", err)
 		return
 	}
 	if l.all == nil {
@@ -45,7 +45,7 @@ func (l *losses) on(key string, value []byte, _ time.Time) {
 	l.all[key] = loss
 }
 
-// list returns them, in a fixed order.
+// list returns the losses in a fixed order.
 func (l *losses) list() []streams.Loss {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,22 +59,22 @@ func (l *losses) list() []streams.Loss {
 	return out
 }
 
-// problems returns what was lost lately, for people.
+// problems returns the recent losses, in words.
 func (l *losses) problems(now time.Time) []view.Problem {
 	var out []view.Problem
 	for _, loss := range l.list() {
 		if now.Sub(loss.Noticed) < lossShown {
 			out = append(out, view.Problem{
 				Part: "Streams", Since: loss.Noticed,
-				Text: "The stream " + loss.String() + ". Acknowledged readings of that time may be missing; what came since is complete.",
+				Text: "The stream " + loss.String() + ". Acknowledged readings of that time may be missing; later readings are complete.",
 			})
 		}
 	}
 	return out
 }
 
-// within says what was lost of the streams that the ledger counts by, if that may
-// have arrived in [from, to).
+// within returns in words the losses of the streams that the ledger counts by, if
+// they may have arrived in [from, to).
 func (l *losses) within(from, to time.Time) (unknown []string) {
 	for _, loss := range l.list() {
 		if loss.Stream != streams.StreamTelemetry && loss.Stream != streams.StreamDerived {

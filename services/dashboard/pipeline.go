@@ -20,8 +20,8 @@ func (s *Service) Pipeline() pipeline.Pipeline {
 	return p
 }
 
-// told adds what services report to what was seen from here. Of a channel they
-// know more.
+// told adds the problems that services report to those seen from here. For a
+// channel, the report replaces the problem seen from here.
 func (s *Service) told(seen []view.Problem, now time.Time) []view.Problem {
 	reported := s.reported(now)
 	seen = slices.DeleteFunc(slices.Clone(seen), func(p view.Problem) bool {

@@ -24,11 +24,11 @@ const (
 	// uncommitted is how long the processor may take to close the windows of a
 	// lane that has readings; the usual window is a minute.
 	uncommitted = 5 * time.Minute
-	// undelivered is how long the sender of a channel may try one notification.
+	// undelivered is how long the sender of a channel may retry one notification.
 	undelivered = 30 * time.Second
 )
 
-// problems says what is wrong. The lock is held.
+// problems returns what is wrong. The caller holds the lock.
 func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 	var out []view.Problem
 	add := func(part, text string, since time.Time) {
@@ -90,8 +90,8 @@ func (s *survey) problems(now time.Time, connected bool) []view.Problem {
 
 func percent(share float64) string { return ui.FormatNumber(float64(int(share*1000))/10) + " %" }
 
-// still says whether, and since when, no lane has been given a clock. The lock
-// is held.
+// still reports whether no lane gets a clock, and since when. The caller holds the
+// lock.
 func (s *survey) still(now time.Time) (since time.Time, is bool) {
 	var latest time.Time
 	for _, l := range s.lanes {
@@ -99,14 +99,15 @@ func (s *survey) still(now time.Time) (since time.Time, is bool) {
 			latest = l.CaughtUp
 		}
 	}
-	if !latest.After(s.started) { // all had a rest, or none was ever seen
+	if !latest.After(s.started) { // none was seen since the start
 		return latest, len(s.lanes) > 0 && now.Sub(s.started) > standstill
 	}
 	return latest, now.Sub(latest) > standstill
 }
 
-// late says whether the processor owes the lane a commit. What came before this
-// service started counts from then: all may start together.
+// late reports whether the lane waits for a commit of the processor for too long.
+// Readings from before this service started count from the start, because all services
+// may start together.
 func (l *lane) late(now, started time.Time) bool {
 	if l.owing.IsZero() || now.Sub(l.Arrived) > time.Minute {
 		return false

@@ -16,21 +16,21 @@ import (
 	"headwater/web/view"
 )
 
-// recallAtOnce bounds the devices that one question to InfluxDB is about, and
-// so the length of the question and of the answer.
+// recallAtOnce bounds the devices of one query of InfluxDB, and so the length of the
+// query and of the answer.
 const recallAtOnce = 50
 
-// recallPause is the longest pause before InfluxDB is asked again.
+// recallPause is the longest pause before InfluxDB is queried again.
 const recallPause = 15 * time.Second
 
-// recall asks InfluxDB for the latest values of the devices that have said
-// nothing, or too little, since the memory of the dashboard begins. It continues
-// until all are known, however long InfluxDB is away.
+// recall queries InfluxDB for the latest values of the devices that have reported
+// nothing, or too little, since the memory of the dashboard begins. It continues until
+// all are known, however long InfluxDB is unavailable.
 type recall struct {
 	client *influx.Client
 	fleet  *fleet.Fleet
 	log    *slog.Logger
-	// ready says that the devices, and what they said lately, have been read.
+	// ready reports whether the devices and their recent readings have been read.
 	ready func() bool
 
 	mu    sync.Mutex // guards what follows
@@ -55,11 +55,11 @@ func (r *recall) run(ctx context.Context) {
 			return
 		}
 		if errors.Is(err, influx.ErrTooLarge) && len(missing) == 1 {
-			r.log.Warn("the latest values of a device are left out", "device", missing[0].Site+"/"+missing[0].Device, "err", err)
+			r.log.Warn("latest values of a device were left out", "device", missing[0].Site+"/"+missing[0].Device, "err", err)
 			past, err = []fleet.Past{{Missing: missing[0]}}, nil
 		}
 		r.told(err)
-		if err != nil { // a slow InfluxDB may manage less
+		if err != nil { // a slow InfluxDB may answer a smaller query
 			most = max(1, most/2)
 			pause(ctx, wait)
 			wait = min(2*wait, recallPause)
@@ -78,12 +78,12 @@ func (r *recall) told(err error) {
 		r.since = time.Time{}
 	case r.err == nil:
 		r.since = time.Now()
-		r.log.Warn("the latest values of devices cannot be read from InfluxDB; trying again", "err", err)
+		r.log.Warn("latest values cannot be read from InfluxDB, retrying", "err", err)
 	}
 	r.err = err
 }
 
-// problem says what is not known yet, and why.
+// problem returns in words what is not known yet, and why.
 func (r *recall) problem() (view.Problem, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,11 +97,11 @@ func (r *recall) problem() (view.Problem, bool) {
 	}, true
 }
 
-// fields are where a reading of a kind stands.
+// fields are the fields of the points, by the kind of the reading.
 var fields = map[view.Kind]string{view.KindNumber: "value", view.KindFlag: "flag", view.KindText: "text"}
 
-// ask reads the latest readings and arrivals of devices of one site. The names
-// are tokens, so none of them can change the meaning of a question.
+// ask reads the latest readings and arrivals of devices of one site. The names are
+// tokens, so none of them can change the meaning of a query.
 func (r *recall) ask(ctx context.Context, missing []fleet.Missing) ([]fleet.Past, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryWithin)
 	defer cancel()
@@ -171,7 +171,7 @@ func (r *recall) ask(ctx context.Context, missing []fleet.Missing) ([]fleet.Past
 	return out, nil
 }
 
-// latestOf asks for the latest of a field, of each of the devices.
+// latestOf returns a query of the latest values of a field, for each of the devices.
 func latestOf(field, measurement, site string, devices []string, most int, also string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `SELECT %s FROM %s WHERE "site" = %s AND (`, influx.QuoteIdent(field), influx.QuoteIdent(measurement), influx.QuoteString(site))
@@ -185,8 +185,8 @@ func latestOf(field, measurement, site string, devices []string, most int, also 
 	return b.String()
 }
 
-// query asks several questions at once; before the first reading there is no
-// bucket, and so no answer.
+// query sends several queries at once. Before the first reading there is no bucket,
+// and so no answer.
 func (r *recall) query(ctx context.Context, policy string, statements []string) ([]influx.Series, error) {
 	answer, err := r.client.Query(ctx, r.client.Database(), policy, strings.Join(statements, "; "), nil)
 	if err != nil && strings.Contains(err.Error(), "not found") {
@@ -195,7 +195,7 @@ func (r *recall) query(ctx context.Context, policy string, statements []string) 
 	return answer, err
 }
 
-// recalled returns a value of an answer as it was when it came.
+// recalled returns a value of an answer as it was when it arrived.
 func recalled(v any) (view.Value, bool) {
 	switch v := v.(type) {
 	case float64:

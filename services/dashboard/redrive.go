@@ -55,9 +55,8 @@ func (d *deadLetters) DeadLetter(ctx context.Context, sequence uint64) (deadlett
 	return letter(msg), nil
 }
 
-// Redrive implements deadletters.Source: it asks the services that the letters
-// are of. It says of each letter what became of it, also when a service does
-// not answer for its own.
+// Redrive implements deadletters.Source: it asks the services that the letters belong
+// to. It reports the outcome of each letter, even if a service does not answer.
 func (d *deadLetters) Redrive(ctx context.Context, s deadletters.Selection) (deadletters.Redrive, error) {
 	ctx, cancel := context.WithTimeout(ctx, callWithin+redriveWithin)
 	defer cancel()
@@ -93,12 +92,12 @@ func (d *deadLetters) Redrive(ctx context.Context, s deadletters.Selection) (dea
 	}
 	out := deadletters.Redrive{Next: next}
 	if s.Sequence != 0 && len(letters) == 0 {
-		out.Add(deadletters.Redriven{Sequence: s.Sequence, Outcome: deadletters.OutcomeGone, Detail: "there is no such letter any more"})
+		out.Add(deadletters.Redriven{Sequence: s.Sequence, Outcome: deadletters.OutcomeGone, Detail: "there is no such letter"})
 	}
 	for _, l := range letters {
 		outcome, ok := outcomes[l.sequence]
 		if !ok {
-			outcome = deadletters.Redriven{Outcome: deadletters.OutcomeFailed, Detail: "there was no answer about it"}
+			outcome = deadletters.Redriven{Outcome: deadletters.OutcomeFailed, Detail: "there was no answer for it"}
 			if failure != nil {
 				outcome.Detail = failure.Error()
 			}
@@ -106,12 +105,12 @@ func (d *deadLetters) Redrive(ctx context.Context, s deadletters.Selection) (dea
 		outcome.Sequence = l.sequence
 		out.Add(outcome)
 	}
-	d.log.Info("dead letters were redriven", "redriven", out.Redriven, "refused", out.Refused, "kept", out.Kept, "failed", out.Failed)
+	d.log.Info("redrove dead letters", "redriven", out.Redriven, "refused", out.Refused, "kept", out.Kept, "failed", out.Failed)
 	return out, nil
 }
 
-// selected returns the letters that a selection means, the oldest first, and
-// where the rest of them begins if they are too many.
+// selected returns the selected letters, the oldest first, and where the rest begins
+// if there are too many.
 func (d *deadLetters) selected(ctx context.Context, s deadletters.Selection) (letters []found, next uint64, err error) {
 	stream, err := d.stream(ctx)
 	if err != nil {
@@ -150,7 +149,7 @@ func after(sequence uint64) uint64 {
 	return sequence + 1
 }
 
-// ask has one service redrive letters of its own.
+// ask lets one service redrive its letters.
 func (d *deadLetters) ask(ctx context.Context, service string, sequences []uint64) ([]streams.Redriven, error) {
 	subject, body, err := streams.RedriveRequest{Sequences: sequences}.Msg(service)
 	if err != nil {
@@ -163,7 +162,7 @@ func (d *deadLetters) ask(ctx context.Context, service string, sequences []uint6
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("%w: no %s runs that could redrive its letters", view.ErrUnavailable, service)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		return nil, fmt.Errorf("%w: the %s gave no answer within %s; look again which letters are left", view.ErrUnavailable, service, redriveWithin)
+		return nil, fmt.Errorf("%w: the %s gave no answer within %s; look which letters are left", view.ErrUnavailable, service, redriveWithin)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 	}
@@ -192,7 +191,7 @@ func (d *deadLetters) Purge(ctx context.Context, s deadletters.Selection) (uint6
 	case err != nil:
 		return 0, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 	}
-	d.log.Info("dead letters were purged", "purged", n, "by_service", s.Service, "by_reason", s.Reason, "seq", s.Sequence, "through", s.Through)
+	d.log.Info("purged dead letters", "purged", n, "by_service", s.Service, "by_reason", s.Reason, "seq", s.Sequence, "through", s.Through)
 	return n, nil
 }
 

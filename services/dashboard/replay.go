@@ -19,17 +19,17 @@ import (
 )
 
 const (
-	// replayAnswerWithin bounds one question to a processor about a replay.
+	// replayAnswerWithin bounds one request to a processor about a replay.
 	replayAnswerWithin = 15 * time.Second
-	// maxReal bounds the real alerts that stand beside those of a replay.
+	// maxReal bounds the real alerts that are shown beside those of a replay.
 	maxReal = 2000
-	// replayTries is how many processors are asked for a replay, as each makes one
+	// replayTries is how many processors are asked for a replay, because each runs one
 	// at a time.
 	replayTries = 3
 )
 
-// replays has the processors try rules. It knows no replay itself, so that any
-// dashboard can tell of any.
+// replays implements replay.Source by asking the processors. It keeps no replay
+// itself, so any dashboard can show any replay.
 type replays struct {
 	js   jetstream.JetStream
 	book *fleet.Book
@@ -58,7 +58,7 @@ func (r *replays) Begin(ctx context.Context, q replay.Query) (replay.Replay, err
 	return replay.Replay{ReplayStatus: status}, err
 }
 
-// wrong says what is wrong with a request; empty when nothing is.
+// wrong returns what is wrong with a request; empty if nothing is.
 func wrong(r streams.ReplayRequest) string {
 	if err := r.Check(); err != nil {
 		return err.Error()
@@ -115,7 +115,7 @@ func (r *replays) ask(ctx context.Context, subject string, body []byte) (streams
 	return streams.DecodeReplayStatus(m.Data)
 }
 
-// compare adds what was really raised on the series that the rule matches.
+// compare adds the real alerts on the series that the rule matches.
 func (r *replays) compare(ctx context.Context, out *replay.Replay) error {
 	ctx, cancel := context.WithTimeout(ctx, replayAnswerWithin)
 	defer cancel()

@@ -32,16 +32,16 @@ const (
 	countEvery = 5 * time.Second
 	// seriesShown is how many of the series that a draft matches are shown.
 	seriesShown = 8
-	// changesShown are how many of the latest changes are shown.
+	// changesShown is how many of the latest changes are shown.
 	changesShown = 5
-	// deletedShown are how many of the deleted rules are remembered.
+	// deletedShown is how many deleted rules are kept.
 	deletedShown = 100
 	// saveAttempts is how often a change is tried while others change other rules.
 	saveAttempts = 5
 )
 
 // ruleSource holds the rules in force and their versions. It follows the configuration
-// and remembers when each rule was changed last.
+// and keeps when each rule was last changed.
 type ruleSource struct {
 	js    jetstream.JetStream
 	log   *slog.Logger
@@ -53,7 +53,7 @@ type ruleSource struct {
 	version configstore.Version
 	config  *config.Config
 	known   map[string]knownRule
-	// problem is why the newest version is not what is shown; nil when it is.
+	// problem is why the newest version is not shown; nil if it is.
 	problem error
 	err     error
 	// counted are the series that each rule matched at countedAt.
@@ -61,8 +61,8 @@ type ruleSource struct {
 	countedAt time.Time
 	// changes are the latest changes of the configuration, the newest first.
 	changes []rules.Change
-	// deleted are the rules whose versions are kept although they are not in
-	// force, the last one deleted first.
+	// deleted are the rules that are no longer in force and whose versions are kept, the
+	// most recently deleted first.
 	deleted []deletedRule
 	// failures are the rules that lanes cannot evaluate, by rule and lane.
 	failures map[string]map[int]ruleFailure
@@ -81,7 +81,7 @@ type knownRule struct {
 	revision uint64
 	at       time.Time
 	author   string
-	// judges is the version since which the rule judges as it does.
+	// judges is the version since which the rule judges as it does now.
 	judges uint64
 }
 
@@ -107,7 +107,7 @@ func (r *ruleSource) run(ctx context.Context) {
 		}
 		r.mu.Lock()
 		if r.err == nil {
-			r.log.Warn("the configuration cannot be followed; trying again", "stream", streams.BucketConfig, "err", err)
+			r.log.Warn("configuration cannot be followed, retrying", "stream", streams.BucketConfig, "err", err)
 		}
 		if r.config == nil {
 			r.err = err
@@ -127,7 +127,7 @@ func (r *ruleSource) follow(ctx context.Context) error {
 	})
 }
 
-// entry takes in a version as it lies in the bucket.
+// entry applies a version of the bucket.
 func (r *ruleSource) entry(entry jetstream.KeyValueEntry) {
 	v, err := configstore.Read(entry)
 	if err != nil {
@@ -139,7 +139,7 @@ func (r *ruleSource) entry(entry jetstream.KeyValueEntry) {
 	r.take(v)
 }
 
-// take takes in a version unless a newer one is known.
+// take applies a version unless a newer one is known.
 func (r *ruleSource) take(v configstore.Version) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -152,7 +152,7 @@ func (r *ruleSource) take(v configstore.Version) {
 		all, err = v.Rules()
 	}
 	if err != nil {
-		// The services stay with the version before, and so does the page.
+		// The services keep the previous version, and so does the page.
 		r.problem = err
 		return
 	}
@@ -161,7 +161,7 @@ func (r *ruleSource) take(v configstore.Version) {
 		k := knownRule{Rule: one, revision: v.Revision, at: v.At, author: v.Parts.Author, judges: v.Revision}
 		before, ok := r.known[one.Name]
 		switch {
-		case r.config == nil: // what was before the first that is kept is not known
+		case r.config == nil: // what the first kept version changed is not known
 			k.judges = 0
 		case ok && before.SameDetection(one.Rule):
 			k.judges = before.judges
@@ -180,8 +180,8 @@ func (r *ruleSource) take(v configstore.Version) {
 	r.counted = nil
 }
 
-// remember takes in which rules a version removes, and forgets those that are
-// back or whose text is not kept any more. The caller holds the lock.
+// remember notes which rules a version removes, and forgets those that are back or
+// whose text is no longer kept. The caller holds the lock.
 func (r *ruleSource) remember(v configstore.Version, known map[string]knownRule) {
 	kept := slices.DeleteFunc(r.deleted, func(d deletedRule) bool {
 		_, back := known[d.Name]
@@ -199,10 +199,10 @@ func (r *ruleSource) remember(v configstore.Version, known map[string]knownRule)
 	r.deleted = kept[:min(len(kept), deletedShown)]
 }
 
-// maxFailures bounds the rules whose failures are remembered.
+// maxFailures bounds the rules whose failures are kept.
 const maxFailures = config.MaxRules
 
-// failed takes in whether a lane can evaluate a rule.
+// failed notes whether a lane can evaluate a rule.
 func (r *ruleSource) failed(lane int, st *derivedv1.RuleStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -223,8 +223,8 @@ func (r *ruleSource) failed(lane int, st *derivedv1.RuleStatus) {
 	}
 }
 
-// failure says why a rule cannot be evaluated, and since when; nothing if it can
-// be, or has been changed since.
+// failure returns why a rule cannot be evaluated, and since when; nothing if it can,
+// or if it has been changed since.
 func (r *ruleSource) failure(k knownRule) (text string, since time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -244,7 +244,7 @@ func (r *ruleSource) failure(k knownRule) (text string, since time.Time) {
 	return "It cannot be evaluated for " + first.site + "/" + first.device + " and maybe others: " + strings.TrimSuffix(first.text, ".") + ".", first.at
 }
 
-// ready returns what the pages are made of, or why that is not known.
+// ready returns the rules and the configuration, or why they are not known.
 func (r *ruleSource) ready() (map[string]knownRule, *config.Config, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -254,7 +254,7 @@ func (r *ruleSource) ready() (map[string]knownRule, *config.Config, error) {
 	return r.known, r.config, nil
 }
 
-// devices are the devices with what they send.
+// devices are the devices with their series.
 func (r *ruleSource) devices() []rulebook.Device {
 	var out []rulebook.Device
 	r.fleet.Series(func(site, device string, metrics iter.Seq[view.Metric]) {
@@ -283,7 +283,7 @@ func (r *ruleSource) matched() map[string]rulebook.Matched {
 	return r.counted
 }
 
-// firing counts the alerts that last, by rule.
+// firing counts the active alerts, by rule.
 func (r *ruleSource) firing() map[string]int {
 	out := make(map[string]int)
 	for _, a := range r.book.Alerts(0).Active {
@@ -324,7 +324,7 @@ func (r *ruleSource) Rules(text string) (rules.List, error) {
 	return out, nil
 }
 
-// searched is what the text of a filter is looked for in.
+// searched is the text that a filter searches.
 func searched(r rules.Rule) string {
 	var b strings.Builder
 	b.WriteString(r.Name + "\n" + r.Description + "\n" + r.Sentence + "\n" + string(r.State) + "\n" + r.Detector)
@@ -334,7 +334,7 @@ func searched(r rules.Rule) string {
 	return strings.ToLower(b.String())
 }
 
-// windowWords says which windows are in force.
+// windowWords are the windows in force, in words.
 func windowWords(c *config.Config) []string {
 	out := make([]string, len(c.Windows))
 	for i, w := range c.Windows {
@@ -343,7 +343,7 @@ func windowWords(c *config.Config) []string {
 	return out
 }
 
-// where says where channels and windows are set.
+// where is where channels and windows are set, in words.
 func (r *ruleSource) where() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -357,7 +357,7 @@ func (r *ruleSource) where() string {
 	return "channels and windows are set in " + file
 }
 
-// shown is a rule as the pages have it.
+// shown is a rule as the pages show it.
 func (r *ruleSource) shown(k knownRule, m rulebook.Matched, firing int) rules.Rule {
 	out := rules.Rule{
 		Name: k.Name, Description: k.Description, State: view.RuleState(k.State), Severity: view.Severity(k.Severity), Detector: string(k.Detector),
@@ -447,7 +447,8 @@ func (r *ruleSource) Check(d rules.Draft) rules.Check {
 	return checked
 }
 
-// match tells which series a draft would match. It returns the unit of them all.
+// match counts the series that a draft would match. It returns the unit that they
+// all have.
 func (r *ruleSource) match(checked *rules.Check, as rule.Rule, c *config.Config) (unit string) {
 	for _, glob := range []string{as.Match.Site, as.Match.Device, as.Match.Metric} {
 		if rule.CheckGlob(glob) != "" {
@@ -478,9 +479,9 @@ func authorOf(a view.Author) string {
 	return configstore.AuthorPage + a.Who
 }
 
-// change does something to the configuration in force, if the rule still has
-// the revision that was seen; 0 means that there must be none of the name. A
-// change of other rules in between is none of its business.
+// change changes the configuration in force if the rule still has the revision that
+// was seen; 0 means that there must be no such rule. Changes of other rules in between
+// do not matter.
 func (r *ruleSource) change(ctx context.Context, name string, revision uint64, do func(*configstore.Store, configstore.Version) (configstore.Version, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
@@ -509,7 +510,7 @@ func (r *ruleSource) change(ctx context.Context, name string, revision uint64, d
 		}
 		v, err := do(store, current)
 		if errors.Is(err, configstore.ErrConflict) {
-			continue // of another rule, or the next attempt finds out
+			continue // another rule was changed, or the next attempt fails
 		}
 		if err != nil {
 			return storeError(err)
@@ -532,7 +533,7 @@ func (r *ruleSource) store(ctx context.Context) (*configstore.Store, error) {
 	return store, nil
 }
 
-// storeError says what an error of the store means to the pages.
+// storeError translates an error of the store for the pages.
 func storeError(err error) error {
 	if problems := rulebook.Problems(err); problems != nil {
 		return view.RuleProblems(problems)
@@ -553,8 +554,8 @@ func (r *ruleSource) Save(ctx context.Context, d rules.Draft, author view.Author
 	checked := r.Check(d)
 	name := checked.Name
 	if len(checked.Problems) > 0 {
-		// That a rule has come in between under the name of a new one, or is gone,
-		// says more than that it has a problem.
+		// A conflict with a rule of the same name, or a deleted rule, matters more than a
+		// problem of the draft.
 		return rules.Rule{}, view.RuleProblems(checked.Problems)
 	}
 	err := r.change(ctx, name, d.Revision, func(store *configstore.Store, current configstore.Version) (configstore.Version, error) {

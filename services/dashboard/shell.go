@@ -31,9 +31,9 @@ func (s *Service) Status() view.Status {
 		st.Notices = append(st.Notices, x)
 	}
 	if caughtUp, since, err := s.telemetry.state(); err != nil && s.connected() {
-		st.Notices = append(st.Notices, view.Problem{Part: "TELEMETRY", Text: "The live readings cannot be followed (" + reason(err) + "); what you see is from before.", Since: since})
+		st.Notices = append(st.Notices, view.Problem{Part: "TELEMETRY", Text: "The live readings cannot be followed (" + reason(err) + "); the values are old.", Since: since})
 	} else if !caughtUp && err == nil && s.connected() {
-		st.Notices = append(st.Notices, view.Problem{Part: "Starting", Text: "Still reading the last 15 minutes; what you see is not complete yet."})
+		st.Notices = append(st.Notices, view.Problem{Part: "Starting", Text: "Still reading the last 15 minutes; the values are not complete yet."})
 	}
 	return st
 }
@@ -43,8 +43,8 @@ func (s *Service) Version() uint64 {
 	return s.fleet.Version() + s.book.Version() + s.survey.count() + s.silences.version()
 }
 
-// maxReported bounds the reported problems that every page shows; the pipeline
-// shows all.
+// maxReported bounds the reported problems that every page shows; the page of the
+// pipeline shows all.
 const maxReported = 3
 
 // notices are the reported problems for every page.

@@ -18,7 +18,7 @@ import (
 	"headwater/web/view"
 )
 
-// What the streams tell becomes what the pages show here, and nowhere else.
+// Only this file turns messages of the streams into what the pages show.
 
 var (
 	kinds = map[telemetryv1.Kind]view.Kind{
@@ -46,7 +46,7 @@ func at(nanoseconds int64) time.Time {
 	return time.Unix(0, nanoseconds)
 }
 
-// onTelemetry takes in a batch, or the clock of a lane.
+// onTelemetry applies a batch, or the clock of a lane.
 func (s *Service) onTelemetry(m message) {
 	lane, _, err := streams.ParseTelemetry(m.subject)
 	if err != nil {
@@ -92,7 +92,7 @@ func value(r telemetryv1.Reading) view.Value {
 // maxText bounds a text that is shown, in bytes.
 const maxText = 500
 
-// clip shortens a text to what is shown, between two characters.
+// clip shortens a text to what is shown, at the end of a character.
 func clip(s string) string {
 	if len(s) <= maxText {
 		return s
@@ -100,13 +100,13 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s[:maxText], "") + "…"
 }
 
-// odd notes a message that does not decode. It is dead-lettered by the service
-// whose input it is; here it is only passed over.
+// odd logs a message that does not decode. The service whose input it is makes it a
+// dead letter; here it is ignored.
 func (s *Service) odd(m message, err error) {
-	s.log.Debug("a message was passed over", "subject", m.subject, "seq", m.sequence, "err", err)
+	s.log.Debug("message was ignored", "subject", m.subject, "seq", m.sequence, "err", err)
 }
 
-// onDerived takes in summaries and anomalies.
+// onDerived applies summaries and anomalies.
 func (s *Service) onDerived(m message) {
 	lane, err := streams.ParseDerived(m.subject)
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *Service) onDerived(m message) {
 	}
 }
 
-// bounds returns what an anomaly was judged by.
+// bounds returns the bounds and the baseline that an anomaly was judged by.
 func bounds(e *derivedv1.Evidence) (low, high, baseline *float64) {
 	if e == nil {
 		return nil, nil, nil
@@ -164,7 +164,7 @@ func bounds(e *derivedv1.Evidence) (low, high, baseline *float64) {
 	return zero(e.Low), zero(e.High), zero(e.Expected())
 }
 
-// onAlerting takes in the notifier's transitions, and what became of messages.
+// onAlerting applies transitions of alerts and the outcomes of notifications.
 func (s *Service) onAlerting(m message) {
 	if channel, err := streams.ParseDelivery(m.subject); err == nil {
 		d, err := streams.DecodeDelivery(m.data)
@@ -185,7 +185,7 @@ func (s *Service) onAlerting(m message) {
 	}
 }
 
-// onAlert takes in an entry of the projection of alerts.
+// onAlert applies an entry of the projection of alerts.
 func (s *Service) onAlert(key string, value []byte, _ time.Time) {
 	if value == nil {
 		if removed, firing, ok := s.book.RemoveAlert(key); ok {
@@ -195,7 +195,7 @@ func (s *Service) onAlert(key string, value []byte, _ time.Time) {
 	}
 	a := new(alertingv1.Alert)
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(value, a); err != nil {
-		s.log.Debug("an entry was passed over", "subject", key, "err", err)
+		s.log.Debug("entry was ignored", "subject", key, "err", err)
 		return
 	}
 	s.putAlert(a)
@@ -205,7 +205,7 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 	series := a.GetSeries()
 	zone, err := time.LoadLocation(a.TimeZone)
 	if err != nil {
-		zone = time.UTC // it was known when the alert changed
+		zone = time.UTC // the notifier knew the zone, this machine does not
 	}
 	alert := view.Alert{
 		ID: a.Id, Episode: streams.EpisodeID(a), Rule: a.Rule, Description: clip(a.Description),
@@ -226,7 +226,7 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 	s.book.PutEpisode(alert.Site, alert.Device, e)
 }
 
-// in is at in a time zone.
+// in returns a time in a time zone.
 func in(zone *time.Location, nanos int64) time.Time {
 	t := at(nanos)
 	if t.IsZero() {
@@ -235,7 +235,7 @@ func in(zone *time.Location, nanos int64) time.Time {
 	return t.In(zone)
 }
 
-// onDevice takes in an entry of the device registry.
+// onDevice applies an entry of the device registry.
 func (s *Service) onDevice(key string, value []byte, when time.Time) {
 	if value == nil {
 		if site, device, ok := strings.Cut(key, "."); ok {
@@ -245,7 +245,7 @@ func (s *Service) onDevice(key string, value []byte, when time.Time) {
 	}
 	var d registry.Device
 	if err := json.Unmarshal(value, &d); err != nil || !streams.ValidToken(d.Site) || !streams.ValidToken(d.Device) {
-		s.log.Debug("an entry was passed over", "subject", key, "err", err)
+		s.log.Debug("entry was ignored", "subject", key, "err", err)
 		return
 	}
 	metrics := make([]fleet.Series, len(d.Metrics))

@@ -19,10 +19,10 @@ import (
 	"headwater/web/ui"
 )
 
-// surveyEvery is how often the streams and InfluxDB are asked how they do.
+// surveyEvery is how often the state of the streams and of InfluxDB is read.
 const surveyEvery = 3 * time.Second
 
-// survey remembers how the parts do.
+// survey keeps the state of the parts.
 type survey struct {
 	js, devicesJS jetstream.JetStream
 	influx        *influx.Client
@@ -31,21 +31,21 @@ type survey struct {
 
 	mu        sync.Mutex // guards what follows
 	started   time.Time
-	at        time.Time // when the streams answered last
+	at        time.Time // when the streams last answered
 	streams   []pipeline.Stream
 	consumers []pipeline.Consumer
 	held      map[string]hold // by the name of a consumer that holds messages
-	missing   string          // what the last look at the streams failed with
+	missing   string          // why the streams could not be read the last time
 	failing   time.Time       // since when
 	influxNow pipeline.Influx
-	influxBad time.Time // since when InfluxDB is away
+	influxBad time.Time // since when InfluxDB is unavailable
 	lanes     map[int]*lane
 	channels  map[string]*pipeline.Channel
 	version   uint64
 }
 
-// hold is since when, as far as was seen, a consumer has acknowledged nothing
-// of what it holds.
+// hold is since when, as far as was seen, a consumer that holds messages has
+// acknowledged none.
 type hold struct {
 	floor uint64
 	since time.Time
@@ -53,9 +53,9 @@ type hold struct {
 
 type lane struct {
 	pipeline.Lane
-	// owing is when the first reading arrived that the processor has not
-	// committed, as far as commits tell; zero when there is none. last is the
-	// sequence of the last message with readings.
+	// owing is when the first reading arrived that the processor has not committed, as
+	// far as is known from commits; zero if there is none. last is the sequence of the
+	// last message with readings.
 	owing time.Time
 	last  uint64
 }
@@ -67,12 +67,12 @@ func newSurvey(js, devicesJS jetstream.JetStream, client *influx.Client) *survey
 	}
 }
 
-// whole are the streams from which nothing is removed but at their beginning.
+// whole are the streams that lose messages only at their beginning.
 var whole = []string{streams.StreamTelemetry, streams.StreamDerived, streams.StreamAlerting}
 
-// purposes say in a few words what a stream holds and what a consumer is for.
+// purposes are what a stream holds and what a consumer is for, in a few words.
 var purposes = map[string]string{
-	streams.StreamMQTT:        "commands for devices that have not taken them yet",
+	streams.StreamMQTT:        "commands that devices have not received yet",
 	streams.StreamTelemetry:   "readings and the clock",
 	streams.StreamDerived:     "window summaries and anomalies",
 	streams.StreamAlerting:    "alerts, notifications and deliveries",
@@ -100,7 +100,7 @@ func (s *survey) runStreams(ctx context.Context) {
 	}
 }
 
-// look asks the streams how they do.
+// look reads the state of the streams.
 func (s *survey) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
@@ -131,14 +131,14 @@ func (s *survey) look(ctx context.Context) {
 			s.failing = time.Now()
 		}
 		s.missing = strings.ReplaceAll(err.Error(), "\n", "; ")
-		return // what was known is still the best that is known
+		return // keep what was known
 	}
 	s.at, s.streams, s.consumers, s.missing, s.failing = time.Now(), found, consumers, "", time.Time{}
 	s.hold(s.at, floors)
 }
 
-// hold notes up to where the consumers that hold messages have acknowledged.
-// The lock is held.
+// hold notes the acknowledgement floors of the consumers that hold messages. The
+// caller holds the lock.
 func (s *survey) hold(now time.Time, floors map[string]uint64) {
 	held := make(map[string]hold, len(floors))
 	for name, floor := range floors {
@@ -151,8 +151,8 @@ func (s *survey) hold(now time.Time, floors map[string]uint64) {
 	s.held = held
 }
 
-// inspect asks a stream and its consumers how they do, and adds to floors those
-// that hold messages.
+// inspect reads the state of a stream and its consumers, and adds to floors the
+// consumers that hold messages.
 func inspect(ctx context.Context, js jetstream.JetStream, name string, floors map[string]uint64) (pipeline.Stream, []pipeline.Consumer, error) {
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
@@ -195,7 +195,7 @@ func inspect(ctx context.Context, js jetstream.JetStream, name string, floors ma
 	return out, consumers, nil
 }
 
-// reason says an error of JetStream for people.
+// reason returns an error of JetStream in words.
 func reason(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrNoResponders):
@@ -208,7 +208,7 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// influxReason says in a few words why InfluxDB gave no answer.
+// influxReason returns in a few words why InfluxDB gave no answer.
 func influxReason(err error) string {
 	var failed *net.OpError
 	var answer *influx.Error
@@ -293,10 +293,10 @@ func (s *survey) commit(n int, position uint64, stored time.Time) {
 	}
 }
 
-// maxChannels bounds the channels that are remembered.
+// maxChannels bounds the channels that are kept.
 const maxChannels = 1000
 
-// delivery notes what became of a notification.
+// delivery notes the outcome of a notification.
 func (s *survey) delivery(channel string, sent bool, when time.Time, title, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -317,7 +317,7 @@ func (s *survey) delivery(channel string, sent bool, when time.Time, title, prob
 	s.version++
 }
 
-// facts returns what is known, with what is wrong in words.
+// facts returns what is known, and the problems in words.
 func (s *survey) facts(now time.Time, connected bool) pipeline.Pipeline {
 	s.mu.Lock()
 	defer s.mu.Unlock()

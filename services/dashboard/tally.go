@@ -1,24 +1,24 @@
 package dashboard
 
-// maxTally bounds the items of a tally. Beyond it, neighbours are put together.
+// maxTally bounds the items of a tally. Beyond it, neighbouring items are merged.
 const maxTally = 1024
 
 // tally sums what the messages of a stream hold, by sequence, until they are
-// done with. It is for one goroutine at a time.
+// processed. It is for one goroutine at a time.
 type tally struct {
 	items []tallied // in the order of their sequences
 }
 
 // tallied is what some messages hold.
 type tallied struct {
-	// sequence is that of the last of the messages.
+	// sequence is the sequence of the last of the messages.
 	sequence uint64
 	n        uint64
 	// since is the earliest time of arrival, in nanoseconds since the Unix epoch.
 	since int64
 }
 
-// add takes in a message behind all that were added before.
+// add adds a message that follows all messages added before.
 func (t *tally) add(m tallied) {
 	if m.n == 0 {
 		return
@@ -34,8 +34,8 @@ func (t *tally) add(m tallied) {
 	t.items = append(t.items, m)
 }
 
-// through forgets the messages up to a sequence. Those that were put together
-// are forgotten together, with the last of them.
+// through forgets the messages up to a sequence. Merged messages are forgotten
+// together, with the last of them.
 func (t *tally) through(sequence uint64) {
 	i := 0
 	for i < len(t.items) && t.items[i].sequence <= sequence {
@@ -44,7 +44,7 @@ func (t *tally) through(sequence uint64) {
 	t.items = append(t.items[:0], t.items[i:]...)
 }
 
-// above sums the messages above a sequence; since is 0 when there are none.
+// above sums the messages above a sequence; since is 0 if there are none.
 func (t *tally) above(sequence uint64) (n uint64, since int64) {
 	for _, m := range t.items {
 		if m.sequence <= sequence {

@@ -11,7 +11,7 @@ import (
 	"headwater/web/view"
 )
 
-// Bounds of what is remembered of alerts, anomalies and windows.
+// Bounds of what is kept of alerts, anomalies and windows.
 const (
 	maxAlerts        = 20_000
 	maxResolved      = 1_000
@@ -22,12 +22,12 @@ const (
 	maxSummarySeries = 50_000
 )
 
-// Book remembers alerts, anomalies and window summaries. It may be used by many
+// Book keeps alerts, anomalies and window summaries in memory. It may be used by many
 // goroutines.
 type Book struct {
 	mu        sync.RWMutex // guards what follows
 	alerts    map[string]view.Alert
-	lasting   map[name]map[string]view.Alert // those of alerts that are not resolved
+	lasting   map[name]map[string]view.Alert // the alerts that are not resolved
 	resolved  []view.Alert                   // the newest first
 	episodes  map[name][]view.Episode
 	kept      int // episodes of all devices
@@ -46,15 +46,15 @@ func NewBook() *Book {
 	}
 }
 
-// Version returns a number that changes with everything that changes.
+// Version returns a number that changes with every change.
 func (b *Book) Version() uint64 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.version
 }
 
-// PutAlert takes in a transition of an alert and says whether it is news; the
-// same one may come twice, and late. It returns the firing alerts of that device,
+// PutAlert applies a transition of an alert and reports whether it is new; the same
+// transition may arrive twice, and late. It returns the firing alerts of that device,
 // the worst first.
 func (b *Book) PutAlert(a view.Alert) (firing []view.Alert, news bool) {
 	b.mu.Lock()
@@ -62,7 +62,7 @@ func (b *Book) PutAlert(a view.Alert) (firing []view.Alert, news bool) {
 	have, known := b.alerts[a.ID]
 	sameEpisode := known && have.Started.Equal(a.Started)
 	if known && (a.Learned.Before(have.Learned) || sameEpisode && !have.Active() && a.Active()) {
-		// An older episode that ended belongs to the history all the same.
+		// An older episode that has ended still belongs to the history.
 		if !a.Active() && !sameEpisode {
 			b.addResolved(a)
 		}
@@ -72,7 +72,7 @@ func (b *Book) PutAlert(a view.Alert) (firing []view.Alert, news bool) {
 		return nil, false
 	}
 	if sameEpisode && !a.Active() && have.Active() && have.Sentence != "" {
-		a.Sentence = have.Sentence // why it fired says more than why it is over
+		a.Sentence = have.Sentence // why it fired matters more than why it was resolved
 	}
 	b.alerts[a.ID] = a
 	b.setLasting(a, a.Active())
@@ -83,8 +83,7 @@ func (b *Book) PutAlert(a view.Alert) (firing []view.Alert, news bool) {
 	return b.firing(a), true
 }
 
-// RemoveAlert forgets an alert and returns it with those of its device that
-// fire.
+// RemoveAlert forgets an alert and returns it, with the firing alerts of its device.
 func (b *Book) RemoveAlert(id string) (removed view.Alert, firing []view.Alert, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -161,8 +160,7 @@ func (b *Book) firing(a view.Alert) []view.Alert {
 	return sortAlerts(out)
 }
 
-// Alerts returns the alerts that last and at most the given number of those that
-// are over.
+// Alerts returns the active alerts, and at most the given number of resolved ones.
 func (b *Book) Alerts(resolved int) view.Alerts {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -194,8 +192,8 @@ func (b *Book) Firing() int {
 	return n
 }
 
-// PutEpisode takes in what is known of an anomaly now. What is known already
-// is kept where e does not say: an end, the sentence of the episode's height.
+// PutEpisode applies the current state of an anomaly. What e does not contain is kept
+// as it was known: the end, and the sentence of the episode's peak.
 func (b *Book) PutEpisode(site, device string, e view.Episode) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -251,8 +249,8 @@ type Found struct {
 	view.Episode
 }
 
-// Search returns the anomalies of watched series that touch [from, to), by their
-// start, at most so many, and whether there are more of them.
+// Search returns the anomalies of watched series that touch [from, to), in the order
+// of their start, at most the given number, and whether there are more.
 func (b *Book) Search(watched func(site, device, metric string) bool, from, to time.Time, most int) (found []Found, more bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -270,7 +268,7 @@ func (b *Book) Search(watched func(site, device, metric string) bool, from, to t
 	return found[:min(most, len(found))], len(found) > most
 }
 
-// PutSummary takes in a window summary; a higher revision replaces a lower one.
+// PutSummary adds a window summary; a higher revision replaces a lower one.
 func (b *Book) PutSummary(site, dev string, s device.Summary) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -13,16 +13,16 @@ import (
 // record is what is known of one device.
 type record struct {
 	name
-	search   string // what a query's text is looked for in, in lower case
+	search   string // what a query's text is searched in, in lower case
 	seen     int64  // latest arrival; 0 for none
-	heard    bool   // whether seen came live, and not from the history
+	heard    bool   // whether seen is from the stream, and not from the history
 	interval int64  // usual time between arrivals
 	reports  int    // arrivals, counted up to silentReports
 	first    time.Time
 	metrics  []*metric // by name
 	firing   []view.Alert
-	waiting  bool // whether the history is still to be asked
-	asked    bool // whether the arrivals were asked for
+	waiting  bool // whether the history is still to be queried
+	asked    bool // whether the arrivals were queried
 }
 
 type metric struct {
@@ -32,8 +32,8 @@ type metric struct {
 	recent     []device.Point
 }
 
-// kinds are the kinds of values: a series that has several is of the first of
-// them that is usual for it.
+// kinds are the kinds of values. A series with several kinds has the first one that
+// is usual for it.
 var kinds = [...]view.Kind{view.KindNumber, view.KindFlag, view.KindText}
 
 // latest is what is known of the readings of one kind in a series.
@@ -62,7 +62,7 @@ func (d *record) index() {
 	d.search = strings.ToLower(b.String())
 }
 
-// metric returns the metric, made if need be, or nil when there are too many.
+// metric returns the metric, created if necessary, or nil if there are too many.
 func (d *record) metric(called string) *metric {
 	i, ok := slices.BinarySearchFunc(d.metrics, called, func(m *metric, n string) int { return strings.Compare(m.name, n) })
 	if ok {
@@ -77,9 +77,9 @@ func (d *record) metric(called string) *metric {
 	return m
 }
 
-// reported notes that the device has reported, and learns its usual interval:
-// the longest lately, so that a burst does not hide the pause after it. Time in
-// which nobody listened is no pause of the device.
+// reported notes that the device has reported, and learns its usual interval: the
+// longest recent one, so that a burst does not hide the pause after it. Time in which
+// Headwater did not listen is not a pause of the device.
 func (f *Fleet) reported(d *record, arrival int64) {
 	if arrival <= d.seen {
 		return
@@ -91,13 +91,13 @@ func (f *Fleet) reported(d *record, arrival int64) {
 	d.seen, d.heard = arrival, true
 }
 
-// quiet returns for how long the fleet has listened and not heard the device. The time
+// quiet returns for how long the fleet has listened without hearing the device. Time
 // before the memory begins counts if the pipeline ran then.
 func (f *Fleet) quiet(d *record) int64 {
 	return f.listened.Listened(d.since(), f.listened.Now)
 }
 
-// since returns when the device was last there, as far as is known.
+// since returns when the device last reported, as far as is known.
 func (d *record) since() int64 {
 	if d.seen == 0 && !d.first.IsZero() {
 		return d.first.UnixNano()
@@ -123,7 +123,7 @@ func (f *Fleet) state(d *record) view.State {
 	return view.StateSilent
 }
 
-// add takes in a reading and returns it as a point of a chart, if it can be one.
+// add adds a reading and returns it as a point of a chart, if it can be one.
 func (m *metric) add(r Reading) (device.Point, bool) {
 	m.put(r.Time, r.Value)
 	p := device.Point{Metric: m.name, TimeMS: r.Time / int64(time.Millisecond)}
@@ -145,7 +145,7 @@ func (m *metric) add(r Reading) (device.Point, bool) {
 	return p, true
 }
 
-// put notes a reading as the latest of its kind, unless a later one is known.
+// put keeps a reading as the latest of its kind, unless a later one is known.
 func (m *metric) put(t int64, v view.Value) {
 	l := &m.latest[kindIndex(v.Kind)]
 	if l.count == 0 || t >= l.time {
@@ -167,9 +167,9 @@ func (m *metric) newest() int {
 	return newest
 }
 
-// usual returns the kind of the series: a sensor that says a text in place of a
-// number at times is a series of numbers, and one number does not make such a
-// series of texts. A kind that has not come for usualKept is not usual any more.
+// usual returns the kind of the series. A sensor that sometimes sends a text in place
+// of a number is a series of numbers; a single number among texts does not make the
+// series one of numbers. A kind without a reading for usualKept is no longer usual.
 func (m *metric) usual() int {
 	newest := m.newest()
 	if newest < 0 { // by the registry
@@ -207,7 +207,7 @@ func (m *metric) addSlot(t int64, v float64) {
 		return
 	}
 	if i == 0 && len(m.slots) > 0 && m.slots[len(m.slots)-1].number-number >= view.SlotCount {
-		return // older than what is remembered
+		return // older than the memory
 	}
 	m.slots = slices.Insert(m.slots, i, slot{number: number, at: t, min: v, max: v, last: v})
 	oldest := m.slots[len(m.slots)-1].number - view.SlotCount + 1

@@ -19,8 +19,8 @@ type Feed struct {
 	waiting map[string][]device.Point
 }
 
-// Follow begins to collect the readings of a device, which need not be known
-// yet. The caller closes the feed.
+// Follow begins to collect the readings of a device, which need not be known yet. The
+// caller closes the feed.
 func (f *Fleet) Follow(site, dev string) *Feed {
 	feed := &Feed{fleet: f, name: name{site, dev}, waiting: make(map[string][]device.Point)}
 	f.mu.Lock()
@@ -29,12 +29,12 @@ func (f *Fleet) Follow(site, dev string) *Feed {
 	return feed
 }
 
-// Close ends the collecting. It may be called again.
+// Close ends the collecting. It may be called several times.
 func (d *Feed) Close() {
 	f := d.fleet
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	// A new slice: Add may not see one that changes, and there are few.
+	// A new slice, because Add must not see one that changes; there are few.
 	left := slices.DeleteFunc(slices.Clone(f.feeds[d.name]), func(o *Feed) bool { return o == d })
 	if len(left) == 0 {
 		delete(f.feeds, d.name)
@@ -43,7 +43,7 @@ func (d *Feed) Close() {
 	f.feeds[d.name] = left
 }
 
-// put adds a reading; of too many, those stay that keep the extremes.
+// put adds a reading; if there are too many, the extremes are kept.
 func (d *Feed) put(p device.Point) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -67,7 +67,7 @@ func (d *Feed) Take() []device.Point {
 	return out
 }
 
-// Recent returns the latest readings of each series that are remembered.
+// Recent returns the latest readings of each series in memory.
 func (d *Feed) Recent() []device.Point {
 	f := d.fleet
 	f.mu.RLock()

@@ -1,7 +1,7 @@
-// Package fleet remembers what the devices said in the last quarter of an hour
-// and what is wrong with them, in the form in which the dashboard shows it. It
-// is pure: time comes in with the readings and as an argument, and nothing is
-// read or written. Everything in it is bounded, whatever the devices send.
+// Package fleet keeps the readings of the last quarter of an hour and the alerts of
+// all devices in memory, in the form in which the dashboard shows them. It is pure:
+// time is an argument or comes with the readings, and there is no I/O. Everything in
+// it is bounded, whatever the devices send.
 package fleet
 
 import (
@@ -16,21 +16,21 @@ import (
 	"headwater/web/view"
 )
 
-// Bounds of what is remembered.
+// Bounds of what is kept in memory.
 const (
 	maxDevices = 100_000
 	maxMetrics = 1_000
-	// recentKept is how many of the latest readings of a series are remembered,
+	// recentKept is how many of the latest readings of a series are kept,
 	// to close the gap between a chart's history and the live readings.
 	recentKept = 64
-	// rateSeconds is how many seconds the rate of readings is remembered.
+	// rateSeconds is for how many seconds the rate of readings is kept.
 	rateSeconds = 128
 )
 
 // Silence: a device is silent when it has not reported for longer than
 // silentIntervals times its usual interval, at least silentMin. The interval of
-// a device with fewer than silentReports reports is not known yet; it is given
-// silentUnknown at least.
+// a device with fewer than silentReports reports is not known yet; it has at least
+// silentUnknown.
 const (
 	silentIntervals = 3
 	silentMin       = 2 * time.Minute
@@ -69,7 +69,7 @@ type Fleet struct {
 	feeds   map[name][]*Feed
 	firing  map[name][]view.Alert // also of devices that are not known yet
 	rates   [rateSeconds]second
-	waiting []*record // of which the history is still to be asked
+	waiting []*record // for which the history is still to be queried
 	began   int64     // when the memory begins, in nanoseconds; 0 if that is not known
 	// listened ticks with the arrivals and the clock of the lanes. A device is not
 	// silent in the time in which it did not tick.
@@ -92,40 +92,40 @@ func New(demoSite string) *Fleet {
 	return &Fleet{devices: make(map[name]*record), gone: make(map[name]int64), feeds: make(map[name][]*Feed), firing: make(map[name][]view.Alert), listened: hearing.New(), demos: demoSite}
 }
 
-// Version returns a number that changes with everything that changes.
+// Version returns a number that changes with every change.
 func (f *Fleet) Version() uint64 {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.version
 }
 
-// Dropped returns how many readings were passed over because there were too
-// many devices or metrics to remember.
+// Dropped returns how many readings were dropped because there were too many devices
+// or metrics.
 func (f *Fleet) Dropped() uint64 {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.dropped
 }
 
-// Demo says whether devices of the demo have reported lately.
+// Demo reports whether devices of the demo have reported recently.
 func (f *Fleet) Demo() bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.demo != 0 && f.listened.Now-f.demo < int64(silentUnknown)
 }
 
-// Clock tells that everything that arrived by t, in nanoseconds since the Unix
-// epoch, has been told. Without it no device falls silent: that the pipeline
-// stands still says nothing of the devices.
+// Clock means that everything that arrived by t, in nanoseconds since the Unix epoch,
+// has been added. Without it no device becomes silent, because a pipeline that stands
+// still says nothing about the devices.
 func (f *Fleet) Clock(t int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tick(t)
 }
 
-// Begin says that what comes was stored from that moment on, in nanoseconds
-// since the Unix epoch. A clock that ticks from there on shows that the pipeline
-// ran before as well.
+// Begin sets the time from which the following readings were stored, in nanoseconds
+// since the Unix epoch. A clock that ticks from there on shows that the pipeline ran
+// before as well.
 func (f *Fleet) Begin(t int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -134,8 +134,9 @@ func (f *Fleet) Begin(t int64) {
 	}
 }
 
-// tick moves the clock. The first tick says whether the pipeline ran before the memory
-// begins: if it comes right after that, it did, and else nobody listened until now.
+// tick moves the clock. The first tick shows whether the pipeline ran before the
+// memory begins: it did if the tick follows right after that time; otherwise Headwater
+// has not listened until now.
 func (f *Fleet) tick(t int64) {
 	if f.ticked() {
 		f.listened.Tick(t)
@@ -151,8 +152,8 @@ func (f *Fleet) tick(t int64) {
 // ticked reports whether the clock has ticked.
 func (f *Fleet) ticked() bool { return f.listened.Now != hearing.Never }
 
-// Add takes in the readings of one batch. Arrival is in nanoseconds since the
-// Unix epoch.
+// Add adds the readings of one batch. Arrival is in nanoseconds since the Unix
+// epoch.
 func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -213,7 +214,7 @@ func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 	f.version++
 }
 
-// Know takes in a device of the registry, which may not have reported lately.
+// Know adds a device of the registry, which may not have reported recently.
 func (f *Fleet) Know(site, dev string, first time.Time, metrics []Series) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -238,8 +239,8 @@ func (f *Fleet) Know(site, dev string, first time.Time, metrics []Series) {
 	f.version++
 }
 
-// Forget removes a device that people removed at that time, with all that it
-// said before. What it says later makes it known again.
+// Forget removes a device that was removed from the registry at that time, with all
+// its earlier readings. A later reading makes it known again.
 func (f *Fleet) Forget(site, dev string, at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -274,7 +275,7 @@ func (f *Fleet) SetFiring(site, dev string, alerts []view.Alert) {
 	f.version++
 }
 
-// device returns the device, made if need be, or nil when there are too many.
+// device returns the device, created if necessary, or nil if there are too many.
 func (f *Fleet) device(n name) *record {
 	d := f.devices[n]
 	if d != nil {
@@ -310,8 +311,8 @@ func (f *Fleet) Rates(now time.Time) (rate float64, rates []float64) {
 	return rate / 10, rates
 }
 
-// Devices returns one page of the devices that a query selects, with what has
-// been remembered of them by now.
+// Devices returns one page of the devices that a query selects, in their state
+// now.
 func (f *Fleet) Devices(q overview.Query, now time.Time) overview.Devices {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

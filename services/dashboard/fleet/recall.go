@@ -2,34 +2,34 @@ package fleet
 
 import "slices"
 
-// Missing is what the history is to be asked about one device.
+// Missing is what the history is to be queried for one device.
 type Missing struct {
 	Site, Device string
 	// Series names the series of which a kind of values is missing, with the kind.
 	Series []Series
-	// Arrivals says that too little is known of when the device reports.
+	// Arrivals reports whether too little is known of when the device reports.
 	Arrivals bool
 }
 
 // Past is what the history holds of one device.
 type Past struct {
 	Missing
-	// Readings are the latest of each series and kind that were asked for, in any
-	// order; Series of a reading is an index into those of Missing.
+	// Readings are the latest of each series and kind that were queried, in any order;
+	// Series of a reading is an index into the Series of Missing.
 	Readings []Reading
-	// Arrivals are the minutes in which the device reported lately, in
-	// nanoseconds since the Unix epoch, in any order.
+	// Arrivals are the recent minutes in which the device reported, in nanoseconds
+	// since the Unix epoch, in any order.
 	Arrivals []int64
 }
 
-// PastReadings is how many readings of each series and kind tell what is usual
-// for it, PastArrivals how many arrivals tell how often a device reports.
+// PastReadings is how many readings of each series and kind are needed to know what is
+// usual for it, PastArrivals how many arrivals to know how often a device reports.
 const (
 	PastReadings = usualCount
 	PastArrivals = 32
 )
 
-// await puts a device among those of which the history is to be asked.
+// await adds a device to the list of those whose history is to be queried.
 func (f *Fleet) await(d *record, needed bool) {
 	if needed && !d.waiting {
 		d.waiting = true
@@ -37,7 +37,7 @@ func (f *Fleet) await(d *record, needed bool) {
 	}
 }
 
-// Waiting counts the devices of which the history is still to be asked.
+// Waiting counts the devices whose history is still to be queried.
 func (f *Fleet) Waiting() int {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -50,10 +50,10 @@ func (f *Fleet) Waiting() int {
 	return n
 }
 
-// Missing returns what the history is to be asked next: about at most so many
-// devices of one site, and as many series but for those of one device. They
-// stay in the list until Recall. It passes over those that have said enough
-// meanwhile.
+// Missing returns what the history is to be queried next: at most the given number of
+// devices of one site, and as many series, except that one device may have more. They
+// stay in the list until Recall. Devices that have reported enough in the meantime are
+// left out.
 func (f *Fleet) Missing(most int) []Missing {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -104,8 +104,8 @@ func (d *record) missing() Missing {
 	return out
 }
 
-// settle notes that nothing more is to be asked of the history about what is
-// known of a device now.
+// settle notes that the history need not be queried any further for what is known of a
+// device now.
 func (f *Fleet) settle(d *record) {
 	d.waiting, d.asked = false, true
 	for _, m := range d.metrics {
@@ -116,15 +116,15 @@ func (f *Fleet) settle(d *record) {
 	f.version++
 }
 
-// Recall takes in what the history holds of devices. What came live and is newer
-// stays.
+// Recall adds what the history holds of devices. Newer readings from the stream are
+// kept.
 func (f *Fleet) Recall(past []Past) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range past {
 		d := f.devices[name{p.Site, p.Device}]
 		if d == nil || !d.waiting {
-			continue // removed meanwhile
+			continue // removed in the meantime
 		}
 		counts := make([]int, len(p.Series))
 		seen := int64(0)
@@ -150,10 +150,10 @@ func (f *Fleet) Recall(past []Past) {
 		if !d.heard && seen > d.seen {
 			d.seen = seen
 			if f.ticked() {
-				d.seen = min(seen, f.listened.Now) // a device's own clock may run ahead
+				d.seen = min(seen, f.listened.Now) // a device's clock may be ahead
 			}
 		}
-		// A kind or a metric that the registry named meanwhile is asked for next.
+		// A kind or a metric that was added to the registry in the meantime is next.
 		d.asked = true
 		for _, s := range p.Series {
 			if m := d.metric(s.Metric); m != nil {
@@ -167,8 +167,8 @@ func (f *Fleet) Recall(past []Past) {
 	f.version++
 }
 
-// usualPause returns the longest pause between the minutes but for one, which
-// may be that of the pipeline.
+// usualPause returns the second longest pause between the minutes; the longest one may
+// be a pause of the pipeline.
 func usualPause(minutes []int64) int64 {
 	var pauses []int64
 	for i := 1; i < len(minutes); i++ {
