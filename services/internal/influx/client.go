@@ -45,7 +45,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	if cfg.URL == "" {
-		return nil, errors.New("influx-url: say where InfluxDB answers, for example http://127.0.0.1:8086")
+		return nil, errors.New("influx-url: set the address of InfluxDB, for example http://127.0.0.1:8086")
 	}
 	pool := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,

@@ -140,14 +140,14 @@ func Decode(content []byte) ([]Silence, error) {
 		return nil, fmt.Errorf("decode silences: %w", err)
 	}
 	if len(all) > Max {
-		return nil, fmt.Errorf("%d silences, of which there may be %d", len(all), Max)
+		return nil, fmt.Errorf("%d silences, at most %d", len(all), Max)
 	}
 	for i, s := range all {
 		if err := s.Validate(); err != nil {
 			return nil, fmt.Errorf("silence %q: %w", s.ID, err)
 		}
 		if slices.ContainsFunc(all[:i], func(o Silence) bool { return o.ID == s.ID }) {
-			return nil, fmt.Errorf("silence %q is there twice", s.ID)
+			return nil, fmt.Errorf("silence %q occurs twice", s.ID)
 		}
 	}
 	return all, nil

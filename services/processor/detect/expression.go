@@ -84,7 +84,7 @@ func NewExpression(condition, resolve, shown string, holds, silence time.Duratio
 		}
 	}
 	if holds < 0 || silence <= 0 {
-		return nil, errors.New("for must not be negative, and silence above 0")
+		return nil, errors.New("for must be 0 or more, and silence above 0")
 	}
 	return e, nil
 }

@@ -259,9 +259,9 @@ func fold(v *visit, mean *float32, visits *uint8) {
 func (c *seasonCore) explain(r Sample, p *pace, o opinion, unit string) Evidence {
 	allowed := c.tail.beyond(o.threshold, p.common()) * o.scale
 	// Corrected models report what was expected, not what is usual.
-	usual, of := "has been usual of late", "is usual"
+	usual, of := "has been usual recently", "is usual"
 	if o.part >= plain {
-		usual, of = "was expected by the last readings", "was expected"
+		usual, of = "was expected from the last readings", "was expected"
 	}
 	switch o.part % plain {
 	case byDay:

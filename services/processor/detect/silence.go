@@ -128,7 +128,7 @@ func (s *silenceState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 		// from before the episode began.
 		sentence := quantity(r.Value, unit) + ": back after " + elapsed(s.pace.last, r.Time)
 		if r.Time < s.start {
-			sentence = quantity(r.Value, unit) + ": back, with readings that it kept meanwhile"
+			sentence = quantity(r.Value, unit) + ": back, with readings from while it was silent"
 		}
 		out = append(out, s.closed(max(s.start, r.Time), Sample{Time: r.Time, Value: r.Value}, sentence))
 	}

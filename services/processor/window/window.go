@@ -81,7 +81,7 @@ func (w *Window) validate() error {
 	case w.Delay < 0 || w.Lateness < 0:
 		return fmt.Errorf("window %s: delay and lateness must not be negative", w.Name)
 	case (w.Kind == Hopping || w.Kind == Sliding) && (w.Every <= 0 || w.Every > w.Width || w.Width/w.Every > maxOverlap):
-		return fmt.Errorf("window %s: every %v must be from %d parts of the width %v to the whole of it", w.Name, w.Every, maxOverlap, w.Width)
+		return fmt.Errorf("window %s: every %v must be at most the width %v, and at least %v", w.Name, w.Every, w.Width, w.Width/maxOverlap)
 	case w.Kind == Session && (w.Gap <= 0 || w.Gap > w.Width):
 		return fmt.Errorf("window %s: the gap %v must be above 0 and at most %v", w.Name, w.Gap, w.Width)
 	}
@@ -135,7 +135,7 @@ func (s *Spec) Validate() error {
 		errs = append(errs, s.Windows[i].validate())
 		for j := range i {
 			if s.Windows[i].Name == s.Windows[j].Name {
-				errs = append(errs, fmt.Errorf("window %s is there twice", s.Windows[i].Name))
+				errs = append(errs, fmt.Errorf("window %s occurs twice", s.Windows[i].Name))
 			}
 		}
 	}
