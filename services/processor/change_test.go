@@ -11,10 +11,9 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// TestChangeOfARuleInFlight saves another rule on the page while the processor
-// works: it is in force in every lane at once (the log says after how long), and
-// what was under way continues, in the windows and in the rules that stay as they
-// are.
+// TestChangeOfARuleInFlight saves another rule on the page while the processor works. It is
+// in force in every lane at once (the log has the time that it took). Open windows, and
+// episodes of rules that have not changed, continue.
 func TestChangeOfARuleInFlight(t *testing.T) {
 	f := newFixture(t)
 	store, err := configstore.Open(t.Context(), f.js)

@@ -132,7 +132,7 @@ func (c *crew) join() *replica {
 }
 
 // cut closes the connection of the processor: to all others that is as if it
-// were killed, for it stores nothing more and does not say goodbye.
+// were killed, because it stores nothing more and does not give up its leases.
 func (r *replica) cut() {
 	r.nc.Close()
 	r.stop()
@@ -321,7 +321,7 @@ func (c *crew) publish(messages []*nats.Msg) ([]uint64, error) {
 	return sequences, nil
 }
 
-// commit is one commit of a lane, as the stream has it.
+// commit is one commit of a lane in the stream.
 type commit struct {
 	*derivedv1.Commit
 	stored time.Time
@@ -398,7 +398,7 @@ func (f *fleet) verify() [][]commit {
 				lane, input, want.sequence, readings, want.readings)
 		}
 		if len(follow) == 0 {
-			f.tb.Errorf("lane %d derived nothing", lane)
+			f.tb.Errorf("lane %d made no output", lane)
 		}
 	}
 	return lanes

@@ -107,7 +107,7 @@ func runAlone(b *testing.B, messages []*nats.Msg) time.Duration {
 	return time.Since(began)
 }
 
-// witness is a machine that says how far it has committed.
+// witness is a machine that records how far it has committed.
 type witness struct {
 	*machine.Machine
 	taken *atomic.Uint64
@@ -160,8 +160,9 @@ func runLane(b *testing.B, messages []*nats.Msg) time.Duration {
 
 // BenchmarkTakeover measures how long the lanes stand still when all of them get
 // a new owner, with 100,000 series in eight lanes: from when their leases are
-// free until each has committed new output. Killed, the owner before left most of
-// the input that may lie behind a snapshot; released, it has stored its state.
+// free until each has committed new output. Killed means that the previous owner
+// left as much input behind its snapshot as possible; released, that it has stored its
+// state.
 // The times of loading and replaying are those of a lane on average, while all
 // do so at once.
 func BenchmarkTakeover(b *testing.B) {
@@ -193,8 +194,8 @@ func BenchmarkTakeover(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// leasesEnd waits until the leases and the sign of life of a processor that was
-// killed have run out.
+// leasesEnd waits until the leases and the worker's key of a processor that was killed have
+// expired.
 func (c *crew) leasesEnd() {
 	c.tb.Helper()
 	for _, name := range []string{streams.BucketLeases, streams.BucketWorkers} {

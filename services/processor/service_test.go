@@ -123,7 +123,7 @@ func (f *fixture) start(t *testing.T) (svc *processor.Service, stop func()) {
 	}
 }
 
-// outputs returns all that a lane has derived, as one commit.
+// outputs returns all outputs of a lane as one commit.
 func (f *fixture) outputs(t *testing.T, n int) *derivedv1.Commit {
 	t.Helper()
 	all := new(derivedv1.Commit)
@@ -154,8 +154,8 @@ func (f *fixture) outputs(t *testing.T, n int) *derivedv1.Commit {
 	return all
 }
 
-// expected returns what one machine derives from the input of a lane when
-// nothing goes wrong.
+// expected returns the outputs of one machine for the input of a lane when nothing goes
+// wrong.
 func (f *fixture) expected(t *testing.T, n int) *derivedv1.Commit {
 	t.Helper()
 	m := machine.New(n, machine.DefaultLimits(), nil)
@@ -254,8 +254,8 @@ func TestServicesShareTheLanes(t *testing.T) {
 	stopSecond()
 }
 
-// TestServiceDeadLettersWhatIsNoBatch checks that a message which no builder
-// made is kept with its reason and does not stop the lane.
+// TestServiceDeadLettersWhatIsNoBatch checks that a message which is not a batch is kept with
+// its reason and does not stop the lane.
 func TestServiceDeadLettersWhatIsNoBatch(t *testing.T) {
 	f := newFixture(t)
 	f.configure(t)
@@ -291,8 +291,8 @@ func TestServiceDeadLettersWhatIsNoBatch(t *testing.T) {
 	}
 }
 
-// TestServiceWaitsForTheStreams checks that a processor which starts first says
-// so and stops when told.
+// TestServiceWaitsForTheStreams checks that a processor which starts before the streams exist
+// says so, and can be stopped.
 func TestServiceWaitsForTheStreams(t *testing.T) {
 	f := &fixture{server: streamtest.Run(t)}
 	svc, stop := f.start(t)

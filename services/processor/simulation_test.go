@@ -52,7 +52,7 @@ type group struct {
 	arrival int64
 	rows    []row
 	clock   bool
-	// poison is a message that is no batch; it stands alone.
+	// poison is a message that is not a batch; the group has no other.
 	poison []byte
 	// first and last are the sequences of its messages, once published.
 	first, last uint64
@@ -215,7 +215,7 @@ func (w *world) publish(ctx context.Context, g *group) error {
 	}
 }
 
-// trouble is what befalls more than one call.
+// trouble causes faults that affect more than one call.
 func (w *world) trouble(ctx context.Context) error {
 	if err := w.crew.Trouble(w.rng, 4); err != nil {
 		return err
@@ -232,7 +232,7 @@ func (w *world) trouble(ctx context.Context) error {
 	return nil
 }
 
-// damage harms an object of the snapshots.
+// damage damages an object of the snapshots.
 func (w *world) damage() {
 	names := w.cluster.Objects(streams.BucketSnapshots)
 	if len(names) == 0 {
@@ -251,7 +251,8 @@ func (w *world) damage() {
 	})
 }
 
-// simulate is one run: input, faults, then peace, in which all must drain.
+// simulate is one run: input with faults, then a time without faults in which the input
+// must drain.
 func simulate(ctx context.Context, seed uint64, spoil func(*world)) error {
 	w, err := newWorld(ctx, seed)
 	if err != nil {
@@ -336,9 +337,9 @@ func (w *world) committed(n int) uint64 {
 }
 
 // verify compares all outputs of a lane with those of one machine that is given
-// the same readings, each group in one message, and the configurations where the
-// commits say that they took effect. What is no part of the comparison is how
-// outputs are cut into commits: their number, positions and order of counts.
+// the same readings, each group in one message, and the configurations where the commits
+// say that they took effect. How the outputs are cut into commits does not count: the number
+// of commits, their positions and the order of counts.
 func (w *world) verify(n int) error {
 	var got derivedv1.Commit
 	var changes []lane.ConfigChange
@@ -466,7 +467,7 @@ func sameList[M proto.Message](what string, want, got []M) error {
 	return nil
 }
 
-// verifyDeadLetters checks that what is no batch is kept, at least once.
+// verifyDeadLetters checks that each message that is not a batch is kept, at least once.
 func (w *world) verifyDeadLetters() error {
 	letters := w.cluster.Archive(streams.StreamDeadLetters, streams.DeadLettersAll)
 	for _, g := range w.groups {
@@ -474,23 +475,23 @@ func (w *world) verifyDeadLetters() error {
 			continue
 		}
 		if !slices.ContainsFunc(letters, func(m simulation.Stored) bool { return bytes.Equal(m.Data, g.poison) }) {
-			return fmt.Errorf("input %d is no batch, and is no dead letter either", g.last)
+			return fmt.Errorf("input %d is not a batch, and not a dead letter either", g.last)
 		}
 	}
 	return nil
 }
 
-// TestSimulation runs processors over a stream while everything fails that can:
-// the outputs are those of one machine that was never disturbed, byte for byte,
-// each once; and when the faults end, the input drains.
+// TestSimulation runs processors over a stream while everything fails that can fail. The
+// outputs are the same as from one machine without faults, byte for byte, each once. When
+// the faults end, the input drains.
 func TestSimulation(t *testing.T) {
 	simulation.Seeds(t, simSeeds, func(t *testing.T, seed uint64) error {
 		return simulate(t.Context(), seed, func(*world) {})
 	})
 }
 
-// TestSimulationFindsWhatIsMissing takes away what the guarantee rests on: the
-// simulation must notice within a few seeds.
+// TestSimulationFindsWhatIsMissing removes what the guarantee rests on: the simulation must
+// notice that within a few seeds.
 func TestSimulationFindsWhatIsMissing(t *testing.T) {
 	simulation.Finds(t, map[string]func(*simulation.Cluster){
 		"no compare-and-set":   func(c *simulation.Cluster) { c.IgnoreExpected = true },

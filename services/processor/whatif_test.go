@@ -58,7 +58,7 @@ func (a asker) await(id string) streams.ReplayStatus {
 	return s
 }
 
-// contents says what all streams and lasting buckets hold.
+// contents returns what all streams and permanent buckets hold.
 func contents(t *testing.T, js jetstream.JetStream) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
@@ -81,10 +81,10 @@ func contents(t *testing.T, js jetstream.JetStream) map[string]string {
 	return all
 }
 
-// TestReplayTellsAndKeepsNothing tries a rule over what a processor has worked
-// off: it returns what the rule would have raised, and nothing that is stored has
-// changed by it.
-func TestReplayTellsAndKeepsNothing(t *testing.T) {
+// TestReplayChangesNothing replays a rule over readings that a processor has processed: the
+// result has the alerts that the rule would have raised, and nothing that is stored has
+// changed.
+func TestReplayChangesNothing(t *testing.T) {
 	f := newFixture(t)
 	f.configure(t)
 	// A replay finds readings by when they arrived, which is now.
@@ -110,7 +110,7 @@ func TestReplayTellsAndKeepsNothing(t *testing.T) {
 	}
 	s := a.await("one")
 	if s.State != streams.ReplayDone || s.Done != 1 || s.Result == nil {
-		t.Fatalf("the replay ended so: %+v", s)
+		t.Fatalf("the replay ended: %+v", s)
 	}
 	result := s.Result
 	if result.Rule != "warmer" || result.Matched != 8 || result.Readings != 16*8 || len(result.Devices) != 8 {

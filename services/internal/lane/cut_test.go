@@ -17,7 +17,7 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// outputsOf returns how often there is an output of each input from first on.
+// outputsOf returns the number of outputs of each input from first on.
 func (f *fixture) outputsOf(t *testing.T, first int) map[int]int {
 	t.Helper()
 	times := make(map[int]int)
@@ -29,12 +29,11 @@ func (f *fixture) outputsOf(t *testing.T, first int) map[int]int {
 	return times
 }
 
-// TestNothingNewIsPassedOver takes the end of the input away, or of the output, or
-// of both, while snapshots and commits of the lane stay that are of it: under a
-// lane that works, or one that was killed, or one that stopped in good order. The
-// stream may be longer again than it was before the lane looks. Every input that
-// came after the cut must have its output, once.
-func TestNothingNewIsPassedOver(t *testing.T) {
+// TestNothingNewIsSkipped removes the end of the input, or of the output, or of both,
+// while the snapshots and commits made from it stay. The lane works, was killed, or was
+// stopped in order at that time. The stream may have grown beyond its old length before the
+// lane checks it. Every input that arrives after the cut must have exactly one output.
+func TestNothingNewIsSkipped(t *testing.T) {
 	for seed := range uint64(150) {
 		err := simulation.Run(t, func(t *testing.T) error {
 			rng := rand.New(rand.NewPCG(seed, 13))
@@ -52,7 +51,7 @@ func TestNothingNewIsPassedOver(t *testing.T) {
 			}
 			unwritable := &unwritable{JetStream: js}
 			start := func() (stop func()) {
-				// A lane that can't write a snapshot is one that is killed.
+				// A lane that can't write a snapshot is as good as killed.
 				f.deps.JS = js
 				if rng.IntN(2) == 0 {
 					f.deps.JS = unwritable
@@ -82,7 +81,7 @@ func TestNothingNewIsPassedOver(t *testing.T) {
 				if !works {
 					stop = start()
 				}
-				// A lane that works looks at its input now and then.
+				// A lane that works checks its input now and then.
 				time.Sleep(2 * checkEvery) //nolint:forbidigo // the clock of the bubble
 				publish(3)
 				f.await(t, next)
@@ -102,9 +101,9 @@ func TestNothingNewIsPassedOver(t *testing.T) {
 	}
 }
 
-// TestInputLostItsEnd gives a real nats-server the files of TELEMETRY as they were
-// a moment before, as a power cut does, and has more come then than is gone. The
-// alarm is raised in the log, as a metric, and where the dashboard finds it.
+// TestInputLostItsEnd replaces the files of TELEMETRY of a real nats-server with an earlier
+// state, as a power cut does. Then more messages arrive than were lost. The lane raises the
+// alarm in the log, in a metric, and where the dashboard finds it.
 func TestInputLostItsEnd(t *testing.T) {
 	for name, stopped := range map[string]bool{"snapshot": true, "commits": false} {
 		t.Run(name, func(t *testing.T) {
@@ -182,7 +181,7 @@ func telemetryFiles(t *testing.T, dir string) string {
 	return found[0]
 }
 
-// loss returns what is recorded of a stream.
+// loss returns the loss that is recorded for a stream.
 func (f *fixture) loss(t *testing.T, stream string) streams.Loss {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

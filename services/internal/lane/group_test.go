@@ -24,7 +24,7 @@ import (
 // crew is a server on which several processes share the lanes of one service.
 type crew struct {
 	server *streamtest.Server
-	// lanes has a fixture for each lane, for what goes in and comes out.
+	// lanes has a fixture for each lane, for its input and output.
 	lanes []*fixture
 }
 
@@ -139,8 +139,8 @@ func (in *input) more(t *testing.T) {
 	streamtest.Eventually(t, "more input", func() bool { return count() >= until })
 }
 
-// verify ends the input and checks the outputs of all lanes: each once, and as
-// one process had made them.
+// verify ends the input and checks the outputs of all lanes: each output once, and the same
+// as from a single process.
 func (c *crew) verify(t *testing.T, in *input) {
 	t.Helper()
 	n := in.stop()
@@ -190,8 +190,8 @@ func TestProcessesComeAndGo(t *testing.T) {
 	t.Logf("no lane stood still for longer than %s", c.pause(t).Round(time.Millisecond))
 }
 
-// TestProcessIsKilled cuts one of two processes off, as kill -9 does: nothing it
-// has on its way arrives, and it does not say goodbye.
+// TestProcessIsKilled cuts off one of two processes, as kill -9 does: nothing that it has
+// sent arrives any more, and it does not give up its leases.
 func TestProcessIsKilled(t *testing.T) {
 	c := newCrew(t, 4)
 	victim, other := c.join(t), c.join(t)
@@ -205,9 +205,9 @@ func TestProcessIsKilled(t *testing.T) {
 	t.Logf("no lane stood still for longer than %s", c.pause(t).Round(time.Millisecond))
 }
 
-// TestZombie freezes an owner in the middle of a commit until its lease has run
-// out and another process works on the lane: what it then wants to commit must
-// be refused, though its own connection to the lane never broke.
+// TestZombie freezes an owner in the middle of a commit until its lease has expired and
+// another process works on the lane. The commit of the first owner must then be refused,
+// although its own connection was never interrupted.
 func TestZombie(t *testing.T) {
 	c := newCrew(t, 1)
 	f := c.lanes[0]
@@ -227,7 +227,7 @@ func TestZombie(t *testing.T) {
 		defer mu.Unlock()
 		committed = append(committed, sequence)
 	}
-	// The lease goes over one connection, the lane over another.
+	// The lease uses one connection, the lane another.
 	nc := c.server.Conn(t, natsd.UserCore)
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -275,7 +275,7 @@ func TestZombie(t *testing.T) {
 		t.Errorf("the zombie committed %v", committed[before:])
 	}
 	if heir.Ready() != nil {
-		t.Errorf("the heir was disturbed: %v", heir.Ready())
+		t.Errorf("the next owner was disturbed: %v", heir.Ready())
 	}
 }
 

@@ -21,8 +21,8 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// adder is a machine that sums its input, times the factor of its
-// configuration, and derives the sum at every third input.
+// adder is a machine that sums its input, times the factor of its configuration, and emits
+// the sum at every third input.
 type adder struct {
 	state struct {
 		Sum, Factor int
@@ -177,8 +177,8 @@ func (f *fixture) commits(t *testing.T) []adderCommit {
 	return out
 }
 
-// verify checks that the outputs are those of the input 1..n, each once, with
-// every configuration in force behind the position that its commit says.
+// verify checks that there is one output of each input 1..n, and that every configuration
+// is in force after the position of the commit that carries it.
 func (f *fixture) verify(t *testing.T, n int) {
 	t.Helper()
 	var got []output
@@ -228,10 +228,9 @@ func (f *fixture) await(t *testing.T, n int) {
 	})
 }
 
-// TestOutputsOnce runs two owners of one lane at a time, which fence each other
-// off, has them fail at random, replaces them, and changes the configuration in
-// the middle: every output must be there once, and be what a single run without
-// faults had made of the input.
+// TestOutputsOnce runs two owners of one lane at a time, which fence each other off. They
+// fail at random and are replaced, and the configuration changes in between. Every output
+// must be there exactly once, and be the same as from a single run without faults.
 func TestOutputsOnce(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -266,8 +265,8 @@ func TestOutputsOnce(t *testing.T) {
 	f.verify(t, n)
 }
 
-// TestRestartFromSnapshot purges the input that a snapshot covers: an owner
-// that comes later must know what it held.
+// TestRestartFromSnapshot purges the input that a snapshot covers: the next owner must have
+// its state all the same.
 func TestRestartFromSnapshot(t *testing.T) {
 	f := newFixture(t)
 	f.configure(t, 2)
@@ -338,7 +337,7 @@ func TestDamagedSnapshot(t *testing.T) {
 	f.verify(t, 120)
 }
 
-func TestPoisonIsPassedOver(t *testing.T) {
+func TestPoisonIsSkipped(t *testing.T) {
 	f := newFixture(t)
 	f.configure(t, 1)
 	defer f.start(t, never)()
@@ -369,6 +368,6 @@ func TestUnusableConfiguration(t *testing.T) {
 	f.await(t, 6)
 	commits := f.commits(t)
 	if sum := commits[len(commits)-1].Outputs[0].Sum; sum != 45 {
-		t.Errorf("sum %d, want 45: the configuration before stays in force", sum)
+		t.Errorf("sum %d, want 45: the previous configuration stays in force", sum)
 	}
 }

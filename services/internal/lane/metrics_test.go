@@ -9,8 +9,8 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// TestWaitingMessages follows how far a lane is behind: before it has a
-// configuration, when it has caught up, and when it is no longer of this process.
+// TestWaitingMessages checks the metric of how far a lane is behind: before it has a
+// configuration, when it has caught up, and when this process no longer has it.
 func TestWaitingMessages(t *testing.T) {
 	f := newFixture(t)
 	for i := range 30 {
@@ -26,6 +26,6 @@ func TestWaitingMessages(t *testing.T) {
 	streamtest.Eventually(t, "none waits", waits(0))
 	stop()
 	if n := testutil.CollectAndCount(f.deps.Metrics.waiting); n != 0 {
-		t.Errorf("%d lanes are said to be of this process after the end", n)
+		t.Errorf("the metric has %d lanes after the end", n)
 	}
 }

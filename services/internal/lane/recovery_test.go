@@ -19,7 +19,7 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// journal is a log to look into.
+// journal is a log that tests can read.
 type journal struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -37,7 +37,7 @@ func (j *journal) has(text string) bool {
 	return strings.Contains(j.text.String(), text)
 }
 
-// listen has the lane write its log into a journal.
+// listen makes the lane write its log into a journal.
 func (f *fixture) listen() *journal {
 	j := new(journal)
 	f.deps.Log = slog.New(slog.NewTextHandler(j, nil))
@@ -73,7 +73,7 @@ func (f *fixture) recreate(t *testing.T, name string) {
 	}
 }
 
-// sums returns the outputs of the commits that are there.
+// sums returns the outputs of the commits in the stream.
 func (f *fixture) sums(t *testing.T) []output {
 	t.Helper()
 	var all []output
@@ -83,8 +83,8 @@ func (f *fixture) sums(t *testing.T) []output {
 	return all
 }
 
-// expect waits for outputs: of every third input from the first to the last,
-// with what was summed up before.
+// expect waits for the output of every third input from the first to the last. Before is
+// the sum before the first.
 func (f *fixture) expect(t *testing.T, first, last, sum int) {
 	t.Helper()
 	f.await(t, last)
@@ -108,7 +108,7 @@ func (f *fixture) expect(t *testing.T, first, last, sum int) {
 
 // TestOffForLongerThanStreamsKeep purges input and output while nobody owns the
 // lane, together with input that nobody has read: the lane continues with what it
-// had learned, and says what it misses.
+// had learned, and logs what is missing.
 func TestOffForLongerThanStreamsKeep(t *testing.T) {
 	f := newFixture(t)
 	log := f.listen()
@@ -143,13 +143,13 @@ func TestOtherFormatIsRebuilt(t *testing.T) {
 	f.publishAll(t, 31, 60)
 	f.expect(t, 1, 60, 0)
 	if n := testutil.ToFloat64(f.deps.Metrics.badSnapshots); n != 1 || !log.has("format 1, this program reads 2") {
-		t.Errorf("%v snapshots passed over, want 1, and the reason in the log", n)
+		t.Errorf("%v snapshots skipped, want 1, and the reason in the log", n)
 	}
 }
 
-// TestInputRecreated recreates the input under a lane that works,
-// and again while nobody owns it: what comes then is processed, from the first
-// message on, with what was learned before, and an alarm is raised.
+// TestInputRecreated recreates the input while a lane works, and again while nobody owns
+// it. The new input is processed from its first message on, with what was learned before,
+// and an alarm is raised.
 func TestInputRecreated(t *testing.T) {
 	f := newFixture(t)
 	f.configure(t, 1)
@@ -173,8 +173,8 @@ func TestInputRecreated(t *testing.T) {
 	}
 }
 
-// TestOutputRecreated recreates the output under a lane: the lane
-// continues, and what it commits then is found by the next owner, once.
+// TestOutputRecreated recreates the output while a lane works: the lane continues, and the
+// next owner finds each of its commits once.
 func TestOutputRecreated(t *testing.T) {
 	f := newFixture(t)
 	f.configure(t, 1)
@@ -195,7 +195,7 @@ func TestOutputRecreated(t *testing.T) {
 	f.expect(t, 31, 33, 30*31/2)
 	cancel()
 	<-done
-	// The owner before left no snapshot of what it did.
+	// The previous owner left no snapshot of what it did.
 	f.deps.JS = f.js
 	defer f.start(t, never)()
 	f.publishAll(t, 34, 36)
@@ -242,9 +242,9 @@ func (o *silentObjects) GetBytes(ctx context.Context, name string, opts ...jetst
 	return o.ObjectStore.GetBytes(ctx, name, opts...)
 }
 
-// TestUnansweredSnapshotIsNotDamaged has the server not answer when the snapshot
-// is read, which alone holds what was learned: the lane must wait for it, not
-// begin with nothing.
+// TestUnansweredSnapshotIsNotDamaged has a server that does not answer when the lane reads
+// the snapshot, and only the snapshot holds what was learned. The lane must wait for it and
+// not begin with an empty state.
 func TestUnansweredSnapshotIsNotDamaged(t *testing.T) {
 	f := newFixture(t)
 	f.configure(t, 1)
@@ -260,11 +260,11 @@ func TestUnansweredSnapshotIsNotDamaged(t *testing.T) {
 	f.expect(t, 1, 60, 0)
 	streamtest.Eventually(t, "that the snapshot was read in the end", func() bool { return js.reads.Load() > 3 })
 	if n := testutil.ToFloat64(f.deps.Metrics.badSnapshots); n != 0 {
-		t.Errorf("%v snapshots passed over", n)
+		t.Errorf("%v snapshots skipped", n)
 	}
 }
 
-// halting is an adder that stands still before one input, once.
+// halting is an adder that waits before one input, once.
 type halting struct {
 	adder
 	before  string
@@ -281,9 +281,9 @@ func (h *halting) Apply(in Input) (int, error) {
 	return h.adder.Apply(in)
 }
 
-// TestCleanedUpUnderAReplay has another owner write a snapshot while the lane is
-// replayed from its beginning, and what that snapshot covers be purged: the
-// replay then misses the middle of its input, and must not be gone on with.
+// TestCleanedUpUnderAReplay has another owner write a snapshot while the lane replays from
+// its beginning, and purges the input that the snapshot covers. The replay then misses the
+// middle of its input, and the lane must not continue with it.
 func TestCleanedUpUnderAReplay(t *testing.T) {
 	// More than a lane reads ahead.
 	const n = 3 * readAhead
@@ -313,7 +313,7 @@ func TestCleanedUpUnderAReplay(t *testing.T) {
 		}
 	}()
 	<-reached
-	// The other one writes its snapshot when it stops.
+	// The other owner writes its snapshot when it stops.
 	other()
 	stream, err := f.js.Stream(t.Context(), streams.StreamTelemetry)
 	if err != nil {
@@ -330,8 +330,8 @@ func TestCleanedUpUnderAReplay(t *testing.T) {
 	f.verify(t, n+30)
 }
 
-// remaking is JetStream in which a stream is recreated at the very moment at which
-// somebody begins to read it.
+// remaking is JetStream in which a stream is recreated at the moment at which somebody
+// begins to read it.
 type remaking struct {
 	jetstream.JetStream
 	stream string

@@ -28,13 +28,13 @@ const (
 	lanes   = 8
 )
 
-// world is a server on which workers share lanes, and what they do.
+// world is a server on which workers share lanes, and a record of what they do.
 type world struct {
 	*streamtest.Server
 	js jetstream.JetStream
 
 	mu sync.Mutex
-	// owner is who works on a lane, freed when the previous owner stopped.
+	// owner is the worker of each lane, and freed when the previous owner stopped.
 	owner map[int]string
 	freed map[int]time.Time
 	// gaps are how long lanes were without an owner.
@@ -58,7 +58,7 @@ type worker struct {
 	stop func() error
 }
 
-// start runs a worker until the test ends. Its lanes drain for a moment.
+// start runs a worker until the test ends. Its lanes take a moment to finish.
 func (w *world) start(t *testing.T, name string) *worker {
 	t.Helper()
 	return w.startWith(t, name, func(ctx context.Context, lane int) error {
@@ -182,8 +182,8 @@ func TestSharesFollowTheWorkers(t *testing.T) {
 	}
 }
 
-// TestKilledWorker cuts a worker off: its work must end before another one can
-// begin it, and that soon.
+// TestKilledWorker cuts off a worker: its work must end before another worker takes the
+// lane, and that must happen soon.
 func TestKilledWorker(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.start(t, "a"), w.start(t, "b")

@@ -11,20 +11,19 @@ import (
 	"headwater/services/processor/window"
 )
 
-// rollups is what InfluxDB holds of one series: its readings, and what is made
-// of them.
+// rollups is what InfluxDB holds of one series: its readings and its roll-ups.
 type rollups struct {
 	readings map[int64]float64
 	rows     map[string]rollupRow
 }
 
-// rollupRow is enough of a summary to tell which readings are in it.
+// rollupRow is enough of a summary to show which readings are in it.
 type rollupRow struct {
 	Count         uint64
 	Min, Max, Sum float64
 }
 
-// row makes one of the readings in [from, to).
+// row returns the roll-up of the readings in [from, to).
 func (h *rollups) row(name string, from, to int64) {
 	var row rollupRow
 	for t, v := range h.readings {
@@ -41,10 +40,10 @@ func (h *rollups) row(name string, from, to int64) {
 	}
 }
 
-// TestMendsMakeUpForWhatCameTooLate has readings come as late as they like, and
-// the writer recompute what the processor emits as stale: in the end the minutes, hours
-// and days are those of all readings.
-func TestMendsMakeUpForWhatCameTooLate(t *testing.T) {
+// TestStaleRollupsAreBackfilled has readings of any lateness, and a writer that recomputes
+// the roll-ups that the machine emits as stale: in the end the minutes, hours and days are
+// those of all readings.
+func TestStaleRollupsAreBackfilled(t *testing.T) {
 	t.Parallel()
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {

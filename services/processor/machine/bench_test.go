@@ -88,8 +88,8 @@ func BenchmarkStep(b *testing.B) {
 					l.sequence++
 					l.step(batch)
 					bytes += len(l.body())
-					// The next time round the same readings are of later; adding that up
-					// takes about a nanosecond a reading.
+					// The next round has the same readings at later times. The additions
+					// take about a nanosecond a reading.
 					for j := range batch.Time {
 						batch.Time[j] += span
 					}
@@ -110,7 +110,7 @@ func (l *load) step(b *telemetryv1.Batch) {
 	l.machine.step(b, dictionary)
 }
 
-// tick takes the next n readings and the clock, and drops what they derive.
+// tick takes the next n readings and the clock, and drops the outputs.
 func (l *load) tick(n int) {
 	b := l.batch(n)
 	b.Clock = &telemetryv1.Clock{CaughtUp: b.Arrival}

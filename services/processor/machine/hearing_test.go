@@ -15,7 +15,7 @@ import (
 	telemetryv1 "headwater/proto/telemetry/v1"
 )
 
-// absenceRules judge by absence in each of the ways that there are.
+// absenceRules detect the absence of readings in every way that there is.
 const absenceRules = `
 auto: off
 rules:
@@ -70,7 +70,7 @@ func hear(tb fatal, rules string, until int64, arrivals []arrival, gaps ...[2]in
 	return all
 }
 
-// alerts says which alerts began and ended, one a line, in order.
+// alerts returns which alerts began and ended, one a line, in order.
 func alerts(c *derivedv1.Commit) []string {
 	var out []string
 	for _, line := range episodes(c) {
@@ -79,7 +79,7 @@ func alerts(c *derivedv1.Commit) []string {
 	return out
 }
 
-// episodes says when alerts began and ended, one a line, in order.
+// episodes returns when alerts began and ended, one a line, in order.
 func episodes(c *derivedv1.Commit) []string {
 	var out []string
 	for _, a := range c.Anomalies {
@@ -158,8 +158,8 @@ func TestNobodyListenedIsNotNobodySpoke(t *testing.T) {
 	}
 }
 
-// TestGapsChangeNoAlerts compares a lane that was always there with one that was
-// not, to which the devices send what they kept.
+// TestGapsChangeNoAlerts compares a lane that always ran with one that did not, and to which
+// the devices send later what they kept.
 func TestGapsChangeNoAlerts(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {

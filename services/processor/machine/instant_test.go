@@ -7,10 +7,10 @@ import (
 	derivedv1 "headwater/proto/derived/v1"
 )
 
-// TestRulesSayWhatTheHistorySays has a second value for the latest event time:
-// rules judge it, whether the event time has come or not, and the commit has the
-// history say the same.
-func TestRulesSayWhatTheHistorySays(t *testing.T) {
+// TestRulesAgreeWithTheHistory has a second value for the latest event time: the rules
+// judge it, whether the event time has come or not, and the commit gives the same value to
+// the history.
+func TestRulesAgreeWithTheHistory(t *testing.T) {
 	t.Parallel()
 	const rules = `
 auto: off

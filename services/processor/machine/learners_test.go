@@ -66,15 +66,15 @@ func TestDetectorsThatLearnAreRules(t *testing.T) {
 			t.Errorf("%s found %q, want %q among it", rule, all, want)
 		}
 	}
-	if all := found["drift"]; len(all) > 0 { // TestDetectorsLiveByTheTimeOfTheirSite has one that drifts
+	if all := found["drift"]; len(all) > 0 { // TestDetectorsUseTheTimeOfTheirSite has one that drifts
 		t.Errorf("an open door is a drift: %q", all)
 	}
 }
 
-// TestDetectorsLiveByTheTimeOfTheirSite has a series drift in a site whose days
+// TestDetectorsUseTheTimeOfTheirSite has a series drift in a site whose days
 // begin at 18:30 UTC, through a restart, and in one that moved from there to UTC:
 // drift judges a day when the next one begins.
-func TestDetectorsLiveByTheTimeOfTheirSite(t *testing.T) {
+func TestDetectorsUseTheTimeOfTheirSite(t *testing.T) {
 	t.Parallel()
 	const rules = "rules: [{name: drift, detector: drift, false_alarms: 100}]\ntime_zone: "
 	for to, want := range map[string]string{"Asia/Kolkata": "18:30", "UTC": "00:00"} {

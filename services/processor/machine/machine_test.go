@@ -109,7 +109,7 @@ func (r *rig) apply(b *telemetryv1.Batch) {
 
 var incarnation = time.Unix(1_600_000_000, 0)
 
-// body takes the commit.
+// body returns the encoded commit.
 func (r *rig) body() []byte {
 	r.tb.Helper()
 	body, err := r.machine.Take(lane.Position{Incarnation: incarnation, Sequence: r.sequence}, nil)
@@ -186,7 +186,7 @@ func snapshot(tb fatal, m *Machine) map[string][]byte {
 	return out
 }
 
-// brief writes the anomalies of a commit in a line each.
+// brief writes each anomaly of a commit in a line.
 func brief(c *derivedv1.Commit) []string {
 	var out []string
 	at := func(t int64) time.Duration { return time.Duration(t - epoch) }
@@ -411,7 +411,7 @@ func TestMalformedInputIsOnlyCounted(t *testing.T) {
 	if got := r.take(); got.LedgerOpen != 3 {
 		t.Errorf("a reading and two dead letters count as %d", got.LedgerOpen)
 	}
-	// Times out of all bounds are counted, and move nothing.
+	// Times out of range are counted, and move neither watermark nor clock.
 	for _, at := range []int64{math.MinInt64, math.MaxInt64} {
 		r.builder.Value(thermometer, at, 1)
 	}
@@ -480,8 +480,8 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// TestOutputIsBounded checks that a message which would derive more than fits a
-// commit leaves the rest to the next ones, and that nothing is lost.
+// TestOutputIsBounded checks that a message whose outputs don't fit into a commit leaves the
+// rest to the next messages, and that nothing is lost.
 func TestOutputIsBounded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, doorRules)
@@ -557,7 +557,7 @@ type event struct {
 	v   float64
 }
 
-// draw makes a stream of a few devices with late, repeated and contradicting
+// draw returns a stream of a few devices with late, repeated and contradicting
 // readings, rises and falls, and ticks.
 func draw(rt *rapid.T) []event {
 	var out []event
@@ -601,7 +601,7 @@ func play(tb fatal, events []event, cut, reload func() bool) *derivedv1.Commit {
 		}
 		r.read(e.key, e.at, e.v)
 		if cut() {
-			// How readings are packed says when they were learned; nothing else.
+			// The packing of readings decides when they were learned, and nothing else.
 			r.send(100 * day)
 			gather()
 		}
@@ -613,9 +613,9 @@ func play(tb fatal, events []event, cut, reload func() bool) *derivedv1.Commit {
 
 func always(v bool) func() bool { return func() bool { return v } }
 
-// TestBatchingAndSnapshotsChangeNothing is what recovery rests on: the same
-// readings and ticks give the same outputs however they are packed into
-// messages, and wherever the state goes through a snapshot.
+// TestBatchingAndSnapshotsChangeNothing checks what recovery rests on: the same readings and
+// ticks give the same outputs, however they are packed into messages, and wherever the
+// state is restored from a snapshot.
 func TestBatchingAndSnapshotsChangeNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -696,13 +696,12 @@ func TestTakeThrowsAway(t *testing.T) {
 		t.Errorf("%+v, %+v, %v", pos, change, err)
 	}
 	if _, _, err := ReadCommit([]byte("\xff")); err == nil {
-		t.Error("no commit is accepted")
+		t.Error("bytes that are not a commit are accepted")
 	}
 }
 
-// TestRestoredMachineIsConfigured changes the rules of a machine that was just
-// restored, and of one that was not: the episodes that end by it are the same,
-// with when that was learned.
+// TestRestoredMachineIsConfigured changes the rules of a machine that was just restored, and
+// of one that was not: the same episodes end, learned at the same time.
 func TestRestoredMachineIsConfigured(t *testing.T) {
 	closed := func(restored bool) []byte {
 		r := newRig(t, doorRules)

@@ -66,8 +66,8 @@ func TestWhoWatchesASeries(t *testing.T) {
 	}
 }
 
-// TestEpisodesEndWithWhatOpenedThem takes from a rule what it had: an open
-// episode is closed, for nobody would do it later.
+// TestEpisodesEndWithWhatOpenedThem removes the cause of an open episode from a rule: the
+// episode is closed, because nothing would close it later.
 func TestEpisodesEndWithWhatOpenedThem(t *testing.T) {
 	t.Parallel()
 	const tagged = "auto: off\ndevices: [{match: {device: \"door-*\"}, tags: {kind: door}}]\n"
@@ -112,7 +112,7 @@ func TestVersionsAreCountedPerRule(t *testing.T) {
 	}
 }
 
-// thinned returns what detectors that learn get of readings.
+// downsampled returns what the detectors that learn get for some readings.
 func downsampled(readings []detect.Sample) []detect.Sample {
 	var out []detect.Sample
 	var state downsampler
@@ -186,10 +186,10 @@ func TestFastSeriesAreThinned(t *testing.T) {
 	})
 }
 
-// TestThinnedEpisodesEndInSilence stops a fast series while an episode of a
+// TestDownsampledEpisodesEndInSilence stops a fast series while an episode of a
 // detector that learns is open: it closes when the series is silent, and not
 // before readings that still wait in their window were judged.
-func TestThinnedEpisodesEndInSilence(t *testing.T) {
+func TestDownsampledEpisodesEndInSilence(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "rules: [{name: range, detector: range, silence: 5m, false_alarms: 1000}]\nauto: off\n")
 	const readings = 3600

@@ -19,9 +19,8 @@ rules:
   - {name: too-warm, detector: limit, above: 30}
 `
 
-// TestTextsAmongNumbersAreAnAnomaly has one sensor give texts, flags and what is
-// no finite number among its numbers, and another one texts that are as they
-// should be; it restarts meanwhile.
+// TestTextsAmongNumbersAreAnAnomaly has one sensor that sends texts, flags and NaN among its
+// numbers, and another one whose texts are normal. The machine restarts in between.
 func TestTextsAmongNumbersAreAnAnomaly(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, unreadableRules)

@@ -148,7 +148,7 @@ func (q *Queue) begin(ctx context.Context, m *nats.Msg) {
 		status.State = streams.ReplayBusy
 		status.Error = "another replay is under way; try again when it has ended"
 	case slices.ContainsFunc(q.entries, func(e *entry) bool { return e.id == request.ID }):
-		err = fmt.Errorf("%w: its id is that of another", streams.ErrReplay)
+		err = fmt.Errorf("%w: another replay has this id", streams.ErrReplay)
 	default:
 		e, err = q.prepare(ctx, request)
 	}
