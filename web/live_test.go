@@ -75,6 +75,8 @@ func (*fakeSource) Rule(name string) (rules.Rule, error) { return rules.Rule{Nam
 
 func (*fakeSource) About(string) (view.RuleAbout, bool) { return view.RuleAbout{}, false }
 
+func (*fakeSource) Form() rules.Form { return rules.Form{} }
+
 func (*fakeSource) Check(d rules.Draft) rules.Check { return rules.Check{Draft: d} }
 
 func (*fakeSource) Save(context.Context, rules.Draft, view.Author) (rules.Rule, error) {

@@ -424,6 +424,9 @@ func (r *ruleSource) About(name string) (view.RuleAbout, bool) {
 	return view.RuleAbout{State: view.RuleState(k.State), Revision: k.revision, Labels: labelsOf(k.Labels), Runbook: k.Runbook, ReadOnly: k.ReadOnly}, true
 }
 
+// Form implements rules.Source.
+func (r *ruleSource) Form() rules.Form { return rulebook.Form() }
+
 // Check implements rules.Source.
 func (r *ruleSource) Check(d rules.Draft) rules.Check {
 	known, c, err := r.ready()

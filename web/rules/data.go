@@ -17,6 +17,8 @@ type Source interface {
 	Rules(text string) (List, error)
 	// Rule returns one rule; view.ErrNotFound when there is none of the name.
 	Rule(name string) (Rule, error)
+	// Form returns what the form offers. It never changes.
+	Form() Form
 	// Check returns what is known of a draft: what is wrong with it, what it would do
 	// and which series it would match. It returns the draft as fields and as YAML,
 	// whichever it was.

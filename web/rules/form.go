@@ -1,6 +1,9 @@
 package rules
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -8,59 +11,82 @@ import (
 	"headwater/web/view"
 )
 
-// Detector is a way of judging readings as the form offers it.
+// Form is what the form of a rule offers. The source declares it, so these pages
+// know no detector and few fields by name.
+type Form struct {
+	// Detectors are in the order in which people choose from them.
+	Detectors []Detector
+	// Fields are in the order of the YAML of a rule. What is not among them only YAML
+	// can say.
+	Fields []Field
+}
+
+// Detector is a way of judging readings.
 type Detector struct {
 	// Name is what stands in YAML, Title the same for people.
 	Name, Title string
-	// Words say what it finds.
-	Words string
+	// Finds says in a sentence what it finds.
+	Finds string
 }
-
-// Detectors are all detectors, in the order in which people choose from them.
-var Detectors = [...]Detector{
-	{"limit", "Limit", "Too high or too low: the value leaves fixed bounds."},
-	{"rate", "Rate", "Too fast: the value rises or falls by a fixed amount within a time."},
-	{"auto", "Auto", "Anything unusual, with nothing to set. It learns what is normal for each series."},
-	{"surge", "Surge", "Faster than usual: it learns how fast each series moves."},
-	{"range", "Range", "Beyond all that was seen before."},
-	{"season", "Season", "Unusual for the time of the day and the day of the week."},
-	{"shift", "Shift", "The level has moved and stays there."},
-	{"stuck", "Stuck", "The sensor gives the same value again and again."},
-	{"silence", "Silence", "The series has stopped reporting."},
-	{"drift", "Drift", "The daily means move away from the previous week's."},
-	{"unreadable", "Unreadable", "Too many readings are not numbers, like the \"unavailable\" of a broken sensor."},
-	{"expression", "Expression", "A condition over several metrics of one device, like temperature > outside + 5."},
-}
-
-// learning are the detectors that learn what is usual.
-var learning = []string{"auto", "surge", "range", "season", "shift", "stuck", "silence", "drift"}
-
-// ofSeries are the detectors that judge each series by itself.
-var ofSeries = append([]string{"limit", "rate", "unreadable"}, learning...)
-
-// lasting are the detectors that can wait before they open an anomaly.
-var lasting = []string{"limit", "expression", "auto", "surge", "range", "season", "shift", "stuck", "drift"}
 
 // Field is a field of the form.
 type Field struct {
 	// Name is the name of the field in YAML, with a dot between levels.
 	Name, Label, Hint string
-	// Detectors are those that take the field; empty means all.
+	// Detectors are the detectors that take the field; empty means all.
 	Detectors []string
-	// Area says that the value may take several lines.
+	// Area reports whether the value may have several lines.
 	Area bool
-	// Number says that the value is a number and not a text, List that it is a
-	// list and Map that it is a mapping of names to values: one entry a line.
-	Number, List, Map bool
-	// Placeholder is what holds when nothing is given.
+	// Map reports whether the field is a mapping of names to values: one entry a line.
+	Map bool
+	// Placeholder shows what holds when nothing is given.
 	Placeholder string
 	// Choices are the values to choose from.
 	Choices []string
 }
 
-// Takes reports whether a detector has the field.
+// Takes reports whether the field means something to a detector.
 func (f Field) Takes(detector string) bool {
 	return len(f.Detectors) == 0 || slices.Contains(f.Detectors, detector)
+}
+
+// first returns the detector that a new rule has; empty if there are none.
+func (f Form) first() string {
+	if len(f.Detectors) == 0 {
+		return ""
+	}
+	return f.Detectors[0].Name
+}
+
+// field returns the field of that name.
+func (f Form) field(name string) Field {
+	for _, field := range f.Fields {
+		if field.Name == name {
+			return field
+		}
+	}
+	return Field{Name: name, Label: name}
+}
+
+// stylePath is where the style sheet of the form is served.
+const stylePath = "/rules/form.css"
+
+// style is the style sheet that shows the fields that the chosen detector takes, and
+// hides the others. A browser without the selector shows all.
+func (f Form) style() string {
+	var b strings.Builder
+	b.WriteString("@supports selector(:has(*)) {\n  .rule-form [data-for] { display: none; }\n")
+	for _, d := range f.Detectors {
+		fmt.Fprintf(&b, "  .rule-form:has(option[value=%[1]q]:checked) [data-for~=%[1]q] { display: grid; }\n", d.Name)
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// styleURL is the address of the style sheet, which changes with its content.
+func (f Form) styleURL() string {
+	sum := sha256.Sum256([]byte(f.style()))
+	return stylePath + "?v=" + hex.EncodeToString(sum[:6])
 }
 
 // NotifyNobody and NotifySome are values of the field notify of the form: notify no
@@ -71,51 +97,9 @@ const (
 	NotifySome   = "some"
 )
 
-// Fields are the fields of the form by which a rule is described, in the
-// order of its YAML. Everything else can only be written in YAML.
-var Fields = [...]Field{
-	{Name: "name", Label: "Name", Hint: "a–z, 0–9, - and _; alerts show it."},
-	{Name: "description", Label: "Description", Hint: "One sentence for the person who gets the alert."},
-	{Name: "state", Label: "State", Choices: []string{string(view.RuleIsEnabled), string(view.RuleIsMuted), string(view.RuleIsDraft)}},
-	{Name: "match.site", Label: "Site", Placeholder: "*", Hint: "* is any run of characters, ? one, [a-c] one of these."},
-	{Name: "match.device", Label: "Device", Placeholder: "*", Hint: "For example door-*"},
-	{Name: "match.metric", Label: "Metric", Placeholder: "*", Detectors: ofSeries, Hint: "For example temperature"},
-	{Name: "match.tags", Label: "Tags", Map: true, Hint: "What the device must be tagged with, one a line, like kind: door"},
-	{Name: "detector", Label: "Detector"},
-	{Name: "expression", Label: "Alert while", Area: true, Detectors: []string{"expression"}, Hint: `Over the metrics of the device and windows of them, like temperature > outside + 5 and avg("temperature", "10m") > 8. There are avg, min, max, sum, count, last, age and abs.`},
-	{Name: "resolve", Label: "Over when", Area: true, Detectors: []string{"expression"}, Hint: "Empty: when the first condition is no longer true."},
-	{Name: "metric", Label: "Show at", Detectors: []string{"expression"}, Hint: "The metric at which the alert shows; empty: the first of the condition."},
-	{Name: "above", Label: "Above", Number: true, Detectors: []string{"limit"}, Hint: "Abnormal beyond it, in the unit of the metric."},
-	{Name: "below", Label: "Below", Number: true, Detectors: []string{"limit"}, Hint: "Abnormal under it."},
-	{Name: "hysteresis", Label: "Hysteresis", Number: true, Placeholder: "0", Detectors: []string{"limit"}, Hint: "By how much it must come back before the alert ends."},
-	{Name: "for", Label: "For", Placeholder: "0s", Detectors: lasting, Hint: "How long it must last before there is an alert, like 2m."},
-	{Name: "rise", Label: "Rise", Number: true, Detectors: []string{"rate"}, Hint: "In the unit of the metric."},
-	{Name: "fall", Label: "Fall", Number: true, Detectors: []string{"rate"}, Hint: "As a positive number."},
-	{Name: "share", Label: "Share", Number: true, Placeholder: "10", Detectors: []string{"unreadable"}, Hint: "How many per cent need not be numbers; above it there is an alert, which ends at half of it."},
-	{Name: "within", Label: "Within", Detectors: []string{"rate", "unreadable"}, Hint: "The time in which it is measured, like 5m. For Unreadable 1h when empty."},
-	{Name: "settle", Label: "Settle", Placeholder: "1h", Detectors: []string{"rate"}, Hint: "The alert ends when the level has stayed that long."},
-	{Name: "false_alarms", Label: "False alarms", Number: true, Placeholder: "0.1", Detectors: learning, Hint: "How many you accept for each series and week; 0.1 is one in ten weeks."},
-	{Name: "direction", Label: "Direction", Choices: []string{"both", "up", "down"}, Detectors: []string{"surge"}},
-	{Name: "silence", Label: "Ends after silence of", Placeholder: "1h", Hint: "The alert ends when the series does not report for that long."},
-	{Name: "severity", Label: "Severity", Choices: []string{string(view.SeverityInfo), string(view.SeverityWarning), string(view.SeverityCritical)}},
-	{Name: "labels", Label: "Labels", Map: true, Hint: "One a line, like team: cold-chain"},
-	{Name: "runbook", Label: "Runbook", Hint: "Address of a page that says what to do, beginning with https://"},
-	{Name: "notify", Label: "Notify"},
-	{Name: "remind", Label: "Repeat every", Placeholder: "never", Hint: "How often to notify again while the alert is ongoing, like 4h."},
-}
-
-// fieldNamed returns the field of that name.
-func fieldNamed(name string) Field {
-	for _, f := range Fields {
-		if f.Name == name {
-			return f
-		}
-	}
-	return Field{Name: name, Label: name}
-}
-
 // EditorFacts are what the page shows on which a rule is edited.
 type EditorFacts struct {
+	Form     Form
 	Check    Check
 	Channels []Channel
 	// Judged reports whether to show the problems, because the person wanted to save
@@ -180,7 +164,7 @@ func (f EditorFacts) elsewhere() []view.RuleProblem {
 	}
 	var out []view.RuleProblem
 	for _, p := range f.Check.Problems {
-		if !slices.ContainsFunc(Fields[:], func(g Field) bool {
+		if !slices.ContainsFunc(f.Form.Fields, func(g Field) bool {
 			return g.Takes(f.value("detector")) && (p.Field == g.Name || strings.HasPrefix(p.Field, g.Name+"[") || strings.HasPrefix(p.Field, g.Name+".") && g.Map)
 		}) {
 			out = append(out, p)
@@ -204,7 +188,7 @@ func (f EditorFacts) commented() bool {
 
 // focused reports whether a field is the first one with a problem.
 func (f EditorFacts) focused(field string) bool {
-	for _, g := range Fields {
+	for _, g := range f.Form.Fields {
 		if g.Takes(f.value("detector")) && f.problem(g.Name) != "" {
 			return g.Name == field
 		}
@@ -219,7 +203,7 @@ func (f EditorFacts) stillToSay() []string {
 	for _, p := range f.Check.Problems {
 		name, _, _ := strings.Cut(p.Field, "[")
 		at := p.At()
-		if label := fieldNamed(name).Label; p.Field != "" && !f.draft().AsYAML {
+		if label := f.Form.field(name).Label; p.Field != "" && !f.draft().AsYAML {
 			at = view.Plain(label)
 		}
 		if len(out) == maxStillToSay {
@@ -256,14 +240,13 @@ func (f EditorFacts) channels() []string {
 	return out
 }
 
-// detectors are the detectors to choose from, including the one that the draft
-// names.
+// detectors are the detectors to choose from, and the one that the draft names.
 func (f EditorFacts) detectors() []Detector {
-	have := f.value("detector")
-	if have == "" || slices.ContainsFunc(Detectors[:], func(d Detector) bool { return d.Name == have }) {
-		return Detectors[:]
+	all, have := f.Form.Detectors, f.value("detector")
+	if have == "" || slices.ContainsFunc(all, func(d Detector) bool { return d.Name == have }) {
+		return all
 	}
-	return append(Detectors[:len(Detectors):len(Detectors)], Detector{Name: have, Title: view.Plain(have)})
+	return append(slices.Clone(all), Detector{Name: have, Title: view.Plain(have)})
 }
 
 func fieldID(name string) string { return "f-" + strings.ReplaceAll(name, ".", "-") }

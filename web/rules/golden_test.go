@@ -23,9 +23,10 @@ func TestGolden(t *testing.T) {
 			out["rule-deleted"] = rules.DeletedPage(all.Deleted[0])
 		}
 		out["rules"] = rules.Page(f)
-		out["rule-new"] = rules.Editor(rules.EditorFacts{Check: s.Check(rules.Draft{Fields: map[string]string{"detector": "limit", "above": "warm"}}), Judged: true, Channels: all.Channels, By: "Ana"})
+		out["rule-new"] = rules.Editor(rules.EditorFacts{Form: s.Form(), Check: s.Check(rules.Draft{Fields: map[string]string{"detector": "limit", "above": "warm"}}), Judged: true, Channels: all.Channels, By: "Ana"})
 		for i, r := range all.Items {
 			facts := rules.EditorFacts{
+				Form:     s.Form(),
 				Check:    s.Check(rules.Draft{Was: r.Name, Revision: r.Revision, AsYAML: true, YAML: r.YAML}),
 				Channels: all.Channels, Rule: &all.Items[i],
 			}

@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -40,6 +41,7 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "GET", Path: "/rules", Handle: p.page},
 		{Method: "GET", Path: "/rules/new", Handle: p.newRule},
 		{Method: "POST", Path: "/rules/new", Handle: p.save},
+		{Method: "GET", Path: stylePath, Handle: p.style},
 		{Method: "GET", Path: "/rules/{name}", Handle: p.edit},
 		{Method: "POST", Path: "/rules/{name}", Handle: p.save},
 		{Method: "POST", Path: "/rules/{name}/check", Handle: p.check},
@@ -151,7 +153,7 @@ func (p *Pages) channels() []Channel {
 }
 
 func (p *Pages) newRule(w http.ResponseWriter, r *http.Request) {
-	draft := Draft{Fields: map[string]string{"severity": string(view.SeverityWarning), "state": string(view.RuleIsEnabled), "detector": "limit"}}
+	draft := Draft{Fields: map[string]string{"severity": string(view.SeverityWarning), "state": string(view.RuleIsEnabled), "detector": p.source.Form().first()}}
 	if like := r.FormValue("like"); like != "" {
 		if !app.ValidRule(like) {
 			p.Fail(w, r, "The rule cannot be copied", view.ErrNotFound)
@@ -208,15 +210,22 @@ func (p *Pages) edit(w http.ResponseWriter, r *http.Request) {
 
 // editor renders the page on which a rule is edited.
 func (p *Pages) editor(w http.ResponseWriter, r *http.Request, status int, f EditorFacts) {
-	f.Channels = p.channels()
+	f.Form, f.Channels = p.source.Form(), p.channels()
 	if f.By == "" {
 		f.By = app.RememberedAuthor(r)
 	}
 	p.shell.Page(w, r, status, shellPage(f.Title()), Editor(f))
 }
 
+// style serves the style sheet of the form, whose address changes with its content.
+func (p *Pages) style(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	_, _ = io.WriteString(w, p.source.Form().style()) // a browser that went away needs no answer
+}
+
 // draft reads a draft from a form.
-func draft(w http.ResponseWriter, r *http.Request) (Draft, error) {
+func (p *Pages) draft(w http.ResponseWriter, r *http.Request) (Draft, error) {
 	if err := app.Form(w, r, maxRule); err != nil {
 		return Draft{}, err
 	}
@@ -234,7 +243,7 @@ func draft(w http.ResponseWriter, r *http.Request) (Draft, error) {
 	}
 	lines := strings.NewReplacer("\r\n", "\n", "\r", "\n")
 	d.YAML = lines.Replace(form.Get("yaml"))
-	for _, f := range Fields {
+	for _, f := range p.source.Form().Fields {
 		d.Fields[f.Name] = strings.TrimSpace(lines.Replace(form.Get(f.Name)))
 	}
 	d.Fields["channels"] = strings.Join(form["channel"], "\n")
@@ -243,13 +252,13 @@ func draft(w http.ResponseWriter, r *http.Request) (Draft, error) {
 
 // check answers with the preview of a draft, while it is edited.
 func (p *Pages) check(w http.ResponseWriter, r *http.Request) {
-	d, err := draft(w, r)
+	d, err := p.draft(w, r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	f := EditorFacts{Check: p.source.Check(d), Judged: r.PostForm.Get("judged") != ""}
+	f := EditorFacts{Form: p.source.Form(), Check: p.source.Check(d), Judged: r.PostForm.Get("judged") != ""}
 	if err := Checked(f).Render(r.Context(), w); err != nil && r.Context().Err() == nil {
 		p.shell.Log.Error("preview was not rendered completely", "path", r.URL.Path, "err", err)
 	}
@@ -258,7 +267,7 @@ func (p *Pages) check(w http.ResponseWriter, r *http.Request) {
 // save does what the form of a rule asks for: it saves the draft, only checks it,
 // tries it, or shows it in the other editor.
 func (p *Pages) save(w http.ResponseWriter, r *http.Request) {
-	d, err := draft(w, r)
+	d, err := p.draft(w, r)
 	if err != nil {
 		p.bad(w, r, err)
 		return

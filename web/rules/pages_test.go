@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -242,16 +241,26 @@ func TestOtherSitesChangeNoRules(t *testing.T) {
 	}
 }
 
-// TestEveryDetectorShowsItsFields looks for each detector in the style sheet, which
-// hides all fields but those of the one that is chosen.
+// TestEveryDetectorShowsItsFields looks for each detector in the style sheet of the
+// form, which hides all fields but those of the one that is chosen.
 func TestEveryDetectorShowsItsFields(t *testing.T) {
-	style, err := os.ReadFile("../static/app.css")
-	if err != nil {
-		t.Fatal(err)
+	s := webtest.Server(t, fixture.Warehouse)
+	res, page := webtest.Get(t, s, http.MethodGet, "/rules/new")
+	_, rest, linked := strings.Cut(page, `href="/rules/form.css?v=`)
+	version, _, _ := strings.Cut(rest, `"`)
+	if res.StatusCode != http.StatusOK || !linked {
+		t.Fatalf("the form has no style sheet: %d", res.StatusCode)
 	}
-	for _, d := range rules.Detectors {
-		if rule := `option[value="` + d.Name + `"]:checked) [data-for~="` + d.Name + `"]`; !strings.Contains(string(style), rule) {
+	res, style := webtest.Get(t, s, http.MethodGet, "/rules/form.css?v="+version)
+	if kind := res.Header.Get("Content-Type"); res.StatusCode != http.StatusOK || !strings.HasPrefix(kind, "text/css") {
+		t.Fatalf("the style sheet: %d, %s", res.StatusCode, kind)
+	}
+	for _, d := range fixture.New(fixture.Warehouse, time.Time{}).Form().Detectors {
+		if rule := `option[value="` + d.Name + `"]:checked) [data-for~="` + d.Name + `"]`; !strings.Contains(style, rule) {
 			t.Errorf("nothing shows the fields of detector %s: the style sheet lacks %s", d.Name, rule)
+		}
+		if !strings.Contains(page, `data-for="`+d.Name+`"`) {
+			t.Errorf("the form says nothing of %s", d.Name)
 		}
 	}
 }

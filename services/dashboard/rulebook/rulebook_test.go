@@ -39,11 +39,11 @@ func TestSentence(t *testing.T) {
 	}
 }
 
-// TestEveryDetectorHasWords holds the form and the sentences against what a rule
-// may be.
-func TestEveryDetectorHasWords(t *testing.T) {
+// TestTheFormIsTheTable holds the form against what the parser takes.
+func TestTheFormIsTheTable(t *testing.T) {
+	form := rulebook.Form()
 	var offered []rule.Detector
-	for _, d := range rules.Detectors {
+	for _, d := range form.Detectors {
 		offered = append(offered, rule.Detector(d.Name))
 	}
 	if !slices.Equal(offered, rule.Detectors()) {
@@ -53,21 +53,18 @@ func TestEveryDetectorHasWords(t *testing.T) {
 		if s := rulebook.Sentence(rule.Rule{Detector: d}, ""); strings.Contains(s, "the detector") {
 			t.Errorf("%s has no words: %s", d, s)
 		}
-		for _, f := range rules.Fields {
+		for i, f := range form.Fields {
 			if len(f.Detectors) == 0 || strings.HasPrefix(f.Name, "match.") {
 				continue
 			}
-			value := "1"
-			if !f.Number {
-				value = "1m"
-			}
-			if len(f.Choices) > 0 {
-				value = f.Choices[len(f.Choices)-1]
+			value := map[rule.Kind]string{rule.KindNumber: "7", rule.KindSpan: "7m"}[rule.Fields()[i].Kind]
+			if value == "" {
+				value = append([]string{"x > 7"}, f.Choices...)[len(f.Choices)]
 			}
 			_, err := config.ParseRule("rule", []byte("name: a\ndetector: "+string(d)+"\n"+f.Name+": "+value+"\n"), nil)
 			belongs := !strings.Contains(errorText(err), "belongs to")
 			if f.Takes(string(d)) != belongs {
-				t.Errorf("the form shows %s for %s: %v, the rule takes it: %v", f.Name, d, f.Takes(string(d)), belongs)
+				t.Errorf("the form shows %s for %s: %v, and the parser says %v", f.Name, d, f.Takes(string(d)), err)
 			}
 		}
 	}
@@ -294,7 +291,7 @@ func TestTemplates(t *testing.T) {
 		}
 		seen[template.Name] = true
 		for name := range template.Fields {
-			if !slices.ContainsFunc(rules.Fields[:], func(f rules.Field) bool { return f.Name == name && f.Takes(template.Fields["detector"]) }) {
+			if !slices.ContainsFunc(rulebook.Form().Fields, func(f rules.Field) bool { return f.Name == name && f.Takes(template.Fields["detector"]) }) {
 				t.Errorf("%s: the form has no field %s", template.Name, name)
 			}
 		}
