@@ -290,7 +290,7 @@ func TestCompression(t *testing.T) {
 		}
 		lines := bufio.NewScanner(open(get("/live/devices/s/d?range=1h")))
 		lines.Buffer(nil, 1<<20)
-		for _, v := range []float64{4242, 4243, 4244} { // each is told before the next one is there
+		for _, v := range []float64{4242, 4243, 4244} { // each is sent before the next one exists
 			source.set(v)
 			for lines.Scan() && !strings.Contains(lines.Text(), fmt.Sprint(v)) {
 			}

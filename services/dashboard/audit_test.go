@@ -15,7 +15,7 @@ import (
 	"headwater/web/view"
 )
 
-// told is a ledger that tells what it is told to.
+// told is a ledger that returns what it is given.
 type told struct {
 	ledger ledger.Ledger
 	err    error

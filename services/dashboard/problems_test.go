@@ -35,7 +35,7 @@ func TestChannelThatTakesNothingIsAProblem(t *testing.T) {
 }
 
 // TestLanesHaveTimeAfterAStart has a lane stand still while nothing ran, and then
-// go on, or not.
+// continue, or not.
 func TestLanesHaveTimeAfterAStart(t *testing.T) {
 	const part = "Processor"
 	begin := time.Unix(1_800_000_000, 0)

@@ -167,17 +167,17 @@ func TestARuleIsMadeOnThePage(t *testing.T) {
 	var shown rules.Rule
 	r.call(http.MethodGet, "/too-cold", "", &shown)
 	if shown.Sentence != "Alerts when temperature of c* is below 10\u00a0°C." || shown.Series != 1 || shown.Author != "Ana" || shown.Origin != rules.OriginPage || shown.State != view.RuleIsEnabled {
-		t.Errorf("it is told as %+v", shown)
+		t.Errorf("it is shown as %+v", shown)
 	}
 	if status, page, _ := r.submit("/rules/new", form); status != http.StatusBadRequest || !strings.Contains(page, "the name of another rule already") {
 		t.Errorf("a second of the name: %d", status)
 	}
 
-	// The rule of the file is told and cannot be changed.
+	// The rule of the file is shown and cannot be changed.
 	var file rules.Rule
 	r.call(http.MethodGet, "/of-the-file", "", &file)
 	if file.Origin != rules.OriginFile || !strings.Contains(file.Where, "edit rules.yaml") || file.Author != "rules.yaml" || file.Series != 2 {
-		t.Errorf("the rule of the file is told as %+v", file)
+		t.Errorf("the rule of the file is shown as %+v", file)
 	}
 	status, text := r.call(http.MethodPost, "/of-the-file/state?state=muted&revision="+strconv.FormatUint(file.Revision, 10), "", nil)
 	if status != http.StatusForbidden || !strings.Contains(text, "rules.yaml") {
@@ -185,7 +185,7 @@ func TestARuleIsMadeOnThePage(t *testing.T) {
 	}
 	_, all := r.call(http.MethodGet, "", "", nil)
 	if !strings.Contains(all, `"channels":[{"name":"phone","type":"ntfy","resolved":true}]`) || strings.Contains(all, "secret-topic") {
-		t.Errorf("the channels are told as %s", all)
+		t.Errorf("the channels are shown as %s", all)
 	}
 }
 
@@ -207,7 +207,7 @@ func TestChangesMeet(t *testing.T) {
 		t.Fatalf("JSON: %d: %s", status, answer)
 	}
 	if _, status, _ := put("a", 0, "name: a\ndetector: limit\nabove: 2\n"); status != http.StatusConflict {
-		t.Errorf("a rule that is there already is made anew: %d", status)
+		t.Errorf("an existing rule is created again: %d", status)
 	}
 	// The configuration has changed since, the rule has not.
 	second, status, answer := put("a", first.Revision, "name: a\ndetector: limit\nabove: 2\n")
@@ -374,10 +374,10 @@ func TestRulesAreWatched(t *testing.T) {
 	var after rules.Rule
 	r.call(http.MethodGet, "/of-the-file", "", &after)
 	if after.Revision != before.Revision || !after.Changed.Equal(before.Changed) {
-		t.Errorf("a rule that nobody has changed is told as changed: %+v, %+v", before, after)
+		t.Errorf("a rule that nobody has changed is shown as changed: %+v, %+v", before, after)
 	}
 	r.put("config", "config", []byte("rules: [what"))
-	streamtest.Eventually(t, "what is wrong is told", func() bool {
+	streamtest.Eventually(t, "the problem is shown", func() bool {
 		var all rules.List
 		r.call(http.MethodGet, "", "", &all)
 		return strings.Contains(all.Problem, "not YAML") && len(all.Items) == 1
@@ -432,7 +432,7 @@ func TestTheBuiltInRule(t *testing.T) {
 		return status == http.StatusOK
 	})
 	if rule.Origin != rules.OriginBuiltIn || rule.Author != "" || !rule.Changed.IsZero() {
-		t.Errorf("it is told as %+v", rule)
+		t.Errorf("it is shown as %+v", rule)
 	}
 	revision := strconv.FormatUint(rule.Revision, 10)
 	if status, answer := r.call(http.MethodDelete, "/unusual?revision="+revision, "", nil); status != http.StatusBadRequest || !strings.Contains(answer, "built in") {

@@ -18,7 +18,7 @@ import (
 
 // TestDashboardOfGrafanaAsksForMetricsThatExist compares the queries of
 // deploy/compose/grafana with what the services measure once readings have been
-// stored, dropped and dead-lettered and an alert has been told: every metric and
+// stored, dropped and dead-lettered and people were notified of an alert: every metric and
 // every label that a query names must be there.
 func TestDashboardOfGrafanaAsksForMetricsThatExist(t *testing.T) {
 	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

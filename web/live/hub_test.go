@@ -92,7 +92,7 @@ func TestHubSendsTheStateAndThenChanges(t *testing.T) {
 	first := frameOf(c)
 	for _, want := range []string{`<p id="a">1</p>`, `<p id="b">1</p>`, "event: recent\ndata: 1\n\n"} {
 		if !strings.Contains(first, want) {
-			t.Errorf("the first frame lacks %q: %s", want, first)
+			t.Errorf("the first frame has no %q: %s", want, first)
 		}
 	}
 

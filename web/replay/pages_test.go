@@ -51,7 +51,7 @@ func TestFormsOfATrial(t *testing.T) {
 	}{
 		{"begun", fixture.Warehouse, "/rules/new/try", "revision=0&period=6h&yaml=detector:+limit", 303, "/rules/new/try?revision=0&run=running"},
 		{"begun for a change", fixture.Warehouse, "/rules/humid/try", "revision=9&yaml=detector:+limit", 303, "/rules/humid/try?revision=9&run=running"},
-		{"what is wrong is told", fixture.Warehouse, "/rules/new/try", "revision=0&yaml=name:+warm", 422, "Is missing: one of limit, rate, auto."},
+		{"the problem is shown", fixture.Warehouse, "/rules/new/try", "revision=0&yaml=name:+warm", 422, "Is missing: one of limit, rate, auto."},
 		{"and what was written stays", fixture.Warehouse, "/rules/new/try", "revision=0&yaml=name:+warm", 422, "\nname: warm</textarea>"},
 		{"another is under way", fixture.Large, "/rules/new/try", "revision=0&yaml=detector:+limit", 409, "Another replay is under way"},
 		{"nobody is there to do it", fixture.Away, "/rules/new/try", "revision=0&yaml=detector:+limit", 503, "no processor runs"},

@@ -118,7 +118,7 @@ func TestAlertsTellOfTheirRules(t *testing.T) {
 	}
 	_, body := webtest.Get(t, s, http.MethodGet, "/api/v1/alerts")
 	if !strings.Contains(body, `"runbook":"https://wiki.example.org/doors"`) || !strings.Contains(body, `"labels":[{"name":"team","value":"cold-chain"}]`) {
-		t.Errorf("the API does not tell of the rule: %.600s", body)
+		t.Errorf("the API does not return the rule: %.600s", body)
 	}
 	_, body = webtest.Get(t, webtest.Server(t, fixture.Hostile), http.MethodGet, "/alerts")
 	if strings.Contains(body, "javascript:") {
@@ -257,7 +257,7 @@ func TestEveryDetectorShowsItsFields(t *testing.T) {
 	}
 	for _, d := range fixture.New(fixture.Warehouse, time.Time{}).Form().Detectors {
 		if rule := `option[value="` + d.Name + `"]:checked) [data-for~="` + d.Name + `"]`; !strings.Contains(style, rule) {
-			t.Errorf("nothing shows the fields of detector %s: the style sheet lacks %s", d.Name, rule)
+			t.Errorf("nothing shows the fields of detector %s: the style sheet has no %s", d.Name, rule)
 		}
 		if !strings.Contains(page, `data-for="`+d.Name+`"`) {
 			t.Errorf("the form says nothing of %s", d.Name)

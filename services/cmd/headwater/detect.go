@@ -268,8 +268,8 @@ type judged struct {
 	cleaner *detect.Cleaner
 	unit    string
 	told    []detect.Verdict
-	// rows are all, late those not after the one before, empty those without a
-	// number.
+	// rows counts all rows, late those not after the previous row, and empty those
+	// without a number.
 	rows, late, empty int
 	first, last       int64
 	alarms            []detect.Verdict

@@ -164,7 +164,7 @@ func TestAnyFormIsYAML(t *testing.T) {
 		if r == nil {
 			for _, p := range checked.Problems {
 				if p.Field != name && !strings.HasPrefix(p.Field, name) && p.Field != "above" && p.Field != "match" {
-					t.Errorf("%q in %s is told as %+v\n%s", fields[name], name, p, checked.Draft.YAML)
+					t.Errorf("%q in %s is reported as %+v\n%s", fields[name], name, p, checked.Draft.YAML)
 				}
 			}
 			return

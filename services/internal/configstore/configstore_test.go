@@ -218,7 +218,7 @@ func TestWithoutAFile(t *testing.T) {
 	if r := named(t, s, rule.UnusualName); r == nil || r.Origin != rule.BuiltIn {
 		t.Errorf("the built-in rule is %+v", r)
 	}
-	// A file that was in charge and is no more.
+	// A file that was in effect and no longer exists.
 	putFile(t, s, "rules:\n  - {name: filed, detector: limit, above: 1}\n")
 	if _, changed, err := s.PutDefault(ctx, config.Default()); err != nil || !changed {
 		t.Fatalf("%v, %v", changed, err)
@@ -404,7 +404,7 @@ func TestHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Every other version says what the one before said.
+	// Every other version repeats the previous one.
 	if len(of) != 32 || *of[0].Rule.Above != 34 || of[0].Parts.Author != "page:68" {
 		t.Errorf("%d versions of the rule, the newest by %s", len(of), of[0].Parts.Author)
 	}

@@ -170,7 +170,7 @@ func (r *run) judged(ctx context.Context) ([]string, error) {
 		wrong = append(wrong, "a fault could not be done: "+err.Error())
 	}
 	r.mu.Unlock()
-	r.say("all ready %.1f s after the begin, all sent %.1f s after the end of the load", readyAfter.Seconds(), sent.Seconds())
+	r.say("all ready %.1f s after the start, all sent %.1f s after the end of the load", readyAfter.Seconds(), sent.Seconds())
 	r.report(wrong)
 	return wrong, nil
 }
