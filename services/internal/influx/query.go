@@ -148,22 +148,28 @@ func (c *Client) ask(ctx context.Context, method, database, policy, q string) ([
 // failed.
 const notExecuted = "not executed"
 
+// response is the JSON of a response of /query.
+type response struct {
+	Error   string `json:"error"`
+	Results []struct {
+		Statement int         `json:"statement_id"`
+		Error     string      `json:"error"`
+		Series    []rawSeries `json:"series"`
+	} `json:"results"`
+}
+
+// rawSeries is a series whose values are still as JSON has them.
+type rawSeries struct {
+	Name    string            `json:"name"`
+	Tags    map[string]string `json:"tags"`
+	Columns []string          `json:"columns"`
+	Values  [][]any           `json:"values"`
+	Partial bool              `json:"partial"` // cut off at InfluxDB's own bound
+}
+
 // decode reads a response of /query.
 func decode(r io.Reader) ([]Series, error) {
-	var answer struct {
-		Error   string `json:"error"`
-		Results []struct {
-			Statement int    `json:"statement_id"`
-			Error     string `json:"error"`
-			Series    []struct {
-				Name    string            `json:"name"`
-				Tags    map[string]string `json:"tags"`
-				Columns []string          `json:"columns"`
-				Values  [][]any           `json:"values"`
-				Partial bool              `json:"partial"` // cut off at InfluxDB's own bound
-			} `json:"series"`
-		} `json:"results"`
-	}
+	var answer response
 	d := json.NewDecoder(r)
 	// A float64 would round the times.
 	d.UseNumber()
@@ -186,44 +192,64 @@ func decode(r io.Reader) ([]Series, error) {
 	}
 	var out []Series
 	for _, res := range answer.Results {
-		for _, s := range res.Series {
-			if s.Partial {
-				return nil, ErrTooLarge
-			}
-			series := Series{Statement: res.Statement, Name: s.Name, Tags: s.Tags, Columns: s.Columns, Values: s.Values}
-			timed := len(s.Columns) > 0 && s.Columns[0] == "time"
-			if timed {
-				series.Columns = s.Columns[1:]
-				series.Times = make([]int64, len(s.Values))
-			}
-			for i, row := range s.Values {
-				if len(row) != len(s.Columns) {
-					return nil, fmt.Errorf("series %s: row %d has %d values for %d columns", s.Name, i, len(row), len(s.Columns))
-				}
-				if timed {
-					n, _ := row[0].(json.Number)
-					t, err := n.Int64()
-					if err != nil {
-						return nil, fmt.Errorf("series %s: row %d: %v is not a time in ns", s.Name, i, row[0])
-					}
-					series.Times[i] = t
-					row = row[1:]
-					series.Values[i] = row
-				}
-				for j, v := range row {
-					if n, ok := v.(json.Number); ok {
-						f, err := n.Float64()
-						if err != nil {
-							return nil, fmt.Errorf("series %s: row %d: %w", s.Name, i, err)
-						}
-						row[j] = f
-					}
-				}
+		for _, raw := range res.Series {
+			series, err := raw.decode(res.Statement)
+			if err != nil {
+				return nil, err
 			}
 			out = append(out, series)
 		}
 	}
 	return out, nil
+}
+
+// decode splits off the column of times, if there is one, and turns numbers into
+// float64. It reuses the values.
+func (s *rawSeries) decode(statement int) (Series, error) {
+	if s.Partial {
+		return Series{}, ErrTooLarge
+	}
+	out := Series{Statement: statement, Name: s.Name, Tags: s.Tags, Columns: s.Columns, Values: s.Values}
+	timed := len(s.Columns) > 0 && s.Columns[0] == "time"
+	if timed {
+		out.Columns = s.Columns[1:]
+		out.Times = make([]int64, len(s.Values))
+	}
+	for i, row := range s.Values {
+		if len(row) != len(s.Columns) {
+			return Series{}, fmt.Errorf("series %s: row %d has %d values for %d columns", s.Name, i, len(row), len(s.Columns))
+		}
+		if timed {
+			n, _ := row[0].(json.Number)
+			t, err := n.Int64()
+			if err != nil {
+				return Series{}, fmt.Errorf("series %s: row %d: %v is not a time in ns", s.Name, i, row[0])
+			}
+			out.Times[i] = t
+			row = row[1:]
+			out.Values[i] = row
+		}
+		if err := numbers(row); err != nil {
+			return Series{}, fmt.Errorf("series %s: row %d: %w", s.Name, i, err)
+		}
+	}
+	return out, nil
+}
+
+// numbers turns the numbers of a row into float64.
+func numbers(row []any) error {
+	for j, v := range row {
+		n, ok := v.(json.Number)
+		if !ok {
+			continue
+		}
+		f, err := n.Float64()
+		if err != nil {
+			return err
+		}
+		row[j] = f
+	}
+	return nil
 }
 
 func hint(message string) string {
