@@ -53,7 +53,7 @@ func TestFromAServiceToTheDashboard(t *testing.T) {
 	}
 	defer func() { _ = watch.Stop() }()
 	board := problems.NewBoard()
-	told := func() string {
+	shown := func() string {
 		for {
 			select {
 			case e := <-watch.Updates():
@@ -76,7 +76,7 @@ func TestFromAServiceToTheDashboard(t *testing.T) {
 	}
 	await := func(want string) {
 		t.Helper()
-		streamtest.Eventually(t, want, func() bool { return told() == want })
+		streamtest.Eventually(t, want, func() bool { return shown() == want })
 	}
 	for _, service := range []string{streams.ServiceProvision, streams.ServiceNotifier, streams.ServiceBridge} {
 		r := problems.New(as(service), service, slog.New(slog.DiscardHandler))

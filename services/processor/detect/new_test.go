@@ -35,9 +35,9 @@ func whole(d rule.Detector) rule.Rule {
 // TestEveryDetectorIsMade makes the detector of each entry of the table, and holds
 // that somebody has read what it tells.
 func TestEveryDetectorIsMade(t *testing.T) {
-	told := make(map[string]bool)
+	covered := make(map[string]bool)
 	for _, s := range stories() {
-		told[kindOf(s.detector)] = true
+		covered[kindOf(s.detector)] = true
 	}
 	for _, d := range rule.Detectors() {
 		r := whole(d)
@@ -52,7 +52,7 @@ func TestEveryDetectorIsMade(t *testing.T) {
 		if err == nil && kindOf(made) != string(d) {
 			t.Errorf("a rule with %s is judged by %s", d, kindOf(made))
 		}
-		if !spec.OfDevice && !told[string(d)] {
+		if !spec.OfDevice && !covered[string(d)] {
 			t.Errorf("%s tells no story in TestSentences", d)
 		}
 	}
