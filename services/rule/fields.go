@@ -2,9 +2,9 @@ package rule
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -334,76 +334,32 @@ func (f Field) Of(d Detector) Field {
 // not given), *time.Duration, *map[string]string or *[]string.
 func (f Field) At(r *Rule) any { return f.at(r) }
 
-// given reports whether the rule has a value for the field.
+// value returns what the rule holds in the field.
+func (f Field) value(r *Rule) reflect.Value { return reflect.ValueOf(f.at(r)).Elem() }
+
+// given reports whether the rule has a value for the field. An empty list is one, an
+// empty mapping is none.
 func (f Field) given(r *Rule) bool {
-	switch p := f.at(r).(type) {
-	case *string:
-		return *p != ""
-	case *float64:
-		return *p != 0 // also for NaN
-	case **float64:
-		return *p != nil
-	case *time.Duration:
-		return *p != 0
-	case *map[string]string:
-		return len(*p) > 0
-	case *[]string:
-		return *p != nil
-	}
-	return false
+	v := f.value(r)
+	return !v.IsZero() && (f.Kind != KindWords || v.Len() > 0)
 }
 
 // IsDefault reports whether the rule says nothing with the field: it has none, or
 // the default.
 func (f Field) IsDefault(r Rule) bool {
-	if !f.given(&r) {
-		return true
-	}
-	switch p := f.at(&r).(type) {
-	case *string:
-		return f.Default == *p
-	case *float64:
-		return f.Default == *p
-	case *time.Duration:
-		return f.Default == *p
-	}
-	return false
+	return !f.given(&r) || f.Default != nil && f.Default == f.value(&r).Interface()
 }
 
 // fill gives the rule the default of the field if it has no value.
 func (f Field) fill(r *Rule) {
-	if f.Default == nil || f.given(r) {
-		return
-	}
-	switch p := f.at(r).(type) {
-	case *string:
-		*p, _ = f.Default.(string)
-	case *float64:
-		*p, _ = f.Default.(float64)
-	case *time.Duration:
-		*p, _ = f.Default.(time.Duration)
+	if f.Default != nil && !f.given(r) {
+		f.value(r).Set(reflect.ValueOf(f.Default))
 	}
 }
 
 // same reports whether both rules have the same value.
 func (f Field) same(a, b *Rule) bool {
-	switch p := f.at(a).(type) {
-	case *string:
-		return *p == *f.at(b).(*string)
-	case *float64:
-		return *p == *f.at(b).(*float64)
-	case **float64:
-		q := *f.at(b).(**float64)
-		return *p == q || *p != nil && q != nil && **p == *q
-	case *time.Duration:
-		return *p == *f.at(b).(*time.Duration)
-	case *map[string]string:
-		return maps.Equal(*p, *f.at(b).(*map[string]string))
-	case *[]string:
-		q := *f.at(b).(*[]string)
-		return (*p == nil) == (q == nil) && slices.Equal(*p, q)
-	}
-	return false
+	return !f.given(a) && !f.given(b) || reflect.DeepEqual(f.at(a), f.at(b))
 }
 
 // ZeroMeans reports whether people may write 0 for the field. For the others it

@@ -3,6 +3,8 @@ package configstore_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -379,6 +381,64 @@ func TestDemo(t *testing.T) {
 				t.Errorf("without the demo there are %v", got)
 			}
 		})
+	}
+}
+
+// TestOldVersionsAreStoredAgain begins with a version that an earlier Headwater stored:
+// it is read at once, and the next start of the file's follower stores it in the form
+// of today, with its author and time.
+func TestOldVersionsAreStoredAgain(t *testing.T) {
+	ctx := t.Context()
+	server := streamtest.Run(t)
+	server.Ensure(t, 2)
+	kv, err := server.JS(t).KeyValue(ctx, streams.BucketConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := configstore.Open(ctx, server.JS(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join("..", "config", "testdata", "stored-text.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(ctx, streams.ConfigKey, text); err != nil {
+		t.Fatal(err)
+	}
+	old, err := s.Current(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, origin := range map[string]rule.Origin{"door": rule.Kept, "heat": rule.Kept, "mine": rule.FromPage, "wet": rule.FromPage} {
+		if r := named(t, s, name); r == nil || r.Origin != origin || r.ReadOnly {
+			t.Errorf("%s is read as %+v", name, r)
+		}
+	}
+	for range 2 { // once more changes nothing
+		v, changed, err := s.PutFile(ctx, old.Parts.FileName, old.Parts.File)
+		if err != nil || changed || v.Revision != old.Revision+1 || v.Parts.Author != "page:o'neill" || !v.At.Equal(old.At) {
+			t.Fatalf("stored again as %+v, %v, %v; it was %+v", v, changed, err, old)
+		}
+	}
+	entry, err := kv.Get(ctx, streams.ConfigKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := s.Current(ctx)
+	if err != nil || !config.Encoded(entry.Value()) {
+		t.Fatalf("%v: %s", err, entry.Value())
+	}
+	before, err1 := old.Config()
+	after, err2 := now.Config()
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if got := config.Compare(before, after).String(); got != "nothing changed" {
+		t.Error(got)
+	}
+	if all, err := s.History(ctx); err != nil || len(all) != 2 || all[1].Parts.Author != "page:o'neill" {
+		t.Errorf("%d versions, %v", len(all), err)
 	}
 }
 
