@@ -55,8 +55,8 @@ func BenchmarkPath(b *testing.B) {
 	}
 }
 
-// awaitPoints waits until the points of one run are in InfluxDB. With all unset
-// it is enough that no more arrive: QoS 0 may lose some.
+// awaitPoints waits until the points of one run are in InfluxDB. If all is not set, it
+// also returns when no more arrive, because QoS 0 may lose some.
 func awaitPoints(b *testing.B, url string, from time.Time, want int, all bool) int {
 	b.Helper()
 	count := func() int {

@@ -89,7 +89,7 @@ func BenchmarkReplicated(b *testing.B) {
 	defer stop()
 	servers := cluster.MQTT()
 	for i, address := range servers {
-		// The first device of each server waits for what is made for it.
+		// The first device of each server waits until its streams are created.
 		streamtest.Eventually(b, "a device is connected to each server", func() bool {
 			client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + address).SetClientID(fmt.Sprintf("first-%d", i)))
 			defer client.Disconnect(0)
@@ -111,8 +111,8 @@ func BenchmarkReplicated(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// startServices runs two bridges, of which one stands by, a processor and a
-// writer, each as the user that it is on a cluster; stop drains them.
+// startServices runs two bridges, of which one stands by, a processor and a writer, each
+// as its own user, as on a cluster. Stop drains them.
 func startServices(t testing.TB, cluster *streamtest.Cluster, influxURL string) (stop func()) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(logWriter(t), nil))
@@ -186,8 +186,8 @@ func runAll(t testing.TB, all []func() (service, error)) (stop func()) {
 	}
 }
 
-// crowd is a number of devices that publish until they are stopped, and note
-// what was acknowledged to them.
+// crowd is a number of devices that publish until they are stopped, and record what was
+// acknowledged.
 type crowd struct {
 	base    int64
 	ending  chan struct{}
@@ -230,8 +230,8 @@ func startCrowd(t *testing.T, cluster *streamtest.Cluster) *crowd {
 	return c
 }
 
-// options know all servers; each device begins with another one. What was not
-// acknowledged is sent again after a reconnect.
+// options lists all servers. Devices start with different ones. What was not acknowledged
+// is sent again after a reconnect.
 func (c *crowd) options(servers [streamtest.ClusterSize]string, d int) *mqtt.ClientOptions {
 	o := mqtt.NewClientOptions().SetClientID(fmt.Sprintf("crowd-%d", d)).SetCleanSession(false).
 		SetConnectTimeout(5 * time.Second).SetMaxReconnectInterval(500 * time.Millisecond).
@@ -306,7 +306,7 @@ func (c *crowd) markIsStored(t *testing.T, url string) bool {
 	return err == nil && len(series) == 1
 }
 
-// readings are those in InfluxDB.
+// readings returns the readings in InfluxDB.
 func (c *crowd) readings(t *testing.T, url string) map[string]bool {
 	t.Helper()
 	out := make(map[string]bool)
@@ -322,7 +322,7 @@ func (c *crowd) readings(t *testing.T, url string) map[string]bool {
 	return out
 }
 
-// stop has the devices send no more, and waits for their acknowledgements.
+// stop stops the devices and waits for their acknowledgements.
 func (c *crowd) stop() {
 	close(c.ending)
 	c.running.Wait()

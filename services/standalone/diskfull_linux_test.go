@@ -22,7 +22,7 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// smallDisk mounts a disk of that many MiB for the test, which needs root.
+// smallDisk mounts a disk of the given size in MiB for the test. It needs root.
 func smallDisk(t *testing.T, size int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -41,7 +41,7 @@ func smallDisk(t *testing.T, size int) string {
 	return dir
 }
 
-// fill writes a file until only so many bytes are free, 0 for none at all.
+// fill writes a file until only the given number of bytes is free; 0 fills the disk.
 func fill(t *testing.T, path string, leave uint64) {
 	t.Helper()
 	file, err := os.Create(path)
@@ -77,7 +77,7 @@ func newTally() *tally {
 	return &tally{base: time.Now().Add(-time.Hour), book: oracle.NewBook()}
 }
 
-// issue returns a reading of a time of its own.
+// issue returns a new reading with a time of its own.
 func (y *tally) issue() (id oracle.ID, device string, n, at int64) {
 	n = y.next.Add(1)
 	device = fmt.Sprintf("device-%02d", n%20)
@@ -162,8 +162,8 @@ func (y *tally) post(t *testing.T, at Addresses, readings, padding int) (status 
 	return resp.StatusCode, resp.Header.Get("Retry-After"), string(answer), time.Since(begin)
 }
 
-// verify waits until every acknowledged reading is in InfluxDB, and demands that
-// it is there once and unaltered, and nothing else.
+// verify waits until every acknowledged reading is in InfluxDB, and requires that each is
+// there once and unaltered, and nothing else.
 func (y *tally) verify(t *testing.T, at Addresses) {
 	t.Helper()
 	awaitVerdict(t, at, y.book)
@@ -186,8 +186,7 @@ func readiness(t *testing.T, at Addresses) (int, string) {
 	return resp.StatusCode, text.String()
 }
 
-// checkRefused demands that readings are refused in time and that /readyz says
-// why.
+// checkRefused requires that readings are refused in time and that /readyz says why.
 func (y *tally) checkRefused(t *testing.T, at Addresses, since time.Time) {
 	t.Helper()
 	status, retryAfter, body, took := y.post(t, at, 1, 0)
@@ -214,8 +213,8 @@ func (y *tally) checkRefused(t *testing.T, at Addresses, since time.Time) {
 		t.Logf("MQTT: a new connection is refused: %v", token.Error())
 		return
 	}
-	// A file system takes what still fits into the last block of a file when no
-	// other is free. What is stored that way is rightly acknowledged.
+	// A file system accepts what fits into the last block of a file even if no other
+	// block is free. What is stored in this way is rightly acknowledged.
 	for stored := 0; ; stored++ {
 		id, device, n, ts := y.issue()
 		token := client.Publish("sensors/hall/"+device+"/n", 1, false, fmt.Sprintf(`{"value":%d,"ts":%d}`, n, ts))
@@ -259,7 +258,7 @@ func (y *tally) checkRecovery(t *testing.T, at Addresses) {
 	t.Logf("ready %.1f s after there was space, 200 readings acknowledged after %.1f s", green.Seconds(), time.Since(begin).Seconds())
 }
 
-// load runs devices until the returned function is called.
+// load starts devices. The returned function stops them.
 func (y *tally) load(t *testing.T, at Addresses) (stop func()) {
 	t.Helper()
 	quit := make(chan struct{})
@@ -316,8 +315,7 @@ func TestDiskFilledByReadings(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the disk is not full after two minutes")
 		}
-		// So small a disk has a small reserve: a flood would be through it between
-		// two looks.
+		// A small disk has a small reserve, which a flood would fill between two checks.
 		pauseOr(t.Context().Done(), 10*time.Millisecond)
 	}
 	y.checkRefused(t, at, time.Now())
@@ -327,7 +325,7 @@ func TestDiskFilledByReadings(t *testing.T) {
 	}
 	t.Logf("%d kB are left of the reserve", left.Bavail*uint64(left.Bsize)>>10)
 	stop()
-	// What was taken is in InfluxDB although the disk is as full as before.
+	// The accepted readings are in InfluxDB although the disk is as full as before.
 	y.verify(t, at)
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)

@@ -59,7 +59,7 @@ func TestEndToEnd(t *testing.T) {
 	reading := func(value float64, at time.Time) string {
 		return fmt.Sprintf(`{"value":%v,"ts":%d,"unit":"°C"}`, value, at.UnixMilli())
 	}
-	// Two readings of the last full window, and one of this.
+	// Two readings in the previous window, and one in the present one.
 	publish(t, client, "sensors/hall/door-01/temperature", reading(20, now.Add(-8*time.Second)))
 	publish(t, client, "sensors/hall/door-01/temperature", reading(22, now.Add(-2*time.Second)))
 	publish(t, client, "sensors/hall/door-01/temperature", reading(21.5, now))
@@ -101,8 +101,8 @@ func TestEndToEnd(t *testing.T) {
 			for column, want := range map[string]float64{"count": 2, "min": 20, "max": 22, "mean": 21, "first": 20, "last": 22} {
 				got := series[0].Floats(column)
 				if len(got) == 1 && math.IsNaN(got[0]) {
-					// InfluxDB stores the fields of a point one after the other, and a
-					// query may come in between.
+					// InfluxDB stores the fields of a point one by one, and a query may see
+					// only some of them.
 					return false
 				}
 				if len(got) != 1 || got[0] != want {
@@ -255,8 +255,8 @@ func expectFailure(t *testing.T, cfg Config, wants ...string) {
 	}
 }
 
-// TestDemo starts the demo and looks for its devices and rules, then ends it. One
-// of its rules is changed, and stays.
+// TestDemo starts the demo, checks its devices and rules, and ends it. One of its rules
+// is changed before, and stays.
 func TestDemo(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	on, off := true, false

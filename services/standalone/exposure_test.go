@@ -25,7 +25,7 @@ func request(t *testing.T, method, base, path, host, body string) (int, string) 
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Sec-Fetch-Site", "same-origin")
 	req.Header.Set("Origin", "http://"+host)
-	// A live stream that is served by mistake has no end.
+	// A live stream that is served by mistake would never end.
 	resp, err := (&http.Client{Timeout: 30 * time.Second}).Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -38,8 +38,8 @@ func request(t *testing.T, method, base, path, host, body string) (int, string) 
 	return resp.StatusCode, string(text)
 }
 
-// TestForeignNames asks a standalone under the name of somebody else's page that
-// points to this machine: nothing is read, changed or taken.
+// TestForeignNames sends requests under a foreign name that points to this machine.
+// Nothing may be read, changed or accepted.
 func TestForeignNames(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	cfg.Hosts.AllowedHosts = []string{"headwater.lan"}
@@ -74,8 +74,8 @@ func TestForeignNames(t *testing.T) {
 	}
 }
 
-// TestExposureIsSaid opens a standalone to other machines: the log says what is
-// open, and so does every page.
+// TestExposureIsSaid opens a standalone to other machines. The log and every page must say
+// what is open.
 func TestExposureIsSaid(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	cfg.HTTP, cfg.MQTT, cfg.Bridge.Anonymous, cfg.Profiles = "0.0.0.0:0", "0.0.0.0:0", "any", true

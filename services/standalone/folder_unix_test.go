@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestOpenFolderIsShut opens data folders that others may look into.
+// TestOpenFolderIsShut opens data folders that other users may read.
 func TestOpenFolderIsShut(t *testing.T) {
 	for _, test := range []struct {
 		name   string

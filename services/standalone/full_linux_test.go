@@ -29,7 +29,7 @@ func TestTelemetryIsFull(t *testing.T) {
 		}
 	}()
 	proxy := newProxy(t, strings.TrimPrefix(database.URL(), "http://"))
-	// On a disk of its own, for what the streams may take is a part of it.
+	// A disk of its own, because its size determines what the streams may take.
 	cfg := testConfig(filepath.Join(smallDisk(t, 512), "data"))
 	cfg.Lanes, cfg.DiskShare, cfg.Writer.Influx.URL = 2, 1, "http://"+proxy.Listen
 	at, stop := start(t, cfg)
@@ -74,7 +74,7 @@ func TestTelemetryIsFull(t *testing.T) {
 	y.verify(t, at)
 }
 
-// checkTold demands that /readyz is red and says which stream is full.
+// checkTold requires that /readyz fails and says which stream is full.
 func (y *tally) checkTold(t *testing.T, at Addresses) {
 	t.Helper()
 	reason := ""

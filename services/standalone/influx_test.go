@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestInfluxIsClosedToOthers asks the InfluxDB of a standalone as another user of
-// the machine can, who knows its port: nothing is read, written or dropped. The
-// owner of the folder finds the token there, also after a restart.
+// TestInfluxIsClosedToOthers sends requests to the InfluxDB of a standalone as another
+// user of the machine could: nothing is read, written or dropped. The owner of the folder
+// finds the token there, even after a restart.
 func TestInfluxIsClosedToOthers(t *testing.T) {
 	dir := t.TempDir()
 	cfg := testConfig(dir)

@@ -76,8 +76,8 @@ func TestKill9LosesNothing(t *testing.T) {
 	t.Logf("%d readings sent, %d acknowledged over %d kills, all of them in InfluxDB once", issued, acked, kills)
 }
 
-// awaitVerdict waits until every acknowledged reading is in InfluxDB, and
-// demands that it is there once and unaltered, and nothing else.
+// awaitVerdict waits until every acknowledged reading is in InfluxDB, and requires that
+// each is there once and unaltered, and nothing else.
 func awaitVerdict(t *testing.T, at Addresses, book *oracle.Book) {
 	t.Helper()
 	verdict := func() (all oracle.Verdict, err error) {

@@ -13,9 +13,8 @@ import (
 	"headwater/web/ledger"
 )
 
-// TestLedgerCloses sends readings and what is none, over MQTT and HTTP, before
-// and after a restart: the ledger accounts for each, exactly, once it has all
-// come through.
+// TestLedgerCloses sends readings and malformed messages, over MQTT and HTTP, before and
+// after a restart. When everything is processed, the ledger accounts for each exactly.
 func TestLedgerCloses(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	at, stop := start(t, cfg)
@@ -45,7 +44,7 @@ func TestLedgerCloses(t *testing.T) {
 	closed(t, at, "the ledger closes after a restart", ledger.Figures{Received: 79, Stored: 73, Rejected: 6}, 3)
 }
 
-// closed waits until the ledger is exact, and holds it against what is wanted.
+// closed waits until the ledger is exact, and compares it with want.
 func closed(t *testing.T, at Addresses, what string, want ledger.Figures, rows int) {
 	t.Helper()
 	var got ledger.Ledger
@@ -59,8 +58,8 @@ func closed(t *testing.T, at Addresses, what string, want ledger.Figures, rows i
 	}
 }
 
-// TestLedgerOfRefusedAndRedriven shows what the ledger makes of a reading that
-// InfluxDB refuses, and of a dead letter that is redriven after the fix.
+// TestLedgerOfRefusedAndRedriven checks how the ledger counts a reading that InfluxDB
+// refuses, and a dead letter that is redriven after the fix.
 func TestLedgerOfRefusedAndRedriven(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	at, stop := start(t, cfg)

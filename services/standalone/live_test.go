@@ -15,8 +15,8 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// freeze has nothing come through a proxy any more, while the connections stay
-// open, as over a network that is lost without a reset.
+// freeze stops all traffic through a proxy while the connections stay open, like a
+// network that is lost without a reset.
 func freeze(tb testing.TB, p *toxiproxy.Proxy) (thaw func()) {
 	tb.Helper()
 	toxic, err := p.Toxics.AddToxicJson(strings.NewReader(`{"type":"timeout","stream":"downstream","attributes":{"timeout":0}}`))
@@ -31,8 +31,8 @@ func freeze(tb testing.TB, p *toxiproxy.Proxy) (thaw func()) {
 	}
 }
 
-// TestLiveTellsTheTruth watches pages in Chromium while readings come, while the
-// stream is dead without an end, and while the browser has no network.
+// TestLiveTellsTheTruth watches pages in Chromium while readings arrive, while the stream
+// is dead but open, and while the browser has no network.
 func TestLiveTellsTheTruth(t *testing.T) {
 	at, _ := start(t, testConfig(t.TempDir()))
 	p := newProxy(t, strings.TrimPrefix(at.HTTP, "http://"))
@@ -117,7 +117,7 @@ func TestLiveTellsTheTruth(t *testing.T) {
 		thaw()
 		step("a network", connection(false))
 		until("it is live again", state("live"))
-		// Without a network, a server on this very machine is heard all the same.
+		// A browser without a network still reaches a server on the same machine.
 		step("no network", connection(true))
 		until("it is live", state("live")+` && !navigator.onLine`)
 	})

@@ -11,10 +11,10 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// load publishes n readings over the connections, as fast as the window of each
-// allows, and returns when all are sent and, with QoS 1, acknowledged. It
-// speaks MQTT by the packets of the Paho client, without its goroutines for each
-// message, so that little of the machine goes into making the load.
+// load publishes n readings over the connections, as fast as the window of each allows,
+// and returns when all are sent and, with QoS 1, acknowledged. It uses the packets of the
+// Paho client without its goroutines for each message, so that the load itself uses little
+// of the machine.
 type load struct {
 	// addresses are the servers, which the connections use in turn.
 	addresses   []string
@@ -94,7 +94,7 @@ func (l load) connection(c, n int) error {
 		if l.qos == 0 {
 			continue
 		}
-		// One acknowledgement is waited for, the others that came with it are taken.
+		// Wait for one acknowledgement, then take the others that came with it.
 		for first := true; acked < sent && (first || r.Buffered() >= 4); first = false {
 			if _, err := packets.ReadPacket(r); err != nil {
 				return fmt.Errorf("after %d of %d: %w", acked, mine, err)

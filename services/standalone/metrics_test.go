@@ -17,9 +17,9 @@ import (
 )
 
 // TestDashboardOfGrafanaAsksForMetricsThatExist compares the queries of
-// deploy/compose/grafana with what the services measure once readings have been
-// stored, dropped and dead-lettered and people were notified of an alert: every metric and
-// every label that a query names must be there.
+// deploy/compose/grafana with the metrics of the services after readings were stored,
+// dropped and dead-lettered and an alert was sent. Every metric and every label that a
+// query names must exist.
 func TestDashboardOfGrafanaAsksForMetricsThatExist(t *testing.T) {
 	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer hook.Close()
@@ -79,10 +79,10 @@ func measurements(t *testing.T, url string) map[string][]string {
 	return out
 }
 
-// query of PromQL, as far as it is about names.
+// query of PromQL, reduced to its names.
 type promQuery struct {
 	text string
-	// metric is the one that it asks for, labels are those that it names.
+	// metric and labels are the names in the query.
 	metric string
 	labels []string
 }
@@ -93,7 +93,7 @@ var (
 	labelNames = regexp.MustCompile(`[a-z_]+="`)
 )
 
-// missing lists what of the query is not measured.
+// missing lists the names in the query that do not exist.
 func (q promQuery) missing(measured map[string][]string) (missing []string) {
 	labels, found := measured[q.metric]
 	if !found {

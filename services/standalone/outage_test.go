@@ -26,8 +26,8 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// outageLength is the environment variable that says how long InfluxDB is away
-// in BenchmarkOutage, such as 10m.
+// outageLength is the environment variable with the length of the outage in
+// BenchmarkOutage, such as 10m.
 const outageLength = "HEADWATER_OUTAGE"
 
 const (
@@ -46,12 +46,11 @@ type outage struct {
 	from  time.Time
 }
 
-// BenchmarkOutage takes InfluxDB away from the writer under load: everything
-// runs as a process of its own, 1,000 readings a second come over HTTP, an alert
-// is raised in the middle. All that was acknowledged must be stored once. It
-// prints the writer's heap after a collection and its resident memory before,
-// during and after, how often it asked, and how fast the backlog drained, beside
-// the load.
+// BenchmarkOutage cuts the writer off from InfluxDB under load. Everything runs as a
+// process of its own, 1,000 readings a second come over HTTP, and an alert is raised in
+// the middle. Everything that was acknowledged must be stored once. It prints the writer's
+// heap after a collection and its resident memory before, during and after the outage, how
+// often the writer tried, and how fast the backlog drained under the same load.
 func BenchmarkOutage(b *testing.B) {
 	away := 15 * time.Second
 	if v := os.Getenv(outageLength); v != "" {
@@ -226,7 +225,7 @@ func (o *outage) heap() float64 {
 	o.Helper()
 	least := math.Inf(1)
 	for range 5 {
-		// What is in hand at the moment differs; the least is what it holds anyway.
+		// The heap varies with the messages in flight; its minimum is what stays.
 		resp, err := http.Get(o.stack.Node(stack.Writer).Admin() + "/debug/pprof/heap?gc=1")
 		if err != nil {
 			o.Fatal(err)
@@ -239,7 +238,7 @@ func (o *outage) heap() float64 {
 	return least
 }
 
-// metric returns a metric of the writer, all its labels together.
+// metric returns a metric of the writer, summed over all labels.
 func (o *outage) metric(name string, labels ...string) float64 {
 	o.Helper()
 	resp, err := http.Get(o.stack.Node(stack.Writer).Admin() + "/metrics")

@@ -23,7 +23,7 @@ func newProxy(tb testing.TB, upstream string) *toxiproxy.Proxy {
 	return p
 }
 
-// delay has every answer come later.
+// delay delays every response.
 func delay(tb testing.TB, p *toxiproxy.Proxy, by time.Duration) {
 	tb.Helper()
 	toxic := fmt.Sprintf(`{"type":"latency","stream":"downstream","attributes":{"latency":%d}}`, by.Milliseconds())
@@ -32,7 +32,7 @@ func delay(tb testing.TB, p *toxiproxy.Proxy, by time.Duration) {
 	}
 }
 
-// swallow closes the connection instead of every answer, until heal is called.
+// swallow closes the connection in place of every response, until heal is called.
 func swallow(tb testing.TB, p *toxiproxy.Proxy) (heal func()) {
 	tb.Helper()
 	toxic, err := p.Toxics.AddToxicJson(strings.NewReader(`{"type":"limit_data","stream":"downstream","attributes":{"bytes":0}}`))

@@ -17,8 +17,8 @@ import (
 	"headwater/web/view"
 )
 
-// TestTryThenEnable tries a rule over what came in, sees what it would have
-// raised, and enables it: from then on it is in force.
+// TestTryThenEnable replays a rule over past readings, sees what it would have raised,
+// and enables it. From then on it is in force.
 func TestTryThenEnable(t *testing.T) {
 	at, stop := start(t, testConfig(t.TempDir()))
 	defer stop()

@@ -51,7 +51,7 @@ func TestRuleMadeOnThePage(t *testing.T) {
 		until := func(what, condition string) {
 			t.Helper()
 			streamtest.Eventually(t, what, func() bool {
-				// While the page changes, it cannot be asked.
+				// A page that is changing can't be queried.
 				if text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.pathname + "\n" + document.body.innerText`)); err == nil {
 					shown = text
 				}
@@ -90,8 +90,7 @@ func TestRuleMadeOnThePage(t *testing.T) {
 		step("the bound", chromedp.KeyEvent(kb.End+strings.Repeat(kb.Backspace, len("warm"))+"25"+kb.Enter))
 		until("it is saved", `location.pathname === "/rules/too-warm-here" && document.body.innerText.includes("Saved.")`)
 
-		// The rule is in force within two seconds; a reading that came before is
-		// not judged by it.
+		// The rule is in force within two seconds. It does not judge earlier readings.
 		later := now
 		streamtest.Eventually(t, "an alert of the new rule", func() bool {
 			later = later.Add(100 * time.Millisecond)

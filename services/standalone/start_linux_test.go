@@ -15,9 +15,8 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// failing runs a standalone as a process of its own on the folder. While it
-// runs, during is called. It returns the code with which it ended and all that
-// it wrote.
+// failing runs a standalone as a process of its own on the folder, and calls during while
+// it runs. It returns the exit code and the output.
 func failing(t *testing.T, dir string, during func(*exec.Cmd)) (code int, log string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -51,11 +50,11 @@ func failing(t *testing.T, dir string, during func(*exec.Cmd)) (code int, log st
 	return cmd.ProcessState.ExitCode(), string(text)
 }
 
-// TestStartOnAReadOnlyFolder has a disk that nothing can be written to: the
-// start ends by itself with the cause, long before nats-server's own patience.
+// TestStartOnAReadOnlyFolder starts on a read-only disk. The start fails by itself with
+// the cause, long before nats-server gives up.
 func TestStartOnAReadOnlyFolder(t *testing.T) {
 	dir := smallDisk(t, 8)
-	// The file is there, as after an earlier run.
+	// The file exists, as after an earlier run.
 	if err := os.WriteFile(filepath.Join(dir, "lock"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -91,9 +90,8 @@ func TestStartOnADamagedFolder(t *testing.T) {
 	}
 }
 
-// TestStopDuringTheStart has a process stop while nats-server reads its
-// streams, which takes forever here: a pipe that nobody writes to stands in the
-// place of a file.
+// TestStopDuringTheStart stops a process while nats-server reads its streams. Reading
+// takes forever here, because a pipe without a writer is in the place of a file.
 func TestStopDuringTheStart(t *testing.T) {
 	dir := t.TempDir()
 	stream := filepath.Join(dir, "nats", "jetstream", "CORE", "streams", "TELEMETRY")

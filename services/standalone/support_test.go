@@ -37,7 +37,7 @@ func start(tb testing.TB, cfg Config) (at Addresses, stop func()) {
 	return startIn(tb, newProcess(tb), cfg)
 }
 
-// startIn is start in surroundings of the test's own.
+// startIn is start with a process of the test's own.
 func startIn(tb testing.TB, p *process.Process, cfg Config) (at Addresses, stop func()) {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
@@ -77,7 +77,7 @@ func newProcess(tb testing.TB) *process.Process {
 	return process.New("standalone", base, logWriter(tb))
 }
 
-// logWriter keeps the log of a failed test and drops all others.
+// logWriter prints the log of a failed test only.
 func logWriter(tb testing.TB) io.Writer {
 	tb.Helper()
 	file, err := os.Create(filepath.Join(tb.TempDir(), "log"))
@@ -163,8 +163,8 @@ func getJSON(tb testing.TB, url string, v any) {
 	}
 }
 
-// childFolder is set in the environment of a child that TestMain turns into a
-// standalone on that folder.
+// childFolder is the environment variable that makes TestMain run a standalone on that
+// folder in a child process.
 const childFolder = "HEADWATER_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -217,7 +217,7 @@ func startCommand(tb testing.TB, cmd *exec.Cmd, dir string, env ...string) Addre
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	// A child that does not start is killed, which ends the wait for its line.
+	// Killing a child that does not start ends the wait for its line.
 	patience := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 	defer patience.Stop()
 	var at Addresses

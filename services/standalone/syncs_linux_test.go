@@ -21,18 +21,17 @@ import (
 	"time"
 )
 
-// slowDisk is the disk that the figures are given for, in syncs a second, one
-// after the other: a solid-state disk of a small computer.
+// slowDisk is the speed of a slow disk in sequential syncs a second: a solid-state disk of
+// a small computer.
 const slowDisk = 1300
 
-// BenchmarkSyncs counts how often a standalone in power-safe forces the disk for
-// each reading, and measures the readings a second that this disk and one of
-// slowDisk syncs a second hold: a standalone that runs by itself under strace,
-// which counts its syncs, and for the slow disk makes each of them last as long
-// as there. Strace must be installed.
+// BenchmarkSyncs counts how often a standalone in power-safe syncs the disk for each
+// reading. It measures the readings a second on this disk and on one with slowDisk syncs a
+// second. The standalone runs under strace, which counts its syncs and delays them for the
+// slow disk. Strace must be installed.
 //
-// Syncs of several files overlap on the slow disk, as they do on a real one. A
-// disk on which they don't holds at most computed/s.
+// Syncs of several files overlap on the slow disk, as they do on a real one. A disk on
+// which they do not overlap stores at most computed/s.
 func BenchmarkSyncs(b *testing.B) {
 	if _, err := exec.LookPath("strace"); err != nil {
 		b.Fatal("syncs are counted with strace, which is not installed (Debian: apt-get install strace)")
@@ -56,7 +55,7 @@ func BenchmarkSyncs(b *testing.B) {
 			}{{"this-disk", 0}, {fmt.Sprintf("%d-syncs", slowDisk), delay}} {
 				b.Run(disk.name, func(b *testing.B) {
 					traced := startTraced(b, disk.delay)
-					// A device costs a sync of its own when it is seen first.
+					// The first reading of a device costs an additional sync.
 					from := time.Now().Add(-2 * time.Hour).Truncate(time.Hour)
 					sendHTTP(1)(b, traced.at, from, syncDevices)
 					awaitPoints(b, traced.at.Influx, from, syncDevices, true)
@@ -79,7 +78,7 @@ func BenchmarkSyncs(b *testing.B) {
 	}
 }
 
-// report prints the syncs of a run, in all and for the parts that make most.
+// report prints the syncs of a run, in total and of the parts with the most.
 func report(b *testing.B, made map[string]int, readings int) {
 	b.Helper()
 	sum := make(map[string]int)
@@ -128,8 +127,8 @@ type traced struct {
 	dir, trace string
 }
 
-// startTraced runs a power-safe standalone until the benchmark ends; each of its
-// syncs takes so much longer.
+// startTraced runs a power-safe standalone until the benchmark ends. Each of its syncs is
+// delayed.
 func startTraced(b *testing.B, delay time.Duration) traced {
 	b.Helper()
 	t := traced{dir: b.TempDir(), trace: filepath.Join(b.TempDir(), "trace")}
@@ -145,16 +144,15 @@ func startTraced(b *testing.B, delay time.Duration) traced {
 		b.Fatal(err)
 	}
 	cmd := exec.Command(wrapper[0], append(wrapper[1:], self)...)
-	// Strace that is killed lets go of what it runs, so all of it is killed as a
-	// group, last.
+	// A killed strace detaches from its child, so kill the whole group, last.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	b.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	t.at = startCommand(b, cmd, t.dir, childFolder+"_DURABILITY="+string(PowerSafe))
 	return t
 }
 
-// syncCall matches a call that forces the disk: of an open file, or by the way
-// in which it is opened, as nats-server writes its small files in one write.
+// syncCall matches a call that syncs the disk: fsync of an open file, or an open with
+// O_SYNC, which nats-server uses for its small files.
 var syncCall = regexp.MustCompile(`(?:fsync|fdatasync)\(\d+<([^>]+)>|openat\([^"]*"([^"]+)", [A-Z_|]*O_D?SYNC`)
 
 // syncs returns how many syncs there were so far, by part.
@@ -179,7 +177,7 @@ func (t traced) syncs(b *testing.B) map[string]int {
 	return made
 }
 
-// number matches what tells files of one kind apart.
+// number matches the part of a name that differs between files of one kind.
 var number = regexp.MustCompile(`\d+`)
 
 // part names what a file belongs to: its server, stream and kind.
@@ -209,8 +207,8 @@ func sendMQTT(b *testing.B, at Addresses, from time.Time, n int) {
 	load{addresses: []string{at.MQTT}, connections: 50, window: 20, qos: 1, devices: syncDevices, from: from}.run(b, n)
 }
 
-// sendHTTP posts readings in batches of 100, each sender the next one when the
-// last is stored.
+// sendHTTP posts readings in batches of 100. Each sender posts the next batch when the
+// previous one is stored.
 func sendHTTP(senders int) func(b *testing.B, at Addresses, from time.Time, n int) {
 	const batch = 100
 	return func(b *testing.B, at Addresses, from time.Time, n int) {

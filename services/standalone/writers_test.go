@@ -22,12 +22,12 @@ import (
 )
 
 const (
-	// writersBacklog is how many readings wait for each writer.
+	// writersBacklog is the number of waiting readings for each writer.
 	writersBacklog = 60_000
 	// writersMessage is how many readings a message has.
 	writersMessage = 100
-	// writersLatency is how much later InfluxDB answers than it could: then the
-	// writers wait for it, and not for the processors of this machine.
+	// writersLatency delays InfluxDB's responses, so that the writers wait for InfluxDB
+	// and not for the processors of this machine.
 	writersLatency = 50 * time.Millisecond
 )
 
@@ -69,8 +69,8 @@ func measureWriters(b *testing.B, writers int) float64 {
 	return float64(writers*writersBacklog) / took.Seconds()
 }
 
-// TestAnswersThatAreLostStoreEachReadingOnce cuts the connection when InfluxDB
-// answers that it has stored.
+// TestAnswersThatAreLostStoreEachReadingOnce cuts the connection when InfluxDB reports
+// success.
 func TestAnswersThatAreLostStoreEachReadingOnce(t *testing.T) {
 	d := newDesk(t)
 	stop := d.start(1)
@@ -78,8 +78,8 @@ func TestAnswersThatAreLostStoreEachReadingOnce(t *testing.T) {
 	d.publish(writersMessage)
 	streamtest.Eventually(t, "the first readings are stored", func() bool { return d.unacknowledged() == 0 })
 	heal := swallow(t, d.proxy)
-	// The same series as before: InfluxDB's index is not free of races between
-	// queries and new series.
+	// The same series as before, because InfluxDB's index has races between queries and new
+	// series.
 	for range 5 {
 		d.publish(writersMessage)
 	}
@@ -100,7 +100,7 @@ func TestAnswersThatAreLostStoreEachReadingOnce(t *testing.T) {
 	}
 }
 
-// desk is what writers work at: streams, and an InfluxDB behind a proxy.
+// desk is what writers use: streams, and an InfluxDB behind a proxy.
 type desk struct {
 	testing.TB
 	server   *streamtest.Server
@@ -126,8 +126,8 @@ func newDesk(tb testing.TB) *desk {
 	return &desk{TB: tb, server: server, js: server.JS(tb), database: database, proxy: proxy}
 }
 
-// start runs writers with one request of 500 readings in flight each; stop ends
-// them and waits for that.
+// start runs writers with one request of 500 readings in flight each. Stop stops them and
+// waits.
 func (d *desk) start(writers int) (stop func()) {
 	d.Helper()
 	ctx, cancel := context.WithCancel(d.Context())
@@ -158,7 +158,7 @@ func (d *desk) writer() *writer.Service {
 	return s
 }
 
-// unacknowledged returns how many messages of TELEMETRY no writer has finished.
+// unacknowledged returns how many messages of TELEMETRY no writer has acknowledged.
 func (d *desk) unacknowledged() int {
 	d.Helper()
 	n, err := streams.Unprocessed(d.Context(), d.js, streams.StreamTelemetry, streams.ConsumerWriter)
