@@ -172,8 +172,11 @@ func (r *ruleSource) take(v configstore.Version) {
 		known[one.Name] = k
 	}
 	if r.config != nil {
-		change := rules.Change{At: v.At, Author: authorWords(v.Parts.Author), What: config.Compare(r.config, c).String()}
-		r.changes = append([]rules.Change{change}, r.changes[:min(len(r.changes), changesShown-1)]...)
+		// A comment in the file, for example, changes nothing.
+		if made := config.Compare(r.config, c); made.Added()+made.Changed()+made.Removed() != "" {
+			change := rules.Change{At: v.At, Author: authorWords(v.Parts.Author), What: made.String()}
+			r.changes = append([]rules.Change{change}, r.changes[:min(len(r.changes), changesShown-1)]...)
+		}
 	}
 	r.remember(v, known)
 	r.version, r.config, r.known, r.problem, r.err = v, c, known, nil, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"html"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 
 	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/dashboard/fleet"
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
 	"headwater/streams"
@@ -495,5 +497,21 @@ func TestHostileRulesStayOneRule(t *testing.T) {
 				t.Errorf("the rest has changed: %+v", after)
 			}
 		})
+	}
+}
+
+// TestVersionsWithoutAChangeAreNotListed applies a version that differs from the
+// previous one only in a comment of its file.
+func TestVersionsWithoutAChangeAreNotListed(t *testing.T) {
+	r := newRules(nil, slog.New(slog.DiscardHandler), fleet.New(""), fleet.NewBook())
+	for i, text := range []string{fileRules, "# The same.\n" + fileRules, strings.Replace(fileRules, "above: 30", "above: 31", 1)} {
+		r.take(configstore.Version{Revision: uint64(i + 1), At: time.Unix(int64(i), 0), Parts: config.Parts{File: []byte(text), FileName: "rules.yaml", Author: "file:rules.yaml"}})
+	}
+	all, err := r.Rules("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all.Changes) != 1 || !strings.Contains(all.Changes[0].What, "changed rule of-the-file") {
+		t.Errorf("changes %+v, want one", all.Changes)
 	}
 }
