@@ -35,10 +35,11 @@ func pageURL(q Query) string {
 	return "/deadletters?" + v.Encode()
 }
 
-// why returns the detail that the service gave, else the meaning of the reason.
+// why returns the detail that the service gave as a sentence, else the meaning of
+// the reason.
 func why(l Letter) string {
 	if l.Detail != "" {
-		return view.Plain(l.Detail)
+		return ui.Sentence(l.Detail)
 	}
 	return reasonWords(l.Reason)
 }

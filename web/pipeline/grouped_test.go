@@ -25,3 +25,11 @@ func TestGrouped(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestSharePercent(t *testing.T) {
+	for share, want := range map[float64]string{0: "0 %", 0.0001: "less than 0.1 %", 0.123: "12.3 %", 1: "100.0 %"} {
+		if got := sharePercent(share); got != want {
+			t.Errorf("%v is %q, want %q", share, got, want)
+		}
+	}
+}

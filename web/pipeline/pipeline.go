@@ -67,7 +67,10 @@ func influxNote(i Influx) string {
 
 // sharePercent returns a share for people.
 func sharePercent(share float64) string {
-	if share > 0 && share < 0.001 {
+	switch {
+	case share == 0:
+		return "0 %"
+	case share < 0.001:
 		return "less than 0.1 %"
 	}
 	return strings.TrimSuffix(percent(share), "%") + " %"
