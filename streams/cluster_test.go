@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(streamtest.Main(m)) }
 
-// TestNoProfileTakesCopiesAway shows that a process that was told another
+// TestNoProfileTakesCopiesAway shows that a process with another
 // durability than the rest leaves the copies where they are.
 func TestNoProfileTakesCopiesAway(t *testing.T) {
 	cluster := streamtest.RunCluster(t, natsd.SyncAlways)

@@ -151,7 +151,7 @@ func TestProcessedIsNeverTooEarly(t *testing.T) {
 		}
 	}
 	if early > 0 {
-		t.Errorf("%d messages were said to be processed that nobody had read", early)
+		t.Errorf("%d messages that nobody had read were reported as processed", early)
 	}
-	t.Logf("two zeros were told of %d messages that nobody had read", zeros)
+	t.Logf("two zeros were reported for %d messages that nobody had read", zeros)
 }

@@ -147,7 +147,7 @@ func TestDeadLetterHeadersStayOnOneLine(t *testing.T) {
 	}
 	parsed, err := streams.ParseDeadLetterMsg(m.Subject, m.Header, m.Data)
 	if err != nil || !parsed.OriginCut {
-		t.Errorf("nobody is told that the origin is not what it was: %+v, %v", parsed, err)
+		t.Errorf("nothing says that the origin was cut: %+v, %v", parsed, err)
 	}
 }
 

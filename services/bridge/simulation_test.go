@@ -351,7 +351,7 @@ func (w *world) refuse() error {
 	return nil
 }
 
-// trouble is what befalls more than one call.
+// trouble causes faults that affect more than one call.
 func (w *world) trouble(ctx context.Context) error {
 	if err := w.crew.Trouble(w.rng, 3); err != nil {
 		return err
