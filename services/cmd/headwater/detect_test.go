@@ -8,10 +8,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"headwater/services/processor/detect"
+	"headwater/services/rule"
 )
 
 // command runs a command line and returns its exit code and what it wrote.
@@ -87,6 +91,24 @@ func TestDetectScoresAFile(t *testing.T) {
 		finds := detector != "stuck" && detector != "silence" && detector != "drift" && detector != "shift" && detector != "unreadable"
 		if finds && (!alarmed || !strings.Contains(said, "2026-01-09 16:2") || !strings.Contains(said, "°C")) {
 			t.Errorf("%s: the fault is not among:\n%s", detector, said)
+		}
+	}
+}
+
+// TestFlagsJudgeAsARuleDoes holds the detectors of the command line against those of
+// rules that say nothing more than their detector.
+func TestFlagsJudgeAsARuleDoes(t *testing.T) {
+	t.Parallel()
+	flags := newTuning()
+	flags.TimeZone = "UTC"
+	for _, d := range rule.Learners() {
+		got, err := flags.detector(string(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := detect.New(rule.Rule{Name: "a", Detector: d}.WithDefaults(), time.UTC)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s judges by %+v, a rule by %+v (%v)", d, got, want, err)
 		}
 	}
 }
