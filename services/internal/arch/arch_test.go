@@ -26,6 +26,7 @@ var modules = []string{"proto", "services", "services/standalone", "streams", "w
 // pure lists the packages that use neither network nor clock.
 var pure = []string{
 	"headwater/proto/figure",
+	"headwater/proto/units",
 	"headwater/services/bridge/topic",
 	"headwater/services/decode",
 	"headwater/services/internal/hearing",
