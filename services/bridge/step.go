@@ -38,16 +38,16 @@ type step struct {
 	bytes    int
 }
 
-func newStep(topics *topic.Matcher, limits decode.Limits, zones decode.Zones, lanes int, empty func()) *step {
+func newStep(topics *topic.Matcher, limits decode.Limits, zones decode.Zones, declared decode.Declared, lanes int, empty func()) *step {
 	return &step{
-		topics: topics, lanes: lanes, decoder: decode.New(limits, zones), packer: batch.New(lanes),
+		topics: topics, lanes: lanes, decoder: decode.New(limits, zones, declared), packer: batch.New(lanes),
 		known: make(map[string]topic.Address), empty: empty,
 	}
 }
 
 // newStep returns a step with the configuration of the service.
 func (s *Service) newStep(lanes int) *step {
-	return newStep(s.topics, s.cfg.limits(), s.zones.Of, lanes, s.metrics.empty.Inc)
+	return newStep(s.topics, s.cfg.limits(), s.zones.Of, s.zones.Series, lanes, s.metrics.empty.Inc)
 }
 
 // add adds a message that arrived at arrival, in nanoseconds since the Unix epoch, and
@@ -89,7 +89,7 @@ func (s *step) redo(name string, payload []byte, arrival int64) {
 
 // decode packs the readings of a payload, or returns why it has none.
 func (s *step) decode(address topic.Address, payload []byte, arrival int64) (reason string, err error) {
-	s.readings, err = s.decoder.Append(s.readings[:0], address.Site, address.Metric, payload, arrival)
+	s.readings, err = s.decoder.Append(s.readings[:0], address.Site, address.Device, address.Metric, payload, arrival)
 	if err != nil {
 		if fault, ok := errors.AsType[*decode.Error](err); ok {
 			return fault.Reason, err

@@ -16,7 +16,7 @@ func testStep(tb testing.TB) *step {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return newStep(topics, DefaultConfig().limits(), nil, 8, func() {})
+	return newStep(topics, DefaultConfig().limits(), nil, nil, 8, func() {})
 }
 
 func TestStepIsBounded(t *testing.T) {

@@ -17,11 +17,11 @@ func BenchmarkAppend(b *testing.B) {
 		{"device of 3 metrics", "", `{"temperature":21.5,"humidity":40,"door":true,"ts":1773500966535}`},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
-			d := decode.New(decode.DefaultLimits(), nil)
+			d := decode.New(decode.DefaultLimits(), nil, nil)
 			payload, dst := []byte(bench.payload), make([]decode.Reading, 0, 8)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := d.Append(dst, "hall", bench.metric, payload, at(arrival)); err != nil {
+				if _, err := d.Append(dst, "hall", "d", bench.metric, payload, at(arrival)); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -36,7 +36,7 @@ func BenchmarkItems(b *testing.B) {
 		fmt.Fprintf(&body, `,{"site":"hall","device":"door-%d","metric":"temperature","value":%d.5,"ts":1773500966535}`, i%20, i)
 	}
 	limits := decode.DefaultLimits()
-	d := decode.New(limits, nil)
+	d := decode.New(limits, nil, nil)
 	text := []byte("[" + body.String()[1:] + "]")
 	b.ReportAllocs()
 	for b.Loop() {

@@ -78,9 +78,6 @@ type Limits struct {
 	Past time.Duration
 	// Future is how far ahead of its arrival a reading may be.
 	Future time.Duration
-	// Literal keeps every text as it was sent: "21.5" in quotes, on and off stay
-	// texts.
-	Literal bool
 }
 
 // DefaultLimits returns the limits that apply unless people configure others.
@@ -103,6 +100,7 @@ func DefaultLimits() Limits {
 type Decoder struct {
 	limits Limits
 	zone   Zones
+	series Declared
 	json   tokens
 	names  names
 	digits []byte
@@ -111,19 +109,34 @@ type Decoder struct {
 // Zones returns the time zone of a site, or nil if it is unknown.
 type Zones func(site string) *time.Location
 
+// Series is what people declare of the readings of a series.
+type Series struct {
+	// Unit is the unit of the numbers; empty when none is declared.
+	Unit string
+	// Literal keeps every text as it was sent: "21.5" in quotes, on and off are
+	// texts then.
+	Literal bool
+}
+
+// Declared returns what is declared of a series.
+type Declared func(site, device, metric string) Series
+
 // New returns a Decoder with the given limits. A limit that is zero or less
-// admits nothing, so start from DefaultLimits. A time without a zone is in the
-// zone of its site; without zones it is refused.
-func New(limits Limits, zones Zones) *Decoder {
+// admits nothing, so start from DefaultLimits. A time that names no zone is
+// read in that of its site; without zones it is refused. Declared may be nil.
+func New(limits Limits, zones Zones, declared Declared) *Decoder {
 	if zones == nil {
 		zones = func(string) *time.Location { return nil }
 	}
-	return &Decoder{limits: limits, zone: zones}
+	if declared == nil {
+		declared = func(string, string, string) Series { return Series{} }
+	}
+	return &Decoder{limits: limits, zone: zones, series: declared}
 }
 
 // Append decodes the payload of one message of a device and appends its
-// readings to dst. Site is the site in the topic, and metric the metric, which
-// is empty for a topic that names only the device.
+// readings to dst. Site, device and metric are those that the topic names; the
+// metric is empty for a topic that names only the device.
 //
 // With a metric the payload is a bare number, true, false or text, a JSON
 // string, or an object {"value":21.5,"ts":1700000000,"unit":"°C"} in which ts
@@ -133,16 +146,18 @@ func New(limits Limits, zones Zones) *Decoder {
 // clears a retained message, has no reading either: Append then returns dst and
 // no error.
 //
-// Devices spell equal values differently. Unless Limits.Literal is set, on,
-// off, true and false in any case are flags, and a JSON string that is a whole
-// JSON number is that number. A number of 2^53 or more that a float64 does not
+// Devices spell alike values differently. Unless the series is declared as
+// literal, on, off, true and false in any case are flags, and a JSON string that is
+// a whole JSON number is that number. A number of a series whose unit is declared
+// is converted to it, or has it if it came without a unit; one in a unit that does
+// not convert stays as it was sent. A number of 2^53 or more that a float64 does not
 // represent exactly becomes a text of its digits, never another number.
 //
 // A payload is accepted as a whole or not at all, so that its dead letter can
 // be fixed and sent again without storing a part of it twice. The error is
 // always an *Error, and dst is then returned unchanged. Arrival is in
 // nanoseconds since the Unix epoch. The readings do not refer to payload.
-func (d *Decoder) Append(dst []Reading, site, metric string, payload []byte, arrival int64) ([]Reading, error) {
+func (d *Decoder) Append(dst []Reading, site, device, metric string, payload []byte, arrival int64) ([]Reading, error) {
 	if len(payload) > d.limits.Payload {
 		return dst, tooLarge("", "the payload has %d bytes, more than %d", len(payload), d.limits.Payload)
 	}
@@ -157,7 +172,7 @@ func (d *Decoder) Append(dst []Reading, site, metric string, payload []byte, arr
 		if payload[0] != '{' {
 			return dst, refuse("", "a topic that names only a device takes an object of metrics, such as {\"temperature\":21.5}, not %s", quote(payload))
 		}
-		return d.device(dst, site, payload, arrival)
+		return d.device(dst, site, device, payload, arrival)
 	}
 	r := Reading{Metric: metric, Time: arrival}
 	var err *Error
@@ -174,5 +189,6 @@ func (d *Decoder) Append(dst []Reading, site, metric string, payload []byte, arr
 	if err != nil {
 		return dst, err
 	}
+	d.understand(&r, site, device)
 	return append(dst, r), nil
 }

@@ -130,7 +130,7 @@ func TestAppendMetric(t *testing.T) {
 		{"furthest ahead", `{"value":1,"ts":1773501266535897932}`, timed(value("m", 1), arrival.Add(5*time.Minute))},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := decode.New(decode.DefaultLimits(), nil).Append(nil, "hall", "m", []byte(test.payload), at(arrival))
+			got, err := decode.New(decode.DefaultLimits(), nil, nil).Append(nil, "hall", "d", "m", []byte(test.payload), at(arrival))
 			if err != nil {
 				t.Fatalf("Append: %v", err)
 			}
@@ -168,7 +168,7 @@ func TestAppendDevice(t *testing.T) {
 		{"names that an object of one metric has", `{"value":1,"unit":2}`, []decode.Reading{value("value", 1), value("unit", 2)}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := decode.New(decode.DefaultLimits(), nil).Append(nil, "hall", "", []byte(test.payload), at(arrival))
+			got, err := decode.New(decode.DefaultLimits(), nil, nil).Append(nil, "hall", "d", "", []byte(test.payload), at(arrival))
 			if err != nil {
 				t.Fatalf("Append: %v", err)
 			}
@@ -278,10 +278,10 @@ func TestAppendRefuses(t *testing.T) {
 		{"time is an object", "m", `{"value":1,"ts":{}}`, decode.ReasonPayload, "ts", "a time is a number"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			d := decode.New(decode.DefaultLimits(), nil)
+			d := decode.New(decode.DefaultLimits(), nil, nil)
 			before := []decode.Reading{value("before", 1)}
 			payload := []byte(test.payload)
-			got, err := d.Append(before, "hall", test.metric, payload, at(arrival))
+			got, err := d.Append(before, "hall", "d", test.metric, payload, at(arrival))
 			requireError(t, err, test.reason, test.field, test.detail)
 			if diff := cmp.Diff([]decode.Reading{value("before", 1)}, got); diff != "" {
 				t.Errorf("Append changed dst (-want +got):\n%s", diff)
@@ -289,7 +289,7 @@ func TestAppendRefuses(t *testing.T) {
 			if string(payload) != test.payload {
 				t.Error("Append changed the payload")
 			}
-			if _, err := d.Append(nil, "hall", "m", []byte(`{"value":1}`), at(arrival)); err != nil {
+			if _, err := d.Append(nil, "hall", "d", "m", []byte(`{"value":1}`), at(arrival)); err != nil {
 				t.Errorf("the next payload is refused: %v", err)
 			}
 		})
@@ -312,9 +312,9 @@ func requireError(t *testing.T, err error, reason, field, detail string) {
 }
 
 func TestAppendKeepsNothingOfThePayload(t *testing.T) {
-	d := decode.New(decode.DefaultLimits(), nil)
+	d := decode.New(decode.DefaultLimits(), nil, nil)
 	payload := []byte(`{"state":{"value":"open","unit":"u"}}`)
-	got, err := d.Append(nil, "hall", "", payload, at(arrival))
+	got, err := d.Append(nil, "hall", "d", "", payload, at(arrival))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,19 +329,19 @@ func TestAppendKeepsNothingOfThePayload(t *testing.T) {
 func TestLimitsOfTheClockAreConfigurable(t *testing.T) {
 	limits := decode.DefaultLimits()
 	limits.Past, limits.Future = 90*time.Minute, time.Second
-	d := decode.New(limits, nil)
-	_, err := d.Append(nil, "hall", "m", []byte(`{"value":1,"ts":"2026-03-14T13:00:00Z"}`), at(arrival))
+	d := decode.New(limits, nil, nil)
+	_, err := d.Append(nil, "hall", "d", "m", []byte(`{"value":1,"ts":"2026-03-14T13:00:00Z"}`), at(arrival))
 	requireError(t, err, decode.ReasonClock, "ts", "more than 90 minutes before")
-	_, err = d.Append(nil, "hall", "m", []byte(`{"value":1,"ts":"2026-03-14T15:09:28Z"}`), at(arrival))
+	_, err = d.Append(nil, "hall", "d", "m", []byte(`{"value":1,"ts":"2026-03-14T15:09:28Z"}`), at(arrival))
 	requireError(t, err, decode.ReasonClock, "ts", "more than 1 second ahead")
 }
 
 // TestNamesAreBounded sends more metrics than a Decoder remembers.
 func TestNamesAreBounded(t *testing.T) {
-	d := decode.New(decode.DefaultLimits(), nil)
+	d := decode.New(decode.DefaultLimits(), nil, nil)
 	for i := range 10_000 {
 		name := "m" + strings.Repeat("x", i%50) + string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/676%26))
-		got, err := d.Append(nil, "hall", "", []byte(`{"`+name+`":1}`), at(arrival))
+		got, err := d.Append(nil, "hall", "d", "", []byte(`{"`+name+`":1}`), at(arrival))
 		if err != nil || got[0].Metric != name {
 			t.Fatalf("Append: %v, %v", got, err)
 		}
@@ -349,7 +349,7 @@ func TestNamesAreBounded(t *testing.T) {
 }
 
 func TestBareNumbersDoNotAllocate(t *testing.T) {
-	d := decode.New(decode.DefaultLimits(), nil)
+	d := decode.New(decode.DefaultLimits(), nil, nil)
 	dst := make([]decode.Reading, 0, 4)
 	for _, payload := range []string{"21.5", "true", `{"value":21.5,"ts":1773500966535,"unit":"°C"}`, `{"temperature":21.5,"humidity":40}`} {
 		b, metric := []byte(payload), "m"
@@ -357,7 +357,7 @@ func TestBareNumbersDoNotAllocate(t *testing.T) {
 			metric = ""
 		}
 		if n := testing.AllocsPerRun(100, func() {
-			if _, err := d.Append(dst, "hall", metric, b, at(arrival)); err != nil {
+			if _, err := d.Append(dst, "hall", "d", metric, b, at(arrival)); err != nil {
 				t.Fatal(err)
 			}
 		}); n != 0 {
@@ -369,9 +369,9 @@ func TestBareNumbersDoNotAllocate(t *testing.T) {
 // TestEmptyIsNoReading sends an empty payload, with which MQTT clears a
 // retained message.
 func TestEmptyIsNoReading(t *testing.T) {
-	d := decode.New(decode.DefaultLimits(), nil)
+	d := decode.New(decode.DefaultLimits(), nil, nil)
 	for _, metric := range []string{"m", ""} {
-		if got, err := d.Append(nil, "hall", metric, nil, at(arrival)); got != nil || err != nil {
+		if got, err := d.Append(nil, "hall", "d", metric, nil, at(arrival)); got != nil || err != nil {
 			t.Errorf("metric %q: %v, %v", metric, got, err)
 		}
 	}
@@ -388,7 +388,7 @@ func TestTimes(t *testing.T) {
 		}
 		return nil
 	}
-	d := decode.New(decode.DefaultLimits(), zones)
+	d := decode.New(decode.DefaultLimits(), zones, nil)
 	second, minute := arrival.Truncate(time.Second), arrival.Truncate(time.Minute)
 	for text, want := range map[string]time.Time{
 		"2026-03-14T15:09:26Z":             second,
@@ -408,7 +408,7 @@ func TestTimes(t *testing.T) {
 		"1773500966535":                    arrival.Truncate(time.Millisecond),
 		"1773500966.535897932":             arrival,
 	} {
-		got, err := d.Append(nil, "hall", "m", []byte(`{"value":1,"ts":"`+text+`"}`), at(arrival))
+		got, err := d.Append(nil, "hall", "d", "m", []byte(`{"value":1,"ts":"`+text+`"}`), at(arrival))
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -421,20 +421,61 @@ func TestTimes(t *testing.T) {
 			t.Errorf("%s in an item: %v %v", text, items, err)
 		}
 	}
-	_, err = d.Append(nil, "yard", "m", []byte(`{"value":1,"ts":"2026-03-14T15:09"}`), at(arrival))
+	_, err = d.Append(nil, "yard", "d", "m", []byte(`{"value":1,"ts":"2026-03-14T15:09"}`), at(arrival))
 	requireError(t, err, decode.ReasonPayload, "ts", "has no time zone")
 }
 
 func TestLiteralKeepsTexts(t *testing.T) {
-	limits := decode.DefaultLimits()
-	limits.Literal = true
-	d := decode.New(limits, nil)
+	d := decode.New(decode.DefaultLimits(), nil, func(site, device, metric string) decode.Series {
+		return decode.Series{Literal: site == "hall" && device == "plc" && metric == "m"}
+	})
 	for payload, want := range map[string]decode.Reading{
 		"ON": text("m", "ON"), `"21.5"`: text("m", "21.5"), "TRUE": text("m", "TRUE"), "true": flag("m", true), "21.5": value("m", 21.5),
 	} {
-		got, err := d.Append(nil, "hall", "m", []byte(payload), at(arrival))
+		got, err := d.Append(nil, "hall", "plc", "m", []byte(payload), at(arrival))
 		if diff := cmp.Diff([]decode.Reading{want}, got); diff != "" || err != nil {
 			t.Errorf("%s: %v (-want +got):\n%s", payload, err, diff)
+		}
+	}
+	// The other metrics of the same payload, and other devices, are understood, in
+	// whatever order an item says of whom it is.
+	got, err := d.Append(nil, "hall", "plc", "", []byte(`{"m":"off","n":"off","o":{"value":"2.5"}}`), at(arrival))
+	if diff := cmp.Diff([]decode.Reading{text("m", "off"), flag("n", false), value("o", 2.5)}, got); diff != "" || err != nil {
+		t.Errorf("several metrics: %v (-want +got):\n%s", err, diff)
+	}
+	items, err := d.Items([]byte(`[{"value":"on","metric":"m","device":"plc","site":"hall"},{"value":"on","metric":"m","device":"other","site":"hall"}]`), at(arrival))
+	if err != nil || len(items) != 2 || items[0].Err != nil || items[1].Err != nil {
+		t.Fatalf("items: %+v, %v", items, err)
+	}
+	if diff := cmp.Diff([]decode.Reading{text("m", "on"), flag("m", true)}, append(items[0].Readings, items[1].Readings...)); diff != "" {
+		t.Errorf("items (-want +got):\n%s", diff)
+	}
+}
+
+// TestDeclaredUnit: a number comes in the declared unit, or as it was sent.
+func TestDeclaredUnit(t *testing.T) {
+	d := decode.New(decode.DefaultLimits(), nil, func(_, _, metric string) decode.Series {
+		return map[string]decode.Series{"p": {Unit: "hPa"}, "w": {Unit: "widgets"}}[metric]
+	})
+	for _, test := range []struct {
+		metric, payload, unit string
+		want                  decode.Reading
+	}{
+		{"p", `{"value":101325,"unit":"Pa"}`, "hPa", value("p", 1013.25)},
+		{"p", `{"value":"1.01325","unit":"bar"}`, "hPa", value("p", 1013.25)},
+		{"p", `{"value":1013.25,"unit":"mbar"}`, "hPa", value("p", 1013.25)},
+		{"p", `1013.25`, "hPa", value("p", 1013.25)},
+		{"p", `{"value":20,"unit":"°C"}`, "°C", value("p", 20)},
+		{"p", `{"value":20,"unit":"cubits"}`, "cubits", value("p", 20)},
+		{"p", `{"value":"20 hPa","unit":"Pa"}`, "Pa", text("p", "20 hPa")},
+		{"w", `5`, "widgets", value("w", 5)},
+		{"q", `{"value":101325,"unit":"Pa"}`, "Pa", value("q", 101325)},
+		{"q", `101325`, "", value("q", 101325)},
+	} {
+		test.want.Unit = test.unit
+		got, err := d.Append(nil, "hall", "d", test.metric, []byte(test.payload), at(arrival))
+		if diff := cmp.Diff([]decode.Reading{test.want}, got); diff != "" || err != nil {
+			t.Errorf("%s %s: %v (-want +got):\n%s", test.metric, test.payload, err, diff)
 		}
 	}
 }
@@ -442,11 +483,11 @@ func TestLiteralKeepsTexts(t *testing.T) {
 // TestNumbersAreWhatWasSent draws integers of every size: the stored value is
 // the number that was sent, or its digits.
 func TestNumbersAreWhatWasSent(t *testing.T) {
-	d := decode.New(decode.DefaultLimits(), nil)
+	d := decode.New(decode.DefaultLimits(), nil, nil)
 	rapid.Check(t, func(t *rapid.T) {
 		digits := rapid.StringMatching(`-?[1-9][0-9]{0,40}`).Draw(t, "digits")
 		for _, payload := range []string{digits, `{"value":` + digits + `}`, `"` + digits + `"`, digits + ".0"} {
-			got, err := d.Append(nil, "hall", "m", []byte(payload), at(arrival))
+			got, err := d.Append(nil, "hall", "d", "m", []byte(payload), at(arrival))
 			if err != nil {
 				t.Fatal(err)
 			}

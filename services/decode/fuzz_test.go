@@ -22,10 +22,10 @@ func FuzzAppend(f *testing.F) {
 		f.Add("m", []byte(s))
 		f.Add("", []byte(s))
 	}
-	d := decode.New(decode.DefaultLimits(), nil)
+	d := decode.New(decode.DefaultLimits(), nil, nil)
 	f.Fuzz(func(t *testing.T, metric string, payload []byte) {
 		before := string(payload)
-		readings, err := d.Append(nil, "hall", metric, payload, at(arrival))
+		readings, err := d.Append(nil, "hall", "d", metric, payload, at(arrival))
 		if string(payload) != before {
 			t.Fatal("the payload changed")
 		}
@@ -50,7 +50,7 @@ func FuzzItems(f *testing.F) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
 	}
-	d := decode.New(decode.DefaultLimits(), nil)
+	d := decode.New(decode.DefaultLimits(), nil, nil)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		items, err := d.Items(body, at(arrival))
 		if err != nil {

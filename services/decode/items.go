@@ -162,7 +162,7 @@ func (b *items) item(item *Item) *Error {
 	if len(b.readings) == first {
 		return refuse("values", "the object holds no reading")
 	}
-	return b.stamp(b.readings[first:], when, item.Site, b.arrival)
+	return b.stamp(b.readings[first:], when, item.Site, item.Device, b.arrival)
 }
 
 // complete refuses an item with a missing or a contradictory part.

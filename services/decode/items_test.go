@@ -53,7 +53,7 @@ func TestItems(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := decode.New(decode.DefaultLimits(), nil).Items([]byte(test.body), at(arrival))
+			got, err := decode.New(decode.DefaultLimits(), nil, nil).Items([]byte(test.body), at(arrival))
 			if err != nil {
 				t.Fatalf("Items: %v", err)
 			}
@@ -94,7 +94,7 @@ func TestItemRefused(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			good := `{"site":"s","device":"d","metric":"m","value":1}`
-			items, err := decode.New(decode.DefaultLimits(), nil).Items([]byte("["+good+","+test.item+","+good+"]"), at(arrival))
+			items, err := decode.New(decode.DefaultLimits(), nil, nil).Items([]byte("["+good+","+test.item+","+good+"]"), at(arrival))
 			if err != nil {
 				t.Fatalf("Items: %v", err)
 			}
@@ -136,7 +136,7 @@ func TestBodyRefused(t *testing.T) {
 		{"too large", strings.Repeat(" ", 256<<10+1), decode.ReasonTooLarge, 0, 0, "more than 262144"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			items, err := decode.New(decode.DefaultLimits(), nil).Items([]byte(test.body), at(arrival))
+			items, err := decode.New(decode.DefaultLimits(), nil, nil).Items([]byte(test.body), at(arrival))
 			if items != nil {
 				t.Errorf("Items = %+v, want none", items)
 			}
@@ -152,7 +152,7 @@ func TestBodyRefused(t *testing.T) {
 }
 
 func TestItemsAreTheirOwn(t *testing.T) {
-	d := decode.New(decode.DefaultLimits(), nil)
+	d := decode.New(decode.DefaultLimits(), nil, nil)
 	items, err := d.Items([]byte(`[{"site":"s","device":"a","metric":"m","value":1},{"site":"s","device":"b","metric":"m","value":2}]`), at(arrival))
 	if err != nil {
 		t.Fatal(err)

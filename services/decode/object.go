@@ -7,7 +7,7 @@ func (d *Decoder) quoted(r *Reading, payload []byte) *Error {
 	if err != nil {
 		return err
 	}
-	if err := d.str(r, "", b); err != nil {
+	if err := d.text(r, "", b); err != nil {
 		return err
 	}
 	return d.json.end()
@@ -54,7 +54,7 @@ func (d *Decoder) object(r *Reading, site string, payload []byte, arrival int64)
 }
 
 // device decodes a flat object of metrics with an optional time for all.
-func (d *Decoder) device(dst []Reading, site string, payload []byte, arrival int64) ([]Reading, error) {
+func (d *Decoder) device(dst []Reading, site, device string, payload []byte, arrival int64) ([]Reading, error) {
 	d.json.reset(payload)
 	if _, err := d.json.next(); err != nil {
 		return dst, err
@@ -83,20 +83,22 @@ func (d *Decoder) device(dst []Reading, site string, payload []byte, arrival int
 	if len(all) == len(dst) {
 		return dst, refuse("", "the object holds no reading")
 	}
-	if err := d.stamp(all[len(dst):], when, site, arrival); err != nil {
+	if err := d.stamp(all[len(dst):], when, site, device, arrival); err != nil {
 		return dst, err
 	}
 	return all, nil
 }
 
-// stamp sets the common event time of the readings of a payload.
-func (d *Decoder) stamp(readings []Reading, when moment, site string, arrival int64) *Error {
+// stamp gives the readings of a payload their common event time, and has each
+// understood as its series is declared.
+func (d *Decoder) stamp(readings []Reading, when moment, site, device string, arrival int64) *Error {
 	var common Reading
 	if err := d.place(&common, when, site, arrival); err != nil {
 		return err
 	}
 	for i := range readings {
 		readings[i].Time, readings[i].HasTime = common.Time, common.HasTime
+		d.understand(&readings[i], site, device)
 	}
 	return nil
 }
@@ -195,7 +197,7 @@ func (d *Decoder) scalar(r *Reading, field string) (present bool, err *Error) {
 		if err != nil {
 			return false, err
 		}
-		return true, d.str(r, field, b)
+		return true, d.text(r, field, b)
 	case '{':
 		return false, refuse(field, "an object is not a value")
 	case '[':

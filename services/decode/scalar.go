@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"headwater/proto/units"
 )
 
 // trim removes what wraps a payload without being part of it: a byte order
@@ -111,14 +113,10 @@ func outOfRange(field string, number []byte) *Error {
 	return &Error{Reason: ReasonValue, Field: field, Detail: "the number " + quote(number) + " does not fit a 64-bit float"}
 }
 
-// text sets r to a copy of b as a Text, or to a flag if b spells one.
+// text makes r a reading of kind Text with a copy of b.
 func (d *Decoder) text(r *Reading, field string, b []byte) *Error {
 	if len(b) > d.limits.Text {
 		return tooLarge(field, "the text has %d bytes, more than %d", len(b), d.limits.Text)
-	}
-	if flag, ok := flagOf(b); ok && !d.limits.Literal {
-		r.Kind, r.Flag = Flag, flag
-		return nil
 	}
 	s := string(b)
 	if notFinite(s) {
@@ -132,26 +130,49 @@ func (d *Decoder) text(r *Reading, field string, b []byte) *Error {
 }
 
 // flagOf returns the flag that a word spells, in any case.
-func flagOf(word []byte) (flag, ok bool) {
+func flagOf(word string) (flag, ok bool) {
 	switch {
 	case len(word) > len("false"):
 		return false, false
-	case bytes.EqualFold(word, []byte("true")), bytes.EqualFold(word, []byte("on")):
+	case strings.EqualFold(word, "true"), strings.EqualFold(word, "on"):
 		return true, true
-	case bytes.EqualFold(word, []byte("false")), bytes.EqualFold(word, []byte("off")):
+	case strings.EqualFold(word, "false"), strings.EqualFold(word, "off"):
 		return false, true
 	}
 	return false, false
 }
 
-// str sets r to the value of a JSON string with the content b.
-func (d *Decoder) str(r *Reading, field string, b []byte) *Error {
-	if !d.limits.Literal && jsonNumber(b) {
-		if isNumber, err := d.number(r, field, b); isNumber && err == nil {
-			return nil
-		}
+// understand makes of a reading, which is whole, what is declared of its series:
+// texts that spell a flag or a number become that, and numbers come in the declared
+// unit.
+func (d *Decoder) understand(r *Reading, site, device string) {
+	declared := d.series(site, device, r.Metric)
+	if r.Kind == Text && !declared.Literal {
+		d.spelled(r)
 	}
-	return d.text(r, field, b)
+	if r.Kind != Value || declared.Unit == "" {
+		return
+	}
+	if r.Unit == "" {
+		r.Unit = declared.Unit
+	} else if v, ok := units.Convert(r.Value, r.Unit, declared.Unit); ok {
+		r.Value, r.Unit = v, declared.Unit
+	}
+}
+
+// spelled makes of a text the flag or the number that it spells, if it does.
+func (d *Decoder) spelled(r *Reading) {
+	if flag, ok := flagOf(r.Text); ok {
+		r.Kind, r.Flag, r.Text = Flag, flag, ""
+		return
+	}
+	text := []byte(r.Text)
+	if !jsonNumber(text) {
+		return
+	}
+	if _, err := d.number(r, "", text); err == nil && r.Kind == Value {
+		r.Text = ""
+	}
 }
 
 // jsonNumber reports whether b is a number as JSON writes it: 007, +1 and 1.2.3

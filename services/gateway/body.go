@@ -26,8 +26,8 @@ type reader struct {
 // keepBody bounds the buffer that a reader keeps for the next body.
 const keepBody = 256 << 10
 
-func newReader(limits decode.Limits, zones decode.Zones) *reader {
-	return &reader{decoder: decode.New(limits, zones)}
+func newReader(limits decode.Limits, zones decode.Zones, declared decode.Declared) *reader {
+	return &reader{decoder: decode.New(limits, zones, declared)}
 }
 
 const (

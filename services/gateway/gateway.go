@@ -113,7 +113,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		memory:   semaphore.NewWeighted(cfg.Memory),
 		zones:    zones.New(deps.JS, deps.Log),
 	}
-	s.readers.New = func() any { return newReader(limits, s.zones.Of) }
+	s.readers.New = func() any { return newReader(limits, s.zones.Of, s.zones.Series) }
 	s.health.set(errors.New("the gateway has not started"))
 	return s, nil
 }

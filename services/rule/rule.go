@@ -187,6 +187,19 @@ func Unusual() Rule {
 	}.WithDefaults()
 }
 
+// UnitChangeName is the name under which it is told that a metric comes in another
+// unit.
+const UnitChangeName = "unit-change"
+
+// UnitChange returns the rule that nobody declares and that is no part of a
+// configuration: every metric is watched for a change of its unit, and nobody is
+// told.
+func UnitChange() Rule {
+	return Rule{
+		Name: UnitChangeName, Description: "It comes in another unit.", Origin: BuiltIn, Severity: Info, Notify: []string{},
+	}.WithDefaults()
+}
+
 // WithDefaults returns the rule with every field filled in that has a default and
 // means something to the detector of the rule. A rule with an expression and no
 // detector gets that of expressions.
@@ -207,6 +220,11 @@ func (r Rule) WithDefaults() Rule {
 // expression watches devices, not series.
 func (r Rule) Matches(site, device, metric string, tags map[string]string) bool {
 	return glob(r.Match.Metric, metric) && r.Match.MatchesDevice(site, device, tags)
+}
+
+// MatchesSeries reports whether the globs select a series, whatever the tags.
+func (m Match) MatchesSeries(site, device, metric string) bool {
+	return glob(m.Metric, metric) && glob(m.Device, device) && glob(m.Site, site)
 }
 
 // MatchesDevice is Matches for all but the metric.

@@ -95,9 +95,9 @@ func TestPackerIsEmptyAfterTake(t *testing.T) {
 // TestNamesAgree shows that what decode takes for a name is what may stand in
 // subjects and keys.
 func TestNamesAgree(t *testing.T) {
-	d := decode.New(decode.DefaultLimits(), nil)
+	d := decode.New(decode.DefaultLimits(), nil, nil)
 	for _, name := range []string{"a", "", "A-Z_09", "a.b", "a b", "ü", "*", ">", strings.Repeat("x", 64), strings.Repeat("x", 65)} {
-		_, err := d.Append(nil, "hall", "", fmt.Appendf(nil, `{%q:1}`, name), time.Now().UnixNano())
+		_, err := d.Append(nil, "hall", "d", "", fmt.Appendf(nil, `{%q:1}`, name), time.Now().UnixNano())
 		if (err == nil) != streams.ValidToken(name) {
 			t.Errorf("%q: decode says %v, streams says %v", name, err, streams.ValidToken(name))
 		}
@@ -117,14 +117,14 @@ func BenchmarkDecodeAndPack(b *testing.B) {
 			for i := range devices {
 				devices[i] = fmt.Sprintf("door-%d", i)
 			}
-			d, p := decode.New(decode.DefaultLimits(), nil), batch.New(lanes)
+			d, p := decode.New(decode.DefaultLimits(), nil, nil), batch.New(lanes)
 			payload, readings := []byte(bench.payload), make([]decode.Reading, 0, 8)
 			arrival := time.UnixMilli(1773500966600).UnixNano()
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := range n {
 					var err error
-					readings, err = d.Append(readings[:0], "hall", "temperature", payload, arrival)
+					readings, err = d.Append(readings[:0], "hall", "d", "temperature", payload, arrival)
 					if err != nil {
 						b.Fatal(err)
 					}

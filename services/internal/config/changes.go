@@ -36,6 +36,10 @@ func Compare(before, after *Config) Changes {
 	other("devices", slices.EqualFunc(before.Devices, after.Devices, func(a, b Devices) bool {
 		return a.Match.Site == b.Match.Site && a.Match.Device == b.Match.Device && maps.Equal(a.Tags, b.Tags)
 	}))
+	other("series", slices.EqualFunc(before.Series, after.Series, func(a, b Series) bool {
+		return a.Match.Site == b.Match.Site && a.Match.Device == b.Match.Device && a.Match.Metric == b.Match.Metric && a.Unit == b.Unit &&
+			(a.Literal == nil) == (b.Literal == nil) && (a.Literal == nil || *a.Literal == *b.Literal)
+	}))
 	other("windows", slices.Equal(before.Windows, after.Windows))
 	other("lateness", before.Lateness == after.Lateness)
 	other("time_zone", before.TimeZone == after.TimeZone)

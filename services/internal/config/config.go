@@ -29,6 +29,10 @@ const (
 	MaxChannels = 100
 	// MaxDevices is the greatest number of entries in devices.
 	MaxDevices = 1000
+	// MaxSeries is the greatest number of entries in series.
+	MaxSeries = 1000
+	// MaxUnit is the greatest length of a unit in bytes.
+	MaxUnit = 64
 	// MaxLateness is the longest lateness: open windows stay in memory for that long.
 	MaxLateness = time.Hour
 	// maxProblems bounds how many problems one answer holds.
@@ -50,6 +54,9 @@ type Config struct {
 	Rules []rule.Rule
 	// Devices give tags to devices, in the order of the text.
 	Devices []Devices
+	// Series say how the readings of series are to be read, in the order of the
+	// text.
+	Series []Series
 	// Channels are in the order of the text; their names are unique.
 	Channels []Channel
 	// Windows are the windows of every series, the tumbling ones first, ascending.
@@ -103,6 +110,35 @@ func (c *Config) Tags(site, device string) map[string]string {
 		maps.Copy(tags, d.Tags)
 	}
 	return tags
+}
+
+// Series are the series of one pattern, and how their readings are to be read.
+type Series struct {
+	// Match selects by site, device and metric; its tags are empty.
+	Match rule.Match
+	// Unit is the unit of their numbers; empty when it is not declared.
+	Unit string
+	// Literal says whether their texts stay what they are; nil when the text does
+	// not say.
+	Literal *bool
+}
+
+// Reading returns how the readings of a series are to be read: the unit of its
+// numbers, empty when none is declared, and whether on, off, true, false and
+// numbers in quotes stay texts. Where entries differ, the later one counts.
+func (c *Config) Reading(site, device, metric string) (unit string, literal bool) {
+	for _, s := range c.Series {
+		if !s.Match.MatchesSeries(site, device, metric) {
+			continue
+		}
+		if s.Unit != "" {
+			unit = s.Unit
+		}
+		if s.Literal != nil {
+			literal = *s.Literal
+		}
+	}
+	return unit, literal
 }
 
 // ChannelType is the protocol of a channel.

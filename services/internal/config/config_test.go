@@ -67,6 +67,11 @@ func TestParse(t *testing.T) {
 			{Match: rule.Match{Site: "hall", Device: "door-*"}, Tags: map[string]string{"kind": "door", "floor": "2"}},
 			{Match: rule.Match{Device: "door-3"}, Tags: map[string]string{"floor": "basement"}},
 		},
+		Series: []config.Series{
+			{Match: rule.Match{Metric: "pressure"}, Unit: "hPa"},
+			{Match: rule.Match{Site: "hall", Device: "plc-*", Metric: "state"}, Literal: new(true)},
+			{Match: rule.Match{Device: "plc-7"}, Unit: "%", Literal: new(false)},
+		},
 		Channels: []config.Channel{
 			{Name: "phone", Type: config.Ntfy, URL: "https://ntfy.sh/my-topic", Resolved: true},
 			{Name: "mail", Type: config.Shoutrrr, URLFile: "secrets/mail", Resolved: false},
@@ -96,6 +101,20 @@ func TestParse(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); d != "" {
 		t.Error(d)
+	}
+	for _, test := range []struct {
+		site, device, metric, unit string
+		literal                    bool
+	}{
+		{"hall", "baro", "pressure", "hPa", false},
+		{"hall", "plc-1", "state", "", true},
+		{"attic", "plc-1", "state", "", false},
+		{"hall", "plc-7", "state", "%", false}, // the later entry counts
+		{"hall", "plc-7", "pressure", "%", false},
+	} {
+		if unit, literal := got.Reading(test.site, test.device, test.metric); unit != test.unit || literal != test.literal {
+			t.Errorf("%+v is read in %q, literal %v", test, unit, literal)
+		}
 	}
 	for device, want := range map[string]map[string]string{
 		"door-1": {"kind": "door", "floor": "2"}, "door-3": {"kind": "door", "floor": "basement"}, "gate": nil,

@@ -103,7 +103,7 @@ func (r *reader) problems() error {
 }
 
 // sectionNames are the fields of a file.
-var sectionNames = []string{rulesSection, "auto", "devices", "channels", "windows", "lateness", "time_zone", "sites"}
+var sectionNames = []string{rulesSection, "auto", "devices", "series", "channels", "windows", "lateness", "time_zone", "sites"}
 
 // keptName stands in messages for the file with the sections that are kept.
 const keptName = "kept sections"
@@ -132,6 +132,7 @@ func (r *reader) config(name string, p Parts) *Config {
 	c.Channels = channels.channels()
 	r.channelsKnown = !channels.failed["channels"]
 	c.Devices = section("devices").devices()
+	c.Series = section("series").series()
 	c.Rules = section(rulesSection).rules(c.Channels)
 	if file.fields[rulesSection].node == nil {
 		r.pieces(c, p.Kept, rule.Kept)
@@ -271,6 +272,47 @@ func (o *object) devices() []Devices {
 			do.fail(p.Field, "%s", p.Problem)
 		}
 		all = append(all, d)
+	}
+	return all
+}
+
+func (o *object) series() []Series {
+	items, _ := o.list("series", MaxSeries)
+	all := make([]Series, 0, len(items))
+	for _, item := range items {
+		so := o.r.object(item, "match", "unit", "literal")
+		if so == nil {
+			continue
+		}
+		var s Series
+		if m, ok := so.fields["match"]; ok {
+			if mo := o.r.object(m, "site", "device", "metric"); mo != nil {
+				mo.string("site", &s.Match.Site)
+				mo.string("device", &s.Match.Device)
+				mo.string("metric", &s.Match.Metric)
+				mo.glob("site", s.Match.Site)
+				mo.glob("device", s.Match.Device)
+				mo.glob("metric", s.Match.Metric)
+			}
+		} else {
+			so.fail("match", "is missing: which series, like {site: hall, metric: pressure}")
+		}
+		so.string("unit", &s.Unit)
+		s.Unit = strings.TrimSpace(s.Unit)
+		switch {
+		case len(s.Unit) > MaxUnit:
+			so.fail("unit", "has %d bytes, at most %d", len(s.Unit), MaxUnit)
+		case strings.ContainsFunc(s.Unit, unicode.IsControl):
+			so.fail("unit", "holds control characters")
+		}
+		if _, given := so.fields["literal"]; given {
+			s.Literal = new(bool)
+			so.bool("literal", s.Literal)
+		}
+		if s.Unit == "" && s.Literal == nil && !so.failed["unit"] {
+			so.fail("unit", "is missing: like hPa; or literal, to keep texts as they are")
+		}
+		all = append(all, s)
 	}
 	return all
 }

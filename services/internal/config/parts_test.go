@@ -299,6 +299,7 @@ func TestFormatReadsBack(t *testing.T) {
 var written = map[string][3]string{
 	"rules":     {"rules:\n  # why\n  - name: a # here\n    detector: limit\n    above: 1\n\n", "rules: [{name: b, detector: limit, above: 2, description: \"é: #1\"}]\n", "rules: []\n"},
 	"channels":  {"# told\nchannels:\n- {name: one, type: ntfy, url: \"https://ntfy.sh/one\"}\n", "channels:\n    - name: two\n      type: webhook\n      url: http://x/y\n", "channels:\n"},
+	"series":    {"series: [{match: {metric: a}, unit: hPa}]\n", "series:\n  - match: {metric: b}\n    literal: true\n", "series: []\n"},
 	"devices":   {"devices: [{match: {device: a}, tags: {k: \"1\"}}]\n", "devices:\n  - match: {site: b}\n    tags: {k: b}\n", "devices: []\n"},
 	"windows":   {"windows: [10s]\n", "windows:\n  - {kind: sliding, width: 5m, every: 30s}\n", "windows: [1m]\n"},
 	"lateness":  {"lateness: 1m # short\n", "lateness: 1h\n", "lateness: 5m\n"},

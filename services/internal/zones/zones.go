@@ -1,10 +1,12 @@
-// Package zones returns the time zone of each site, for the services that read
-// times of devices. It follows the configuration while it runs.
+// Package zones knows the time zone of each site from the configuration, and how
+// the readings of each series are to be read, for the services that read what
+// devices send. It follows the configuration while it runs.
 package zones
 
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +15,7 @@ import (
 
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
+	"headwater/services/decode"
 	"headwater/streams"
 )
 
@@ -20,12 +23,24 @@ import (
 type Zones struct {
 	js      jetstream.JetStream
 	log     *slog.Logger
-	current atomic.Pointer[config.Config]
+	current atomic.Pointer[version]
 	// locations maps the name of a zone to its *time.Location. The configuration
 	// bounds its size.
 	locations sync.Map
 	known     chan struct{}
 }
+
+// version is a configuration and what was looked up in it.
+type version struct {
+	*config.Config
+	mu     sync.RWMutex
+	series map[series]decode.Series // guarded by mu
+}
+
+type series struct{ site, device, metric string }
+
+// maxSeries bounds the series of which the answer is remembered.
+const maxSeries = 100_000
 
 // New returns the zones of the configuration. Run reads it.
 func New(js jetstream.JetStream, log *slog.Logger) *Zones {
@@ -53,6 +68,30 @@ func (z *Zones) Of(site string) *time.Location {
 	return location
 }
 
+// Series returns what is declared of a series; nothing before the configuration is
+// known.
+func (z *Zones) Series(site, device, metric string) decode.Series {
+	v := z.current.Load()
+	if v == nil || len(v.Config.Series) == 0 {
+		return decode.Series{}
+	}
+	key := series{site, device, metric}
+	v.mu.RLock()
+	known, ok := v.series[key]
+	v.mu.RUnlock()
+	if ok {
+		return known
+	}
+	known.Unit, known.Literal = v.Reading(site, device, metric)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.series == nil || len(v.series) >= maxSeries {
+		v.series = make(map[series]decode.Series)
+	}
+	v.series[series{strings.Clone(site), strings.Clone(device), strings.Clone(metric)}] = known
+	return known
+}
+
 // retryEvery is the pause after a failed attempt to watch the bucket.
 const retryEvery = time.Second
 
@@ -67,7 +106,7 @@ func (z *Zones) Run(ctx context.Context) {
 			continue
 		}
 		if !failing {
-			z.log.Warn("cannot follow the time zones of the sites; retrying", "stream", streams.BucketConfig, "err", err)
+			z.log.Warn("cannot follow what is declared of sites and series; retrying", "stream", streams.BucketConfig, "err", err)
 		}
 		failing = true
 		select {
@@ -82,14 +121,14 @@ func (z *Zones) take(entry jetstream.KeyValueEntry) {
 	if entry != nil {
 		c, err := config.Parse("configuration", entry.Value())
 		if err != nil {
-			z.log.Error("the configuration cannot be read; keeping the previous time zones of the sites", "revision", entry.Revision(), "err", err)
+			z.log.Error("the configuration cannot be read; what is declared of sites and series stays", "revision", entry.Revision(), "err", err)
 			return
 		}
-		z.current.Store(c)
+		z.current.Store(&version{Config: c})
 		return
 	}
 	if z.current.Load() == nil {
-		z.current.Store(&config.Config{TimeZone: config.DefaultTimeZone})
+		z.current.Store(&version{Config: &config.Config{TimeZone: config.DefaultTimeZone}})
 	}
 	select {
 	case <-z.known:
