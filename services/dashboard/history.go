@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"headwater/proto/figure"
+	"headwater/proto/units"
 	"headwater/services/internal/influx"
 	"headwater/web/device"
 	"headwater/web/view"
@@ -96,11 +97,20 @@ func unavailable(err error) error {
 	return err
 }
 
-// where selects the readings of one series; the measurement is its metric.
-const where = ` FROM $metric WHERE "site" = $site AND "device" = $device AND time >= $from AND time < $to`
+// ofSeries selects the readings of one series; the measurement is its metric. Where
+// selects the numbers in one unit.
+const (
+	ofSeries = ` FROM $metric WHERE "site" = $site AND "device" = $device AND time >= $from AND time < $to`
+	where    = ofSeries + influx.InUnit
+)
 
 func params(q device.SeriesQuery) influx.Params {
-	return influx.Params{"metric": influx.Ident(q.Metric), "site": q.Site, "device": q.Device, "from": q.From, "to": q.To}
+	p := influx.Params{"metric": influx.Ident(q.Metric), "site": q.Site, "device": q.Device, "from": q.From, "to": q.To}
+	p["unit"], p["none"] = units.Name(q.Unit), units.Name(q.Unit)
+	if q.Bare {
+		p["none"] = ""
+	}
+	return p
 }
 
 // tier is one of the roll-ups that the processor computes for every series.
@@ -329,7 +339,9 @@ func (h *history) readings(ctx context.Context, q device.SeriesQuery) (device.Se
 func (h *history) flags(ctx context.Context, q device.SeriesQuery) (device.Series, error) {
 	p := params(q)
 	p["limit"] = maxFlags
-	answers, err := h.query(ctx, `SELECT "flag"`+where+` ORDER BY time DESC LIMIT $limit`, p)
+	delete(p, "unit")
+	delete(p, "none")
+	answers, err := h.query(ctx, `SELECT "flag"`+ofSeries+` ORDER BY time DESC LIMIT $limit`, p)
 	out := device.Series{Tier: rawPolicy}
 	if err != nil || len(answers) == 0 || len(answers[0].Columns) != 1 {
 		return out, err

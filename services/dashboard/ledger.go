@@ -289,7 +289,7 @@ func (l *ledgerSource) inLanes(way *ledger.OnTheWay, since *int64, firstTelemetr
 }
 
 const (
-	ledgerSums  = `SELECT sum("readings") AS "readings", sum("rejected") AS "rejected", sum("missing") AS "missing", sum("refused") AS "refused" FROM $measurement`
+	ledgerSums  = `SELECT sum("readings") AS "readings", sum("rejected") AS "rejected", sum("missing") AS "missing", sum("refused") AS "refused", sum("conflicts") AS "conflicts" FROM $measurement`
 	ledgerAbove = `SELECT sum("readings") AS "flight" FROM $measurement`
 )
 
@@ -369,6 +369,8 @@ func addFigures(f *ledger.Figures, s influx.Series, i int) {
 			f.Received, f.Missing = f.Received+n, f.Missing+n
 		case "refused":
 			f.Refused += n
+		case "conflicts":
+			f.Conflicts += n
 		case "flight":
 			f.InFlight += n
 		}

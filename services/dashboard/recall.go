@@ -149,6 +149,7 @@ func (r *recall) ask(ctx context.Context, missing []fleet.Missing) ([]fleet.Past
 			for row, t := range s.Times {
 				if v, ok := recalled(s.Values[row][0]); ok {
 					out[i].Readings = append(out[i].Readings, fleet.Reading{Series: k, Time: t, Value: v})
+					out[i].Units = append(out[i].Units, s.Tags["unit"])
 				}
 			}
 		}
@@ -181,7 +182,7 @@ func latestOf(field, measurement, site string, devices []string, most int, also 
 		}
 		b.WriteString(`"device" = ` + influx.QuoteString(d))
 	}
-	fmt.Fprintf(&b, `)%s GROUP BY "device" ORDER BY time DESC LIMIT %d`, also, most)
+	fmt.Fprintf(&b, `)%s GROUP BY "device", "unit" ORDER BY time DESC LIMIT %d`, also, most)
 	return b.String()
 }
 

@@ -123,6 +123,11 @@ func (s *Service) onDerived(m message) {
 	for _, st := range commit.Rules {
 		s.rules.failed(lane, st)
 	}
+	for _, e := range commit.Ledger {
+		if e.Conflicts > 0 {
+			s.fleet.Clash(e.Site, e.Device, e.Minute, e.Conflicts)
+		}
+	}
 	for _, w := range commit.Summaries {
 		shown := device.Summary{
 			Metric: w.GetSeries().GetMetric(), Unit: w.Unit, Window: w.Window, At: at(w.Time()), Start: at(w.Start),
@@ -139,10 +144,11 @@ func (s *Service) onDerived(m message) {
 	}
 	for _, a := range commit.Anomalies {
 		e := view.Episode{
-			Rule: a.Rule, Metric: a.GetSeries().GetMetric(), Severity: severities[a.Severity], Start: at(a.Start),
+			Rule: a.Rule, Metric: a.GetSeries().GetMetric(), Unit: a.Unit, Severity: severities[a.Severity], Start: at(a.Start),
 			Sentence: clip(a.GetEvidence().GetSentence()),
 		}
 		e.Low, e.High, e.Baseline = bounds(a.Evidence)
+		e.WithinMS = a.Evidence.GetWithin() / int64(time.Millisecond)
 		if a.Phase == derivedv1.Phase_PHASE_CLOSE {
 			e.End = at(a.Time)
 		}
@@ -221,8 +227,9 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 	if alert.State == view.AlertPending {
 		return
 	}
-	e := view.Episode{Rule: a.Rule, Metric: alert.Metric, Severity: alert.Severity, Start: alert.Started, End: alert.Ended, Sentence: alert.Sentence}
+	e := view.Episode{Rule: a.Rule, Metric: alert.Metric, Unit: alert.Unit, Severity: alert.Severity, Start: alert.Started, End: alert.Ended, Sentence: alert.Sentence}
 	e.Low, e.High, e.Baseline = bounds(a.Evidence)
+	e.WithinMS = a.Evidence.GetWithin() / int64(time.Millisecond)
 	s.book.PutEpisode(alert.Site, alert.Device, e)
 }
 
@@ -248,9 +255,11 @@ func (s *Service) onDevice(key string, value []byte, when time.Time) {
 		s.log.Debug("entry was ignored", "subject", key, "err", err)
 		return
 	}
-	metrics := make([]fleet.Series, len(d.Metrics))
-	for i, m := range d.Metrics {
-		metrics[i] = fleet.Series{Site: d.Site, Device: d.Device, Metric: m.Name, Unit: m.Unit, Kind: view.Kind(m.Kind)}
+	metrics := make([]fleet.Series, 0, len(d.Metrics))
+	for _, m := range d.Metrics {
+		for _, unit := range append(m.Units, m.Unit) {
+			metrics = append(metrics, fleet.Series{Site: d.Site, Device: d.Device, Metric: m.Name, Unit: unit, Kind: view.Kind(m.Kind)})
+		}
 	}
 	s.fleet.Know(d.Site, d.Device, d.FirstSeen, metrics)
 }

@@ -10,10 +10,10 @@ import (
 // A device that names itself in the topic sends an object of metrics.
 func ExampleDecoder_Append() {
 	arrival := time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC).UnixNano()
-	d := decode.New(decode.DefaultLimits(), nil)
+	d := decode.New(decode.DefaultLimits(), nil, nil)
 
 	payload := `{"temperature": {"value": 21.5, "unit": "°C"}, "door": "on", "ts": 1773500960}`
-	readings, err := d.Append(nil, "hall", "", []byte(payload), arrival)
+	readings, err := d.Append(nil, "hall", "door-1", "", []byte(payload), arrival)
 	if err != nil {
 		fmt.Println(err)
 	}
@@ -22,7 +22,7 @@ func ExampleDecoder_Append() {
 	}
 
 	// A payload that is refused has a reason for the dead letter.
-	_, err = d.Append(nil, "hall", "temperature", []byte(`{"value": 21.5, "ts": "yesterday"}`), arrival)
+	_, err = d.Append(nil, "hall", "door-1", "temperature", []byte(`{"value": 21.5, "ts": "yesterday"}`), arrival)
 	fmt.Println(err)
 	// Output:
 	// temperature value 21.5 °C false 15:09:20
@@ -34,7 +34,7 @@ func ExampleDecoder_Append() {
 // refused does not stop the others.
 func ExampleDecoder_Items() {
 	arrival := time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC).UnixNano()
-	d := decode.New(decode.DefaultLimits(), nil)
+	d := decode.New(decode.DefaultLimits(), nil, nil)
 
 	items, err := d.Items([]byte(`[
 		{"site": "hall", "device": "door-1", "metric": "temperature", "value": 21.5},

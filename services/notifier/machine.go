@@ -113,7 +113,7 @@ func parse(revision uint64, content []byte) (*config.Config, error) {
 }
 
 func byName(c *config.Config) map[string]rule.Rule {
-	rules := make(map[string]rule.Rule, len(c.Rules))
+	rules := map[string]rule.Rule{rule.UnitChangeName: rule.UnitChange()}
 	for _, r := range c.Rules {
 		rules[r.Name] = r
 	}

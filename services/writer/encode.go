@@ -6,8 +6,14 @@ import (
 	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
 
+	"headwater/proto/units"
 	"headwater/services/writer/point"
 )
+
+// seriesOf returns the series of numbers in a unit.
+func seriesOf(s *derivedv1.Series, unit string) point.Series {
+	return point.Series{Site: s.GetSite(), Device: s.GetDevice(), Metric: s.GetMetric(), Unit: units.Name(unit)}
+}
 
 // lines are points as line protocol, one line each.
 type lines struct {
@@ -52,7 +58,7 @@ type encoder struct {
 func (e *encoder) append(l *lines, b *telemetryv1.Batch) {
 	e.prefixes, e.ends = e.prefixes[:0], e.ends[:0]
 	for _, s := range b.Dictionary() {
-		series := point.Series{Site: s.Site, Device: s.Device, Metric: s.Metric}
+		series := point.Series{Site: s.Site, Device: s.Device, Metric: s.Metric, Unit: units.Name(s.Unit)}
 		switch s.Kind {
 		case telemetryv1.Kind_KIND_FLAG:
 			e.prefixes = point.AppendFlagPrefix(e.prefixes, series)
@@ -102,7 +108,7 @@ func encodeSummaries(c *derivedv1.Commit) []*windows {
 		w := out[i]
 		series := s.GetSeries()
 		w.lines.text = point.AppendSummary(w.lines.text, &point.Summary{
-			Series: point.Series{Site: series.GetSite(), Device: series.GetDevice(), Metric: series.GetMetric()},
+			Series: seriesOf(series, s.GetUnit()),
 			Window: tag, Time: s.Time(), Count: s.GetCount(), Min: s.GetMin(), Max: s.GetMax(), Mean: s.GetMean(),
 			First: s.GetFirst(), Last: s.GetLast(), Deviation: s.GetDeviation(), Revision: s.GetRevision(),
 			TimeMean: s.GetTimeMean(), Rate: s.GetRate(), P50: s.GetP50(), P90: s.GetP90(), P95: s.GetP95(), P99: s.GetP99(),

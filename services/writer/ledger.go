@@ -18,7 +18,8 @@ func encodeLedger(c *derivedv1.Commit) *lines {
 			Site: e.GetSite(), Device: e.GetDevice(), Source: e.GetSource(), Minute: e.GetMinute(),
 			// What is counted together ends with a message that no entry before has.
 			Key:      e.GetLast(),
-			Readings: e.GetReadings(), Rejected: e.GetRejected(), Missing: e.GetMissing(), Last: e.GetLast(),
+			Readings: e.GetReadings(), Rejected: e.GetRejected(), Missing: e.GetMissing(),
+			Conflicts: e.GetConflicts(), Last: e.GetLast(),
 		})
 		l.end()
 	}

@@ -12,6 +12,7 @@ import (
 
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/influx"
+	"headwater/proto/units"
 	"headwater/services/writer/point"
 	"headwater/streams"
 )
@@ -76,8 +77,7 @@ func (l *lane) mend(stop, work context.Context, commit *derivedv1.Commit, m jets
 func corrections(cfg Config, commit *derivedv1.Commit, m jetstream.Msg) request {
 	out := new(lines)
 	for _, c := range commit.GetCorrections() {
-		s := c.GetSeries()
-		prefix := point.AppendValuePrefix(nil, point.Series{Site: s.GetSite(), Device: s.GetDevice(), Metric: s.GetMetric()})
+		prefix := point.AppendValuePrefix(nil, seriesOf(c.GetSeries(), c.GetUnit()))
 		out.text = point.AppendValue(out.text, prefix, c.GetValue(), c.GetTime())
 		out.end()
 	}
@@ -146,8 +146,7 @@ func (l *lane) renew(stop, work context.Context, d *derivedv1.Mend, m jetstream.
 		}
 		start := d.GetFrom() + (window[0].Time-d.GetFrom())/d.GetWidth()*d.GetWidth()
 		s := point.Summarise(window)
-		series := d.GetSeries()
-		s.Series = point.Series{Site: series.GetSite(), Device: series.GetDevice(), Metric: series.GetMetric()}
+		s.Series = seriesOf(d.GetSeries(), d.GetUnit())
 		s.Time, s.Revision = start, revisions[start]+1
 		out.text = point.AppendSummary(out.text, &s)
 		out.end()
@@ -185,12 +184,17 @@ func (l *lane) renew(stop, work context.Context, d *derivedv1.Mend, m jetstream.
 func (l *lane) values(stop, work context.Context, policy, what string, d *derivedv1.Mend, from int64, limit int) ([]point.Reading, error) {
 	var out []point.Reading
 	s := d.GetSeries()
+	// The tag of a reading without a unit is empty.
+	unit, none := units.Name(d.GetUnit()), ""
+	if d.GetApart() {
+		none = unit
+	}
 	err := l.s.gate(l.s.cfg.bucket(policy)).do(stop, work, func(ctx context.Context) error {
 		answer, err := l.s.influx.Query(ctx, l.s.cfg.Influx.Database, policy,
-			what+` FROM $metric WHERE "site" = $site AND "device" = $device AND time >= $from AND time < $to LIMIT $limit`,
+			what+` FROM $metric WHERE "site" = $site AND "device" = $device`+influx.InUnit+` AND time >= $from AND time < $to LIMIT $limit`,
 			influx.Params{
 				"metric": influx.Ident(s.GetMetric()), "site": s.GetSite(), "device": s.GetDevice(),
-				"from": from, "to": d.GetTo(), "limit": limit,
+				"from": from, "to": d.GetTo(), "limit": limit, "unit": unit, "none": none,
 			})
 		out = out[:0]
 		for i := range answer {

@@ -2,9 +2,11 @@ package device
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
+	"headwater/proto/units"
 	"headwater/web/app"
 	"headwater/web/view"
 )
@@ -13,6 +15,8 @@ const (
 	// MaxPoints is the largest number of buckets that one request may ask for.
 	MaxPoints     = 5000
 	defaultPoints = 600
+	// maxUnit bounds a unit, in bytes.
+	maxUnit = 64
 )
 
 func (p *Pages) apiDevice(w http.ResponseWriter, r *http.Request) {
@@ -67,6 +71,11 @@ func (p *Pages) apiSeries(w http.ResponseWriter, r *http.Request) {
 		p.shell.Fail(w, http.StatusBadRequest, "The metric is text, which has no series of numbers.")
 		return
 	}
+	of := metric.ChartUnits()
+	if q.Unit == "" {
+		q.Unit = metric.Unit
+	}
+	q.Bare = q.Unit == "" || units.Same(q.Unit, of[0])
 	series, err := p.source.Series(r.Context(), q)
 	series.Source = "history"
 	switch {
@@ -78,12 +87,12 @@ func (p *Pages) apiSeries(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	series.Site, series.Device, series.Metric = q.Site, q.Device, q.Metric
-	series.Unit, series.Kind, series.From, series.To = metric.Unit, metric.Kind, q.From, q.To
+	series.Unit, series.Kind, series.From, series.To = q.Unit, metric.Kind, q.From, q.To
 	series.TimeMS = app.OrEmpty(series.TimeMS)
 	series.Min, series.Max, series.Mean = app.OrEmpty(series.Min), app.OrEmpty(series.Max), app.OrEmpty(series.Mean)
 	series.Episodes = []view.Episode{}
 	for _, e := range p.source.Episodes(q.Site, q.Device, q.From, q.To) {
-		if e.Metric == q.Metric {
+		if e.Metric == q.Metric && (len(of) == 1 || e.Unit == "" || units.Same(e.Unit, q.Unit)) {
 			series.Episodes = append(series.Episodes, e)
 		}
 	}
@@ -94,6 +103,9 @@ func (p *Pages) apiSeries(w http.ResponseWriter, r *http.Request) {
 // the slots of the sparkline.
 func remembered(q SeriesQuery, m *view.Metric) Series {
 	out := Series{Source: "memory", Tier: "raw", BucketMS: view.SlotWidth.Milliseconds()}
+	if !units.Same(q.Unit, m.Unit) {
+		return out // what is remembered is in the unit of the latest number
+	}
 	for _, slot := range m.Spark {
 		if slot.Start.Before(q.From.Add(-view.SlotWidth)) || !slot.Start.Before(q.To) {
 			continue
@@ -108,12 +120,15 @@ func remembered(q SeriesQuery, m *view.Metric) Series {
 
 // seriesQuery reads which series is asked for, and which part of it.
 func (p *Pages) seriesQuery(r *http.Request) (SeriesQuery, error) {
-	q := SeriesQuery{Site: r.FormValue("site"), Device: r.FormValue("device"), Metric: r.FormValue("metric")}
+	q := SeriesQuery{Site: r.FormValue("site"), Device: r.FormValue("device"), Metric: r.FormValue("metric"), Unit: r.FormValue("unit")}
 	var problems []error
 	for _, part := range []struct{ name, value string }{{"site", q.Site}, {"device", q.Device}, {"metric", q.Metric}} {
 		if !app.ValidToken(part.value) {
 			problems = append(problems, app.TokenError(part.name))
 		}
+	}
+	if len(q.Unit) > maxUnit {
+		problems = append(problems, fmt.Errorf("unit must have at most %d bytes", maxUnit))
 	}
 	var err error
 	if q.Points, err = app.Number(r, "points", defaultPoints, MaxPoints); err != nil {

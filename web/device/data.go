@@ -72,7 +72,11 @@ type Summary struct {
 // SeriesQuery asks for the history of one series in [From, To).
 type SeriesQuery struct {
 	Site, Device, Metric string
-	From, To             time.Time
+	// Unit selects the numbers in that unit; Bare says that those without one count
+	// too.
+	Unit     string
+	Bare     bool
+	From, To time.Time
 	// Points is the largest number of buckets to return.
 	Points int
 }
@@ -110,6 +114,8 @@ type Series struct {
 // Point is one new reading for a chart. A flag is 0 or 1.
 type Point struct {
 	Metric string
+	// Unit is empty for a number that came without one.
+	Unit string
 	// TimeMS is the event time in milliseconds since the Unix epoch.
 	TimeMS int64
 	Value  float64

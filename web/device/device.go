@@ -3,6 +3,7 @@ package device
 import (
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -101,10 +102,59 @@ func isFiring(d view.Device, metric string) bool {
 	return false
 }
 
-func seriesURL(f Facts, m view.Metric) string {
+func seriesURL(f Facts, m view.Metric, of string) string {
 	return "/api/v1/series?" + url.Values{
-		"site": {f.Device.Site}, "device": {f.Device.Device}, "metric": {m.Name},
+		"site": {f.Device.Site}, "device": {f.Device.Device}, "metric": {m.Name}, "unit": {of},
 	}.Encode()
+}
+
+// ledgerURL is the page of the ledger of the device, of the last day.
+func ledgerURL(d view.Device) string {
+	return "/ledger?" + url.Values{"site": {d.Site}, "device": {d.Device}, "range": {"24h"}}.Encode()
+}
+
+// chartID is the id of a chart, which stays whatever units come later.
+func chartID(m view.Metric, number int) string {
+	if number == 0 {
+		return "chart-" + m.Name
+	}
+	return "chart-" + m.Name + "-in-" + strconv.Itoa(number+1)
+}
+
+// onlyUnit tells the script of a chart that the metric has others, in other units.
+func onlyUnit(m view.Metric) templ.Attributes {
+	if len(m.Units) > 1 {
+		return templ.Attributes{"data-only": true}
+	}
+	return nil
+}
+
+// inUnit names the unit of a chart if the metric has others.
+func inUnit(m view.Metric, of string) string {
+	if len(m.Units) > 1 {
+		return " in" + ui.Unit(of)
+	}
+	return ""
+}
+
+// otherUnits says in which other units numbers came; empty when there are none.
+func otherUnits(m view.Metric) string {
+	var others []string
+	for _, u := range m.Units {
+		if u != m.Unit {
+			others = append(others, strings.TrimSpace(ui.Unit(u)))
+		}
+	}
+	if others == nil {
+		return ""
+	}
+	return "came in " + strings.Join(others, ", ") + " too"
+}
+
+// clashWords says how often a device gave two values for one event time.
+func clashWords(n uint64) string {
+	return ui.Plural(n, "clash in 24 hours: a second value for one event time, of which the last stands",
+		"clashes in 24 hours: a second value for one event time, of which the last stands")
 }
 
 // boundWords says what was expected of an anomaly and within what bounds; empty
@@ -116,7 +166,13 @@ func (f Facts) boundWords(e view.Episode) string {
 			of = ui.Unit(m.Unit)
 		}
 	}
+	if e.Unit != "" {
+		of = ui.Unit(e.Unit)
+	}
 	amount := func(v *float64) string { return ui.FormatNumber(*v) + of }
+	if e.WithinMS > 0 && e.Baseline != nil {
+		return rateWords(e, of)
+	}
 	var bounds string
 	switch {
 	case e.Low != nil && e.High != nil:
@@ -130,6 +186,24 @@ func (f Facts) boundWords(e view.Episode) string {
 		bounds = "expected " + amount(e.Baseline) + ", " + bounds
 	}
 	return bounds
+}
+
+// rateWords says by how much and within which time a value may change, and from
+// where it did.
+func rateWords(e view.Episode, of string) string {
+	change := func(verb string, by float64) string { return verb + " of at most " + ui.FormatNumber(by) + of }
+	var parts []string
+	if e.High != nil {
+		parts = append(parts, change("rise", *e.High-*e.Baseline))
+	}
+	if e.Low != nil {
+		parts = append(parts, change("fall", *e.Baseline-*e.Low))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	within := ui.FormatDuration(time.Duration(e.WithinMS) * time.Millisecond)
+	return strings.Join(parts, " or ") + " within " + within + ", from " + ui.FormatNumber(*e.Baseline) + of
 }
 
 // bounded reports whether an anomaly of the metric has bounds, which its chart

@@ -53,7 +53,7 @@ func (c *content) Parts() []live.Part {
 	}
 	var shape strings.Builder
 	for _, m := range c.facts.Device.Metrics {
-		shape.WriteString(m.Name + "\x00" + m.Unit + "\x00" + string(m.Kind) + "\x00")
+		shape.WriteString(m.Name + "\x00" + strings.Join(m.ChartUnits(), "\x00") + "\x00" + string(m.Kind) + "\x00")
 	}
 	return c.pages.shell.Parts(
 		live.Part{ID: "device-state", Body: StateLine(c.facts)},
@@ -90,14 +90,19 @@ func (c *content) episodes() []byte {
 	return b
 }
 
-// points returns readings as one event: metric -> [[ms, value], ...].
+// points returns readings as one event: metric -> [[ms, value], ...]. The metric of
+// a number with a unit is followed by a blank and the unit.
 func points(all []Point) []live.Event {
 	if len(all) == 0 {
 		return nil
 	}
 	byMetric := make(map[string][][2]float64)
 	for _, p := range all {
-		byMetric[p.Metric] = append(byMetric[p.Metric], [2]float64{float64(p.TimeMS), p.Value})
+		key := p.Metric
+		if p.Unit != "" {
+			key += " " + p.Unit
+		}
+		byMetric[key] = append(byMetric[key], [2]float64{float64(p.TimeMS), p.Value})
 	}
 	b, err := json.Marshal(byMetric)
 	if err != nil { // not finite; the bridge dead-letters such values

@@ -34,7 +34,7 @@ type Query struct {
 }
 
 // Figures say what became of what arrived: received is the sum of all the
-// others.
+// others but the conflicts.
 type Figures struct {
 	// Received counts readings, and messages that became dead letters instead.
 	Received uint64 `json:"received"`
@@ -49,6 +49,9 @@ type Figures struct {
 	InFlight uint64 `json:"in_flight"`
 	// Missing counts what was in TELEMETRY and was gone when the stream was read.
 	Missing uint64 `json:"missing"`
+	// Conflicts counts the readings, received as any other, that gave another
+	// value for an event time that had one: the last one stands.
+	Conflicts uint64 `json:"conflicts"`
 }
 
 // Rest sets Stored to the rest of Received.

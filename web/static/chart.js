@@ -2,7 +2,7 @@
 // new readings appended as they come, anomalies as bands with their sentence.
 (() => {
   'use strict';
-  const charts = new Map(); // metric -> Chart
+  const charts = new Map(); // metric, and its unit if there is one -> Chart
   const reduced = matchMedia('(prefers-reduced-motion: reduce)');
 
   const number = headwaterNumber;
@@ -83,10 +83,10 @@
     }
 
     async load() {
-      const { site, device, metric } = this.figure.dataset;
+      const { site, device, metric, of } = this.figure.dataset;
       const points = Math.min(2000, Math.max(120, Math.round(this.plot.clientWidth * Math.min(2, devicePixelRatio))));
       const { from, to: until } = this.figure.dataset;
-      const query = new URLSearchParams({ site, device, metric, points, ...(this.period ? { from, to: until } : { from: `-${this.span}ms` }) });
+      const query = new URLSearchParams({ site, device, metric, points, ...(of === undefined ? {} : { unit: of }), ...(this.period ? { from, to: until } : { from: `-${this.span}ms` }) });
       let answer;
       try {
         const response = await fetch(`/api/v1/series?${query}`, { headers: { Accept: 'application/json' } });
@@ -417,7 +417,7 @@
         const e = there.find((x) => Boolean(x.tried) === tried);
         if (!e) continue;
         const which = tried ? 'simulated: ' : this.period ? `${e.rule}: ` : '';
-        if (e.baseline !== undefined) text += ` · expected ${say(e.baseline)}${unit}`;
+        if (e.baseline !== undefined) text += ` · ${e.within_ms ? 'from' : 'expected'} ${say(e.baseline)}${unit}`;
         text += ` · ${which}${e.sentence.replace(/[\u0000-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, ' ')}`;
       }
       this.read.textContent = text;
@@ -451,12 +451,20 @@
     }
   }
 
+  // keyOf names a chart as live readings do: a metric, a blank and the unit.
+  const keyOf = ({ dataset: { metric, of } }) => (of ? `${metric} ${of}` : metric);
+  const metricOf = (key) => key.split(' ', 1)[0];
+
+  // chartOf returns the chart of readings: that of their unit, or the one of a metric
+  // of which no unit was known when the page was made.
+  const chartOf = (key) => charts.get(key) ?? charts.get(metricOf(key));
+
   // A device may have many metrics: a chart loads when it comes near the view.
   const near = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
       near.unobserve(entry.target);
-      const chart = charts.get(entry.target.dataset.metric);
+      const chart = charts.get(keyOf(entry.target));
       chart.started = true;
       chart.load();
     }
@@ -465,9 +473,9 @@
   function find() {
     if (typeof uPlot === 'undefined') return;
     document.querySelectorAll('figure.chart').forEach((figure) => {
-      if (charts.has(figure.dataset.metric)) return;
+      if (charts.get(keyOf(figure))?.figure.isConnected) return;
       const chart = new Chart(figure);
-      charts.set(figure.dataset.metric, chart);
+      charts.set(keyOf(figure), chart);
       near.observe(figure);
     });
   }
@@ -475,12 +483,13 @@
   find();
   document.addEventListener('htmx:after:swap', find);
   document.addEventListener('points', (event) => {
-    for (const [metric, points] of Object.entries(JSON.parse(event.detail.data))) charts.get(metric)?.take(points);
+    for (const [metric, points] of Object.entries(JSON.parse(event.detail.data))) chartOf(metric)?.take(points);
   });
   document.addEventListener('episodes', (event) => {
     const all = JSON.parse(event.detail.data);
-    for (const [metric, chart] of charts) {
-      chart.episodes = all.filter((e) => e.metric === metric);
+    for (const chart of charts.values()) {
+      const { metric, of, only } = chart.figure.dataset;
+      chart.episodes = all.filter((e) => e.metric === metric && (only === undefined || !e.unit || e.unit === of));
       chart.dirty = true;
     }
   });

@@ -110,6 +110,7 @@ func aboutRules(in []Alert, rule func(name string) (RuleAbout, bool)) []Alert {
 type Episode struct {
 	Rule     string   `json:"rule"`
 	Metric   string   `json:"metric"`
+	Unit     string   `json:"unit,omitempty"`
 	Severity Severity `json:"severity"`
 	// Start and End are event times; End is zero while the episode is ongoing.
 	Start    time.Time `json:"start"`
@@ -120,6 +121,9 @@ type Episode struct {
 	High *float64 `json:"high,omitempty"`
 	// Baseline is the expected value; nil if there is no band around it.
 	Baseline *float64 `json:"baseline,omitempty"`
+	// WithinMS is above 0 when low and high bound a change from the baseline within
+	// that time, in milliseconds: a rate, and not a level.
+	WithinMS int64 `json:"within_ms,omitempty"`
 	// About is the rule as it is now; nil if there is none or it is not known.
 	About *RuleAbout `json:"-"`
 }

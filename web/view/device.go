@@ -30,6 +30,9 @@ type Device struct {
 	Metrics []Metric `json:"metrics"`
 	// Firing are the firing alerts, the worst first.
 	Firing []Alert `json:"firing,omitempty"`
+	// Clashes counts the readings of the last 24 hours, by their arrival, that gave
+	// another value for an event time that had one: the last one stands.
+	Clashes uint64 `json:"clashes,omitempty"`
 	// Waiting reports whether the history is still to be asked for the latest values,
 	// so that missing ones may come.
 	Waiting bool `json:"waiting,omitempty"`
@@ -38,8 +41,12 @@ type Device struct {
 // Metric is one series with its latest value.
 type Metric struct {
 	Name string `json:"name"`
+	// Unit is that of the latest number.
 	Unit string `json:"unit,omitempty"`
-	Kind Kind   `json:"kind"`
+	// Units are all in which numbers came, in the order in which they did first; nil
+	// when there is only one.
+	Units []string `json:"units,omitempty"`
+	Kind  Kind     `json:"kind"`
 	// Value is the value of the latest reading of this kind by event time.
 	Value Value `json:"value"`
 	// Time is the event time of that reading; zero when there is none.
@@ -63,6 +70,14 @@ type Odd struct {
 // there were numbers recently, as from a sensor that reports "unavailable" for a
 // while.
 func (m Metric) Drawn() bool { return m.Kind != KindText || len(m.Spark) > 0 }
+
+// ChartUnits are the units of the charts of the metric: one chart cannot show two.
+func (m Metric) ChartUnits() []string {
+	if len(m.Units) > 1 {
+		return m.Units
+	}
+	return []string{m.Unit}
+}
 
 // Slot is what a series did in one slot of a sparkline.
 type Slot struct {

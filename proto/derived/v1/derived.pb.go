@@ -338,8 +338,10 @@ type Correction struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Series *Series                `protobuf:"bytes,1,opt,name=series,proto3" json:"series,omitempty"`
 	// Event time in nanoseconds since the Unix epoch.
-	Time          int64   `protobuf:"fixed64,2,opt,name=time,proto3" json:"time,omitempty"`
-	Value         float64 `protobuf:"fixed64,3,opt,name=value,proto3" json:"value,omitempty"`
+	Time  int64   `protobuf:"fixed64,2,opt,name=time,proto3" json:"time,omitempty"`
+	Value float64 `protobuf:"fixed64,3,opt,name=value,proto3" json:"value,omitempty"`
+	// As in the batch of the reading.
+	Unit          string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,6 +397,13 @@ func (x *Correction) GetValue() float64 {
 	return 0
 }
 
+func (x *Correction) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
 // Mend names windows of a roll-up that miss readings which came after the
 // lateness: the readings are in the history, but not in the summaries.
 type Mend struct {
@@ -404,9 +413,13 @@ type Mend struct {
 	Window string `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
 	// The windows begin at from and then every width, before to. Times are in
 	// nanoseconds since the Unix epoch, the width is in nanoseconds.
-	From          int64 `protobuf:"fixed64,3,opt,name=from,proto3" json:"from,omitempty"`
-	To            int64 `protobuf:"fixed64,4,opt,name=to,proto3" json:"to,omitempty"`
-	Width         int64 `protobuf:"varint,5,opt,name=width,proto3" json:"width,omitempty"`
+	From  int64 `protobuf:"fixed64,3,opt,name=from,proto3" json:"from,omitempty"`
+	To    int64 `protobuf:"fixed64,4,opt,name=to,proto3" json:"to,omitempty"`
+	Width int64 `protobuf:"varint,5,opt,name=width,proto3" json:"width,omitempty"`
+	// The readings that belong to them are those of this unit and, unless apart is
+	// set, those without a unit.
+	Unit          string `protobuf:"bytes,6,opt,name=unit,proto3" json:"unit,omitempty"`
+	Apart         bool   `protobuf:"varint,7,opt,name=apart,proto3" json:"apart,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -474,6 +487,20 @@ func (x *Mend) GetWidth() int64 {
 		return x.Width
 	}
 	return 0
+}
+
+func (x *Mend) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *Mend) GetApart() bool {
+	if x != nil {
+		return x.Apart
+	}
+	return false
 }
 
 // RuleStatus reports whether a rule with an expression can be evaluated in a
@@ -594,7 +621,10 @@ type LedgerEntry struct {
 	// that were gone when the lane was read.
 	Missing uint64 `protobuf:"varint,7,opt,name=missing,proto3" json:"missing,omitempty"`
 	// Sequence of the last message of TELEMETRY that is counted.
-	Last          uint64 `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"`
+	Last uint64 `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"`
+	// Readings, counted above too, that gave another value for an event time that
+	// had one; the last one stands.
+	Conflicts     uint64 `protobuf:"varint,9,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -681,6 +711,13 @@ func (x *LedgerEntry) GetMissing() uint64 {
 func (x *LedgerEntry) GetLast() uint64 {
 	if x != nil {
 		return x.Last
+	}
+	return 0
+}
+
+func (x *LedgerEntry) GetConflicts() uint64 {
+	if x != nil {
+		return x.Conflicts
 	}
 	return 0
 }
@@ -1240,7 +1277,10 @@ type Evidence struct {
 	// The readings behind the verdict, oldest first.
 	Samples []*Sample `protobuf:"bytes,6,rep,name=samples,proto3" json:"samples,omitempty"`
 	// The same in words for people.
-	Sentence      string `protobuf:"bytes,7,opt,name=sentence,proto3" json:"sentence,omitempty"`
+	Sentence string `protobuf:"bytes,7,opt,name=sentence,proto3" json:"sentence,omitempty"`
+	// In nanoseconds. Above 0 when low and high bound a change from the baseline
+	// within that time, a rate, and not a level.
+	Within        int64 `protobuf:"varint,8,opt,name=within,proto3" json:"within,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1324,6 +1364,13 @@ func (x *Evidence) GetSentence() string {
 	return ""
 }
 
+func (x *Evidence) GetWithin() int64 {
+	if x != nil {
+		return x.Within
+	}
+	return 0
+}
+
 // Sample is one reading of the series.
 type Sample struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1400,18 +1447,21 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x05rules\x18\t \x03(\v2\x16.derived.v1.RuleStatusR\x05rules\x12&\n" +
 	"\x05mends\x18\n" +
 	" \x03(\v2\x10.derived.v1.MendR\x05mends\x128\n" +
-	"\vcorrections\x18\v \x03(\v2\x16.derived.v1.CorrectionR\vcorrections\"b\n" +
+	"\vcorrections\x18\v \x03(\v2\x16.derived.v1.CorrectionR\vcorrections\"v\n" +
 	"\n" +
 	"Correction\x12*\n" +
 	"\x06series\x18\x01 \x01(\v2\x12.derived.v1.SeriesR\x06series\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x10R\x04time\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\x01R\x05value\"\x84\x01\n" +
+	"\x05value\x18\x03 \x01(\x01R\x05value\x12\x12\n" +
+	"\x04unit\x18\x04 \x01(\tR\x04unit\"\xae\x01\n" +
 	"\x04Mend\x12*\n" +
 	"\x06series\x18\x01 \x01(\v2\x12.derived.v1.SeriesR\x06series\x12\x16\n" +
 	"\x06window\x18\x02 \x01(\tR\x06window\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\x10R\x04from\x12\x0e\n" +
 	"\x02to\x18\x04 \x01(\x10R\x02to\x12\x14\n" +
-	"\x05width\x18\x05 \x01(\x03R\x05width\"\xb9\x01\n" +
+	"\x05width\x18\x05 \x01(\x03R\x05width\x12\x12\n" +
+	"\x04unit\x18\x06 \x01(\tR\x04unit\x12\x14\n" +
+	"\x05apart\x18\a \x01(\bR\x05apart\"\xb9\x01\n" +
 	"\n" +
 	"RuleStatus\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12!\n" +
@@ -1420,7 +1470,7 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x12\x12\n" +
 	"\x04site\x18\x05 \x01(\tR\x04site\x12\x16\n" +
 	"\x06device\x18\x06 \x01(\tR\x06device\x12\x18\n" +
-	"\alearned\x18\a \x01(\x10R\alearned\"\xcf\x01\n" +
+	"\alearned\x18\a \x01(\x10R\alearned\"\xed\x01\n" +
 	"\vLedgerEntry\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x16\n" +
@@ -1429,7 +1479,8 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\breadings\x18\x05 \x01(\x04R\breadings\x12\x1a\n" +
 	"\brejected\x18\x06 \x01(\x04R\brejected\x12\x18\n" +
 	"\amissing\x18\a \x01(\x04R\amissing\x12\x12\n" +
-	"\x04last\x18\b \x01(\x04R\x04last\"`\n" +
+	"\x04last\x18\b \x01(\x04R\x04last\x12\x1c\n" +
+	"\tconflicts\x18\t \x01(\x04R\tconflicts\"`\n" +
 	"\bPosition\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x10R\vincarnation\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x16\n" +
@@ -1479,7 +1530,7 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x05phase\x18\b \x01(\x0e2\x11.derived.v1.PhaseR\x05phase\x120\n" +
 	"\bseverity\x18\t \x01(\x0e2\x14.derived.v1.SeverityR\bseverity\x120\n" +
 	"\bevidence\x18\n" +
-	" \x01(\v2\x14.derived.v1.EvidenceR\bevidence\"\xdd\x01\n" +
+	" \x01(\v2\x14.derived.v1.EvidenceR\bevidence\"\xf5\x01\n" +
 	"\bEvidence\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\x01R\x05value\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x01R\x05score\x12\x1a\n" +
@@ -1487,7 +1538,8 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x03low\x18\x04 \x01(\x01H\x00R\x03low\x88\x01\x01\x12\x17\n" +
 	"\x04high\x18\x05 \x01(\x01H\x01R\x04high\x88\x01\x01\x12,\n" +
 	"\asamples\x18\x06 \x03(\v2\x12.derived.v1.SampleR\asamples\x12\x1a\n" +
-	"\bsentence\x18\a \x01(\tR\bsentenceB\x06\n" +
+	"\bsentence\x18\a \x01(\tR\bsentence\x12\x16\n" +
+	"\x06within\x18\b \x01(\x03R\x06withinB\x06\n" +
 	"\x04_lowB\a\n" +
 	"\x05_high\"2\n" +
 	"\x06Sample\x12\x12\n" +

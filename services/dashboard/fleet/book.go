@@ -36,7 +36,7 @@ type Book struct {
 	version   uint64
 }
 
-type window struct{ metric, name string }
+type window struct{ metric, name, unit string }
 
 // NewBook returns an empty book.
 func NewBook() *Book {
@@ -272,7 +272,7 @@ func (b *Book) Search(watched func(site, device, metric string) bool, from, to t
 func (b *Book) PutSummary(site, dev string, s device.Summary) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n, w := name{site, dev}, window{s.Metric, s.Window}
+	n, w := name{site, dev}, window{s.Metric, s.Window, s.Unit}
 	byWindow := b.summaries[n]
 	all := byWindow[w]
 	if all == nil {
@@ -310,7 +310,8 @@ func (b *Book) Summaries(site, dev string) []device.Summary {
 		}
 	}
 	slices.SortFunc(out, func(x, y device.Summary) int {
-		return cmp.Or(y.Start.Compare(x.Start), strings.Compare(x.Metric, y.Metric), cmp.Compare(x.Width, y.Width), strings.Compare(x.Window, y.Window))
+		return cmp.Or(y.Start.Compare(x.Start), strings.Compare(x.Metric, y.Metric), cmp.Compare(x.Width, y.Width), strings.Compare(x.Window, y.Window),
+			strings.Compare(x.Unit, y.Unit))
 	})
 	return out[:min(len(out), summariesShown)]
 }

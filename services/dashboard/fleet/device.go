@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/proto/units"
 	"headwater/web/device"
 	"headwater/web/view"
 )
@@ -26,7 +27,11 @@ type record struct {
 }
 
 type metric struct {
-	name, unit string
+	name string
+	// unit is that of the latest number, units are all in which numbers came, in the
+	// order in which they did first. A number without a unit is in the first.
+	unit       string
+	units      []string
 	latest     [len(kinds)]latest
 	slots      []slot
 	recent     []device.Point
@@ -123,14 +128,33 @@ func (f *Fleet) state(d *record) view.State {
 	return view.StateSilent
 }
 
+// maxUnits bounds the units of one metric that are remembered.
+const maxUnits = 8
+
+// in returns a unit as the metric has spelled it first. One unit more than are
+// remembered is told as it is.
+func (m *metric) in(unit string) string {
+	switch i := slices.IndexFunc(m.units, func(u string) bool { return units.Same(u, unit) }); {
+	case unit == "" && len(m.units) > 0:
+		return m.units[0]
+	case i >= 0:
+		return m.units[i]
+	case unit != "" && len(m.units) < maxUnits:
+		m.units = append(m.units, strings.Clone(unit))
+	}
+	return unit
+}
+
 // add adds a reading and returns it as a point of a chart, if it can be one.
-func (m *metric) add(r Reading) (device.Point, bool) {
-	m.put(r.Time, r.Value)
+func (m *metric) add(r Reading, unit string) (device.Point, bool) {
+	m.put(r, unit)
 	p := device.Point{Metric: m.name, TimeMS: r.Time / int64(time.Millisecond)}
 	switch r.Value.Kind {
 	case view.KindNumber:
-		p.Value = r.Value.Number
-		m.addSlot(r.Time, p.Value)
+		p.Value, p.Unit = r.Value.Number, m.in(unit)
+		if p.Unit == m.unit {
+			m.addSlot(r.Time, p.Value)
+		}
 	case view.KindFlag:
 		if r.Value.Flag {
 			p.Value = 1
@@ -145,11 +169,23 @@ func (m *metric) add(r Reading) (device.Point, bool) {
 	return p, true
 }
 
-// put keeps a reading as the latest of its kind, unless a later one is known.
-func (m *metric) put(t int64, v view.Value) {
-	l := &m.latest[kindIndex(v.Kind)]
-	if l.count == 0 || t >= l.time {
-		l.time, l.value = t, v
+// turn has the metric be in a unit.
+func (m *metric) turn(unit string) {
+	if m.unit != "" && unit != m.unit {
+		m.slots = nil
+	}
+	m.unit = unit
+}
+
+// put keeps a reading as the latest of its kind, unless a later one is known. What
+// came in another unit than the latest number is nothing to draw beside it.
+func (m *metric) put(r Reading, unit string) {
+	l := &m.latest[kindIndex(r.Value.Kind)]
+	if l.count == 0 || r.Time >= l.time {
+		l.time, l.value = r.Time, r.Value
+		if r.Value.Kind == view.KindNumber {
+			m.turn(m.in(unit))
+		}
 	}
 	l.count = min(l.count+1, usualCount)
 }
@@ -230,6 +266,7 @@ func (f *Fleet) view(d *record, now time.Time) view.Device {
 	out := view.Device{
 		Site: d.site, Device: d.id, State: f.state(d), FirstSeen: d.first,
 		Metrics: make([]view.Metric, len(d.metrics)), Firing: d.firing, Waiting: d.waiting,
+		Clashes: f.clashes[d.name].within(now),
 	}
 	if d.seen != 0 {
 		out.LastSeen = time.Unix(0, d.seen)
@@ -238,6 +275,9 @@ func (f *Fleet) view(d *record, now time.Time) view.Device {
 	for i, m := range d.metrics {
 		usual, newest := m.usual(), m.newest()
 		v := view.Metric{Name: m.name, Unit: m.unit, Kind: kinds[usual]}
+		if len(m.units) > 1 {
+			v.Units = slices.Clone(m.units)
+		}
 		if l := m.latest[usual]; l.count > 0 {
 			v.Value, v.Time = l.value, time.Unix(0, l.time)
 		}

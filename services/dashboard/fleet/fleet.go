@@ -74,6 +74,7 @@ type Fleet struct {
 	// listened ticks with the arrivals and the clock of the lanes. A device is not
 	// silent in the time in which it did not tick.
 	listened hearing.Clock
+	clashes  map[name]*clashes
 	demo     int64 // the latest arrival from the site of the demo
 	demos    string
 	version  uint64
@@ -89,7 +90,7 @@ type second struct {
 
 // New returns an empty memory. DemoSite names the site of the demo's devices.
 func New(demoSite string) *Fleet {
-	return &Fleet{devices: make(map[name]*record), gone: make(map[name]int64), feeds: make(map[name][]*Feed), firing: make(map[name][]view.Alert), listened: hearing.New(), demos: demoSite}
+	return &Fleet{devices: make(map[name]*record), gone: make(map[name]int64), feeds: make(map[name][]*Feed), firing: make(map[name][]view.Alert), clashes: make(map[name]*clashes), listened: hearing.New(), demos: demoSite}
 }
 
 // Version returns a number that changes with every change.
@@ -176,9 +177,6 @@ func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 			continue
 		}
 		places[i] = place{device: d, metric: d.metric(s.Metric), feeds: f.feeds[d.name]}
-		if m := places[i].metric; m != nil && s.Unit != "" {
-			m.unit = s.Unit
-		}
 	}
 	f.tick(arrival)
 	count := uint64(0)
@@ -198,7 +196,7 @@ func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 				f.demo = max(f.demo, arrival)
 			}
 		}
-		point, ok := p.metric.add(r)
+		point, ok := p.metric.add(r, batch[r.Series].Unit)
 		if ok {
 			for _, feed := range p.feeds {
 				feed.put(point)
@@ -228,7 +226,11 @@ func (f *Fleet) Know(site, dev string, first time.Time, metrics []Series) {
 		if m == nil {
 			continue
 		}
-		if m.unit == "" {
+		if s.Kind == view.KindNumber {
+			if u := m.in(s.Unit); m.latest[kindIndex(s.Kind)].count == 0 {
+				m.unit = u
+			}
+		} else if m.unit == "" {
 			m.unit = s.Unit
 		}
 		l := &m.latest[kindIndex(s.Kind)]
@@ -253,6 +255,7 @@ func (f *Fleet) Forget(site, dev string, at time.Time) {
 		return
 	}
 	delete(f.devices, n)
+	delete(f.clashes, n)
 	d.waiting = false
 	f.order = slices.DeleteFunc(f.order, func(o *record) bool { return o == d })
 	f.version++

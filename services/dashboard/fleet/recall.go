@@ -17,6 +17,8 @@ type Past struct {
 	// Readings are the latest of each series and kind that were queried, in any order;
 	// Series of a reading is an index into the Series of Missing.
 	Readings []Reading
+	// Units are those of the readings, in their order; nil when none has one.
+	Units []string
 	// Arrivals are the recent minutes in which the device reported, in nanoseconds
 	// since the Unix epoch, in any order.
 	Arrivals []int64
@@ -128,7 +130,11 @@ func (f *Fleet) Recall(past []Past) {
 		}
 		counts := make([]int, len(p.Series))
 		seen := int64(0)
-		for _, r := range p.Readings {
+		for i, r := range p.Readings {
+			unit := ""
+			if i < len(p.Units) {
+				unit = p.Units[i]
+			}
 			s := p.Series[r.Series]
 			m := d.metric(s.Metric)
 			if m == nil || r.Value.Kind != s.Kind {
@@ -137,7 +143,7 @@ func (f *Fleet) Recall(past []Past) {
 			l := &m.latest[kindIndex(s.Kind)]
 			counts[r.Series]++
 			known := l.count // a reading may be known from both sides
-			m.put(r.Time, r.Value)
+			m.put(r, unit)
 			l.count = max(known, min(counts[r.Series], usualCount))
 			seen = max(seen, r.Time)
 		}

@@ -27,6 +27,10 @@ var ErrTooLarge = errors.New("the answer is too large; ask for a shorter time, w
 // int, int64, float64, time.Time, time.Duration or Ident.
 type Params map[string]any
 
+// InUnit is a condition for numbers in a unit, $unit; $none is empty when those
+// without a unit count too, else the same as $unit.
+const InUnit = ` AND ("unit" = $unit OR "unit" = $none)`
+
 // Ident is a value of Params that names a measurement, tag or field.
 type Ident string
 

@@ -33,7 +33,7 @@ type Registry struct {
 	mu sync.Mutex
 	// known holds what this process has seen, so that it looks up each device
 	// once.
-	known map[device]map[Metric]struct{}
+	known map[device]map[sight]struct{}
 	// pending is what the bucket may not contain yet.
 	pending map[device]news
 }
@@ -42,9 +42,10 @@ type device struct{ site, name string }
 
 func (d device) clone() device { return device{strings.Clone(d.site), strings.Clone(d.name)} }
 
-func (m Metric) clone() Metric {
-	return Metric{Name: strings.Clone(m.Name), Unit: strings.Clone(m.Unit), Kind: m.Kind}
-}
+// sight is a metric as a batch has it.
+type sight struct{ name, unit, kind string }
+
+func (s sight) clone() sight { return sight{strings.Clone(s.name), strings.Clone(s.unit), s.kind} }
 
 // news is what was seen of one device for the first time.
 type news struct {
@@ -58,7 +59,7 @@ func New(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer
 	factory := promauto.With(metrics)
 	return &Registry{
 		js: js, log: log, wake: make(chan struct{}, 1),
-		known: make(map[device]map[Metric]struct{}), pending: make(map[device]news),
+		known: make(map[device]map[sight]struct{}), pending: make(map[device]news),
 		writes: factory.NewCounter(prometheus.CounterOpts{
 			Name: "headwater_registry_writes_total", Help: "Entries of the device registry written.",
 		}),
@@ -75,7 +76,7 @@ func (r *Registry) See(batch *telemetryv1.Batch) {
 	found := false
 	for _, s := range batch.Dictionary() {
 		d := device{s.Site, s.Device}
-		m := Metric{Name: s.Metric, Unit: s.Unit, Kind: kindNames[s.Kind]}
+		m := sight{s.Metric, s.Unit, kindNames[s.Kind]}
 		metrics, ok := r.known[d]
 		if _, seen := metrics[m]; seen {
 			continue
@@ -91,11 +92,11 @@ func (r *Registry) See(batch *telemetryv1.Batch) {
 		// The names are parts of a text that holds the names of the whole batch.
 		d, m = d.clone(), m.clone()
 		if !ok {
-			metrics = make(map[Metric]struct{})
+			metrics = make(map[sight]struct{})
 			r.known[d] = metrics
 		}
 		metrics[m] = struct{}{}
-		r.put(d, news{first: time.Unix(0, batch.GetArrival()).UTC(), metrics: []Metric{m}})
+		r.put(d, news{first: time.Unix(0, batch.GetArrival()).UTC(), metrics: []Metric{{Name: m.name, Unit: m.unit, Kind: m.kind}}})
 		found = true
 	}
 	if found {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/proto/units"
 )
 
 // Device is what the registry knows of one device. It is stored as JSON under
@@ -31,6 +32,9 @@ type Metric struct {
 	Name string `json:"name"`
 	// Unit is the unit that the device sent last, empty if it never sent one.
 	Unit string `json:"unit,omitempty"`
+	// Units are all units that came, in the order in which they did first; nil when
+	// there is only one.
+	Units []string `json:"units,omitempty"`
 	// Kind is value, flag or text.
 	Kind string `json:"kind"`
 }
@@ -55,10 +59,28 @@ func (d Device) merge(n news) (Device, bool) {
 		case !found && len(d.Metrics) < maxMetrics:
 			d.Metrics, changed = slices.Insert(d.Metrics, at, m), true
 		case found && m.Unit != "" && m.Unit != d.Metrics[at].Unit:
-			d.Metrics[at].Unit, changed = m.Unit, true
+			d.Metrics[at], changed = d.Metrics[at].in(m.Unit), true
 		}
 	}
 	return d, changed
+}
+
+// maxUnits bounds the units of one metric that are remembered.
+const maxUnits = 8
+
+// in returns the metric with a unit as the last that came.
+func (m Metric) in(unit string) Metric {
+	all := slices.Clone(m.Units)
+	if all == nil && m.Unit != "" {
+		all = []string{m.Unit}
+	}
+	if !slices.ContainsFunc(all, func(u string) bool { return units.Same(u, unit) }) && len(all) < maxUnits {
+		all = append(all, unit)
+	}
+	if m.Unit = unit; len(all) > 1 {
+		m.Units = all
+	}
+	return m
 }
 
 // compare orders metrics by what identifies them.

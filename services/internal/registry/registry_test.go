@@ -225,7 +225,7 @@ func TestMerge(t *testing.T) {
 	}{
 		{"the same", news{arrived, []Metric{{Name: "b", Unit: "u", Kind: "value"}}}, []Metric{{Name: "b", Unit: "u", Kind: "value"}}, false},
 		{"without the unit", news{arrived, []Metric{{Name: "b", Kind: "value"}}}, []Metric{{Name: "b", Unit: "u", Kind: "value"}}, false},
-		{"another unit", news{arrived, []Metric{{Name: "b", Unit: "v", Kind: "value"}}}, []Metric{{Name: "b", Unit: "v", Kind: "value"}}, true},
+		{"another unit", news{arrived, []Metric{{Name: "b", Unit: "v", Kind: "value"}}}, []Metric{{Name: "b", Unit: "v", Units: []string{"u", "v"}, Kind: "value"}}, true},
 		{"another kind", news{arrived, []Metric{{Name: "b", Kind: "text"}}}, []Metric{{Name: "b", Kind: "text"}, {Name: "b", Unit: "u", Kind: "value"}}, true},
 		{"another metric", news{arrived, []Metric{{Name: "a", Kind: "flag"}}}, []Metric{{Name: "a", Kind: "flag"}, {Name: "b", Unit: "u", Kind: "value"}}, true},
 		{"later", news{arrived.Add(1), nil}, have.Metrics, false},

@@ -93,6 +93,9 @@ type Evidence struct {
 	Baseline float64
 	// Low and High bound the normal values; an infinite one means no bound.
 	Low, High float64
+	// Within is above 0 when Low and High bound a change from Baseline within that
+	// time and not a level.
+	Within time.Duration
 	// Samples are the readings behind the verdict, oldest first.
 	Samples []Sample
 	// Sentence explains the verdict in words for people.
@@ -198,6 +201,11 @@ func distinct(samples ...Sample) []Sample {
 		}
 	}
 	return out
+}
+
+// Unbounded is the evidence of what has no bounds.
+func Unbounded(r Sample, sentence string) Evidence {
+	return Evidence{Value: r.Value, Baseline: r.Value, Low: math.Inf(-1), High: math.Inf(1), Samples: []Sample{r}, Sentence: sentence}
 }
 
 // silent is the sentence for an episode that ends because its series is silent.

@@ -458,7 +458,7 @@ func (s *rateState) closed(at int64, sentence string) Verdict {
 func (s *rateState) verdict(phase Phase, at int64, samples []Sample) Verdict {
 	e := s.episode
 	v := Verdict{Phase: phase, Start: e.start, Time: at, Evidence: Evidence{
-		Value: s.last.Value, Baseline: e.base.Value, Low: math.Inf(-1), High: math.Inf(1), Samples: samples,
+		Value: s.last.Value, Baseline: e.base.Value, Low: math.Inf(-1), High: math.Inf(1), Within: s.rate.Within, Samples: samples,
 	}}
 	if s.rate.Rise > 0 {
 		v.Evidence.High = min(e.base.Value+s.rate.Rise, math.MaxFloat64)

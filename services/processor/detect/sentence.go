@@ -24,6 +24,9 @@ func times(n float64) string {
 // quantity formats v with its unit, if that is known.
 func quantity(v float64, unit string) string { return with(figure.Number(v), unit) }
 
+// Quantity formats v with its unit, if that is known, as the sentences do.
+func Quantity(v float64, unit string) string { return quantity(v, unit) }
+
 // beside formats a value and a bound with enough digits to show which is
 // greater.
 func beside(v, bound float64, unit string) (value, limit string) {

@@ -33,6 +33,9 @@ const (
 type staleRollups struct {
 	// spans are the minutes of late readings since the last backfill, in order.
 	spans []span
+	// late are late readings since the last backfill, at most maxLate: of two of one event
+	// time the last one counts.
+	late []window.Reading
 	// due is when the next backfill is due, by the clock of the lane; Never if nothing is
 	// stale.
 	due int64
@@ -41,6 +44,29 @@ type staleRollups struct {
 	// after that, without the late readings.
 	minute, hour, day                      int64
 	minuteEmitted, hourEmitted, dayEmitted bool
+}
+
+// maxLate bounds the late readings that are remembered.
+const maxLate = 256
+
+// clashes records a late reading, and reports whether another value has arrived for its
+// event time since the last backfill. Nil remembers none.
+func (x *staleRollups) clashes(at int64, v float64) bool {
+	if x == nil {
+		return false
+	}
+	for i := range x.late {
+		if r := &x.late[i]; r.Time == at {
+			clash := r.Value != v
+			r.Value = v
+			return clash
+		}
+	}
+	if len(x.late) >= maxLate {
+		x.late = slices.Delete(x.late, 0, maxLate/2)
+	}
+	x.late = append(x.late, window.Reading{Time: at, Value: v})
+	return false
 }
 
 // span is the time [from, to).
@@ -158,7 +184,8 @@ func (m *Machine) backfill(s *series) {
 			from = end
 		}
 	}
-	x.spans, x.due, x.minuteEmitted, x.hourEmitted, x.dayEmitted = nil, window.Never, false, false, false
+	x.spans, x.late, x.due = nil, nil, window.Never
+	x.minuteEmitted, x.hourEmitted, x.dayEmitted = false, false, false
 }
 
 // emitBackfill adds the roll-ups of a window in [from, to) to the output.
@@ -166,7 +193,7 @@ func (m *Machine) emitBackfill(s *series, name string, from, to, width int64) {
 	if from < to {
 		m.output.mends = append(m.output.mends, &derivedv1.Mend{
 			Series: &derivedv1.Series{Site: s.device.site, Device: s.device.name, Metric: s.metric},
-			Window: name, From: from, To: to, Width: width,
+			Window: name, From: from, To: to, Width: width, Unit: *s.unit, Apart: s.apart,
 		})
 	}
 }
@@ -181,6 +208,10 @@ func (x *staleRollups) append(b []byte) []byte {
 	b = codec.Uint(codec.Bool(codec.Bool(codec.Bool(b, x.minuteEmitted), x.hourEmitted), x.dayEmitted), uint64(len(x.spans)))
 	for _, a := range x.spans {
 		b = codec.Int(codec.Int(b, a.from), a.to-a.from)
+	}
+	b = codec.Uint(b, uint64(len(x.late)))
+	for _, r := range x.late {
+		b = codec.Float(codec.Int(b, r.Time), r.Value)
 	}
 	return b
 }
@@ -198,6 +229,9 @@ func readStale(r *codec.Reader) *staleRollups {
 		a := span{from: r.Int()}
 		a.to = a.from + r.Int()
 		x.spans = append(x.spans, a)
+	}
+	for range r.Count() {
+		x.late = append(x.late, window.Reading{Time: r.Int(), Value: r.Float()})
 	}
 	return x
 }

@@ -148,6 +148,7 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 			d.spec = m.specOf(d.site)
 			tags := m.config.tags(d.deviceKey)
 			moved := was.zone(d.site) != m.config.zone(d.site)
+			m.declareUnits(d)
 			for _, s := range d.series {
 				if s.window.Change(before, d.spec, m.progress(d)) {
 					m.markStale(s)
@@ -203,6 +204,9 @@ var windowKinds = map[config.WindowKind]window.Kind{
 // replaceRules gives the series the rules in force. If its site has moved to another time
 // zone, its detectors continue there with their state.
 func (m *Machine) replaceRules(s *series, tags map[string]string, kept map[*activeRule]*activeRule, moved bool) {
+	if s.apart {
+		return
+	}
 	watching := m.config.watch(s.device.deviceKey, s.metric, tags, nil)
 	known := make(map[*activeRule]slot, len(s.slots))
 	for _, sl := range s.slots {

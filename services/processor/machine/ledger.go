@@ -34,7 +34,7 @@ type ledgerKey struct {
 // ledgerCount is a count that is not in an entry yet.
 type ledgerCount struct {
 	ledgerKey
-	readings, rejected, missing uint64
+	readings, rejected, missing, conflicts uint64
 	// last is the sequence of the last message that was counted.
 	last uint64
 }
@@ -112,6 +112,15 @@ func (l *ledger) checkTotal(b *telemetryv1.Batch, source streams.Source, sequenc
 	}
 }
 
+// conflict counts a reading, which has been counted as one, that took the place of
+// another.
+func (l *ledger) conflict(of deviceKey, source streams.Source, arrival int64, sequence uint64) {
+	if source != "" {
+		l.count(of.site, of.name, source, arrival, sequence).conflicts++
+		l.changed = true
+	}
+}
+
 // malformed counts a message that could not be decoded, and arrived at arrival. It becomes
 // a dead letter.
 func (l *ledger) malformed(source streams.Source, arrival int64, sequence uint64) {
@@ -163,7 +172,7 @@ func (l *ledger) takeDue(now int64, most int, out []*derivedv1.LedgerEntry) []*d
 		most--
 		out = append(out, &derivedv1.LedgerEntry{
 			Site: c.site, Device: c.device, Source: string(c.source), Minute: c.minute,
-			Readings: c.readings, Rejected: c.rejected, Missing: c.missing, Last: c.last,
+			Readings: c.readings, Rejected: c.rejected, Missing: c.missing, Conflicts: c.conflicts, Last: c.last,
 		})
 		l.pending -= c.readings + c.rejected + c.missing
 		l.changed = true
@@ -193,7 +202,7 @@ func (l *ledger) append(b []byte) []byte {
 	for _, c := range l.open {
 		b = codec.String(codec.String(codec.String(b, c.site), c.device), string(c.source))
 		b = codec.Int(b, c.minute)
-		b = codec.Uint(codec.Uint(codec.Uint(codec.Uint(b, c.readings), c.rejected), c.missing), c.last)
+		b = codec.Uint(codec.Uint(codec.Uint(codec.Uint(codec.Uint(b, c.readings), c.rejected), c.missing), c.conflicts), c.last)
 	}
 	return b
 }
@@ -204,7 +213,7 @@ func (l *ledger) read(r *codec.Reader) {
 	l.arrival, l.totalKnown, l.total = r.Int(), r.Bool(), r.Uint()
 	for range r.Count() {
 		key := ledgerKey{site: r.String(), device: r.String(), source: streams.Source(r.String()), minute: r.Int()}
-		c := &ledgerCount{ledgerKey: key, readings: r.Uint(), rejected: r.Uint(), missing: r.Uint(), last: r.Uint()}
+		c := &ledgerCount{ledgerKey: key, readings: r.Uint(), rejected: r.Uint(), missing: r.Uint(), conflicts: r.Uint(), last: r.Uint()}
 		if r.Err() != nil || l.index[key] != nil {
 			r.Fail()
 			return

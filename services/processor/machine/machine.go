@@ -106,9 +106,12 @@ type Machine struct {
 	// clockChanged and configChanged are for the snapshot.
 	clockChanged, configChanged bool
 
-	// learned is when Headwater learned of the event that is being processed.
-	learned int64
-	output  output
+	// learned is when Headwater learned of the event that is being processed. Source and
+	// sequence are those of the message; the source of a Solo is empty.
+	learned  int64
+	source   streams.Source
+	sequence uint64
+	output   output
 	// outputLimit is the weight of the output at which the current message leaves the
 	// rest to the next.
 	outputLimit int
@@ -147,11 +150,12 @@ func (m *Machine) Apply(in lane.Input) (int, error) {
 	}
 	dictionary := b.Dictionary()
 	m.ledger.add(b, dictionary, source, in.Sequence)
+	m.output.received(source, b)
+	m.source, m.sequence = source, in.Sequence
+	m.step(b, dictionary)
 	if m.ledger.full() {
 		m.output.ledger = m.ledger.takeDue(m.clock, maxOutputs, m.output.ledger)
 	}
-	m.output.received(source, b)
-	m.step(b, dictionary)
 	return len(b.Series), nil
 }
 

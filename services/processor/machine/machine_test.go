@@ -231,13 +231,13 @@ func TestFromBatchToCommit(t *testing.T) {
 			Start: epoch + minute, Time: epoch + minute, Learned: epoch + 61*second,
 			Phase: derivedv1.Phase_PHASE_OPEN, Severity: derivedv1.Severity_SEVERITY_CRITICAL,
 			Evidence: &derivedv1.Evidence{
-				Value: 8.5, Score: 1.5, Baseline: 4, High: new(7.0),
+				Value: 8.5, Score: 1.5, Baseline: 4, High: new(7.0), Within: int64(5 * time.Minute),
 				Samples:  []*derivedv1.Sample{{Time: epoch, Value: 4}, {Time: epoch + 30*second, Value: 6}, {Time: epoch + minute, Value: 8.5}},
 				Sentence: "8.5 °C: rose 4.5 °C in 1 min (limit 3 °C in 5 min)",
 			},
 		}},
 		Corrections: []*derivedv1.Correction{{
-			Series: &derivedv1.Series{Site: "hall", Device: "door-1", Metric: "temperature"}, Time: epoch + 30*second, Value: 6,
+			Series: &derivedv1.Series{Site: "hall", Device: "door-1", Metric: "temperature"}, Time: epoch + 30*second, Value: 6, Unit: "°C",
 		}},
 		Counts:     &derivedv1.Counts{Readings: 8, Duplicates: 1, Conflicts: 1, NotNumeric: 3},
 		LedgerOpen: 8, LedgerOpenSince: epoch + minute,

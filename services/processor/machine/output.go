@@ -127,7 +127,7 @@ func (m *Machine) stop(s *series, sl slot, reason string) {
 func (m *Machine) anomaly(d *device, metric, unit string, r *activeRule, v *detect.Verdict) *derivedv1.Anomaly {
 	e := &derivedv1.Evidence{
 		Value: figure.Zero(v.Evidence.Value), Score: v.Evidence.Score, Baseline: figure.Zero(v.Evidence.Baseline),
-		Low: bound(v.Evidence.Low), High: bound(v.Evidence.High), Sentence: v.Evidence.Sentence,
+		Low: bound(v.Evidence.Low), High: bound(v.Evidence.High), Within: int64(v.Evidence.Within), Sentence: v.Evidence.Sentence,
 	}
 	for _, sample := range v.Evidence.Samples {
 		e.Samples = append(e.Samples, &derivedv1.Sample{Time: sample.Time, Value: sample.Value})

@@ -67,6 +67,9 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 		return
 	case t.series == nil:
 		m.output.counts.overLimit++
+		if t.main != nil && inRange(at) {
+			m.otherUnit(t.main, detect.Sample{Time: at, Value: v}, t.unit)
+		}
 		return
 	case !inRange(at):
 		m.output.counts.tooLate++
@@ -74,9 +77,6 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 	}
 	s, d := t.series, t.device
 	d.chunk.changed = true
-	if *s.unit != t.unit {
-		s.unit = m.units.intern(t.unit)
-	}
 	m.advance(d, at)
 	var result window.Result
 	result, m.summaries = s.window.Add(d.spec, m.progress(d), window.Reading{Time: at, Value: v}, m.summaries[:0])
@@ -88,19 +88,26 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 	case window.Duplicate:
 		m.output.counts.duplicates++
 	case window.Conflict, window.LateConflict:
-		m.correct(s, detect.Sample{Time: at, Value: v})
+		m.correct(s, detect.Sample{Time: at, Value: v}, t.unit)
 		if result == window.LateConflict {
 			m.addStale(s, at)
 		}
 	case window.TooLate:
 		m.output.counts.tooLate++
-		m.addStale(s, at)
+		if m.addStale(s, at); s.stale.clashes(at, v) {
+			m.rewrite(s, detect.Sample{Time: at, Value: v}, t.unit)
+		}
 		if s.window.Dirty() { // another window waits longer
 			d.wakes = past
 		}
 	}
 	d.closes = min(d.closes, s.window.Due())
 	r := detect.Sample{Time: at, Value: v}
+	if s == t.main {
+		m.sameUnit(s, r)
+	} else {
+		m.otherUnit(t.main, r, t.unit)
+	}
 	switch {
 	case result == window.Duplicate || result == window.Conflict || result == window.LateConflict:
 	case m.ahead(at):
@@ -113,12 +120,19 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 	}
 }
 
-// correct takes a reading that replaces another value of the same event time.
-func (m *Machine) correct(s *series, r detect.Sample) {
+// rewrite counts a reading that replaces another value of the same event time, and has
+// the history store it once more.
+func (m *Machine) rewrite(s *series, r detect.Sample, unit string) {
 	m.output.counts.conflicts++
+	m.ledger.conflict(s.device.deviceKey, m.source, m.learned, m.sequence)
 	m.output.corrections = append(m.output.corrections, &derivedv1.Correction{
-		Series: &derivedv1.Series{Site: s.device.site, Device: s.device.name, Metric: s.metric}, Time: r.Time, Value: r.Value,
+		Series: &derivedv1.Series{Site: s.device.site, Device: s.device.name, Metric: s.metric}, Time: r.Time, Value: r.Value, Unit: unit,
 	})
+}
+
+// correct takes a reading that replaces another value of the same event time.
+func (m *Machine) correct(s *series, r detect.Sample, unit string) {
+	m.rewrite(s, r, unit)
 	d := s.device
 	d.wakes = past
 	for i := range d.held {
@@ -126,7 +140,7 @@ func (m *Machine) correct(s *series, r detect.Sample) {
 			h.Value = r.Value
 		}
 	}
-	if r.Time != s.last {
+	if r.Time != s.last || s.apart {
 		return
 	}
 	for i := range s.slots {
@@ -141,6 +155,10 @@ func (m *Machine) correct(s *series, r detect.Sample) {
 
 // score passes a reading to the detectors of its series. It must be later than the last.
 func (m *Machine) score(s *series, r detect.Sample) {
+	if s.apart {
+		s.last, s.lag = r.Time, max(0, m.clock-r.Time)
+		return
+	}
 	before := s.last
 	since, gap := m.unheardSince(s, r.Time)
 	if before > past && since <= before {

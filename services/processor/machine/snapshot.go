@@ -13,7 +13,7 @@ import (
 
 // Format is the version of the chunks. It must change whenever Snapshot, a window or a
 // detector writes something else.
-const Format = 8
+const Format = 9
 
 // Names of the chunks. Those of devices are a prefix and a number.
 const (
@@ -85,7 +85,7 @@ func (m *Machine) appendDevices(b []byte, devices []*device) []byte {
 }
 
 func (m *Machine) appendSeries(b []byte, s *series) []byte {
-	b = codec.String(codec.String(b, s.metric), *s.unit)
+	b = s.other.append(codec.Bool(codec.String(codec.String(b, s.metric), *s.unit), s.apart))
 	b = codec.Uint(codec.Int(codec.Int(codec.Int(b, s.last), s.lag), s.step), uint64(max(0, s.lastNonNumeric-s.last)))
 	b = s.downsampler.append(b)
 	b = s.window.Append(b, s.device.spec, m.progress(s.device))
@@ -195,7 +195,8 @@ func (m *Machine) readDevice(r *codec.Reader) {
 
 func (m *Machine) readSeries(r *codec.Reader, d *device) *series {
 	s := &series{
-		metric: *m.names.intern(r.String()), unit: m.units.intern(r.String()), last: r.Int(), lag: r.Int(), step: r.Int(),
+		metric: *m.names.intern(r.String()), unit: m.units.intern(r.String()), apart: r.Bool(), other: readOtherUnit(r),
+		last: r.Int(), lag: r.Int(), step: r.Int(),
 	}
 	s.lastNonNumeric = s.last + int64(min(r.Uint(), uint64(window.MaxTime)))
 	s.downsampler, s.window, s.stale = readDownsampler(r), window.Read(r, d.spec), readStale(r)

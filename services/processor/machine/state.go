@@ -61,8 +61,13 @@ const fewSeries = 16
 type series struct {
 	device *device
 	metric string
-	// unit is the unit of the last reading.
-	unit   *string
+	// unit is that of all its readings, but for those that came without one; empty
+	// until one has come.
+	unit *string
+	// apart says that the metric is in another unit: no rule watches the series.
+	apart bool
+	// other is set while the metric comes in another unit, too.
+	other  *otherUnit
 	window window.Series
 	// stale is nil until a reading arrives too late for its window.
 	stale *staleRollups
@@ -112,20 +117,18 @@ func (m *Machine) addSeries(d *device, s *series) {
 	s.device = d
 	d.series = append(d.series, s)
 	switch {
-	case d.byMetric != nil:
+	case d.byMetric != nil && !s.apart:
 		d.byMetric[s.metric] = s
-	case len(d.series) > fewSeries:
+	case d.byMetric == nil && len(d.series) > fewSeries:
 		d.byMetric = make(map[string]*series, len(d.series))
-		for _, s := range d.series {
-			d.byMetric[s.metric] = s
-		}
+		d.reindex()
 	}
 	m.seriesCount++
 }
 
-// find returns the series of the metric, or nil.
+// find returns the series of the metric in its own unit, or nil.
 func (d *device) find(metric string) *series {
-	if d.next < len(d.series) && d.series[d.next].metric == metric {
+	if d.next < len(d.series) && d.series[d.next].metric == metric && !d.series[d.next].apart {
 		d.next++
 		return d.series[d.next-1]
 	}
@@ -133,7 +136,7 @@ func (d *device) find(metric string) *series {
 		return d.byMetric[metric]
 	}
 	for i, s := range d.series {
-		if s.metric == metric {
+		if s.metric == metric && !s.apart {
 			d.next = i + 1
 			return s
 		}
@@ -150,6 +153,8 @@ type target struct {
 	// series is nil if there are too many. For flags and texts it is also nil if the
 	// metric has no numbers, or no rule counts other readings.
 	series *series
+	// main is the series of the metric in its own unit, which may be the same.
+	main *series
 }
 
 // resolve looks up the series of a batch, and adds the new ones.
@@ -165,14 +170,8 @@ func (m *Machine) resolve(dictionary []telemetryv1.Series) {
 		}
 		t := target{kind: entry.Kind, unit: entry.Unit, device: last}
 		if entry.Kind == telemetryv1.Kind_KIND_VALUE {
-			if t.device != nil {
-				t.series = t.device.find(entry.Metric)
-			}
-			if t.series == nil {
-				t.series = m.admit(key, entry.Metric)
-			}
-			if t.series != nil {
-				t.device, last = t.series.device, t.series.device
+			if t.series, t.main = m.seriesOf(key, t.device, entry.Metric, entry.Unit); t.main != nil {
+				t.device, last = t.main.device, t.main.device
 			}
 		}
 		m.targets = append(m.targets, t)
@@ -209,7 +208,7 @@ func (m *Machine) admit(key deviceKey, metric string) *series {
 	if d == nil {
 		d = m.addDevice(deviceKey{site: strings.Clone(key.site), name: strings.Clone(key.name)})
 	}
-	s := &series{metric: *m.names.intern(metric), unit: m.units.intern(""), window: window.New(), last: past, lastNonNumeric: past}
+	s := newSeries(*m.names.intern(metric), m.units.intern(""))
 	m.addSeries(d, s)
 	d.chunk.changed = true
 	for _, r := range m.config.watch(d.deviceKey, s.metric, m.config.tags(d.deviceKey), nil) {
@@ -218,6 +217,10 @@ func (m *Machine) admit(key deviceKey, metric string) *series {
 	m.attach(d, s.metric)
 	m.metrics.series(m.lane, m.seriesCount)
 	return s
+}
+
+func newSeries(metric string, unit *string) *series {
+	return &series{metric: metric, unit: unit, window: window.New(), last: past, lastNonNumeric: past}
 }
 
 // plan recomputes when the device next has something to do.
@@ -274,7 +277,7 @@ func (m *Machine) evict() {
 func (m *Machine) evictSeries(d *device) {
 	kept := d.series[:0]
 	for _, s := range d.series {
-		waits := slices.ContainsFunc(d.held, func(h heldReading) bool { return h.series == s })
+		waits := slices.ContainsFunc(d.held, func(h heldReading) bool { return h.series == s }) || !s.apart && d.heardApart(s.metric)
 		if waits || m.heard.Listened(s.last+s.lag, m.clock) <= int64(m.limits.Silence) {
 			kept = append(kept, s)
 			continue
@@ -282,8 +285,11 @@ func (m *Machine) evictSeries(d *device) {
 		for _, sl := range s.slots {
 			m.stop(s, sl, "nothing is heard of the series any more")
 		}
+		m.stopUnit(s, "nothing is heard of the series any more")
 		m.seriesCount--
-		delete(d.byMetric, s.metric)
+		if !s.apart {
+			delete(d.byMetric, s.metric)
+		}
 		d.chunk.changed = true
 	}
 	clear(d.series[len(kept):])

@@ -201,13 +201,13 @@ type point struct {
 
 // points returns the readings of [from, to) in their order.
 func (a *archive) points(ctx context.Context, from, to time.Time) ([]point, error) {
-	series, err := a.query(ctx, `"value"`, ` GROUP BY "site", "device"`, from, to)
+	series, err := a.query(ctx, `"value"`, ` GROUP BY "site", "device", "unit"`, from, to)
 	if err != nil {
 		return nil, err
 	}
 	var all []point
 	for _, s := range series {
-		key := telemetryv1.Key{Site: s.Tags["site"], Device: s.Tags["device"], Metric: s.Name}
+		key := telemetryv1.Key{Site: s.Tags["site"], Device: s.Tags["device"], Metric: s.Name, Unit: s.Tags["unit"]}
 		if !streams.ValidToken(key.Site) || !streams.ValidToken(key.Device) || !streams.ValidToken(key.Metric) {
 			continue
 		}

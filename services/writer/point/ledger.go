@@ -14,9 +14,9 @@ type Entry struct {
 	// Key tells entries of the same device, source and minute apart: one that is
 	// written again with the same key replaces itself.
 	Key uint64
-	// Readings, Rejected and Missing are as in derived.v1.LedgerEntry, and Last is
-	// the last message of TELEMETRY that is counted.
-	Readings, Rejected, Missing, Last uint64
+	// Readings, Rejected, Missing and Conflicts are as in derived.v1.LedgerEntry,
+	// and Last is the last message of TELEMETRY that is counted.
+	Readings, Rejected, Missing, Conflicts, Last uint64
 }
 
 // minute is in nanoseconds. An entry is as many nanoseconds after the start of
@@ -29,7 +29,7 @@ func AppendEntry(dst []byte, e *Entry) []byte {
 	for _, f := range []struct {
 		name  string
 		value uint64
-	}{{"last=", e.Last}, {"i,missing=", e.Missing}, {"i,readings=", e.Readings}, {"i,rejected=", e.Rejected}} {
+	}{{"conflicts=", e.Conflicts}, {"i,last=", e.Last}, {"i,missing=", e.Missing}, {"i,readings=", e.Readings}, {"i,rejected=", e.Rejected}} {
 		dst = append(dst, f.name...)
 		dst = strconv.AppendUint(dst, f.value, 10)
 	}

@@ -1,8 +1,8 @@
 // Package point writes readings and window summaries as InfluxDB line
 // protocol. It is pure: it takes plain values and appends bytes.
 //
-// The measurement is the metric; the tags are device and site; a reading has
-// one of the fields value (float), flag (bool) and text, according to its
+// The measurement is the metric; the tags are device, site and, of numbers that
+// came with one, unit; a reading has one of the fields value (float), flag (bool) and text, according to its
 // kind, so that a metric that changes its type still fits; times are
 // nanoseconds. Whatever the names and texts hold, each call appends exactly
 // one point: names that are valid in Headwater come out unchanged, a control
@@ -16,9 +16,10 @@ import (
 	"strconv"
 )
 
-// Series names what a point belongs to. None of the names may be empty.
+// Series names what a point belongs to. Only the unit may be empty; it is a name
+// of package units and counts for numbers alone.
 type Series struct {
-	Site, Device, Metric string
+	Site, Device, Metric, Unit string
 }
 
 // AppendValuePrefix appends what all numeric readings of a series begin with.
@@ -26,10 +27,16 @@ type Series struct {
 func AppendValuePrefix(dst []byte, s Series) []byte { return append(appendKey(dst, s), "value="...) }
 
 // AppendFlagPrefix is AppendValuePrefix for bools.
-func AppendFlagPrefix(dst []byte, s Series) []byte { return append(appendKey(dst, s), "flag="...) }
+func AppendFlagPrefix(dst []byte, s Series) []byte {
+	s.Unit = ""
+	return append(appendKey(dst, s), "flag="...)
+}
 
 // AppendTextPrefix is AppendValuePrefix for texts.
-func AppendTextPrefix(dst []byte, s Series) []byte { return append(appendKey(dst, s), "text="...) }
+func AppendTextPrefix(dst []byte, s Series) []byte {
+	s.Unit = ""
+	return append(appendKey(dst, s), "text="...)
+}
 
 // AppendValue appends a numeric reading at the time t, in nanoseconds since the
 // Unix epoch. InfluxDB refuses values that are not finite.
@@ -119,7 +126,12 @@ func appendTags(dst []byte, s Series) []byte {
 	dst = append(dst, ",device="...)
 	dst = appendName(dst, s.Device, true)
 	dst = append(dst, ",site="...)
-	return appendName(dst, s.Site, true)
+	dst = appendName(dst, s.Site, true)
+	if s.Unit != "" {
+		dst = append(dst, ",unit="...)
+		dst = appendName(dst, s.Unit, true)
+	}
+	return dst
 }
 
 // appendName appends a measurement or the value of a tag. Versions of InfluxDB
