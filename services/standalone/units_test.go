@@ -13,6 +13,7 @@ import (
 
 	"headwater/services/rule"
 	"headwater/streams/streamtest"
+	pages "headwater/web/device"
 	"headwater/web/view"
 )
 
@@ -42,9 +43,9 @@ func TestUnitChange(t *testing.T) {
 		}
 	}
 	// pressures returns what the history says in a unit, and at most so many points.
-	pressures := func(unit string, points int) view.Series {
+	pressures := func(unit string, points int) pages.Series {
 		t.Helper()
-		var s view.Series
+		var s pages.Series
 		getJSON(t, fmt.Sprintf("%s/api/v1/series?site=hall&device=baro-1&metric=pressure&unit=%s&from=%s&points=%d",
 			at.HTTP, unit, begin.Add(-time.Minute).UTC().Format(time.RFC3339), points), &s)
 		return s
@@ -97,26 +98,26 @@ func TestUnitChange(t *testing.T) {
 			}
 		}
 	}
-	var device struct{ Summaries []view.Summary }
+	var page struct{ Summaries []pages.Summary }
 	streamtest.Eventually(t, "summaries in both units", func() bool {
-		getJSON(t, at.HTTP+"/api/v1/devices/hall/baro-1", &device)
+		getJSON(t, at.HTTP+"/api/v1/devices/hall/baro-1", &page)
 		has := func(unit string) bool {
-			return slices.ContainsFunc(device.Summaries, func(s view.Summary) bool { return s.Unit == unit })
+			return slices.ContainsFunc(page.Summaries, func(s pages.Summary) bool { return s.Unit == unit })
 		}
 		return has("hPa") && has("Pa")
 	})
-	for _, s := range device.Summaries {
+	for _, s := range page.Summaries {
 		if s.Unit == "hPa" && s.Max > 1100 || s.Unit == "Pa" && s.Min < 90000 {
 			t.Errorf("a summary in %s reaches from %v to %v", s.Unit, s.Min, s.Max)
 		}
 	}
 	res, err := http.Get(at.HTTP + "/devices/hall/baro-1?range=6h")
 	must(t, err)
-	page, err := io.ReadAll(res.Body)
+	html, err := io.ReadAll(res.Body)
 	must(t, err)
 	res.Body.Close()
 	for _, want := range []string{`data-of="hPa"`, `data-of="Pa"`, "came in hPa too", "comes in Pa instead of hPa"} {
-		if !strings.Contains(string(page), want) {
+		if !strings.Contains(string(html), want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}

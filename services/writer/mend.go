@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	derivedv1 "headwater/proto/derived/v1"
-	"headwater/services/internal/influx"
 	"headwater/proto/units"
+	"headwater/services/internal/influx"
 	"headwater/services/writer/point"
 	"headwater/streams"
 )

@@ -30,11 +30,11 @@ type metric struct {
 	name string
 	// unit is that of the latest number, units are all in which numbers came, in the
 	// order in which they did first. A number without a unit is in the first.
-	unit       string
-	units      []string
-	latest     [len(kinds)]latest
-	slots      []slot
-	recent     []device.Point
+	unit   string
+	units  []string
+	latest [len(kinds)]latest
+	slots  []slot
+	recent []device.Point
 }
 
 // kinds are the kinds of values. A series with several kinds has the first one that

@@ -13,9 +13,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/decode"
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
-	"headwater/services/decode"
 	"headwater/streams"
 )
 

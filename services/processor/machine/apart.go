@@ -6,8 +6,8 @@ import (
 
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/proto/units"
-	"headwater/services/processor/detect"
 	"headwater/services/processor/codec"
+	"headwater/services/processor/detect"
 	"headwater/services/rule"
 )
 
