@@ -50,7 +50,7 @@ func (m *Machine) seriesOf(key deviceKey, d *device, metric, unit string) (s, ma
 		if main = m.admit(key, metric); main == nil {
 			return nil, nil
 		}
-		if declared, _ := m.config.reading(main); declared != "" {
+		if declared := m.config.unit(main); declared != "" {
 			main.unit = m.units.intern(declared)
 		}
 	}
@@ -67,12 +67,13 @@ func (m *Machine) seriesOf(key deviceKey, d *device, metric, unit string) (s, ma
 	return m.apart(main, unit), main
 }
 
-// reading returns how the readings of a series are declared to be read.
-func (c *configuration) reading(s *series) (unit string, literal bool) {
+// unit returns the declared unit of a series; empty if there is none.
+func (c *configuration) unit(s *series) string {
 	if c.parsed == nil {
-		return "", false
+		return ""
 	}
-	return c.parsed.Reading(s.device.site, s.device.name, s.metric)
+	unit, _ := c.parsed.Reading(s.device.site, s.device.name, s.metric)
+	return unit
 }
 
 // apart returns the series of another unit of the metric, made if need be, or nil
@@ -162,7 +163,7 @@ func (m *Machine) declareUnits(d *device) {
 		if old.apart {
 			continue
 		}
-		unit, _ := m.config.reading(old)
+		unit := m.config.unit(old)
 		switch {
 		case unit == "" || unit == *old.unit:
 			continue
