@@ -19,6 +19,8 @@ type Form struct {
 	// Fields are in the order of the YAML of a rule. What is not among them only YAML
 	// can say.
 	Fields []Field
+	// Templates are rules to begin with.
+	Templates []Template
 }
 
 // Detector is a way of judging readings.

@@ -17,7 +17,7 @@ func TestGolden(t *testing.T) {
 			return nil // there is no page of them then
 		}
 		out := make(map[string]templ.Component)
-		f := rules.Facts{Rules: all}
+		f := rules.Facts{Rules: all, Templates: s.Form().Templates}
 		if len(all.Deleted) > 0 {
 			f.JustDeleted = &all.Deleted[0]
 			out["rule-deleted"] = rules.DeletedPage(all.Deleted[0])

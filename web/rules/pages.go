@@ -76,7 +76,7 @@ func (p *Pages) page(w http.ResponseWriter, r *http.Request) {
 		p.Fail(w, r, "The rules cannot be read", err)
 		return
 	}
-	f := Facts{Text: text, Rules: all}
+	f := Facts{Text: text, Rules: all, Templates: p.source.Form().Templates}
 	if name := r.FormValue("deleted"); name != "" {
 		f.JustDeleted = p.deleted(name)
 	}
@@ -169,12 +169,13 @@ func (p *Pages) newRule(w http.ResponseWriter, r *http.Request) {
 		draft.Fields["name"], draft.Fields["state"] = "", string(view.RuleIsEnabled)
 	}
 	if called := r.FormValue("template"); called != "" {
-		i := slices.IndexFunc(Templates[:], func(t Template) bool { return t.Name == called })
+		templates := p.source.Form().Templates
+		i := slices.IndexFunc(templates, func(t Template) bool { return t.Name == called })
 		if i < 0 {
 			p.Fail(w, r, "The template cannot be used", view.ErrNotFound)
 			return
 		}
-		maps.Copy(draft.Fields, Templates[i].Fields)
+		maps.Copy(draft.Fields, templates[i].Fields)
 		draft.Fields["name"] = p.freeName(called)
 	}
 	for _, name := range []string{"site", "device", "metric"} {

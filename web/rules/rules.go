@@ -9,6 +9,8 @@ const LatestVersion = "latest"
 type Facts struct {
 	Text  string
 	Rules List
+	// Templates are rules to begin with.
+	Templates []Template
 	// JustDeleted is the rule that the person has just deleted; nil if there is none.
 	JustDeleted *Deleted
 }

@@ -8,9 +8,10 @@ import (
 	"headwater/web/rules"
 )
 
-// Form returns what the form of a rule offers: the tables of package rule.
+// Form returns what the form of a rule offers: the tables of package rule, and
+// templates.
 func Form() rules.Form {
-	var form rules.Form
+	form := rules.Form{Templates: templates}
 	for _, s := range rule.Specs() {
 		form.Detectors = append(form.Detectors, rules.Detector{Name: string(s.Name), Title: s.Title, Finds: s.Finds})
 	}

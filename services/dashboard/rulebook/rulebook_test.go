@@ -278,7 +278,7 @@ func TestWhatIsNoNumberIsNotJudged(t *testing.T) {
 // shows all of it.
 func TestTemplates(t *testing.T) {
 	seen := map[string]bool{}
-	for _, template := range rules.Templates {
+	for _, template := range rulebook.Form().Templates {
 		fields := maps.Clone(template.Fields)
 		fields["name"], fields["state"] = template.Name, string(view.RuleIsEnabled)
 		checked, r := rulebook.Check(rules.Draft{Fields: fields}, nil)
