@@ -13,7 +13,7 @@ type Config struct {
 	Influx influx.Config `embed:"" prefix:"influx-"`
 	// PublicMQTT is shown to people who have no device yet.
 	StreamsPerAddress int    `help:"Live streams, which is open pages, that one address may have of the 1,000 there are; all people behind one proxy or router share an address." default:"64" env:"HEADWATER_STREAMS_PER_ADDRESS"`
-	PublicMQTT        string `name:"public-mqtt" help:"host:port of the MQTT listener as devices reach it, for the page that tells how to begin." default:"" env:"HEADWATER_PUBLIC_MQTT"`
+	PublicMQTT        string `name:"public-mqtt" help:"host:port of the MQTT listener as devices reach it, for the first steps that an empty dashboard shows." default:"" env:"HEADWATER_PUBLIC_MQTT"`
 	// Exposed says in words where other machines can reach the pages without a
 	// log-in; empty when none can.
 	Exposed string `kong:"-"`

@@ -40,8 +40,8 @@ type ledgerSource struct {
 	mu    sync.Mutex // guards what follows
 	lanes map[int]*laneLedger
 	// first is the first sequence of TELEMETRY that was seen.
-	first uint64
-	told  time.Time
+	first    uint64
+	answered time.Time
 }
 
 // laneLedger is what the streams hold for one lane.
@@ -132,10 +132,10 @@ func (l *ledgerSource) Ledger(ctx context.Context, q ledger.Query) (ledger.Ledge
 	way, floor, err := l.onTheWay(ctx)
 	if err != nil {
 		l.mu.Lock()
-		out.Answered = l.told
+		out.Answered = l.answered
 		l.mu.Unlock()
 		out.OnTheWay = ledger.OnTheWay{Unknown: reason(err)}
-		return out, fmt.Errorf("%w: NATS does not tell (%s)", view.ErrUnavailable, reason(err))
+		return out, fmt.Errorf("%w: NATS does not answer (%s)", view.ErrUnavailable, reason(err))
 	}
 	if l.losses != nil {
 		lost := l.losses.within(q.From, q.To)
@@ -151,14 +151,14 @@ func (l *ledgerSource) Ledger(ctx context.Context, q ledger.Query) (ledger.Ledge
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
-		out.Answered = l.told
+		out.Answered = l.answered
 		if err = unavailable(err); errors.Is(err, view.ErrUnavailable) {
 			return out, fmt.Errorf("%w: InfluxDB does not answer (%s)", view.ErrUnavailable, influxReason(err))
 		}
 		return out, err
 	}
-	l.told = time.Now()
-	out.Answered = l.told
+	l.answered = time.Now()
+	out.Answered = l.answered
 	out.Totals.Exact = out.Totals.InFlight == 0 && way.Unknown == "" && (way.Since.IsZero() || !way.Since.Before(q.To))
 	return out, nil
 }

@@ -58,7 +58,7 @@ func (r *recall) run(ctx context.Context) {
 			r.log.Warn("latest values of a device were left out", "device", missing[0].Site+"/"+missing[0].Device, "err", err)
 			past, err = []fleet.Past{{Missing: missing[0]}}, nil
 		}
-		r.told(err)
+		r.report(err)
 		if err != nil { // a slow InfluxDB may answer a smaller query
 			most = max(1, most/2)
 			pause(ctx, wait)
@@ -70,7 +70,7 @@ func (r *recall) run(ctx context.Context) {
 	}
 }
 
-func (r *recall) told(err error) {
+func (r *recall) report(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {

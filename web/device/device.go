@@ -121,7 +121,8 @@ func chartID(m view.Metric, number int) string {
 	return "chart-" + m.Name + "-in-" + strconv.Itoa(number+1)
 }
 
-// onlyUnit tells the script of a chart that the metric has others, in other units.
+// onlyUnit marks, for the script of a chart, a metric that has more charts in other
+// units.
 func onlyUnit(m view.Metric) templ.Attributes {
 	if len(m.Units) > 1 {
 		return templ.Attributes{"data-only": true}
