@@ -187,13 +187,13 @@ func Unusual() Rule {
 	}.WithDefaults()
 }
 
-// UnitChangeName is the name under which it is told that a metric comes in another
-// unit.
+// UnitChangeName is the name under which a change of the unit of a metric is
+// reported.
 const UnitChangeName = "unit-change"
 
-// UnitChange returns the rule that nobody declares and that is no part of a
-// configuration: every metric is watched for a change of its unit, and nobody is
-// told.
+// UnitChange returns the rule that is in force without a declaration and is not
+// part of a configuration: it watches every metric for a change of its unit and
+// notifies no one.
 func UnitChange() Rule {
 	return Rule{
 		Name: UnitChangeName, Description: "It comes in another unit.", Origin: BuiltIn, Severity: Info, Notify: []string{},
