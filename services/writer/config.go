@@ -19,25 +19,25 @@ type Config struct {
 	FlushInterval time.Duration `name:"writer-flush" help:"How long points may wait for their request to fill." default:"250ms" env:"HEADWATER_WRITER_FLUSH"`
 	InFlight      int           `name:"writer-in-flight" help:"Requests with readings that may run at once." default:"2" env:"HEADWATER_WRITER_IN_FLIGHT"`
 
-	RetentionRaw    time.Duration `name:"retention-raw" help:"How long new databases keep readings; 0 is for ever." default:"2160h" env:"HEADWATER_RETENTION_RAW"`
-	RetentionFine   time.Duration `name:"retention-10s" help:"How long new databases keep summaries of windows of ten seconds; 0 is for ever." default:"720h" env:"HEADWATER_RETENTION_10S"`
-	RetentionMinute time.Duration `name:"retention-1m" help:"How long new databases keep the roll-up to minutes; 0 is for ever." default:"8760h" env:"HEADWATER_RETENTION_1M"`
-	RetentionHour   time.Duration `name:"retention-1h" help:"How long new databases keep the roll-up to hours; 0 is for ever." default:"43800h" env:"HEADWATER_RETENTION_1H"`
-	RetentionDay    time.Duration `name:"retention-1d" help:"How long new databases keep the roll-up to days; 0 is for ever." default:"0" env:"HEADWATER_RETENTION_1D"`
-	RetentionOther  time.Duration `name:"retention-windows" help:"How long new databases keep summaries of all other windows; 0 is for ever." default:"8760h" env:"HEADWATER_RETENTION_WINDOWS"`
-	RetentionLedger time.Duration `name:"retention-ledger" help:"How long new databases keep the ledger, which accounts for every reading; 0 is for ever." default:"2160h" env:"HEADWATER_RETENTION_LEDGER"`
+	RetentionRaw    time.Duration `name:"retention-raw" help:"How long new databases keep readings; 0 keeps them forever." default:"2160h" env:"HEADWATER_RETENTION_RAW"`
+	RetentionFine   time.Duration `name:"retention-10s" help:"How long new databases keep summaries of windows of ten seconds; 0 keeps them forever." default:"720h" env:"HEADWATER_RETENTION_10S"`
+	RetentionMinute time.Duration `name:"retention-1m" help:"How long new databases keep the roll-up to minutes; 0 keeps it forever." default:"8760h" env:"HEADWATER_RETENTION_1M"`
+	RetentionHour   time.Duration `name:"retention-1h" help:"How long new databases keep the roll-up to hours; 0 keeps it forever." default:"43800h" env:"HEADWATER_RETENTION_1H"`
+	RetentionDay    time.Duration `name:"retention-1d" help:"How long new databases keep the roll-up to days; 0 keeps it forever." default:"0" env:"HEADWATER_RETENTION_1D"`
+	RetentionOther  time.Duration `name:"retention-windows" help:"How long new databases keep summaries of all other windows; 0 keeps them forever." default:"8760h" env:"HEADWATER_RETENTION_WINDOWS"`
+	RetentionLedger time.Duration `name:"retention-ledger" help:"How long new databases keep the ledger, which accounts for every reading; 0 keeps it forever." default:"2160h" env:"HEADWATER_RETENTION_LEDGER"`
 }
 
 // DefaultConfig returns the defaults: 90 days of readings, 30 days of windows of
 // ten seconds, a year of minutes and of other windows, five years of hours, and
-// days for ever.
+// days forever.
 func DefaultConfig() Config { return process.Defaults[Config]() }
 
-// maxInFlight is no more than a small computer can bear: each request in
-// flight holds a batch in memory.
+// maxInFlight is what a small computer can bear: each request in flight holds a batch
+// in memory.
 const maxInFlight = 16
 
-// minRetention is the shortest that InfluxDB takes.
+// minRetention is the shortest retention that InfluxDB accepts.
 const minRetention = time.Hour
 
 // Validate returns all that is wrong with the configuration, joined.
@@ -68,14 +68,14 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// raw is the policy of the readings, others that of the windows that have none
-// of their own.
+// raw is the policy of the readings, and others the policy of windows that have no
+// policy of their own.
 const (
 	raw    = "raw"
 	others = "windows"
 )
 
-// buckets are all that the writer writes to, but for the ledger.
+// buckets returns all buckets that the writer writes to, except the ledger.
 func (c Config) buckets() []influx.Bucket {
 	all := []influx.Bucket{
 		{Policy: raw, Retention: c.RetentionRaw},
@@ -97,16 +97,16 @@ func (c Config) bucket(policy string) influx.Bucket {
 	return all[slices.IndexFunc(all, func(b influx.Bucket) bool { return b.Policy == policy })]
 }
 
-// ledger is the bucket of the ledger.
+// ledger returns the bucket of the ledger.
 func (c Config) ledger() influx.Bucket {
 	return influx.Bucket{Database: c.Influx.Database, Policy: influx.PolicyLedger, Retention: c.RetentionLedger}
 }
 
-// policyOf returns the policy that a summary belongs to, and the tag that tells
-// its window from others there.
+// policyOf returns the policy that a summary belongs to, and the tag that distinguishes
+// its window from others in it.
 func policyOf(s *derivedv1.WindowSummary) (policy, tag string) {
 	name := s.GetWindow()
-	if name == "" { // of a processor that did not name them yet
+	if name == "" { // from an earlier version, which had no names
 		name = map[time.Duration]string{10 * time.Second: "10s", time.Minute: "1m"}[time.Duration(s.GetWidth())]
 	}
 	switch name {

@@ -9,45 +9,46 @@ import (
 
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/influx"
+	"headwater/services/internal/process"
 	"headwater/streams"
 )
 
-// fetchWait is how long a lane waits for its next message in one go; stopping,
-// and giving a lane to another writer, takes no longer than that when there is
-// nothing to store.
+// fetchWait is how long one fetch of a lane waits for a message. Without anything to
+// store, stopping or handing a lane to another writer takes no longer.
 const fetchWait = 250 * time.Millisecond
 
-// errNotOurs ends a request when the lane may be another writer's.
+// errNotOurs ends a request when another writer may own the lane.
 var errNotOurs = errors.New("the lease on the lane has run out")
 
-// lane moves the summaries of one lane of DERIVED into their buckets, strictly
-// one message after the other, while this writer has the lease on it.
+// lane moves the summaries of one lane of DERIVED into their buckets, strictly one
+// message after the other, while this writer holds the lease on the lane.
 type lane struct {
 	s        *Service
 	consumer jetstream.Consumer
-	// until is when the lease certainly ends, as of now.
+	// until returns when the lease ends at the latest, as known now.
 	until func() time.Time
 }
 
-// run works until stop ends: the writer stops, another one gets the lane, or
-// the lease is lost. In the last case requests under way end as well.
-func (l *lane) run(stop, work context.Context) {
-	work, cancel := l.leased(work)
+// run works until ctx ends: the writer stops, another one gets the lane, or the lease
+// is lost. In the last case requests in flight are cut off too.
+func (l *lane) run(ctx, hard context.Context) {
+	hard, cancel := l.leased(hard)
 	defer cancel()
-	for stop.Err() == nil {
-		err := fetch(l.consumer, 1, fetchWait, func(m jetstream.Msg) { l.step(stop, work, m) })
-		l.s.input(stop, streams.StreamDerived, err)
+	for ctx.Err() == nil {
+		err := fetch(l.consumer, 1, fetchWait, func(m jetstream.Msg) { l.step(ctx, hard, m) })
+		l.s.input(ctx, streams.StreamDerived, err)
 	}
 }
 
-// leased returns a context that ends with the lease. InfluxDB has no
-// compare-and-set by which it could refuse the points of a writer that has lost
-// the lane, so that writer must fall silent before another one speaks. A timer
-// ends what is under way. A process that was stopped in its tracks may go on
-// before its timers do; hence the guard looks at the clock before anything is
-// sent.
-func (l *lane) leased(work context.Context) (context.Context, context.CancelFunc) {
-	work, cancel := context.WithCancel(work)
+// leased returns a context that ends with the lease. InfluxDB has no compare-and-set
+// with which it could refuse the points of a writer that has lost the lane, so this
+// writer must stop writing before the next owner starts:
+//
+//  1. A timer cuts off requests in flight when the lease ends.
+//  2. After a pause of the whole process, code may run before the timers do. So the
+//     guard looks at the clock before each request is sent.
+func (l *lane) leased(hard context.Context) (context.Context, context.CancelFunc) {
+	hard, cancel := context.WithCancel(hard)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -55,7 +56,7 @@ func (l *lane) leased(work context.Context) (context.Context, context.CancelFunc
 		for {
 			timer := time.NewTimer(time.Until(l.until()))
 			select {
-			case <-work.Done():
+			case <-hard.Done():
 				timer.Stop()
 				return
 			case <-timer.C:
@@ -65,10 +66,10 @@ func (l *lane) leased(work context.Context) (context.Context, context.CancelFunc
 			}
 		}
 	}()
-	return influx.Guard(work, l.check), func() { cancel(); <-done }
+	return influx.Guard(hard, l.check), func() { cancel(); <-done }
 }
 
-// check returns errNotOurs when the lane may be another writer's.
+// check returns errNotOurs when another writer may own the lane.
 func (l *lane) check() error {
 	if !time.Now().Before(l.until()) {
 		return errNotOurs
@@ -76,28 +77,28 @@ func (l *lane) check() error {
 	return nil
 }
 
-func (l *lane) step(stop, work context.Context, m jetstream.Msg) {
+func (l *lane) step(ctx, hard context.Context, m jetstream.Msg) {
 	commit, err := streams.DecodeDerived(m.Data())
 	if err != nil {
-		l.s.malformed(stop, work, m, err)
+		l.s.malformed(ctx, hard, m, err)
 		return
 	}
-	release := l.s.holds.add([]jetstream.Msg{m})
+	release := l.s.inProgress.add([]jetstream.Msg{m})
 	defer release()
 	for _, r := range requests(l.s.cfg, commit, m) {
-		if err := l.s.store(stop, work, r); err != nil {
+		if err := l.s.store(ctx, hard, r); err != nil {
 			l.s.giveBack(m)
 			return
 		}
 	}
-	if err := l.mend(stop, work, commit, m); err != nil {
+	if err := l.backfill(ctx, hard, commit, m); err != nil {
 		l.s.giveBack(m)
 		return
 	}
-	l.confirm(stop, work, m)
+	l.confirm(ctx, hard, m)
 }
 
-// requests returns what a commit has for InfluxDB.
+// requests returns the points of a commit.
 func requests(cfg Config, commit *derivedv1.Commit, m jetstream.Msg) []request {
 	letter := func(site, device string) streams.DeadLetter {
 		d := streams.DeadLetter{Origin: m.Subject(), Site: site, Device: device}
@@ -125,20 +126,17 @@ func requests(cfg Config, commit *derivedv1.Commit, m jetstream.Msg) []request {
 	})
 }
 
-// confirm acknowledges until nats-server confirms it. A message whose
-// acknowledgement was lost would come again, after later ones.
-func (l *lane) confirm(stop, work context.Context, m jetstream.Msg) {
+// confirm acknowledges the message until nats-server confirms it. If the
+// acknowledgement was lost, the message would be delivered again, after later ones.
+func (l *lane) confirm(ctx, hard context.Context, m jetstream.Msg) {
 	for {
-		ctx, cancel := context.WithTimeout(work, maxPause)
-		err := m.DoubleAck(ctx)
+		limited, cancel := context.WithTimeout(hard, maxPause)
+		err := m.DoubleAck(limited)
 		cancel()
-		if err == nil || stop.Err() != nil || work.Err() != nil {
+		if err == nil || ctx.Err() != nil || hard.Err() != nil {
 			return
 		}
 		l.s.log.Warn("acknowledgement is not confirmed; trying again", "stream", streams.StreamDerived, "subject", m.Subject(), "err", err)
-		select {
-		case <-stop.Done():
-		case <-time.After(maxPause / 10):
-		}
+		process.Sleep(ctx, retryPause)
 	}
 }

@@ -1,19 +1,22 @@
-// Package writer keeps the history: it stores the readings of TELEMETRY and
-// the window summaries of DERIVED in InfluxDB.
+// Package writer keeps the history: it stores the readings of TELEMETRY and the window
+// summaries of DERIVED in InfluxDB.
 //
-// A message is acknowledged only after InfluxDB's 2xx for all of its points, or
-// after the dead letter of each that InfluxDB refused. Points are keyed by
-// series and event time, so a repeat overwrites itself and any number of
-// writers may share the work. While InfluxDB is away, busy or refuses the
-// writer's token, the writer holds what it has, stops reading, and asks again
-// at growing intervals without end; nothing is dropped.
+// A message is acknowledged only after InfluxDB's 2xx for all of its points, or after
+// the dead letter of each point that InfluxDB refused. Points are keyed by series and
+// event time, so a repeat overwrites itself and any number of writers may share the
+// work. While InfluxDB is unavailable, busy or refuses the writer's token, the writer
+// holds what it has read, stops reading, and retries at growing intervals without end.
+// Nothing is dropped.
 //
-// Summaries are written one message of a lane after the other, by the one
-// writer that has the lease on the lane, so that a higher revision is never
-// overwritten by a lower one. InfluxDB has no compare-and-set, so a writer that
-// loses a lane must fall silent by itself: what it has under way ends before
-// another writer can have the lane, and it looks at the clock directly before
-// any points go out, for a process that was stopped in its tracks may go on
-// before its timers do. What remains: points that had left the writer whole, and
-// that InfluxDB or a proxy works off only after the next writer's.
+// Summaries are written one message of a lane after the other, by the one writer that
+// holds the lease on the lane, so a lower revision never overwrites a higher one.
+// InfluxDB has no compare-and-set, so a writer that loses a lane must stop writing by
+// itself:
+//
+//  1. Its requests in flight end before another writer can get the lane.
+//  2. It looks at the clock directly before it sends points, because a process that was
+//     paused may continue before its timers fire.
+//
+// One case remains: a request that left the writer whole, and that InfluxDB or a proxy
+// applies only after a request of the next writer, overwrites a higher revision.
 package writer

@@ -23,11 +23,11 @@ type lines struct {
 
 func (l *lines) reset() { l.text, l.ends = emptied(l.text), emptied(l.ends) }
 
-// maxSpare is how many times what it holds a slice may have room for.
+// maxSpare bounds the capacity of a slice that is kept, in times its length.
 const maxSpare = 4
 
-// emptied returns the slice without its elements, or nil when it has far more
-// room than they took.
+// emptied returns the slice without its elements, or nil when its capacity is far
+// larger than they needed.
 func emptied[T any](s []T) []T {
 	if cap(s) > maxSpare*len(s) {
 		return nil
@@ -37,7 +37,7 @@ func emptied[T any](s []T) []T {
 
 func (l *lines) count() int { return len(l.ends) }
 
-// slice returns the lines from one index to before another.
+// slice returns the lines from index from to before index to.
 func (l *lines) slice(from, to int) []byte {
 	start := 0
 	if from > 0 {
@@ -48,7 +48,7 @@ func (l *lines) slice(from, to int) []byte {
 
 func (l *lines) end() { l.ends = append(l.ends, len(l.text)) }
 
-// encoder appends batches of readings to lines. It is for one goroutine only.
+// encoder appends batches of readings to lines. One goroutine only.
 type encoder struct {
 	prefixes []byte // of the series of one batch, one after the other
 	ends     []int
@@ -88,7 +88,7 @@ func (e *encoder) append(l *lines, b *telemetryv1.Batch) {
 	}
 }
 
-// windows are the summaries of one commit that go to the same bucket.
+// windows are the summaries of one commit for one bucket.
 type windows struct {
 	policy    string
 	lines     lines

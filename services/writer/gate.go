@@ -17,29 +17,31 @@ import (
 const (
 	firstPause = 200 * time.Millisecond
 	maxPause   = 10 * time.Second
-	// maxAsked bounds the pause that InfluxDB may ask for: a date that is wrong
-	// must not stop the history for a day.
+	// retryPause is the pause before a request to nats-server is repeated.
+	retryPause = time.Second
+	// maxAsked bounds the pause that InfluxDB may ask for: a wrong date must not stop
+	// the history for a day.
 	maxAsked = 5 * time.Minute
 )
 
-// errStopping is returned by gate.do when the writer stops before InfluxDB took
+// errStopping is returned by gate.do when the writer stops before InfluxDB accepted
 // the request.
 var errStopping = errors.New("the writer stops")
 
-// gate lets the requests to one bucket through while InfluxDB takes them.
-// While it does not, one request at a time asks again, at growing intervals,
-// and all others wait for it. It is safe for concurrent use.
+// gate lets the requests to one bucket through while InfluxDB accepts them. While it
+// does not, one request at a time is retried, at growing intervals, and all others
+// wait for it. It is safe for concurrent use.
 type gate struct {
 	bucket  string
 	log     *slog.Logger
 	metrics *metrics
 
-	turn chan struct{} // holds one token while a request asks again
+	turn chan struct{} // holds a token while a request is retried
 
 	mu     sync.Mutex
-	err    error         // why InfluxDB takes nothing, nil while it does; guarded by mu
+	err    error         // why InfluxDB accepts nothing, nil while it does; guarded by mu
 	since  time.Time     // when that began; guarded by mu
-	next   time.Time     // when to ask again; guarded by mu
+	next   time.Time     // when to retry; guarded by mu
 	opened chan struct{} // closed when err becomes nil; guarded by mu
 	pause  backoff.ExponentialBackOff
 }
@@ -55,49 +57,49 @@ func newGate(bucket string, log *slog.Logger, m *metrics) *gate {
 	}
 }
 
-// reason returns why InfluxDB takes nothing, or nil.
+// reason returns why InfluxDB accepts nothing, or nil.
 func (g *gate) reason() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.err
 }
 
-// do calls op until InfluxDB did what it asks or refused the points
-// themselves, and returns nil or that refusal. When stop ends, it waits no
-// longer for InfluxDB to come back; op itself lasts as long as work does. Then
-// the error is errStopping.
-func (g *gate) do(stop, work context.Context, op func(context.Context) error) error {
+// do calls op until InfluxDB has done what it asks or has refused the points
+// themselves, and returns nil or that refusal. When ctx ends, do does not wait for
+// InfluxDB any longer; op is called with hard. In both cases the error is then
+// errStopping.
+func (g *gate) do(ctx, hard context.Context, op func(context.Context) error) error {
 	for {
-		asking, err := g.enter(stop)
+		retrying, err := g.enter(ctx)
 		if err != nil {
 			return err
 		}
-		err = op(work)
+		err = op(hard)
 		again := retryable(err)
 		switch {
-		case work.Err() != nil && err != nil:
+		case hard.Err() != nil && err != nil:
 		case again:
 			g.fail(err)
-		case asking:
-			// Those that began before it failed prove nothing.
+		case retrying:
+			// The success of a request that began before the failure proves nothing.
 			g.succeed()
 		}
-		if asking {
+		if retrying {
 			<-g.turn
 		}
 		switch {
 		case err == nil || !again:
 			return err
-		case work.Err() != nil:
+		case hard.Err() != nil:
 			return errStopping
 		}
 		g.metrics.retries.Inc()
 	}
 }
 
-// enter waits until a request may go out. Asking says that the caller holds
-// the turn, and gives it back after the request.
-func (g *gate) enter(stop context.Context) (asking bool, err error) {
+// enter waits until a request may be sent. If retrying is set, the caller holds the
+// turn and must give it back after the request.
+func (g *gate) enter(ctx context.Context) (retrying bool, err error) {
 	for {
 		g.mu.Lock()
 		failing, opened := g.err != nil, g.opened
@@ -106,11 +108,11 @@ func (g *gate) enter(stop context.Context) (asking bool, err error) {
 			return false, nil
 		}
 		select {
-		case <-stop.Done():
+		case <-ctx.Done():
 			return false, errStopping
 		case <-opened:
 		case g.turn <- struct{}{}:
-			ready, err := g.wait(stop)
+			ready, err := g.wait(ctx)
 			if ready {
 				return true, nil
 			}
@@ -122,9 +124,9 @@ func (g *gate) enter(stop context.Context) (asking bool, err error) {
 	}
 }
 
-// wait waits until it is time to ask again. It is not ready when the gate has
-// opened in the meantime.
-func (g *gate) wait(stop context.Context) (ready bool, err error) {
+// wait waits until it is time to retry. It returns false if the gate opened in the
+// meantime.
+func (g *gate) wait(ctx context.Context) (ready bool, err error) {
 	g.mu.Lock()
 	failing, opened, pause := g.err != nil, g.opened, time.Until(g.next)
 	g.mu.Unlock()
@@ -134,7 +136,7 @@ func (g *gate) wait(stop context.Context) (ready bool, err error) {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
-	case <-stop.Done():
+	case <-ctx.Done():
 		return false, errStopping
 	case <-opened:
 		return false, nil
@@ -154,21 +156,21 @@ func (g *gate) fail(err error) {
 		g.pause.Reset()
 		g.metrics.holding.Inc()
 	}
-	// The requests that were under way when it began say the same once more.
+	// Requests that were in flight when it began fail too, and prolong nothing.
 	pause := time.Duration(0)
 	if !now.Before(g.next) {
 		pause = g.pause.NextBackOff()
 	}
 	var e *influx.Error
 	if errors.As(err, &e) && e.RetryAfter > pause {
-		// Not all who were sent away come back at the same moment.
+		// Not all writers must come back at the same moment.
 		pause = min(e.RetryAfter, maxAsked) + jitter()
 	}
 	if next := now.Add(pause); next.After(g.next) {
 		g.next = next
 	}
 	if first || g.err.Error() != err.Error() {
-		g.log.Warn("InfluxDB takes no points; they are held", "err", err)
+		g.log.Warn("InfluxDB accepts no points; they are held", "err", err)
 	}
 	g.err = err
 }
@@ -179,16 +181,16 @@ func jitter() time.Duration { return rand.N(firstPause) }
 func (g *gate) succeed() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.log.Info("InfluxDB takes points again", "after", time.Since(g.since).Round(time.Millisecond))
+	g.log.Info("InfluxDB accepts points again", "after", time.Since(g.since).Round(time.Millisecond))
 	g.err, g.next = nil, time.Time{}
 	close(g.opened)
 	g.metrics.holding.Dec()
 }
 
-// retryable says whether the same request may succeed later. A refusal of the
-// points themselves (400, 413, 422) will be the same again. All else is taken
-// for a state of InfluxDB, its token or its buckets that people will mend: to
-// drop points then would break the promise to the devices.
+// retryable reports whether the same request may succeed later. A refusal of the
+// points themselves (400, 413, 422) is final. Any other error is treated as a state of
+// InfluxDB, of its token or of its buckets that people will fix: dropping points then
+// would break the promise to the devices.
 func retryable(err error) bool {
 	var e *influx.Error
 	if err == nil {

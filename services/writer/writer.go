@@ -17,14 +17,15 @@ import (
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/influx"
 	"headwater/services/internal/lease"
+	"headwater/services/internal/process"
 	"headwater/streams"
 )
 
-// drainTime is how long a writer that is told to stop lets InfluxDB take what
-// is in flight. Afterwards it is given back, and stored again by the next one.
+// drainTime is how long requests in flight may take after the writer is to stop. After
+// it their messages are given back, and another writer stores them again.
 const drainTime = 10 * time.Second
 
-// Deps are what a writer works with.
+// Deps are the dependencies of a writer.
 type Deps struct {
 	// JS is JetStream in the account of the services.
 	JS      jetstream.JetStream
@@ -32,7 +33,7 @@ type Deps struct {
 	Metrics prometheus.Registerer
 }
 
-// Service is a writer. Any number of them may share the streams.
+// Service is a writer. Any number may share the streams.
 type Service struct {
 	cfg         Config
 	js          jetstream.JetStream
@@ -41,13 +42,13 @@ type Service struct {
 	influx      *influx.Client
 	deadLetters *deadletter.Publisher
 	leases      *lease.Metrics
-	holds       holds
+	inProgress  inProgress
 
-	mu      sync.Mutex
-	running bool             // guarded by mu
-	keeper  *lease.Keeper    // of the lanes of DERIVED, nil before they are known; guarded by mu
-	gates   map[string]*gate // by bucket; guarded by mu
-	inputs  map[string]error // why a stream can't be read; guarded by mu
+	mu     sync.Mutex
+	idle   error            // why the writer does not run, nil while it does; guarded by mu
+	keeper *lease.Keeper    // of the lanes of DERIVED; guarded by mu
+	gates  map[string]*gate // by bucket; guarded by mu
+	inputs map[string]error // why a stream cannot be read; guarded by mu
 }
 
 // New returns a writer; it does no I/O.
@@ -63,14 +64,15 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		cfg: cfg, js: deps.JS, log: deps.Log, metrics: newMetrics(deps.Metrics), influx: client,
 		deadLetters: deadletter.New(deps.JS, deps.Log, deps.Metrics),
 		leases:      lease.NewMetrics(deps.Metrics, streams.ServiceWriter),
+		idle:        errors.New("the writer has not started"),
 		gates:       make(map[string]*gate),
 		inputs:      make(map[string]error),
 	}, nil
 }
 
-// Run moves readings and summaries into InfluxDB until ctx ends and what is in
-// flight is stored or given back. It may be called once. It needs the streams,
-// and returns an error when they are not there; InfluxDB may come and go.
+// Run moves readings and summaries into InfluxDB until ctx ends and everything in
+// flight is stored or given back. It may be called once. It waits for the streams, and
+// works with an InfluxDB that comes and goes.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.influx.Close()
 	readings, lanes, err := s.consumers(ctx)
@@ -80,40 +82,39 @@ func (s *Service) Run(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	hard, cancel := process.HardStop(ctx, drainTime)
 	defer cancel()
 	done := make(chan struct{})
 	var beside, movers sync.WaitGroup
-	beside.Go(func() { s.holds.run(done, readings.CachedInfo().Config.AckWait/3) })
-	beside.Go(func() { limitDrain(ctx, done, cancel) })
+	beside.Go(func() { s.inProgress.run(done, readings.CachedInfo().Config.AckWait/3) })
 	beside.Go(func() { s.watchLag(ctx, readings) })
 
 	keeper := s.newKeeper(len(lanes))
-	s.setRunning(true)
+	s.setIdle(nil)
 	s.log.Info("writer started", "url", s.influx.URL(), "database", s.cfg.Influx.Database, "lanes", len(lanes))
 	for _, b := range s.cfg.buckets() {
-		movers.Go(func() { s.prepare(ctx, work, b) })
+		movers.Go(func() { s.prepare(ctx, hard, b) })
 	}
-	movers.Go(func() { s.prepare(ctx, work, s.cfg.ledger()) })
-	movers.Go(func() { (&telemetry{s: s, consumer: readings}).run(ctx, work) })
+	movers.Go(func() { s.prepare(ctx, hard, s.cfg.ledger()) })
+	movers.Go(func() { (&telemetry{s: s, consumer: readings}).run(ctx, hard) })
 	kept := keeper.Run(ctx, func(owned context.Context, number int) error {
 		l := &lane{s: s, consumer: lanes[number], until: func() time.Time { return keeper.Until(number) }}
-		l.run(owned, work)
+		l.run(owned, hard)
 		return nil
 	})
 	movers.Wait()
-	s.setRunning(false)
+	s.setIdle(errors.New("the writer has stopped"))
 	close(done)
 	beside.Wait()
 	// The acknowledgements must be out before the connection is closed.
 	if err := s.js.Conn().FlushTimeout(time.Second); err != nil {
-		s.log.Warn("acknowledgements may be lost; their points will be stored once more", "err", err)
+		s.log.Warn("acknowledgements may be lost; their points will be stored again", "err", err)
 	}
 	s.log.Info("writer stopped")
 	return kept
 }
 
-// newKeeper makes the keeper of the leases on the lanes of DERIVED.
+// newKeeper creates the keeper of the leases on the lanes of DERIVED.
 func (s *Service) newKeeper(lanes int) *lease.Keeper {
 	numbers := make([]int, lanes)
 	for i := range numbers {
@@ -126,27 +127,10 @@ func (s *Service) newKeeper(lanes int) *lease.Keeper {
 	return k
 }
 
-// limitDrain ends the work some time after ctx.
-func limitDrain(ctx context.Context, done <-chan struct{}, cancel context.CancelFunc) {
-	select {
-	case <-done:
-		return
-	case <-ctx.Done():
-	}
-	timer := time.NewTimer(drainTime)
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
-		cancel()
-	}
-}
-
-// lagInterval is how often a writer asks how much is left to do.
+// lagInterval is how often a writer asks how many messages wait.
 const lagInterval = 2 * time.Second
 
-// watchLag keeps the lag up to date, also while nothing is fetched, until ctx
-// ends.
+// watchLag updates the lag until ctx ends, also while nothing is fetched.
 func (s *Service) watchLag(ctx context.Context, readings jetstream.Consumer) {
 	tick := time.NewTicker(lagInterval)
 	defer tick.Stop()
@@ -158,17 +142,17 @@ func (s *Service) watchLag(ctx context.Context, readings jetstream.Consumer) {
 		}
 		info, err := readings.Info(ctx)
 		if err != nil {
-			s.log.Debug("lag is not known", "err", err)
+			s.log.Debug("cannot ask for the lag", "err", err)
 			continue
 		}
 		s.metrics.pending.Set(float64(info.NumPending))
 	}
 }
 
-// consumers returns the durable consumers of TELEMETRY and of each lane of
-// DERIVED.
+// consumers waits for the streams and returns the durable consumers of TELEMETRY and
+// of each lane of DERIVED.
 func (s *Service) consumers(ctx context.Context) (readings jetstream.Consumer, lanes []jetstream.Consumer, err error) {
-	topology, err := streams.Check(ctx, s.js)
+	topology, err := process.AwaitStreams(ctx, s.js, s.log, s.setIdle)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -187,29 +171,30 @@ func (s *Service) consumers(ctx context.Context) (readings jetstream.Consumer, l
 	return readings, lanes, nil
 }
 
-// prepare makes a bucket as soon as InfluxDB answers, so that it can be queried
-// before the first points come. When it can't, the writes to it will tell.
-func (s *Service) prepare(stop, work context.Context, b influx.Bucket) {
-	err := s.gate(b).do(stop, work, func(ctx context.Context) error {
+// prepare creates a bucket as soon as InfluxDB answers, so that it can be queried
+// before the first points come. If that fails, the writes to the bucket report it.
+func (s *Service) prepare(ctx, hard context.Context, b influx.Bucket) {
+	err := s.gate(b).do(ctx, hard, func(ctx context.Context) error {
 		err := s.influx.Ensure(ctx, b)
 		var e *influx.Error
 		if err != nil && errors.As(err, &e) && e.Status != 0 && e.Status != http.StatusTooManyRequests && e.Status < 500 {
-			s.log.Warn("cannot make sure that the bucket is there", "bucket", b.Name(), "err", err)
+			s.log.Warn("cannot create the bucket", "bucket", b.Name(), "err", err)
 			return nil
 		}
 		return err
 	})
-	if err != nil && stop.Err() == nil {
-		s.log.Warn("cannot make sure that the bucket is there", "bucket", b.Name(), "err", err)
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("cannot create the bucket", "bucket", b.Name(), "err", err)
 	}
 }
 
-// Ready returns nil while the writer stores what comes, else why it does not.
+// Ready returns nil while the writer stores readings and summaries, else the reason
+// why it does not.
 func (s *Service) Ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.running {
-		return errors.New("the writer does not run")
+	if s.idle != nil {
+		return s.idle
 	}
 	var reasons []string
 	if err := s.keeper.Ready(); err != nil {
@@ -230,10 +215,10 @@ func (s *Service) Ready() error {
 	return errors.New(strings.Join(reasons, "; "))
 }
 
-func (s *Service) setRunning(running bool) {
+func (s *Service) setIdle(reason error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running = running
+	s.idle = reason
 }
 
 // gate returns the gate of a bucket.
@@ -251,13 +236,13 @@ func (s *Service) gate(b influx.Bucket) *gate {
 // inputPause is the pause after a fetch that failed.
 const inputPause = 500 * time.Millisecond
 
-// input takes note of whether a stream could be read, and pauses if not.
-func (s *Service) input(stop context.Context, stream string, err error) {
-	if stop.Err() != nil {
+// input records whether a stream could be read, and pauses if not.
+func (s *Service) input(ctx context.Context, stream string, err error) {
+	if ctx.Err() != nil {
 		return
 	}
 	s.mu.Lock()
-	before := s.inputs[stream]
+	previous := s.inputs[stream]
 	if err == nil {
 		delete(s.inputs, stream)
 	} else {
@@ -268,16 +253,13 @@ func (s *Service) input(stop context.Context, stream string, err error) {
 	if err == nil {
 		return
 	}
-	if before == nil || before.Error() != err.Error() {
-		s.log.Warn("cannot read", "stream", stream, "err", err)
+	if previous == nil || previous.Error() != err.Error() {
+		s.log.Warn("cannot read a stream", "stream", stream, "err", err)
 	}
-	select {
-	case <-stop.Done():
-	case <-time.After(inputPause):
-	}
+	process.Sleep(ctx, inputPause)
 }
 
-// fetch hands up to n messages to f, as they come within the time.
+// fetch calls f with each of up to n messages, as they come, for at most wait.
 func fetch(c jetstream.Consumer, n int, wait time.Duration, f func(jetstream.Msg)) error {
 	messages, err := c.Fetch(n, jetstream.FetchMaxWait(wait))
 	if err != nil {
@@ -289,8 +271,8 @@ func fetch(c jetstream.Consumer, n int, wait time.Duration, f func(jetstream.Msg
 	return messages.Error()
 }
 
-// malformed keeps a message that does not decode as a dead letter.
-func (s *Service) malformed(stop, work context.Context, m jetstream.Msg, reason error) {
+// malformed stores a message that does not decode as a dead letter.
+func (s *Service) malformed(ctx, hard context.Context, m jetstream.Msg, reason error) {
 	d := streams.DeadLetter{
 		Reason: streams.ReasonMalformed, Detail: reason.Error(),
 		Origin: m.Subject(), Payload: m.Data(), Arrived: time.Now(),
@@ -298,24 +280,25 @@ func (s *Service) malformed(stop, work context.Context, m jetstream.Msg, reason 
 	if meta, err := m.Metadata(); err == nil {
 		d.Arrived = meta.Timestamp
 	}
-	if s.bury(stop, work, d) != nil {
+	if s.bury(ctx, hard, d) != nil {
 		s.giveBack(m)
 		return
 	}
 	s.ack(m)
 }
 
-// ack acknowledges a message. When that is lost, the message comes again, and
-// its points overwrite themselves.
+// ack acknowledges a message. If that is lost, the message is delivered again, and its
+// points overwrite themselves.
 func (s *Service) ack(m jetstream.Msg) {
 	if err := m.Ack(); err != nil {
-		s.log.Debug("acknowledgement failed", "subject", m.Subject(), "err", err)
+		s.log.Debug("cannot acknowledge", "subject", m.Subject(), "err", err)
 	}
 }
 
-// giveBack has a message delivered again at once, to this writer or another.
+// giveBack makes nats-server deliver a message again at once, to this writer or
+// another.
 func (s *Service) giveBack(m jetstream.Msg) {
 	if err := m.Nak(); err != nil {
-		s.log.Debug("giving back failed", "subject", m.Subject(), "err", err)
+		s.log.Debug("cannot give back", "subject", m.Subject(), "err", err)
 	}
 }

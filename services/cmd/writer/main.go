@@ -34,14 +34,5 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	return p.Run(ctx, admin, p.Seek(js), process.Part{
-		Name: "writer",
-		Run: func(ctx context.Context) error {
-			if _, err := p.WaitForStreams(ctx, js); err != nil {
-				return err
-			}
-			return service.Run(ctx)
-		},
-		Ready: service.Ready,
-	})
+	return p.Run(ctx, admin, p.Seek(js), process.Part{Name: "writer", Run: service.Run, Ready: service.Ready})
 }

@@ -5,25 +5,25 @@ import "strconv"
 // MeasurementLedger is the measurement of the ledger.
 const MeasurementLedger = "ledger"
 
-// Entry is a part of the account of one device in one minute of arrival. Entries
-// add up. One without a device is of messages that did not say.
+// Entry is a part of the ledger of one device in one minute of arrival. The entries of a
+// minute add up. An entry without a device counts messages that named none.
 type Entry struct {
 	Site, Device, Source string
 	// Minute is the start of the minute in nanoseconds since the Unix epoch.
 	Minute int64
-	// Key tells entries of the same device, source and minute apart: one that is
+	// Key distinguishes entries of the same device, source and minute. An entry that is
 	// written again with the same key replaces itself.
 	Key uint64
-	// Readings, Rejected, Missing and Conflicts are as in derived.v1.LedgerEntry,
-	// and Last is the last message of TELEMETRY that is counted.
+	// Readings, Rejected, Missing and Conflicts are as in derived.v1.LedgerEntry. Last
+	// is the last message of TELEMETRY that is counted.
 	Readings, Rejected, Missing, Conflicts, Last uint64
 }
 
-// minute is in nanoseconds. An entry is as many nanoseconds after the start of
-// its minute as its key says.
+// minute is in nanoseconds. The time of an entry is the start of its minute plus its
+// key modulo a minute.
 const minute = 60_000_000_000
 
-// AppendEntry appends an entry of what the lanes counted.
+// AppendEntry appends an entry that a lane counted.
 func AppendEntry(dst []byte, e *Entry) []byte {
 	dst = appendEntryKey(dst, e)
 	for _, f := range []struct {
@@ -37,7 +37,7 @@ func AppendEntry(dst []byte, e *Entry) []byte {
 	return appendTime(dst, e.Minute+int64(e.Key%minute))
 }
 
-// AppendRefusal appends that InfluxDB refused one reading of the device.
+// AppendRefusal appends an entry for one reading of the device that InfluxDB refused.
 func AppendRefusal(dst []byte, e *Entry) []byte {
 	dst = append(appendEntryKey(dst, e), "refused=1i"...)
 	return appendTime(dst, e.Minute+int64(e.Key%minute))

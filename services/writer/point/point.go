@@ -1,14 +1,13 @@
 // Package point writes readings and window summaries as InfluxDB line
 // protocol. It is pure: it takes plain values and appends bytes.
 //
-// The measurement is the metric; the tags are device, site and, of numbers that
-// came with one, unit; a reading has one of the fields value (float), flag (bool) and text, according to its
-// kind, so that a metric that changes its type still fits; times are
-// nanoseconds. Whatever the names and texts hold, each call appends exactly
-// one point: names that are valid in Headwater come out unchanged, a control
-// character or backslash in any other becomes "_". A text stands in quotes and
-// comes back byte for byte; InfluxDB takes line breaks within quotes for a part
-// of the text.
+// The measurement is the metric; the tags are device, site and, for numbers that came
+// with one, unit; a reading has one of the fields value (float), flag (bool) and text,
+// according to its kind, so a metric may change its type; times are nanoseconds.
+// Whatever the names and texts contain, each call appends exactly one point: names that
+// are valid in Headwater are unchanged; in other names a control character or backslash
+// becomes "_". A text is quoted and is read back byte for byte; InfluxDB accepts line
+// breaks within quotes.
 package point
 
 import (
@@ -16,13 +15,13 @@ import (
 	"strconv"
 )
 
-// Series names what a point belongs to. Only the unit may be empty; it is a name
-// of package units and counts for numbers alone.
+// Series identifies the series of a point. Only the unit may be empty; it is a name of
+// package units and counts for numbers alone.
 type Series struct {
 	Site, Device, Metric, Unit string
 }
 
-// AppendValuePrefix appends what all numeric readings of a series begin with.
+// AppendValuePrefix appends the beginning that all numeric readings of a series share.
 // It is built once for many readings.
 func AppendValuePrefix(dst []byte, s Series) []byte { return append(appendKey(dst, s), "value="...) }
 
@@ -63,21 +62,21 @@ func AppendText(dst, prefix []byte, v string, t int64) []byte {
 // Summary is what one series did in one window.
 type Summary struct {
 	Series
-	// Window becomes a tag, so that windows of several kinds may share a bucket;
-	// none if it is empty.
+	// Window becomes a tag, so that windows of several kinds can share a bucket; no tag
+	// if it is empty.
 	Window string
 	// Time of the point in nanoseconds since the Unix epoch.
 	Time                                   int64
 	Min, Max, Mean, First, Last, Deviation float64
 	TimeMean, Rate, P50, P90, P95, P99     float64
-	// Count is 0 for a window that is no more: then nothing else is written than
-	// that, and the revision.
+	// Count is 0 for a window that no longer exists. Then only the count and the
+	// revision are written.
 	Count    uint64
 	Revision uint32
 }
 
-// AppendSummary appends a window summary. A summary with a higher revision
-// replaces the one before, because both have the same series, window and time.
+// AppendSummary appends a window summary. A later revision replaces an earlier one,
+// because both have the same series, window and time.
 func AppendSummary(dst []byte, s *Summary) []byte {
 	dst = appendTags(dst, s.Series)
 	if s.Window != "" {
@@ -119,8 +118,8 @@ func AppendSummary(dst []byte, s *Summary) []byte {
 // appendKey appends measurement and tags and the space after them.
 func appendKey(dst []byte, s Series) []byte { return append(appendTags(dst, s), ' ') }
 
-// appendTags appends measurement and tags. The tags are in the order that
-// InfluxDB keeps them in, which saves it the sorting.
+// appendTags appends measurement and tags. The tags are in InfluxDB's own order, which
+// saves it the sorting.
 func appendTags(dst []byte, s Series) []byte {
 	dst = appendName(dst, s.Metric, false)
 	dst = append(dst, ",device="...)
@@ -134,9 +133,9 @@ func appendTags(dst []byte, s Series) []byte {
 	return dst
 }
 
-// appendName appends a measurement or the value of a tag. Versions of InfluxDB
-// differ in what a backslash before a comma or at the end of a name means, so
-// none is let through.
+// appendName appends a measurement or the value of a tag. Versions of InfluxDB differ in
+// the meaning of a backslash before a comma or at the end of a name, so backslashes are
+// replaced.
 func appendName(dst []byte, name string, tag bool) []byte {
 	for i := range len(name) {
 		switch c := name[i]; {
@@ -164,10 +163,10 @@ func appendText(dst []byte, text string) []byte {
 	return append(dst, '"')
 }
 
-// appendFloat appends a text that reads back as v. Most sensors send up to
-// three decimals, and those are written as an integer of thousandths with a
-// point in it, three times as fast as in general. It is exact: a division is
-// rounded to the nearest float64, and so is the reading of a decimal.
+// appendFloat appends a text that reads back as v. Most sensors send up to three
+// decimals. Such a value is written as an integer of thousandths with a point in it,
+// which is three times as fast as the general way. It is exact: a division is rounded
+// to the nearest float64, and so is the reading of a decimal.
 func appendFloat(dst []byte, v float64) []byte {
 	const scale, bound = 1000, 1e15
 	n := int64(math.Round(v * scale))

@@ -12,8 +12,8 @@ type Reading struct {
 	Value float64
 }
 
-// Summarise computes the aggregates of readings, at least one, in the order of
-// their times, as the processor defines them.
+// Summarise returns the statistics of at least one reading, in the order of their
+// times, as the processor defines them.
 func Summarise(in []Reading) Summary {
 	n := len(in)
 	first, last := in[0], in[n-1]
@@ -41,7 +41,8 @@ func Summarise(in []Reading) Summary {
 	slices.Sort(values)
 	s.Min, s.Max = values[0], values[n-1]
 	s.Mean, s.TimeMean = min(max(bounded(s.Mean), s.Min), s.Max), min(max(bounded(s.TimeMean), s.Min), s.Max)
-	if s.P50 = values[n/2]; n%2 == 0 {
+	s.P50 = values[n/2]
+	if n%2 == 0 {
 		s.P50 = values[n/2-1]/2 + values[n/2]/2
 	}
 	rank := func(p int) float64 { return values[(2*n*p+100)/200-1] }
@@ -49,7 +50,7 @@ func Summarise(in []Reading) Summary {
 	return s
 }
 
-// bounded returns what InfluxDB can store of a number.
+// bounded returns the nearest number that InfluxDB can store; 0 for NaN.
 func bounded(v float64) float64 {
 	if math.IsNaN(v) {
 		return 0

@@ -13,55 +13,55 @@ import (
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/proto/units"
 	"headwater/services/internal/influx"
+	"headwater/services/internal/process"
 	"headwater/services/writer/point"
 	"headwater/streams"
 )
 
 const (
-	// mendPage is how many readings are read at once.
-	mendPage = 20_000
-	// maxMended bounds the readings of one window that is made anew.
-	maxMended = 1_000_000
-	// maxMends bounds how many windows of one run may be made anew; a run lies
-	// within a week.
-	maxMends = 8 * 24 * 60
-	// storedWait is how long it may take until the readings are stored that a
-	// window is made anew for, and storedEvery how often that is looked at.
+	// pageReadings is how many readings one query returns.
+	pageReadings = 20_000
+	// maxWindowReadings bounds the readings of one window that is recomputed.
+	maxWindowReadings = 1_000_000
+	// maxRun bounds the windows of one run, which lies within a week.
+	maxRun = 8 * 24 * 60
+	// storedWait bounds the wait for the readings of a window to be stored, and
+	// storedEvery is the pause between two looks.
 	storedWait  = 10 * time.Minute
 	storedEvery = 200 * time.Millisecond
 )
 
-// mend stores the corrected readings of a commit, and recomputes the roll-ups to
-// which readings belong that came too late for the processor: from the readings
-// in InfluxDB, with a revision above that of what is there. What cannot be
-// recomputed is counted and logged.
-func (l *lane) mend(stop, work context.Context, commit *derivedv1.Commit, m jetstream.Msg) error {
+// backfill stores the corrected readings of a commit, and recomputes the roll-ups
+// whose readings arrived too late for the processor: from the readings in InfluxDB,
+// with a revision above the stored one. What cannot be recomputed is counted and
+// logged.
+func (l *lane) backfill(ctx, hard context.Context, commit *derivedv1.Commit, m jetstream.Msg) error {
 	if len(commit.GetMends()) == 0 && len(commit.GetCorrections()) == 0 {
 		return nil
 	}
-	err := l.stored(stop, work, commit.GetInput())
-	if errors.Is(err, errStopping) || work.Err() != nil {
+	err := l.awaitStored(ctx, hard, commit.GetInput())
+	if errors.Is(err, errStopping) || hard.Err() != nil {
 		return errStopping
 	}
 	if len(commit.GetCorrections()) > 0 {
 		if err != nil {
 			l.s.log.Warn("a corrected reading may be overwritten by an earlier one", "subject", m.Subject(), "err", err)
 		}
-		if err := l.s.store(stop, work, corrections(l.s.cfg, commit, m)); err != nil {
+		if err := l.s.store(ctx, hard, corrections(l.s.cfg, commit, m)); err != nil {
 			return errStopping
 		}
 	}
 	for _, d := range commit.GetMends() {
 		if err == nil {
-			err = l.renew(stop, work, d, m)
+			err = l.recompute(ctx, hard, d, m)
 		}
 		switch {
-		case errors.Is(err, errStopping) || work.Err() != nil:
+		case errors.Is(err, errStopping) || hard.Err() != nil:
 			return errStopping
 		case err != nil:
 			l.s.metrics.mends.WithLabelValues("failed").Inc()
 			s := d.GetSeries()
-			l.s.log.Warn("roll-up lacks readings that came late", "device", s.GetSite()+"/"+s.GetDevice(), "metric", s.GetMetric(),
+			l.s.log.Warn("a roll-up is missing readings that came late", "device", s.GetSite()+"/"+s.GetDevice(), "metric", s.GetMetric(),
 				"window", d.GetWindow(), "from", time.Unix(0, d.GetFrom()).UTC(), "err", err)
 			err = nil
 		default:
@@ -71,9 +71,9 @@ func (l *lane) mend(stop, work context.Context, commit *derivedv1.Commit, m jets
 	return nil
 }
 
-// corrections returns the values of a commit that took the place of others. The
-// writers of readings may store the two in either order; the one that has the
-// lane comes after them.
+// corrections returns the values of a commit that replaced others. The writers of
+// readings may store the two in either order, so the owner of the lane stores the value
+// that counts after them.
 func corrections(cfg Config, commit *derivedv1.Commit, m jetstream.Msg) request {
 	out := new(lines)
 	for _, c := range commit.GetCorrections() {
@@ -90,21 +90,21 @@ func corrections(cfg Config, commit *derivedv1.Commit, m jetstream.Msg) request 
 	}
 }
 
-// stored waits until all readings up to a position in TELEMETRY are in InfluxDB,
-// as far as the stream still has them.
-func (l *lane) stored(stop, work context.Context, of *derivedv1.Position) error {
+// awaitStored waits until InfluxDB has all readings up to a position in TELEMETRY that
+// the stream still holds.
+func (l *lane) awaitStored(ctx, hard context.Context, of *derivedv1.Position) error {
 	until := time.Now().Add(storedWait)
 	place := streams.Place{Incarnation: of.GetIncarnation(), Sequence: of.GetSequence(), Stored: of.GetStored()}
 	done := func() bool {
-		stream, err := l.s.js.Stream(work, streams.StreamTelemetry)
+		stream, err := l.s.js.Stream(hard, streams.StreamTelemetry)
 		if err != nil {
 			return false
 		}
-		now, _, err := place.Resume(work, stream)
+		now, _, err := place.Resume(hard, stream)
 		if err != nil {
 			return false
 		}
-		processed, err := streams.Processed(work, l.s.js, streams.StreamTelemetry, streams.ConsumerWriter, now.Sequence)
+		processed, err := streams.Processed(hard, l.s.js, streams.StreamTelemetry, streams.ConsumerWriter, now.Sequence)
 		return err == nil && processed
 	}
 	for {
@@ -114,24 +114,20 @@ func (l *lane) stored(stop, work context.Context, of *derivedv1.Position) error 
 		if time.Now().After(until) {
 			return fmt.Errorf("the readings are not stored after %v", storedWait)
 		}
-		select {
-		case <-stop.Done():
+		if !process.Sleep(ctx, storedEvery) || hard.Err() != nil {
 			return errStopping
-		case <-work.Done():
-			return errStopping
-		case <-time.After(storedEvery):
 		}
 	}
 }
 
-// renew makes one run of windows anew.
-func (l *lane) renew(stop, work context.Context, d *derivedv1.Mend, m jetstream.Msg) error {
+// recompute recomputes one run of windows.
+func (l *lane) recompute(ctx, hard context.Context, d *derivedv1.Mend, m jetstream.Msg) error {
 	policy, _ := policyOf(&derivedv1.WindowSummary{Window: d.GetWindow()})
-	if policy == others || d.GetWidth() <= 0 || d.GetTo() <= d.GetFrom() || (d.GetTo()-d.GetFrom())/d.GetWidth() > maxMends {
-		return errors.New("that is no run of a roll-up")
+	if policy == others || d.GetWidth() <= 0 || d.GetTo() <= d.GetFrom() || (d.GetTo()-d.GetFrom())/d.GetWidth() > maxRun {
+		return errors.New("not a run of a roll-up")
 	}
 	revisions := make(map[int64]uint32)
-	rows, err := l.values(stop, work, policy, `SELECT "revision" AS "value"`, d, d.GetFrom(), maxMends+1)
+	rows, err := l.values(ctx, hard, policy, `SELECT "revision" AS "value"`, d, d.GetFrom(), maxRun+1)
 	if err != nil {
 		return err
 	}
@@ -140,7 +136,7 @@ func (l *lane) renew(stop, work context.Context, d *derivedv1.Mend, m jetstream.
 	}
 	out := new(lines)
 	window := make([]point.Reading, 0, 64)
-	close := func() {
+	summarise := func() {
 		if len(window) == 0 {
 			return
 		}
@@ -153,25 +149,26 @@ func (l *lane) renew(stop, work context.Context, d *derivedv1.Mend, m jetstream.
 		window = window[:0]
 	}
 	for from := d.GetFrom(); from < d.GetTo(); {
-		rows, err := l.values(stop, work, raw, `SELECT "value"`, d, from, mendPage)
+		rows, err := l.values(ctx, hard, raw, `SELECT "value"`, d, from, pageReadings)
 		if err != nil {
 			return err
 		}
 		for _, r := range rows {
 			if len(window) > 0 && (r.Time-d.GetFrom())/d.GetWidth() != (window[0].Time-d.GetFrom())/d.GetWidth() {
-				close()
+				summarise()
 			}
-			if window = append(window, r); len(window) > maxMended {
-				return fmt.Errorf("it has more than %d readings", maxMended)
+			window = append(window, r)
+			if len(window) > maxWindowReadings {
+				return fmt.Errorf("a window has more than %d readings", maxWindowReadings)
 			}
 		}
-		if len(rows) < mendPage {
+		if len(rows) < pageReadings {
 			break
 		}
 		from = rows[len(rows)-1].Time + 1
 	}
-	close()
-	return l.s.store(stop, work, request{
+	summarise()
+	return l.s.store(ctx, hard, request{
 		bucket: l.s.cfg.bucket(policy), lines: out,
 		deadLetter: func(int) streams.DeadLetter {
 			return streams.DeadLetter{Origin: m.Subject(), Site: d.GetSeries().GetSite(), Device: d.GetSeries().GetDevice(), Arrived: time.Now()}
@@ -179,9 +176,9 @@ func (l *lane) renew(stop, work context.Context, d *derivedv1.Mend, m jetstream.
 	})
 }
 
-// values asks for the values of a series from a time on, in order; while
-// InfluxDB does not answer, again and again.
-func (l *lane) values(stop, work context.Context, policy, what string, d *derivedv1.Mend, from int64, limit int) ([]point.Reading, error) {
+// values returns the values of a series from a time on, in order. It retries while
+// InfluxDB does not answer.
+func (l *lane) values(ctx, hard context.Context, policy, what string, d *derivedv1.Mend, from int64, limit int) ([]point.Reading, error) {
 	var out []point.Reading
 	s := d.GetSeries()
 	// The tag of a reading without a unit is empty.
@@ -189,7 +186,7 @@ func (l *lane) values(stop, work context.Context, policy, what string, d *derive
 	if d.GetApart() {
 		none = unit
 	}
-	err := l.s.gate(l.s.cfg.bucket(policy)).do(stop, work, func(ctx context.Context) error {
+	err := l.s.gate(l.s.cfg.bucket(policy)).do(ctx, hard, func(ctx context.Context) error {
 		answer, err := l.s.influx.Query(ctx, l.s.cfg.Influx.Database, policy,
 			what+` FROM $metric WHERE "site" = $site AND "device" = $device`+influx.InUnit+` AND time >= $from AND time < $to LIMIT $limit`,
 			influx.Params{
