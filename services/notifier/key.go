@@ -6,53 +6,64 @@ import (
 	"strings"
 )
 
-// key names a message for ever: the commit that it is part of, and its place
-// there. It is what a receiver gets to tell a repeat by, so the sequences of an
-// ALERTING that was made anew must not give the keys of the one before again.
+// key names a message permanently: the commit that it is part of, and its place in
+// it. Receivers recognise a repeat by it, so no two messages may ever have the same
+// key: not when ALERTING is recreated and its sequences start again, and not when
+// it loses its end in a power cut and the lost sequences are given to other commits.
 type key struct {
-	// incarnation is when ALERTING was created, in nanoseconds since the Unix epoch;
-	// 0 in keys that don't say.
-	incarnation int64
-	sequence    uint64
-	index       int
+	// incarnation is when ALERTING was created, and stored when it stored the commit,
+	// in nanoseconds since the Unix epoch; 0 in keys of earlier versions.
+	incarnation, stored int64
+	sequence            uint64
+	index               int
 }
 
-// keyBase is that of the incarnation in a key.
+// keyBase is the base of the times in a key.
 const keyBase = 36
 
-// String returns the form that goes over the wire.
+// String returns the form that goes over the wire: sequence, index, incarnation and
+// stored, separated by dashes; the last two only if they are known.
 func (k key) String() string {
 	s := strconv.FormatUint(k.sequence, 10) + "-" + strconv.Itoa(k.index)
-	if k.incarnation == 0 {
-		return s
+	for _, at := range []int64{k.incarnation, k.stored} {
+		if at == 0 {
+			break
+		}
+		s += "-" + strconv.FormatInt(at, keyBase)
 	}
-	return s + "-" + strconv.FormatInt(k.incarnation, keyBase)
+	return s
 }
 
 func parseKey(s string) (key, error) {
-	first, rest, _ := strings.Cut(s, "-")
-	second, third, full := strings.Cut(rest, "-")
-	sequence, err := strconv.ParseUint(first, 10, 64)
+	var k key
+	fail := func(err error) (key, error) { return key{}, fmt.Errorf("idempotency key %q: %w", s, err) }
+	parts := strings.Split(s, "-")
+	if len(parts) < 2 || len(parts) > 4 {
+		return fail(fmt.Errorf("it has %d parts", len(parts)))
+	}
+	sequence, err := strconv.ParseUint(parts[0], 10, 64)
 	if err != nil {
-		return key{}, fmt.Errorf("idempotency key %q: %w", s, err)
+		return fail(err)
 	}
-	index, err := strconv.ParseUint(second, 10, 31)
+	index, err := strconv.ParseUint(parts[1], 10, 31)
 	if err != nil {
-		return key{}, fmt.Errorf("idempotency key %q: %w", s, err)
+		return fail(err)
 	}
-	k := key{sequence: sequence, index: int(index)}
-	if !full {
-		return k, nil
-	}
-	k.incarnation, err = strconv.ParseInt(third, keyBase, 64)
-	if err != nil || k.incarnation <= 0 {
-		return key{}, fmt.Errorf("idempotency key %q: no time that a stream was created at", s)
+	k.sequence, k.index = sequence, int(index)
+	times := []*int64{&k.incarnation, &k.stored}
+	for i, part := range parts[2:] {
+		at, err := strconv.ParseInt(part, keyBase, 64)
+		if err != nil || at <= 0 {
+			return fail(fmt.Errorf("%q is not a time", part))
+		}
+		*times[i] = at
 	}
 	return k, nil
 }
 
-// after reports whether k comes after o in the order of a channel, if both are
-// of one ALERTING.
+// after reports whether k comes after o in the order of a channel, if both are from
+// one ALERTING. A commit that was stored later comes later even if its sequence is
+// not higher: then o is from a commit that was lost with the end of the stream.
 func (k key) after(o key) bool {
-	return k.sequence > o.sequence || k.sequence == o.sequence && k.index > o.index
+	return k.sequence > o.sequence || k.sequence == o.sequence && k.index > o.index || o.stored != 0 && k.stored > o.stored
 }

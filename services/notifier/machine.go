@@ -20,8 +20,8 @@ import (
 	"headwater/streams"
 )
 
-// maxResolved is how many alerts are remembered that are over. When there are
-// as many as slackResolved more, the oldest are forgotten.
+// maxResolved is how many resolved alerts are kept. When there are slackResolved
+// more, the oldest are dropped.
 const (
 	maxResolved   = 10_000
 	slackResolved = 500
@@ -30,55 +30,55 @@ const (
 // machine turns anomalies into alerts and messages: the deterministic core of
 // the notifier's lane. One goroutine only.
 type machine struct {
-	// observe is told every decision, repeated ones of a replay included.
+	// observe is called with every decision, also with those repeated in a replay.
 	observe  func(policy.Decision)
 	revision uint64
 	rules    map[string]rule.Rule
 	// zone returns the time zone of a site; nil before there is a configuration.
 	zone     func(site string) string
 	channels []policy.Channel
-	// ahead is a configuration that the processor had in force when it found an
-	// anomaly, and that has not reached this lane yet. Its rules are looked up
-	// there, or a new rule would tell channels that it does not name.
+	// ahead is a configuration that was in force in the processor when it found an
+	// anomaly, and that has not reached this lane yet. The rules of such anomalies
+	// are looked up in it, or a new rule would notify channels that it does not name.
 	ahead        configuration
 	aheadChanged bool
 
-	// silences are what people are not notified of, in the revision and the text in
-	// which they were taken in.
+	// silences say what people are not notified of. silenced is the revision and the
+	// text that they were read from.
 	silences        []silence.Silence
 	silenced        configuration
 	silencesChanged bool
 
 	alerts map[string]*alert
-	// firing are those of them that are not over.
+	// firing holds those of them that are not resolved.
 	firing map[string]*alert
-	// resolved counts the alerts that are over.
+	// resolved counts the alerts that are resolved.
 	resolved int
-	// changed says which chunks differ from the last snapshot.
+	// changed marks the chunks that differ from the last snapshot.
 	changed [alertChunks]bool
 
 	outAlerts []*alertingv1.Alert
-	// outLast is where the last of each alert lies in outAlerts, by id.
+	// outLast is the index in outAlerts of the last version of each alert, by id.
 	outLast map[string]int
-	// alertBytes is about what outAlerts takes in a commit.
+	// alertBytes is the approximate size of outAlerts in a commit.
 	alertBytes  int
 	outMessages []pendingMessage
 
-	// now is when the input being applied was stored, in nanoseconds since the
-	// Unix epoch: the notifier knows no other clock.
+	// now is when the current input was stored, in nanoseconds since the Unix epoch.
+	// It is the notifier's only clock.
 	now int64
 }
 
 var _ lane.ExtraConfigurer = (*machine)(nil)
 
-// alert is what is known of one rule on one series.
+// alert is the state of one rule on one series.
 type alert struct {
 	entry policy.Entry
-	// state is as it was committed; it is replaced and never changed.
+	// state is the alert as it was committed. It is replaced, never changed.
 	state *alertingv1.Alert
-	// told is when channels were told last, in nanoseconds since the Unix epoch by
-	// the machine's clock; 0 when that is not known.
-	told int64
+	// notified is when channels were last notified, in nanoseconds since the Unix
+	// epoch by the machine's clock; 0 when that is not known.
+	notified int64
 }
 
 type configuration struct {
@@ -91,7 +91,7 @@ func newMachine(observe func(policy.Decision)) *machine {
 	return &machine{observe: observe, alerts: map[string]*alert{}, firing: map[string]*alert{}, outLast: map[string]int{}}
 }
 
-// Configure puts rules and channels in force.
+// Configure applies rules and channels.
 func (m *machine) Configure(revision uint64, content []byte) error {
 	c, err := parse(revision, content)
 	if err != nil {
@@ -120,7 +120,7 @@ func byName(c *config.Config) map[string]rule.Rule {
 	return rules
 }
 
-// Apply takes in one commit of the processor.
+// Apply handles one commit of the processor.
 func (m *machine) Apply(in lane.Input) (int, error) {
 	c, err := streams.DecodeDerived(in.Data)
 	if err != nil {
@@ -141,8 +141,8 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 	return len(c.GetAnomalies()), nil
 }
 
-// lookAhead remembers a configuration that is newer than the one in force. It
-// took effect behind the anomalies of its commit that carry an earlier revision.
+// lookAhead keeps a configuration that is newer than the one in force. It took
+// effect after the anomalies of its commit that carry an earlier revision.
 func (m *machine) lookAhead(change *derivedv1.ConfigChange) {
 	if change.GetRevision() <= max(m.revision, m.ahead.revision) {
 		return
@@ -155,7 +155,7 @@ func (m *machine) lookAhead(change *derivedv1.ConfigChange) {
 	m.aheadChanged = true
 }
 
-// rule returns the rule that found an anomaly, as far as it is still known.
+// rule returns the rule that found an anomaly, if it still exists.
 func (m *machine) rule(a *derivedv1.Anomaly) (rule.Rule, bool) {
 	if r, ok := m.ahead.rules[a.GetRule()]; ok && a.GetRuleVersion() > m.revision {
 		return r, true
@@ -186,12 +186,13 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 	if m.zone != nil {
 		next.state.TimeZone = m.zone(a.GetSeries().GetSite())
 	}
-	if next.told = known.told; len(d.Tell) > 0 {
-		next.told = m.now
+	next.notified = known.notified
+	if len(d.Notify) > 0 {
+		next.notified = m.now
 	}
 	m.put(id, known, next)
 	m.record(next.state)
-	for _, ch := range d.Tell {
+	for _, ch := range d.Notify {
 		m.outMessages = append(m.outMessages, pendingMessage{channel: ch, alert: next.state})
 	}
 }
@@ -215,7 +216,7 @@ func (m *machine) put(id string, before, after *alert) {
 	}
 }
 
-// forget drops the alerts that have been over for longest.
+// forget drops the alerts that were resolved the longest ago.
 func (m *machine) forget() {
 	var over []*alertingv1.Alert
 	for _, a := range m.alerts {
@@ -231,8 +232,8 @@ func (m *machine) forget() {
 	}
 }
 
-// record adds the alert to the next commit. Of several updates in one commit
-// the last is enough; beginnings and ends are all kept, for the history.
+// record adds the alert to the next commit. Of several updates of an episode only
+// the last is kept; each beginning and each end is, for the history.
 func (m *machine) record(a *alertingv1.Alert) {
 	m.alertBytes += proto.Size(a)
 	if i, ok := m.outLast[a.GetId()]; ok {
@@ -245,15 +246,15 @@ func (m *machine) record(a *alertingv1.Alert) {
 	m.outAlerts = append(m.outAlerts, a)
 }
 
-// Pending says how many alerts and messages wait.
+// Pending returns how many alerts and messages wait for the next commit.
 func (m *machine) Pending() int { return len(m.outAlerts) + len(m.outMessages) }
 
-// maxAlertBytes is about how much of a commit its alerts may take; beyond it
-// they go without their samples. The rest is for messages, which are bounded by
-// the number of channels.
+// maxAlertBytes is about how much of a commit its alerts may take; beyond it their
+// samples are left out. The rest is for messages, which are bounded by the number of
+// channels.
 const maxAlertBytes = streams.MaxMessage / 2
 
-// Take returns the commit of what waits.
+// Take returns the next commit.
 func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, error) {
 	c := &alertingv1.Commit{
 		Input:    &derivedv1.Position{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence, Stored: pos.Stored},
@@ -281,7 +282,7 @@ func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	return body, nil
 }
 
-// ConfigureExtra puts silences in force, as of the next input.
+// ConfigureExtra applies silences, from the next input on.
 func (m *machine) ConfigureExtra(revision uint64, content []byte) error {
 	all, err := silence.Decode(content)
 	if err != nil {
@@ -294,7 +295,7 @@ func (m *machine) ConfigureExtra(revision uint64, content []byte) error {
 // ExtraRevision returns the revision of the silences in force.
 func (m *machine) ExtraRevision() uint64 { return m.silenced.revision }
 
-// muteOf returns the silence that holds back news of an alert now.
+// muteOf returns the silence that holds back messages about an alert now.
 func (m *machine) muteOf(rule string, s *derivedv1.Series, opened int64) policy.Mute {
 	found, ok := silence.Find(m.silences, time.Unix(0, m.now), rule, s.GetSite(), s.GetDevice(), s.GetMetric(), time.Unix(0, opened))
 	if !ok {
@@ -307,18 +308,18 @@ func (m *machine) muteOf(rule string, s *derivedv1.Series, opened int64) policy.
 	return mute
 }
 
-// remute has silences begin and end for what lasts.
+// remute begins and ends silences for the alerts that are firing.
 func (m *machine) remute() {
-	var other []string
+	var changed []string
 	for id, a := range m.firing {
 		if a.entry.Mute != m.muteOf(a.state.GetRule(), a.state.GetSeries(), a.state.GetOpened()) {
-			other = append(other, id)
+			changed = append(changed, id)
 		}
 	}
-	slices.Sort(other)
-	for _, id := range other {
+	slices.Sort(changed)
+	for _, id := range changed {
 		a := m.firing[id]
-		was := a.entry.Mute
+		previous := a.entry.Mute
 		d := policy.Remute(a.entry, m.now, policy.Audience{
 			Notify: m.rules[a.state.GetRule()].Audience(), Channels: m.channels,
 			Mute: m.muteOf(a.state.GetRule(), a.state.GetSeries(), a.state.GetOpened()),
@@ -326,37 +327,37 @@ func (m *machine) remute() {
 		m.observe(d)
 		a.entry = d.Entry
 		m.changed[chunkOf(id)] = true
-		if len(d.Tell) > 0 {
-			a.told = m.now
+		if len(d.Notify) > 0 {
+			a.notified = m.now
 		}
-		for _, ch := range d.Tell {
-			m.outMessages = append(m.outMessages, pendingMessage{channel: ch, alert: a.state, muted: was})
+		for _, ch := range d.Notify {
+			m.outMessages = append(m.outMessages, pendingMessage{channel: ch, alert: a.state, muted: previous})
 		}
 	}
 }
 
-// remind tells channels again of what lasts.
+// remind notifies channels again of the alerts that are still firing.
 func (m *machine) remind() {
 	var due []string
 	for id, a := range m.firing {
 		r := m.rules[a.state.GetRule()]
 		switch {
-		case r.Remind == 0 || len(a.entry.Told) == 0 || a.entry.Mute != (policy.Mute{}):
-		case a.told == 0:
-			a.told = m.now
+		case r.Remind == 0 || len(a.entry.Notified) == 0 || a.entry.Mute != (policy.Mute{}):
+		case a.notified == 0:
+			a.notified = m.now
 			m.changed[chunkOf(id)] = true
-		case m.now-a.told >= int64(r.Remind):
+		case m.now-a.notified >= int64(r.Remind):
 			due = append(due, id)
 		}
 	}
 	slices.Sort(due)
 	for _, id := range due {
 		a := m.firing[id]
-		a.told = m.now
+		a.notified = m.now
 		m.changed[chunkOf(id)] = true
 		r := m.rules[a.state.GetRule()]
 		for _, ch := range m.channels {
-			if slices.Contains(a.entry.Told, ch.Name) && r.Notifies(ch.Name) {
+			if slices.Contains(a.entry.Notified, ch.Name) && r.Notifies(ch.Name) {
 				m.outMessages = append(m.outMessages, pendingMessage{channel: ch.Name, alert: a.state, reminder: true})
 			}
 		}
@@ -386,7 +387,7 @@ func phase(p derivedv1.Phase) policy.Phase {
 	}
 }
 
-// transition returns the alert as of the anomaly.
+// transition returns the alert after the anomaly.
 func transition(id string, before *alertingv1.Alert, a *derivedv1.Anomaly, state policy.State, r rule.Rule) *alertingv1.Alert {
 	next := &alertingv1.Alert{
 		Id: id, Rule: a.GetRule(), RuleVersion: a.GetRuleVersion(), Series: a.GetSeries(), Unit: a.GetUnit(),
@@ -400,7 +401,7 @@ func transition(id string, before *alertingv1.Alert, a *derivedv1.Anomaly, state
 	if next.Evidence == nil {
 		next.Evidence = before.GetEvidence()
 	}
-	// A rule that was deleted still had a description when it fired.
+	// The rule was deleted: keep the texts that it had when the alert began.
 	if r.Name == "" && before.GetStarted() == next.Started {
 		next.Description, next.Labels, next.Runbook = before.GetDescription(), before.GetLabels(), before.GetRunbook()
 	}

@@ -431,21 +431,30 @@ func TestOldAlertsAreForgotten(t *testing.T) {
 
 func TestKey(t *testing.T) {
 	for text, k := range map[string]key{
-		"12-3":              {sequence: 12, index: 3},
-		"12-3-dn5mn57qoq2o": {incarnation: 1_795_745_472_000_000_000, sequence: 12, index: 3},
+		"12-3":                           {sequence: 12, index: 3},
+		"12-3-dn5mn57qoq2o":              {incarnation: 1_795_745_472_000_000_000, sequence: 12, index: 3},
+		"12-3-dn5mn57qoq2o-dn5mn5oa270g": {incarnation: 1_795_745_472_000_000_000, stored: 1_795_745_473_000_000_000, sequence: 12, index: 3},
 	} {
 		got, err := parseKey(text)
 		if err != nil || got != k || k.String() != text {
 			t.Errorf("%s is %v, %v, which is %s", text, got, err, k)
 		}
 	}
-	for _, bad := range []string{"", "1", "1-", "-1", "a-b", "1-2-", "1-2-0", "1-2-_", "1-2--3", "1-2-3-4", "1--2", "18446744073709551616-1"} {
+	for _, bad := range []string{"", "1", "1-", "-1", "a-b", "1-2-", "1-2-0", "1-2-_", "1-2--3", "1-2-3-", "1-2-3-0", "1-2-3-4-5", "1--2", "18446744073709551616-1"} {
 		if _, err := parseKey(bad); err == nil {
 			t.Errorf("%q is no key", bad)
 		}
 	}
-	if k := (key{1, 12, 3}); k.after(k) || !k.after(key{1, 12, 2}) || !k.after(key{1, 11, 9}) || k.after(key{1, 13, 0}) {
-		t.Error("after is wrong")
+	k := key{1, 70, 12, 3}
+	for _, before := range []key{{1, 70, 12, 2}, {1, 60, 11, 9}, {1, 0, 12, 2}, {1, 60, 12, 3}, {1, 60, 13, 0}} {
+		if !k.after(before) {
+			t.Errorf("%+v does not come after %+v", k, before)
+		}
+	}
+	for _, later := range []key{k, {1, 0, 12, 3}, {1, 80, 13, 0}, {1, 0, 13, 0}, {1, 70, 12, 4}} {
+		if k.after(later) {
+			t.Errorf("%+v comes after %+v", k, later)
+		}
 	}
 }
 
@@ -588,7 +597,7 @@ func TestSilences(t *testing.T) {
 			expect("the end is for who knows of the beginning", at(t, m, 9*time.Hour, anomaly("warm", "d1", shut, 100, 300)), "phone: Resolved: warm (d1)")
 			expect("another episode", at(t, m, 9*time.Hour, anomaly("warm", "d1", open, 400, 410)))
 			c := expect("it ends", at(t, m, 10*time.Hour), "phone: Still warning: warm (d1)")
-			if body := c.GetMessages()[0].GetBody(); !strings.Contains(body, "It was muted by jo until 1970-01-01 10:00:00 UTC, and fires still.") {
+			if body := c.GetMessages()[0].GetBody(); !strings.Contains(body, "It was muted by jo until 1970-01-01 10:00:00 UTC, and still fires.") {
 				t.Errorf("the message says %q", body)
 			}
 			expect("once", at(t, m, 11*time.Hour))

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// maxSingle is how many messages of one kind a channel gets out of one
-	// commit; if there are more, one message stands for all. It keeps a phone
-	// usable when a site breaks down, and a commit below its greatest size.
+	// maxSingle is how many messages of one kind a channel gets from one commit; if
+	// there are more, they are grouped into one. It keeps a phone usable when a whole
+	// site fails, and a commit below the size limit.
 	maxSingle = 10
-	// maxListed is how many alerts a message lists that stands for many.
+	// maxListed is how many alerts a grouped message lists.
 	maxListed = 20
 )
 
@@ -24,13 +24,13 @@ const (
 type pendingMessage struct {
 	channel string
 	alert   *alertingv1.Alert
-	// reminder says that the channel was told before.
+	// reminder is set if the channel was notified before.
 	reminder bool
-	// muted is the silence that has ended, if the message is about that.
+	// muted is the silence that has ended, if that is what the message is about.
 	muted policy.Mute
 }
 
-// kind is what messages have in common that one may stand for.
+// kind is what messages must have in common to be grouped.
 type kind struct {
 	channel        string
 	over, reminder bool
@@ -43,8 +43,8 @@ func (p pendingMessage) over() bool {
 	return p.alert.GetState() == alertingv1.State_STATE_RESOLVED
 }
 
-// messages words what waits, in order. Where a channel would get more than
-// maxSingle of one kind, one message takes the place of the first of them.
+// messages returns the messages that wait, in order. If a channel would get more
+// than maxSingle of one kind, a grouped message takes the place of the first.
 func messages(waiting []pendingMessage) []*alertingv1.Message {
 	groups := map[kind][]*alertingv1.Alert{}
 	for _, p := range waiting {
@@ -56,7 +56,7 @@ func messages(waiting []pendingMessage) []*alertingv1.Message {
 		k := p.kind()
 		switch group := groups[k]; {
 		case group == nil:
-			// Told by the message of the group.
+			// The grouped message lists it.
 		case len(group) <= maxSingle:
 			out = append(out, single(k, p.alert))
 		default:
@@ -93,7 +93,7 @@ func grouped(k kind, alerts []*alertingv1.Alert) *alertingv1.Message {
 func placeOf(a *alertingv1.Alert) *time.Location {
 	place, err := time.LoadLocation(a.GetTimeZone())
 	if err != nil {
-		return time.UTC // it was known when the configuration was read
+		return time.UTC // cannot be: the configuration was read with it
 	}
 	return place
 }
@@ -112,7 +112,7 @@ func notice(a *alertingv1.Alert) policy.Notice {
 	return n
 }
 
-// withoutSamples returns a copy that holds no readings. Nobody is sent them.
+// withoutSamples returns a copy without readings, which are not sent.
 func withoutSamples(a *alertingv1.Alert) *alertingv1.Alert {
 	c := proto.CloneOf(a)
 	if c.Evidence != nil {

@@ -27,18 +27,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	return &metrics{
 		decisions: counter("decisions_total", "Anomalies by what was decided about them, replayed ones included.", "reason"),
-		held:      counter("held_total", "Channels that were not told of a decision, by reason, replayed ones included.", "reason"),
+		held:      counter("held_total", "Channels that were not notified of a decision, by reason, replayed ones included.", "reason"),
 		attempts:  counter("attempts_total", "Attempts to deliver a message, by channel and outcome.", "channel", "outcome"),
-		dropped:   counter("dropped_total", "Messages that nobody will send, by reason.", "reason"),
+		dropped:   counter("dropped_total", "Messages that will not be sent, by reason.", "reason"),
 		latency: factory.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "headwater", Subsystem: "notifier", Name: "delivery_seconds",
 			Help:    "Time from the commit of a message until its channel has taken it.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 3, 14),
 		}, []string{"channel"}),
-		senders: gauge("senders", "Channels that are sent to."),
-		firing:  gauge("alerts_firing", "Alerts that fire."),
+		senders: gauge("senders", "Channels that have a sender."),
+		firing:  gauge("alerts_firing", "Alerts that are firing."),
 		losses: factory.NewCounter(prometheus.CounterOpts{
-			Namespace: "headwater", Subsystem: "notifier", Name: "alerting_losses_total", Help: "Times that the end of ALERTING was found to be gone.",
+			Namespace: "headwater", Subsystem: "notifier", Name: "alerting_losses_total", Help: "Times that the end of ALERTING was found to be lost.",
 		}),
 	}
 }

@@ -17,68 +17,72 @@ import (
 	"headwater/streams"
 )
 
-// projection is the bucket of alerts: each alert as of its last transition. It
-// is made of ALERTING alone, and made anew when the bucket is found empty or was
-// made anew itself. One goroutine only.
+// projection keeps the bucket of alerts, which holds each alert as of its last
+// transition. It is built from ALERTING alone, and rebuilt when the bucket is
+// empty or was recreated. One goroutine only.
 //
-// For a while there may be two, when the one before doesn't know yet that it has
-// lost the lane, and it may be behind. So that it brings nothing back,
+// For a while two workers may write to the bucket: one that has lost the lane and
+// does not know it yet, which may lag behind, and its successor. These rules keep
+// the first from undoing what the second wrote:
 //
-//   - each value says which commit it is of, and is never replaced by one of an
-//     earlier commit of the same ALERTING;
-//   - each write, and each removal, is made over the revision that was seen, deleted
-//     keys included: what was seen before somebody else wrote has no effect, however
-//     late it arrives;
-//   - so is the checkpoint, which therefore never goes back, unless all is to be read
-//     again: then it does so before the first write to the bucket;
-//   - a removed alert doesn't say which commit removed it. Before a removal the
-//     checkpoint is written, and whoever comes upon a removed key reads the
-//     checkpoint after it, so goes on behind the removal;
-//   - for an ALERTING that was made anew, the checkpoint is written first as well:
-//     who works for the one before ends when it sees that, and its values give way
-//     to any commit of the new one.
+//  1. Each value names the commit that it is from. It is never replaced by a value
+//     from an earlier commit of the same ALERTING.
+//  2. Each write and each removal names the revision of the key that was seen, also
+//     when that is a deletion. If somebody else has written since, the operation
+//     fails, however late it arrives.
+//  3. The checkpoint is written like that too, so it never moves back, with one
+//     exception: before all commits are applied again, it is set to 0, and this
+//     comes before the first write to the bucket.
+//  4. A removed alert does not name the commit that removed it. So the checkpoint is
+//     written before a removal, and a worker that finds a removed key reads the
+//     checkpoint after it. It then continues behind the removal.
+//  5. When ALERTING was recreated, the checkpoint is written first as well. A worker
+//     of the old stream stops when it sees this, and any commit of the new stream
+//     overwrites its values.
 //
-// After a write that failed, bucket and checkpoint are read again, and taken as
-// they are. What lies between the checkpoint and the values is passed over.
+// After a write that failed, bucket and checkpoint are read again and taken as they
+// are. Commits that the values already reflect are skipped.
 type projection struct {
 	alerts, manifests jetstream.KeyValue
 	incarnation       int64
 	metrics           *metrics
 
-	// position is the last commit that is reflected, channels that of the
-	// checkpoint. Saved is the position that the bucket of manifests holds, in the
-	// revision checkpoint.
+	// position is the last commit that is reflected. channels is the last commit
+	// whose messages have a consumer, if their channel is to be sent to. saved is the position in
+	// the stored checkpoint, and checkpoint the revision of that.
 	position, channels, saved, checkpoint uint64
 	savedAt                               time.Time
-	// positionStored is when that commit was stored, in nanoseconds since the Unix
-	// epoch; 0 when that is not known.
+	// positionStored is when the commit at position was stored, in nanoseconds since
+	// the Unix epoch; 0 when it is not known.
 	positionStored int64
 	// bucket is when the bucket was created, in nanoseconds since the Unix epoch.
 	bucket int64
-	// unknown says that there is no checkpoint, anew that it is of another ALERTING,
-	// in whose place this one was made.
-	unknown, anew bool
-	// stale says that somebody else may have written to the bucket.
+	// unknown means that there is no checkpoint. recreated means that the checkpoint
+	// belongs to an earlier ALERTING.
+	unknown, recreated bool
+	// stale means that another worker may have written to the bucket.
 	stale bool
-	// known holds what the bucket holds, without the evidence, and revisions in
-	// which revision, deleted keys included.
+	// known holds the alerts in the bucket, without their evidence. revisions holds
+	// the revision of each key, deleted keys included.
 	known     map[string]*alertingv1.Alert
 	revisions map[string]uint64
-	// resolved counts those in known that are over.
+	// resolved counts the alerts in known that are over.
 	resolved int
 }
 
-// saveEvery is how often the checkpoint is written while commits come in. What
-// lies behind it is applied again after a crash, which changes nothing.
+// saveEvery is how often the checkpoint is written while commits come in. Commits
+// after it are applied again after a crash, which changes nothing.
 const saveEvery = 5 * time.Second
 
-func openProjection(ctx context.Context, js jetstream.JetStream, incarnation time.Time, m *metrics) (*projection, error) {
-	p := &projection{incarnation: incarnation.UnixNano(), metrics: m}
+func openProjection(ctx context.Context, js jetstream.JetStream, incarnation int64, m *metrics) (*projection, error) {
+	p := &projection{incarnation: incarnation, metrics: m}
 	var err error
-	if p.alerts, err = js.KeyValue(ctx, streams.BucketAlerts); err != nil {
+	p.alerts, err = js.KeyValue(ctx, streams.BucketAlerts)
+	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", streams.BucketAlerts, err)
 	}
-	if p.manifests, err = js.KeyValue(ctx, streams.BucketManifests); err != nil {
+	p.manifests, err = js.KeyValue(ctx, streams.BucketManifests)
+	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", streams.BucketManifests, err)
 	}
 	if err := p.load(ctx); err != nil {
@@ -90,7 +94,8 @@ func openProjection(ctx context.Context, js jetstream.JetStream, incarnation tim
 // load reads the bucket, and then the checkpoint.
 func (p *projection) load(ctx context.Context) error {
 	var err error
-	if p.bucket, err = p.created(ctx); err != nil {
+	p.bucket, err = p.created(ctx)
+	if err != nil {
 		return err
 	}
 	p.known, p.revisions, p.resolved = map[string]*alertingv1.Alert{}, map[string]uint64{}, 0
@@ -106,22 +111,19 @@ func (p *projection) created(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("look at bucket %s: %w", streams.BucketAlerts, err)
 	}
-	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
-	if !ok {
-		return 0, fmt.Errorf("look at bucket %s: it doesn't say when it was created", streams.BucketAlerts)
-	}
-	return bucket.StreamInfo().Created.UnixNano(), nil
+	created, err := streams.BucketCreated(status)
+	return created.UnixNano(), err
 }
 
-// look returns an error, and has all read again, if the bucket is another one than
-// when it was read.
-func (p *projection) look(ctx context.Context) error {
+// checkBucket returns an error, and makes the next round read everything again, if
+// the bucket was recreated since it was read.
+func (p *projection) checkBucket(ctx context.Context) error {
 	created, err := p.created(ctx)
 	if err != nil || created == p.bucket {
 		return err
 	}
 	p.stale = true
-	return fmt.Errorf("bucket %s was made anew", streams.BucketAlerts)
+	return fmt.Errorf("bucket %s was recreated", streams.BucketAlerts)
 }
 
 func (p *projection) loadAlerts(ctx context.Context) error {
@@ -147,7 +149,7 @@ func (p *projection) loadAlerts(ctx context.Context) error {
 			}
 			a := &alertingv1.Alert{}
 			if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(entry.Value(), a); err != nil || a.GetId() != entry.Key() {
-				// It is written anew with its next transition.
+				// Its next transition overwrites it.
 				continue
 			}
 			p.remember(a)
@@ -155,16 +157,16 @@ func (p *projection) loadAlerts(ctx context.Context) error {
 	}
 }
 
-// reload reads all again after a write that failed, and goes on from the
-// checkpoint.
+// reload reads bucket and checkpoint after a write that failed, and continues from
+// the checkpoint.
 func (p *projection) reload(ctx context.Context) error {
 	p.unknown = false
 	if err := p.load(ctx); err != nil {
 		return err
 	}
 	switch {
-	case p.anew:
-		return fmt.Errorf("%w: somebody reflects another %s", errMadeAnew, streams.StreamAlerting)
+	case p.recreated:
+		return fmt.Errorf("stream %s: %w, and another worker reflects the new one", streams.StreamAlerting, streams.ErrRecreated)
 	case p.unknown:
 		p.position, p.positionStored, p.saved = 0, 0, 0
 		if err := p.write(ctx); err != nil {
@@ -175,9 +177,9 @@ func (p *projection) reload(ctx context.Context) error {
 	return nil
 }
 
-// loadPosition reads the checkpoint, or says why there is none. If the bucket is
-// empty or another, all is read again; should that end in the middle, the bucket
-// isn't empty any more, so the checkpoint says it first.
+// loadPosition reads the checkpoint, or finds out why there is none. If the bucket
+// is empty or was recreated, all commits are applied again. A crash in the middle of
+// that leaves a bucket that is not empty, so the checkpoint is reset first.
 func (p *projection) loadPosition(ctx context.Context) error {
 	entry, err := p.manifests.Get(ctx, streams.AlertsKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -191,37 +193,37 @@ func (p *projection) loadPosition(ctx context.Context) error {
 	var c streams.Checkpoint
 	if err := json.Unmarshal(entry.Value(), &c); err != nil {
 		p.unknown = true
-		return nil //nolint:nilerr // without a checkpoint that can be used, all is read again
+		return nil //nolint:nilerr // without a usable checkpoint, all commits are applied again
 	}
 	if c.Incarnation != p.incarnation {
-		p.anew = true
+		p.recreated = true
 		return nil
 	}
 	p.channels = max(p.channels, c.Channels)
 	p.position, p.positionStored, p.saved = c.Sequence, c.Stored, c.Sequence
-	another := c.Bucket != 0 && c.Bucket != p.bucket
-	if c.Sequence == 0 || len(p.known) > 0 && !another {
+	recreated := c.Bucket != 0 && c.Bucket != p.bucket
+	if c.Sequence == 0 || len(p.known) > 0 && !recreated {
 		return nil
 	}
 	p.position, p.positionStored = 0, 0
 	return p.write(ctx)
 }
 
-// place is that of the last commit that is reflected.
+// place returns the place of the last commit that is reflected.
 func (p *projection) place() streams.Place {
 	return streams.Place{Incarnation: p.incarnation, Sequence: p.position, Stored: p.positionStored}
 }
 
-// back has the projection go on from an earlier place: the commits behind it are
-// gone, and others get their sequences.
-func (p *projection) back(ctx context.Context, to streams.Place) error {
+// rewind makes the projection continue from an earlier place: the commits after it
+// are gone, and others get their sequences.
+func (p *projection) rewind(ctx context.Context, to streams.Place) error {
 	p.position, p.positionStored, p.channels = to.Sequence, to.Stored, to.Sequence
 	return p.write(ctx)
 }
 
-// save writes the checkpoint if it is due, or at any rate.
-func (p *projection) save(ctx context.Context, atAnyRate bool) error {
-	if p.position == p.saved || !atAnyRate && time.Since(p.savedAt) < saveEvery {
+// save writes the checkpoint if it changed and is due, or if now is set.
+func (p *projection) save(ctx context.Context, now bool) error {
+	if p.position == p.saved || !now && time.Since(p.savedAt) < saveEvery {
 		return nil
 	}
 	return p.write(ctx)
@@ -247,7 +249,7 @@ func (p *projection) write(ctx context.Context) error {
 	return nil
 }
 
-// apply reflects one commit, which was stored at stored.
+// apply reflects one commit, which the stream stored at stored.
 func (p *projection) apply(ctx context.Context, sequence uint64, stored int64, c *alertingv1.Commit) error {
 	last := make(map[string]*alertingv1.Alert, len(c.GetAlerts()))
 	var order []string
@@ -269,13 +271,13 @@ func (p *projection) apply(ctx context.Context, sequence uint64, stored int64, c
 	return p.save(ctx, false)
 }
 
-// put writes an alert as of a commit, unless the bucket has it as of that one or
-// a later one. One with a higher sequence that was stored earlier is not later: it
-// was lost with the end of the stream.
+// put writes an alert as of a commit, unless the bucket has it as of that commit or
+// a later one. A commit with a higher sequence that was stored earlier is not later:
+// it was lost with the end of the stream.
 func (p *projection) put(ctx context.Context, sequence uint64, stored int64, a *alertingv1.Alert) error {
-	before := p.known[a.GetId()].GetCommitted()
-	lost := before.GetStored() != 0 && before.GetStored() < stored
-	if before.GetIncarnation() == p.incarnation && before.GetSequence() >= sequence && !lost {
+	last := p.known[a.GetId()].GetCommitted()
+	lost := last.GetStored() != 0 && last.GetStored() < stored
+	if last.GetIncarnation() == p.incarnation && last.GetSequence() >= sequence && !lost {
 		return nil
 	}
 	a = proto.CloneOf(a)
@@ -307,9 +309,9 @@ func (p *projection) remember(a *alertingv1.Alert) {
 	p.metrics.firing.Set(float64(len(p.known) - p.resolved))
 }
 
-// forget removes the alerts that have been over for longest. Which revision a
-// removal makes isn't told: the next write of such an alert fails, and has all
-// read again.
+// forget removes the alerts that have been over for longest. Nats-server does not
+// return the revision of a removal, so the next write of such an alert fails and
+// makes the projection read everything again.
 func (p *projection) forget(ctx context.Context) error {
 	if p.resolved < maxResolved+slackResolved {
 		return nil

@@ -17,7 +17,7 @@ import (
 	"headwater/streams"
 )
 
-// history is a made-up ALERTING, as projections are told of it.
+// history is a made-up ALERTING, as projections read it.
 type history struct {
 	*fixture
 
@@ -46,11 +46,11 @@ func ends(id string, at int64) *alertingv1.Alert {
 // owner opens the projection as somebody who comes to own the lane does.
 func (h *history) owner(t *testing.T) *projection {
 	t.Helper()
-	p, err := openProjection(t.Context(), h.js, h.incarnation, newMetrics(prometheus.NewRegistry()))
+	p, err := openProjection(t.Context(), h.js, h.incarnation.UnixNano(), newMetrics(prometheus.NewRegistry()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.unknown || p.anew {
+	if p.unknown || p.recreated {
 		if err := p.write(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -267,14 +267,14 @@ func TestRebuildThatEndsInTheMiddle(t *testing.T) {
 	}
 }
 
-// TestBucketMadeAnew deletes the bucket and makes it anew under an owner, which
+// TestBucketRecreated deletes the bucket and makes it anew under an owner, which
 // writes a new alert before it notices.
-func TestBucketMadeAnew(t *testing.T) {
+func TestBucketRecreated(t *testing.T) {
 	h := newHistory(t, []*alertingv1.Alert{fires("a", 1)}, []*alertingv1.Alert{fires("b", 2)}, []*alertingv1.Alert{fires("c", 3)})
 	p := h.owner(t)
 	h.work(t, p, 2)
 	h.save(t, p)
-	if err := p.look(t.Context()); err != nil {
+	if err := p.checkBucket(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.js.DeleteKeyValue(t.Context(), streams.BucketAlerts); err != nil {
@@ -285,7 +285,7 @@ func TestBucketMadeAnew(t *testing.T) {
 	}
 	h.work(t, p, 3)
 	h.expect(t, map[string]string{"c": "STATE_FIRING 3"})
-	if err := p.look(t.Context()); err == nil {
+	if err := p.checkBucket(t.Context()); err == nil {
 		t.Fatal("the bucket is another")
 	}
 	// Who fills it is killed, too.
@@ -299,17 +299,17 @@ func TestBucketMadeAnew(t *testing.T) {
 	h.expect(t, map[string]string{"a": "STATE_FIRING 1", "b": "STATE_FIRING 2", "c": "STATE_FIRING 3"})
 }
 
-// TestAlertingMadeAnew has a stream follow whose sequences begin again.
-func TestAlertingMadeAnew(t *testing.T) {
+// TestAlertingRecreated has a stream follow whose sequences begin again.
+func TestAlertingRecreated(t *testing.T) {
 	h := newHistory(t, []*alertingv1.Alert{fires("a", 1)}, []*alertingv1.Alert{fires("b", 2)}, []*alertingv1.Alert{ends("b", 3)})
 	former := h.owner(t)
 	h.work(t, former, 2)
-	anew := &history{fixture: h.fixture, incarnation: h.incarnation.Add(-time.Hour), commits: []*alertingv1.Commit{{Alerts: []*alertingv1.Alert{ends("a", 7), ends("b", 7)}}}}
-	anew.work(t, anew.owner(t), 1)
+	recreated := &history{fixture: h.fixture, incarnation: h.incarnation.Add(-time.Hour), commits: []*alertingv1.Commit{{Alerts: []*alertingv1.Alert{ends("a", 7), ends("b", 7)}}}}
+	recreated.work(t, recreated.owner(t), 1)
 	if err := former.apply(t.Context(), 3, 0, h.commits[2]); err == nil {
 		t.Fatal("the follower of a stream that is gone wrote over what the new one says")
 	}
-	if err := former.reload(t.Context()); !errors.Is(err, errMadeAnew) {
+	if err := former.reload(t.Context()); !errors.Is(err, streams.ErrRecreated) {
 		t.Errorf("the follower of a stream that is gone should end: %v", err)
 	}
 	h.expect(t, map[string]string{"a": "STATE_RESOLVED 7", "b": "STATE_RESOLVED 7"})
@@ -326,7 +326,7 @@ func TestAlertingLostItsEnd(t *testing.T) {
 		}
 	}
 	h.save(t, p)
-	if err := p.back(t.Context(), streams.Place{Incarnation: p.incarnation, Sequence: 1, Stored: 10}); err != nil {
+	if err := p.rewind(t.Context(), streams.Place{Incarnation: p.incarnation, Sequence: 1, Stored: 10}); err != nil {
 		t.Fatal(err)
 	}
 	p = h.owner(t)

@@ -13,33 +13,35 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	alertingv1 "headwater/proto/alerting/v1"
+	"headwater/proto/figure"
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/problems"
+	"headwater/services/internal/process"
 	"headwater/services/notifier/channel"
 	"headwater/streams"
 )
 
 const (
-	// progressEvery is how often a message that is being worked on is claimed
-	// anew; it must be well below the wait of the consumer.
+	// progressEvery is how often the sender claims the message that it processes;
+	// it must be well below the AckWait of the consumer.
 	progressEvery = 10 * time.Second
-	// maxRetryAfter bounds how long a channel may ask to be left alone.
+	// maxRetryAfter bounds the pause that a channel may ask for.
 	maxRetryAfter = time.Hour
-	// finishTime is how long an attempt may go on once the sender is to stop.
+	// finishTime is how long an attempt may continue once the sender is to stop.
 	finishTime = 5 * time.Second
-	// reportAfter is how long a message is tried before people hear of it.
+	// reportAfter is how long a message is tried before a problem is reported.
 	reportAfter = time.Minute
 	// storeTimeout bounds one request to JetStream.
 	storeTimeout = 5 * time.Second
 )
 
-// sender works off the messages of one channel, in order. One goroutine only.
+// sender delivers the messages of one channel, in order. One goroutine only.
 type sender struct {
 	name    string
 	target  target
 	timeout time.Duration
 	giveUp  time.Duration
-	// address is that of the dashboard, for links; it may be empty.
+	// address is the dashboard's, for links; it may be empty.
 	address string
 
 	js          jetstream.JetStream
@@ -48,72 +50,78 @@ type sender struct {
 	metrics     *metrics
 	report      *problems.Reporter
 
-	// incarnation is that of ALERTING, next the first commit that a consumer made
-	// now would begin with.
-	incarnation time.Time
-	next        uint64
+	// alerting identifies ALERTING. next is the first commit that a consumer
+	// created now would deliver.
+	alerting streams.Place
+	next     uint64
 	// done is the last message whose outcome is recorded.
 	done key
 }
 
-// metadataIncarnation is the key in the metadata of a consumer under which it says
-// for which ALERTING it was made.
+// metadataIncarnation is the key in the metadata of a consumer whose value is the
+// incarnation of the ALERTING that the consumer was created for.
 const metadataIncarnation = "headwater-incarnation"
 
-// ensureConsumer makes the durable consumer of a channel, unless it is there;
-// then it goes on where it is. From is a sequence of ALERTING of the incarnation:
-// in another it would pass over messages. So a consumer says for which one it was
-// made, for a request may arrive when the stream has been made anew, and one of
-// another is replaced. One that doesn't say is taken for right.
-func ensureConsumer(ctx context.Context, js jetstream.JetStream, incarnation time.Time, channel string, from uint64) error {
+// ensureConsumer creates the durable consumer of a channel, to start at the commit
+// from. A consumer that exists continues where it is.
+//
+// From is a sequence of the given ALERTING; in another stream a consumer that starts
+// there would skip messages. But a create request can arrive after the stream was
+// recreated. So the consumer's metadata names the stream that it was created for:
+//
+//  1. Check that ALERTING is the given one.
+//  2. A consumer of an older stream is replaced, after another check that our own
+//     stream was not the one recreated. One without metadata is accepted.
+//  3. The new consumer must carry our metadata: another worker may have been first.
+//  4. Check again that ALERTING is the given one.
+func ensureConsumer(ctx context.Context, js jetstream.JetStream, alerting streams.Place, channel string, from uint64) error {
 	name := streams.SenderConsumer(channel)
-	if err := same(ctx, js, incarnation); err != nil {
+	if err := alerting.Check(ctx, js, streams.StreamAlerting); err != nil {
 		return err
 	}
-	there, err := js.Consumer(ctx, streams.StreamAlerting, name)
+	existing, err := js.Consumer(ctx, streams.StreamAlerting, name)
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("look up consumer %s: %w", name, err)
 	}
 	if err == nil {
-		if madeFor(there, incarnation) {
+		if createdFor(existing, alerting) {
 			return nil
 		}
-		// It is not this one that was made anew meanwhile?
-		if err := same(ctx, js, incarnation); err != nil {
+		if err := alerting.Check(ctx, js, streams.StreamAlerting); err != nil {
 			return err
 		}
 		if err := js.DeleteConsumer(ctx, streams.StreamAlerting, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return fmt.Errorf("delete consumer %s, made for another stream: %w", name, err)
+			return fmt.Errorf("delete consumer %s of an older stream: %w", name, err)
 		}
 	}
 	stream, err := js.Stream(ctx, streams.StreamAlerting)
 	if err != nil {
 		return fmt.Errorf("look up stream %s: %w", streams.StreamAlerting, err)
 	}
-	// Its end may be gone, and what is new have its sequences.
+	// The end of the stream may be gone, and new commits get its sequences.
 	from = min(from, stream.CachedInfo().State.LastSeq+1)
 	cfg := streams.SenderConfig(channel)
 	cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
-	cfg.Metadata = map[string]string{metadataIncarnation: strconv.FormatInt(incarnation.UnixNano(), 10)}
-	made, err := js.CreateConsumer(ctx, streams.StreamAlerting, cfg)
+	cfg.Metadata = map[string]string{metadataIncarnation: strconv.FormatInt(alerting.Incarnation, 10)}
+	created, err := js.CreateConsumer(ctx, streams.StreamAlerting, cfg)
 	if err != nil {
-		return fmt.Errorf("make consumer %s: %w", name, err)
+		return fmt.Errorf("create consumer %s: %w", name, err)
 	}
-	if !madeFor(made, incarnation) {
-		return fmt.Errorf("make consumer %s: somebody made it for another stream", name)
+	if !createdFor(created, alerting) {
+		return fmt.Errorf("create consumer %s: another worker created it for another stream", name)
 	}
-	return same(ctx, js, incarnation)
+	return alerting.Check(ctx, js, streams.StreamAlerting)
 }
 
-// madeFor reports whether a consumer was made for ALERTING of the incarnation, as
-// far as it says.
-func madeFor(c jetstream.Consumer, incarnation time.Time) bool {
-	of, says := c.CachedInfo().Config.Metadata[metadataIncarnation]
-	return !says || of == strconv.FormatInt(incarnation.UnixNano(), 10)
+// createdFor reports whether a consumer was created for the given ALERTING, or does
+// not say.
+func createdFor(c jetstream.Consumer, alerting streams.Place) bool {
+	incarnation, found := c.CachedInfo().Config.Metadata[metadataIncarnation]
+	return !found || incarnation == strconv.FormatInt(alerting.Incarnation, 10)
 }
 
-// run sends until ctx ends. Hard ends later than ctx, or with it, and cuts off
-// an attempt in the middle.
+// run sends until ctx ends; the end of hard cuts off an attempt in flight. See
+// [process.HardStop].
 func (s *sender) run(ctx, hard context.Context) {
 	defer s.target.close()
 	pause := newBackoff(100*time.Millisecond, 10*time.Second)
@@ -123,15 +131,15 @@ func (s *sender) run(ctx, hard context.Context) {
 			return
 		}
 		wait := pause.NextBackOff()
-		s.log.Warn("sender starts anew", "err", err, "wait", wait)
-		sleep(ctx, wait)
+		s.log.Warn("sender restarts", "err", err, "wait", wait)
+		process.Sleep(ctx, wait)
 	}
 }
 
 // work reads and sends until ctx ends or the connection fails.
 func (s *sender) work(ctx, hard context.Context, progress func()) error {
-	// Somebody may have deleted it.
-	if err := ensureConsumer(ctx, s.js, s.incarnation, s.name, s.next); err != nil {
+	// The consumer may have been deleted.
+	if err := ensureConsumer(ctx, s.js, s.alerting, s.name, s.next); err != nil {
 		return err
 	}
 	consumer, err := s.js.Consumer(ctx, streams.StreamAlerting, streams.SenderConsumer(s.name))
@@ -139,8 +147,8 @@ func (s *sender) work(ctx, hard context.Context, progress func()) error {
 		return fmt.Errorf("open consumer %s: %w", streams.SenderConsumer(s.name), err)
 	}
 	if consumer.CachedInfo().NumAckPending > 0 {
-		// A sender was killed with a message in hand, which all that came after it
-		// would wait for until its time has run out.
+		// A sender was killed while it held a message. Later messages would wait for
+		// that one until its AckWait has passed.
 		if _, err := s.js.ResetConsumer(ctx, streams.StreamAlerting, streams.SenderConsumer(s.name)); err != nil {
 			return fmt.Errorf("reset consumer %s: %w", streams.SenderConsumer(s.name), err)
 		}
@@ -158,18 +166,7 @@ func (s *sender) work(ctx, hard context.Context, progress func()) error {
 			giveBack(messages, nil)
 			return fmt.Errorf("read consumer %s: %w", streams.SenderConsumer(s.name), err)
 		}
-		meta, err := msg.Metadata()
-		if err == nil && (delivery == 0 || meta.Sequence.Consumer <= delivery) {
-			// Deliveries count from one again when a consumer was set back, or is another
-			// of a stream that was made anew, whose messages are not those that are done.
-			if err = same(ctx, s.js, s.incarnation); err == nil {
-				err = s.loadDone(ctx)
-			}
-		}
-		if err == nil {
-			delivery = meta.Sequence.Consumer
-			err = s.handle(ctx, hard, msg, meta)
-		}
+		delivery, err = s.take(ctx, hard, msg, delivery)
 		if err != nil {
 			giveBack(messages, msg)
 			return err
@@ -177,9 +174,30 @@ func (s *sender) work(ctx, hard context.Context, progress func()) error {
 	}
 }
 
-// giveBack returns what was handed out and not worked off, so that the next
-// sender need not wait until its time runs out. The subscription goes first,
-// or the server would hand it out here again.
+// take handles one message. Previous is the number of the delivery before it,
+// 0 for the first; it returns that of this one.
+func (s *sender) take(ctx, hard context.Context, msg jetstream.Msg, previous uint64) (delivery uint64, err error) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return previous, fmt.Errorf("message without metadata: %w", err)
+	}
+	delivery = meta.Sequence.Consumer
+	if previous == 0 || delivery <= previous {
+		// Deliveries count from 1 again after the consumer was reset, or when it belongs
+		// to a recreated stream, whose messages are not the ones that are done.
+		if err := s.alerting.Check(ctx, s.js, streams.StreamAlerting); err != nil {
+			return delivery, err
+		}
+		if err := s.loadDone(ctx); err != nil {
+			return delivery, err
+		}
+	}
+	return delivery, s.handle(ctx, hard, msg, meta)
+}
+
+// giveBack returns the messages that were delivered and not processed, so that the
+// next sender need not wait for their AckWait. The subscription is drained first, or
+// the server would deliver them here again.
 func giveBack(messages jetstream.MessagesContext, inHand jetstream.Msg) {
 	messages.Drain()
 	for {
@@ -194,8 +212,9 @@ func giveBack(messages jetstream.MessagesContext, inHand jetstream.Msg) {
 	}
 }
 
-// loadDone finds out which message was recorded last. Only what the stream says
-// counts: if it lost its end, what comes gets the keys of what is gone.
+// loadDone finds out which message was recorded last. Only the record in the stream
+// counts, not what this sender remembers: if the stream lost its end, new messages
+// have the sequences of the lost ones.
 func (s *sender) loadDone(ctx context.Context) error {
 	stream, err := s.js.Stream(ctx, streams.StreamAlerting)
 	if err != nil {
@@ -217,10 +236,10 @@ func (s *sender) loadDone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A record that was on its way while ALERTING was made anew is of a message of
-	// the one before. A key that doesn't say is taken for one of this ALERTING, if
-	// the record lies behind the message.
-	if done.incarnation != s.incarnation.UnixNano() && (done.incarnation != 0 || done.sequence >= last.Sequence) {
+	// A record that was in flight while ALERTING was recreated is about a message of
+	// the old stream. A key without an incarnation counts for this ALERTING if the
+	// record lies behind the message.
+	if done.incarnation != s.alerting.Incarnation && (done.incarnation != 0 || done.sequence >= last.Sequence) {
 		s.done = key{}
 		return nil
 	}
@@ -228,11 +247,11 @@ func (s *sender) loadDone(ctx context.Context) error {
 	return nil
 }
 
-// handle sends all messages of one commit that are for this channel, and acks
-// it when the outcome of each is recorded.
+// handle sends the messages of one commit that are for this channel, and acks the
+// commit when the outcome of each is recorded.
 func (s *sender) handle(ctx, hard context.Context, msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
 	if meta.NumDelivered > 1 {
-		// Another sender may have been at it.
+		// Another sender may have sent it.
 		if err := s.loadDone(ctx); err != nil {
 			return err
 		}
@@ -244,7 +263,7 @@ func (s *sender) handle(ctx, hard context.Context, msg jetstream.Msg, meta *jets
 	stop := s.claim(msg)
 	defer stop()
 	for i, m := range commit.GetMessages() {
-		k := key{s.incarnation.UnixNano(), meta.Sequence.Stream, i}
+		k := key{s.alerting.Incarnation, meta.Timestamp.UnixNano(), meta.Sequence.Stream, i}
 		if m.GetChannel() != s.name || len(m.GetAlerts()) == 0 || !k.after(s.done) {
 			continue
 		}
@@ -259,8 +278,8 @@ func (s *sender) handle(ctx, hard context.Context, msg jetstream.Msg, meta *jets
 	return nil
 }
 
-// claim tells the server now and then that the message is being worked on,
-// until stop is called.
+// claim tells the server every progressEvery that the message is in progress, until
+// stop is called.
 func (s *sender) claim(msg jetstream.Msg) (stop func()) {
 	quit, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -273,7 +292,7 @@ func (s *sender) claim(msg jetstream.Msg) (stop func()) {
 				return
 			case <-tick.C:
 				if err := msg.InProgress(); err != nil {
-					s.log.Debug("claim a message anew", "err", err)
+					s.log.Debug("cannot claim a message", "err", err)
 				}
 			}
 		}
@@ -292,9 +311,9 @@ func (s *sender) malformed(ctx context.Context, msg jetstream.Msg, meta *jetstre
 	return msg.Ack()
 }
 
-// deliver tries until the channel has taken or refused the message, and records
-// that. An error means that the message is still to be delivered, or that its
-// delivery could not be recorded.
+// deliver tries until the channel has taken or refused the message, and records the
+// outcome. An error means that the message is not delivered yet, or that its outcome
+// could not be recorded.
 func (s *sender) deliver(ctx, hard context.Context, k key, m *alertingv1.Message, committed time.Time) error {
 	pause := newBackoff(500*time.Millisecond, 5*time.Minute)
 	first := time.Now()
@@ -324,28 +343,28 @@ func (s *sender) deliver(ctx, hard context.Context, k key, m *alertingv1.Message
 		if time.Since(first) >= reportAfter {
 			s.report.Set(failing(s.name), problems.Problem{
 				Part: "Channel " + s.name, Since: first,
-				Text: fmt.Sprintf("Its notifications cannot be delivered: %s. Each is tried for %s, later ones wait. Check the address of the channel and whether it can be reached from here.", failure.Reason, s.giveUp),
+				Text: fmt.Sprintf("Its notifications cannot be delivered: %s. Each is tried for %s, later ones wait. Check the address of the channel and whether it can be reached from here.", failure.Reason, figure.Duration(s.giveUp)),
 			})
 		}
 		wait := max(pause.NextBackOff(), min(failure.RetryAfter, maxRetryAfter))
-		s.log.Warn("message not delivered yet", "key", d.Key, "attempts", d.Attempts, "err", failure.Reason, "wait", wait.Round(time.Millisecond))
-		sleep(ctx, wait)
+		s.log.Warn("message not delivered; trying again", "key", d.Key, "attempts", d.Attempts, "err", failure.Reason, "wait", wait.Round(time.Millisecond))
+		process.Sleep(ctx, wait)
 	}
 	d.Time = time.Now().UnixNano()
 	return s.record(hard, k, m, d, committed)
 }
 
-// failing is the id of the problem that a channel takes nothing.
+// failing returns the id of the problem that a channel takes nothing.
 func failing(channel string) string { return "failing:" + channel }
 
-// attempt is one attempt. When the sender is to stop, it still gets a moment.
+// attempt makes one attempt. It may take finishTime longer than the sender runs.
 func (s *sender) attempt(hard context.Context, m channel.Message) error {
 	limited, cancel := context.WithTimeout(hard, s.timeout)
 	defer cancel()
 	return s.target.send(limited, m)
 }
 
-// judge says whether the failure is the last one.
+// judge reports whether the failure is the last one.
 func judge(err error, first time.Time, giveUp time.Duration) (failure *channel.Error, final bool) {
 	failure, ok := errors.AsType[*channel.Error](err)
 	if !ok {
@@ -355,14 +374,14 @@ func judge(err error, first time.Time, giveUp time.Duration) (failure *channel.E
 		return failure, true
 	}
 	if waited := time.Since(first); waited >= giveUp {
-		return &channel.Error{Reason: fmt.Sprintf("given up after %s: %s", waited.Round(time.Second), failure.Reason)}, true
+		return &channel.Error{Reason: fmt.Sprintf("given up after %s: %s", figure.Duration(waited), failure.Reason)}, true
 	}
 	return failure, false
 }
 
-// record stores the outcome, and before it the dead letter of a message that
-// was refused. The channel has been told by then, so this is tried for as long
-// as the process lives: a repeat would be the worse.
+// record stores the outcome, and before it the dead letter of a message that was
+// refused. The channel has the message by then, so record is retried for as long as
+// hard lasts: without it the message would be sent again.
 func (s *sender) record(hard context.Context, k key, m *alertingv1.Message, d *alertingv1.Delivery, committed time.Time) error {
 	pause := newBackoff(100*time.Millisecond, 5*time.Second)
 	for {
@@ -371,8 +390,8 @@ func (s *sender) record(hard context.Context, k key, m *alertingv1.Message, d *a
 			s.done = k
 			return nil
 		}
-		s.log.Error("outcome of a message not recorded yet", "key", d.Key, "err", err)
-		if !sleep(hard, pause.NextBackOff()) {
+		s.log.Error("cannot record the outcome of a message; trying again", "key", d.Key, "err", err)
+		if !process.Sleep(hard, pause.NextBackOff()) {
 			return fmt.Errorf("record the outcome of %s; it may be sent twice: %w", d.Key, err)
 		}
 	}
@@ -394,7 +413,7 @@ func (s *sender) store(hard context.Context, m *alertingv1.Message, d *alertingv
 		}); err != nil {
 			return err
 		}
-		s.log.Error("message refused for good; it is a dead letter", "key", d.GetKey(), "attempts", d.GetAttempts(), "err", d.GetError())
+		s.log.Error("message refused permanently; stored as a dead letter", "key", d.GetKey(), "attempts", d.GetAttempts(), "err", d.GetError())
 	}
 	msg, err := streams.DeliveryMsg(d)
 	if err != nil {
@@ -410,16 +429,4 @@ func newBackoff(first, most time.Duration) *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval, b.Multiplier, b.RandomizationFactor = first, most, 2, 0.3
 	return b
-}
-
-// sleep waits, and reports whether it was not cut short by the end of ctx.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

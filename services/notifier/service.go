@@ -57,7 +57,7 @@ type Deps struct {
 	Metrics prometheus.Registerer
 }
 
-// Service is the notifier. Any number may run: one holds the lane and sends, the
+// Service is the notifier. Any number may run: one owns the lane and sends, the
 // others stand by.
 type Service struct {
 	cfg         Config
@@ -70,11 +70,11 @@ type Service struct {
 	open        func(config.Channel) target
 
 	mu sync.Mutex
-	// ready says how the service is; guarded by mu.
+	// ready returns why the service is not ready, or nil; guarded by mu.
 	ready func() error
 }
 
-// prepareWait is the pause between two attempts to begin.
+// prepareWait is the pause between two attempts to prepare a dispatcher.
 const prepareWait = time.Second
 
 // New returns a notifier. It does no I/O.
@@ -98,7 +98,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 func reason(err error) func() error { return func() error { return err } }
 
 // Ready returns nil while alerts are decided on and sent, here or by another
-// notifier that this one stands by for, else the reason why not. That a channel does not answer is no reason.
+// notifier that this one stands by for; else the reason why not. A channel that does
+// not answer is not a reason.
 func (s *Service) Ready() error {
 	s.mu.Lock()
 	ready := s.ready
@@ -112,11 +113,15 @@ func (s *Service) setReady(ready func() error) {
 	s.ready = ready
 }
 
-// Run works until ctx ends, the state of the lane is stored and every sender
-// has recorded what it was about.
+// Run works until ctx ends, the state of the lane is stored and every sender has
+// recorded the outcome of its last message.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.setReady(reason(errors.New("stopped")))
-	if err := s.awaitStreams(ctx); err != nil || ctx.Err() != nil {
+	_, err := process.AwaitStreams(ctx, s.js, s.log, func(err error) { s.setReady(reason(err)) })
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return err
 	}
 	var reports sync.WaitGroup
@@ -135,69 +140,47 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	s.setReady(ready)
 	return keeper.Run(ctx, func(ctx context.Context, _ int) error {
-		f := s.prepare(ctx)
+		d := s.prepare(ctx)
 		s.setReady(ready)
-		if f == nil {
+		if d == nil {
 			return nil
 		}
-		return s.own(ctx, f, status, ready)
+		return s.own(ctx, d, status, ready)
 	})
 }
 
-// awaitStreams returns when the streams are there, or with an error that
-// waiting does not mend, or when ctx ends.
-func (s *Service) awaitStreams(ctx context.Context) error {
-	tick := time.NewTicker(prepareWait)
-	defer tick.Stop()
-	for {
-		_, err := streams.Check(ctx, s.js)
-		if err == nil || errors.Is(err, streams.ErrLanes) {
-			return err
-		}
-		s.setReady(reason(fmt.Errorf("waiting for the streams: %w", err)))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-// own decides on alerts and sends, for as long as this process holds the lane.
-func (s *Service) own(ctx context.Context, f *follower, status *lane.Status, ready func() error) error {
-	// What the lane commits last is sent and reflected by the next owner, if the
-	// follower does not come to it any more.
-	var following sync.WaitGroup
-	following.Go(func() {
-		for f != nil && f.run(ctx) != nil {
-			f = s.prepare(ctx)
+// own decides on alerts and sends, for as long as this process owns the lane.
+func (s *Service) own(ctx context.Context, d *dispatcher, status *lane.Status, ready func() error) error {
+	// The last commits of the lane may come too late for the dispatcher. The next
+	// owner sends and reflects them.
+	var dispatching sync.WaitGroup
+	dispatching.Go(func() {
+		for d != nil && d.run(ctx) != nil {
+			d = s.prepare(ctx)
 			s.setReady(ready)
 		}
 	})
-	defer following.Wait()
+	defer dispatching.Wait()
 	return lane.Run(ctx, laneConfig(),
 		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
 		func() lane.Machine { return newMachine(s.metrics.observe) }, status)
 }
 
-// prepare returns a follower that is prepared, or nil when ctx ends before.
-func (s *Service) prepare(ctx context.Context) *follower {
-	tick := time.NewTicker(prepareWait)
-	defer tick.Stop()
+// prepare returns a dispatcher that is prepared, or nil when ctx ends first.
+func (s *Service) prepare(ctx context.Context) *dispatcher {
 	for {
-		f := &follower{
-			cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, report: s.report, deadLetters: s.deadLetters, open: s.open, senders: map[string]*running{},
+		d := &dispatcher{
+			cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, report: s.report, deadLetters: s.deadLetters,
+			open: s.open, senders: map[string]*running{},
 		}
-		err := f.prepare(ctx)
+		err := d.prepare(ctx)
 		if err == nil {
-			return f
+			return d
 		}
-		f.stop()
+		d.stop()
 		s.setReady(reason(fmt.Errorf("preparing to send: %w", err)))
-		select {
-		case <-ctx.Done():
+		if !process.Sleep(ctx, prepareWait) {
 			return nil
-		case <-tick.C:
 		}
 	}
 }
@@ -212,7 +195,8 @@ func laneConfig() lane.Config {
 	}
 }
 
-// readCommit returns what a commit says of the input.
+// readCommit returns the input position of a commit, and the configuration that it
+// carries, if any.
 func readCommit(body []byte) (lane.Position, *lane.ConfigChange, error) {
 	c, err := streams.DecodeAlerting(body)
 	if err != nil {
@@ -230,7 +214,7 @@ func readCommit(body []byte) (lane.Position, *lane.ConfigChange, error) {
 	return pos, &lane.ConfigChange{Revision: c.GetConfig().GetRevision(), Content: c.GetConfig().GetContent()}, nil
 }
 
-// deadLetter stores a message of DERIVED that is no commit.
+// deadLetter stores a message of DERIVED that is not a commit.
 func (s *Service) deadLetter(ctx context.Context, in lane.Input, cause error) error {
 	return s.deadLetters.Publish(ctx, streams.DeadLetter{
 		Service: streams.ServiceNotifier, Reason: streams.ReasonMalformed, Detail: cause.Error(),
@@ -238,7 +222,7 @@ func (s *Service) deadLetter(ctx context.Context, in lane.Input, cause error) er
 	})
 }
 
-// channelOf returns the channel whose sender reads by a consumer of that name.
+// channelOf returns the channel whose sender reads from the consumer of that name.
 func channelOf(consumer string) (string, bool) {
 	return strings.CutPrefix(consumer, streams.SenderConsumer(""))
 }

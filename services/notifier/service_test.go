@@ -509,19 +509,21 @@ func (f *fixture) holdMessage(t *testing.T) key {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return key{incarnation: f.alertingCreated(t), sequence: meta.Sequence.Stream}
+		return key{incarnation: f.alertingCreated(t), stored: meta.Timestamp.UnixNano(), sequence: meta.Sequence.Stream}
 	}
 }
 
 // TestKilled shows what a kill repeats: between the answer of the channel and
-// the record one message, with its key; between the record and the ack none. What
-// was recorded of another ALERTING, whose sequences were the same, doesn't count.
+// the record one message, with its key; between the record and the ack none. Records
+// of another ALERTING, and of commits that it lost with its end, do not count: their
+// sequences may be the same.
 func TestKilled(t *testing.T) {
 	for name, recorded := range map[string]func(key) *key{
 		"before the record":                       func(key) *key { return nil },
 		"after the record":                        func(k key) *key { return &k },
 		"after a record that doesn't say of what": func(k key) *key { return &key{sequence: k.sequence} },
-		"after a record of another stream":        func(k key) *key { return &key{k.incarnation - 1, k.sequence, 0} },
+		"after a record of another stream":        func(k key) *key { return &key{incarnation: k.incarnation - 1, stored: k.stored, sequence: k.sequence} },
+		"after a record of a lost commit":         func(k key) *key { return &key{incarnation: k.incarnation, stored: k.stored - 1, sequence: k.sequence} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := setup(t)
@@ -615,22 +617,22 @@ func TestDeletedConsumerIsMadeAgain(t *testing.T) {
 	phone.await(t, firing(first, f.fire(t))...)
 }
 
-// TestMessageBeforeItsChannel shows that the message for a channel which the
-// follower has not heard of yet finds its consumer made.
+// TestMessageBeforeItsChannel shows that a message for a channel that the dispatcher
+// does not know yet is delivered.
 func TestMessageBeforeItsChannel(t *testing.T) {
 	f := setup(t)
 	phone := newSink(t, nil)
 	f.configure(t, "[]")
 	registry := prometheus.NewRegistry()
-	fo := &follower{
+	d := &dispatcher{
 		cfg: f.cfg, js: f.js, log: f.log, metrics: newMetrics(registry), senders: map[string]*running{},
 		deadLetters: deadletter.New(f.js, f.log, registry),
 		open:        func(ch config.Channel) target { return &remote{cfg: ch} },
 	}
-	if err := fo.prepare(t.Context()); err != nil {
+	if err := d.prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	defer fo.stop()
+	defer d.stop()
 	f.configure(t, webhookAt("phone", phone.URL))
 	m := configured(t)
 	apply(t, m, anomaly("warm", "d1", open, 1, 1))
@@ -642,12 +644,12 @@ func TestMessageBeforeItsChannel(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, msg := range f.messages(t, streams.StreamAlerting, streams.AlertingAll) {
-		if err := fo.commit(t.Context(), msg); err != nil {
+		if err := d.commit(t.Context(), msg); err != nil {
 			t.Fatal(err)
 		}
 	}
 	phone.await(t, firing("d1")...)
-	if n := testutil.ToFloat64(fo.metrics.dropped.WithLabelValues("channel_removed")); n != 1 {
+	if n := testutil.ToFloat64(d.metrics.dropped.WithLabelValues("channel_removed")); n != 1 {
 		t.Errorf("the message for the channel log, which there is not, should be counted: %v", n)
 	}
 }
@@ -797,7 +799,7 @@ func TestLatency(t *testing.T) {
 // which has been made anew since: its consumer would pass messages over.
 func TestConsumerOfAnotherStream(t *testing.T) {
 	f := setup(t)
-	now := time.Unix(0, f.alertingCreated(t))
+	now := streams.Place{Incarnation: f.alertingCreated(t)}
 	start := func() uint64 {
 		t.Helper()
 		c, err := f.js.Consumer(t.Context(), streams.StreamAlerting, streams.SenderConsumer("phone"))
@@ -829,7 +831,7 @@ func TestConsumerOfAnotherStream(t *testing.T) {
 	if _, err := f.js.CreateConsumer(t.Context(), streams.StreamAlerting, late); err == nil {
 		t.Error("the request replaces a consumer when it arrives later still")
 	}
-	if err := ensureConsumer(t.Context(), f.js, now.Add(-time.Hour), "phone", 1); !errors.Is(err, errMadeAnew) {
+	if err := ensureConsumer(t.Context(), f.js, streams.Place{Incarnation: now.Incarnation - 1}, "phone", 1); !errors.Is(err, streams.ErrRecreated) {
 		t.Errorf("for a stream that is gone: %v", err)
 	}
 	if got := start(); got != 3 {

@@ -493,7 +493,7 @@ func (w *world) messages(name string) (now []string, ever map[string]bool) {
 			if m.GetChannel() != name {
 				continue
 			}
-			id := key{stored[i].Incarnation.UnixNano(), stored[i].Sequence, j}.String() + m.GetTitle()
+			id := key{stored[i].Incarnation.UnixNano(), stored[i].Time.UnixNano(), stored[i].Sequence, j}.String() + m.GetTitle()
 			if ever[id] = true; stored[i].Incarnation.Equal(stored[len(stored)-1].Incarnation) {
 				now = append(now, id)
 			}

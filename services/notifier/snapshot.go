@@ -14,12 +14,12 @@ import (
 	"headwater/services/notifier/policy"
 )
 
-// snapshotFormat is the version of the chunks. It changes with any change of
-// storedAlert that makes an old one mean something else, or of what Entry means.
+// snapshotFormat is the version of the chunks. It is raised with every change after
+// which a stored alert or entry would mean something else.
 const snapshotFormat = 1
 
-// alertChunks is the number of chunks that alerts are spread over, so that a
-// snapshot writes only those with a change in them.
+// alertChunks is the number of chunks that alerts are spread over, so that a snapshot
+// writes only the chunks that changed.
 const alertChunks = 64
 
 const (
@@ -34,9 +34,10 @@ type storedAlert struct {
 	Alert   []byte       `json:"alert"`
 	State   policy.State `json:"state"`
 	Episode int64        `json:"episode"`
-	Told    []string     `json:"told,omitempty"`
-	Ended   bool         `json:"ended,omitempty"`
-	// At is alert.told.
+	// Notified is that of the entry.
+	Notified []string `json:"told,omitempty"`
+	Ended    bool     `json:"ended,omitempty"`
+	// At is alert.notified.
 	At int64 `json:"at,omitempty"`
 	// Mute is that of the entry.
 	Mute policy.Mute `json:"mute,omitzero"`
@@ -75,7 +76,7 @@ func (m *machine) Snapshot(all bool) ([]lane.Chunk, error) {
 			if err != nil {
 				return nil, fmt.Errorf("encode alert %s: %w", id, err)
 			}
-			stored[j] = storedAlert{Alert: body, State: a.entry.State, Episode: a.entry.Episode, Told: a.entry.Told, Ended: a.entry.Ended, At: a.told, Mute: a.entry.Mute}
+			stored[j] = storedAlert{Alert: body, State: a.entry.State, Episode: a.entry.Episode, Notified: a.entry.Notified, Ended: a.entry.Ended, At: a.notified, Mute: a.entry.Mute}
 		}
 		chunk, err := encode(chunkAlerts+strconv.Itoa(i), stored)
 		if err != nil {
@@ -109,7 +110,7 @@ func encode(id string, v any) (lane.Chunk, error) {
 	return lane.Chunk{ID: id, Data: data}, nil
 }
 
-// Restore puts back what Snapshot returned.
+// Restore loads what Snapshot returned.
 func (m *machine) Restore(chunks []lane.Chunk) error {
 	for _, c := range chunks {
 		var err error
@@ -143,7 +144,7 @@ func (m *machine) restoreAlerts(data []byte) error {
 			return fmt.Errorf("%q is not the id of an alert", a.GetId())
 		}
 		restored := &alert{
-			state: a, entry: policy.Entry{State: s.State, Episode: s.Episode, Told: s.Told, Ended: s.Ended, Mute: s.Mute}, told: s.At,
+			state: a, entry: policy.Entry{State: s.State, Episode: s.Episode, Notified: s.Notified, Ended: s.Ended, Mute: s.Mute}, notified: s.At,
 		}
 		m.alerts[a.GetId()] = restored
 		switch s.State {

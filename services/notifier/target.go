@@ -6,6 +6,7 @@ import (
 	"time"
 
 	alertingv1 "headwater/proto/alerting/v1"
+	"headwater/proto/figure"
 	"headwater/services/internal/config"
 	"headwater/services/internal/process"
 	"headwater/services/internal/publicurl"
@@ -14,22 +15,21 @@ import (
 	"headwater/streams"
 )
 
-// target is a channel as a sender speaks to it. One goroutine only.
+// target is the channel that a sender delivers to. One goroutine only.
 type target interface {
-	// send hands the message over in one attempt. Its error is a *channel.Error.
+	// send delivers the message in one attempt. Its error is a *channel.Error.
 	send(ctx context.Context, m channel.Message) error
-	// close gives the connections back.
+	// close closes the connections.
 	close()
 }
 
-// remote is a target somewhere in the network. It reads the file of a secret
-// before every message, so that a secret may be changed or mended while a message
-// waits.
+// remote is a target in the network. It reads the file of a secret before every
+// message, so that a secret can be changed or fixed while a message waits.
 type remote struct {
 	cfg config.Channel
-	// secrets is the folder where relative paths begin.
+	// secrets is the folder that relative paths start from.
 	secrets string
-	// sender speaks to url; nil before the first message.
+	// sender sends to url; nil before the first message.
 	sender channel.Sender
 	url    config.Secret
 }
@@ -66,18 +66,18 @@ func (t *remote) address() (config.Secret, error) {
 	}
 	text, err := process.ReadSecret(path)
 	if err != nil {
-		// It may be there in a moment, and until then the message waits.
+		// It may exist in a moment, and until then the message waits.
 		return "", &channel.Error{Reason: "url_file: " + err.Error()}
 	}
 	return config.Secret(text), nil
 }
 
-// outgoing is a message as channels take it: waited is how long it has been on its
-// way, address that of the dashboard, which may be empty.
+// outgoing returns a message as channels take it. Waited is the time since it was
+// committed. Address is the dashboard's, which may be empty.
 func outgoing(k key, m *alertingv1.Message, waited time.Duration, address string) channel.Message {
 	out := channel.Message{Key: k.String(), Title: m.GetTitle(), Body: m.GetBody()}
 	if waited >= policy.Late {
-		out.Body += "\nThis message is " + policy.Span(waited) + " late."
+		out.Body += "\nThis message is " + figure.Duration(waited) + " late."
 	}
 	worst := m.GetAlerts()[0]
 	for _, a := range m.GetAlerts() {

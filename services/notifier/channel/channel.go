@@ -1,11 +1,11 @@
-// Package channel speaks to the outside: it hands one message to a webhook, an
-// ntfy topic or any service of the shoutrrr library, and says whether it was
-// taken, whether another attempt is worth while, and when. It does not retry.
+// Package channel sends messages: it delivers one message to a webhook, an ntfy
+// topic or any service of the shoutrrr library, and returns whether it was accepted,
+// whether another attempt is worthwhile, and when. It does not retry.
 //
-// Sinks are often machines on the local network, so private addresses are
-// allowed; those under which clouds hand out credentials are refused when the
-// connection is made, after the name was resolved. Redirects are not followed,
-// replies are read within bounds, and no error holds a URL.
+// Receivers are often machines on the local network, so private addresses are
+// allowed. The addresses under which clouds hand out credentials are refused when
+// the connection is made, after the name was resolved. Redirects are not followed,
+// replies are read within bounds, and no error contains a URL.
 package channel
 
 import (
@@ -25,23 +25,21 @@ type Message struct {
 	// Title is one line, Body a few; both are bounded and hold no control
 	// characters but line feeds in Body.
 	Title, Body string
-	// Severity is that of the worst alert in it.
+	// Severity is the highest of its alerts.
 	Severity rule.Severity
-	// Resolved says that the message tells of the end.
+	// Resolved is set if the message is about the end.
 	Resolved bool
 	// URL is where people see it: the chart of the device at that time, or the page
 	// of alerts when there are several. Empty when it is not known.
 	URL string
-	// Alerts are those it tells of; at least one.
+	// Alerts are the alerts that it is about; at least one.
 	Alerts []Alert
 }
 
-// Alert is one alert as a program reads it. Times are RFC 3339 in the time zone of
-// the site.
+// Alert is one alert for programs. Times are RFC 3339 in the time zone of the site.
 type Alert struct {
-	// ID is that of the episode: its beginning and its end have the same, another
-	// episode has another. AlertID is the same for all episodes of one rule on one
-	// series.
+	// ID identifies the episode: the messages about its beginning and its end have the
+	// same. AlertID is the same for all episodes of one rule on one series.
 	ID          string        `json:"id"`
 	AlertID     string        `json:"alert_id"`
 	Rule        string        `json:"rule"`
@@ -59,13 +57,13 @@ type Alert struct {
 	High  *float64 `json:"high,omitempty"`
 	// Score is how far beyond the band the value is; 1 at its edge.
 	Score float64 `json:"score"`
-	// Sentence says why, in words.
+	// Sentence is the reason in words.
 	Sentence string `json:"sentence,omitempty"`
-	// Labels and Runbook are those of the rule.
+	// Labels and Runbook come from the rule.
 	Labels  map[string]string `json:"labels,omitempty"`
 	Runbook string            `json:"runbook,omitempty"`
-	// Started and Ended bound the episode in event time; Ended is absent while
-	// it lasts. Learned is when Headwater came to know of the last change.
+	// Started and Ended bound the episode in event time; Ended is absent while it is
+	// ongoing. Learned is when Headwater learned of the last change.
 	Started time.Time  `json:"started"`
 	Ended   *time.Time `json:"ended,omitempty"`
 	Learned time.Time  `json:"learned"`
@@ -79,25 +77,23 @@ const (
 	StatusResolved = "resolved"
 )
 
-// Sender hands messages to one channel.
+// Sender delivers messages to one channel.
 type Sender interface {
-	// Send hands the message over, in one attempt. It returns nil once the
-	// other side has taken it, else an *Error. It returns soon after ctx ends.
+	// Send delivers the message in one attempt. It returns nil once the receiver has
+	// accepted it, else an *Error. It returns soon after ctx ends.
 	Send(ctx context.Context, m Message) error
-	// Close closes connections that are kept for the next message. Send may be
-	// called afterwards.
+	// Close closes idle connections. Send may be called afterwards.
 	Close()
 }
 
-// Error says why a message was not taken.
+// Error is the reason why a message was not accepted.
 type Error struct {
-	// Permanent says that another attempt would end alike.
+	// Permanent is set if another attempt would fail in the same way.
 	Permanent bool
-	// RetryAfter is how long the other side asks to be left alone; 0 when it
-	// does not say.
+	// RetryAfter is the pause that the receiver asks for; 0 when it asks for none.
 	RetryAfter time.Duration
-	// Reason is for people. It holds no part of the channel's URL but the name
-	// of the host.
+	// Reason is for people. It contains nothing of the channel's URL but the name of
+	// the host.
 	Reason string
 }
 
@@ -108,8 +104,8 @@ func permanent(format string, args ...any) *Error {
 	return &Error{Permanent: true, Reason: fmt.Sprintf(format, args...)}
 }
 
-// Open returns the sender of a channel. It does no I/O. The error says what is
-// wrong with the URL, without quoting it.
+// Open returns the sender of a channel. It does no I/O. Its error does not quote the
+// URL.
 func Open(kind config.ChannelType, url config.Secret) (Sender, error) {
 	if err := config.CheckURL(kind, url); err != nil {
 		return nil, fmt.Errorf("url: %w", err)

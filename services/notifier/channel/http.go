@@ -21,17 +21,17 @@ const (
 	dialTimeout = 5 * time.Second
 	// maxHeader bounds the header of a reply, in bytes.
 	maxHeader = 16 << 10
-	// maxReply bounds what is read of the body of a reply, in bytes, and
-	// replyTime for how long. Nothing in it counts; reading it to its end only
-	// lets the connection be used again.
+	// maxReply bounds how much of the body of a reply is read, in bytes, and
+	// replyTime for how long. Its content does not matter: a connection can be reused
+	// only after the body was read to its end.
 	maxReply  = 64 << 10
 	replyTime = 250 * time.Millisecond
 )
 
-// errMetadata is returned for an address that no message may go to.
-var errMetadata = errors.New("refused: the address is link-local or that of a cloud's metadata service")
+// errMetadata is returned for an address that no message may be sent to.
+var errMetadata = errors.New("refused: the address is link-local or belongs to a cloud's metadata service")
 
-// newClient returns a client with connections of its own.
+// newClient returns a client with its own connections.
 func newClient() *http.Client {
 	dialer := &net.Dialer{Timeout: dialTimeout, Control: allowed}
 	return &http.Client{
@@ -50,8 +50,8 @@ func newClient() *http.Client {
 	}
 }
 
-// allowed is called with the address that a name resolved to, so that a name
-// which resolves differently later does not slip through.
+// allowed is called with the address that a name resolved to, so a name that
+// resolves differently later cannot slip through.
 func allowed(_, address string, _ syscall.RawConn) error {
 	host, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -83,7 +83,7 @@ func post(ctx context.Context, client *http.Client, target string, header http.H
 	if err != nil {
 		return transport(err)
 	}
-	// From here on the outcome is known; a body that never ends changes nothing.
+	// The outcome is known now; a body that never ends does not change it.
 	patience := time.AfterFunc(replyTime, cancel)
 	defer patience.Stop()
 	defer func() { _ = resp.Body.Close() }()
@@ -91,8 +91,8 @@ func post(ctx context.Context, client *http.Client, target string, header http.H
 	return verdict(resp, time.Now())
 }
 
-// transport says what went wrong before there was a reply. An error of net/http
-// quotes the whole URL; what it wraps names at most the host.
+// transport returns what went wrong before there was a reply. An error of net/http
+// quotes the whole URL; the error that it wraps names at most the host.
 func transport(err error) *Error {
 	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err
@@ -103,14 +103,14 @@ func transport(err error) *Error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Error{Reason: "no answer in time"}
 	case errors.Is(err, context.Canceled):
-		return &Error{Reason: "given up in the middle"}
+		return &Error{Reason: "cancelled before there was an answer"}
 	default:
 		return &Error{Reason: err.Error()}
 	}
 }
 
-// verdict is the table of statuses: what was taken, what is worth another
-// attempt, and what is not.
+// verdict is the table of statuses: accepted, worth another attempt, or refused
+// permanently.
 func verdict(resp *http.Response, now time.Time) error {
 	code := resp.StatusCode
 	e := &Error{Reason: "answered " + strconv.Itoa(code) + " " + http.StatusText(code)}
@@ -128,8 +128,7 @@ func verdict(resp *http.Response, now time.Time) error {
 	return e
 }
 
-// retryAfter reads the header in both of its forms; 0 when it says nothing of
-// use.
+// retryAfter reads the header in both of its forms; 0 when it is neither.
 func retryAfter(value string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second

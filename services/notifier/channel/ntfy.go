@@ -16,8 +16,8 @@ import (
 	"headwater/services/rule"
 )
 
-// ntfy publishes to a topic. It speaks the protocol itself and not by way of
-// shoutrrr, for the sake of Retry-After, bounded replies and the sequence id.
+// ntfy publishes to a topic. It implements the protocol itself instead of using
+// shoutrrr, for Retry-After, bounded replies and the sequence id.
 type ntfy struct {
 	client *http.Client
 	// server is the address of the server, without the topic: messages in JSON
@@ -47,8 +47,8 @@ type ntfyMessage struct {
 	Tags     []string `json:"tags,omitempty"`
 	// Click is opened when the notification is pressed.
 	Click string `json:"click,omitempty"`
-	// SequenceID makes a repeat replace the notification that is on the phone
-	// already, without another sound. Servers before 2.16 pass over it.
+	// SequenceID makes a repeat replace the notification that is already on the phone,
+	// without another sound. Servers before 2.16 ignore it.
 	SequenceID string `json:"sequence_id"`
 }
 
@@ -69,8 +69,8 @@ func (n *ntfy) Send(ctx context.Context, m Message) error {
 // Close closes idle connections.
 func (n *ntfy) Close() { n.client.CloseIdleConnections() }
 
-// look returns the priority, 1 to 5 with 3 the usual one, and the tags, which
-// ntfy shows as pictures.
+// look returns the priority, 1 to 5 with 3 the default, and the tags, which ntfy
+// shows as pictures.
 func look(m Message) (priority int, tags []string) {
 	switch {
 	case m.Resolved:
@@ -84,8 +84,8 @@ func look(m Message) (priority int, tags []string) {
 	}
 }
 
-// sequenceID names this very message among all that a topic will ever see: the
-// key alone counts from the beginning again when the streams are made anew.
+// sequenceID identifies this message among all that a topic will ever get, also from
+// another Headwater: its keys may be the same.
 func sequenceID(m Message) string {
 	h := sha256.New()
 	_, _ = fmt.Fprintf(h, "%s\n%t\n", m.Key, m.Resolved)

@@ -16,16 +16,15 @@ import (
 	"headwater/services/internal/config"
 )
 
-// shoutrrr hands messages to the library of that name. Its services make
-// connections of their own: the bounds of this package's HTTP client do not
-// hold for them, only the time.
+// shoutrrr sends messages with the library of that name. Its services make their own
+// connections: of the bounds of this package's HTTP client only the time applies.
 type shoutrrr struct {
 	url config.Secret
-	// title says that the service has a place for a title.
+	// title is set if the service has a place for a title.
 	title bool
-	// busy holds a token while the library is at work. It can't be told to stop,
-	// so a call that has run out of time goes on behind, and the next waits for
-	// it: never more than one goroutine a channel, and never two sends at once.
+	// busy holds a token during a call of the library. A call cannot be cancelled, so
+	// after its time is over it continues in the background, and the next call waits
+	// for it: a channel never has more than one goroutine, nor two sends at once.
 	busy chan struct{}
 }
 
@@ -35,8 +34,8 @@ func newShoutrrr(address config.Secret) *shoutrrr {
 	return &shoutrrr{url: address, title: !slices.Contains(untitled(), scheme(address)), busy: make(chan struct{}, 1)}
 }
 
-// untitled lists the services that have no title, or none that is shown, or
-// one that is bound to be short; their messages begin with it.
+// untitled lists the services that have no title, do not show it or require a short
+// one; their messages begin with the title.
 func untitled() []string {
 	return []string{
 		"googlechat", "hangouts", "mattermost", "notifiarr", "pagerduty", "rocketchat", "signal", "wecom", "zulip",
@@ -50,12 +49,12 @@ func scheme(address config.Secret) string {
 	return strings.ToLower(s)
 }
 
-// Send hands the message to the library.
+// Send sends the message with the library.
 func (s *shoutrrr) Send(ctx context.Context, m Message) error {
 	select {
 	case s.busy <- struct{}{}:
 	case <-ctx.Done():
-		return &Error{Reason: "the attempt before has not ended yet"}
+		return &Error{Reason: "the previous attempt has not ended yet"}
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -70,7 +69,7 @@ func (s *shoutrrr) Send(ctx context.Context, m Message) error {
 	}
 }
 
-// Close does nothing: the library keeps its connections to itself.
+// Close does nothing: the library does not expose its connections.
 func (s *shoutrrr) Close() {}
 
 func (s *shoutrrr) send(m Message) error {
@@ -97,12 +96,12 @@ func (s *shoutrrr) send(m Message) error {
 	return nil
 }
 
-// refused finds the statuses after which another attempt would end alike.
-// Whatever is not surely one of them is tried again.
+// refused finds the statuses after which another attempt would fail in the same way.
+// Any other error is retried.
 var refused = regexp.MustCompile(`(?i)\b(?:status|code|http)\w*\W{0,12}(40[0134]|410|413|422)\b`)
 
-// judge says of an error of the library whether it is permanent. Its text is
-// not passed on: it often quotes the URL, and the URL is the secret.
+// judge decides whether an error of the library is permanent. It drops the text of the
+// error, which often quotes the URL, and the URL is the secret.
 func (s *shoutrrr) judge(err error, setup bool) *Error {
 	name := scheme(s.url)
 	if smtp, ok := errors.AsType[*textproto.Error](err); ok {
@@ -127,8 +126,8 @@ func (s *shoutrrr) judge(err error, setup bool) *Error {
 	return &Error{Reason: name + " did not take the message"}
 }
 
-// neutral takes the force out of what chat services read as a call to
-// everybody: a device may have written it.
+// neutral disarms what chat services read as a call to everybody: a device may have
+// written it.
 func neutral(s string) string {
 	const zeroWidthSpace = "\u200b"
 	return strings.NewReplacer("@", "@"+zeroWidthSpace, "<!", "<"+zeroWidthSpace+"!").Replace(s)

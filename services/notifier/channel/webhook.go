@@ -8,22 +8,22 @@ import (
 	"headwater/services/internal/config"
 )
 
-// Payload is the body that a webhook gets, as JSON. Fields may be added; those
-// that are here stay.
+// Payload is the body that a webhook gets, as JSON. Fields may be added, and none is
+// removed.
 type Payload struct {
-	// Version is that of this shape: 1.
+	// Version is the version of this format: 1.
 	Version int `json:"version"`
 	// Key is the idempotency key, also in the header Idempotency-Key: a receiver
 	// that has seen it may drop the message.
 	Key string `json:"key"`
 	// Status is "firing" or "resolved".
 	Status string `json:"status"`
-	// Title and Text are the same in words for people.
+	// Title and Text are the message in words for people.
 	Title string `json:"title"`
 	Text  string `json:"text"`
 	// URL is where people see it; empty when it is not known.
 	URL string `json:"url,omitempty"`
-	// Alerts are those that the message tells of; at least one.
+	// Alerts are the alerts that the message is about; at least one.
 	Alerts []Alert `json:"alerts"`
 }
 

@@ -1,21 +1,21 @@
-// Package policy decides what people are told: which change in the life of an
-// alert is worth a message, to which channels, and in which words. It is pure:
-// the same history gives the same decisions, whenever and wherever it is run.
+// Package policy decides what people are notified of: which change in the life of an
+// alert is worth a message, to which channels, and in which words. It is pure: the
+// same history gives the same decisions, whenever and wherever it runs.
 package policy
 
 import (
 	"slices"
 )
 
-// Phase is the part of an episode's life that a transition tells of.
+// Phase is the part of an episode's life that a transition is about.
 type Phase int
 
 const (
-	// Open says that an episode began.
+	// Open means that an episode began.
 	Open Phase = iota + 1
-	// Update says that an episode goes on, with newer evidence.
+	// Update means that an episode continues, with newer evidence.
 	Update
-	// Close says that an episode is over.
+	// Close means that an episode ended.
 	Close
 )
 
@@ -23,91 +23,92 @@ const (
 type State int
 
 const (
-	// Unknown is the state of an alert that nobody has heard of.
+	// Unknown is the state of an alert that has not been seen yet.
 	Unknown State = iota
-	// Firing is the state while an episode lasts.
+	// Firing is the state during an episode.
 	Firing
 	// Resolved is the state after the last episode.
 	Resolved
 )
 
-// Transition is what a detector said about one episode of one rule on one
+// Transition is what a detector reported about one episode of one rule on one
 // series.
 type Transition struct {
 	Phase Phase
-	// Start is when the episode began, in nanoseconds since the Unix epoch,
-	// event time. It names the episode.
+	// Start is when the episode began, in nanoseconds since the Unix epoch, event
+	// time. It identifies the episode.
 	Start int64
 }
 
-// Entry is what was decided before about one rule on one series. The zero
-// value stands for nothing.
+// Entry is what was decided so far about one rule on one series. The zero value
+// means that nothing was.
 type Entry struct {
 	State State
-	// Episode is the start of the newest episode, in nanoseconds since the Unix
-	// epoch, event time.
+	// Episode is the start of the newest episode, in nanoseconds since the Unix epoch,
+	// event time.
 	Episode int64
-	// Told lists the channels that were told that the episode fires.
-	Told []string
-	// Ended says that the channels were told that the episode is over.
+	// Notified lists the channels that were notified that the episode fires.
+	Notified []string
+	// Ended is set once the channels were notified that the episode is over.
 	Ended bool
-	// Mute is the silence that holds back news of the episode while it fires.
+	// Mute is the silence that holds back messages about the episode while it fires.
 	Mute Mute
 }
 
-// Mute is a silence as it matters to one alert. The zero Mute is none.
+// Mute is a silence as far as it matters to one alert. The zero Mute is none.
 type Mute struct {
-	// ID names the silence, By says who asked for it.
+	// ID identifies the silence, By is who asked for it.
 	ID, By string
-	// Until is when it ends, in nanoseconds since the Unix epoch; 0 when that is with
-	// the episode.
+	// Until is when it ends, in nanoseconds since the Unix epoch; 0 if it ends with the
+	// episode.
 	Until int64
 }
 
 // Channel is what the policy knows of a channel.
 type Channel struct {
 	Name string
-	// Resolved says whether the channel wants to hear that an alert is over.
+	// Resolved is set if the channel is notified of the end of alerts.
 	Resolved bool
 }
 
-// Reason names why a transition led to what it led to.
+// Reason names why a decision was made.
 type Reason string
 
 const (
-	// ReasonOpened means: a new episode; people are told.
+	// ReasonOpened means: a new episode; notify.
 	ReasonOpened Reason = "opened"
-	// ReasonReplaced means: a new episode while the one before was still open; people
-	// are told of the new one, and the old one ends in silence.
+	// ReasonReplaced means: a new episode began while the previous one was still open;
+	// notify of the new one, and end the old one without a message.
 	ReasonReplaced Reason = "replaced"
-	// ReasonMissed means: the first that was heard of an episode is that it goes on;
-	// people are told as if it had just opened.
+	// ReasonMissed means: the opening was never seen; notify as if the episode had just
+	// opened.
 	ReasonMissed Reason = "missed"
-	// ReasonUpdated means: the episode goes on; nobody is told.
+	// ReasonUpdated means: the episode continues; nobody is notified.
 	ReasonUpdated Reason = "updated"
 	// ReasonRepeated means: nothing new.
 	ReasonRepeated Reason = "repeated"
-	// ReasonReopened means: an episode that was over goes on; people know of it, and
-	// hear nothing twice.
+	// ReasonReopened means: an episode that was over continues; the channels were
+	// notified of it, and nobody is notified twice.
 	ReasonReopened Reason = "reopened"
-	// ReasonOld means: it is about an episode before the newest one.
+	// ReasonOld means: the transition is about an episode before the newest one.
 	ReasonOld Reason = "old"
-	// ReasonResolved means: the episode is over; whoever was told of it is told.
+	// ReasonResolved means: the episode is over; notify the channels that were notified
+	// of it.
 	ReasonResolved Reason = "resolved"
-	// ReasonResolvedAgain means: an episode that was reopened is over again; people
-	// know.
+	// ReasonResolvedAgain means: an episode that was reopened is over again; the
+	// channels were notified of its end before.
 	ReasonResolvedAgain Reason = "resolved_again"
-	// ReasonUnseen means: the episode is over before anything was heard of it; nobody
-	// is notified.
+	// ReasonUnseen means: the episode ended before anything of it was seen; nobody is
+	// notified.
 	ReasonUnseen Reason = "unseen"
-	// ReasonMuted means: a silence begins while the episode lasts, or another one takes
-	// its place; nobody is notified.
+	// ReasonMuted means: a silence begins during the episode, or replaces another one;
+	// nobody is notified.
 	ReasonMuted Reason = "muted"
-	// ReasonMuteEnded means: the time of a silence is over and the episode lasts; people
-	// are notified of that.
+	// ReasonMuteEnded means: the time of a silence is over and the alert still fires;
+	// notify of that.
 	ReasonMuteEnded Reason = "mute_ended"
-	// ReasonUnmuted means: somebody took a silence back while the episode lasts; those
-	// are notified who do not know of the episode.
+	// ReasonUnmuted means: a silence was removed during the episode; notify the channels
+	// that were not notified of the episode.
 	ReasonUnmuted Reason = "unmuted"
 )
 
@@ -120,20 +121,20 @@ func Reasons() []Reason {
 	}
 }
 
-// Hold names why a channel is not told of what others may be told of.
+// Hold names why a channel is not notified.
 type Hold string
 
 const (
-	// HoldNotListed means: the rule tells other channels only.
+	// HoldNotListed means: the rule notifies other channels only.
 	HoldNotListed Hold = "not_listed"
-	// HoldNotTold means: the channel was never told that this episode fires.
-	HoldNotTold Hold = "not_told"
-	// HoldResolvedOff means: the channel does not want to hear that alerts are over.
+	// HoldNotNotified means: the channel was never notified that this episode fires.
+	HoldNotNotified Hold = "not_told"
+	// HoldResolvedOff means: the channel is not notified of the end of alerts.
 	HoldResolvedOff Hold = "resolved_off"
-	// HoldMuted means: a silence holds back news of the episode.
+	// HoldMuted means: a silence holds back messages about the episode.
 	HoldMuted Hold = "muted"
-	// HoldTold means: the channel was told before that the episode fires.
-	HoldTold Hold = "told"
+	// HoldNotified means: the channel was notified before that the episode fires.
+	HoldNotified Hold = "told"
 )
 
 // Decision is what follows from a transition.
@@ -141,28 +142,27 @@ type Decision struct {
 	Reason Reason
 	// Entry is what the next decision about this alert starts from.
 	Entry Entry
-	// Changed says whether the alert itself changed, its evidence included.
+	// Changed is set if the alert itself changed, its evidence included.
 	Changed bool
-	// Tell lists the channels that get a message, in the order of Channels.
-	Tell []string
-	// Held says of the other channels why they get none. It is empty when the
-	// transition is not for telling.
+	// Notify lists the channels that get a message, in the order of Audience.Channels.
+	Notify []string
+	// Held holds the reason for each of the other channels. It is empty when the
+	// decision is not about notifying.
 	Held map[string]Hold
 }
 
 // Audience is whom a decision may reach.
 type Audience struct {
-	// Notify lists the channels that the rule names. Nil means all, empty but
-	// not nil means none.
+	// Notify lists the channels that the rule names. Nil means all, empty but not nil
+	// means none.
 	Notify []string
-	// Channels are the channels that there are.
+	// Channels are the configured channels.
 	Channels []Channel
-	// Mute is the silence that holds back news of the alert now.
+	// Mute is the silence that holds back messages about the alert now.
 	Mute Mute
 }
 
-// Decide says what follows when the transition comes after what was decided
-// before.
+// Decide returns what follows from the transition, after what was decided before.
 func Decide(last Entry, t Transition, to Audience) Decision {
 	if last.State != Unknown && t.Start < last.Episode {
 		return Decision{Reason: ReasonOld, Entry: last}
@@ -173,7 +173,7 @@ func Decide(last Entry, t Transition, to Audience) Decision {
 	return proceed(last, t, to)
 }
 
-// begin is Decide for an episode that nobody has heard of.
+// begin is Decide for an episode that is new.
 func begin(last Entry, t Transition, to Audience) Decision {
 	d := Decision{Reason: ReasonOpened, Entry: Entry{State: Firing, Episode: t.Start}, Changed: true}
 	switch {
@@ -194,19 +194,19 @@ func begin(last Entry, t Transition, to Audience) Decision {
 		case to.Mute != Mute{}:
 			d.Held[c.Name] = HoldMuted
 		default:
-			d.Tell = append(d.Tell, c.Name)
+			d.Notify = append(d.Notify, c.Name)
 		}
 	}
-	d.Entry.Told = slices.Clone(d.Tell)
+	d.Entry.Notified = slices.Clone(d.Notify)
 	return d
 }
 
 // names reports whether the rule notifies the channel.
 func (a Audience) names(c Channel) bool { return a.Notify == nil || slices.Contains(a.Notify, c.Name) }
 
-// Remute says what follows when the silence of an alert is another than before, at a
-// time in nanoseconds since the Unix epoch. Channels that were notified that the episode
-// fires are notified of its end, whatever silence there is then.
+// Remute returns what follows when the silence of an alert changed, at a time in
+// nanoseconds since the Unix epoch. Channels that were notified that the episode fires
+// are notified of its end, whatever silence there is then.
 func Remute(last Entry, now int64, to Audience) Decision {
 	d := Decision{Reason: ReasonRepeated, Entry: last}
 	if last.State != Firing || last.Mute == to.Mute {
@@ -221,26 +221,26 @@ func Remute(last Entry, now int64, to Audience) Decision {
 		d.Reason = ReasonMuteEnded
 	}
 	d.Held = map[string]Hold{}
-	told := slices.Clone(last.Told)
+	notified := slices.Clone(last.Notified)
 	for _, c := range to.Channels {
-		known := slices.Contains(last.Told, c.Name)
+		known := slices.Contains(last.Notified, c.Name)
 		switch {
 		case !to.names(c):
 			d.Held[c.Name] = HoldNotListed
 		case known && d.Reason == ReasonUnmuted:
-			d.Held[c.Name] = HoldTold
+			d.Held[c.Name] = HoldNotified
 		default:
-			d.Tell = append(d.Tell, c.Name)
+			d.Notify = append(d.Notify, c.Name)
 			if !known {
-				told = append(told, c.Name)
+				notified = append(notified, c.Name)
 			}
 		}
 	}
-	d.Entry.Told = told
+	d.Entry.Notified = notified
 	return d
 }
 
-// proceed is Decide for the newest episode that was heard of.
+// proceed is Decide for the newest known episode.
 func proceed(last Entry, t Transition, to Audience) Decision {
 	d := Decision{Reason: ReasonRepeated, Entry: last}
 	switch {
@@ -258,12 +258,12 @@ func proceed(last Entry, t Transition, to Audience) Decision {
 		d.Held = map[string]Hold{}
 		for _, c := range to.Channels {
 			switch {
-			case !slices.Contains(last.Told, c.Name):
-				d.Held[c.Name] = HoldNotTold
+			case !slices.Contains(last.Notified, c.Name):
+				d.Held[c.Name] = HoldNotNotified
 			case !c.Resolved:
 				d.Held[c.Name] = HoldResolvedOff
 			default:
-				d.Tell = append(d.Tell, c.Name)
+				d.Notify = append(d.Notify, c.Name)
 			}
 		}
 	}

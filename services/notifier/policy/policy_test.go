@@ -25,9 +25,9 @@ func TestDecide(t *testing.T) {
 	all := policy.Audience{Channels: []policy.Channel{phone, mail, log}}
 	named := policy.Audience{Notify: []string{"phone", "mail"}, Channels: []policy.Channel{phone, mail, log}}
 	nobody := policy.Audience{Notify: []string{}, Channels: []policy.Channel{phone, mail, log}}
-	firing := policy.Entry{State: policy.Firing, Episode: 100, Told: []string{"phone", "mail"}}
-	resolved := policy.Entry{State: policy.Resolved, Episode: 100, Told: []string{"phone", "mail"}, Ended: true}
-	reopened := policy.Entry{State: policy.Firing, Episode: 100, Told: []string{"phone", "mail"}, Ended: true}
+	firing := policy.Entry{State: policy.Firing, Episode: 100, Notified: []string{"phone", "mail"}}
+	resolved := policy.Entry{State: policy.Resolved, Episode: 100, Notified: []string{"phone", "mail"}, Ended: true}
+	reopened := policy.Entry{State: policy.Firing, Episode: 100, Notified: []string{"phone", "mail"}, Ended: true}
 	for name, tc := range map[string]struct {
 		last policy.Entry
 		t    policy.Transition
@@ -39,8 +39,8 @@ func TestDecide(t *testing.T) {
 			policy.Transition{Phase: policy.Open, Start: 100},
 			all,
 			policy.Decision{
-				Reason: policy.ReasonOpened, Changed: true, Tell: []string{"phone", "mail", "log"},
-				Entry: policy.Entry{State: policy.Firing, Episode: 100, Told: []string{"phone", "mail", "log"}},
+				Reason: policy.ReasonOpened, Changed: true, Notify: []string{"phone", "mail", "log"},
+				Entry: policy.Entry{State: policy.Firing, Episode: 100, Notified: []string{"phone", "mail", "log"}},
 			},
 		},
 		"a rule tells the channels that it names": {
@@ -48,7 +48,7 @@ func TestDecide(t *testing.T) {
 			policy.Transition{Phase: policy.Open, Start: 100},
 			named,
 			policy.Decision{
-				Reason: policy.ReasonOpened, Changed: true, Tell: []string{"phone", "mail"}, Entry: firing,
+				Reason: policy.ReasonOpened, Changed: true, Notify: []string{"phone", "mail"}, Entry: firing,
 				Held: map[string]policy.Hold{"log": policy.HoldNotListed},
 			},
 		},
@@ -72,8 +72,8 @@ func TestDecide(t *testing.T) {
 			policy.Transition{Phase: policy.Open, Start: 200},
 			policy.Audience{Channels: []policy.Channel{log}},
 			policy.Decision{
-				Reason: policy.ReasonOpened, Changed: true, Tell: []string{"log"},
-				Entry: policy.Entry{State: policy.Firing, Episode: 200, Told: []string{"log"}},
+				Reason: policy.ReasonOpened, Changed: true, Notify: []string{"log"},
+				Entry: policy.Entry{State: policy.Firing, Episode: 200, Notified: []string{"log"}},
 			},
 		},
 		"a new episode takes the place of an open one": {
@@ -81,8 +81,8 @@ func TestDecide(t *testing.T) {
 			policy.Transition{Phase: policy.Open, Start: 200},
 			policy.Audience{Channels: []policy.Channel{log}},
 			policy.Decision{
-				Reason: policy.ReasonReplaced, Changed: true, Tell: []string{"log"},
-				Entry: policy.Entry{State: policy.Firing, Episode: 200, Told: []string{"log"}},
+				Reason: policy.ReasonReplaced, Changed: true, Notify: []string{"log"},
+				Entry: policy.Entry{State: policy.Firing, Episode: 200, Notified: []string{"log"}},
 			},
 		},
 		"an update of an episode that was missed is told": {
@@ -90,8 +90,8 @@ func TestDecide(t *testing.T) {
 			policy.Transition{Phase: policy.Update, Start: 100},
 			policy.Audience{Channels: []policy.Channel{log}},
 			policy.Decision{
-				Reason: policy.ReasonMissed, Changed: true, Tell: []string{"log"},
-				Entry: policy.Entry{State: policy.Firing, Episode: 100, Told: []string{"log"}},
+				Reason: policy.ReasonMissed, Changed: true, Notify: []string{"log"},
+				Entry: policy.Entry{State: policy.Firing, Episode: 100, Notified: []string{"log"}},
 			},
 		},
 		"the end of an episode that was missed is not": {
@@ -123,15 +123,15 @@ func TestDecide(t *testing.T) {
 			policy.Transition{Phase: policy.Close, Start: 100},
 			all,
 			policy.Decision{
-				Reason: policy.ReasonResolved, Changed: true, Entry: resolved, Tell: []string{"phone"},
-				Held: map[string]policy.Hold{"mail": policy.HoldResolvedOff, "log": policy.HoldNotTold},
+				Reason: policy.ReasonResolved, Changed: true, Entry: resolved, Notify: []string{"phone"},
+				Held: map[string]policy.Hold{"mail": policy.HoldResolvedOff, "log": policy.HoldNotNotified},
 			},
 		},
 		"the end is told though the rule names nobody any more": {
 			firing,
 			policy.Transition{Phase: policy.Close, Start: 100},
 			policy.Audience{Notify: []string{}, Channels: []policy.Channel{phone}},
-			policy.Decision{Reason: policy.ReasonResolved, Changed: true, Entry: resolved, Tell: []string{"phone"}},
+			policy.Decision{Reason: policy.ReasonResolved, Changed: true, Entry: resolved, Notify: []string{"phone"}},
 		},
 		"a channel that is gone hears no end": {
 			firing,
@@ -171,7 +171,7 @@ func TestDecide(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := policy.Entry{State: tc.last.State, Episode: tc.last.Episode, Told: slices.Clone(tc.last.Told), Ended: tc.last.Ended}
+			before := policy.Entry{State: tc.last.State, Episode: tc.last.Episode, Notified: slices.Clone(tc.last.Notified), Ended: tc.last.Ended}
 			got := policy.Decide(tc.last, tc.t, tc.to)
 			if d := cmp.Diff(tc.want, got, cmpopts.EquateEmpty()); d != "" {
 				t.Error(d)
@@ -202,11 +202,11 @@ func TestDecideWhileMuted(t *testing.T) {
 		t.Errorf("an episode that begins: %s", diff)
 	}
 	end := policy.Decide(d.Entry, policy.Transition{Phase: policy.Close, Start: 100}, muted)
-	if len(end.Tell) != 0 || end.Entry.Mute != (policy.Mute{}) {
+	if len(end.Notify) != 0 || end.Entry.Mute != (policy.Mute{}) {
 		t.Errorf("nobody knows of the beginning: %+v", end)
 	}
-	told := policy.Entry{State: policy.Firing, Episode: 100, Told: []string{"phone"}, Mute: mute}
-	if end := policy.Decide(told, policy.Transition{Phase: policy.Close, Start: 100}, muted); !slices.Equal(end.Tell, []string{"phone"}) {
+	told := policy.Entry{State: policy.Firing, Episode: 100, Notified: []string{"phone"}, Mute: mute}
+	if end := policy.Decide(told, policy.Transition{Phase: policy.Close, Start: 100}, muted); !slices.Equal(end.Notify, []string{"phone"}) {
 		t.Errorf("who knows of the beginning hears the end: %+v", end)
 	}
 	for name, tc := range map[string]struct {
@@ -216,7 +216,7 @@ func TestDecideWhileMuted(t *testing.T) {
 		reason policy.Reason
 		tell   []string
 	}{
-		"begins": {policy.Entry{State: policy.Firing, Told: []string{"phone"}}, 100, muted, policy.ReasonMuted, nil},
+		"begins": {policy.Entry{State: policy.Firing, Notified: []string{"phone"}}, 100, muted, policy.ReasonMuted, nil},
 		"is another": {
 			policy.Entry{State: policy.Firing, Mute: policy.Mute{ID: "other"}}, 100, muted, policy.ReasonMuted, nil,
 		},
@@ -228,10 +228,10 @@ func TestDecideWhileMuted(t *testing.T) {
 		"ends for a muted rule":      {told, 500, policy.Audience{Notify: []string{}, Channels: all.Channels}, policy.ReasonMuteEnded, nil},
 	} {
 		d := policy.Remute(tc.last, tc.now, tc.to)
-		if d.Reason != tc.reason || !slices.Equal(d.Tell, tc.tell) {
+		if d.Reason != tc.reason || !slices.Equal(d.Notify, tc.tell) {
 			t.Errorf("a silence %s: %+v, want %s and %v", name, d, tc.reason, tc.tell)
 		}
-		if again := policy.Remute(d.Entry, tc.now, tc.to); again.Changed || len(again.Tell) > 0 {
+		if again := policy.Remute(d.Entry, tc.now, tc.to); again.Changed || len(again.Notify) > 0 {
 			t.Errorf("a silence %s: twice: %+v", name, again)
 		}
 		if !slices.Contains(policy.Reasons(), d.Reason) {
@@ -263,7 +263,7 @@ func TestOnce(t *testing.T) {
 			here := append(slices.Clone(path), step)
 			now := map[string]int{}
 			maps.Copy(now, said)
-			if len(d.Tell) > 0 {
+			if len(d.Notify) > 0 {
 				kind := "begin"
 				if d.Entry.State == policy.Resolved {
 					kind = "end"
@@ -391,16 +391,5 @@ func TestGroup(t *testing.T) {
 	many := slices.Repeat([]policy.Notice{{Description: strings.Repeat("ä", 90), Device: "d"}}, 50)
 	if title, body := policy.Group(many, 50); len(title) > policy.MaxTitle || len(body) > policy.MaxBody {
 		t.Error("out of bounds")
-	}
-}
-
-func TestSpan(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		-time.Second: "0 s", 0: "0 s", 45 * time.Second: "45 s", 2 * time.Minute: "2 min", 89 * time.Minute: "89 min",
-		3*time.Hour + 20*time.Minute: "3 h", 47 * time.Hour: "47 h", 72 * time.Hour: "3 days",
-	} {
-		if got := policy.Span(d); got != want {
-			t.Errorf("Span(%v) = %q, want %q", d, got, want)
-		}
 	}
 }

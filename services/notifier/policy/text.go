@@ -13,13 +13,13 @@ import (
 	"headwater/services/rule"
 )
 
-// Bounds of what is sent, in bytes; ntfy cuts a message at 4096.
+// Bounds of what is sent, in bytes; ntfy cuts messages at 4096.
 const (
 	// MaxTitle bounds a title.
 	MaxTitle = 200
 	// MaxBody bounds a body.
 	MaxBody = 3000
-	// maxWhat bounds the description in a title, to leave room for the device.
+	// maxWhat bounds the description in a title, so that the device has room.
 	maxWhat = 100
 	// maxUnit bounds a unit, which a device chose.
 	maxUnit = 24
@@ -27,18 +27,18 @@ const (
 	maxSentence = 1000
 )
 
-// Late is the least time between what happened and when it was learned that a
-// message mentions.
+// Late is the least delay that a message mentions, between an event and the moment
+// at which Headwater learned of it.
 const Late = 2 * time.Minute
 
-// Notice is what a message tells of one alert. Times are nanoseconds since the
+// Notice is the content of a message about one alert. Times are nanoseconds since the
 // Unix epoch.
 type Notice struct {
-	// Over says that the episode has ended.
+	// Over is set if the episode has ended.
 	Over bool
-	// Reminder says that it lasts still, and that people were told before.
+	// Reminder is set if it is ongoing and people were notified before.
 	Reminder bool
-	// Rule and Description are those of the rule; Description may be empty.
+	// Rule is the name of the rule. Its Description may be empty.
 	Rule, Description    string
 	Severity             rule.Severity
 	Site, Device, Metric string
@@ -46,21 +46,21 @@ type Notice struct {
 	Unit string
 	// Started and Ended are in event time; Ended counts when Over is set.
 	Started, Ended int64
-	// Happened is the event time of what the message tells of, and Learned when
-	// Headwater came to know it.
+	// Happened is the event time of what the message is about, and Learned when
+	// Headwater learned of it.
 	Happened, Learned int64
 	// Value is the value that was judged; nil when there is none.
 	Value *float64
 	// Low and High bound what is normal; nil when that side is open.
 	Low, High *float64
-	// Sentence says why, in words.
+	// Sentence is the reason in words.
 	Sentence string
 	// Labels and Runbook are those of the rule; either may be empty.
 	Labels  map[string]string
 	Runbook string
-	// Muted is the silence that has ended, if the message is about that.
+	// Muted is the silence that has ended, if that is what the message is about.
 	Muted Mute
-	// Place is the time zone of the site, in which times are said; nil means UTC.
+	// Place is the time zone of the site, in which times are written; nil means UTC.
 	Place *time.Location
 }
 
@@ -70,7 +70,7 @@ func (n Notice) Title() string {
 	if what == "" {
 		what = n.Rule
 	}
-	return clip(fmt.Sprintf("%s: %s (%s)", n.headline(), clip(clean(what), maxWhat), clean(n.Device)), MaxTitle)
+	return figure.Clip(fmt.Sprintf("%s: %s (%s)", n.headline(), figure.Clip(clean(what), maxWhat), clean(n.Device)), MaxTitle)
 }
 
 func (n Notice) headline() string {
@@ -90,27 +90,27 @@ func (n Notice) headline() string {
 	return headline
 }
 
-// Body returns a few lines that say what, where and when, each once.
+// Body returns a few lines: what, where and when, each once.
 func (n Notice) Body() string {
 	lines := append(n.what(), n.when())
 	if lag := time.Duration(n.Learned - n.Happened); lag >= Late {
-		lines = append(lines, fmt.Sprintf("Happened %s ago, learned now.", Span(lag)))
+		lines = append(lines, fmt.Sprintf("Happened %s ago, learned now.", figure.Duration(lag)))
 	}
 	if n.Muted != (Mute{}) {
 		lines = append(lines, n.unmuted())
 	}
-	// A title without a description names the rule.
+	// Without a description the title names the rule.
 	if rule := "Rule " + clean(n.Rule) + n.labels(); firstLine(n.Description) != "" || len(n.Labels) > 0 {
 		lines = append(lines, rule)
 	}
 	if n.Runbook != "" {
 		lines = append(lines, "What to do: "+clean(n.Runbook))
 	}
-	return clip(strings.Join(lines, "\n"), MaxBody)
+	return figure.Clip(strings.Join(lines, "\n"), MaxBody)
 }
 
-// Group returns the texts of one message that stands for many: the notices,
-// worst first, are those that it lists out of total.
+// Group returns the texts of one message about many alerts: the notices, worst first,
+// are the ones that it lists out of total.
 func Group(notices []Notice, total int) (title, body string) {
 	if len(notices) == 0 {
 		return "", ""
@@ -123,10 +123,10 @@ func Group(notices []Notice, total int) (title, body string) {
 	if more := total - len(notices); more > 0 {
 		lines = append(lines, fmt.Sprintf("and %d more", more))
 	}
-	return clip(title, MaxTitle), clip(strings.Join(lines, "\n"), MaxBody)
+	return figure.Clip(title, MaxTitle), figure.Clip(strings.Join(lines, "\n"), MaxBody)
 }
 
-// labels lists the labels behind the name of the rule.
+// labels returns the labels as they stand after the name of the rule.
 func (n Notice) labels() string {
 	if len(n.Labels) == 0 {
 		return ""
@@ -138,11 +138,11 @@ func (n Notice) labels() string {
 	return " (" + strings.Join(parts, ", ") + ")"
 }
 
-// what says what became of which series. The sentence of a detector names the
-// value and what is normal; without one they are said here.
+// what returns the lines about the series and its value. The sentence of a detector
+// names the value and what is normal; without one they are written here.
 func (n Notice) what() []string {
 	series := clean(n.Metric) + " of " + clean(n.Device) + " at " + clean(n.Site)
-	if sentence := clip(clean(n.Sentence), maxSentence); sentence != "" {
+	if sentence := figure.Clip(clean(n.Sentence), maxSentence); sentence != "" {
 		return []string{upperFirst(sentence), series}
 	}
 	if n.Value == nil {
@@ -190,19 +190,19 @@ func (n Notice) when() string {
 			end = to.Format("15:04:05 MST")
 		}
 	}
-	return fmt.Sprintf("Lasted %s, from %s to %s%s", Span(to.Sub(from)), begin, end, zone)
+	return fmt.Sprintf("Lasted %s, from %s to %s%s", figure.Duration(to.Sub(from)), begin, end, zone)
 }
 
-// unmuted says which silence has ended.
+// unmuted returns the line about the silence that has ended.
 func (n Notice) unmuted() string {
 	s := "It was muted"
-	if by := clip(clean(n.Muted.By), maxWhat); by != "" {
+	if by := figure.Clip(clean(n.Muted.By), maxWhat); by != "" {
 		s += " by " + by
 	}
 	if n.Muted.Until != 0 {
 		s += " until " + moment(time.Unix(0, n.Muted.Until).In(n.place()))
 	}
-	return s + ", and fires still."
+	return s + ", and still fires."
 }
 
 func (n Notice) place() *time.Location {
@@ -212,28 +212,12 @@ func (n Notice) place() *time.Location {
 	return n.Place
 }
 
-// moment writes a time in its zone.
+// moment formats a time in its zone.
 func moment(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") }
-
-// Span says a length of time as people do, in one unit and rounded to it.
-func Span(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0 s"
-	case d < 90*time.Second:
-		return fmt.Sprintf("%d s", int64(d.Round(time.Second)/time.Second))
-	case d < 90*time.Minute:
-		return fmt.Sprintf("%d min", int64(d.Round(time.Minute)/time.Minute))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int64(d.Round(time.Hour)/time.Hour))
-	default:
-		return fmt.Sprintf("%d days", int64(d.Round(24*time.Hour)/(24*time.Hour)))
-	}
-}
 
 // quantity adds the unit to a number.
 func (n Notice) quantity(number string) string {
-	if unit := clip(clean(n.Unit), maxUnit); unit != "" {
+	if unit := figure.Clip(clean(n.Unit), maxUnit); unit != "" {
 		return number + " " + unit
 	}
 	return number
@@ -244,8 +228,8 @@ func firstLine(s string) string {
 	return line
 }
 
-// clean makes one line of any text, without characters that show nothing or
-// turn the direction of the rest: what devices send ends up here.
+// clean turns any text into one line without characters that are invisible or change
+// the direction of writing: texts from devices end up here.
 func clean(s string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		switch {
@@ -257,13 +241,4 @@ func clean(s string) string {
 			return r
 		}
 	}, strings.ToValidUTF8(s, "")))
-}
-
-// clip shortens a text to at most n bytes, between characters.
-func clip(s string, n int) string {
-	const mark = "…"
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n-len(mark)], "") + mark
 }
