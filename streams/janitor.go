@@ -104,7 +104,7 @@ func (j Janitor) Clean(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", BucketLeases, err)
 	}
-	if _, err := leases.Create(ctx, janitorLease, nil); errors.Is(err, jetstream.ErrKeyExists) {
+	if _, err := leases.Create(ctx, janitorLease, nil); IsConflict(err) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("take the lease of the janitor: %w", err)

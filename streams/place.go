@@ -107,8 +107,13 @@ func (p Place) Resume(ctx context.Context, stream jetstream.Stream) (Place, *Los
 	return now, loss, nil
 }
 
-// ErrLost is returned by Place.Check when the stream is not the one that was read.
-var ErrLost = errors.New("the stream is not the one that was read, or its end is gone")
+// ErrLost is returned by Place.Check when the stream no longer holds what was read, and
+// ErrRecreated, which is an ErrLost, when that is because the stream was deleted and
+// created again.
+var (
+	ErrLost      = errors.New("what was read is no longer there")
+	ErrRecreated = fmt.Errorf("%w: the stream was recreated", ErrLost)
+)
 
 // Check returns nil if the stream still holds what was read.
 func (p Place) Check(ctx context.Context, js jetstream.JetStream, name string) error {
@@ -117,7 +122,10 @@ func (p Place) Check(ctx context.Context, js jetstream.JetStream, name string) e
 		return fmt.Errorf("look up stream %s: %w", name, err)
 	}
 	if p.Incarnation != 0 && stream.CachedInfo().Created.UnixNano() != p.Incarnation {
-		return fmt.Errorf("%w: %s was recreated", ErrLost, name)
+		return fmt.Errorf("stream %s: %w", name, ErrRecreated)
+	}
+	if p.Sequence == 0 {
+		return nil
 	}
 	switch _, loss, err := p.Resume(ctx, stream); {
 	case err != nil:
@@ -126,6 +134,16 @@ func (p Place) Check(ctx context.Context, js jetstream.JetStream, name string) e
 		return fmt.Errorf("%w: %s", ErrLost, loss)
 	}
 	return nil
+}
+
+// BucketCreated returns when a bucket was created, which tells it from one of the same
+// name that was deleted before.
+func BucketCreated(status jetstream.KeyValueStatus) (time.Time, error) {
+	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
+	if !ok {
+		return time.Time{}, fmt.Errorf("bucket %s: its status does not say when it was created", status.Bucket())
+	}
+	return bucket.StreamInfo().Created, nil
 }
 
 // String returns what is gone as a sentence.
@@ -194,7 +212,7 @@ func (l *Loss) Record(ctx context.Context, js jetstream.JetStream, service strin
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, jetstream.ErrKeyExists) && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		if !IsConflict(err) {
 			return fail(err)
 		}
 	}

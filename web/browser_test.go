@@ -342,6 +342,28 @@ func TestDenseReadingsAreDrawn(t *testing.T) {
 	})
 }
 
+// TestDurationsAreAlikeInTheBrowser writes durations of every length in the
+// browser and here.
+func TestDurationsAreAlikeInTheBrowser(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	ms := []int64{-1000, 0, 1, 999, 1000, 1250, 9950, 9999, 10_000, 59_500, 60_000, 118_000, 3_599_500, 86_399_999, 86_400_000, 187_200_000}
+	for range 3000 {
+		ms = append(ms, random.Int64N(1<<(1+random.IntN(42))))
+	}
+	text, err := json.Marshal(ms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browse(t, func(ctx context.Context) {
+		do(ctx, t, chromedp.Navigate(serveState(t, fixture.Empty)+"/"))
+		for i, got := range ask[[]string](ctx, t, string(text)+".map((v) => headwaterDuration(v))") {
+			if want := figure.Duration(time.Duration(ms[i]) * time.Millisecond); got != want {
+				t.Errorf("%d ms are %q in the browser, %q here", ms[i], got, want)
+			}
+		}
+	})
+}
+
 // TestNumbersAreAlikeInTheBrowser writes numbers of every kind in the browser
 // and here.
 func TestNumbersAreAlikeInTheBrowser(t *testing.T) {

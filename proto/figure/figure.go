@@ -1,6 +1,6 @@
-// Package figure formats numbers for people: in one way for pages, sentences,
-// notifications and the command line. It is pure. web/static/figure.js does the
-// same in the browser.
+// Package figure formats numbers, durations and texts that are too long for people:
+// in one way for pages, sentences, notifications and the command line. It is pure.
+// web/static/figure.js does the same in the browser.
 package figure
 
 import (

@@ -65,6 +65,7 @@ import (
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lease"
 	"headwater/services/internal/problems"
+	"headwater/services/internal/process"
 	"headwater/services/internal/registry"
 	"headwater/services/internal/zones"
 	"headwater/streams"
@@ -175,7 +176,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	topology, err := s.waitForStreams(ctx)
+	topology, err := s.awaitStreams(ctx)
 	if ctx.Err() != nil {
 		return nil // stopped, nothing is wrong
 	}
@@ -261,32 +262,15 @@ func (s *Service) Ready() error {
 	return s.status.get()
 }
 
-// checkWait is the pause between two checks for the streams.
-const checkWait = time.Second
-
-// waitForStreams returns when the streams of both accounts are there. The bridge does
+// awaitStreams returns when the streams of both accounts are there. The bridge does
 // not create them. Without the stream of the devices nats-server would create one that
 // answers every message.
-func (s *Service) waitForStreams(ctx context.Context) (streams.Topology, error) {
-	for {
-		topology, err := streams.Check(ctx, s.deps.JS)
-		if errors.Is(err, streams.ErrLanes) {
-			return streams.Topology{}, err
-		}
-		if err == nil {
-			if err = s.checkDevices(ctx); err == nil {
-				return topology, nil
-			}
-		}
-		if s.status.set(fmt.Errorf("waiting for the streams: %w", err)) {
-			s.deps.Log.Warn("waiting for the streams", "err", err)
-		}
-		if !pause(ctx, checkWait) {
-			return streams.Topology{}, ctx.Err()
-		}
-	}
+func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
+	return process.AwaitStreams(ctx, s.deps.JS, s.deps.Log, func(err error) { s.status.set(err) }, s.checkDevices)
 }
 
+// checkDevices returns an error until the streams of the devices' account are
+// there. Without them, nats-server would create one that answers for all.
 func (s *Service) checkDevices(ctx context.Context) error {
 	stream, err := s.deps.Devices.Stream(ctx, streams.StreamMQTT)
 	if err != nil {
@@ -317,16 +301,4 @@ func (s *status) get() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
-}
-
-// pause waits, and reports whether ctx is still running.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"headwater/services/internal/batch"
+	"headwater/services/internal/process"
 	"headwater/streams"
 )
 
@@ -107,7 +108,7 @@ func (c *carrier) run(ctx context.Context) error {
 		wait := retry.NextBackOff()
 		c.svc.deps.Log.Warn("messages of devices are not stored; the lanes are loaded again", "err", err, "after", wait)
 		c.svc.giveUp(err, hopeless)
-		if !pause(ctx, wait) {
+		if !process.Sleep(ctx, wait) {
 			return nil
 		}
 	}
@@ -176,7 +177,7 @@ func (c *carrier) gather(ctx context.Context) bool {
 		if why := c.svc.deps.Refuse(); why != nil {
 			c.svc.status.set(why)
 			c.svc.giveUp(why, 0)
-			if !pause(ctx, refusedPause) {
+			if !process.Sleep(ctx, refusedPause) {
 				return false
 			}
 			continue
@@ -231,7 +232,7 @@ func (c *carrier) round(ctx context.Context) error {
 // watchDisk ends the round that is under way when nothing may be stored any more:
 // nats-server does not answer while its disk is full.
 func (c *carrier) watchDisk(ctx context.Context) {
-	for pause(ctx, refusedPause) {
+	for process.Sleep(ctx, refusedPause) {
 		if end := c.endRound.Load(); end != nil && c.svc.deps.Refuse() != nil {
 			(*end)()
 		}

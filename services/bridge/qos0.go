@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"headwater/services/internal/process"
 	"headwater/streams"
 )
 
@@ -55,7 +56,7 @@ func (l *lossy) run(ctx context.Context, lanes int) error {
 	}
 	missed := 0
 	for more := true; more; {
-		more = pause(ctx, lossyGather)
+		more = process.Sleep(ctx, lossyGather)
 		if !more {
 			ear.stop()
 		}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/bridge/login"
 	"headwater/services/internal/problems"
 )
@@ -46,12 +47,12 @@ func newRefusals(report *problems.Reporter) *refusals {
 
 // login counts a client that may not log in.
 func (r *refusals) login(reason login.Refusal, d login.Device, now time.Time) {
-	r.add(refused{short(d.ClientID), short(d.Host), "it may not log in: " + reason.String() + ". Check its user and password, and the flags --mqtt-user, --mqtt-reader and their password files"}, now)
+	r.add(refused{figure.Clip(d.ClientID, maxName), figure.Clip(d.Host, maxName), "it may not log in: " + reason.String() + ". Check its user and password, and the flags --mqtt-user, --mqtt-reader and their password files"}, now)
 }
 
 // closed counts a client whose connection nats-server closed because of what it sent.
 func (r *refusals) closed(client, host, reason string, now time.Time) {
-	r.add(refused{short(client), short(host), "what it sends is refused (" + reason + "). Topics may not hold spaces, a message must not be larger than a device may send, and MQTT 3.1.1 is spoken"}, now)
+	r.add(refused{figure.Clip(client, maxName), figure.Clip(host, maxName), "what it sends is refused (" + reason + "). Topics may not hold spaces, a message must not be larger than a device may send, and MQTT 3.1.1 is spoken"}, now)
 }
 
 func (r *refusals) add(who refused, now time.Time) {
@@ -102,11 +103,4 @@ func (r *refusals) run(ctx context.Context) {
 			r.forget(now)
 		}
 	}
-}
-
-func short(s string) string {
-	if r := []rune(s); len(r) > maxName {
-		return string(r[:maxName]) + "…"
-	}
-	return s
 }

@@ -310,7 +310,7 @@ func (w *world) run(ctx context.Context, js *simulation.Client, name string) err
 	defer s.ear.stop()
 	s.hearOthers(true)
 	defer s.hearOthers(false)
-	if _, err := s.waitForStreams(ctx); err != nil {
+	if _, err := s.awaitStreams(ctx); err != nil {
 		return ignoreEnd(ctx, err)
 	}
 	return s.keeper.Run(ctx, func(ctx context.Context, _ int) error { return s.carryKept(ctx, simLanes) })

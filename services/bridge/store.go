@@ -62,13 +62,10 @@ const codeStoreFailed jetstream.ErrorCode = 10077
 // explain adds to an answer of nats-server what it means here.
 func explain(err error) error {
 	var api *jetstream.APIError
-	if !errors.As(err, &api) {
-		return err
-	}
-	switch api.ErrorCode {
-	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+	switch {
+	case streams.IsConflict(err):
 		return fmt.Errorf("%w: %w", errMoved, err)
-	case codeStoreFailed:
+	case errors.As(err, &api) && api.ErrorCode == codeStoreFailed:
 		return fmt.Errorf("stream %s takes no more, the devices wait: %w", streams.StreamTelemetry, err)
 	}
 	return err

@@ -122,7 +122,7 @@ func (s *silences) update(ctx context.Context, change func([]silence.Silence) ([
 		if _, err = bucket.Update(ctx, streams.SilencesKey, body, revision); err == nil {
 			return nil
 		}
-		if !errors.Is(err, jetstream.ErrKeyExists) {
+		if !streams.IsConflict(err) {
 			return fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 		}
 	}

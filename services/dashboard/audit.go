@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"headwater/services/internal/process"
 	"headwater/web/ledger"
 	"headwater/web/view"
 )
@@ -56,7 +57,7 @@ func newAudit(source ledger.Source, log *slog.Logger, registry prometheus.Regist
 func (a *audit) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		a.look(ctx, time.Now())
-		pause(ctx, auditEvery)
+		process.Sleep(ctx, auditEvery)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/internal/process"
 	"headwater/streams"
 )
 
@@ -65,17 +66,7 @@ func (f *follower) run(ctx context.Context) {
 			return
 		}
 		f.fail(err)
-		pause(ctx, retryEvery)
-	}
-}
-
-// pause waits for that time, or until the context ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
+		process.Sleep(ctx, retryEvery)
 	}
 }
 
@@ -163,7 +154,7 @@ const lookEvery = 5 * time.Second
 // watch returns when the stream no longer holds what was read from it, with the
 // reason, or when ctx ends.
 func (f *follower) watch(ctx context.Context) error {
-	for ; ctx.Err() == nil; pause(ctx, lookEvery) {
+	for ; ctx.Err() == nil; process.Sleep(ctx, lookEvery) {
 		f.mu.Lock()
 		read := f.place
 		f.mu.Unlock()
@@ -256,7 +247,7 @@ func (w *watcher) run(ctx context.Context) {
 		}
 		w.err = err
 		w.mu.Unlock()
-		pause(ctx, retryEvery)
+		process.Sleep(ctx, retryEvery)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/influx"
+	"headwater/services/internal/process"
 	"headwater/streams"
 	"headwater/web/ledger"
 	"headwater/web/view"
@@ -250,7 +251,7 @@ func (l *ledgerSource) followed(ctx context.Context, sequence uint64) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		pause(ctx, 5*time.Millisecond)
+		process.Sleep(ctx, 5*time.Millisecond)
 	}
 	return true
 }

@@ -13,6 +13,7 @@ import (
 	"headwater/proto/figure"
 	"headwater/services/dashboard/fleet"
 	"headwater/services/internal/influx"
+	"headwater/services/internal/process"
 	"headwater/web/view"
 )
 
@@ -42,12 +43,12 @@ func (r *recall) run(ctx context.Context) {
 	most, wait := recallAtOnce, retryEvery
 	for ctx.Err() == nil {
 		if !r.ready() {
-			pause(ctx, retryEvery/10)
+			process.Sleep(ctx, retryEvery/10)
 			continue
 		}
 		missing := r.fleet.Missing(most)
 		if len(missing) == 0 {
-			pause(ctx, retryEvery)
+			process.Sleep(ctx, retryEvery)
 			continue
 		}
 		past, err := r.ask(ctx, missing)
@@ -61,7 +62,7 @@ func (r *recall) run(ctx context.Context) {
 		r.report(err)
 		if err != nil { // a slow InfluxDB may answer a smaller query
 			most = max(1, most/2)
-			pause(ctx, wait)
+			process.Sleep(ctx, wait)
 			wait = min(2*wait, recallPause)
 			continue
 		}

@@ -16,14 +16,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	derivedv1 "headwater/proto/derived/v1"
+	"headwater/proto/figure"
 	"headwater/services/dashboard/fleet"
 	"headwater/services/dashboard/rulebook"
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
+	"headwater/services/internal/process"
 	"headwater/services/rule"
 	"headwater/streams"
 	"headwater/web/rules"
-	"headwater/web/ui"
 	"headwater/web/view"
 )
 
@@ -113,7 +114,7 @@ func (r *ruleSource) run(ctx context.Context) {
 			r.err = err
 		}
 		r.mu.Unlock()
-		pause(ctx, retryEvery)
+		process.Sleep(ctx, retryEvery)
 	}
 }
 
@@ -341,7 +342,7 @@ func searched(r rules.Rule) string {
 func windowWords(c *config.Config) []string {
 	out := make([]string, len(c.Windows))
 	for i, w := range c.Windows {
-		out[i] = w.Name + ", readings up to " + ui.FormatDuration(w.Lateness) + " late"
+		out[i] = w.Name + ", readings up to " + figure.Duration(w.Lateness) + " late"
 	}
 	return out
 }

@@ -93,12 +93,7 @@ func value(r telemetryv1.Reading) view.Value {
 const maxText = 500
 
 // clip shortens a text to what is shown, at the end of a character.
-func clip(s string) string {
-	if len(s) <= maxText {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxText], "") + "…"
-}
+func clip(s string) string { return figure.Clip(s, maxText) }
 
 // odd logs a message that does not decode. The service whose input it is makes it a
 // dead letter; here it is ignored.

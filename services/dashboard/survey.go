@@ -13,10 +13,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/proto/figure"
 	"headwater/services/internal/influx"
+	"headwater/services/internal/process"
 	"headwater/streams"
 	"headwater/web/pipeline"
-	"headwater/web/ui"
 )
 
 // surveyEvery is how often the state of the streams and of InfluxDB is read.
@@ -96,7 +97,7 @@ func purpose(consumer string) string {
 func (s *survey) runStreams(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.look(ctx)
-		pause(ctx, surveyEvery)
+		process.Sleep(ctx, surveyEvery)
 	}
 }
 
@@ -214,7 +215,7 @@ func influxReason(err error) string {
 	var answer *influx.Error
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return "no answer within " + ui.FormatDuration(callWithin)
+		return "no answer within " + figure.Duration(callWithin)
 	case errors.As(err, &failed):
 		return failed.Err.Error()
 	case errors.As(err, &answer):
@@ -226,7 +227,7 @@ func influxReason(err error) string {
 func (s *survey) runInflux(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.ping(ctx)
-		pause(ctx, surveyEvery)
+		process.Sleep(ctx, surveyEvery)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"headwater/proto/figure"
 )
 
 // Bounds between the units of a time that is a bare number. Seconds reach up
@@ -239,23 +241,6 @@ func (l Limits) checkClock(t, arrival int64) *Error {
 func clockError(format string, t int64, bound time.Duration) *Error {
 	return &Error{
 		Reason: ReasonClock, Field: "ts",
-		Detail: fmt.Sprintf(format, time.Unix(0, t).UTC().Format(time.RFC3339Nano), period(bound)),
+		Detail: fmt.Sprintf(format, time.Unix(0, t).UTC().Format(time.RFC3339Nano), figure.Duration(bound)),
 	}
-}
-
-// period formats a duration in the largest unit that it is a multiple of.
-func period(d time.Duration) string {
-	for _, u := range []struct {
-		length time.Duration
-		name   string
-	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
-		if d >= u.length && d%u.length == 0 {
-			n := d / u.length
-			if n == 1 {
-				return "1 " + u.name
-			}
-			return fmt.Sprintf("%d %ss", n, u.name)
-		}
-	}
-	return d.String()
 }

@@ -259,14 +259,14 @@ func TestAppendRefuses(t *testing.T) {
 		{"-Infinity in JSON", "", `{"a":-Infinity}`, decode.ReasonValue, "a", "-Infinity is not a number"},
 		{"NaN in a JSON string", "m", `{"value":"NaN"}`, decode.ReasonValue, "value", "NaN is not a number"},
 
-		{"1970", "m", `{"value":1,"ts":0}`, decode.ReasonClock, "ts", "1970-01-01T00:00:00Z is more than 7 days before"},
+		{"1970", "m", `{"value":1,"ts":0}`, decode.ReasonClock, "ts", "1970-01-01T00:00:00Z is more than 7 d before"},
 		{"before 1970", "m", `{"value":1,"ts":-5}`, decode.ReasonClock, "ts", "1969-12-31T23:59:55Z"},
 		{"seconds since the start", "", `{"a":1,"ts":3600}`, decode.ReasonClock, "ts", "1970-01-01T01:00:00Z"},
-		{"just too old", "m", `{"value":1,"ts":1772896166535897931}`, decode.ReasonClock, "ts", "7 days before"},
-		{"just too far ahead", "m", `{"value":1,"ts":1773501266535897933}`, decode.ReasonClock, "ts", "5 minutes ahead"},
+		{"just too old", "m", `{"value":1,"ts":1772896166535897931}`, decode.ReasonClock, "ts", "7 d before"},
+		{"just too far ahead", "m", `{"value":1,"ts":1773501266535897933}`, decode.ReasonClock, "ts", "5 min ahead"},
 		{"beyond nanoseconds", "m", `{"value":1,"ts":99999999999999999999}`, decode.ReasonClock, "ts", "beyond every calendar"},
 		{"beyond floats", "m", `{"value":1,"ts":1e400}`, decode.ReasonClock, "ts", "beyond every calendar"},
-		{"text of 1970", "m", `{"value":1,"ts":"1970-01-01T00:00:00Z"}`, decode.ReasonClock, "ts", "7 days before"},
+		{"text of 1970", "m", `{"value":1,"ts":"1970-01-01T00:00:00Z"}`, decode.ReasonClock, "ts", "7 d before"},
 		{"text of the year 9999", "m", `{"value":1,"ts":"9999-01-01T00:00:00Z"}`, decode.ReasonClock, "ts", "beyond every calendar"},
 		{"time without a zone", "m", `{"value":1,"ts":"2026-03-14T15:09:26"}`, decode.ReasonPayload, "ts", "has no time zone: end it with Z"},
 		{"time without a zone for several metrics", "", `{"a":1,"ts":"2026-03-14 15:09"}`, decode.ReasonPayload, "ts", "has no time zone"},
@@ -331,9 +331,9 @@ func TestLimitsOfTheClockAreConfigurable(t *testing.T) {
 	limits.Past, limits.Future = 90*time.Minute, time.Second
 	d := decode.New(limits, nil, nil)
 	_, err := d.Append(nil, "hall", "d", "m", []byte(`{"value":1,"ts":"2026-03-14T13:00:00Z"}`), at(arrival))
-	requireError(t, err, decode.ReasonClock, "ts", "more than 90 minutes before")
+	requireError(t, err, decode.ReasonClock, "ts", "more than 1 h 30 min before")
 	_, err = d.Append(nil, "hall", "d", "m", []byte(`{"value":1,"ts":"2026-03-14T15:09:28Z"}`), at(arrival))
-	requireError(t, err, decode.ReasonClock, "ts", "more than 1 second ahead")
+	requireError(t, err, decode.ReasonClock, "ts", "more than 1 s ahead")
 }
 
 // TestNamesAreBounded sends more metrics than a Decoder remembers.

@@ -89,7 +89,7 @@ func TestItemRefused(t *testing.T) {
 		{"unknown key", `{"site":"a","device":"d","metric":"m","value":1,"color":"red"}`, decode.ReasonPayload, "color", "not known"},
 		{"too great", `{"site":"a","device":"d","metric":"m","value":1e999}`, decode.ReasonValue, "value", "64-bit"},
 		{"nan text", `{"site":"a","device":"d","values":{"a":1,"b":"nan"}}`, decode.ReasonValue, "values.b", "nan"},
-		{"1970", `{"site":"a","device":"d","metric":"m","value":1,"ts":12}`, decode.ReasonClock, "ts", "7 days"},
+		{"1970", `{"site":"a","device":"d","metric":"m","value":1,"ts":12}`, decode.ReasonClock, "ts", "7 d"},
 		{"long text", `{"site":"a","device":"d","metric":"m","value":"` + strings.Repeat("x", 2000) + `"}`, decode.ReasonTooLarge, "value", "1024"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

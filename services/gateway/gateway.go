@@ -23,7 +23,6 @@ import (
 	"headwater/services/internal/process"
 	"headwater/services/internal/registry"
 	"headwater/services/internal/zones"
-	"headwater/streams"
 )
 
 // Path is where Handler answers.
@@ -121,8 +120,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 // Run commits the requests of the Handler until ctx ends. Then it refuses further
 // requests, commits those that wait, within PublishTimeout, and returns nil.
 func (s *Service) Run(ctx context.Context) error {
-	topology, err := s.awaitStreams(ctx)
-	if err != nil || ctx.Err() != nil {
+	topology, err := process.AwaitStreams(ctx, s.js, s.log, s.health.set)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return err
 	}
 	registryCtx, stopRegistry := context.WithCancel(context.WithoutCancel(ctx))
@@ -153,28 +155,6 @@ func (s *Service) Run(ctx context.Context) error {
 			c.commit(ctx, s.queue.take())
 			s.log.Info("the gateway has drained")
 			return nil
-		}
-	}
-}
-
-// streamsWait is the pause between two checks for the streams.
-const streamsWait = time.Second
-
-// awaitStreams returns the topology as soon as the streams are there, or an error that
-// waiting does not fix. When ctx ends, both are zero.
-func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
-	tick := time.NewTicker(streamsWait)
-	defer tick.Stop()
-	for {
-		topology, err := streams.Check(ctx, s.js)
-		if err == nil || errors.Is(err, streams.ErrLanes) {
-			return topology, err
-		}
-		s.health.set(err)
-		select {
-		case <-ctx.Done():
-			return streams.Topology{}, nil
-		case <-tick.C:
 		}
 	}
 }

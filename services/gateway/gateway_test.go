@@ -240,7 +240,7 @@ func TestRefusedItemsDoNotStopTheOthers(t *testing.T) {
 		`,{"site":"s","device":"d","metric":"m","value":1,"ts":12},{"site":"s","device":"e","metric":"m","value":1e999}]`)
 	want := reply{Status: 202, Accepted: 2, Rejected: 3, Readings: 2, Errors: []itemError{
 		{1, "device", "payload", `the name "a b" has characters other than A-Z, a-z, 0-9, _ and -`},
-		{3, "ts", "clock", "the event time 1970-01-01T00:00:12Z is more than 7 days before its arrival"},
+		{3, "ts", "clock", "the event time 1970-01-01T00:00:12Z is more than 7 d before its arrival"},
 		{4, "value", "value", `the number "1e999" does not fit a 64-bit float`},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -96,12 +96,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 // Run processes until ctx ends and the state of every lane is stored.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.setReady(func() error { return errors.New("stopped") })
-	topology, err := s.awaitStreams(ctx)
-	if err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
+	topology, err := process.AwaitStreams(ctx, s.js, s.log, s.waiting)
+	switch {
+	case ctx.Err() != nil:
 		return nil
+	case err != nil:
+		return err
 	}
 	lanes := lane.NewGroup(
 		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
@@ -134,24 +134,8 @@ func (s *Service) setReady(ready func() error) {
 	s.ready = ready
 }
 
-// awaitStreams waits until the streams are there. It returns early with an error that
-// waiting does not fix, or when ctx ends.
-func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
-	tick := time.NewTicker(checkWait)
-	defer tick.Stop()
-	for {
-		topology, err := streams.Check(ctx, s.js)
-		if err == nil || errors.Is(err, streams.ErrLanes) {
-			return topology, err
-		}
-		s.setReady(func() error { return fmt.Errorf("waiting for the streams: %w", err) })
-		select {
-		case <-ctx.Done():
-			return streams.Topology{}, nil
-		case <-tick.C:
-		}
-	}
-}
+// waiting makes the service unready for a reason.
+func (s *Service) waiting(err error) { s.setReady(func() error { return err }) }
 
 // configs returns what the lanes read and write.
 func configs(lanes int) []lane.Config {

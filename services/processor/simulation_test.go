@@ -21,6 +21,7 @@ import (
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lane"
+	"headwater/services/internal/process"
 	"headwater/services/internal/simulation"
 	"headwater/services/processor/machine"
 	"headwater/streams"
@@ -141,8 +142,11 @@ func (w *world) zombies(ctx context.Context, js *simulation.Client, log *slog.Lo
 	reg := prometheus.NewRegistry()
 	s := &Service{limits: machine.DefaultLimits(), js: js, log: log, deadLetters: deadletter.New(js, log, reg)}
 	s.setReady(func() error { return nil })
-	topology, err := s.awaitStreams(ctx)
-	if err != nil || ctx.Err() != nil {
+	topology, err := process.AwaitStreams(ctx, js, log, s.waiting)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return err
 	}
 	deps := lane.Deps{JS: js, DeadLetter: s.deadLetter, Log: log, Metrics: lane.NewMetrics(reg, streams.ServiceProcessor)}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"headwater/proto/figure"
 )
 
 // Bounds that Validate holds a rule to.
@@ -234,9 +236,4 @@ func ValidName(s string) bool {
 }
 
 // clip keeps a message readable when a name is very long.
-func clip(s string) string {
-	if len(s) > MaxName {
-		return strings.ToValidUTF8(s[:MaxName], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return figure.Clip(s, MaxName) }

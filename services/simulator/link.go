@@ -15,6 +15,8 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"headwater/services/internal/process"
 )
 
 const (
@@ -114,7 +116,7 @@ func (l *link) connect(ctx context.Context) (*connection, error) {
 		}
 		l.service.counters.errors.Add(1)
 		l.service.complain(fmt.Errorf("connect: %w", err))
-		if !wait(ctx, backoff/2+rand.N(backoff/2)) {
+		if !process.Sleep(ctx, backoff/2+rand.N(backoff/2)) {
 			return nil, ctx.Err()
 		}
 	}
@@ -280,7 +282,7 @@ func (l *link) collect(ctx context.Context, c *connection, sent <-chan message, 
 	drained, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
-		wait(drained, drainTimeout)
+		process.Sleep(drained, drainTimeout)
 		cancel()
 	})()
 	late := time.NewTimer(ackTimeout)
@@ -330,18 +332,6 @@ func settle(drained context.Context, c *connection, m message, late <-chan time.
 		case <-drained.Done():
 			return errStopped
 		}
-	}
-}
-
-// wait returns true after d, or false when ctx ends first.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

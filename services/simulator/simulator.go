@@ -148,7 +148,7 @@ func (s *Service) connect(ctx context.Context, links []*link) []*connection {
 	var connecting sync.WaitGroup
 	for i, l := range links {
 		connecting.Go(func() {
-			if !wait(ctx, mathrand.N(spread)) {
+			if !process.Sleep(ctx, mathrand.N(spread)) {
 				return
 			}
 			if c, err := l.connect(ctx); err == nil {

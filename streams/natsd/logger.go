@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/streams"
 )
 
@@ -110,15 +111,7 @@ func (l *logger) say(level slog.Level, format string, args []any) {
 	if !l.log.Enabled(context.Background(), level) {
 		return
 	}
-	l.log.Log(context.Background(), level, "log of nats-server", "text", cut(fmt.Sprintf(format, args...)))
-}
-
-// cut shortens a text to maxLine, and appends its length.
-func cut(text string) string {
-	if len(text) <= maxLine {
-		return text
-	}
-	return fmt.Sprintf("%s... (%d bytes)", strings.ToValidUTF8(text[:maxLine], ""), len(text))
+	l.log.Log(context.Background(), level, "log of nats-server", "text", figure.Clip(fmt.Sprintf(format, args...), maxLine))
 }
 
 func (l *logger) loud(level slog.Level, format string, args []any) {

@@ -149,8 +149,5 @@ func Back(form url.Values, standard string) string {
 
 // Clip shortens what a person typed before it is shown again.
 func Clip(s string) string {
-	if len(s) <= maxText {
-		return strings.ToValidUTF8(s, "\ufffd")
-	}
-	return strings.ToValidUTF8(s[:maxText], "") + "…"
+	return figure.Clip(strings.ToValidUTF8(s, "\ufffd"), maxText)
 }

@@ -1,5 +1,5 @@
-// Writes numbers for people as proto/figure does on the server, on demand with
-// more digits.
+// Formats numbers and durations for people as proto/figure does on the server:
+// numbers with more digits on demand, durations from milliseconds.
 const headwaterNumber = (() => {
   'use strict';
   // round cuts a decimal number to at most that many decimals, rounding halves up,
@@ -29,5 +29,25 @@ const headwaterNumber = (() => {
     const decimals = a >= 1e4 ? 0 : a >= 1e3 ? 1 : a >= 10 ? 2 : a >= 0.1 ? 3 : 2 - Math.floor(Math.log10(a));
     const [whole, fraction] = round(String(a), decimals + more).split('.');
     return sign + group(whole) + (fraction ? `.${fraction}` : '');
+  };
+})();
+const headwaterDuration = (() => {
+  'use strict';
+  const [second, minute, hour, day] = [1e3, 6e4, 36e5, 864e5];
+  const units = [[day, 'd'], [hour, 'h'], [minute, 'min'], [second, 's']];
+  return (ms) => {
+    if (ms <= 0) return '0 s';
+    if (ms < 1) return 'less than 1 ms';
+    if (Math.round(ms) < second) return `${Math.round(ms)} ms`;
+    if (ms < 10 * second && ms % second) return `${headwaterNumber(Math.round(ms / 100) / 10)} s`;
+    let rest = [[day, hour], [hour, minute], [0, second]]
+      .map(([from, smaller]) => [from, Math.round(ms / smaller) * smaller]).find(([from, rounded]) => rounded >= from)[1];
+    const parts = [];
+    for (const [length, name] of units) {
+      const n = Math.floor(rest / length);
+      if (n > 0) parts.push(`${n} ${name}`);
+      rest -= n * length;
+    }
+    return parts.join(' ');
   };
 })();

@@ -20,15 +20,13 @@
     return zones.get(zone).format(t);
   }
 
+  // Ages are rounded down to steps, so that a page does not flicker: [from, step].
+  const steps = [[4 * 864e5, 864e5], [6 * 36e5, 36e5], [6e4, 6e4], [0, 1e3]];
+
   function span(ms) {
-    const s = Math.max(0, Math.round(ms / 1000));
-    if (s < 60) return `${s} s`;
-    const m = Math.floor(s / 60);
-    if (m < 60) return `${m} min`;
-    const h = Math.floor(m / 60);
-    if (h < 24) return m % 60 && h < 6 ? `${h} h ${m % 60} min` : `${h} h`;
-    const d = Math.floor(h / 24);
-    return h % 24 && d < 4 ? `${d} d ${h % 24} h` : `${d} d`;
+    const age = Math.max(0, Math.round(ms / 1000) * 1000);
+    const [, step] = steps.find(([from]) => age >= from);
+    return headwaterDuration(Math.floor(age / step) * step);
   }
 
   function words(element) {

@@ -44,37 +44,8 @@ func FormatRate(v float64) string {
 	return FormatNumber(math.Round(10*v) / 10)
 }
 
-// FormatDuration returns a duration in its largest one or two units, such as
-// "3 min" or "2 h 5 min".
-func FormatDuration(d time.Duration) string {
-	if d < 0 {
-		d = 0
-	}
-	two := func(n int64, unit string, rest int64, small string) string {
-		s := strconv.FormatInt(n, 10) + " " + unit
-		if rest > 0 {
-			s += " " + strconv.FormatInt(rest, 10) + " " + small
-		}
-		return s
-	}
-	seconds := int64(d.Round(time.Second) / time.Second)
-	minutes, hours := seconds/60, seconds/3600
-	switch {
-	case d > 0 && d < time.Millisecond:
-		return "less than 1 ms"
-	case d < time.Second:
-		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
-	case seconds < 60:
-		return strconv.FormatInt(seconds, 10) + " s"
-	case minutes < 10:
-		return two(minutes, "min", seconds%60, "s")
-	case hours < 1:
-		return two(minutes, "min", 0, "")
-	case hours < 24:
-		return two(hours, "h", minutes%60, "min")
-	}
-	return two(hours/24, "d", hours%24, "h")
-}
+// FormatDuration returns a duration in its largest two units.
+func FormatDuration(d time.Duration) string { return figure.Duration(d) }
 
 // ISO returns a time as RFC 3339 in UTC with milliseconds, as a time element
 // carries it.
@@ -104,15 +75,11 @@ func Unit(u string) string {
 	if u == "" {
 		return ""
 	}
-	u = view.Plain(u)
-	if r := []rune(u); len(r) > maxUnit {
-		u = string(r[:maxUnit]) + "…"
-	}
-	return "\u00a0" + u
+	return "\u00a0" + figure.Clip(view.Plain(u), maxUnit)
 }
 
-// maxUnit is the longest unit that is shown whole, in characters.
-const maxUnit = 16
+// maxUnit is the longest unit that is shown whole, in bytes.
+const maxUnit = 19
 
 // Plural returns a number with its noun.
 func Plural[N int | int64 | uint64](n N, one, many string) string {

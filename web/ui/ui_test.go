@@ -9,17 +9,6 @@ import (
 	"headwater/web/view"
 )
 
-func TestFormatDuration(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		-time.Second: "0 ms", 3 * time.Millisecond: "3 ms", 59 * time.Second: "59 s", 61 * time.Second: "1 min 1 s", 12*time.Minute + 3*time.Second: "12 min",
-		125 * time.Minute: "2 h 5 min", 49 * time.Hour: "2 d 1 h",
-	} {
-		if got := FormatDuration(d); got != want {
-			t.Errorf("%v is %q, want %q", d, got, want)
-		}
-	}
-}
-
 func TestFormatBytes(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0 B", 1023: "1023 B", 1536: "1.5 KiB", 200 << 20: "200 MiB", 3 << 40: "3.0 TiB", math.MaxUint64: "16.0 EiB"} {
 		if got := FormatBytes(n); got != want {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +16,8 @@ import (
 	"github.com/nats-io/nkeys"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"headwater/proto/figure"
 )
 
 // Subject is where nats-server asks. It equals server.AuthCalloutSubject; importing
@@ -31,6 +32,10 @@ const account = "DEVICES"
 
 // logInterval is the pause between two log lines about refusals for one reason.
 const logInterval = 10 * time.Second
+
+// maxLogged bounds what a stranger can write into the log, in bytes; slog
+// escapes the rest.
+const maxLogged = 128
 
 // Deps is what a Responder needs.
 type Deps struct {
@@ -209,15 +214,5 @@ func (r *Responder) refuse(reason Refusal, d Device) {
 	unsaid := s.count
 	*s = silence{until: now.Add(logInterval)}
 	r.mu.Unlock()
-	r.log.Warn("refused a device", "reason", reason.String(), "device", cut(d.ClientID), "host", cut(d.Host), "more", unsaid)
-}
-
-// cut bounds what a stranger can write into the log. slog escapes it.
-func cut(s string) string {
-	const most = 128
-	runes := []rune(s)
-	if len(runes) <= most {
-		return s
-	}
-	return string(slices.Concat(runes[:most], []rune("...")))
+	r.log.Warn("refused a device", "reason", reason.String(), "device", figure.Clip(d.ClientID, maxLogged), "host", figure.Clip(d.Host, maxLogged), "more", unsaid)
 }

@@ -92,7 +92,7 @@ func (c *lsCmd) Run(s *session) error {
 	fmt.Fprintln(w, "SEQUENCE\tARRIVED\tSERVICE\tREASON\tFROM\tBYTES\tWHY")
 	for _, l := range page.Items {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%d\t%s\n", l.Sequence, l.Arrived.UTC().Format(time.DateTime), l.Service, l.Reason,
-			clip(safe(l.From), 48), l.Size, clip(safe(l.Detail), 100))
+			figure.Clip(safe(l.From), 48), l.Size, figure.Clip(safe(l.Detail), 100))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -125,7 +125,7 @@ func (t tuning) detector(name string) (detect.Detector, error) {
 		return nil, err
 	}
 	if !slices.Contains(detectorNames, name) {
-		return nil, usage(fmt.Sprintf("--detector: %q is none of %s", clip(safe(name), 40), strings.Join(detectorNames, ", ")))
+		return nil, usage(fmt.Sprintf("--detector: %q is none of %s", figure.Clip(safe(name), 40), strings.Join(detectorNames, ", ")))
 	}
 	fields := t.given()
 	for _, f := range flagFields() {

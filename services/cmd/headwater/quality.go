@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/internal/config"
 	"headwater/services/processor/detect/families"
 	"headwater/services/processor/detect/nab"
@@ -85,7 +86,7 @@ func (c *qualityCmd) made(s *session) error {
 			for _, k := range r.Kinds {
 				fmt.Fprintf(w, "\t%d of %d", k.Found, k.Faults)
 				if k.Found > 0 {
-					fmt.Fprintf(w, ", %v", k.Delay.Round(time.Second))
+					fmt.Fprintf(w, ", %s", figure.Duration(k.Delay))
 				}
 			}
 			fmt.Fprintln(w)

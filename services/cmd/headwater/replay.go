@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"headwater/proto/figure"
+	"headwater/services/internal/process"
 	"headwater/streams"
 	"headwater/web/replay"
 )
@@ -100,12 +101,10 @@ func (s *session) await(run replay.Replay) (replay.Replay, error) {
 		if s.interactive {
 			fmt.Fprintf(s.err, "\r%-8s %3.0f %%  %d readings in %.0f s ", run.State, 100*run.Done, run.Readings, run.Seconds)
 		}
-		select {
-		case <-s.ctx.Done():
+		if !process.Sleep(s.ctx, replayAsk) {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), replayEnd)
 			defer cancel()
 			return run, errors.Join(errors.New("cancelled"), s.client.send(ctx, http.MethodDelete, at, nil, nil))
-		case <-time.After(replayAsk):
 		}
 		var next replay.Replay
 		err := s.client.send(s.ctx, http.MethodGet, at, nil, &next)
@@ -152,10 +151,10 @@ func (c *replayCmd) tell(s *session, run replay.Replay) error {
 		for _, a := range r.Alerts[:listed] {
 			lasted := "ongoing"
 			if !a.End.IsZero() {
-				lasted = a.End.Sub(a.Start).Round(time.Second).String()
+				lasted = figure.Duration(a.End.Sub(a.Start))
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", a.Start.UTC().Format(time.DateTime), lasted,
-				safe(a.Site+"/"+a.Device+" "+a.Metric), a.Severity, clip(safe(a.Sentence), 100))
+				safe(a.Site+"/"+a.Device+" "+a.Metric), a.Severity, figure.Clip(safe(a.Sentence), 100))
 		}
 		andMore(w, r.Total-listed)
 	}

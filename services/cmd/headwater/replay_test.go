@@ -85,7 +85,7 @@ func TestReplay(t *testing.T) {
 	}{
 		{[]string{"-f", rule, "--from", "1d", "--warm", "2d"}, exitDone, []string{
 			"Rule too-warm, from ", "6 readings in ", "watched: 1", "Alerts it would have raised: 1 (begun in the period: 1); really raised: 0 by this rule, 0 by others",
-			"hall/door-1  1 ", "2m0s    hall/door-1 temperature  warning   31 °C: above the limit of 30 °C",
+			"hall/door-1  1 ", "2 min   hall/door-1 temperature  warning   31 °C: above the limit of 30 °C",
 		}},
 		{[]string{"-f", rule, "--list", "0", "--to=-1s"}, exitDone, []string{"would have raised: 1 "}},
 		{[]string{"-f", rule, "--json"}, exitDone, []string{`"state": "done"`, `"total": 1`}},

@@ -82,7 +82,7 @@ func (c *rulesLsCmd) Run(s *session) error {
 		if r.Unjudged != "" {
 			what = "NOT ALL JUDGED: " + r.Unjudged + ". " + what
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", r.Name, r.State, r.Severity, r.Series, r.Firing, r.Origin, when(r.Changed), clip(safe(r.Author), 24), clip(safe(what), 100))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", r.Name, r.State, r.Severity, r.Series, r.Firing, r.Origin, when(r.Changed), figure.Clip(safe(r.Author), 24), figure.Clip(safe(what), 100))
 	}
 	return w.Flush()
 }

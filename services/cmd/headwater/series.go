@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"headwater/proto/figure"
 )
 
 // columns names the columns of a CSV file to read.
@@ -56,7 +58,7 @@ func (c columns) read(path string, from io.Reader, zone *time.Location, each fun
 	for column, i := range map[string]int{c.TimeColumn: when, c.ValueColumn: what} {
 		if i < 0 {
 			return fmt.Errorf("%s:1: no column %q; there are %s (--time-column and --value-column name others)",
-				path, column, clip(safe(strings.Join(head, ", ")), 200))
+				path, column, figure.Clip(safe(strings.Join(head, ", ")), 200))
 		}
 	}
 	for {
@@ -113,7 +115,7 @@ func parseTime(s string, zone *time.Location) (int64, error) {
 			}
 		}
 		if n > math.MaxInt64/unit || n < math.MinInt64/unit {
-			return 0, fmt.Errorf("the time %q is not from 1700 to 2250", clip(safe(s), 40))
+			return 0, fmt.Errorf("the time %q is not from 1700 to 2250", figure.Clip(safe(s), 40))
 		}
 		return n * unit, nil
 	}
@@ -123,7 +125,7 @@ func parseTime(s string, zone *time.Location) (int64, error) {
 	for _, layout := range layouts {
 		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
 			if t.Year() < 1700 || t.Year() > 2250 {
-				return 0, fmt.Errorf("the time %q is not from 1700 to 2250", clip(safe(s), 40))
+				return 0, fmt.Errorf("the time %q is not from 1700 to 2250", figure.Clip(safe(s), 40))
 			}
 			return t.UnixNano(), nil
 		}
@@ -131,5 +133,5 @@ func parseTime(s string, zone *time.Location) (int64, error) {
 	if f, err := strconv.ParseFloat(s, 64); err == nil && math.Abs(f) < 9e9 {
 		return int64(math.Round(f * 1e9)), nil
 	}
-	return 0, fmt.Errorf("%q is not a time such as 2026-01-31 14:00:00, 2026-01-31T14:00:00+01:00 or 1769868000", clip(safe(s), 40))
+	return 0, fmt.Errorf("%q is not a time such as 2026-01-31 14:00:00, 2026-01-31T14:00:00+01:00 or 1769868000", figure.Clip(safe(s), 40))
 }

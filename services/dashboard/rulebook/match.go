@@ -54,8 +54,8 @@ type Matched struct {
 	sample       string
 }
 
-// maxSample bounds the text of a series that is quoted, in characters.
-const maxSample = 40
+// maxSample bounds the text of a series that is quoted, in bytes.
+const maxSample = 80
 
 // Unjudged says in words which series the rule matches and cannot judge; empty
 // when there are none.
@@ -67,10 +67,8 @@ func (m Matched) Unjudged() string {
 		}
 	}
 	text := "text"
-	if sample := []rune(m.sample); len(sample) > maxSample {
-		text += ": \"" + string(sample[:maxSample]) + "…\""
-	} else if len(sample) > 0 {
-		text += ": \"" + m.sample + "\""
+	if m.sample != "" {
+		text += ": \"" + figure.Clip(m.sample, maxSample) + "\""
 	}
 	say(m.texts, text)
 	say(m.flags, "true or false")

@@ -10,13 +10,12 @@ import (
 
 	"headwater/proto/figure"
 	"headwater/services/rule"
-	"headwater/web/ui"
 )
 
 // Sentence says in plain words what a rule does. The unit is that of the
 // numbers of the rule, empty when its series have none or several.
 func Sentence(r rule.Rule, unit string) string {
-	words := rule.Words{Span: ui.FormatDuration, Amount: func(v float64) string {
+	words := rule.Words{Span: figure.Duration, Amount: func(v float64) string {
 		if unit == "" {
 			return figure.Exact(v)
 		}
@@ -28,21 +27,14 @@ func Sentence(r rule.Rule, unit string) string {
 		does = spec.Does(r, words)
 	}
 	if spec.OfDevice {
-		return "Alerts when " + clip(does) + " at " + devices(r.Match) + lasting(r) + "."
+		return "Alerts when " + figure.Clip(does, maxExpression) + " at " + devices(r.Match) + lasting(r) + "."
 	}
 	return "Alerts when " + orAny(r.Match.Metric, "any metric") + " of " + devices(r.Match) + " " + does + lasting(r) + "."
 }
 
 // maxExpression bounds the part of an expression that stands in a sentence, in
-// characters.
+// bytes.
 const maxExpression = 160
-
-func clip(s string) string {
-	if all := []rune(s); len(all) > maxExpression {
-		return string(all[:maxExpression]) + "…"
-	}
-	return s
-}
 
 // devices names the devices of a match.
 func devices(m rule.Match) string {
@@ -74,5 +66,5 @@ func lasting(r rule.Rule) string {
 	if r.For == 0 {
 		return ""
 	}
-	return " for " + ui.FormatDuration(r.For)
+	return " for " + figure.Duration(r.For)
 }

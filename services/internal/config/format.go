@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/rule"
 )
 
@@ -74,9 +75,9 @@ func Text(v any) string {
 	case **float64:
 		return decimal(**v)
 	case time.Duration:
-		return Span(v)
+		return figure.FormatDuration(v)
 	case *time.Duration:
-		return Span(*v)
+		return figure.FormatDuration(*v)
 	}
 	return ""
 }
@@ -185,26 +186,4 @@ func decimal(v float64) string {
 		return strconv.FormatFloat(v, 'e', -1, 64)
 	}
 	return strconv.FormatFloat(v, 'f', -1, 64)
-}
-
-// Span writes a time as the configuration has it: whole days, then what
-// time.Duration writes, without parts that are zero.
-func Span(d time.Duration) string {
-	days := d / (24 * time.Hour)
-	rest := d % (24 * time.Hour)
-	var s string
-	if days > 0 {
-		s = strconv.Itoa(int(days)) + "d"
-	}
-	if rest == 0 && days > 0 {
-		return s
-	}
-	text := rest.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return s + text
 }

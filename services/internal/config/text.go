@@ -462,9 +462,4 @@ func distance(a, b string) int {
 }
 
 // clip keeps a message readable when a name is very long.
-func clip(s string) string {
-	if len(s) > 64 {
-		return strings.ToValidUTF8(s[:64], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return figure.Clip(s, rule.MaxName) }

@@ -491,7 +491,7 @@ func (s *Store) try(ctx context.Context, expected uint64, edit func(*Version) (c
 	}
 	// Update with revision 0 is right for a key that is not there.
 	now, err := s.kv.Update(ctx, streams.ConfigKey, stored, revision)
-	if wrongLast(err) {
+	if streams.IsConflict(err) {
 		return Version{}, false, ErrConflict
 	}
 	if err != nil {
@@ -503,12 +503,6 @@ func (s *Store) try(ctx context.Context, expected uint64, edit func(*Version) (c
 func readable(p config.Parts) bool {
 	_, err := p.Parse("")
 	return err == nil
-}
-
-// wrongLast reports whether a write was refused because there is a newer version.
-func wrongLast(err error) bool {
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return errors.Is(err, jetstream.ErrKeyExists) || ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
 const (

@@ -19,6 +19,7 @@ import (
 	"github.com/influxdata/influxdb-client-go/v2/api"
 	apihttp "github.com/influxdata/influxdb-client-go/v2/api/http"
 
+	"headwater/proto/figure"
 	"headwater/services/internal/process"
 )
 
@@ -325,8 +326,5 @@ func errorText(body []byte) string {
 		}
 	}
 	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > 1024 {
-		text = strings.ToValidUTF8(text[:1024], "") + "…"
-	}
-	return text
+	return figure.Clip(text, 1024)
 }

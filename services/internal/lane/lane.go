@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/internal/process"
 	"headwater/streams"
 )
 
@@ -105,10 +106,7 @@ func Run(ctx context.Context, cfg Config, deps Deps, newMachine func() Machine, 
 		deps.Metrics.reloads.Inc()
 		wait := pause.NextBackOff()
 		log.Warn("the lane loads its state again", "err", err, "wait", wait)
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
+		process.Sleep(ctx, wait)
 	}
 }
 

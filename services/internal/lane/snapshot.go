@@ -224,7 +224,7 @@ func (s *store) write(ctx context.Context, m manifest, changed []Chunk, all bool
 	} else {
 		revision, err = s.manifests.Update(ctx, s.key, value, s.revision)
 	}
-	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+	if streams.IsConflict(err) {
 		return 0, fmt.Errorf("%w: manifest of %s: %w", errLost, s.key, err)
 	}
 	if err != nil {

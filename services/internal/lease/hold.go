@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/streams"
 )
 
 const (
@@ -119,7 +121,7 @@ func (h *hold) extend() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), h.ttl/renewals)
 	defer cancel()
 	revision, err := h.leases.Update(ctx, h.key, []byte(h.worker), h.revision)
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+	if streams.IsConflict(err) {
 		// An earlier renewal may have been stored although its answer was lost.
 		err = h.reread(ctx)
 		if err == nil {
@@ -141,7 +143,7 @@ func (h *hold) reread(ctx context.Context) error {
 		// The lease can't have expired, because the work would have ended before that.
 		// So the server has lost the key, and the first worker to create it has the lane.
 		h.revision, err = h.leases.Create(ctx, h.key, []byte(h.worker))
-		if refused(err) {
+		if streams.IsConflict(err) {
 			return errLost
 		}
 		return err
@@ -161,7 +163,7 @@ func (h *hold) release() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), h.ttl)
 	defer cancel()
 	err := h.leases.Delete(ctx, h.key, jetstream.LastRevision(h.revision))
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+	if streams.IsConflict(err) {
 		err = h.reread(ctx)
 		if err == nil {
 			err = h.leases.Delete(ctx, h.key, jetstream.LastRevision(h.revision))

@@ -30,6 +30,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/internal/process"
 	"headwater/streams"
 )
 
@@ -137,10 +138,7 @@ func (k *Keeper) Run(ctx context.Context, own Own) error {
 		wait := retry.NextBackOff()
 		k.report(err, r.working())
 		k.deps.Log.Warn("the watch of the leases failed; it starts again", "err", err, "wait", wait)
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
+		process.Sleep(ctx, wait)
 	}
 	cancel()
 	if err := r.leave(context.WithoutCancel(ctx)); err != nil {
@@ -281,13 +279,15 @@ func (r *run) open(ctx context.Context) error {
 	if ttl < minTTL {
 		return fmt.Errorf("leases in bucket %s last %s, which is less than %s", streams.BucketLeases, ttl, minTTL)
 	}
-	if bucket, ok := status.(*jetstream.KeyValueBucketStatus); ok {
-		if at := bucket.StreamInfo().Created; !at.Equal(r.created) {
-			if !r.created.IsZero() {
-				r.takeFrom = time.Now().Add(ttl)
-			}
-			r.created = at
+	created, err := streams.BucketCreated(status)
+	if err != nil {
+		return err
+	}
+	if !created.Equal(r.created) {
+		if !r.created.IsZero() {
+			r.takeFrom = time.Now().Add(ttl)
 		}
+		r.created = created
 	}
 	r.view = newView(ttl)
 	return nil
@@ -433,7 +433,7 @@ func (r *run) take(ctx context.Context, number int) (bool, error) {
 	key := streams.LeaseKey(r.service, number)
 	requested := time.Now()
 	revision, err := r.leases.Create(request, key, []byte(r.worker))
-	if refused(err) {
+	if streams.IsConflict(err) {
 		revision, err = r.replace(request, number, key)
 	}
 	if errors.Is(err, errLost) {
@@ -476,17 +476,10 @@ func (r *run) replace(ctx context.Context, number int, key string) (revision uin
 	default:
 		revision, err = r.leases.Update(ctx, key, []byte(r.worker), entry.Revision())
 	}
-	if refused(err) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+	if streams.IsConflict(err) {
 		return 0, errLost
 	}
 	return revision, err
-}
-
-// refused reports whether the server answered that a key exists.
-func refused(err error) bool {
-	var api *jetstream.APIError
-	return errors.Is(err, jetstream.ErrKeyExists) ||
-		errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant
 }
 
 // end removes a lane that was given back.

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -124,34 +123,6 @@ func JetStream(nc *nats.Conn) (jetstream.JetStream, error) {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
 	return js, nil
-}
-
-// checkWait is the pause between looks whether the streams are there.
-const checkWait = time.Second
-
-// WaitForStreams returns the topology as soon as somebody has made the streams.
-// Until then, ready tells what is missing.
-func (p *Process) WaitForStreams(ctx context.Context, js jetstream.JetStream) (streams.Topology, error) {
-	waiting := errors.New("waiting for the streams")
-	p.Health.Add("streams", func() error { return waiting })
-	defer p.Health.Add("streams", func() error { return nil })
-	said := ""
-	for {
-		topology, err := streams.Check(ctx, js)
-		if err == nil || errors.Is(err, streams.ErrLanes) {
-			return topology, err
-		}
-		// Without a connection it is said what is wrong with that.
-		if text := err.Error(); text != said && js.Conn().IsConnected() {
-			p.Log.Warn("waiting for the streams: `provision` makes them", "err", err)
-			said = text
-		}
-		select {
-		case <-ctx.Done():
-			return streams.Topology{}, ctx.Err()
-		case <-time.After(checkWait):
-		}
-	}
 }
 
 // Connect opens the connection of a service and its JetStream. The caller

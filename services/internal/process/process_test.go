@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -152,6 +153,36 @@ func TestServeLetsRequestsFinish(t *testing.T) {
 	if err != nil || string(body) != "finished" {
 		t.Errorf("%q, %v", body, err)
 	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServeDoesNotWaitForUnusedConnections stops the server while connections are
+// open on which no request came.
+func TestServeDoesNotWaitForUnusedConnections(t *testing.T) {
+	l, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	// Shutdown alone would wait 5 s, which is longer than the grace, and fail.
+	go func() { done <- Serve(ctx, l, http.NotFoundHandler(), newProcess().Log, 2*time.Second) }()
+	for range 3 {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	// The last connection is answered, so the server has accepted those before it.
+	res, err := http.Get("http://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -35,6 +36,7 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
+	stop := Stopper(server)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
 	select {
@@ -44,14 +46,48 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.
 	}
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	err := server.Shutdown(stopCtx)
+	err := stop(stopCtx)
 	if err != nil {
-		err = errors.Join(fmt.Errorf("stop HTTP on %s: %w", l.Addr(), err), server.Close())
+		err = fmt.Errorf("stop HTTP on %s: %w", l.Addr(), err)
 	}
 	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
 	return err
+}
+
+// Stopper returns a function that stops the server, which must not serve yet: it
+// lets requests in flight finish until its context ends, then cuts them off and
+// returns an error. It is http.Server.Shutdown, which waits 5 s for connections
+// that have sent nothing, such as those that browsers open in advance; here these
+// are closed at once.
+func Stopper(server *http.Server) func(ctx context.Context) error {
+	var mu sync.Mutex
+	unused, stopping := map[net.Conn]bool{}, false
+	server.ConnState = func(c net.Conn, state http.ConnState) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case state != http.StateNew:
+			delete(unused, c)
+		case stopping:
+			_ = c.Close() // An error means that it is closed.
+		default:
+			unused[c] = true
+		}
+	}
+	return func(ctx context.Context) error {
+		mu.Lock()
+		stopping = true
+		for c := range unused {
+			_ = c.Close() // An error means that it is closed.
+		}
+		mu.Unlock()
+		if err := server.Shutdown(ctx); err != nil {
+			return errors.Join(err, server.Close())
+		}
+		return nil
+	}
 }
 
 // AdminConfig is where a service that has no pages of its own answers for its

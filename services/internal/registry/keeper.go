@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/internal/process"
 	"headwater/streams"
 )
 
@@ -225,7 +226,7 @@ func (r *Registry) write(ctx context.Context, kv jetstream.KeyValue, d device, n
 		case err == nil:
 			r.writes.Inc()
 			return nil
-		case !errors.Is(err, jetstream.ErrKeyExists):
+		case !streams.IsConflict(err):
 			return fmt.Errorf("write registry entry %s: %w", key, err)
 		}
 	}
@@ -278,11 +279,6 @@ type backoff struct{ wait time.Duration }
 func newBackoff() *backoff { return &backoff{firstRetry} }
 
 func (b *backoff) pause(ctx context.Context) {
-	timer := time.NewTimer(b.wait)
-	defer timer.Stop()
+	process.Sleep(ctx, b.wait)
 	b.wait = min(2*b.wait, lastRetry)
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

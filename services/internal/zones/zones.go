@@ -16,6 +16,7 @@ import (
 	"headwater/services/decode"
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
+	"headwater/services/internal/process"
 	"headwater/streams"
 )
 
@@ -109,10 +110,7 @@ func (z *Zones) Run(ctx context.Context) {
 			z.log.Warn("cannot follow what is declared of sites and series; retrying", "stream", streams.BucketConfig, "err", err)
 		}
 		failing = true
-		select {
-		case <-ctx.Done():
-		case <-time.After(retryEvery):
-		}
+		process.Sleep(ctx, retryEvery)
 	}
 }
 

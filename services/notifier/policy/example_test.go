@@ -18,7 +18,7 @@ func ExampleDecide() {
 	var entry policy.Entry
 	for _, phase := range []policy.Phase{policy.Open, policy.Update, policy.Close} {
 		d := policy.Decide(entry, policy.Transition{Phase: phase, Start: 1}, to)
-		fmt.Println(d.Reason, d.Tell)
+		fmt.Println(d.Reason, d.Notify)
 		entry = d.Entry
 	}
 	// Output:

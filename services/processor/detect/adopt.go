@@ -140,8 +140,8 @@ func (s *rateState) reconsider(was *Rate, now int64, unit string, out []Verdict)
 			went = "a fall of "
 		}
 		change, limit := beside(s.change(e.peak), threshold, unit)
-		out = append(out, s.closed(now, changed+went+change+" in "+span(time.Duration(e.peak.Time-e.base.Time))+
-			" is within the limit of "+limit+" in "+span(s.rate.Within)))
+		out = append(out, s.closed(now, changed+went+change+" in "+figure.Duration(time.Duration(e.peak.Time-e.base.Time))+
+			" is within the limit of "+limit+" in "+figure.Duration(s.rate.Within)))
 		s.restart(s.last)
 	case s.rate.Rise != was.Rise || s.rate.Fall != was.Fall || s.rate.Within != was.Within:
 		e.emitted = ratio((e.peak.Value-e.base.Value)*e.sign, threshold)
@@ -210,7 +210,7 @@ func (d *Silence) Adopt(old State, now int64, unit string, out []Verdict) (State
 	s.silence = d
 	if allowed := s.allowed(); s.open && s.pace.last+int64(s.deaf)+allowed > now {
 		out = append(out, s.closed(max(now, s.start), Sample{Time: s.pace.last, Value: s.value},
-			changed+"no reading for "+elapsed(s.pace.last, now)+"; up to "+span(time.Duration(allowed))+" is allowed"))
+			changed+"no reading for "+elapsed(s.pace.last, now)+"; up to "+figure.Duration(time.Duration(allowed))+" is allowed"))
 	}
 	n, began := len(out), s.start
 	out = overdue(s, now, unit, out)

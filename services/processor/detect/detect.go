@@ -19,6 +19,7 @@ import (
 	"math"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/codec"
 )
 
@@ -210,7 +211,7 @@ func Unbounded(r Sample, sentence string) Evidence {
 
 // silent is the sentence for an episode that ends because its series is silent.
 func silent(after time.Duration, last Sample, unit string) string {
-	return "no reading for " + span(after) + "; the last was " + quantity(last.Value, unit)
+	return "no reading for " + figure.Duration(after) + "; the last was " + quantity(last.Value, unit)
 }
 
 // follows reports whether the sample may be judged after a reading at last.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"headwater/proto/figure"
@@ -251,7 +250,7 @@ func (s *ExpressionState) until(now int64, unit string, out []Verdict) []Verdict
 			out = s.look(holds, unit, out)
 		}
 		if s.open {
-			out = append(out, s.verdict(Close, quiet, "no reading of "+s.missing(quiet)+" for "+span(s.of.Silence)))
+			out = append(out, s.verdict(Close, quiet, "no reading of "+s.missing(quiet)+" for "+figure.Duration(s.of.Silence)))
 		}
 		s.open, s.pending = false, false
 	}
@@ -478,9 +477,9 @@ func (s *ExpressionState) verdict(phase Phase, at int64, sentence string) Verdic
 func (s *ExpressionState) sentence(p *expression.Program, at int64, unit string) string {
 	text := s.values(p, at, unit) + ": " + p.Text()
 	if s.of.For > 0 {
-		text += " for " + span(s.of.For)
+		text += " for " + figure.Duration(s.of.For)
 	}
-	return cut(text, maxConditionSentence)
+	return figure.Clip(text, maxConditionSentence)
 }
 
 // values formats the values that a condition uses.
@@ -505,7 +504,7 @@ func (s *ExpressionState) values(p *expression.Program, at int64, unit string) s
 			put(c.String(), v, "")
 		}
 	}
-	return cut(text, maxConditionSentence)
+	return figure.Clip(text, maxConditionSentence)
 }
 
 // Append appends the state to b. Equal states give equal bytes.
@@ -552,12 +551,4 @@ func (e *Expression) Read(r *codec.Reader) *ExpressionState {
 	}
 	s.failed = r.String()
 	return s
-}
-
-// cut shortens a text to at most n bytes, between characters.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
 }

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/codec"
 )
 
@@ -307,7 +308,7 @@ func (s *limitState) beyond(phase Phase, at int64, unit string) Verdict {
 	value, bound := beside(s.last.Value, s.bound(), unit)
 	v.Evidence.Sentence = value + ": " + s.where() + " the limit of " + bound
 	if lasted := time.Duration(at - s.first.Time); lasted > 0 {
-		v.Evidence.Sentence += " for " + span(lasted)
+		v.Evidence.Sentence += " for " + figure.Duration(lasted)
 	}
 	return v
 }
@@ -356,5 +357,5 @@ func (l *Limit) sentenceBack(s *limitState, unit string) string {
 	}
 	value, bound := beside(s.last.Value, s.bound(), unit)
 	return value + ": no longer " + s.where() + " the limit of " + bound +
-		" after " + span(time.Duration(s.last.Time-s.first.Time)) + ", " + extreme + " " + quantity(s.peak, unit)
+		" after " + figure.Duration(time.Duration(s.last.Time-s.first.Time)) + ", " + extreme + " " + quantity(s.peak, unit)
 }

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/codec"
 )
 
@@ -432,7 +433,7 @@ func (s *rateState) Tick(now int64, unit string, out []Verdict) []Verdict {
 		if e.sign < 0 {
 			direction = "fallen"
 		}
-		sentence = quantity(s.last.Value, unit) + ": has not " + direction + " further for " + span(s.rate.Settle) +
+		sentence = quantity(s.last.Value, unit) + ": has not " + direction + " further for " + figure.Duration(s.rate.Settle) +
 			", taken as the new normal"
 	}
 	out = append(out, s.closed(due, sentence))
@@ -477,8 +478,8 @@ func (s *rateState) sentence(up, down string, r Sample, unit string) string {
 		verb = down
 	}
 	change, limit := beside(s.change(r), threshold, unit)
-	return quantity(r.Value, unit) + ": " + verb + " " + change + " in " + span(time.Duration(r.Time-s.episode.base.Time)) +
-		" (limit " + limit + " in " + span(s.rate.Within) + ")"
+	return quantity(r.Value, unit) + ": " + verb + " " + change + " in " + figure.Duration(time.Duration(r.Time-s.episode.base.Time)) +
+		" (limit " + limit + " in " + figure.Duration(s.rate.Within) + ")"
 }
 
 // change is how far the reading is from the baseline.

@@ -2,8 +2,6 @@ package detect
 
 import (
 	"math"
-	"strconv"
-	"strings"
 	"time"
 
 	"headwater/proto/figure"
@@ -41,45 +39,10 @@ func with(number, unit string) string {
 	return number + " " + unit
 }
 
-// span formats a duration in its two greatest units.
-func span(d time.Duration) string {
-	switch {
-	case d > 0 && d < time.Millisecond:
-		return "less than 1 ms"
-	case d > 0 && d.Round(time.Millisecond) < time.Second:
-		return strconv.FormatInt(d.Round(time.Millisecond).Milliseconds(), 10) + " ms"
-	case d < 10*time.Second && d%time.Second != 0:
-		return figure.Number(math.Round(d.Seconds()*10)/10) + " s"
-	}
-	// The smaller of the two units is rounded.
-	for _, u := range [...]struct {
-		from, unit time.Duration
-	}{{24 * time.Hour, time.Hour}, {time.Hour, time.Minute}, {0, time.Second}} {
-		if r := d.Round(u.unit); r >= u.from {
-			d = r
-			break
-		}
-	}
-	var parts []string
-	for _, u := range [...]struct {
-		length time.Duration
-		name   string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
-		if n := d / u.length; n > 0 {
-			parts = append(parts, strconv.FormatInt(int64(n), 10)+" "+u.name)
-			d -= n * u.length
-		}
-	}
-	if len(parts) == 0 {
-		return "0 s"
-	}
-	return strings.Join(parts, " ")
-}
-
 // elapsed formats the time between two event times, however far apart.
 func elapsed(from, to int64) string {
 	if d := to - from; d >= 0 {
-		return span(time.Duration(d))
+		return figure.Duration(time.Duration(d))
 	}
-	return span(math.MaxInt64)
+	return figure.Duration(math.MaxInt64)
 }

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/codec"
 )
 
@@ -153,7 +154,7 @@ func (s *silenceState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	v := s.verdict(Open, due, Sample{Time: s.pace.last, Value: s.value})
 	v.Evidence.Score = 1
 	v.Evidence.Sentence = "no reading for " + elapsed(s.pace.last, due-1) + "; the last was " + quantity(s.value, unit) +
-		"; one every " + span(time.Duration(s.pace.usual.value)) + " is usual"
+		"; one every " + figure.Duration(time.Duration(s.pace.usual.value)) + " is usual"
 	return append(out, v)
 }
 

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/processor/codec"
 )
 
@@ -120,7 +121,7 @@ func (c *surgeCore) explain(r Sample, p *pace, o opinion, unit string) Evidence 
 	}
 	e := Evidence{
 		Baseline: base.Value, Low: math.Inf(-1), High: math.Inf(1),
-		Sentence: quantity(r.Value, unit) + ": " + verb + " " + quantity(apart(r.Value, base.Value), unit) + " in " + span(in) +
+		Sentence: quantity(r.Value, unit) + ": " + verb + " " + quantity(apart(r.Value, base.Value), unit) + " in " + figure.Duration(in) +
 			"; " + quantity(usual, unit) + " is usual",
 	}
 	if c.direction != Up {

@@ -6,7 +6,6 @@ import (
 	"math"
 	"reflect"
 	"strconv"
-	"strings"
 	"time"
 
 	"headwater/proto/figure"
@@ -53,8 +52,8 @@ const (
 	// judged. shareReadings is the least number of readings, and shareLeast the
 	// least number of non-numeric ones among them, that make an episode.
 	shareNumbers, shareReadings, shareLeast = 30, 10, 3
-	// maxMisread bounds how much of a text is shown, in bytes.
-	maxMisread = 40
+	// maxMisread bounds how much of a text is shown, in bytes, the mark of a cut included.
+	maxMisread = 43
 )
 
 // Validate returns all that is wrong with the parameters, joined.
@@ -214,7 +213,7 @@ func (s *unreadableState) Misread(at int64, what, unit string, out []Verdict) []
 // Tick closes an episode whose series is silent.
 func (s *unreadableState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	if due := s.Due(); due <= now {
-		out = append(out, s.close(due, "no reading for "+span(s.of.Silence)+"; the last number was "+quantity(s.number.Value, unit)))
+		out = append(out, s.close(due, "no reading for "+figure.Duration(s.of.Silence)+"; the last number was "+quantity(s.number.Value, unit)))
 	}
 	return out
 }
@@ -266,9 +265,9 @@ func (s *unreadableState) beyond(numbers, others, part uint64) bool {
 func (s *unreadableState) sentence(numbers, others uint64) string {
 	total := numbers + others
 	if others == 0 {
-		return "all of " + strconv.FormatUint(total, 10) + " readings within " + span(s.of.Within) + " are numbers"
+		return "all of " + strconv.FormatUint(total, 10) + " readings within " + figure.Duration(s.of.Within) + " are numbers"
 	}
-	text := strconv.FormatUint(others, 10) + " of " + strconv.FormatUint(total, 10) + " readings within " + span(s.of.Within)
+	text := strconv.FormatUint(others, 10) + " of " + strconv.FormatUint(total, 10) + " readings within " + figure.Duration(s.of.Within)
 	if others == 1 {
 		text += " is not a number"
 	} else {
@@ -279,10 +278,7 @@ func (s *unreadableState) sentence(numbers, others uint64) string {
 
 // shown formats a value on one line, whatever it contains.
 func shown(what string) string {
-	if len(what) > maxMisread {
-		what = strings.ToValidUTF8(what[:maxMisread], "") + "…"
-	}
-	return fmt.Sprintf("%q", what)
+	return fmt.Sprintf("%q", figure.Clip(what, maxMisread))
 }
 
 func (s *unreadableState) close(at int64, sentence string) Verdict {

@@ -192,10 +192,10 @@ func TestLearnedFromSaysWhere(t *testing.T) {
 		since, archived time.Time
 		want            string
 	}{
-		{from.Add(-time.Hour), time.Time{}, "stored since 2023-11-14T22:00:00Z, 1h0m0s before the period"},
+		{from.Add(-time.Hour), time.Time{}, "stored since 2023-11-14T22:00:00Z, 1 h before the period"},
 		{from, time.Time{}, "No earlier data to learn from: the oldest stored readings"},
 		{time.Time{}, time.Time{}, "No earlier data to learn from"},
-		{from.Add(-time.Hour), from.Add(-48 * time.Hour), "48h0m0s before the period, in InfluxDB"},
+		{from.Add(-time.Hour), from.Add(-48 * time.Hour), "2 d before the period, in InfluxDB"},
 		{from.Add(time.Hour), from.Add(time.Minute), "the oldest readings in InfluxDB are of"},
 	} {
 		if got := learnedFrom(c.since, c.archived, from); !strings.Contains(got, c.want) {

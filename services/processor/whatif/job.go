@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"headwater/proto/figure"
 	"headwater/services/internal/config"
 	"headwater/services/internal/influx"
 	"headwater/services/processor/machine"
@@ -115,7 +116,7 @@ func (j *job) trials() ([]*trial, error) {
 // reading of InfluxDB; both are zero if there was none.
 func learnedFrom(since, archived, from time.Time) string {
 	text := func(t time.Time) string { return t.UTC().Truncate(time.Second).Format(time.RFC3339) }
-	before := func(t time.Time) string { return fmt.Sprintf("%v before the period", from.Sub(t).Round(time.Second)) }
+	before := func(t time.Time) string { return figure.Duration(from.Sub(t)) + " before the period" }
 	switch {
 	case !archived.IsZero() && archived.Before(from):
 		return fmt.Sprintf("Learned from the readings since %s, %s, in InfluxDB", text(archived), before(archived))

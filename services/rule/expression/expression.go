@@ -84,18 +84,7 @@ func (c Call) String() string {
 	if c.Span == 0 {
 		return fmt.Sprintf("%s(%q)", c.Function, c.Metric)
 	}
-	return fmt.Sprintf("%s(%q, %q)", c.Function, c.Metric, shortSpan(c.Span))
-}
-
-func shortSpan(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return fmt.Sprintf("%s(%q, %q)", c.Function, c.Metric, figure.FormatDuration(c.Span))
 }
 
 // Program is a compiled expression. It may be used by several goroutines.

@@ -17,7 +17,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/influxdata/influxdb/coordinator"
@@ -33,6 +32,8 @@ import (
 	_ "github.com/influxdata/influxdb/tsdb/engine" // registers tsm1
 	"github.com/influxdata/influxdb/tsdb/index/tsi1"
 	"go.uber.org/zap"
+
+	"headwater/services/internal/process"
 )
 
 // Version is the version of InfluxDB.
@@ -315,16 +316,7 @@ func (s *Server) serve(listener net.Listener, handler http.Handler, cfg Config) 
 		MaxHeaderBytes:    maxHeaders,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn),
 	}
-	// Shutdown waits 5 s for a connection that has sent nothing yet, such as one whose
-	// request was cancelled while it was being opened.
-	var unused sync.Map
-	server.ConnState = func(c net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			unused.Store(c, nil)
-		} else {
-			unused.Delete(c)
-		}
-	}
+	stop := process.Stopper(server)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -335,14 +327,7 @@ func (s *Server) serve(listener net.Listener, handler http.Handler, cfg Config) 
 	s.closes("HTTP server", func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
-		unused.Range(func(c, _ any) bool {
-			_ = c.(net.Conn).Close() // An error means that it is closed.
-			return true
-		})
-		err := server.Shutdown(ctx)
-		if err != nil {
-			err = errors.Join(err, server.Close())
-		}
+		err := stop(ctx)
 		<-done
 		return err
 	})

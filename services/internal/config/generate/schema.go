@@ -10,6 +10,7 @@ import (
 	"text/template"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/internal/config"
 	"headwater/services/rule"
 )
@@ -162,7 +163,7 @@ func fieldSchema(f rule.Field) object {
 	switch d := f.Default.(type) {
 	case nil:
 	case time.Duration:
-		add("default", config.Span(d))
+		add("default", figure.FormatDuration(d))
 	default:
 		add("default", d)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/internal/config"
 	"headwater/services/rule"
 )
@@ -126,7 +127,7 @@ func described(f rule.Field) string {
 		case f.Bounds == rule.Bounds{}:
 			return ""
 		case f.Kind == rule.KindSpan:
-			return "; " + config.Span(time.Duration(f.Bounds.Least)) + " to " + config.Span(time.Duration(f.Bounds.Most))
+			return "; " + figure.FormatDuration(time.Duration(f.Bounds.Least)) + " to " + figure.FormatDuration(time.Duration(f.Bounds.Most))
 		case math.IsInf(f.Bounds.Most, 1) && !f.ZeroMeans():
 			return "; above 0"
 		}

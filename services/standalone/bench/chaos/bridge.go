@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/internal/process"
 	"headwater/services/standalone/bench/judge"
 	"headwater/services/standalone/bench/load"
 	"headwater/services/standalone/bench/oracle"
@@ -228,7 +229,7 @@ func (r *replacements) replaceAll(ctx context.Context) error {
 		if err := r.replace(ctx, n); err != nil {
 			return err
 		}
-		sleep(ctx, rand.N(bridgePause))
+		process.Sleep(ctx, rand.N(bridgePause))
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -284,7 +285,7 @@ func (r *replacements) carries(ctx context.Context) (*stack.Node, error) {
 		if carries != nil && standby {
 			return carries, nil
 		}
-		sleep(ctx, look/10)
+		process.Sleep(ctx, look/10)
 	}
 	return nil, fmt.Errorf("no bridge carries while another one stands by: %w", ctx.Err())
 }

@@ -183,7 +183,7 @@ func (p *powerRound) do(ctx context.Context, after time.Duration) (v oracle.Verd
 	}
 	defer s.kill()
 	stop := p.load(ctx, s)
-	sleep(ctx, after)
+	process.Sleep(ctx, after)
 	// Nothing may be written while the copy is made. Otherwise it would contain blocks of
 	// the file system's journal from different moments.
 	if err := stack.Freeze(s.cmd.Process); err != nil {
@@ -230,7 +230,7 @@ func (p *powerRound) more(ctx context.Context, s *powered) error {
 	p.back = true
 	p.mu.Unlock()
 	defer p.load(ctx, s)()
-	for limit := time.Now().Add(moreWithin); ; sleep(ctx, 100*time.Millisecond) {
+	for limit := time.Now().Add(moreWithin); ; process.Sleep(ctx, 100*time.Millisecond) {
 		_, acked := p.book.Totals()
 		switch {
 		case acked-before > issued:
@@ -246,7 +246,7 @@ const moreWithin = 3 * time.Minute
 
 // settle judges until nothing is wrong, or patience is over.
 func (p *powerRound) settle(ctx context.Context, again *powered) (v oracle.Verdict, err error) {
-	for limit := time.Now().Add(p.patience()); ; sleep(ctx, time.Second) {
+	for limit := time.Now().Add(p.patience()); ; process.Sleep(ctx, time.Second) {
 		if v, err = p.judge(ctx, again.influx); (err == nil && v.Wrong() == 0) || time.Now().After(limit) || ctx.Err() != nil {
 			return v, err
 		}
@@ -283,7 +283,7 @@ func (p *powerRound) load(ctx context.Context, s *powered) (stop func()) {
 				case in <- load.Reading{ID: id, Series: series, Time: at, Value: float64(n)}:
 				case <-ctx.Done():
 				}
-				sleep(ctx, 5*time.Millisecond)
+				process.Sleep(ctx, 5*time.Millisecond)
 			}
 		})
 	}
@@ -340,7 +340,7 @@ func (p *powerRound) start(ctx context.Context, mnt, log string) (*powered, erro
 	defer cancel()
 	client := &http.Client{Timeout: 5 * time.Second}
 	for ctx.Err() == nil && !s.hasEnded() {
-		sleep(ctx, 100*time.Millisecond)
+		process.Sleep(ctx, 100*time.Millisecond)
 		resp, err := client.Get("http://" + s.http + "/readyz")
 		if err != nil {
 			continue

@@ -151,7 +151,7 @@ func (r *run) judged(ctx context.Context) ([]string, error) {
 	}
 	readyAfter := time.Since(r.begin)
 	fresh := r.fresh(ctx)
-	sleep(ctx, quiet)
+	process.Sleep(ctx, quiet)
 	close(stop)
 	ended := time.Now()
 	patience := time.AfterFunc(drainTimeout, stopLoad)
@@ -176,13 +176,6 @@ func (r *run) judged(ctx context.Context) ([]string, error) {
 }
 
 func (r *run) say(format string, args ...any) { fmt.Fprintf(r.out, format+"\n", args...) }
-
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
 
 // targets returns the processes that faults may hit.
 func (r *run) targets() []target {
@@ -209,7 +202,7 @@ func (r *run) happen(ctx context.Context, begin time.Time) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for _, f := range schedule(r.cfg.Seed, r.length, r.targets(), r.cfg.Faults) {
-		sleep(ctx, time.Until(begin.Add(f.at)))
+		process.Sleep(ctx, time.Until(begin.Add(f.at)))
 		if ctx.Err() != nil {
 			return
 		}
@@ -222,7 +215,7 @@ func (r *run) happen(ctx context.Context, begin time.Time) {
 		})
 	}
 	wg.Wait()
-	sleep(ctx, time.Until(begin.Add(r.length)))
+	process.Sleep(ctx, time.Until(begin.Add(r.length)))
 }
 
 func (r *run) fail(err error) {
@@ -267,24 +260,24 @@ func (r *run) hit(ctx context.Context, f fault) error {
 		if err := node.Kill(); err != nil {
 			return err
 		}
-		sleep(ctx, f.length)
+		process.Sleep(ctx, f.length)
 		return node.Start()
 	case pause:
 		r.owners.fault(node)
 		if err := node.Pause(); err != nil {
 			return err
 		}
-		sleep(ctx, f.length)
+		process.Sleep(ctx, f.length)
 		return node.Resume()
 	case leave:
 		if err := node.Stop(closeGrace); err != nil {
 			return err
 		}
-		sleep(ctx, f.length)
+		process.Sleep(ctx, f.length)
 		return node.Start()
 	case influxRefuse:
 		r.links.influx.Stop()
-		sleep(ctx, f.length)
+		process.Sleep(ctx, f.length)
 		return r.links.influx.Start()
 	case influxSlow:
 		return r.poisoned(ctx, f.length, "latency", map[string]int{"latency": 1500, "jitter": 1000})
@@ -301,7 +294,7 @@ func (r *run) poisoned(ctx context.Context, length time.Duration, toxic string, 
 	if err != nil {
 		return err
 	}
-	sleep(ctx, length)
+	process.Sleep(ctx, length)
 	cure()
 	return nil
 }
@@ -311,7 +304,7 @@ const cutPause = 900 * time.Millisecond
 
 // cut cuts the connections of the bridges repeatedly for a time.
 func (r *run) cut(ctx context.Context, length time.Duration) error {
-	for end := time.Now().Add(length); time.Now().Before(end) && ctx.Err() == nil; sleep(ctx, cutPause) {
+	for end := time.Now().Add(length); time.Now().Before(end) && ctx.Err() == nil; process.Sleep(ctx, cutPause) {
 		r.links.nats.Stop()
 		if err := r.links.nats.Start(); err != nil {
 			return err
@@ -380,7 +373,7 @@ func (r *run) fresh(ctx context.Context) []string {
 			r.say("a fresh reading is in InfluxDB after %.2f s", time.Since(begin).Seconds())
 			return nil
 		}
-		sleep(limited, 50*time.Millisecond)
+		process.Sleep(limited, 50*time.Millisecond)
 	}
 	if ctx.Err() != nil {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"headwater/services/internal/process"
 	"headwater/services/standalone/bench/load"
 )
 
@@ -66,7 +67,7 @@ func (s *scenario) crash(ctx context.Context, service, id string) error {
 		} else if now != pid && now != 0 {
 			break
 		}
-		pause(waiting, 20*time.Millisecond)
+		process.Sleep(waiting, 20*time.Millisecond)
 	}
 	if err := s.await(waiting, s.everything()); err != nil {
 		return err
@@ -195,7 +196,7 @@ func (m *move) await(ctx context.Context, within time.Duration) error {
 		if len(m.here)+len(m.there) == 0 {
 			return nil
 		}
-		if pause(ctx, 20*time.Millisecond); ctx.Err() != nil {
+		if process.Sleep(ctx, 20*time.Millisecond); ctx.Err() != nil {
 			return fmt.Errorf("%d devices of the lost server and %d of the others do not resume: %w", len(m.here), len(m.there), ctx.Err())
 		}
 	}

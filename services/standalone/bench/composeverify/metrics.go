@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"headwater/services/internal/process"
 )
 
 // prometheus is its address in compose.yaml.
@@ -45,7 +47,7 @@ func (s *scenario) metrics(ctx context.Context) error {
 			if answered {
 				break
 			}
-			if pause(ctx, time.Second); ctx.Err() != nil {
+			if process.Sleep(ctx, time.Second); ctx.Err() != nil {
 				return errors.Join(fmt.Errorf("query %q of Prometheus has no answer: %w", query, ctx.Err()), err)
 			}
 		}

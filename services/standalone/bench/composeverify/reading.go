@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"headwater/services/internal/process"
 	"headwater/services/standalone/bench/load"
 	"headwater/services/standalone/bench/oracle"
 )
@@ -36,7 +37,7 @@ func (s *scenario) reading(ctx context.Context, within time.Duration) (time.Dura
 		if slices.Contains(values, value) {
 			return time.Since(begin), nil
 		}
-		if pause(ctx, 100*time.Millisecond); ctx.Err() != nil {
+		if process.Sleep(ctx, 100*time.Millisecond); ctx.Err() != nil {
 			return 0, errors.Join(fmt.Errorf("reading %d is not in InfluxDB within %s; acknowledged: %t", s.sent, within, !d.Newest().Before(begin)), err)
 		}
 	}

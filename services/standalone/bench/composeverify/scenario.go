@@ -276,13 +276,6 @@ func (s *scenario) resume(ctx context.Context, when string) error {
 	return nil
 }
 
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
-
 // down removes everything and checks that nothing is left.
 func (s *scenario) down(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)

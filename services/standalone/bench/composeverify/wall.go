@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/internal/process"
 	"headwater/streams"
 	"headwater/streams/natsd"
 )
@@ -95,11 +96,11 @@ func (w *wall) stand(ctx context.Context, flaps bool) error {
 			<-ctx.Done()
 			return nil
 		}
-		pause(ctx, flap)
+		process.Sleep(ctx, flap)
 		if err := w.down(begun); err != nil {
 			return err
 		}
-		pause(ctx, flap)
+		process.Sleep(ctx, flap)
 	}
 	return nil
 }
@@ -123,7 +124,7 @@ func (s *scenario) leader(ctx context.Context) (server, error) {
 				return s.servers[i], nil
 			}
 		}
-		if pause(ctx, time.Second); ctx.Err() != nil {
+		if process.Sleep(ctx, time.Second); ctx.Err() != nil {
 			return server{}, errors.Join(fmt.Errorf("the stream %s has no leader: %w", streams.StreamMQTT, ctx.Err()), err)
 		}
 	}

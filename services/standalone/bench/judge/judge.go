@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/services/internal/influx"
+	"headwater/services/internal/process"
 	"headwater/services/rule"
 	"headwater/services/standalone/bench/load"
 	"headwater/services/standalone/bench/oracle"
@@ -167,11 +168,7 @@ func insist(ctx context.Context, ended time.Time, check func(context.Context) ([
 			return wrong, time.Since(ended)
 		}
 		last = wrong
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
-		if ctx.Err() != nil {
+		if !process.Sleep(ctx, time.Second) {
 			return last, time.Since(ended)
 		}
 	}

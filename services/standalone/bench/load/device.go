@@ -11,6 +11,7 @@ import (
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
+	"headwater/services/internal/process"
 	"headwater/services/standalone/bench/oracle"
 )
 
@@ -86,10 +87,7 @@ func (d *Device) Run(ctx context.Context) {
 		if d.session(ctx, address) {
 			return
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(reconnect):
-		}
+		process.Sleep(ctx, reconnect)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"headwater/services/internal/process"
 )
 
 // Poster sends batches over HTTP. It repeats each until it is acknowledged.
@@ -81,10 +83,7 @@ func (p *Poster) deliver(ctx context.Context, batch []Reading) bool {
 			p.Refused(fmt.Sprintf("POST answered %d: %s", status, answer))
 			return true
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(reconnect):
-		}
+		process.Sleep(ctx, reconnect)
 	}
 	return false
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/rs/zerolog"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/internal/process"
 	"headwater/services/standalone/bench/stack"
 	"headwater/streams"
 	"headwater/streams/natsd"
@@ -190,10 +191,8 @@ func watch(ctx context.Context, s *stack.Stack, r row, done func(context.Context
 			first = now
 		}
 		last = now
-		select {
-		case <-ctx.Done():
+		if !process.Sleep(ctx, look) {
 			return m, fmt.Errorf("%d of %d readings: %w", now.done, r.backlog, ctx.Err())
-		case <-time.After(look):
 		}
 	}
 	machine := last.machine - first.machine

@@ -1,0 +1,60 @@
+package streams_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	derivedv1 "headwater/proto/derived/v1"
+	"headwater/streams"
+	"headwater/streams/natsd"
+	"headwater/streams/streamtest"
+)
+
+// Nats-server answers with other codes when a stream has several replicas.
+func TestIsConflict(t *testing.T) {
+	t.Run("one replica", func(t *testing.T) {
+		server := streamtest.Run(t)
+		server.Ensure(t, 1)
+		conflicts(t, server.JS(t))
+	})
+	t.Run("three replicas", func(t *testing.T) {
+		cluster := streamtest.RunCluster(t, natsd.SyncAlways)
+		cluster.Ensure(t)
+		conflicts(t, cluster.JS(t, natsd.UserCore))
+	})
+	for _, err := range []error{nil, errors.New("else"), jetstream.ErrKeyNotFound, &jetstream.APIError{ErrorCode: jetstream.JSErrCodeStreamNotFound}} {
+		if streams.IsConflict(err) {
+			t.Errorf("%v counts as a conflict", err)
+		}
+	}
+}
+
+func conflicts(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	kv, err := js.KeyValue(t.Context(), streams.BucketConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revision, err := kv.Create(t.Context(), "conflict", []byte("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Create(t.Context(), "conflict", []byte("2")); !streams.IsConflict(err) {
+		t.Errorf("Create of a key that exists: %v", err)
+	}
+	if _, err := kv.Update(t.Context(), "conflict", []byte("2"), revision+7); !streams.IsConflict(err) {
+		t.Errorf("Update of another revision: %v", err)
+	}
+	if err := kv.Delete(t.Context(), "conflict", jetstream.LastRevision(revision+7)); !streams.IsConflict(err) {
+		t.Errorf("Delete of another revision: %v", err)
+	}
+	msg, err := streams.DerivedMsg(0, &derivedv1.Commit{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.PublishMsg(t.Context(), msg, jetstream.WithExpectLastSequencePerSubject(7)); !streams.IsConflict(err) {
+		t.Errorf("a message after another sequence: %v", err)
+	}
+}
