@@ -32,7 +32,7 @@ func TestExamples(t *testing.T) {
 // files that they name need not exist.
 func TestYAMLInDocuments(t *testing.T) {
 	block := regexp.MustCompile("(?s)\n```yaml\n(.*?)\n```\n")
-	for _, file := range []string{"../../../README.md", "../../rule/README.md"} {
+	for _, file := range []string{"../../../README.md", "../../rule/README.md", "../../bridge/README.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -43,11 +43,24 @@ func documents(t *testing.T) map[string]string {
 	return all
 }
 
+// checkHeadings checks that no two sections of a page have the same heading. A changelog
+// has one Added for each version.
+func checkHeadings(t *testing.T, name, text string) {
+	t.Helper()
+	seen := make(map[string]bool)
+	for _, heading := range headingInText.FindAllString(text, -1) {
+		if seen[heading] && name != "CHANGELOG.md" {
+			t.Errorf("%s has two sections %q", name, heading)
+		}
+		seen[heading] = true
+	}
+}
+
 // anchors returns the names under which a page offers its headings, as GitHub makes
 // them.
 func anchors(text string) map[string]bool {
 	names := make(map[string]bool)
-	for _, heading := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
+	for _, heading := range headingInText.FindAllStringSubmatch(text, -1) {
 		name := strings.Map(func(r rune) rune {
 			switch {
 			case r == ' ':
@@ -79,6 +92,7 @@ func functions(t *testing.T) map[string][]string {
 }
 
 var (
+	headingInText = regexp.MustCompile(`(?m)^##* (.+)$`)
 	linkInText    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	testInText    = regexp.MustCompile(`\bTest[A-Z0-9]\w+`)
 	taskInText    = regexp.MustCompile(`go tool task ([a-z][a-z:]*)`)
@@ -102,6 +116,7 @@ func TestDocuments(t *testing.T) {
 	}
 	all := documents(t)
 	for name, text := range all {
+		checkHeadings(t, name, text)
 		for _, found := range linkInText.FindAllStringSubmatch(text, -1) {
 			link := found[1]
 			if strings.Contains(link, "://") {
