@@ -28,8 +28,8 @@ type laneState struct {
 	// last is the sequence of the lane's last message, which the next one must
 	// follow; 0 for none.
 	last uint64
-	// account is the number of readings and rejected messages in the lane so far.
-	account uint64
+	// total is the number of readings and rejected messages in the lane so far.
+	total uint64
 	// drained is the origin of the lane's last message; nil if it has none.
 	drained *telemetryv1.Origin
 }
@@ -57,7 +57,7 @@ func (l *lanes) load(ctx context.Context, since time.Time, answered func(reply s
 		if err != nil {
 			return fmt.Errorf("load lane %d: %w", i, err)
 		}
-		l.lane[i] = laneState{last.Sequence, batch.GetBefore() + batch.Account(), batch.GetOrigin()}
+		l.lane[i] = laneState{last.Sequence, batch.GetTotalBefore() + batch.Total(), batch.GetOrigin()}
 		if !last.Time.Before(since) {
 			end = max(end, last.Sequence)
 		}
@@ -134,7 +134,7 @@ func (l *lanes) commit(ctx context.Context, batches []batch.ForLane, clock int64
 	began := time.Now()
 	acks, errs := l.svc.storeAll(ctx, len(batches), func(i int) (*nats.Msg, error) {
 		b := batches[i]
-		b.Batch.Before = new(l.lane[b.Lane].account)
+		b.Batch.TotalBefore = new(l.lane[b.Lane].total)
 		return telemetryMsg(b, streams.SourceMQTT, jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(l.lane[b.Lane].last, 10))
 	})
 	stored := make([]bool, len(batches))
@@ -144,7 +144,7 @@ func (l *lanes) commit(ctx context.Context, batches []batch.ForLane, clock int64
 		}
 		b := batches[i]
 		stored[i] = true
-		l.lane[b.Lane] = laneState{last: ack.Sequence, account: b.Batch.GetBefore() + b.Batch.Account()}
+		l.lane[b.Lane] = laneState{last: ack.Sequence, total: b.Batch.GetTotalBefore() + b.Batch.Total()}
 		l.count(b.Batch)
 	}
 	if err := first(errs); err != nil {

@@ -501,7 +501,7 @@ type clock struct {
 func (w *world) verify() error {
 	places := make(map[float64][]place)
 	clocks := make(map[int][]clock)
-	account := make(map[int]uint64)
+	total := make(map[int]uint64)
 	for _, m := range w.cluster.Archive(streams.StreamTelemetry, streams.TelemetryAll) {
 		lane, source, err := streams.ParseTelemetry(m.Subject)
 		if err != nil {
@@ -517,10 +517,10 @@ func (w *world) verify() error {
 		if source != streams.SourceMQTT {
 			continue
 		}
-		if before := batch.GetBefore(); before != account[lane] && before != 0 {
-			return fmt.Errorf("message %d of lane %d counts %d readings before it, want %d", m.Sequence, lane, before, account[lane])
+		if before := batch.GetTotalBefore(); before != total[lane] && before != 0 {
+			return fmt.Errorf("message %d of lane %d counts %d readings before it, want %d", m.Sequence, lane, before, total[lane])
 		}
-		account[lane] = batch.GetBefore() + batch.Account()
+		total[lane] = batch.GetTotalBefore() + batch.Total()
 		if batch.Clock != nil {
 			clocks[lane] = append(clocks[lane], clock{m.Sequence, batch.Clock.CaughtUp})
 		}

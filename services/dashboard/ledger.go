@@ -95,7 +95,7 @@ func (l *ledgerSource) batch(n int, sequence uint64, b *telemetryv1.Batch) {
 	}
 	lane.last = sequence
 	if sequence > lane.committed {
-		lane.arrived.add(tallied{sequence, b.Account(), b.GetArrival()})
+		lane.arrived.add(tallied{sequence, b.Total(), b.GetArrival()})
 	}
 }
 

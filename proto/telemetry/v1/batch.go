@@ -228,8 +228,8 @@ func (b *Batch) Rejections() iter.Seq2[Key, uint64] {
 	}
 }
 
-// Account returns the number of readings and rejected messages in the batch.
-func (b *Batch) Account() uint64 {
+// Total returns the number of readings and rejected messages in the batch.
+func (b *Batch) Total() uint64 {
 	n := uint64(len(b.GetSeries()))
 	for _, r := range b.GetRejected() {
 		n += uint64(r)

@@ -124,7 +124,7 @@ type Batch struct {
 	// before. Any process that reads the lane in order can tell from it whether
 	// some are missing. Unset for sources that are not fenced by a
 	// compare-and-set.
-	Before *uint64 `protobuf:"varint,19,opt,name=before,proto3,oneof" json:"before,omitempty"`
+	TotalBefore *uint64 `protobuf:"varint,19,opt,name=total_before,json=totalBefore,proto3,oneof" json:"total_before,omitempty"`
 	// What the bridge answers once this message is stored, so that the next
 	// bridge can answer if this one does not. Only bridges read it.
 	Answers       []byte `protobuf:"bytes,20,opt,name=answers,proto3" json:"answers,omitempty"`
@@ -288,9 +288,9 @@ func (x *Batch) GetRejected() []uint32 {
 	return nil
 }
 
-func (x *Batch) GetBefore() uint64 {
-	if x != nil && x.Before != nil {
-		return *x.Before
+func (x *Batch) GetTotalBefore() uint64 {
+	if x != nil && x.TotalBefore != nil {
+		return *x.TotalBefore
 	}
 	return 0
 }
@@ -409,7 +409,7 @@ var File_telemetry_v1_telemetry_proto protoreflect.FileDescriptor
 
 const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctelemetry/v1/telemetry.proto\x12\ftelemetry.v1\"\xb2\x05\n" +
+	"\x1ctelemetry/v1/telemetry.proto\x12\ftelemetry.v1\"\xc3\x05\n" +
 	"\x05Batch\x12\x18\n" +
 	"\asymbols\x18\x01 \x01(\tR\asymbols\x12\x1d\n" +
 	"\n" +
@@ -430,10 +430,10 @@ const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\x05clock\x18\t \x01(\v2\x13.telemetry.v1.ClockR\x05clock\x12#\n" +
 	"\rrejected_site\x18\x10 \x03(\rR\frejectedSite\x12'\n" +
 	"\x0frejected_device\x18\x11 \x03(\rR\x0erejectedDevice\x12\x1a\n" +
-	"\brejected\x18\x12 \x03(\rR\brejected\x12\x1b\n" +
-	"\x06before\x18\x13 \x01(\x04H\x00R\x06before\x88\x01\x01\x12\x18\n" +
-	"\aanswers\x18\x14 \x01(\fR\aanswersB\t\n" +
-	"\a_before\"F\n" +
+	"\brejected\x18\x12 \x03(\rR\brejected\x12&\n" +
+	"\ftotal_before\x18\x13 \x01(\x04H\x00R\vtotalBefore\x88\x01\x01\x12\x18\n" +
+	"\aanswers\x18\x14 \x01(\fR\aanswersB\x0f\n" +
+	"\r_total_before\"F\n" +
 	"\x06Origin\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x10R\vincarnation\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\"$\n" +

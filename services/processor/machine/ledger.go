@@ -90,23 +90,23 @@ func (l *ledger) add(b *telemetryv1.Batch, dictionary []telemetryv1.Series, sour
 	for device, n := range b.Rejections() {
 		l.count(device.Site, device.Device, source, b.Arrival, sequence).rejected += n
 	}
-	l.pending += b.Account()
+	l.pending += b.Total()
 }
 
 // checkTotal compares the total that the batch carries with the ledger's, and counts what
 // is missing.
 func (l *ledger) checkTotal(b *telemetryv1.Batch, source streams.Source, sequence uint64) {
-	if b.Before == nil {
+	if b.TotalBefore == nil {
 		return
 	}
 	// A bridge that finds an empty lane starts at zero again, so a smaller total is not an
 	// error.
-	if l.totalKnown && *b.Before > l.total {
-		l.count("", "", source, b.Arrival, sequence).missing += *b.Before - l.total
-		l.pending += *b.Before - l.total
+	if l.totalKnown && *b.TotalBefore > l.total {
+		l.count("", "", source, b.Arrival, sequence).missing += *b.TotalBefore - l.total
+		l.pending += *b.TotalBefore - l.total
 		l.arrival = max(l.arrival, b.Arrival)
 	}
-	next := *b.Before + b.Account()
+	next := *b.TotalBefore + b.Total()
 	if !l.totalKnown || next != l.total {
 		l.total, l.totalKnown, l.changed = next, true, true
 	}

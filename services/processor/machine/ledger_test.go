@@ -18,7 +18,7 @@ func TestLedgerCountsEachOnce(t *testing.T) {
 		r := newRig(t, doorRules)
 		want, got := make(map[string]uint64), make(map[string]uint64)
 		keys := make(map[string]bool)
-		now, account := int64(0), uint64(0)
+		now, total := int64(0), uint64(0)
 		take := func() {
 			c := r.take()
 			for _, e := range c.Ledger {
@@ -45,13 +45,13 @@ func TestLedgerCountsEachOnce(t *testing.T) {
 				want["rejected "]++
 			}
 			b := r.builder.Take(epoch + now)
-			if lost := rapid.SampledFrom([]uint64{0, 0, 0, 7}).Draw(t, "lost"); account > 0 {
-				account += lost
+			if lost := rapid.SampledFrom([]uint64{0, 0, 0, 7}).Draw(t, "lost"); total > 0 {
+				total += lost
 				want["missing"] += lost
 			}
-			before := account
-			b.Before = &before
-			account += b.Account()
+			before := total
+			b.TotalBefore = &before
+			total += b.Total()
 			if rapid.Bool().Draw(t, "clock") {
 				b.Clock = &telemetryv1.Clock{CaughtUp: epoch + now}
 			}

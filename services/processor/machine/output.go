@@ -44,7 +44,7 @@ func (o *output) received(source streams.Source, b *telemetryv1.Batch) {
 	}
 	readings := uint64(len(b.Series))
 	o.counts.arrived[source] += readings
-	o.counts.rejected[source] += b.Account() - readings
+	o.counts.rejected[source] += b.Total() - readings
 }
 
 // maxSpare bounds the messages that are kept for reuse.
