@@ -25,6 +25,7 @@ import (
 	"headwater/services/internal/lease"
 	"headwater/services/internal/registry"
 	"headwater/services/internal/simulation"
+	"headwater/services/internal/zones"
 	"headwater/streams"
 )
 
@@ -299,7 +300,7 @@ func (w *world) run(ctx context.Context, js *simulation.Client, name string) err
 	}
 	s := &Service{
 		cfg: cfg, deps: Deps{JS: js, Devices: js, Log: log, Refuse: w.refuse}, topics: topics, metrics: newMetrics(reg),
-		dead: deadletter.New(js, log, reg), registry: registry.New(js, log, reg),
+		dead: deadletter.New(js, log, reg), registry: registry.New(js, log, reg), zones: zones.New(js, log),
 		keeper: lease.New(streams.ServiceBridge, []int{account},
 			lease.Deps{JS: js, Log: log, Metrics: lease.NewMetrics(reg, streams.ServiceBridge)}),
 		wire: simWire{w.broker, js}, kept: newQueue(1 << 20), lossy: &lossy{queue: newQueue(0)},
