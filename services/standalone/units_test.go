@@ -118,7 +118,7 @@ func TestUnitChange(t *testing.T) {
 	res.Body.Close()
 	for _, want := range []string{`data-of="hPa"`, `data-of="Pa"`, "came in hPa too", "comes in Pa instead of hPa"} {
 		if !strings.Contains(string(html), want) {
-			t.Errorf("the page lacks %q", want)
+			t.Errorf("the page has no %q", want)
 		}
 	}
 	// Once the unit is declared, all that comes is in it, and the rule judges it.

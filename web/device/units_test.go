@@ -8,7 +8,7 @@ import (
 	"headwater/web/view"
 )
 
-// TestBoundsOfARate: what bounds a change is told as a change within a time, in the
+// TestBoundsOfARate: what bounds a change is shown as a change within a time, in the
 // unit of the anomaly, and a level as a level.
 func TestBoundsOfARate(t *testing.T) {
 	t.Parallel()

@@ -131,8 +131,8 @@ func (f *Fleet) state(d *record) view.State {
 // maxUnits bounds the units of one metric that are remembered.
 const maxUnits = 8
 
-// in returns a unit as the metric has spelled it first. One unit more than are
-// remembered is told as it is.
+// in returns the first spelling of a unit by the metric. A unit beyond those that are
+// remembered stays as it is.
 func (m *metric) in(unit string) string {
 	switch i := slices.IndexFunc(m.units, func(u string) bool { return units.Same(u, unit) }); {
 	case unit == "" && len(m.units) > 0:

@@ -118,8 +118,8 @@ type Series struct {
 	Match rule.Match
 	// Unit is the unit of their numbers; empty when it is not declared.
 	Unit string
-	// Literal says whether their texts stay what they are; nil when the text does
-	// not say.
+	// Literal reports whether their texts stay what they are; nil when it is not
+	// declared.
 	Literal *bool
 }
 

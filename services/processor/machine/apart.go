@@ -20,8 +20,8 @@ const (
 	// maxUnits bounds the series of one metric. Readings in more units are in the
 	// history, but have no summaries.
 	maxUnits = 4
-	// unitAgain is how many readings in the unit of the metric, without another
-	// among them, end the episode that tells of another.
+	// unitAgain is how many readings in a row in the unit of the metric end the episode
+	// of another unit.
 	unitAgain = 8
 )
 
@@ -36,7 +36,7 @@ type otherUnit struct {
 	since int
 }
 
-// unitRule is what the anomalies are told as.
+// unitRule is the rule of the anomalies.
 var unitRule = &activeRule{rule: rule.UnitChange(), severity: derivedv1.Severity_SEVERITY_INFO}
 
 // seriesOf returns the series that a number of a metric in a unit belongs to, and
@@ -103,7 +103,7 @@ func (m *Machine) apart(main *series, unit string) *series {
 // otherUnit takes note that a number of a metric came in another unit.
 func (m *Machine) otherUnit(main *series, r detect.Sample, unit string) {
 	if m.ahead(r.Time) || r.Time <= main.last {
-		return // it tells of how it was, or will be
+		return // it is about the past or the future
 	}
 	o, opens := main.other, main.other == nil
 	if opens {
@@ -155,8 +155,8 @@ func (m *Machine) tellUnit(main *series, phase detect.Phase, r detect.Sample, un
 	m.output.anomalies = append(m.output.anomalies, m.anomaly(main.device, main.metric, unit, unitRule, &v))
 }
 
-// declareUnits has the metrics of a device be in the units that are declared now.
-// What is known of a metric in another unit stays apart: its rules begin anew.
+// declareUnits puts the metrics of a device into the units that are declared now.
+// What is known of a metric in another unit stays apart: its rules start again.
 func (m *Machine) declareUnits(d *device) {
 	for i := range d.series {
 		old := d.series[i]

@@ -29,7 +29,7 @@ rules:
   - {name: sum, expression: 'pressure > 1100 or avg("pressure", "10m") > 1100', severity: critical}
 `
 
-// TestUnitChangeIsToldAndNotJudged: a metric that comes in another unit is told
+// TestUnitChangeIsToldAndNotJudged: a metric that comes in another unit is reported
 // once, summed up apart, and judged by no rule, across restarts; the episode ends
 // when the unit is the old one again.
 func TestUnitChangeIsToldAndNotJudged(t *testing.T) {
@@ -85,7 +85,7 @@ func TestUnitChangeIsToldAndNotJudged(t *testing.T) {
 }
 
 // TestDeclaredUnitBeginsAnew: a metric is in the declared unit from then on, with
-// rules that begin anew; what was in another unit stays apart.
+// rules that start again; what was in another unit stays apart.
 func TestDeclaredUnitBeginsAnew(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, pressureRules)
