@@ -55,7 +55,7 @@ func TestGather(t *testing.T) {
 	}
 }
 
-// TestGatherEnds has the gateway told to stop while it gathers.
+// TestGatherEnds stops the gateway while it gathers.
 func TestGatherEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(100)

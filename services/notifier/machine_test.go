@@ -123,7 +123,7 @@ func TestMachine(t *testing.T) {
 	apply(t, m, anomaly("warm", "d1", update, 100, 120), anomaly("warm", "d1", update, 100, 130))
 	c = take(t, m)
 	if len(c.GetMessages()) != 0 || len(c.GetAlerts()) != 1 || c.GetAlerts()[0].GetUpdated() != 130 {
-		t.Errorf("of two updates the last is enough, and nobody is told: %v", c)
+		t.Errorf("of two updates the last is enough, and nobody is notified: %v", c)
 	}
 
 	end := anomaly("warm", "d1", shut, 100, 140)
@@ -517,7 +517,7 @@ func TestRemindersOfWhatLasts(t *testing.T) {
 	body := c.GetMessages()[0].GetBody()
 	for _, want := range []string{"Rule warm (team=ops)", "What to do: https://wiki.example.org/warm"} {
 		if !strings.Contains(body, want) {
-			t.Errorf("the message lacks %q: %s", want, body)
+			t.Errorf("the message has no %q: %s", want, body)
 		}
 	}
 	if got := outgoing(key{sequence: 1}, c.GetMessages()[0], 0, "").Alerts[0]; got.Labels["team"] != "ops" || got.Runbook == "" {

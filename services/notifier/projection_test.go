@@ -58,7 +58,7 @@ func (h *history) owner(t *testing.T) *projection {
 	return p
 }
 
-// work has the owner go on up to a commit, with as many new starts as it takes.
+// work has the owner continue up to a commit, with as many restarts as it takes.
 func (h *history) work(t *testing.T, p *projection, until int) {
 	t.Helper()
 	for range 10 {
@@ -124,7 +124,7 @@ func (h *history) bucket(t *testing.T, name string) jetstream.KeyValue {
 	return kv
 }
 
-// TestFormerOwnerBringsNothingBack has an owner that is behind go on beside the
+// TestFormerOwnerBringsNothingBack has an owner that is behind continue beside the
 // next one, and stop anywhere.
 func TestFormerOwnerBringsNothingBack(t *testing.T) {
 	for stop := 1; stop <= 4; stop++ {
@@ -170,9 +170,9 @@ func TestFormerOwnerFindsRemovedAlerts(t *testing.T) {
 			if err := former.reload(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			// The bucket is empty, so all is read again, by whoever comes.
+			// The bucket is empty, so the next owner reads everything again.
 			if former.position != 0 {
-				t.Errorf("the former owner goes on behind commit %d", former.position)
+				t.Errorf("the former owner continues after commit %d", former.position)
 			}
 			h.work(t, h.owner(t), 3)
 			h.expect(t, map[string]string{"a": "STATE_RESOLVED 3"})
@@ -206,9 +206,9 @@ func TestRemovalOfManyIsNotUndone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if former.position != 3 {
-		t.Errorf("the former owner goes on behind commit %d, the removal was of 3", former.position)
+		t.Errorf("the former owner continues after commit %d, the removal was of 3", former.position)
 	}
-	// It fires again: who removed it finds the key as it is, and goes on.
+	// It fires again: the owner that removed it finds the key as it is, and continues.
 	h.work(t, next, 4)
 	if entry, err := kv.Get(t.Context(), "a"); err != nil {
 		t.Errorf("an alert that was removed and fires again: %v, %v", entry, err)
@@ -267,8 +267,8 @@ func TestRebuildThatEndsInTheMiddle(t *testing.T) {
 	}
 }
 
-// TestBucketRecreated deletes the bucket and makes it anew under an owner, which
-// writes a new alert before it notices.
+// TestBucketRecreated deletes and recreates the bucket of an owner, which writes a new
+// alert before it notices.
 func TestBucketRecreated(t *testing.T) {
 	h := newHistory(t, []*alertingv1.Alert{fires("a", 1)}, []*alertingv1.Alert{fires("b", 2)}, []*alertingv1.Alert{fires("c", 3)})
 	p := h.owner(t)
@@ -315,8 +315,8 @@ func TestAlertingRecreated(t *testing.T) {
 	h.expect(t, map[string]string{"a": "STATE_RESOLVED 7", "b": "STATE_RESOLVED 7"})
 }
 
-// TestAlertingLostItsEnd has the projection go on from an earlier commit, while the
-// bucket holds an alert as of one whose sequence comes again.
+// TestAlertingLostItsEnd has the projection continue from an earlier commit, while the
+// bucket holds an alert of a commit whose sequence is assigned again.
 func TestAlertingLostItsEnd(t *testing.T) {
 	h := newHistory(t)
 	p := h.owner(t)

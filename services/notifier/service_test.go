@@ -571,8 +571,8 @@ func TestChannelsComeAndGo(t *testing.T) {
 	first := f.fire(t)
 	phone.await(t, firing(first)...)
 
-	// A new channel hears what happens from now on, and misses nothing of that,
-	// whoever hears of it first.
+	// A new channel gets everything from now on, whether the lane or a sender learns
+	// of it first.
 	f.configure(t, webhookAt("phone", phone.URL), webhookAt("mail", mail.URL))
 	streamtest.Eventually(t, "the lane knows the channel", func() bool {
 		return len(f.configs(t)) == 2
@@ -581,7 +581,7 @@ func TestChannelsComeAndGo(t *testing.T) {
 	mail.await(t, firing(second)...)
 	phone.await(t, firing(first, second)...)
 
-	// A channel at a new address goes on where it was.
+	// A channel at a new address continues where it was.
 	f.configure(t, webhookAt("phone", moved.URL), webhookAt("mail", mail.URL))
 	streamtest.Eventually(t, "the lane knows the address", func() bool { return len(f.configs(t)) == 3 })
 	third := f.fire(t)
@@ -600,7 +600,7 @@ func TestChannelsComeAndGo(t *testing.T) {
 	fourth := f.fire(t)
 	mail.await(t, firing(second, third, fourth)...)
 	if n := len(phone.titles()) + len(moved.titles()); n != 3 {
-		t.Errorf("a channel that is gone was told: %d", n)
+		t.Errorf("a channel that is gone was notified: %d", n)
 	}
 }
 
@@ -796,7 +796,7 @@ func TestLatency(t *testing.T) {
 }
 
 // TestConsumerOfAnotherStream has a request arrive that was made for an ALERTING
-// which has been made anew since: its consumer would pass messages over.
+// that was recreated since: its consumer would skip messages.
 func TestConsumerOfAnotherStream(t *testing.T) {
 	f := setup(t)
 	now := streams.Place{Incarnation: f.alertingCreated(t)}
@@ -820,7 +820,7 @@ func TestConsumerOfAnotherStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, from := range []uint64{3, 5} {
-		// The second time it is there, and goes on.
+		// The second time it exists, and continues.
 		if err := ensureConsumer(t.Context(), f.js, now, "phone", from); err != nil {
 			t.Fatal(err)
 		}

@@ -53,8 +53,9 @@ type world struct {
 	log     *slog.Logger
 	// failing is how many of a hundred attempts to send fail.
 	failing int
-	// recreate has ALERTING made anew while all works, and remade says that it was.
-	recreate, remade bool
+	// recreate has ALERTING recreated while everything runs; recreated is set once it
+	// was.
+	recreate, recreated bool
 	// empty has the bucket of alerts be lost now and then. It can only be made of
 	// what ALERTING keeps, so that isn't cleaned up.
 	empty bool
@@ -72,15 +73,15 @@ type world struct {
 	decoded []*alertingv1.Commit
 }
 
-// end is where the messages of a channel arrive, whoever sends them.
+// end is where the messages of a channel arrive, from any sender.
 type end struct {
 	mu sync.Mutex
 	// taken is every message that arrived, in order; refused are the keys of those
 	// that were refused for good.
 	taken   []channel.Message
 	refused map[string]bool
-	// senders is how many there were, unsure how often one was told that a message
-	// failed which had arrived.
+	// senders is how many there were, unsure how often a message that had arrived was
+	// reported as failed.
 	senders, unsure int
 }
 
@@ -255,8 +256,7 @@ func (w *world) derive(ctx context.Context) error {
 	return err
 }
 
-// anomaly goes on with an episode, or begins one; now and then one is missed or
-// told of again.
+// anomaly continues an episode or begins one; now and then one is missed or repeated.
 func (w *world) anomaly() *derivedv1.Anomaly {
 	w.at += int64(w.rng.IntN(20))
 	rule, device := []string{"warm", "cold", "deleted"}[w.rng.IntN(3)], fmt.Sprintf("door-%d", w.rng.IntN(4))
@@ -285,7 +285,7 @@ func (w *world) anomaly() *derivedv1.Anomaly {
 	return a
 }
 
-// trouble is what befalls more than one call.
+// trouble causes faults that affect more than one call.
 func (w *world) trouble(ctx context.Context) error {
 	if err := w.crew.Trouble(w.rng, 3); err != nil {
 		return err
@@ -303,7 +303,7 @@ func (w *world) trouble(ctx context.Context) error {
 		return streams.Janitor{JS: w.admin, Log: w.log}.Clean(ctx, time.Now().Add(10_000*time.Hour))
 	case 3:
 		if w.recreate {
-			w.remade = true
+			w.recreated = true
 			w.cluster.Recreate(streams.StreamAlerting)
 		}
 	}
@@ -353,7 +353,7 @@ func (w *world) drain(ctx context.Context) error {
 			return err
 		}
 	}
-	// An episode that is told of for certain comes last, when nothing is muted.
+	// An episode that is certainly sent comes last, when nothing is muted.
 	w.silences = nil
 	bucket, err := w.admin.KeyValue(ctx, streams.BucketSilences)
 	if err != nil {
@@ -418,7 +418,7 @@ func (w *world) commits() ([]*alertingv1.Commit, []simulation.Stored) {
 // effect. It is also asked for its commits where the lane was: of updates in one
 // commit the last is enough, and a channel gets one message instead of very many.
 func (w *world) verifyLane() error {
-	if w.remade {
+	if w.recreated {
 		// What the lane committed since its last snapshot, it committed again.
 		return nil
 	}
@@ -463,7 +463,7 @@ func (w *world) verifyLane() error {
 		told += len(got.Messages)
 	}
 	if told == 0 {
-		return errors.New("nobody is told of anything")
+		return errors.New("nobody is notified of anything")
 	}
 	return nil
 }
@@ -483,8 +483,8 @@ func sameList[M proto.Message](what string, want, got []M) error {
 	return nil
 }
 
-// messages returns all that a channel was to be told: those of ALERTING as it is,
-// and those of any, each as its key and its title.
+// messages returns what a channel was to be sent: the messages of ALERTING as it is,
+// and those of any ALERTING, each as its key and its title.
 func (w *world) messages(name string) (now []string, ever map[string]bool) {
 	ever = make(map[string]bool)
 	commits, stored := w.commits()
@@ -532,7 +532,7 @@ func (w *world) verifyEnds() error {
 		for _, m := range e.taken {
 			id := m.Key + m.Title
 			if !ever[id] {
-				return fmt.Errorf("%s was told %s, which was not decided", name, id)
+				return fmt.Errorf("%s was sent %s, which was not decided", name, id)
 			}
 			k, err := parseKey(m.Key)
 			if err != nil {
@@ -542,14 +542,14 @@ func (w *world) verifyEnds() error {
 			// have come through with later.
 			if !seen[id] && !e.refused[id] {
 				if before := last[k.incarnation]; !k.after(before) {
-					return fmt.Errorf("%s was told %s after %s", name, k, before)
+					return fmt.Errorf("%s was sent %s after %s", name, k, before)
 				}
 				last[k.incarnation] = k
 			}
 			seen[id] = true
 		}
-		if repeats := len(e.taken) - len(seen); repeats > e.senders+e.unsure && !w.remade {
-			return fmt.Errorf("%s was told %d messages again by %d senders, of which %d attempts failed after they had arrived", name, repeats, e.senders, e.unsure)
+		if repeats := len(e.taken) - len(seen); repeats > e.senders+e.unsure && !w.recreated {
+			return fmt.Errorf("%s was sent %d messages again by %d senders, of which %d attempts failed after they had arrived", name, repeats, e.senders, e.unsure)
 		}
 	}
 	return w.verifySent()

@@ -9,7 +9,7 @@ import (
 	"headwater/streams/streamtest"
 )
 
-// leads says whether the service holds the lane.
+// leads reports whether the service holds the lane.
 func leads(t *testing.T, reg *prometheus.Registry) bool {
 	t.Helper()
 	families, err := reg.Gather()
@@ -24,7 +24,7 @@ func leads(t *testing.T, reg *prometheus.Registry) bool {
 	return false
 }
 
-// TestStandby has a second notifier stand by and take over: everything is told
+// TestStandby has a second notifier stand by and take over: everything is sent
 // once, and nothing by both.
 func TestStandby(t *testing.T) {
 	f := setup(t)

@@ -136,7 +136,7 @@ func (w *world) batch(b *telemetryv1.Batch) {
 	w.publish(m.Subject, m.Data)
 }
 
-// done says whether nothing is left to do for any writer.
+// done reports whether no writer has anything left to do.
 func (w *world) done() bool {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
@@ -676,7 +676,7 @@ func TestWriterThatLosesItsLaneFallsSilent(t *testing.T) {
 }
 
 // TestZombieSendsNothing has a lane whose timers have not run yet when the
-// process goes on after its lease ended.
+// process continues after its lease ended.
 func TestZombieSendsNothing(t *testing.T) {
 	f := newFake(t)
 	cfg := DefaultConfig()

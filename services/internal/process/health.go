@@ -53,8 +53,8 @@ func (h *Health) Stopping() {
 
 var errStopping = errors.New("stopping")
 
-// Status says whether all parts are ready, and what each has to say: "ready"
-// or the reason why not.
+// Status reports whether all parts are ready, and the status of each: "ready" or the
+// reason why not.
 func (h *Health) Status() (ready bool, parts []PartStatus) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -68,7 +68,7 @@ const (
 const complainEvery = 30 * time.Second
 
 // NATSOptions are the options that every connection of the process has: it
-// reconnects for ever and says what happens to it.
+// reconnects forever and logs what happens to it.
 func NATSOptions(name string, log *slog.Logger) []nats.Option {
 	var complained atomic.Int64 // in nanoseconds since the Unix epoch
 	return []nats.Option{

@@ -30,7 +30,7 @@ import (
 type Base struct {
 	LogLevel  slog.Level    `help:"Least severity to log: debug, info, warn or error." default:"info" env:"HEADWATER_LOG_LEVEL"`
 	LogFormat string        `help:"Form of the log: text, json, or auto for text on a terminal." default:"auto" enum:"auto,text,json" env:"HEADWATER_LOG_FORMAT"`
-	Grace     time.Duration `help:"How long work in flight may take to finish when the process is told to stop." default:"20s" env:"HEADWATER_GRACE"`
+	Grace     time.Duration `help:"How long work in flight may take to finish when the process is asked to stop." default:"20s" env:"HEADWATER_GRACE"`
 }
 
 // Validate reports what a flag may not be.
@@ -105,7 +105,7 @@ func isTerminal(w io.Writer) bool {
 	return isFile && term.IsTerminal(int(file.Fd()))
 }
 
-// settingsLevel is the level at which the configuration is logged: whoever
+// settingsLevel is the level at which the configuration is logged: a person who
 // starts the program by hand knows it, and would have to look past it.
 func settingsLevel(w io.Writer) slog.Level {
 	if isTerminal(w) {
@@ -213,7 +213,7 @@ func Main[C any](name, description string, run func(ctx context.Context, p *Proc
 	return 0
 }
 
-// Part is one piece of a process that runs until it is told to stop.
+// Part is one piece of a process that runs until its context ends.
 type Part struct {
 	Name string
 	// Run works until ctx ends and its work has drained.

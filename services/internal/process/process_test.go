@@ -35,7 +35,7 @@ func (j *journal) add(event string) {
 	j.events = append(j.events, event)
 }
 
-// part runs until it is told to stop and then works on for a while.
+// part runs until it is asked to stop and then keeps working for a while.
 func (j *journal) part(name string) Part {
 	return Part{Name: name, Run: func(ctx context.Context) error {
 		<-ctx.Done()

@@ -34,7 +34,7 @@ func TestDecide(t *testing.T) {
 		to   policy.Audience
 		want policy.Decision
 	}{
-		"the first episode is told to all": {
+		"the first episode is sent to all": {
 			policy.Entry{},
 			policy.Transition{Phase: policy.Open, Start: 100},
 			all,
@@ -67,7 +67,7 @@ func TestDecide(t *testing.T) {
 			policy.Audience{},
 			policy.Decision{Reason: policy.ReasonOpened, Changed: true, Entry: policy.Entry{State: policy.Firing, Episode: -5}},
 		},
-		"a new episode after the last is told": {
+		"a new episode after the last is sent": {
 			resolved,
 			policy.Transition{Phase: policy.Open, Start: 200},
 			policy.Audience{Channels: []policy.Channel{log}},
@@ -85,7 +85,7 @@ func TestDecide(t *testing.T) {
 				Entry: policy.Entry{State: policy.Firing, Episode: 200, Notified: []string{"log"}},
 			},
 		},
-		"an update of an episode that was missed is told": {
+		"an update of an episode that was missed is sent": {
 			policy.Entry{},
 			policy.Transition{Phase: policy.Update, Start: 100},
 			policy.Audience{Channels: []policy.Channel{log}},
@@ -118,7 +118,7 @@ func TestDecide(t *testing.T) {
 			all,
 			policy.Decision{Reason: policy.ReasonRepeated, Entry: firing},
 		},
-		"the end is told to who was told, and wants to hear": {
+		"the end is sent to the channels that were notified and want it": {
 			firing,
 			policy.Transition{Phase: policy.Close, Start: 100},
 			all,
@@ -127,7 +127,7 @@ func TestDecide(t *testing.T) {
 				Held: map[string]policy.Hold{"mail": policy.HoldResolvedOff, "log": policy.HoldNotNotified},
 			},
 		},
-		"the end is told though the rule names nobody any more": {
+		"the end is sent though the rule no longer names a channel": {
 			firing,
 			policy.Transition{Phase: policy.Close, Start: 100},
 			policy.Audience{Notify: []string{}, Channels: []policy.Channel{phone}},
