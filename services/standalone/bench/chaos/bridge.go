@@ -83,7 +83,8 @@ func (c *BridgeCmd) Run(ctx context.Context) (err error) {
 		sync = natsd.SyncSecond
 	}
 	s, err := stack.New(stack.Config{
-		Bin: bin, Dir: filepath.Join(dir, "stack"), Sync: sync, Nodes: map[string]int{stack.Bridge: bridges},
+		Bin: bin, Dir: filepath.Join(dir, "stack"), Sync: sync, Rules: "rules: []\n",
+		Nodes: map[string]int{stack.Bridge: bridges},
 	})
 	if err != nil {
 		return err
