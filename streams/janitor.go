@@ -166,7 +166,8 @@ func (j Janitor) lanesNeed(ctx context.Context, lanes int) (map[string]*held, er
 	needs := map[string]*held{StreamTelemetry: {}, StreamDerived: {}, StreamAlerting: {}}
 	handles := make(map[string]jetstream.Stream)
 	for name := range needs {
-		if handles[name], err = j.JS.Stream(ctx, name); err != nil {
+		handles[name], err = j.JS.Stream(ctx, name)
+		if err != nil {
 			return nil, fmt.Errorf("look up stream %s: %w", name, err)
 		}
 	}

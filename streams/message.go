@@ -146,7 +146,8 @@ func (d DeadLetter) Msg() *nats.Msg {
 		headerDetail: d.Detail, headerOrigin: d.Origin, headerSite: d.Site, headerDevice: d.Device,
 		headerArrived: strconv.FormatInt(d.Arrived.UnixNano(), 10),
 	} {
-		if value = headerValue(value); value != "" {
+		value = headerValue(value)
+		if value != "" {
 			m.Header.Set(key, value)
 		}
 	}

@@ -93,7 +93,8 @@ func (p Place) Resume(ctx context.Context, stream jetstream.Stream) (Place, *Los
 	}
 	begin := state.LastSeq + 1
 	if state.Msgs > 0 && state.LastTime.UnixNano() > p.Stored {
-		if begin, err = firstSince(ctx, stream, state, time.Unix(0, p.Stored+1)); err != nil {
+		begin, err = firstSince(ctx, stream, state, time.Unix(0, p.Stored+1))
+		if err != nil {
 			return p, nil, fmt.Errorf("look for what is new in stream %s: %w", info.Config.Name, err)
 		}
 	}

@@ -42,7 +42,8 @@ type RedriveRequest struct {
 
 // Msg is the message that carries the request to a service.
 func (r RedriveRequest) Msg(service string) (subject string, data []byte, err error) {
-	if data, err = json.Marshal(r); err != nil {
+	data, err = json.Marshal(r)
+	if err != nil {
 		return "", nil, fmt.Errorf("encode request to redrive: %w", err)
 	}
 	return RedriveSubject(service), data, nil

@@ -114,7 +114,8 @@ func ParseTelemetry(subject string) (lane int, source Source, err error) {
 	if !ok || !found {
 		return 0, "", fmt.Errorf("%w: %q is not of telemetry", ErrSubject, subject)
 	}
-	if lane, err = parseLane(number); err != nil {
+	lane, err = parseLane(number)
+	if err != nil {
 		return 0, "", fmt.Errorf("%w: in %q", err, subject)
 	}
 	switch source = Source(name); source {

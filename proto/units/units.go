@@ -200,7 +200,8 @@ func Convert(v float64, from, to string) (float64, bool) {
 	if math.IsInf(out, 0) {
 		out = shifted / den * num
 	}
-	if out -= b.shift; a.shift != 0 || b.shift != 0 {
+	out -= b.shift
+	if a.shift != 0 || b.shift != 0 {
 		const finest = 1e9
 		if r := math.Round(out*finest) / finest; !math.IsInf(r, 0) {
 			out = r

@@ -44,7 +44,8 @@ func (s *silences) onSilences(key string, value []byte, _ time.Time) {
 	var all []silence.Silence
 	if value != nil {
 		var err error
-		if all, err = silence.Decode(value); err != nil {
+		all, err = silence.Decode(value)
+		if err != nil {
 			s.log.Error("silences cannot be read", "err", err)
 			return
 		}
@@ -108,11 +109,13 @@ func (s *silences) update(ctx context.Context, change func([]silence.Silence) ([
 			return fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 		default:
 			revision = entry.Revision()
-			if all, err = silence.Decode(entry.Value()); err != nil {
+			all, err = silence.Decode(entry.Value())
+			if err != nil {
 				return err
 			}
 		}
-		if all, err = change(slices.DeleteFunc(all, s.over)); err != nil {
+		all, err = change(slices.DeleteFunc(all, s.over))
+		if err != nil {
 			return err
 		}
 		body, err := silence.Encode(all)

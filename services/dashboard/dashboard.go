@@ -79,7 +79,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		log: deps.Log, js: deps.JS, fleet: fleet.New(demoSite), book: fleet.NewBook(),
 		past: newHistory(client), board: problems.NewBoard(),
 	}
-	if s.problems = deps.Problems; s.problems == nil {
+	s.problems = deps.Problems
+	if s.problems == nil {
 		s.problems = func() []view.Problem { return nil }
 	}
 	s.survey = newSurvey(deps.JS, deps.DevicesJS, client)

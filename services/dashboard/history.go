@@ -148,7 +148,8 @@ func (h *history) read(ctx context.Context, q device.SeriesQuery) (device.Series
 			}
 			all.add(rolled, into)
 			before := q
-			if before.To = first; first.Sub(q.From) > t.width {
+			before.To = first
+			if first.Sub(q.From) > t.width {
 				if err := h.buckets(ctx, before, into, all); err != nil {
 					return device.Series{}, err
 				}

@@ -182,7 +182,8 @@ func (l *ledgerSource) onTheWay(ctx context.Context) (way ledger.OnTheWay, floor
 	if err != nil {
 		return way, 0, err
 	}
-	if floor, err = streams.ProcessedThrough(ctx, l.js, writer.CachedInfo(), telemetry.State.LastSeq); err != nil {
+	floor, err = streams.ProcessedThrough(ctx, l.js, writer.CachedInfo(), telemetry.State.LastSeq)
+	if err != nil {
 		return way, 0, err
 	}
 	// Messages that were acknowledged out of order are among them.

@@ -305,7 +305,8 @@ func TestDeletedRulesComeBack(t *testing.T) {
 			}
 		}
 	}
-	if status, page, to = r.submit("/rules/attic/restore", url.Values{"revision": {"0"}, "version": {rules.LatestVersion}}); status != http.StatusSeeOther || to != "/rules/attic?saved=1" {
+	status, page, to = r.submit("/rules/attic/restore", url.Values{"revision": {"0"}, "version": {rules.LatestVersion}})
+	if status != http.StatusSeeOther || to != "/rules/attic?saved=1" {
 		t.Fatalf("%d: %s", status, page)
 	}
 	if back := r.in("attic"); back == nil || back.Text != text {

@@ -155,7 +155,8 @@ func textTime(text []byte) (moment, *Error) {
 	t, err := time.Parse(time.RFC3339Nano, string(text))
 	wall := false
 	if err != nil {
-		if t, wall, err = looseTime(text); err != nil {
+		t, wall, err = looseTime(text)
+		if err != nil {
 			return moment{}, notTime(text, missing(text))
 		}
 	}
@@ -179,11 +180,13 @@ func looseTime(text []byte) (t time.Time, wall bool, err error) {
 	s = strings.Replace(s, " ", "", 1)
 	for _, layout := range wallLayouts {
 		for _, zone := range zoneLayouts {
-			if t, err = time.Parse(layout+zone, s); err == nil {
+			t, err = time.Parse(layout+zone, s)
+			if err == nil {
 				return t, false, nil
 			}
 		}
-		if t, err = time.Parse(layout, s); err == nil {
+		t, err = time.Parse(layout, s)
+		if err == nil {
 			return t, true, nil
 		}
 	}

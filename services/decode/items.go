@@ -133,7 +133,8 @@ func (b *items) item(item *Item) *Error {
 		case "metric":
 			single.Metric, err = b.name(key)
 		case "value":
-			if present, err = b.scalar(&single, key); err == nil && !present {
+			present, err = b.scalar(&single, key)
+			if err == nil && !present {
 				err = refuse(key, "null is not a reading")
 			}
 		case "unit":
@@ -197,7 +198,8 @@ func (b *items) values(keys *int) *Error {
 		if err != nil {
 			return err
 		}
-		if b.readings, err = b.metric(b.readings, key, "values.", keys); err != nil {
+		b.readings, err = b.metric(b.readings, key, "values.", keys)
+		if err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,8 @@ func (d *Decoder) object(r *Reading, site string, payload []byte, arrival int64)
 		}
 		switch key {
 		case "value":
-			if present, err = d.scalar(r, key); err == nil && !present {
+			present, err = d.scalar(r, key)
+			if err == nil && !present {
 				err = refuse(key, "null is not a reading")
 			}
 		case "ts":

@@ -204,7 +204,8 @@ func (w *world) silence(ctx context.Context) error {
 	for range w.rng.IntN(3) {
 		w.silenced++
 		s := silence.Silence{ID: fmt.Sprintf("s%d", w.silenced), From: now, Author: "jo"}
-		if s.Rule = []string{"warm", "cold", ""}[w.rng.IntN(3)]; s.Rule == "" || w.rng.IntN(2) == 0 {
+		s.Rule = []string{"warm", "cold", ""}[w.rng.IntN(3)]
+		if s.Rule == "" || w.rng.IntN(2) == 0 {
 			s.Device = fmt.Sprintf("door-%d", w.rng.IntN(4))
 		}
 		if w.rng.IntN(3) != 0 {
@@ -494,7 +495,8 @@ func (w *world) messages(name string) (now []string, ever map[string]bool) {
 				continue
 			}
 			id := key{stored[i].Incarnation.UnixNano(), stored[i].Time.UnixNano(), stored[i].Sequence, j}.String() + m.GetTitle()
-			if ever[id] = true; stored[i].Incarnation.Equal(stored[len(stored)-1].Incarnation) {
+			ever[id] = true
+			if stored[i].Incarnation.Equal(stored[len(stored)-1].Incarnation) {
 				now = append(now, id)
 			}
 		}

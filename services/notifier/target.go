@@ -86,7 +86,8 @@ func outgoing(k key, m *alertingv1.Message, waited time.Duration, address string
 		}
 		out.Alerts = append(out.Alerts, outgoingAlert(a, address))
 	}
-	if out.URL = out.Alerts[0].URL; len(out.Alerts) > 1 {
+	out.URL = out.Alerts[0].URL
+	if len(out.Alerts) > 1 {
 		out.URL = publicurl.Alerts(address)
 	}
 	out.Severity = ruleSeverity(worst.GetSeverity())

@@ -85,7 +85,8 @@ func (l *link) run(ctx context.Context, c *connection) {
 			break
 		}
 		var err error
-		if c, err = l.connect(ctx); err != nil {
+		c, err = l.connect(ctx)
+		if err != nil {
 			break
 		}
 	}

@@ -123,7 +123,8 @@ func (s *Service) links() ([]*link, error) {
 	password := ""
 	if s.cfg.PasswordFile != "" {
 		var err error
-		if password, err = process.ReadSecret(s.cfg.PasswordFile); err != nil {
+		password, err = process.ReadSecret(s.cfg.PasswordFile)
+		if err != nil {
 			return nil, fmt.Errorf("password of the devices: %w", err)
 		}
 	}

@@ -21,7 +21,8 @@ var errNotEmpty = errors.New("--demo needs an empty data folder: name a new one 
 // remembers one. --demo adds its rules. --no-demo removes its devices, and those of its
 // rules that nobody changed.
 func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (err error) {
-	if s.demo, err = s.folder.hasDemo(); err != nil {
+	s.demo, err = s.folder.hasDemo()
+	if err != nil {
 		return err
 	}
 	asked := s.cfg.Demo

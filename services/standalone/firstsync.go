@@ -52,7 +52,8 @@ func (f *firstSync) sync() error {
 			return err
 		}
 		for _, folder := range found {
-			if present[folder] = f.known[folder]; present[folder] {
+			present[folder] = f.known[folder]
+			if present[folder] {
 				continue
 			}
 			err := errors.Join(syncTree(folder), syncFolder(filepath.Dir(folder)))

@@ -44,7 +44,8 @@ func TestTelemetryIsFull(t *testing.T) {
 	status, retryAfter, body := http.StatusAccepted, "", ""
 	streamtest.EventuallyWithin(t, 3*time.Minute, "readings are refused over HTTP", func() bool {
 		for range 20 {
-			if status, retryAfter, body, _ = y.post(t, at, 50, 500); status != http.StatusAccepted {
+			status, retryAfter, body, _ = y.post(t, at, 50, 500)
+			if status != http.StatusAccepted {
 				return true
 			}
 		}

@@ -71,7 +71,8 @@ func measurements(t *testing.T, url string) map[string][]string {
 	out := make(map[string][]string)
 	for line := range strings.Lines(string(text)) {
 		name, rest, _ := strings.Cut(line, "{")
-		if name, _, _ = strings.Cut(name, " "); name == "#" {
+		name, _, _ = strings.Cut(name, " ")
+		if name == "#" {
 			continue
 		}
 		out[name] = append(out[name], labelNames.FindAllString(rest, -1)...)

@@ -55,7 +55,8 @@ func BenchmarkOutage(b *testing.B) {
 	away := 15 * time.Second
 	if v := os.Getenv(outageLength); v != "" {
 		var err error
-		if away, err = time.ParseDuration(v); err != nil {
+		away, err = time.ParseDuration(v)
+		if err != nil {
 			b.Fatalf("%s: %v", outageLength, err)
 		}
 	}
@@ -99,7 +100,8 @@ func runOutage(b *testing.B, away time.Duration) {
 		b.Fatal(err)
 	}
 	defer nc.Close()
-	if o.js, err = jetstream.New(nc); err != nil {
+	o.js, err = jetstream.New(nc)
+	if err != nil {
 		b.Fatal(err)
 	}
 

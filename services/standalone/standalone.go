@@ -80,11 +80,13 @@ func (s *standalone) close() error {
 
 // open locks the data folder, listens, and starts the servers.
 func (s *standalone) open(ctx context.Context) (err error) {
-	if s.folder, err = openFolder(s.cfg.folder(), s.log("disk")); err != nil {
+	s.folder, err = openFolder(s.cfg.folder(), s.log("disk"))
+	if err != nil {
 		return err
 	}
 	s.onClose(s.folder.close)
-	if s.http, err = process.Listen(s.cfg.HTTP); err != nil {
+	s.http, err = process.Listen(s.cfg.HTTP)
+	if err != nil {
 		return fmt.Errorf("%w (--http names another address)", err)
 	}
 	// Once it serves, the server closes the listener itself.
@@ -327,7 +329,8 @@ func (b *builder) addBridge() {
 	devices0, _, err2 := b.connect(natsd.UserDevices0, "bridge")
 	auth, _, err3 := b.connect(natsd.UserAuth, "bridge")
 	system, _, err4 := b.connect(natsd.UserSystem, "bridge")
-	if b.err = errors.Join(err, err1, err2, err3, err4); b.err != nil {
+	b.err = errors.Join(err, err1, err2, err3, err4)
+	if b.err != nil {
 		return
 	}
 	b.add("bridge", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {

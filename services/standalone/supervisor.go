@@ -184,7 +184,8 @@ func (s *supervisor) revive(ctx context.Context, w *watched, now time.Time) erro
 	begin := time.Now()
 	failure := w.restart(ctx)
 	pause := w.retry.NextBackOff()
-	if w.tries++; w.tries >= maxRestarts {
+	w.tries++
+	if w.tries >= maxRestarts {
 		pause = rareRestart
 	}
 	w.restarted = time.Now()

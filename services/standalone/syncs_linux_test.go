@@ -191,7 +191,8 @@ func (t traced) part(path string) string {
 func difference(now, before map[string]int) map[string]int {
 	out := make(map[string]int)
 	for file, n := range now {
-		if n -= before[file]; n > 0 {
+		n -= before[file]
+		if n > 0 {
 			out[file] = n
 		}
 	}

@@ -72,7 +72,8 @@ func TestGateBoundsWhatInfluxDBAsksFor(t *testing.T) {
 		g := newTestGate()
 		start, asked := time.Now(), 0
 		err := g.do(t.Context(), t.Context(), func(context.Context) error {
-			if asked++; asked == 1 {
+			asked++
+			if asked == 1 {
 				return &influx.Error{Status: 503, RetryAfter: 24 * time.Hour}
 			}
 			return nil

@@ -64,7 +64,8 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	for _, user := range Users() {
 		s.passwords[user] = rand.Text()
 	}
-	if s.text, err = s.configuration(cfg); err != nil {
+	s.text, err = s.configuration(cfg)
+	if err != nil {
 		return nil, err
 	}
 	if err := free(cfg.MQTT); err != nil {

@@ -29,7 +29,8 @@ var errAuthor = fmt.Errorf("by must be a name of at most %d bytes, of characters
 func Author(w http.ResponseWriter, r *http.Request, v url.Values) (view.Author, error) {
 	by := strings.TrimSpace(v.Get("by"))
 	if by == "" {
-		if by = RememberedAuthor(r); by == "" {
+		by = RememberedAuthor(r)
+		if by == "" {
 			by = origin(r)
 		}
 		return view.Author{Who: by}, nil

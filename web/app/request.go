@@ -82,10 +82,12 @@ func Moment(text string, base, standard time.Time) (time.Time, error) {
 // Span reads the parameters from and to; by default they mean the last hour.
 func Span(r *http.Request, now time.Time) (from, to time.Time, err error) {
 	var problems []error
-	if to, err = Moment(r.FormValue("to"), now, now); err != nil {
+	to, err = Moment(r.FormValue("to"), now, now)
+	if err != nil {
 		problems = append(problems, fmt.Errorf("to %w", err))
 	}
-	if from, err = Moment(r.FormValue("from"), to, to.Add(-defaultSpan)); err != nil {
+	from, err = Moment(r.FormValue("from"), to, to.Add(-defaultSpan))
+	if err != nil {
 		problems = append(problems, fmt.Errorf("from %w", err))
 	}
 	if len(problems) == 0 {

@@ -150,7 +150,8 @@ func (p *Pages) confirm(w http.ResponseWriter, r *http.Request) {
 		v.Set("through", "1") // it is counted below
 	}
 	var err error
-	if f.Selection, err = selection(v); err != nil {
+	f.Selection, err = selection(v)
+	if err != nil {
 		p.shell.BadRequest(w, r, err)
 		return
 	}

@@ -131,7 +131,8 @@ func (p *Pages) seriesQuery(r *http.Request) (SeriesQuery, error) {
 		problems = append(problems, fmt.Errorf("unit must have at most %d bytes", maxUnit))
 	}
 	var err error
-	if q.Points, err = app.Number(r, "points", defaultPoints, MaxPoints); err != nil {
+	q.Points, err = app.Number(r, "points", defaultPoints, MaxPoints)
+	if err != nil {
 		problems = append(problems, err)
 	}
 	q.From, q.To, err = app.Span(r, p.shell.Now())

@@ -21,7 +21,8 @@ func TestGolden(t *testing.T) {
 			q.From, q.To, q.Page, q.Size = webtest.Now.Add(-time.Hour), webtest.Now, 1, 8
 			f := ledger.Facts{Query: q, Range: ledger.Ranges[0]}
 			var err error
-			if f.Ledger, err = s.Ledger(t.Context(), q); err != nil {
+			f.Ledger, err = s.Ledger(t.Context(), q)
+			if err != nil {
 				f.Problem = "InfluxDB does not answer (connection refused)"
 			}
 			out[name] = ledger.Page(f)

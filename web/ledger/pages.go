@@ -54,7 +54,8 @@ func (p *Pages) page(w http.ResponseWriter, r *http.Request) {
 	q.From = q.To.Add(-rng.Span)
 	wholeMinutes(&q)
 	facts := Facts{Query: q, Range: rng}
-	if facts.Ledger, err = p.source.Ledger(r.Context(), q); err != nil {
+	facts.Ledger, err = p.source.Ledger(r.Context(), q)
+	if err != nil {
 		facts.Problem = strings.TrimPrefix(err.Error(), view.ErrUnavailable.Error()+": ")
 		if !errors.Is(err, view.ErrUnavailable) {
 			p.shell.Log.Warn("ledger was not read", "err", err)
@@ -88,7 +89,8 @@ func (p *Pages) api(w http.ResponseWriter, r *http.Request) {
 func (p *Pages) query(r *http.Request) (Query, error) {
 	q, err := selection(r)
 	problems := []error{err}
-	if q.Size, err = app.Number(r, "size", rowsOnPage, maxRows); err != nil {
+	q.Size, err = app.Number(r, "size", rowsOnPage, maxRows)
+	if err != nil {
 		problems = append(problems, err)
 	}
 	q.From, q.To, err = app.Span(r, p.shell.Now())
@@ -125,7 +127,8 @@ func selection(r *http.Request) (Query, error) {
 		problems = append(problems, errors.New("group must be device or minute"))
 	}
 	var err error
-	if q.Page, err = app.Number(r, "page", 1, app.MaxPage); err != nil {
+	q.Page, err = app.Number(r, "page", 1, app.MaxPage)
+	if err != nil {
 		problems = append(problems, err)
 	}
 	return q, errors.Join(problems...)

@@ -236,7 +236,8 @@ func (h *Hub) remove(c *client) {
 	delete(v.clients, c)
 	close(c.frames)
 	h.clients.Add(-1)
-	if h.counts[c.from]--; h.counts[c.from] == 0 {
+	h.counts[c.from]--
+	if h.counts[c.from] == 0 {
 		delete(h.counts, c.from)
 	}
 	if len(v.clients) == 0 {

@@ -294,7 +294,8 @@ func TestStreamsOfOneAddress(t *testing.T) {
 	var last *client
 	for _, address := range []string{"[2001:db8::1]:1000", "[2001:db8::2]:1001", "[2001:db8::1]:1002"} {
 		var err error
-		if last, err = open(address); err != nil {
+		last, err = open(address)
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -55,7 +55,8 @@ func (p *Pages) page(w http.ResponseWriter, r *http.Request) {
 func query(r *http.Request) (Query, error) {
 	q := Query{State: view.State(r.FormValue("state")), Size: devicesOnPage}
 	var err error
-	if q.Text, err = app.Text(r); err != nil {
+	q.Text, err = app.Text(r)
+	if err != nil {
 		return q, err
 	}
 	switch q.State {

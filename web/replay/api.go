@@ -32,14 +32,17 @@ func (b body) query(now time.Time) (Query, error) {
 	q := Query{Rule: b.Rule, Warm: defaultWarm}
 	var problems []error
 	var err error
-	if q.To, err = app.Moment(b.To, now, now); err != nil {
+	q.To, err = app.Moment(b.To, now, now)
+	if err != nil {
 		problems = append(problems, fmt.Errorf("to %w", err))
 	}
-	if q.From, err = app.Moment(b.From, now, q.To.Add(-defaultPeriod)); err != nil {
+	q.From, err = app.Moment(b.From, now, q.To.Add(-defaultPeriod))
+	if err != nil {
 		problems = append(problems, fmt.Errorf("from %w", err))
 	}
 	if b.Warm != "" {
-		if q.Warm, err = figure.ParseDuration(b.Warm); err != nil {
+		q.Warm, err = figure.ParseDuration(b.Warm)
+		if err != nil {
 			problems = append(problems, errors.New("warm must be a duration such as 24h or 2d"))
 		}
 	}

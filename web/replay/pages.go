@@ -224,7 +224,8 @@ func (p *Pages) enable(w http.ResponseWriter, r *http.Request) {
 		p.shell.BadRequest(w, r, err)
 		return
 	}
-	if f, err = p.state(r.Context(), f, r.PostForm); err != nil {
+	f, err = p.state(r.Context(), f, r.PostForm)
+	if err != nil {
 		p.render(w, r, http.StatusNotFound, f)
 		return
 	}

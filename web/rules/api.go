@@ -55,7 +55,8 @@ func (p *Pages) apiOne(w http.ResponseWriter, r *http.Request) {
 func (p *Pages) apiChange(w http.ResponseWriter, r *http.Request) (c change, ok bool) {
 	c.form = r.URL.Query()
 	var err error
-	if c.name, err = app.RuleName(r); err != nil {
+	c.name, err = app.RuleName(r)
+	if err != nil {
 		err = errors.New("the name of a rule has 1 to 64 characters of a-z, 0-9, _ and -")
 	}
 	if err == nil {

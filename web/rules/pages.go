@@ -239,7 +239,8 @@ func (p *Pages) draft(w http.ResponseWriter, r *http.Request) (Draft, error) {
 		d.Was = ""
 	}
 	var err error
-	if d.Revision, err = app.Revision(form); err != nil {
+	d.Revision, err = app.Revision(form)
+	if err != nil {
 		return d, err
 	}
 	lines := strings.NewReplacer("\r\n", "\n", "\r", "\n")
@@ -285,7 +286,8 @@ func (p *Pages) save(w http.ResponseWriter, r *http.Request) {
 		p.editor(w, r, http.StatusOK, f)
 		return
 	case "try":
-		if f.Check, f.Judged = p.source.Check(d), true; len(f.Check.Problems) > 0 {
+		f.Check, f.Judged = p.source.Check(d), true
+		if len(f.Check.Problems) > 0 {
 			p.editor(w, r, http.StatusOK, f)
 			return
 		}

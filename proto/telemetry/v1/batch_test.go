@@ -123,7 +123,8 @@ func BenchmarkEncode(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				var err error
-				if buf, err = (proto.MarshalOptions{}).MarshalAppend(buf[:0], batch); err != nil {
+				buf, err = (proto.MarshalOptions{}).MarshalAppend(buf[:0], batch)
+				if err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -231,7 +231,8 @@ func (c *purgeCmd) Run(s *session) error {
 	n, last := uint64(len(c.Sequences)), uint64(0)
 	if n == 0 {
 		var err error
-		if n, last, err = s.seen(c.filter); err != nil {
+		n, last, err = s.seen(c.filter)
+		if err != nil {
 			return err
 		}
 	}

@@ -366,7 +366,8 @@ type progress struct {
 
 // tick shows it about every two seconds.
 func (p *progress) tick(rows int) {
-	if p.rows++; p.rows%4096 != 0 {
+	p.rows++
+	if p.rows%4096 != 0 {
 		return
 	}
 	switch now := time.Now(); {

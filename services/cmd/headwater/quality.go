@@ -154,7 +154,8 @@ func (c *qualityCmd) line(s *session, folder, name string, l labels, p *progress
 	var scores [3]nab.Result
 	for i, profile := range nab.Profiles() {
 		var err error
-		if scores[i], err = nab.Score(files, profile); err != nil {
+		scores[i], err = nab.Score(files, profile)
+		if err != nil {
 			return "", fmt.Errorf("score %s: %w", folder, err)
 		}
 	}

@@ -87,7 +87,8 @@ func keepSecret(path string, secret func() (string, error)) (text string, fresh 
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", false, fmt.Errorf("read secret: %w", err)
 	}
-	if text, err = secret(); err != nil {
+	text, err = secret()
+	if err != nil {
 		return "", false, err
 	}
 	unfinished := path + ".new"

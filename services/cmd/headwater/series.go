@@ -76,7 +76,8 @@ func (c columns) read(path string, from io.Reader, zone *time.Location, each fun
 		}
 		// A copy, because the next record reuses the memory of this one.
 		out := row{text: strings.Clone(record[when]), number: strings.Clone(record[what]), at: t}
-		if out.value, err = strconv.ParseFloat(strings.TrimSpace(out.number), 64); err != nil {
+		out.value, err = strconv.ParseFloat(strings.TrimSpace(out.number), 64)
+		if err != nil {
 			out.value = math.NaN()
 		}
 		if err := each(out); err != nil {

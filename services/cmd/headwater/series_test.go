@@ -53,7 +53,8 @@ func FuzzRows(f *testing.F) {
 		n := 0
 		c := columns{TimeColumn: "timestamp", ValueColumn: "value"}
 		err := c.read("x.csv", strings.NewReader(text), time.UTC, func(r row) error {
-			if n++; math.IsInf(r.value, 0) && !strings.Contains(strings.ToLower(r.number), "inf") {
+			n++
+			if math.IsInf(r.value, 0) && !strings.Contains(strings.ToLower(r.number), "inf") {
 				t.Fatalf("%q is read as %v", r.number, r.value)
 			}
 			return nil

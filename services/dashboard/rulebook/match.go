@@ -106,7 +106,8 @@ func (t Tagged) Match(r rule.Rule, each func(Device, Metric)) Matched {
 			if !spec.Texts {
 				switch m.Kind {
 				case view.KindText:
-					if out.texts++; out.sample == "" {
+					out.texts++
+					if out.sample == "" {
 						out.sample = m.Value.Text
 					}
 					continue

@@ -117,7 +117,8 @@ func FormatFields(fields map[string]string) string {
 func nonEmpty(text string) []string {
 	var all []string
 	for line := range strings.SplitSeq(text, "\n") {
-		if line = strings.TrimSpace(line); line != "" {
+		line = strings.TrimSpace(line)
+		if line != "" {
 			all = append(all, line)
 		}
 	}

@@ -114,7 +114,8 @@ func (r *reader) root(text []byte) ast.Node {
 // blank reports whether a text holds nothing but comments.
 func blank(text []byte) bool {
 	for line := range strings.Lines(string(text)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "#") {
 			return false
 		}
 	}

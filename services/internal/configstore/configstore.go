@@ -295,7 +295,8 @@ func (s *Store) RemoveDemo(ctx context.Context) error {
 			if r.Origin == rule.BuiltIn || !there || v.readOnly(have) || !have.Equal(r) {
 				continue
 			}
-			if p, _, err = p.Without(r.Name); err != nil {
+			p, _, err = p.Without(r.Name)
+			if err != nil {
 				return config.Parts{}, err
 			}
 			removed = true
@@ -377,7 +378,8 @@ func (s *Store) SetState(ctx context.Context, name string, state rule.State, aut
 		}
 		p := v.Parts
 		if r.Origin == rule.FromFile || r.Origin == rule.Kept {
-			if p, _, err = p.Without(name); err != nil {
+			p, _, err = p.Without(name)
+			if err != nil {
 				return config.Parts{}, err
 			}
 		}
@@ -467,7 +469,8 @@ func (s *Store) try(ctx context.Context, expected uint64, edit func(*Version) (c
 		return *from, false, nil
 	case unchanged:
 		// It is stored again as this version of Headwater does, if it can be read.
-		if parts = from.Parts; !readable(parts) {
+		parts = from.Parts
+		if !readable(parts) {
 			return *from, false, nil
 		}
 	case err != nil:

@@ -479,7 +479,8 @@ func TestHistory(t *testing.T) {
 	if _, err := s.DeleteRule(ctx, "a", "api", v.Revision); err != nil {
 		t.Fatal(err)
 	}
-	if of, err = s.RuleHistory(ctx, "a"); err != nil || of[0].Rule != nil || of[0].Parts.Author != "api" {
+	of, err = s.RuleHistory(ctx, "a")
+	if err != nil || of[0].Rule != nil || of[0].Parts.Author != "api" {
 		t.Errorf("after it was removed: %+v, %v", of[0], err)
 	}
 }

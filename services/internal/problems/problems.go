@@ -163,7 +163,8 @@ func (r *Reporter) write(ctx context.Context, all []Problem) error {
 	} else {
 		slices.SortFunc(all, compare)
 		var value []byte
-		if value, err = json.Marshal(all); err == nil {
+		value, err = json.Marshal(all)
+		if err == nil {
 			_, err = kv.Put(ctx, r.key, value)
 		}
 	}

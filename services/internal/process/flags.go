@@ -113,7 +113,8 @@ func settings(flags []*kong.Flag) []any {
 func onCommandLine(args []string) (names []string) {
 	for _, arg := range args {
 		name, isFlag := strings.CutPrefix(arg, "--")
-		if name, _, _ = strings.Cut(name, "="); isFlag && secretName(name) {
+		name, _, _ = strings.Cut(name, "=")
+		if isFlag && secretName(name) {
 			names = append(names, "--"+name)
 		}
 	}

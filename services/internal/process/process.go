@@ -51,7 +51,8 @@ func Defaults[C any]() C {
 			flag.Tag.Envs, flag.Envs = nil, nil
 		}
 		var trace *kong.Context
-		if trace, err = kong.Trace(app, nil); err == nil {
+		trace, err = kong.Trace(app, nil)
+		if err == nil {
 			err = trace.ApplyDefaults()
 		}
 	}

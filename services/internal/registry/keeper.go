@@ -241,7 +241,8 @@ func (r *Registry) forgetDeleted(ctx context.Context) {
 		kv, err := r.js.KeyValue(ctx, streams.BucketDevices)
 		if err == nil {
 			var watcher jetstream.KeyWatcher
-			if watcher, err = kv.WatchAll(ctx, jetstream.UpdatesOnly(), jetstream.MetaOnly()); err == nil {
+			watcher, err = kv.WatchAll(ctx, jetstream.UpdatesOnly(), jetstream.MetaOnly())
+			if err == nil {
 				retry = newBackoff()
 				r.follow(ctx, watcher)
 				continue

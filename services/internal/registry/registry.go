@@ -77,7 +77,8 @@ func (m Metric) in(unit string) Metric {
 	if !slices.ContainsFunc(all, func(u string) bool { return units.Same(u, unit) }) && len(all) < maxUnits {
 		all = append(all, unit)
 	}
-	if m.Unit = unit; len(all) > 1 {
+	m.Unit = unit
+	if len(all) > 1 {
 		m.Units = all
 	}
 	return m

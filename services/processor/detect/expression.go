@@ -63,12 +63,14 @@ func (r roll) width() int64 { return int64(r.span) / rollBuckets }
 func NewExpression(condition, resolve, shown string, holds, silence time.Duration) (*Expression, error) {
 	e := &Expression{For: holds, Silence: silence, step: math.MaxInt64}
 	var err error
-	if e.opens, err = expression.Compile(condition); err != nil {
+	e.opens, err = expression.Compile(condition)
+	if err != nil {
 		return nil, fmt.Errorf("expression: %w", err)
 	}
 	programs := []*expression.Program{e.opens}
 	if resolve != "" {
-		if e.resolves, err = expression.Compile(resolve); err != nil {
+		e.resolves, err = expression.Compile(resolve)
+		if err != nil {
 			return nil, fmt.Errorf("resolve: %w", err)
 		}
 		programs = append(programs, e.resolves)

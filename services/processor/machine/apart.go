@@ -47,7 +47,8 @@ func (m *Machine) seriesOf(key deviceKey, d *device, metric, unit string) (s, ma
 		main = d.find(metric)
 	}
 	if main == nil {
-		if main = m.admit(key, metric); main == nil {
+		main = m.admit(key, metric)
+		if main == nil {
 			return nil, nil
 		}
 		if declared := m.config.unit(main); declared != "" {
@@ -110,7 +111,8 @@ func (m *Machine) otherUnit(main *series, r detect.Sample, unit string) {
 		o = &otherUnit{start: r.Time, last: past}
 		main.other = o
 	}
-	if o.since = 0; r.Time > o.last {
+	o.since = 0
+	if r.Time > o.last {
 		o.last, o.value = r.Time, r.Value
 		if o.unit != unit {
 			o.unit = strings.Clone(unit)
@@ -127,7 +129,8 @@ func (m *Machine) sameUnit(main *series, r detect.Sample) {
 	if main.other == nil || r.Time <= main.other.last {
 		return
 	}
-	if main.other.since++; main.other.since >= unitAgain {
+	main.other.since++
+	if main.other.since >= unitAgain {
 		m.tellUnit(main, detect.Close, r, *main.unit, detect.Quantity(r.Value, *main.unit)+": comes in "+*main.unit+" again")
 		main.other = nil
 	}
@@ -218,7 +221,8 @@ func (d *device) heardApart(metric string) bool {
 
 // append appends the episode, nil included.
 func (o *otherUnit) append(b []byte) []byte {
-	if b = codec.Bool(b, o != nil); o == nil {
+	b = codec.Bool(b, o != nil)
+	if o == nil {
 		return b
 	}
 	b = codec.String(codec.Float(codec.Int(codec.Int(b, o.start), o.last), o.value), o.unit)

@@ -170,7 +170,8 @@ func (m *Machine) resolve(dictionary []telemetryv1.Series) {
 		}
 		t := target{kind: entry.Kind, unit: entry.Unit, device: last}
 		if entry.Kind == telemetryv1.Kind_KIND_VALUE {
-			if t.series, t.main = m.seriesOf(key, t.device, entry.Metric, entry.Unit); t.main != nil {
+			t.series, t.main = m.seriesOf(key, t.device, entry.Metric, entry.Unit)
+			if t.main != nil {
 				t.device, last = t.main.device, t.main.device
 			}
 		}

@@ -200,7 +200,8 @@ func Compile(text string) (*Program, error) {
 		env[v] = 0.0
 	}
 	options := append(options(), expr.Env(env), expr.AsBool())
-	if p.program, err = expr.Compile(root, options...); err != nil {
+	p.program, err = expr.Compile(root, options...)
+	if err != nil {
 		return nil, p.spoken(plain(err))
 	}
 	return p, nil

@@ -44,7 +44,8 @@ func TestDamagedListOfDatabases(t *testing.T) {
 			if err := os.Rename(dir, dir+"-damaged"); err != nil {
 				t.Fatal(err)
 			}
-			if s, err = influxd.Start(influxd.Config{Dir: dir}); err != nil {
+			s, err = influxd.Start(influxd.Config{Dir: dir})
+			if err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Close(); err != nil {

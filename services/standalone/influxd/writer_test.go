@@ -103,7 +103,8 @@ func TestWritersStoreEveryReadingOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		case batches / 2:
-			if db, err = influxd.Start(influxd.Config{Dir: dir, Addr: addr}); err != nil {
+			db, err = influxd.Start(influxd.Config{Dir: dir, Addr: addr})
+			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = db.Close() })

@@ -68,7 +68,8 @@ func parse(line string) (measurement string, tags map[string]string, field, valu
 	if end < 0 {
 		return "", nil, "", "", 0, fmt.Errorf("no time in %q", line)
 	}
-	if t, err = strconv.ParseInt(line[end+1:], 10, 64); err != nil {
+	t, err = strconv.ParseInt(line[end+1:], 10, 64)
+	if err != nil {
 		return "", nil, "", "", 0, err
 	}
 	line = line[:end]
@@ -94,7 +95,8 @@ func parse(line string) (measurement string, tags map[string]string, field, valu
 	for stop == ',' {
 		var name, v string
 		name, _ = next("=")
-		if v, stop = next(", ="); v == "" {
+		v, stop = next(", =")
+		if v == "" {
 			return "", nil, "", "", 0, fmt.Errorf("empty tag %q", name)
 		}
 		tags[name] = v
@@ -138,7 +140,8 @@ func unquote(s string) (string, error) {
 		case s[i] == '"':
 			return "", fmt.Errorf("a quote within %q", s)
 		case s[i] == '\\':
-			if i++; i == len(s) || s[i] != '"' && s[i] != '\\' {
+			i++
+			if i == len(s) || s[i] != '"' && s[i] != '\\' {
 				return "", fmt.Errorf("a lone backslash in %q", s)
 			}
 		}

@@ -46,7 +46,8 @@ func generated(services string) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if files[path], err = withTables(string(written)); err != nil {
+		files[path], err = withTables(string(written))
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}

@@ -209,7 +209,8 @@ func Fresh() []Family {
 			Name: "network", Unit: "Mbit/s", Step: 5 * time.Minute, Size: 250, Seasonal: true, round: to(0, 10),
 			raw: func(m *maker, day float64) float64 {
 				v := m.scale * (4 + 25*hump(day)) * math.Exp(0.35*m.noise(0.7))
-				if m.phase--; m.phase > 0 || m.Float64() < 0.004 { // a large file, for up to half an hour
+				m.phase--
+				if m.phase > 0 || m.Float64() < 0.004 { // a large file, for up to half an hour
 					if m.phase <= 0 {
 						m.phase = 1 + float64(m.IntN(6))
 					}

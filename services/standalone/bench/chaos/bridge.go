@@ -67,7 +67,8 @@ type part struct {
 func (c *BridgeCmd) Run(ctx context.Context) (err error) {
 	dir := c.Keep
 	if dir == "" {
-		if dir, err = os.MkdirTemp("", "headwater-bridge-"); err != nil {
+		dir, err = os.MkdirTemp("", "headwater-bridge-")
+		if err != nil {
 			return fmt.Errorf("folder of the run: %w", err)
 		}
 	}

@@ -109,7 +109,8 @@ func (c *RunCmd) Run(ctx context.Context) error {
 	dir := c.Keep
 	if dir == "" {
 		var err error
-		if dir, err = os.MkdirTemp("", "headwater-chaos-"); err != nil {
+		dir, err = os.MkdirTemp("", "headwater-chaos-")
+		if err != nil {
 			return fmt.Errorf("folder of the run: %w", err)
 		}
 	}

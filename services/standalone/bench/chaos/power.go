@@ -214,7 +214,8 @@ func (p *powerRound) do(ctx context.Context, after time.Duration) (v oracle.Verd
 		return v, err
 	}
 	defer again.kill()
-	if v, err = p.settle(ctx, again); err != nil || v.Wrong() > 0 {
+	v, err = p.settle(ctx, again)
+	if err != nil || v.Wrong() > 0 {
 		return v, err
 	}
 	if err := p.more(ctx, again); err != nil {
@@ -247,7 +248,8 @@ const moreWithin = 3 * time.Minute
 // settle judges until nothing is wrong, or patience is over.
 func (p *powerRound) settle(ctx context.Context, again *powered) (v oracle.Verdict, err error) {
 	for limit := time.Now().Add(p.patience()); ; process.Sleep(ctx, time.Second) {
-		if v, err = p.judge(ctx, again.influx); (err == nil && v.Wrong() == 0) || time.Now().After(limit) || ctx.Err() != nil {
+		v, err = p.judge(ctx, again.influx)
+		if (err == nil && v.Wrong() == 0) || time.Now().After(limit) || ctx.Err() != nil {
 			return v, err
 		}
 	}

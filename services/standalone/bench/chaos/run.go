@@ -94,7 +94,8 @@ func (r *run) do(ctx context.Context) (wrong []string, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.stack.Close(closeGrace)) }()
-	if r.links, err = newLinks(r.stack.NATSAddress, r.stack.InfluxAddress); err != nil {
+	r.links, err = newLinks(r.stack.NATSAddress, r.stack.InfluxAddress)
+	if err != nil {
 		return nil, err
 	}
 	defer r.links.close()

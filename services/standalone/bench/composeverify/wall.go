@@ -33,7 +33,8 @@ func (s *scenario) wall(ctx context.Context, around server, outward bool) (*wall
 		return nil, err
 	}
 	w := &wall{scenario: s}
-	if w.pid, err = s.process(ctx, id); err != nil {
+	w.pid, err = s.process(ctx, id)
+	if err != nil {
 		return nil, err
 	}
 	for _, other := range s.servers {

@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int, err error) {
-	if bin, err = os.MkdirTemp("", "headwater-programs-"); err != nil {
+	bin, err = os.MkdirTemp("", "headwater-programs-")
+	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(bin)) }()

@@ -191,7 +191,8 @@ func (s *Stack) secrets() error {
 	if err != nil {
 		return err
 	}
-	if s.issuer, err = issuer.PublicKey(); err != nil {
+	s.issuer, err = issuer.PublicKey()
+	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(s.secret("issuer"), seed, 0o600); err != nil {

@@ -110,7 +110,8 @@ func publish(ctx context.Context, js jetstream.JetStream, readings int) error {
 		if err != nil {
 			return err
 		}
-		if last, err = js.PublishMsgAsync(m); err != nil {
+		last, err = js.PublishMsgAsync(m)
+		if err != nil {
 			return err
 		}
 	}
@@ -184,7 +185,8 @@ func watch(ctx context.Context, s *stack.Stack, r row, done func(context.Context
 		if err != nil {
 			return m, err
 		}
-		if now.done, err = done(ctx); err != nil {
+		now.done, err = done(ctx)
+		if err != nil {
 			return m, err
 		}
 		if now.done < int(skipped*float64(r.backlog)) || first.at.IsZero() {
