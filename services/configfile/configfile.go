@@ -165,7 +165,7 @@ func (s *Service) putDefault(ctx context.Context, store *configstore.Store) erro
 
 // follow reads the file now and after every change.
 func (s *Service) follow(ctx context.Context, store *configstore.Store) error {
-	f := &follower{Service: s, store: store}
+	f := &loader{Service: s, store: store}
 	var events <-chan fsnotify.Event
 	var failures <-chan error
 	if watcher, err := fsnotify.NewWatcher(); err == nil {
@@ -198,8 +198,8 @@ func (s *Service) follow(ctx context.Context, store *configstore.Store) error {
 	}
 }
 
-// follower is what Run knows of the file. One goroutine only.
-type follower struct {
+// loader loads the file into the configuration, again after each change. One goroutine only.
+type loader struct {
 	*Service
 	store *configstore.Store
 	// watcher is nil where the system has none to give.
@@ -211,7 +211,7 @@ type follower struct {
 }
 
 // first is reload at the start, when an error may leave nothing in force.
-func (f *follower) first(ctx context.Context) error {
+func (f *loader) first(ctx context.Context) error {
 	text, err := f.read()
 	if err == nil {
 		_, err = config.ParseFile(f.cfg.Path, text)
@@ -229,7 +229,7 @@ func (f *follower) first(ctx context.Context) error {
 }
 
 // reload puts the file in force if it has changed and is right.
-func (f *follower) reload(ctx context.Context) {
+func (f *loader) reload(ctx context.Context) {
 	f.watch()
 	text, err := f.read()
 	if err != nil {
@@ -271,7 +271,7 @@ func (f *follower) reload(ctx context.Context) {
 }
 
 // say logs what is in force and what it changed.
-func (f *follower) say(v configstore.Version) {
+func (f *loader) say(v configstore.Version) {
 	facts := []any{"file", f.cfg.Path, "revision", v.Revision}
 	if c, err := v.Config(); err == nil { // the store has just read it
 		facts = append(facts, "rules", len(c.Rules), "channels", len(c.Channels))
@@ -290,7 +290,7 @@ func (f *follower) say(v configstore.Version) {
 }
 
 // refuse logs why the file is not taken, once for each state of it.
-func (f *follower) refuse(err error) {
+func (f *loader) refuse(err error) {
 	f.valid.Set(0)
 	if err.Error() == f.failed {
 		return
@@ -314,7 +314,7 @@ func (f *follower) refuse(err error) {
 const problemFile = "file"
 
 // remedy says what is wrong with the file and what to do.
-func (f *follower) remedy(err error) string {
+func (f *loader) remedy(err error) string {
 	all := config.Problems(err)
 	switch {
 	case len(all) == 0:
@@ -326,7 +326,7 @@ func (f *follower) remedy(err error) string {
 }
 
 // put writes the text unless it is in force already: a restart keeps the revision.
-func (f *follower) put(ctx context.Context, text []byte) (v configstore.Version, changed bool, err error) {
+func (f *loader) put(ctx context.Context, text []byte) (v configstore.Version, changed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	return f.store.PutFile(ctx, filepath.Base(f.cfg.Path), text)
@@ -334,7 +334,7 @@ func (f *follower) put(ctx context.Context, text []byte) (v configstore.Version,
 
 // read returns the text of the file, or as much of it as Parse needs to refuse
 // it as too large.
-func (f *follower) read() ([]byte, error) {
+func (f *loader) read() ([]byte, error) {
 	// Opening a pipe would wait for a writer.
 	info, err := os.Stat(f.cfg.Path)
 	if err != nil {
@@ -358,7 +358,7 @@ func (f *follower) read() ([]byte, error) {
 // watch watches the folders, not the file: an editor that saves by renaming puts
 // another file in its place, and Kubernetes swaps a symbolic link beside it.
 // Watching a folder again does nothing.
-func (f *follower) watch() {
+func (f *loader) watch() {
 	if f.watcher == nil {
 		return
 	}

@@ -61,7 +61,7 @@ type Service struct {
 	// board holds the problems that services report.
 	board *problems.Board
 
-	telemetry, derived, alerting *follower
+	telemetry, derived, alerting *streamReader
 	devices, alerts, lost, muted *watcher
 	reports                      *watcher
 }
@@ -89,16 +89,16 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.lost = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketManifests, keys: streams.LossKeys, handle: found.on}
 	s.survey.losses, s.ledger.losses = found, found
 	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book)
-	s.telemetry = &follower{
+	s.telemetry = &streamReader{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
 		back: memory, handle: s.onTelemetry, began: func(t time.Time) { s.fleet.Begin(t.UnixNano()) },
 	}
 	s.ledger.telemetry = s.telemetry
-	s.derived = &follower{
+	s.derived = &streamReader{
 		js: deps.JS, log: deps.Log, stream: streams.StreamDerived, filters: []string{streams.DerivedAll},
 		back: streams.AgeDerived, most: maxReplay, handle: s.onDerived,
 	}
-	s.alerting = &follower{
+	s.alerting = &streamReader{
 		js: deps.JS, log: deps.Log, stream: streams.StreamAlerting, filters: []string{streams.AlertingAll, streams.DeliveriesAll},
 		back: streams.AgeAlerting, most: maxReplay, handle: s.onAlerting,
 	}

@@ -33,9 +33,9 @@ type message struct {
 	data     []byte
 }
 
-// follower reads a stream in order and without end, beginning some time back. After
+// streamReader reads a stream in order and without end, beginning some time back. After
 // an interruption it resumes where it was, unless the stream was recreated.
-type follower struct {
+type streamReader struct {
 	js      jetstream.JetStream
 	log     *slog.Logger
 	stream  string
@@ -59,7 +59,7 @@ type follower struct {
 	since    time.Time // when err occurred
 }
 
-func (f *follower) run(ctx context.Context) {
+func (f *streamReader) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := f.read(ctx)
 		if ctx.Err() != nil {
@@ -70,7 +70,7 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-func (f *follower) fail(err error) {
+func (f *streamReader) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err == nil {
@@ -82,20 +82,20 @@ func (f *follower) fail(err error) {
 
 // state returns whether everything that the stream held has been read, and since
 // when and why it cannot be read.
-func (f *follower) state() (caughtUp bool, since time.Time, err error) {
+func (f *streamReader) state() (caughtUp bool, since time.Time, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.caughtUp, f.since, f.err
 }
 
 // reached reports whether the stream has been read up to a sequence.
-func (f *follower) reached(sequence uint64) bool {
+func (f *streamReader) reached(sequence uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.err == nil && f.place.Sequence >= sequence
 }
 
-func (f *follower) ready() error {
+func (f *streamReader) ready() error {
 	switch caughtUp, _, err := f.state(); {
 	case err != nil:
 		return fmt.Errorf("read stream %s: %w", f.stream, err)
@@ -106,7 +106,7 @@ func (f *follower) ready() error {
 }
 
 // read follows the stream until something fails.
-func (f *follower) read(ctx context.Context) error {
+func (f *streamReader) read(ctx context.Context) error {
 	cfg, err := f.begin(ctx)
 	if err != nil {
 		return err
@@ -148,12 +148,12 @@ func (f *follower) read(ctx context.Context) error {
 	}
 }
 
-// lookEvery is how often a follower checks that its stream is still the same.
+// lookEvery is how often a reader checks that its stream is still the same.
 const lookEvery = 5 * time.Second
 
 // watch returns when the stream no longer holds what was read from it, with the
 // reason, or when ctx ends.
-func (f *follower) watch(ctx context.Context) error {
+func (f *streamReader) watch(ctx context.Context) error {
 	for ; ctx.Err() == nil; process.Sleep(ctx, lookEvery) {
 		f.mu.Lock()
 		read := f.place
@@ -169,7 +169,7 @@ func (f *follower) watch(ctx context.Context) error {
 }
 
 // begin returns where to begin.
-func (f *follower) begin(ctx context.Context) (jetstream.OrderedConsumerConfig, error) {
+func (f *streamReader) begin(ctx context.Context) (jetstream.OrderedConsumerConfig, error) {
 	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: f.filters}
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()

@@ -34,7 +34,7 @@ import (
 type ledgerSource struct {
 	js        jetstream.JetStream
 	client    *influx.Client
-	telemetry *follower
+	telemetry *streamReader
 	// losses may be nil.
 	losses *losses
 

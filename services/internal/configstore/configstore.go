@@ -1,11 +1,11 @@
 // Package configstore keeps the configuration that is in force, and earlier
-// versions, in the bucket of the configuration. The file's follower puts a file
+// versions, in the bucket of the configuration. Package configfile puts a file
 // there, the page and the API single rules. Each change is a whole new version with
 // its author and time, made by compare-and-set.
 //
 // Nothing gets there that config.Parse refuses: every service may rely on that.
 // A version that an earlier Headwater stored is read as it is; the first change, or
-// the next start of the file's follower, stores it in the form of today.
+// the next start of package configfile, stores it in the form of today.
 // The store has no state of its own. Several goroutines and processes may use it
 // at once.
 package configstore

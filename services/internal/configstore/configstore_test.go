@@ -385,7 +385,7 @@ func TestDemo(t *testing.T) {
 }
 
 // TestOldVersionsAreStoredAgain begins with a version that an earlier Headwater stored:
-// it is read at once, and the next start of the file's follower stores it in the form
+// it is read at once, and the next start of package configfile stores it in the form
 // of today, with its author and time.
 func TestOldVersionsAreStoredAgain(t *testing.T) {
 	ctx := t.Context()

@@ -12,8 +12,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// problems returns all that is wrong with the arguments, the environment and
-// the configuration that they make, where the parser names only the first.
+// problems returns everything that is wrong with the arguments, the environment and
+// the resulting configuration. The parser alone names only the first problem.
 func problems(parser *kong.Kong, args []string) error {
 	var found list
 	trace, err := kong.Trace(parser, args)
@@ -24,7 +24,7 @@ func problems(parser *kong.Kong, args []string) error {
 	for _, flag := range parser.Model.Flags {
 		if err := flag.Reset(); err != nil {
 			found.add(err)
-			// With its default the flag causes no second problem below.
+			// With its default the flag causes no further problem below.
 			flag.Tag.Envs, flag.Envs = nil, nil
 			found.add(flag.Reset())
 		}
@@ -39,7 +39,7 @@ func problems(parser *kong.Kong, args []string) error {
 	return errors.Join(found...)
 }
 
-// checkFlag says what is wrong with the value of one flag.
+// checkFlag returns what is wrong with the value of one flag, or nil.
 func checkFlag(flag *kong.Flag) error {
 	switch value := fmt.Sprint(flag.Target); {
 	case flag.Required && !flag.Set:
@@ -74,7 +74,7 @@ func (l *list) add(err error) {
 	}
 }
 
-// validate asks a struct and those embedded in it what is wrong with them.
+// validate adds what is wrong with a struct and the structs embedded in it.
 func (l *list) validate(v reflect.Value) {
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
@@ -92,8 +92,8 @@ func (l *list) validate(v reflect.Value) {
 	}
 }
 
-// settings returns the configuration in force, one attribute a flag, with its
-// secrets blackened.
+// settings returns the configuration in force, one attribute per flag, with secrets
+// redacted.
 func settings(flags []*kong.Flag) []any {
 	var attributes []any
 	for _, flag := range flags {
@@ -109,7 +109,7 @@ func settings(flags []*kong.Flag) []any {
 	return attributes
 }
 
-// onCommandLine returns the flags among the arguments that hold a secret.
+// onCommandLine returns the names of the flags on the command line that hold a secret.
 func onCommandLine(args []string) (names []string) {
 	for _, arg := range args {
 		name, isFlag := strings.CutPrefix(arg, "--")
@@ -121,13 +121,13 @@ func onCommandLine(args []string) (names []string) {
 	return names
 }
 
-// secretName reports whether a flag is named for a secret.
+// secretName reports whether the name of a flag stands for a secret.
 func secretName(name string) bool {
 	return slices.ContainsFunc([]string{"password", "token", "secret", "seed"}, func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
-// redact blackens what a flag that is named for a secret holds, and the passwords
-// of URLs, which may be several, separated by commas. Flags that name files keep
+// redact hides the value of a flag whose name stands for a secret, and the passwords in
+// URLs, of which there may be several, separated by commas. Flags that name files keep
 // their paths.
 func redact(name, value string) string {
 	if secretName(name) && value != "" {

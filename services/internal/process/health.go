@@ -17,8 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Health answers whether a process lives and whether it does its work. It may
-// be used by several goroutines at once.
+// Health answers whether a process is alive and whether it is ready. It is safe for
+// concurrent use.
 type Health struct {
 	version string
 
@@ -33,8 +33,8 @@ func NewHealth(version string) *Health {
 	return &Health{version: version, parts: make(map[string]func() error)}
 }
 
-// Add has the readiness of a part count for the process. Ready returns nil or
-// the reason why the part does not do its work; it must answer at once.
+// Add makes the process ready only while the part is. Ready returns nil, or the reason
+// why the part is not ready; it must not block.
 func (h *Health) Add(name string, ready func() error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -44,7 +44,7 @@ func (h *Health) Add(name string, ready func() error) {
 	h.parts[name] = ready
 }
 
-// Stopping makes the process unready for good.
+// Stopping makes the process unready permanently.
 func (h *Health) Stopping() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -53,8 +53,7 @@ func (h *Health) Stopping() {
 
 var errStopping = errors.New("stopping")
 
-// Status reports whether all parts are ready, and the status of each: "ready" or the
-// reason why not.
+// Status reports whether all parts are ready, and the status of each.
 func (h *Health) Status() (ready bool, parts []PartStatus) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -72,7 +71,7 @@ func (h *Health) Status() (ready bool, parts []PartStatus) {
 	return ready, parts
 }
 
-// PartStatus is what one part says of itself.
+// PartStatus is the status of one part; Reason is empty when it is ready.
 type PartStatus struct {
 	Name   string `json:"name"`
 	Ready  bool   `json:"ready"`
@@ -95,8 +94,8 @@ func (h *Health) Mount(mux *http.ServeMux, metrics *prometheus.Registry) {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}))
 }
 
-// MountProfiles adds /debug/pprof to the mux. It belongs on a listener that
-// only this machine reaches.
+// MountProfiles adds /debug/pprof to the mux. It belongs on a listener that only this
+// machine can reach.
 func MountProfiles(mux *http.ServeMux) {
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -109,16 +108,16 @@ func answer(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	// An error here means that the asker has gone.
+	// An error here means that the client is gone.
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// healthTimeout bounds the question whether a process is ready.
+// healthTimeout bounds the request for the readiness of a process.
 const healthTimeout = 5 * time.Second
 
-// checkHealth asks the process that runs with the configuration whether it is
-// ready, and returns nil or the reason why not. The configuration must have a
-// method HealthAddress.
+// checkHealth asks the process that runs with the configuration whether it is ready,
+// and returns nil or the reason why not. The configuration must have a method
+// HealthAddress.
 func checkHealth(ctx context.Context, config any) error {
 	at, ok := config.(interface{ HealthAddress() string })
 	if !ok {

@@ -13,12 +13,12 @@ import (
 	"strings"
 )
 
-// HostConfig says by which names a listener may be reached.
+// HostConfig lists the names under which a listener may be reached.
 type HostConfig struct {
 	AllowedHosts []string `name:"allowed-host" help:"Further names, separated by commas, by which browsers and devices may reach the pages and the API, such as headwater.lan. IP addresses, localhost, the name of this machine and that of --public-url are allowed anyway." placeholder:"NAME" env:"HEADWATER_ALLOWED_HOST"`
 }
 
-// Validate reports every name that can't be one.
+// Validate returns an error for every name that is not a host name, joined.
 func (c HostConfig) Validate() error {
 	var errs []error
 	for _, name := range c.AllowedHosts {
@@ -29,12 +29,12 @@ func (c HostConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Guard answers 421 to requests under a name that is not allowed. A page of
-// somebody else whose name has been made to point to this machine (DNS
-// rebinding) would otherwise pass for the dashboard's own in the browser, and
-// read and change everything. No name server can give out an IP address as a
-// name, nor localhost. Probes, which tell nothing, are answered under any name.
-// The public URL may be empty.
+// Guard answers 421 to requests under a name that is not allowed. Otherwise a foreign
+// page whose name was made to point to this machine (DNS rebinding) would look like the
+// dashboard's own page to the browser, and could read and change everything. IP
+// addresses and localhost are always allowed, because no name server can give them out
+// as names. Probes reveal nothing and are answered under any name. The public URL may be
+// empty.
 func (c HostConfig) Guard(publicURL string, next http.Handler) http.Handler {
 	allowed := []string{"localhost"}
 	for _, name := range c.AllowedHosts {
@@ -61,7 +61,7 @@ func (c HostConfig) Guard(publicURL string, next http.Handler) http.Handler {
 	})
 }
 
-// hostName is the name in a Host header, without its port.
+// hostName returns the name in a Host header, without the port.
 func hostName(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -79,7 +79,7 @@ func Exposed(address string) bool {
 	return host != "localhost" && (err != nil || !addr.Unmap().IsLoopback())
 }
 
-// Reach returns in words where people find an exposed address.
+// Reach describes where an exposed address can be reached.
 func Reach(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -91,8 +91,7 @@ func Reach(address string) string {
 	return address
 }
 
-// WarnExposed logs which of the listeners other machines may reach without a
-// log-in. What says, by address, what anybody can do there.
+// WarnExposed logs which of the listeners other machines can reach without a login.
 func WarnExposed(log *slog.Logger, what ...Open) {
 	var open []string
 	for _, o := range what {
@@ -101,9 +100,9 @@ func WarnExposed(log *slog.Logger, what ...Open) {
 		}
 	}
 	if len(open) > 0 {
-		log.Warn("there is no log-in yet, and other machines may reach this: let only those in that may read and change everything", "open", strings.Join(open, "; "))
+		log.Warn("other machines can reach this without a login: allow only those that may read and change everything", "open", strings.Join(open, "; "))
 	}
 }
 
-// Open is what answers without a log-in on an address, host:port.
+// Open is a listener without a login: what it serves, and its address, host:port.
 type Open struct{ What, Address string }

@@ -16,18 +16,18 @@ import (
 	"headwater/streams"
 )
 
-// NATSConfig is how a service reaches nats-server.
+// NATSConfig says how a service connects to nats-server.
 type NATSConfig struct {
 	NATS         string `name:"nats" help:"URLs of nats-server, separated by commas." default:"nats://127.0.0.1:4222" env:"HEADWATER_NATS"`
 	NATSUser     string `name:"nats-user" help:"User of the services' account." default:"${nats_user=headwater-core}" env:"HEADWATER_NATS_USER"`
 	NATSPassword string `name:"nats-password-file" help:"File that holds the user's password." type:"existingfile" env:"HEADWATER_NATS_PASSWORD_FILE"`
 }
 
-// natsSchemes are those that nats.go knows.
+// natsSchemes are the schemes that nats.go supports.
 var natsSchemes = []string{"nats", "tls", "ws", "wss"}
 
-// Validate reports every address that can't be one. It shows none of them, for
-// there may be a password in it.
+// Validate returns an error for every invalid address, joined. The errors do not quote
+// the addresses, which may contain passwords.
 func (c NATSConfig) Validate() error {
 	var errs []error
 	for i, text := range strings.Split(c.NATS, ",") {
@@ -57,18 +57,18 @@ func (c DevicesConfig) At(services NATSConfig) NATSConfig {
 // reconnectWait is the pause between attempts to reconnect, with jitter added.
 const reconnectWait = 500 * time.Millisecond
 
-// A server that answers none of pingsLost pings is taken for gone: the
-// connection is lost, and the process unready, within pingEvery*(pingsLost+1).
+// A server that does not answer pingsLost pings in a row counts as gone: the connection
+// is lost, and the process unready, within pingEvery*(pingsLost+1).
 const (
 	pingEvery = 3 * time.Second
 	pingsLost = 2
 )
 
-// complainEvery is how often it is said that no server can be reached.
+// complainEvery is how often it is logged that no server can be reached.
 const complainEvery = 30 * time.Second
 
-// NATSOptions are the options that every connection of the process has: it
-// reconnects forever and logs what happens to it.
+// NATSOptions returns the options of every connection of the process: it reconnects
+// without end and logs what happens to it.
 func NATSOptions(name string, log *slog.Logger) []nats.Option {
 	var complained atomic.Int64 // in nanoseconds since the Unix epoch
 	return []nats.Option{
@@ -84,13 +84,13 @@ func NATSOptions(name string, log *slog.Logger) []nats.Option {
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			// The first one only says that there is none; the next ones say why.
+			// The first error only says that there is no server; the next ones say why.
 			if errors.Is(err, nats.ErrNoServers) {
 				return
 			}
 			if now := time.Now().UnixNano(); now-complained.Load() >= int64(complainEvery) {
 				complained.Store(now)
-				log.Warn("NATS can't be reached; it is tried again", "err", err)
+				log.Warn("cannot reach NATS; trying again", "err", err)
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) {
@@ -107,12 +107,12 @@ func NATSOptions(name string, log *slog.Logger) []nats.Option {
 	}
 }
 
-// maxPublishPending bounds the messages of one connection that are published
-// and not yet acknowledged.
+// maxPublishPending bounds the messages of one connection that are published and not
+// yet acknowledged.
 const maxPublishPending = 4096
 
-// publishTimeout is how long a message that is not answered counts as pending: a
-// stream on a full disk never answers.
+// publishTimeout is how long a message without an answer counts as pending: a stream on
+// a full disk never answers.
 const publishTimeout = 30 * time.Second
 
 // JetStream wraps a connection.
@@ -136,7 +136,7 @@ func (p *Process) Connect(cfg NATSConfig, options ...nats.Option) (*nats.Conn, j
 		}
 		options = append(options, nats.UserInfo(cfg.NATSUser, secret))
 		if prefix, isService := streams.InboxPrefix(cfg.NATSUser); isService {
-			// Its answers come where it may hear them.
+			// It may subscribe to answers under its own prefix only.
 			options = append(options, nats.CustomInboxPrefix(prefix))
 		}
 	}

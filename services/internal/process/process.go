@@ -1,6 +1,6 @@
-// Package process is what every service needs around its work, written once:
-// flags and environment, logging, a metrics registry of its own, health,
-// connections to NATS, signals and an orderly end.
+// Package process has what every service needs around its work: flags and environment,
+// logging, its own metrics registry, health, connections to NATS, signals and an orderly
+// stop.
 package process
 
 import (
@@ -33,7 +33,7 @@ type Base struct {
 	Grace     time.Duration `help:"How long work in flight may take to finish when the process is asked to stop." default:"20s" env:"HEADWATER_GRACE"`
 }
 
-// Validate reports what a flag may not be.
+// Validate returns an error for flags that are out of range.
 func (b Base) Validate() error {
 	if b.Grace <= 0 {
 		return errors.New("--grace must be longer than 0s")
@@ -41,8 +41,8 @@ func (b Base) Validate() error {
 	return nil
 }
 
-// Defaults returns a configuration with the defaults of its tags. It does not
-// look at the environment. A tag that can't be read is a fault of the program.
+// Defaults returns a configuration with the defaults of its tags. It ignores the
+// environment. It panics if a tag cannot be read.
 func Defaults[C any]() C {
 	var c C
 	app, err := kong.New(&c)
@@ -66,11 +66,11 @@ func Defaults[C any]() C {
 type Process struct {
 	// Name is the name of the process, for people.
 	Name string
-	// Log takes what the process has to say.
+	// Log is the log of the process.
 	Log *slog.Logger
 	// Metrics is the registry of this process.
 	Metrics *prometheus.Registry
-	// Health answers for the process.
+	// Health is the health of the process.
 	Health *Health
 	// Grace is how long work in flight may take to finish.
 	Grace time.Duration
@@ -106,8 +106,8 @@ func isTerminal(w io.Writer) bool {
 	return isFile && term.IsTerminal(int(file.Fd()))
 }
 
-// settingsLevel is the level at which the configuration is logged: a person who
-// starts the program by hand knows it, and would have to look past it.
+// settingsLevel is the level at which the configuration is logged. On a terminal it
+// would be in the way of the person who has just typed it.
 func settingsLevel(w io.Writer) slog.Level {
 	if isTerminal(w) {
 		return slog.LevelDebug
@@ -163,10 +163,10 @@ func Describe() string {
 	return text + ", " + runtime.Version()
 }
 
-// Main runs a process and returns its exit code. The flags of Base and of C are
-// read from the arguments, else from the environment; run works until ctx ends
-// and its work has drained. The first signal to stop ends ctx, a second one ends
-// the process at once. Options change how the flags are read.
+// Main runs a process and returns its exit code. The flags of Base and of C are read
+// from the arguments, else from the environment. Run works until ctx ends and its work
+// has drained. The first signal to stop ends ctx, a second one ends the process at
+// once. Options change how the flags are read.
 func Main[C any](name, description string, run func(ctx context.Context, p *Process, cfg C) error, options ...kong.Option) int {
 	var flags struct {
 		Base   `embed:""`
@@ -205,7 +205,7 @@ func Main[C any](name, description string, run func(ctx context.Context, p *Proc
 	for _, name := range onCommandLine(os.Args[1:]) {
 		p.Log.Warn("a secret on the command line can be seen by every user of the machine: put it into a file, or into the environment", "flag", name)
 	}
-	// From the first signal on, the default action of the second one is back.
+	// After the first signal, the second one has its default action again.
 	context.AfterFunc(ctx, stop)
 	if err := run(ctx, p, flags.Config); err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
@@ -214,20 +214,19 @@ func Main[C any](name, description string, run func(ctx context.Context, p *Proc
 	return 0
 }
 
-// Part is one piece of a process that runs until its context ends.
+// Part is one part of a process. It runs until it is stopped.
 type Part struct {
 	Name string
 	// Run works until ctx ends and its work has drained.
 	Run func(ctx context.Context) error
-	// Ready returns nil when the part does its work, else the reason why not;
-	// nil if there is nothing to say.
+	// Ready returns nil while the part is ready, else the reason why not. It may be nil.
 	Ready func() error
 }
 
-// Run runs the parts until ctx ends or one of them fails, then stops them one
-// after the other from the last to the first, so that what is handed on still
-// finds the one that takes it. It returns when all have ended, at the latest
-// after Grace for all together, with the error of every part that failed.
+// Run runs the parts until ctx ends or one of them fails, then stops them one after the
+// other from the last to the first, so that each part can still hand its work to the
+// parts before it. It returns when all have ended, or when Grace has passed for all
+// together, with the error of every part that failed.
 func (p *Process) Run(ctx context.Context, parts ...Part) error {
 	type running struct {
 		Part
@@ -255,7 +254,7 @@ func (p *Process) Run(ctx context.Context, parts ...Part) error {
 				return
 			}
 			if err == nil {
-				err = errors.New("ended by itself")
+				err = errors.New("ended unexpectedly")
 			}
 			mu.Lock()
 			errs = append(errs, fmt.Errorf("%s: %w", part.Name, err))

@@ -61,8 +61,8 @@ func TestPartsStopFromTheLastToTheFirst(t *testing.T) {
 
 func TestAPartThatFailsStopsTheOthers(t *testing.T) {
 	for name, run := range map[string]func(context.Context) error{
-		"it broke":        func(context.Context) error { return errors.New("it broke") },
-		"ended by itself": func(context.Context) error { return nil },
+		"it broke":           func(context.Context) error { return errors.New("it broke") },
+		"ended unexpectedly": func(context.Context) error { return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

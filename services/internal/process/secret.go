@@ -10,11 +10,10 @@ import (
 // maxSecret bounds a file that holds a secret, in bytes.
 const maxSecret = 64 << 10
 
-// ReadSecret returns the content of a file without the white space around it. A
-// file that others than its owner may read is refused, with the exceptions that
-// containers need: it lies on a read-only mount, which is how Docker and
-// Kubernetes hand over secrets, or it belongs to another user, such as root, and
-// only its group may read it.
+// ReadSecret returns the content of a file without the white space around it. A file
+// that users other than its owner may read is refused, with two exceptions for
+// containers: a file on a read-only mount, which is how Docker and Kubernetes provide
+// secrets, and a file of another user, such as root, that only its group may read.
 func ReadSecret(path string) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// seekTimes say when a connection leaves its server.
+// seekTimes are the times after which a connection leaves its server.
 type seekTimes struct {
-	// every is the pause between two questions, answer how long one may take.
+	// every is the pause between two requests, and answer bounds each of them.
 	every, answer time.Duration
 	// patience is how long JetStream may fail to answer. A cluster that elects
 	// needs up to 6 s.
@@ -20,11 +20,10 @@ type seekTimes struct {
 
 var usualSeek = seekTimes{every: 2 * time.Second, answer: 2 * time.Second, patience: 8 * time.Second}
 
-// Seek is a part that takes a connection to another server of the cluster when
-// its server is there, but its JetStream has not answered for a while: a server
-// that is cut off from the two others keeps its connections, and can do nothing
-// for them. Where only one server is known it does nothing. A nil connection is
-// passed over.
+// Seek returns a part that moves a connection to another server of the cluster when its
+// server is reachable, but the server's JetStream has not answered for a while: a server
+// that is cut off from the two others keeps its connections, but cannot serve them.
+// With only one known server it does nothing. Nil connections are skipped.
 func (p *Process) Seek(connections ...jetstream.JetStream) Part {
 	return Part{Name: "servers", Run: func(ctx context.Context) error {
 		var running sync.WaitGroup
@@ -50,7 +49,7 @@ func seek(ctx context.Context, js jetstream.JetStream, log *slog.Logger, times s
 			return
 		case <-tick.C:
 		}
-		// A server gets its time, and so does one that is new or alone.
+		// The patience starts again with a new server, and with one that is alone.
 		if now := nc.ConnectedUrlRedacted(); now != server || now == "" || len(nc.Servers()) < 2 {
 			answered, server = time.Now(), now
 			continue
@@ -63,10 +62,10 @@ func seek(ctx context.Context, js jetstream.JetStream, log *slog.Logger, times s
 			continue
 		}
 		if silent := time.Since(answered); ctx.Err() == nil && silent >= times.patience {
-			log.Warn("the JetStream of this server does not answer; another server is sought", "server", server, "silent", silent.Round(time.Second), "err", err)
+			log.Warn("the JetStream of this server does not answer; looking for another server", "server", server, "silent", silent.Round(time.Second), "err", err)
 			answered = time.Now()
 			if err := nc.ForceReconnect(); err != nil {
-				log.Warn("another server could not be sought", "err", err)
+				log.Warn("could not look for another server", "err", err)
 			}
 		}
 	}

@@ -270,7 +270,7 @@ func TestEvidence(t *testing.T) {
 	want := []detect.Verdict{{
 		Phase: detect.Open, Start: epoch + 4*minute, Time: epoch + 4*minute,
 		Evidence: detect.Evidence{
-			Value: 8, Score: 4.0 / 3, Baseline: 4, Low: math.Inf(-1), High: 7,
+			Value: 8, Score: 4.0 / 3, Baseline: 4, Low: math.Inf(-1), High: 7, Within: 5 * time.Minute,
 			Samples:  []detect.Sample{{Time: epoch + minute, Value: 4}, {Time: epoch + 3*minute, Value: 4.5}, {Time: epoch + 4*minute, Value: 8}},
 			Sentence: "8 °C: rose 4 °C in 3 min (limit 3 °C in 5 min)",
 		},
