@@ -13,6 +13,7 @@
 //	hold.go         readings ahead of their time, which wait until it has come
 //	downsample.go   means of ten seconds of fast series, for detectors that learn
 //	expressions.go  rules about several metrics of a device
+//	apart.go        readings in another unit than that of their metric
 //	clock.go        the clock of the lane: windows that end, detectors that are due, and
 //	                time in which nobody listened
 //	ledger.go       what arrived, by device and minute
