@@ -266,7 +266,7 @@ func (s *Service) Ready() error {
 // not create them. Without the stream of the devices nats-server would create one that
 // answers every message.
 func (s *Service) awaitStreams(ctx context.Context) (streams.Topology, error) {
-	return process.AwaitStreams(ctx, s.deps.JS, s.deps.Log, func(err error) { s.status.set(err) }, s.checkDevices)
+	return process.AwaitStreams(ctx, s.deps.JS, s.deps.Log, s.status.set, s.checkDevices)
 }
 
 // checkDevices returns an error until the streams of the devices' account are
@@ -288,13 +288,10 @@ type status struct {
 	err error
 }
 
-// set reports whether err differs from the last one.
-func (s *status) set(err error) bool {
+func (s *status) set(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	same := err == nil && s.err == nil || err != nil && s.err != nil && err.Error() == s.err.Error()
 	s.err = err
-	return !same
 }
 
 func (s *status) get() error {

@@ -24,14 +24,14 @@ const keyBase = 36
 // String returns the form that goes over the wire: sequence, index, incarnation and
 // stored, separated by dashes; the last two only if they are known.
 func (k key) String() string {
-	s := strconv.FormatUint(k.sequence, 10) + "-" + strconv.Itoa(k.index)
+	parts := []string{strconv.FormatUint(k.sequence, 10), strconv.Itoa(k.index)}
 	for _, at := range []int64{k.incarnation, k.stored} {
 		if at == 0 {
 			break
 		}
-		s += "-" + strconv.FormatInt(at, keyBase)
+		parts = append(parts, strconv.FormatInt(at, keyBase))
 	}
-	return s
+	return strings.Join(parts, "-")
 }
 
 func parseKey(s string) (key, error) {

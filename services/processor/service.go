@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -71,9 +70,6 @@ type Service struct {
 	mu    sync.Mutex
 	ready func() error
 }
-
-// checkWait is the pause between two checks for streams that are not there yet.
-const checkWait = time.Second
 
 // New returns a processor. It does no I/O.
 func New(cfg Config, deps Deps) (*Service, error) {

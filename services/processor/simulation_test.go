@@ -143,10 +143,10 @@ func (w *world) zombies(ctx context.Context, js *simulation.Client, log *slog.Lo
 	s := &Service{limits: machine.DefaultLimits(), js: js, log: log, deadLetters: deadletter.New(js, log, reg)}
 	s.setReady(func() error { return nil })
 	topology, err := process.AwaitStreams(ctx, js, log, s.waiting)
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case err != nil:
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // it was told to stop, so nothing is wrong
+	}
+	if err != nil {
 		return err
 	}
 	deps := lane.Deps{JS: js, DeadLetter: s.deadLetter, Log: log, Metrics: lane.NewMetrics(reg, streams.ServiceProcessor)}
