@@ -76,12 +76,13 @@ func (c *Crew) Remove(i int, kill bool) error {
 	return m.err
 }
 
-// RemoveAll stops or kills all processes, one after the other. After an error of one it
-// still stops the others.
+// RemoveAll stops or kills all processes, one after the other, and waits until all that
+// they published has arrived or is lost. After an error of one it still stops the others.
 func (c *Crew) RemoveAll(kill bool) (err error) {
 	for len(c.members) > 0 {
 		err = errors.Join(err, c.Remove(0, kill))
 	}
+	c.cluster.publishing.Wait()
 	return err
 }
 

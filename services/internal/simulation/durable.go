@@ -509,7 +509,7 @@ func (c *Client) PublishMsgAsync(m *nats.Msg, opts ...jetstream.PublishOpt) (jet
 		return nil, nats.ErrConnectionClosed
 	}
 	f := &future{msg: m, ok: make(chan *jetstream.PubAck, 1), err: make(chan error, 1)}
-	go func() {
+	c.cluster.publishing.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 		defer cancel()
 		ack, err := c.PublishMsg(ctx, m, opts...)
@@ -520,7 +520,7 @@ func (c *Client) PublishMsgAsync(m *nats.Msg, opts ...jetstream.PublishOpt) (jet
 		default:
 			f.ok <- ack
 		}
-	}()
+	})
 	return f, nil
 }
 

@@ -37,6 +37,9 @@ type Cluster struct {
 	made int64
 	// down says that no server runs, full that it cannot write to its disk.
 	down, full bool
+	// publishing are the calls of PublishMsgAsync that have not ended. A process that
+	// ended does not wait for them.
+	publishing sync.WaitGroup
 }
 
 // NewCluster returns a cluster without streams.
