@@ -144,7 +144,7 @@ func (w *world) zombies(ctx context.Context, js *simulation.Client, log *slog.Lo
 	s.setReady(func() error { return nil })
 	topology, err := process.AwaitStreams(ctx, js, log, s.waiting)
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // it was told to stop, so nothing is wrong
+		return nil //nolint:nilerr // a stop is no failure
 	}
 	if err != nil {
 		return err
