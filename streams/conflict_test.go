@@ -24,6 +24,10 @@ func TestIsConflict(t *testing.T) {
 		cluster.Ensure(t)
 		conflicts(t, cluster.JS(t, natsd.UserCore))
 	})
+	// What a replicated stream answers while another write is in flight.
+	if !streams.IsConflict(&jetstream.APIError{ErrorCode: jetstream.JSErrCodeStreamWrongLastSequenceConstant}) {
+		t.Error("the code of replicated streams does not count as a conflict")
+	}
 	for _, err := range []error{nil, errors.New("else"), jetstream.ErrKeyNotFound, &jetstream.APIError{ErrorCode: jetstream.JSErrCodeStreamNotFound}} {
 		if streams.IsConflict(err) {
 			t.Errorf("%v counts as a conflict", err)
