@@ -47,7 +47,7 @@
     mark.hidden = false;
     const state = offline ? 'offline' : Date.now() - heard > staleAfter ? 'stale' : link;
     const old = state === 'offline' || state === 'stale';
-    const text = !old ? '' : `${state === 'offline' ? 'The browser is offline.' : 'No updates from the server.'} Values are from ${clock.format(heard)}.`;
+    const text = !old ? '' : `${state === 'offline' ? 'The browser is offline.' : 'No updates from the server.'} Values as of ${clock.format(heard)}.`;
     const note = document.getElementById('stale');
     if (note && note.textContent !== text) note.textContent = text;
     root.toggleAttribute('data-stale', old);

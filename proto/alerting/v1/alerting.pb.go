@@ -490,8 +490,8 @@ func (x *Message) GetReminder() bool {
 // Delivery records the outcome of one message.
 type Delivery struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Idempotency key: sequence of the notifier's commit, index of the message in it
-	// and creation time of ALERTING.
+	// Idempotency key: sequence of the notifier's commit, index of the message in it,
+	// when ALERTING was created, and when it stored the commit.
 	Key      string  `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Channel  string  `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
 	Outcome  Outcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=alerting.v1.Outcome" json:"outcome,omitempty"`

@@ -91,7 +91,7 @@ func Reach(address string) string {
 	return address
 }
 
-// WarnExposed logs which of the listeners other machines can reach without a login.
+// WarnExposed logs which of the listeners other machines can reach, with no log-in.
 func WarnExposed(log *slog.Logger, what ...Open) {
 	var open []string
 	for _, o := range what {
@@ -100,7 +100,7 @@ func WarnExposed(log *slog.Logger, what ...Open) {
 		}
 	}
 	if len(open) > 0 {
-		log.Warn("other machines can reach this without a login: allow only those that may read and change everything", "open", strings.Join(open, "; "))
+		log.Warn("other machines can reach this, and there is no log-in: allow only those that may read and change everything", "open", strings.Join(open, "; "))
 	}
 }
 
