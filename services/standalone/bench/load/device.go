@@ -125,6 +125,12 @@ func (d *Device) session(ctx context.Context, address int) (done bool) {
 	defer func() {
 		_ = conn.Close()
 		<-gone
+		// Acknowledgements that came before the connection ended count.
+		close(acks)
+		for packet := range acks {
+			d.settle(packet)
+		}
+		done = done || d.In == nil && len(d.waiting) == 0
 	}()
 	go func() {
 		defer close(gone)

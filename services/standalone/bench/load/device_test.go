@@ -1,6 +1,7 @@
 package load_test
 
 import (
+	"io"
 	"net"
 	"slices"
 	"testing"
@@ -30,10 +31,18 @@ func serve(t *testing.T, acks int, got chan<- packets.PublishPacket) (address st
 				return
 			}
 			answer(conn, acks, got)
-			_ = conn.Close()
+			hangUp(conn.(*net.TCPConn))
 		}
 	}()
 	return l.Addr().String()
+}
+
+// hangUp closes a connection after the device has read all answers: closing it while
+// there is something unread resets it, and the answers may be lost.
+func hangUp(conn *net.TCPConn) {
+	_ = conn.CloseWrite()            // An error means that the device has closed it,
+	_, _ = io.Copy(io.Discard, conn) // and so does one here.
+	_ = conn.Close()
 }
 
 func answer(conn net.Conn, acks int, got chan<- packets.PublishPacket) {
