@@ -119,7 +119,7 @@ func (m *Machine) otherUnit(main *series, r detect.Sample, unit string) {
 		}
 	}
 	if opens {
-		m.tellUnit(main, detect.Open, r, o.unit, detect.Quantity(r.Value, unit)+": comes in "+o.unit+" instead of "+*main.unit+
+		m.emitUnit(main, detect.Open, r, o.unit, detect.Quantity(r.Value, unit)+": comes in "+o.unit+" instead of "+*main.unit+
 			"; until its unit is declared it has summaries of its own and no rule judges it")
 	}
 }
@@ -131,7 +131,7 @@ func (m *Machine) sameUnit(main *series, r detect.Sample) {
 	}
 	main.other.since++
 	if main.other.since >= unitAgain {
-		m.tellUnit(main, detect.Close, r, *main.unit, detect.Quantity(r.Value, *main.unit)+": comes in "+*main.unit+" again")
+		m.emitUnit(main, detect.Close, r, *main.unit, detect.Quantity(r.Value, *main.unit)+": comes in "+*main.unit+" again")
 		main.other = nil
 	}
 }
@@ -142,12 +142,12 @@ func (m *Machine) stopUnit(main *series, why string) {
 	if o := main.other; o != nil {
 		at := max(main.last, m.clock-main.lag, o.last)
 		m.learned = max(m.clock, at)
-		m.tellUnit(main, detect.Close, detect.Sample{Time: at, Value: o.value}, o.unit, why)
+		m.emitUnit(main, detect.Close, detect.Sample{Time: at, Value: o.value}, o.unit, why)
 		main.other = nil
 	}
 }
 
-func (m *Machine) tellUnit(main *series, phase detect.Phase, r detect.Sample, unit, sentence string) {
+func (m *Machine) emitUnit(main *series, phase detect.Phase, r detect.Sample, unit, sentence string) {
 	if m.watches != nil {
 		return // a Solo emits what its rule finds
 	}

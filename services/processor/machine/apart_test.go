@@ -29,10 +29,10 @@ rules:
   - {name: sum, expression: 'pressure > 1100 or avg("pressure", "10m") > 1100', severity: critical}
 `
 
-// TestUnitChangeIsToldAndNotJudged: a metric that comes in another unit is reported
+// TestUnitChangeIsReportedAndNotJudged: a metric that comes in another unit is reported
 // once, summed up apart, and judged by no rule, across restarts; the episode ends
 // when the unit is the old one again.
-func TestUnitChangeIsToldAndNotJudged(t *testing.T) {
+func TestUnitChangeIsReportedAndNotJudged(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, pressureRules)
 	var commits []*derivedv1.Commit
@@ -84,9 +84,9 @@ func TestUnitChangeIsToldAndNotJudged(t *testing.T) {
 	}
 }
 
-// TestDeclaredUnitBeginsAnew: a metric is in the declared unit from then on, with
+// TestDeclaredUnitStartsAgain: a metric is in the declared unit from then on, with
 // rules that start again; what was in another unit stays apart.
-func TestDeclaredUnitBeginsAnew(t *testing.T) {
+func TestDeclaredUnitStartsAgain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, pressureRules)
 	r.read(in("hPa"), 0, 1200)
