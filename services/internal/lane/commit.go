@@ -84,10 +84,16 @@ func (r *runner) finish(ctx context.Context) error {
 	if err := r.commitRest(ctx); err != nil {
 		return err
 	}
-	if r.sinceSnapshot.messages == 0 {
+	if !r.unsaved() {
 		return nil
 	}
 	return r.snapshot(ctx)
+}
+
+// unsaved reports whether there is something that the newest snapshot does not hold: input
+// since then, or a snapshot that failed.
+func (r *runner) unsaved() bool {
+	return r.sinceSnapshot.messages > 0 || r.store.incomplete
 }
 
 // outputStored returns when the lane's last commit was stored, in nanoseconds since the
@@ -106,7 +112,7 @@ func (r *runner) outputStored(ctx context.Context) int64 {
 
 // snapshot stores the state after the last applied input. No output may wait. If that
 // fails, the lane continues: the previous snapshot and the input are still there. Only
-// errLost ends it.
+// errLost ends it. If ctx was canceled, nothing failed: finish stores the snapshot.
 func (r *runner) snapshot(ctx context.Context) error {
 	start := time.Now()
 	all := r.store.needsAll()
@@ -128,6 +134,9 @@ func (r *runner) snapshot(ctx context.Context) error {
 	r.sinceSnapshot.readings, r.sinceSnapshot.messages, r.sinceSnapshot.at = 0, 0, start
 	if errors.Is(err, errLost) {
 		return fmt.Errorf("snapshot at input %d: %w", r.applied, err)
+	}
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return nil
 	}
 	if err != nil {
 		r.Metrics.failedSnapshots.Inc()

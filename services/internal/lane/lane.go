@@ -231,12 +231,12 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 		case <-ctx.Done():
 			return nil
 		case err := <-in.errs:
-			return err
+			return unlessStopped(ctx, err)
 		case <-check.C:
 			if err := in.same(r.place()); err != nil {
 				return err
 			}
-			if r.sinceSnapshot.messages > 0 && time.Since(r.lastInput) >= idleAfter {
+			if r.unsaved() && time.Since(r.lastInput) >= idleAfter {
 				if err := r.commitRest(ctx); err != nil {
 					return err
 				}
@@ -246,7 +246,7 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 			}
 		case entry, open := <-watch.Updates():
 			if !open {
-				return errors.New("the watch of the configuration ended")
+				return unlessStopped(ctx, errors.New("the watch of the configuration ended"))
 			}
 			if entry == nil || entry.Operation() != jetstream.KeyValuePut || entry.Revision() <= r.config.Revision {
 				continue
@@ -257,7 +257,7 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 			configured = r.config.Revision != 0
 		case entry, open := <-extra:
 			if !open {
-				return fmt.Errorf("the watch of bucket %s ended", r.ExtraBucket)
+				return unlessStopped(ctx, fmt.Errorf("the watch of bucket %s ended", r.ExtraBucket))
 			}
 			if entry == nil || entry.Operation() != jetstream.KeyValuePut || entry.Revision() <= r.machine.(ExtraConfigurer).ExtraRevision() {
 				continue
@@ -293,6 +293,17 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 				return err
 			}
 		}
+	}
+}
+
+// unlessStopped returns err unless ctx ended. The end of ctx also ends the watches, and a
+// lane that stops must still store its last snapshot.
+func unlessStopped(ctx context.Context, err error) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	default:
+		return err
 	}
 }
 

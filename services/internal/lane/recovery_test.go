@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -170,6 +171,35 @@ func TestInputRecreated(t *testing.T) {
 	f.expect(t, 1, 36, 0)
 	if n := testutil.ToFloat64(f.deps.Metrics.incarnations); n == before {
 		t.Error("no alarm for the second time")
+	}
+}
+
+// TestStopBeforeASnapshotThatIsDue stops a lane between a commit and the snapshot that is
+// due after it. The input is recreated before the next owner starts, so only the last
+// snapshot of the lane can hold what it had learned.
+func TestStopBeforeASnapshotThatIsDue(t *testing.T) {
+	f := newFixture(t)
+	f.configure(t, 1)
+	stop := f.start(t, never)
+	f.publishAll(t, 1, 30)
+	f.await(t, 30)
+	stop()
+	f.recreate(t, streams.StreamTelemetry)
+	ctx, cancel := context.WithCancel(t.Context())
+	f.deps.Committed = func(int, uint64, []byte) { cancel() }
+	f.publish(t, "33")
+	if err := Run(ctx, f.cfg, f.deps, func() Machine { return &adder{fail: never} }, NewStatus()); err != nil {
+		t.Fatal(err)
+	}
+	f.deps.Committed = nil
+	f.recreate(t, streams.StreamTelemetry)
+	f.publish(t, "36")
+	defer f.start(t, never)()
+	f.await(t, 36)
+	learned := 30 * 31 / 2
+	got, want := f.sums(t)[10:], []output{{33, learned + 33}, {36, learned + 33 + 36}}
+	if !slices.Equal(got, want) {
+		t.Errorf("outputs %v, want %v", got, want)
 	}
 }
 
