@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"headwater/proto/figure"
+	"headwater/services/internal/brake"
 )
 
 // Subject is where nats-server asks. It equals server.AuthCalloutSubject; importing
@@ -37,6 +38,12 @@ const logInterval = 10 * time.Second
 // escapes the rest.
 const maxLogged = 128
 
+// An address may send that many wrong passwords at once, then one after each pause.
+const (
+	guesses    = 10
+	guessPause = time.Second
+)
+
 // Deps is what a Responder needs.
 type Deps struct {
 	// IssuerSeed is the seed of the account key that signs the answers. The server's
@@ -55,7 +62,7 @@ type Responder struct {
 	log      *slog.Logger
 	admitted prometheus.Counter
 	refused  *prometheus.CounterVec
-	brake    *brake // of the goroutine that answers
+	brake    *brake.Brake // of the goroutine that answers
 
 	mu     sync.Mutex
 	silent map[Refusal]*silence
@@ -78,7 +85,7 @@ func New(deps Deps) (*Responder, error) {
 	}
 	metrics := promauto.With(deps.Metrics)
 	r := &Responder{
-		key: key, onRefuse: deps.Refused, log: deps.Log, brake: newBrake(), silent: make(map[Refusal]*silence),
+		key: key, onRefuse: deps.Refused, log: deps.Log, brake: brake.New(guesses, guessPause), silent: make(map[Refusal]*silence),
 		admitted: metrics.NewCounter(prometheus.CounterOpts{
 			Name: "headwater_bridge_logins_total", Help: "Connections of clients that were admitted.",
 		}),
@@ -169,15 +176,15 @@ func (r *Responder) judge(policy Policy, d Device, now time.Time) (Role, Refusal
 	if !policy.byPassword(d) {
 		return policy.Judge(d)
 	}
-	s := r.brake.sender(d)
-	if r.brake.holds(s, now) {
+	s := r.brake.Sender(d.Host, d.ClientID)
+	if r.brake.Holds(s, now) {
 		return 0, RefusalThrottled
 	}
 	role, refusal := policy.Judge(d)
 	if refusal == "" {
-		r.brake.right(d)
+		r.brake.Right(d.Host, d.ClientID)
 	} else {
-		r.brake.wrong(s, now)
+		r.brake.Wrong(s, now)
 	}
 	return role, refusal
 }

@@ -1,4 +1,4 @@
-package login
+package brake
 
 import (
 	"fmt"
@@ -6,14 +6,22 @@ import (
 	"time"
 )
 
+const (
+	burst = 10
+	pause = time.Second
+)
+
 var midnight = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// device is a client at a host.
+type device struct{ host, id string }
+
 // guesses sends that many wrong passwords and returns how many were looked at.
-func guesses(b *brake, d Device, now time.Time, count int) (seen int) {
+func guesses(b *Brake, d device, now time.Time, count int) (seen int) {
 	for range count {
-		s := b.sender(d)
-		if !b.holds(s, now) {
-			b.wrong(s, now)
+		s := b.Sender(d.host, d.id)
+		if !b.Holds(s, now) {
+			b.Wrong(s, now)
 			seen++
 		}
 	}
@@ -21,10 +29,10 @@ func guesses(b *brake, d Device, now time.Time, count int) (seen int) {
 }
 
 func TestGuessesAreSlow(t *testing.T) {
-	b := newBrake()
-	d := Device{Host: "203.0.113.7", ClientID: "guesser"}
-	if seen := guesses(b, d, midnight, 1000); seen != brakeBurst {
-		t.Errorf("%d guesses were looked at, want %d", seen, brakeBurst)
+	b := New(burst, pause)
+	d := device{"203.0.113.7", "guesser"}
+	if seen := guesses(b, d, midnight, 1000); seen != burst {
+		t.Errorf("%d guesses were looked at, want %d", seen, burst)
 	}
 	seen := 0
 	for i := range 1000 {
@@ -33,8 +41,8 @@ func TestGuessesAreSlow(t *testing.T) {
 	if seen < 9 || seen > 10 {
 		t.Errorf("%d guesses were looked at within 10 s, want one a second", seen)
 	}
-	if seen := guesses(b, d, midnight.Add(time.Hour), 1000); seen != brakeBurst {
-		t.Errorf("%d guesses were looked at after an hour, want %d", seen, brakeBurst)
+	if seen := guesses(b, d, midnight.Add(time.Hour), 1000); seen != burst {
+		t.Errorf("%d guesses were looked at after an hour, want %d", seen, burst)
 	}
 }
 
@@ -52,9 +60,9 @@ func TestWhoSharesABrake(t *testing.T) {
 		{"no addresses", "", "nonsense", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := newBrake()
-			guesses(b, Device{Host: test.guesser, ClientID: "guesser"}, midnight, 100)
-			if held := b.holds(b.sender(Device{Host: test.other, ClientID: "other"}), midnight); held != test.shared {
+			b := New(burst, pause)
+			guesses(b, device{test.guesser, "guesser"}, midnight, 100)
+			if held := b.Holds(b.Sender(test.other, "other"), midnight); held != test.shared {
 				t.Errorf("held is %t, want %t", held, test.shared)
 			}
 		})
@@ -64,38 +72,38 @@ func TestWhoSharesABrake(t *testing.T) {
 // TestKnownDeviceGetsIn has somebody guess from the address of a device that has
 // logged in before.
 func TestKnownDeviceGetsIn(t *testing.T) {
-	b := newBrake()
-	door := Device{Host: "203.0.113.7", ClientID: "door-1"}
-	b.right(door)
-	guesses(b, Device{Host: "203.0.113.7", ClientID: "guesser"}, midnight, 1000)
-	if b.holds(b.sender(door), midnight) {
+	b := New(burst, pause)
+	door := device{"203.0.113.7", "door-1"}
+	b.Right(door.host, door.id)
+	guesses(b, device{"203.0.113.7", "guesser"}, midnight, 1000)
+	if b.Holds(b.Sender(door.host, door.id), midnight) {
 		t.Error("a known device is held by the guesses of another one")
 	}
-	if !b.holds(b.sender(Device{Host: "203.0.113.7", ClientID: "door-2"}), midnight) {
+	if !b.Holds(b.Sender("203.0.113.7", "door-2"), midnight) {
 		t.Error("a device that nobody knows is not held")
 	}
-	if b.holds(b.sender(Device{Host: "203.0.113.8", ClientID: "door-1"}), midnight) {
+	if b.Holds(b.Sender("203.0.113.8", "door-1"), midnight) {
 		t.Error("a device elsewhere is held")
 	}
 	// With the client id of a known device nobody guesses faster either.
-	if seen := guesses(b, door, midnight, 1000); seen != brakeBurst {
-		t.Errorf("%d guesses were looked at, want %d", seen, brakeBurst)
+	if seen := guesses(b, door, midnight, 1000); seen != burst {
+		t.Errorf("%d guesses were looked at, want %d", seen, burst)
 	}
 }
 
 func TestBrakeIsBounded(t *testing.T) {
-	b := newBrake()
-	for i := range 3 * brakeMost {
-		d := Device{Host: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), ClientID: "c"}
+	b := New(burst, pause)
+	for i := range 3 * most {
+		d := device{fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), "c"}
 		guesses(b, d, midnight, 1)
-		b.right(d)
+		b.Right(d.host, d.id)
 	}
-	if len(b.free) > brakeMost || len(b.known) > brakeMost {
-		t.Errorf("%d senders and %d devices are remembered, want %d at most", len(b.free), len(b.known), brakeMost)
+	if len(b.free) > most || len(b.known) > most {
+		t.Errorf("%d senders and %d devices are remembered, want %d at most", len(b.free), len(b.known), most)
 	}
 	// Those that have waited make room first.
 	late := midnight.Add(time.Minute)
-	guesses(b, Device{Host: "192.0.2.1"}, late, 1)
+	guesses(b, device{"192.0.2.1", ""}, late, 1)
 	if len(b.free) != 1 {
 		t.Errorf("%d senders are remembered after a minute, want 1", len(b.free))
 	}
