@@ -31,6 +31,8 @@ type Config struct {
 	// StreamsPerAddress bounds the live streams of one address; 0 sets no bound but
 	// live.MaxClients.
 	StreamsPerAddress int
+	// Gate knows who sends a request. Without one, everybody is an administrator.
+	Gate app.Gate
 }
 
 // Sources are where the facts come from, by feature. All are needed.
@@ -58,9 +60,9 @@ func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
-	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress}, sources.Shell, log)}
+	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: cfg.Gate}, sources.Shell, log)}
 	var err error
-	s.handler, err = app.Handler(routes(cfg, s.shell, sources))
+	s.handler, err = s.shell.Handler(routes(cfg, s.shell, sources))
 	return s, err
 }
 
@@ -77,12 +79,12 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		ledger.New(shell, sources.Ledger).Routes(),
 		deadletters.New(shell, sources.DeadLetters).Routes(),
 		[]app.Route{
-			{Method: "GET", Path: "/api/v1/openapi.json", Handle: apiDescription},
-			{Path: "/api/", Handle: func(w http.ResponseWriter, r *http.Request) {
+			{Method: "GET", Path: "/api/v1/openapi.json", Role: app.Public, Handle: apiDescription},
+			{Path: "/api/", Role: app.Viewer, Handle: func(w http.ResponseWriter, r *http.Request) {
 				shell.Fail(w, http.StatusNotFound, "There is no "+r.Method+" "+app.Clip(r.URL.Path)+"; see /api/v1/openapi.json.")
 			}},
-			{Method: "GET", Path: static.Prefix, Handle: static.Handler().ServeHTTP},
-			{Path: "/", Handle: shell.NotFound},
+			{Method: "GET", Path: static.Prefix, Role: app.Public, Handle: static.Handler().ServeHTTP},
+			{Path: "/", Role: app.Viewer, Handle: shell.NotFound},
 		},
 	)
 }

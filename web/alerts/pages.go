@@ -31,14 +31,14 @@ func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, s
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
-		{Method: "GET", Path: "/alerts", Handle: p.page},
-		{Method: "POST", Path: "/alerts/mute", Handle: p.mute},
-		{Method: "POST", Path: "/silences/{id}/unmute", Handle: p.unmute},
-		{Method: "GET", Path: "/live/alerts", Handle: p.live},
-		{Method: "GET", Path: "/api/v1/alerts", Handle: p.apiAlerts},
-		{Method: "GET", Path: "/api/v1/silences", Handle: p.apiSilences},
-		{Method: "POST", Path: "/api/v1/silences", Handle: p.apiMute},
-		{Method: "DELETE", Path: "/api/v1/silences/{id}", Handle: p.apiUnmute},
+		{Method: "GET", Path: "/alerts", Role: app.Viewer, Handle: p.page},
+		{Method: "POST", Path: "/alerts/mute", Role: app.Operator, Handle: p.mute},
+		{Method: "POST", Path: "/silences/{id}/unmute", Role: app.Operator, Handle: p.unmute},
+		{Method: "GET", Path: "/live/alerts", Role: app.Viewer, Handle: p.live},
+		{Method: "GET", Path: "/api/v1/alerts", Role: app.Viewer, Handle: p.apiAlerts},
+		{Method: "GET", Path: "/api/v1/silences", Role: app.Viewer, Handle: p.apiSilences},
+		{Method: "POST", Path: "/api/v1/silences", Role: app.Operator, Handle: p.apiMute},
+		{Method: "DELETE", Path: "/api/v1/silences/{id}", Role: app.Operator, Handle: p.apiUnmute},
 	}
 }
 

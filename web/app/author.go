@@ -24,9 +24,13 @@ const (
 // errAuthor says what a name must look like.
 var errAuthor = fmt.Errorf("by must be a name of at most %d bytes, of characters that can be printed", maxAuthor)
 
-// Author returns who sends a form: the name that the person gave now or earlier,
-// else where the request came from. A name that is given now is remembered.
+// Author returns who sends a form: who has logged in; while no log-in is required,
+// the name that the person gave now or earlier, else where the request came from. A
+// name that is given now is remembered.
 func Author(w http.ResponseWriter, r *http.Request, v url.Values) (view.Author, error) {
+	if name := PrincipalOf(r.Context()).Name; name != "" {
+		return view.Author{Who: name}, nil
+	}
 	by := strings.TrimSpace(v.Get("by"))
 	if by == "" {
 		by = RememberedAuthor(r)
@@ -45,11 +49,14 @@ func Author(w http.ResponseWriter, r *http.Request, v url.Values) (view.Author, 
 	return view.Author{Who: by}, nil
 }
 
-// AuthorOfAPI returns who sends a request to the API: the name that it gives, else
-// where it came from.
+// AuthorOfAPI returns who sends a request to the API: whose token it has or who has
+// logged in; while no log-in is required, the name that the request gives, else where it
+// came from.
 func AuthorOfAPI(r *http.Request) (view.Author, error) {
 	by := r.URL.Query().Get("by")
-	switch {
+	switch name := PrincipalOf(r.Context()).Name; {
+	case name != "":
+		by = name
 	case by == "":
 		by = origin(r)
 	case !validAuthor(by):

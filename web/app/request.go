@@ -153,3 +153,36 @@ func Back(form url.Values, standard string) string {
 func Clip(s string) string {
 	return figure.Clip(strings.ToValidUTF8(s, "\ufffd"), maxText)
 }
+
+// hostForm is what a host may look like to be shown to people.
+var hostForm = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]{1,5})?$|^\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?$`)
+
+// BaseURL returns where the browser reached this server, without a path.
+func BaseURL(r *http.Request) string {
+	host := r.Host
+	if !hostForm.MatchString(host) {
+		host = "localhost:8080"
+	}
+	if OverHTTPS(r) {
+		return "https://" + host
+	}
+	return "http://" + host
+}
+
+// OverHTTPS reports whether the browser reached this server, or a proxy in front of it,
+// over HTTPS. A client that claims that wrongly only fails to log in.
+func OverHTTPS(r *http.Request) bool {
+	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https"
+}
+
+// localForm is the form of an address of this dashboard. A browser would take // and /\
+// for the start of another host.
+var localForm = regexp.MustCompile(`^/($|[^/\\\x00-\x20][^\x00-\x20]*$)`)
+
+// Local returns an address of this dashboard that a request names, or "/" if it is none.
+func Local(address string) string {
+	if len(address) > 2048 || !localForm.MatchString(address) || strings.Contains(address, "\\") {
+		return "/"
+	}
+	return address
+}

@@ -2,8 +2,11 @@ package app
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,6 +34,8 @@ type Config struct {
 	// StreamsPerAddress bounds the live streams of one address; 0 sets no bound but
 	// live.MaxClients.
 	StreamsPerAddress int
+	// Gate knows who sends a request. Without one, no log-in is required.
+	Gate Gate
 }
 
 // Shell renders pages in their frame, answers requests to the API and keeps open
@@ -43,15 +48,20 @@ type Shell struct {
 
 	source  Source
 	exposed string
+	gate    Gate
 	hub     *live.Hub
 }
 
 // New returns a shell.
 func New(cfg Config, source Source, log *slog.Logger) *Shell {
-	return &Shell{
-		Log: log, Now: time.Now, source: source, exposed: cfg.Exposed,
+	s := &Shell{
+		Log: log, Now: time.Now, source: source, exposed: cfg.Exposed, gate: cfg.Gate,
 		hub: live.New(source.Version, cfg.StreamsPerAddress, log),
 	}
+	if s.gate == nil {
+		s.gate = open{}
+	}
+	return s
 }
 
 // Run keeps the live updates going until the context ends; then it ends all live
@@ -64,7 +74,13 @@ func (s *Shell) Hub() *live.Hub { return s.hub }
 // Page writes a page around its content. An error after the first byte cannot be
 // reported to the browser and is only logged.
 func (s *Shell) Page(w http.ResponseWriter, r *http.Request, status int, p Page, content templ.Component) {
-	p.Status, p.Exposed = s.source.Status(), s.exposed
+	p.Who = PrincipalOf(r.Context())
+	if p.Who.May(Viewer) {
+		p.Status = s.source.Status()
+	}
+	if p.Who.Open {
+		p.Exposed = s.exposed
+	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	if err := document(p, content).Render(r.Context(), w); err != nil && r.Context().Err() == nil {
@@ -94,10 +110,48 @@ func (s *Shell) Parts(page ...live.Part) []live.Part {
 	}, page...)
 }
 
-// Stream serves the live stream of a page. Pages with the same key share their
-// content.
+// Stream serves the live stream of a page, until its reader has logged out or may see
+// something else. Readers who may do the same share the content of a key.
 func (s *Shell) Stream(w http.ResponseWriter, r *http.Request, key string, open func() live.Content) {
-	s.hub.Stream(w, r, key, open)
+	p := PrincipalOf(r.Context())
+	reader := Principal{Role: p.Role, Sites: p.Sites, Open: p.Open}
+	still := func() bool {
+		now, err := s.gate.Authenticate(r)
+		return err == nil && now.Name == p.Name && now.Role == p.Role && now.Open == p.Open && slices.Equal(now.Sites, p.Sites)
+	}
+	s.hub.Stream(w, r, live.Opening{
+		Key:   fmt.Sprintf("%s %t %q %s", p.Role, p.Open, p.Sites, key),
+		Open:  func() live.Content { return rendered{open(), reader} },
+		Still: still,
+	})
+}
+
+// rendered is a content whose parts are rendered for a reader.
+type rendered struct {
+	live.Content
+	reader Principal
+}
+
+// Parts implements live.Content.
+func (c rendered) Parts() []live.Part {
+	parts := c.Content.Parts()
+	for i, p := range parts {
+		parts[i] = c.part(p)
+	}
+	return parts
+}
+
+func (c rendered) part(p live.Part) live.Part {
+	body := p.Body
+	p.Body = templ.ComponentFunc(func(ctx context.Context, w io.Writer) error {
+		return body.Render(view.WithPrincipal(ctx, c.reader), w)
+	})
+	inner := make([]live.Part, len(p.Parts))
+	for i, child := range p.Parts {
+		inner[i] = c.part(child)
+	}
+	p.Parts = inner
+	return p
 }
 
 // Live serves the live stream of a page that has no live parts but those of the

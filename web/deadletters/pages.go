@@ -32,17 +32,17 @@ func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, s
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
-		{Method: "GET", Path: "/deadletters", Handle: p.page},
-		{Method: "GET", Path: "/deadletters/confirm", Handle: p.confirm},
-		{Method: "POST", Path: "/deadletters/redrive", Handle: p.redrive},
-		{Method: "POST", Path: "/deadletters/purge", Handle: p.purge},
-		{Method: "GET", Path: "/live/deadletters", Handle: p.shell.Live},
-		{Method: "GET", Path: "/api/v1/deadletters", Handle: p.apiList},
-		{Method: "GET", Path: "/api/v1/deadletters/{sequence}", Handle: p.apiOne},
-		{Method: "DELETE", Path: "/api/v1/deadletters/{sequence}", Handle: p.apiPurge},
-		{Method: "DELETE", Path: "/api/v1/deadletters", Handle: p.apiPurge},
-		{Method: "POST", Path: "/api/v1/deadletters/{sequence}/redrive", Handle: p.apiRedrive},
-		{Method: "POST", Path: "/api/v1/deadletters/redrive", Handle: p.apiRedrive},
+		{Method: "GET", Path: "/deadletters", Role: app.Viewer, Handle: p.page},
+		{Method: "GET", Path: "/deadletters/confirm", Role: app.Operator, Handle: p.confirm},
+		{Method: "POST", Path: "/deadletters/redrive", Role: app.Operator, Handle: p.redrive},
+		{Method: "POST", Path: "/deadletters/purge", Role: app.Administrator, Handle: p.purge},
+		{Method: "GET", Path: "/live/deadletters", Role: app.Viewer, Handle: p.shell.Live},
+		{Method: "GET", Path: "/api/v1/deadletters", Role: app.Viewer, Handle: p.apiList},
+		{Method: "GET", Path: "/api/v1/deadletters/{sequence}", Role: app.Viewer, Handle: p.apiOne},
+		{Method: "DELETE", Path: "/api/v1/deadletters/{sequence}", Role: app.Administrator, Handle: p.apiPurge},
+		{Method: "DELETE", Path: "/api/v1/deadletters", Role: app.Administrator, Handle: p.apiPurge},
+		{Method: "POST", Path: "/api/v1/deadletters/{sequence}/redrive", Role: app.Operator, Handle: p.apiRedrive},
+		{Method: "POST", Path: "/api/v1/deadletters/redrive", Role: app.Operator, Handle: p.apiRedrive},
 	}
 }
 
@@ -144,6 +144,10 @@ func (p *Pages) confirm(w http.ResponseWriter, r *http.Request) {
 	f := ConfirmFacts{Purge: v.Get("do") == "purge"}
 	if do := v.Get("do"); do != "purge" && do != "redrive" {
 		p.shell.BadRequest(w, r, errors.New("do must be redrive or purge"))
+		return
+	}
+	if f.Purge && !app.PrincipalOf(r.Context()).May(app.Administrator) {
+		p.shell.Forbid(w, r, app.Administrator)
 		return
 	}
 	if v.Get("sequence") == "" {

@@ -429,11 +429,22 @@ func appendEvent(b []byte, e Event) []byte {
 	}
 }
 
-// Stream serves one live stream of the content with that key until the browser
-// leaves or falls behind, or the hub ends. Open is called when no client watches
-// that content yet.
-func (h *Hub) Stream(w http.ResponseWriter, r *http.Request, key string, open func() Content) {
-	c, err := h.subscribe(key, origin(r), open)
+// Opening is what a stream shows, and to whom.
+type Opening struct {
+	// Key names the content. Streams with the same key share it.
+	Key string
+	// Open is called when no client watches that content yet.
+	Open func() Content
+	// Still reports whether the reader may still see the content; nil means always. It
+	// is called every heartbeat, 5 s, and must answer at once.
+	Still func() bool
+}
+
+// Stream serves one live stream until the browser leaves or falls behind, its reader
+// may not see it any longer, or the hub ends. A reader who may not see it any longer gets
+// the event "expired" first.
+func (h *Hub) Stream(w http.ResponseWriter, r *http.Request, o Opening) {
+	c, err := h.subscribe(o.Key, origin(r), o.Open)
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -457,6 +468,10 @@ func (h *Hub) Stream(w http.ResponseWriter, r *http.Request, key string, open fu
 		case <-r.Context().Done():
 			return
 		case <-heartbeat.C:
+			if o.Still != nil && !o.Still() {
+				write(w, control, []byte("event: expired\ndata: 1\n\n"))
+				return
+			}
 		case frame, ok := <-c.frames:
 			if !ok {
 				return

@@ -252,7 +252,7 @@ func TestStreamsBeat(t *testing.T) {
 		w := &beats{header: make(http.Header)}
 		var done sync.WaitGroup
 		done.Go(func() {
-			h.Stream(w, httptest.NewRequest(http.MethodGet, "/live/x", nil).WithContext(ctx), "x", func() Content { return new(board) })
+			h.Stream(w, httptest.NewRequest(http.MethodGet, "/live/x", nil).WithContext(ctx), Opening{Key: "x", Open: func() Content { return new(board) }})
 		})
 		<-time.After(31 * time.Second)
 		cancel()

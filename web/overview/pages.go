@@ -3,7 +3,6 @@ package overview
 import (
 	"errors"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"headwater/web/app"
@@ -35,9 +34,9 @@ func New(shell *app.Shell, source Source, mqtt string) *Pages {
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
-		{Method: "GET", Path: "/{$}", Handle: p.page},
-		{Method: "GET", Path: "/live/overview", Handle: p.live},
-		{Method: "GET", Path: "/api/v1/devices", Handle: p.apiDevices},
+		{Method: "GET", Path: "/{$}", Role: app.Viewer, Handle: p.page},
+		{Method: "GET", Path: "/live/overview", Role: app.Viewer, Handle: p.live},
+		{Method: "GET", Path: "/api/v1/devices", Role: app.Viewer, Handle: p.apiDevices},
 	}
 }
 
@@ -77,19 +76,9 @@ func (p *Pages) facts(q Query, start Start) Facts {
 	return f
 }
 
-// hostForm is what a host may look like to be put into a command for people.
-var hostForm = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]{1,5})?$|^\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?$`)
-
 // start says how to reach this server, as the browser reached it.
 func (p *Pages) start(r *http.Request) Start {
-	scheme, host := "http", r.Host
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	if !hostForm.MatchString(host) {
-		host = "localhost:8080"
-	}
-	return Start{MQTT: p.mqtt, HTTP: scheme + "://" + host}
+	return Start{MQTT: p.mqtt, HTTP: app.BaseURL(r)}
 }
 
 func (p *Pages) live(w http.ResponseWriter, r *http.Request) {

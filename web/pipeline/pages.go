@@ -19,9 +19,9 @@ func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, s
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
-		{Method: "GET", Path: "/pipeline", Handle: p.page},
-		{Method: "GET", Path: "/live/pipeline", Handle: p.live},
-		{Method: "GET", Path: "/api/v1/pipeline", Handle: p.api},
+		{Method: "GET", Path: "/pipeline", Role: app.Viewer, Handle: p.page},
+		{Method: "GET", Path: "/live/pipeline", Role: app.Viewer, Handle: p.live},
+		{Method: "GET", Path: "/api/v1/pipeline", Role: app.Viewer, Handle: p.api},
 	}
 }
 

@@ -54,14 +54,14 @@ func New(shell *app.Shell, source Source, rules Rules) *Pages {
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
-		{Method: "GET", Path: "/rules/{name}/try", Handle: p.page},
-		{Method: "POST", Path: "/rules/{name}/try", Handle: p.begin},
-		{Method: "POST", Path: "/rules/{name}/try/cancel", Handle: p.cancel},
-		{Method: "POST", Path: "/rules/{name}/enable", Handle: p.enable},
-		{Method: "GET", Path: "/live/rules/{name}/try", Handle: p.live},
-		{Method: "POST", Path: "/api/v1/replays", Handle: p.apiBegin},
-		{Method: "GET", Path: "/api/v1/replays/{id}", Handle: p.apiOne},
-		{Method: "DELETE", Path: "/api/v1/replays/{id}", Handle: p.apiCancel},
+		{Method: "GET", Path: "/rules/{name}/try", Role: app.Operator, Handle: p.page},
+		{Method: "POST", Path: "/rules/{name}/try", Role: app.Operator, Handle: p.begin},
+		{Method: "POST", Path: "/rules/{name}/try/cancel", Role: app.Operator, Handle: p.cancel},
+		{Method: "POST", Path: "/rules/{name}/enable", Role: app.Administrator, Handle: p.enable},
+		{Method: "GET", Path: "/live/rules/{name}/try", Role: app.Operator, Handle: p.live},
+		{Method: "POST", Path: "/api/v1/replays", Role: app.Operator, Handle: p.apiBegin},
+		{Method: "GET", Path: "/api/v1/replays/{id}", Role: app.Viewer, Handle: p.apiOne},
+		{Method: "DELETE", Path: "/api/v1/replays/{id}", Role: app.Operator, Handle: p.apiCancel},
 	}
 }
 

@@ -33,24 +33,36 @@
   // for 10 s, or when the browser has no network, the values are old, and the page
   // shows that. A stream may be dead without having ended.
   const staleAfter = 10000;
-  const words = { wait: 'connecting', live: 'live', lost: 'reconnecting', stale: 'stale', offline: 'offline' };
+  const words = { wait: 'connecting', live: 'live', lost: 'reconnecting', stale: 'stale', offline: 'offline', expired: 'logged out' };
   const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
   let link = 'wait';
   let heard = Date.now(); // the page itself is as new
   let offline = 0; // since when the browser has no network
+  let expired = false; // the session has ended
   let connection = null;
   let again = 0;
   const feedIs = (event) => event.target?.id === 'feed';
+  const reasons = { offline: 'The browser is offline.', stale: 'No updates from the server.', expired: 'Your session has expired.' };
   const show = () => {
     const mark = document.getElementById('link');
+    if (!mark && !expired) return;
+    const state = expired ? 'expired' : offline ? 'offline' : Date.now() - heard > staleAfter ? 'stale' : link;
+    const old = state in reasons;
+    const text = !old ? '' : `${reasons[state]} Values as of ${clock.format(heard)}.`;
+    const note = document.getElementById('stale');
+    if (note && note.dataset.text !== text) {
+      note.dataset.text = text;
+      note.textContent = text;
+      if (expired) {
+        const again = document.createElement('a');
+        again.href = `/log-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+        again.textContent = 'Log in';
+        note.append(' ', again);
+      }
+    }
+    root.toggleAttribute('data-stale', old);
     if (!mark) return;
     mark.hidden = false;
-    const state = offline ? 'offline' : Date.now() - heard > staleAfter ? 'stale' : link;
-    const old = state === 'offline' || state === 'stale';
-    const text = !old ? '' : `${state === 'offline' ? 'The browser is offline.' : 'No updates from the server.'} Values as of ${clock.format(heard)}.`;
-    const note = document.getElementById('stale');
-    if (note && note.textContent !== text) note.textContent = text;
-    root.toggleAttribute('data-stale', old);
     if (mark.dataset.state === state) return;
     mark.dataset.state = state;
     mark.querySelector('.link-text').textContent = words[state];
@@ -70,15 +82,28 @@
     clearTimeout(again);
     ({ connection } = event.detail);
     offline = 0;
+    expired = false; // someone has logged in meanwhile
     alive();
   });
   document.addEventListener('htmx:sse:before:connection', (event) => {
     if (feedIs(event) && event.detail.connection.attempt > 0) linked('lost');
   });
   document.addEventListener('htmx:sse:after:message', (event) => { if (feedIs(event)) alive(); });
-  document.addEventListener('htmx:sse:error', (event) => { if (feedIs(event)) linked('lost'); });
+  // The server refuses who has no session, at once or within seconds of its end.
+  const refused = (status) => {
+    if (status !== 401) return;
+    expired = true;
+    show();
+  };
+  document.addEventListener('expired', (event) => { if (feedIs(event)) refused(401); });
+  document.addEventListener('htmx:sse:error', (event) => {
+    if (!feedIs(event)) return;
+    linked('lost');
+    refused(event.detail.status);
+  });
   // htmx reconnects by itself, but not after a first attempt that failed.
   const retry = (event) => {
+    refused(event.detail.ctx?.response?.status);
     if (!feedIs(event)) return;
     linked('lost');
     clearTimeout(again);

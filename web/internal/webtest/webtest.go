@@ -19,6 +19,7 @@ import (
 
 	"headwater/web"
 	"headwater/web/internal/fixture"
+	"headwater/web/view"
 )
 
 var update = flag.Bool("update", false, "write the golden files from the current pages")
@@ -83,7 +84,7 @@ func Golden(t *testing.T, pages func(t *testing.T, s *fixture.Source) map[string
 			seen++
 			t.Run(string(state)+"/"+name, func(t *testing.T) {
 				var b strings.Builder
-				if err := component.Render(t.Context(), &b); err != nil {
+				if err := component.Render(view.WithPrincipal(t.Context(), view.Anonymous()), &b); err != nil {
 					t.Fatal(err)
 				}
 				compare(t, filepath.Join("testdata", string(state)+"-"+name+".golden.html"), strings.ReplaceAll(b.String(), "><", ">\n<")+"\n")
