@@ -15,16 +15,28 @@ import (
 
 // Config is what the bridge takes from devices, and from which.
 type Config struct {
-	Topics             []string        `name:"mqtt-topics" help:"Patterns of the topics of devices; {metric} may be left out when the payload names the metrics." default:"sensors/{site}/{device}/{metric},sensors/{site}/{device}" env:"HEADWATER_MQTT_TOPICS"`
-	Anonymous          login.Anonymous `name:"mqtt-anonymous" help:"Which devices may connect without a password: loopback, any or none. A proxy on the machine of the MQTT listener makes all devices look like loopback." enum:"loopback,any,none" default:"loopback" env:"HEADWATER_MQTT_ANONYMOUS"`
-	User               string          `name:"mqtt-user" help:"User with which a device may connect from anywhere." env:"HEADWATER_MQTT_USER"`
-	PasswordFile       string          `name:"mqtt-password-file" help:"File that holds the password of that user." type:"path" env:"HEADWATER_MQTT_PASSWORD_FILE"`
-	Reader             string          `name:"mqtt-reader" help:"User with which an application may connect from anywhere and subscribe to what devices publish, with QoS 0; it publishes nothing." env:"HEADWATER_MQTT_READER"`
-	ReaderPasswordFile string          `name:"mqtt-reader-password-file" help:"File that holds the password of that user." type:"path" env:"HEADWATER_MQTT_READER_PASSWORD_FILE"`
-	MaxAge             time.Duration   `name:"mqtt-max-age" help:"A reading older than that on its arrival becomes a dead letter." default:"168h" env:"HEADWATER_MQTT_MAX_AGE"`
-	MaxAhead           time.Duration   `name:"mqtt-max-ahead" help:"A reading that far ahead of its arrival becomes a dead letter." default:"5m" env:"HEADWATER_MQTT_MAX_AHEAD"`
-	Step               time.Duration   `name:"mqtt-step" help:"How long the first of several readings waits for others to be stored with it, while nothing is being stored." default:"2ms" env:"HEADWATER_MQTT_STEP"`
-	Memory             int64           `name:"mqtt-memory" help:"MiB of messages with QoS 0 that may wait to be stored, and as many of those with QoS 1 and 2. Beyond that, messages with QoS 0 are dropped and counted, and for the others the connections are closed, so that the devices send again." default:"128" env:"HEADWATER_MQTT_MEMORY"`
+	Topics             []string        `name:"mqtt-topics" default:"sensors/{site}/{device}/{metric},sensors/{site}/{device}"`
+	Anonymous          login.Anonymous `name:"mqtt-anonymous" enum:"loopback,any,none" default:"loopback"`
+	User               string          `name:"mqtt-user" help:"User with which a device may connect from anywhere."`
+	PasswordFile       string          `name:"mqtt-password-file" help:"File that holds the password of that user." type:"path"`
+	Reader             string          `name:"mqtt-reader" help:"User of applications, which only subscribe, with QoS 0, from anywhere."`
+	ReaderPasswordFile string          `name:"mqtt-reader-password-file" help:"File that holds the password of that user." type:"path"`
+	MaxAge             time.Duration   `name:"mqtt-max-age" help:"A reading older than that on its arrival becomes a dead letter." default:"168h"`
+	MaxAhead           time.Duration   `name:"mqtt-max-ahead" help:"A reading that far ahead of its arrival becomes a dead letter." default:"5m"`
+	Step               time.Duration   `name:"mqtt-step" help:"How long the first reading waits for others, while nothing is being stored." default:"2ms"`
+	Memory             int64           `name:"mqtt-memory" default:"128"`
+}
+
+// FlagHelp returns the help that is too long for a tag, by field.
+func (Config) FlagHelp() map[string]string {
+	return map[string]string{
+		"Topics": "Patterns of the topics of devices; {metric} may be left out when the payload names the metrics.",
+		"Anonymous": "Which devices may connect without a password: loopback, any or none. A proxy on the machine of the " +
+			"MQTT listener makes all devices look like loopback.",
+		"Memory": "MiB of messages with QoS 0 that may wait to be stored, and as many of those with QoS 1 and 2. Beyond " +
+			"that, messages with QoS 0 are dropped and counted, and for the others the connections are closed, so " +
+			"that the devices send again.",
+	}
 }
 
 // Bounds of the configuration.
@@ -76,10 +88,12 @@ func (c Config) Validate() error {
 // policy is who may connect, with the passwords read from their files.
 func (c Config) policy() (p login.Policy, err error) {
 	p.Anonymous = c.Anonymous
-	if p.Device, err = credential(c.User, c.PasswordFile); err != nil {
+	p.Device, err = credential(c.User, c.PasswordFile)
+	if err != nil {
 		return login.Policy{}, fmt.Errorf("password of the devices: %w", err)
 	}
-	if p.Reader, err = credential(c.Reader, c.ReaderPasswordFile); err != nil {
+	p.Reader, err = credential(c.Reader, c.ReaderPasswordFile)
+	if err != nil {
 		return login.Policy{}, fmt.Errorf("password of the reader: %w", err)
 	}
 	return p, nil

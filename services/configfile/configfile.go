@@ -37,7 +37,15 @@ import (
 
 // Config says where the file is.
 type Config struct {
-	Path string `name:"config" help:"File with rules and channels (YAML); changes take effect at once. A section that it does not mention stays as it was, and so does everything without a file." type:"path" placeholder:"FILE" env:"HEADWATER_CONFIG"`
+	Path string `name:"config" type:"path" placeholder:"FILE"`
+}
+
+// FlagHelp returns the help that is too long for a tag, by field.
+func (Config) FlagHelp() map[string]string {
+	return map[string]string{
+		"Path": "File with rules and channels (YAML); changes take effect at once. A section that it does not mention " +
+			"stays as it was, and so does everything without a file.",
+	}
 }
 
 // DefaultConfig returns a configuration without a file.

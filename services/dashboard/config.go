@@ -12,8 +12,8 @@ import (
 type Config struct {
 	Influx influx.Config `embed:"" prefix:"influx-"`
 	// PublicMQTT is shown to people who have no device yet.
-	StreamsPerAddress int    `help:"Live streams, which is open pages, that one address may have of the 1,000 there are; all people behind one proxy or router share an address." default:"64" env:"HEADWATER_STREAMS_PER_ADDRESS"`
-	PublicMQTT        string `name:"public-mqtt" help:"host:port of the MQTT listener as devices reach it, for the first steps that an empty dashboard shows." default:"" env:"HEADWATER_PUBLIC_MQTT"`
+	StreamsPerAddress int    `help:"Open pages that one address (or proxy) may have, of 1,000 in all." default:"64"`
+	PublicMQTT        string `name:"public-mqtt" help:"host:port of MQTT as devices reach it, shown on an empty dashboard." default:""`
 	// Exposed says in words where other machines can reach the pages without a
 	// log-in; empty when none can.
 	Exposed string `kong:"-"`

@@ -30,13 +30,22 @@ const Path = "/api/v1/telemetry"
 
 // Config is what the gateway accepts.
 type Config struct {
-	MaxBody        int           `name:"max-body" help:"Greatest size of a body in bytes, also after decompression." default:"5242880" env:"HEADWATER_GATEWAY_MAX_BODY"`
-	Memory         int64         `name:"memory" help:"Memory that all bodies together may take, in bytes; further requests wait." default:"67108864" env:"HEADWATER_GATEWAY_MEMORY"`
-	Queue          int           `name:"queue" help:"How many readings may wait for the stream; beyond it requests are refused with 503." default:"50000" env:"HEADWATER_GATEWAY_QUEUE"`
+	MaxBody        int           `name:"max-body" help:"Largest body in bytes, also decompressed." default:"5242880" env:"HEADWATER_GATEWAY_MAX_BODY"`
+	Memory         int64         `name:"memory" help:"Bytes of all bodies together; others wait." default:"67108864" env:"HEADWATER_GATEWAY_MEMORY"`
+	Queue          int           `name:"queue" default:"50000" env:"HEADWATER_GATEWAY_QUEUE"`
 	ReadTimeout    time.Duration `name:"read-timeout" help:"How long a body may take to arrive." default:"30s" env:"HEADWATER_GATEWAY_READ_TIMEOUT"`
-	PublishTimeout time.Duration `name:"publish-timeout" help:"How long the stream may take to store a commit; after a commit without an answer the next ones get a third of that." default:"3s" env:"HEADWATER_GATEWAY_PUBLISH_TIMEOUT"`
+	PublishTimeout time.Duration `name:"publish-timeout" default:"3s" env:"HEADWATER_GATEWAY_PUBLISH_TIMEOUT"`
 	MaxAge         time.Duration `name:"max-age" help:"How much older than its arrival a reading may be." default:"168h" env:"HEADWATER_MAX_AGE"`
 	MaxAhead       time.Duration `name:"max-ahead" help:"How far ahead of its arrival a reading may be." default:"5m" env:"HEADWATER_MAX_AHEAD"`
+}
+
+// FlagHelp returns the help that is too long for a tag, by field.
+func (Config) FlagHelp() map[string]string {
+	return map[string]string{
+		"Queue": "How many readings may wait for the stream; beyond it requests are refused with 503.",
+		"PublishTimeout": "How long the stream may take to store a commit; after a commit without an answer the next ones get a " +
+			"third of that.",
+	}
 }
 
 // DefaultConfig returns the configuration without any flag.

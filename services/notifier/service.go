@@ -27,11 +27,20 @@ const lane0 = 0
 
 // Config of the notifier.
 type Config struct {
-	Secrets string        `name:"notifier-secrets" help:"Folder where the url_file of channels is looked up; the working folder without it." type:"path" placeholder:"FOLDER" env:"HEADWATER_NOTIFIER_SECRETS"`
-	Timeout time.Duration `name:"notifier-timeout" help:"How long one attempt to send a message may take." default:"10s" env:"HEADWATER_NOTIFIER_TIMEOUT"`
+	Secrets string        `name:"notifier-secrets" type:"path" placeholder:"FOLDER"`
+	Timeout time.Duration `name:"notifier-timeout" help:"How long one attempt to send a message may take." default:"10s"`
 	// PublicURL is where people reach the dashboard. Standalone guesses it.
-	PublicURL string        `name:"public-url" help:"Where people reach the dashboard, like https://headwater.example.org: notifications link to it. Standalone guesses it from --http." placeholder:"URL" env:"HEADWATER_PUBLIC_URL"`
-	GiveUp    time.Duration `name:"notifier-give-up" help:"How long a message is tried to be sent before it becomes a dead letter." default:"24h" env:"HEADWATER_NOTIFIER_GIVE_UP"`
+	PublicURL string        `name:"public-url" placeholder:"URL"`
+	GiveUp    time.Duration `name:"notifier-give-up" help:"How long a message is tried to be sent before it becomes a dead letter." default:"24h"`
+}
+
+// FlagHelp returns the help that is too long for a tag, by field.
+func (Config) FlagHelp() map[string]string {
+	return map[string]string{
+		"Secrets": "Folder where the url_file of channels is looked up; the working folder without it.",
+		"PublicURL": "Where people reach the dashboard, like https://headwater.example.org: notifications link to it. " +
+			"Standalone guesses it from --http.",
+	}
 }
 
 // DefaultConfig returns the defaults.

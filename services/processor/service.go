@@ -31,7 +31,15 @@ import (
 
 // Config of the processor.
 type Config struct {
-	MaxSeries int `name:"processor-max-series" help:"Series that one lane keeps windows and rules for; readings of further ones are only stored. All processors must have the same." default:"50000" env:"HEADWATER_PROCESSOR_MAX_SERIES"`
+	MaxSeries int `name:"processor-max-series" default:"50000"`
+}
+
+// FlagHelp returns the help that is too long for a tag, by field.
+func (Config) FlagHelp() map[string]string {
+	return map[string]string{
+		"MaxSeries": "Series that one lane keeps windows and rules for; readings of further ones are only stored. All processors " +
+			"must have the same.",
+	}
 }
 
 // DefaultConfig returns the defaults.

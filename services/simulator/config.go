@@ -14,27 +14,37 @@ import (
 
 // Config describes the fleet and where it reports.
 type Config struct {
-	MQTT         []string `name:"mqtt" help:"Where the devices report: tcp://host:port, or ssl:// for TLS; separate the servers of a cluster by commas." default:"tcp://127.0.0.1:1883" env:"HEADWATER_SIMULATOR_MQTT"`
+	MQTT         []string `name:"mqtt" default:"tcp://127.0.0.1:1883" env:"HEADWATER_SIMULATOR_MQTT"`
 	User         string   `help:"User name with which the devices log in; empty for none." env:"HEADWATER_SIMULATOR_USER"`
 	PasswordFile string   `help:"File that holds the password." type:"path" env:"HEADWATER_SIMULATOR_PASSWORD_FILE"`
 	Site         string   `help:"Site of all the devices." default:"warehouse" env:"HEADWATER_SIMULATOR_SITE"`
 	Devices      int      `help:"Number of devices." default:"20" env:"HEADWATER_SIMULATOR_DEVICES"`
-	Connections  int      `help:"MQTT connections that the devices share; at most one for each device." default:"10" env:"HEADWATER_SIMULATOR_CONNECTIONS"`
-	QoS          int      `name:"qos" help:"MQTT quality of service: 0 (best effort) or 1 (acknowledged)." default:"1" env:"HEADWATER_SIMULATOR_QOS"`
-	InFlight     int      `help:"Readings of one connection that may wait for their acknowledgement." default:"20" env:"HEADWATER_SIMULATOR_IN_FLIGHT"`
-	Payload      string   `help:"Form of a reading: object (value, time and unit) or number (its time is that of its arrival)." default:"object" enum:"object,number" env:"HEADWATER_SIMULATOR_PAYLOAD"`
+	Connections  int      `help:"Connections that the devices share, one each at most." default:"10" env:"HEADWATER_SIMULATOR_CONNECTIONS"`
+	QoS          int      `name:"qos" help:"Quality of service: 0 (best effort) or 1 (acknowledged)." default:"1" env:"HEADWATER_SIMULATOR_QOS"`
+	InFlight     int      `help:"Readings of a connection that may wait to be acknowledged." default:"20" env:"HEADWATER_SIMULATOR_IN_FLIGHT"`
+	Payload      string   `default:"object" enum:"object,number" env:"HEADWATER_SIMULATOR_PAYLOAD"`
 
-	Interval time.Duration `help:"How often each device reports; 0 leaves it to the device: every second, 30 seconds, minute or 5 minutes." default:"0s" env:"HEADWATER_SIMULATOR_INTERVAL"`
+	Interval time.Duration `default:"0s" env:"HEADWATER_SIMULATOR_INTERVAL"`
 	Rate     float64       `help:"Readings a second of all devices together, in place of an interval." default:"0" env:"HEADWATER_SIMULATOR_RATE"`
 	Unpaced  bool          `help:"Send as fast as the acknowledgements allow." env:"HEADWATER_SIMULATOR_UNPACED"`
 	Duration time.Duration `help:"Stop after this time; 0 for never." default:"0s" env:"HEADWATER_SIMULATOR_DURATION"`
 	Count    int64         `help:"Stop after this many readings; 0 for never." default:"0" env:"HEADWATER_SIMULATOR_COUNT"`
 
-	Warehouse     bool          `help:"Model temperatures at the doors of a warehouse; otherwise each device reports a plain wave, which costs less." default:"true" negatable:"" env:"HEADWATER_SIMULATOR_WAREHOUSE"`
+	Warehouse     bool          `default:"true" negatable:"" env:"HEADWATER_SIMULATOR_WAREHOUSE"`
 	Seed          uint64        `help:"Selects one of many similar warehouses." default:"1" env:"HEADWATER_SIMULATOR_SEED"`
 	LeftOpenAfter time.Duration `help:"Leave a door open this long after the start; 0 for never." default:"0s" env:"HEADWATER_SIMULATOR_LEFT_OPEN_AFTER"`
 	LeftOpenEvery time.Duration `help:"Mean time between two doors left open; 0 for never." default:"12h" env:"HEADWATER_SIMULATOR_LEFT_OPEN_EVERY"`
 	LeftOpenFor   time.Duration `help:"How long such a door stays open on average." default:"90m" env:"HEADWATER_SIMULATOR_LEFT_OPEN_FOR"`
+}
+
+// FlagHelp returns the help that is too long for a tag, by field.
+func (Config) FlagHelp() map[string]string {
+	return map[string]string{
+		"MQTT":      "Where the devices report: tcp://host:port, or ssl:// for TLS; separate the servers of a cluster by commas.",
+		"Payload":   "Form of a reading: object (value, time and unit) or number (its time is that of its arrival).",
+		"Interval":  "How often each device reports; 0 leaves it to the device: every second, 30 seconds, minute or 5 minutes.",
+		"Warehouse": "Model temperatures at the doors of a warehouse; otherwise each device reports a plain wave, which costs less.",
+	}
 }
 
 // Forms of a payload.

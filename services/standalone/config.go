@@ -29,18 +29,18 @@ const (
 // Config says how standalone runs. Flags without a group are those that most people
 // need; help lists them first.
 type Config struct {
-	Data       string             `help:"Folder of everything that is kept; headwater in your data folder by default." placeholder:"DIR" type:"path" env:"HEADWATER_DATA"`
-	HTTP       string             `name:"http" help:"Address of the dashboard, the API and POST /api/v1/telemetry." default:"127.0.0.1:8080" env:"HEADWATER_HTTP"`
-	MQTT       string             `name:"mqtt" help:"Address on which devices connect." default:"127.0.0.1:1883" env:"HEADWATER_MQTT"`
-	Durability streams.Durability `help:"What a power cut leaves of the acknowledged readings: power-safe (all of them) or fast (all but about the last second; worth it only where a sync of the disk takes 10 ms or more, as on SD cards, slow flash and spinning disks). The third profile, replicated, needs a cluster: see deploy/README.md." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
-	Demo       *bool              `help:"Run a warehouse of 20 simulated door sensors at the site demo, with two rules for them. The data folder remembers it; --no-demo ends it and removes its devices, and its rules unless you changed them." negatable:"" env:"HEADWATER_DEMO"`
+	Data       string             `help:"Folder of everything that is kept; headwater in your data folder by default." placeholder:"DIR" type:"path"`
+	HTTP       string             `name:"http" help:"Address of the dashboard, the API and POST /api/v1/telemetry." default:"127.0.0.1:8080"`
+	MQTT       string             `name:"mqtt" help:"Address on which devices connect." default:"127.0.0.1:1883"`
+	Durability streams.Durability `enum:"power-safe,fast,replicated" default:"power-safe"`
+	Demo       *bool              `negatable:""`
 	File       configfile.Config  `embed:""`
-	Lanes      int                `help:"Number of lanes, fixed when the data folder is new." default:"0" hidden:"" env:"HEADWATER_LANES"`
+	Lanes      int                `help:"Number of lanes, fixed when the data folder is new." default:"0" hidden:""`
 
 	Hosts             process.HostConfig `embed:"" group:"Dashboard:"`
-	StreamsPerAddress int                `help:"Open pages (live streams) that one address may have, of 1,000 in all. Everybody behind one proxy or router shares an address." default:"64" group:"Dashboard:" env:"HEADWATER_STREAMS_PER_ADDRESS"`
-	Profiles          bool               `help:"Serve /debug/pprof as well." group:"Dashboard:" env:"HEADWATER_PROFILES"`
-	DiskShare         int                `help:"Per cent of the disk that Headwater may take: a fifth of it bounds the streams (64 MiB to 64 GiB), the rest is for InfluxDB, whose size is watched but not cut. Another 5 per cent of the disk (2 GiB at most) must stay free, or readings are refused." default:"50" group:"Disk:" env:"HEADWATER_DISK_SHARE"`
+	StreamsPerAddress int                `help:"Open pages that one address (or proxy) may have, of 1,000 in all." default:"64" group:"Dashboard:"`
+	Profiles          bool               `help:"Serve /debug/pprof as well." group:"Dashboard:"`
+	DiskShare         int                `default:"50" group:"Disk:"`
 
 	Bridge    bridge.Config    `embed:"" group:"MQTT:"`
 	Gateway   gateway.Config   `embed:"" prefix:"http-" group:"Readings over HTTP:"`
@@ -51,10 +51,24 @@ type Config struct {
 	// Unsafe leaves acknowledged readings off the disk for minutes. Only the test of
 	// power cuts sets it, to prove that it would notice a loss. It has no environment
 	// variable, and help does not show it.
-	Unsafe bool `name:"lose-readings-at-a-power-cut" hidden:""`
+	Unsafe bool `name:"lose-readings-at-a-power-cut" hidden:"" env:"-"`
 
 	// Started is called with the addresses in use when everything runs. It may be nil.
 	Started func(Addresses) `kong:"-"`
+}
+
+// FlagHelp returns the help that is too long for a tag, by field.
+func (Config) FlagHelp() map[string]string {
+	return map[string]string{
+		"Durability": "What a power cut leaves of the acknowledged readings: power-safe (all of them) or fast (all but " +
+			"about the last second; worth it only where a sync of the disk takes 10 ms or more, as on SD cards, slow " +
+			"flash and spinning disks). The third profile, replicated, needs a cluster: see deploy/README.md.",
+		"Demo": "Run a warehouse of 20 simulated door sensors at the site demo, with two rules for them. The data " +
+			"folder remembers it; --no-demo ends it and removes its devices, and its rules unless you changed them.",
+		"DiskShare": "Per cent of the disk that Headwater may take: a fifth of it bounds the streams (64 MiB to " +
+			"64 GiB), the rest is for InfluxDB, whose size is watched but not cut. Another 5 per cent of the disk " +
+			"(2 GiB at most) must stay free, or readings are refused.",
+	}
 }
 
 // Addresses are those of a running standalone.

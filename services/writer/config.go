@@ -15,17 +15,17 @@ import (
 type Config struct {
 	Influx influx.Config `embed:"" prefix:"influx-"`
 
-	BatchPoints   int           `name:"writer-batch" help:"Points of one request to InfluxDB." default:"5000" env:"HEADWATER_WRITER_BATCH"`
-	FlushInterval time.Duration `name:"writer-flush" help:"How long points may wait for their request to fill." default:"250ms" env:"HEADWATER_WRITER_FLUSH"`
-	InFlight      int           `name:"writer-in-flight" help:"Requests with readings that may run at once." default:"2" env:"HEADWATER_WRITER_IN_FLIGHT"`
+	BatchPoints   int           `name:"writer-batch" help:"Points of one request to InfluxDB." default:"5000"`
+	FlushInterval time.Duration `name:"writer-flush" help:"How long points may wait for their request to fill." default:"250ms"`
+	InFlight      int           `name:"writer-in-flight" help:"Requests with readings that may run at once." default:"2"`
 
-	RetentionRaw    time.Duration `name:"retention-raw" help:"How long new databases keep readings; 0 keeps them forever." default:"2160h" env:"HEADWATER_RETENTION_RAW"`
-	RetentionFine   time.Duration `name:"retention-10s" help:"How long new databases keep summaries of windows of ten seconds; 0 keeps them forever." default:"720h" env:"HEADWATER_RETENTION_10S"`
-	RetentionMinute time.Duration `name:"retention-1m" help:"How long new databases keep the roll-up to minutes; 0 keeps it forever." default:"8760h" env:"HEADWATER_RETENTION_1M"`
-	RetentionHour   time.Duration `name:"retention-1h" help:"How long new databases keep the roll-up to hours; 0 keeps it forever." default:"43800h" env:"HEADWATER_RETENTION_1H"`
-	RetentionDay    time.Duration `name:"retention-1d" help:"How long new databases keep the roll-up to days; 0 keeps it forever." default:"0" env:"HEADWATER_RETENTION_1D"`
-	RetentionOther  time.Duration `name:"retention-windows" help:"How long new databases keep summaries of all other windows; 0 keeps them forever." default:"8760h" env:"HEADWATER_RETENTION_WINDOWS"`
-	RetentionLedger time.Duration `name:"retention-ledger" help:"How long new databases keep the ledger, which accounts for every reading; 0 keeps it forever." default:"2160h" env:"HEADWATER_RETENTION_LEDGER"`
+	RetentionRaw    time.Duration `name:"retention-raw" help:"How long new databases keep readings; 0 keeps them forever." default:"2160h"`
+	RetentionFine   time.Duration `name:"retention-10s" help:"The same for summaries of ten seconds." default:"720h"`
+	RetentionMinute time.Duration `name:"retention-1m" help:"The same for the roll-up to minutes." default:"8760h"`
+	RetentionHour   time.Duration `name:"retention-1h" help:"The same for the roll-up to hours." default:"43800h"`
+	RetentionDay    time.Duration `name:"retention-1d" help:"The same for the roll-up to days." default:"0"`
+	RetentionOther  time.Duration `name:"retention-windows" help:"The same for summaries of all other windows." default:"8760h"`
+	RetentionLedger time.Duration `name:"retention-ledger" help:"The same for the ledger, which accounts for every reading." default:"2160h"`
 }
 
 // DefaultConfig returns the defaults: 90 days of readings, 30 days of windows of

@@ -17,17 +17,26 @@ type config struct {
 	process.DevicesConfig `embed:""`
 	Bridge                bridge.Config `embed:""`
 
-	Devices0User     string `name:"devices0-user" help:"User of the devices' account that receives messages with QoS 0; subjects that begin with $ or _INBOX must be denied to it." default:"headwater-devices0" env:"HEADWATER_DEVICES0_USER"`
-	Devices0Password string `name:"devices0-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_DEVICES0_PASSWORD_FILE"`
-	AuthUser         string `help:"User of the account of the auth callout." default:"headwater-auth" env:"HEADWATER_AUTH_USER"`
-	AuthPassword     string `name:"auth-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_AUTH_PASSWORD_FILE"`
-	IssuerSeed       string `name:"issuer-seed-file" help:"File that holds the seed of the auth callout's issuer." type:"existingfile" required:"" env:"HEADWATER_ISSUER_SEED_FILE"`
+	Devices0User     string `name:"devices0-user" default:"headwater-devices0"`
+	Devices0Password string `name:"devices0-password-file" help:"File of its password." type:"existingfile"`
+	AuthUser         string `help:"User of the account of the auth callout." default:"headwater-auth"`
+	AuthPassword     string `name:"auth-password-file" help:"File that holds its password." type:"existingfile"`
+	IssuerSeed       string `name:"issuer-seed-file" help:"File that holds the seed of the auth callout's issuer." type:"existingfile" required:""`
 
-	SystemUser     string `help:"User of the system account that is notified of closed connections." default:"headwater-system" env:"HEADWATER_SYSTEM_USER"`
-	SystemPassword string `name:"system-password-file" help:"File that holds its password; without it closed connections are not counted." type:"existingfile" env:"HEADWATER_SYSTEM_PASSWORD_FILE"`
+	SystemUser     string `help:"User of the system account that is notified of closed connections." default:"headwater-system"`
+	SystemPassword string `name:"system-password-file" type:"existingfile"`
 
-	Durability streams.Durability `help:"The same as for provision: replicated keeps three copies of the stream of the devices, on a cluster; power-safe and fast keep one, which nats-server's sync_interval protects." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
-	MaxBytes   int64              `name:"devices-max-bytes" help:"What the stream of the devices may take on the disk, in bytes; 0 means its share of 8 GiB." default:"0" env:"HEADWATER_DEVICES_MAX_BYTES"`
+	Durability streams.Durability `help:"The same as for provision." enum:"power-safe,fast,replicated" default:"power-safe"`
+	MaxBytes   int64              `name:"devices-max-bytes" help:"Bytes of the disk for the devices' stream; 0 means its share of 8 GiB." default:"0"`
+}
+
+// FlagHelp returns the help that is too long for a tag, by field.
+func (config) FlagHelp() map[string]string {
+	return map[string]string{
+		"Devices0User": "User of the devices' account that receives messages with QoS 0; subjects that begin with $ or _INBOX must " +
+			"be denied to it.",
+		"SystemPassword": "File that holds its password; without it closed connections are not counted.",
+	}
 }
 
 // connect fills deps. It returns the connections to close even with an error.

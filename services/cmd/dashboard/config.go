@@ -14,8 +14,8 @@ type config struct {
 	process.NATSConfig    `embed:""`
 	process.DevicesConfig `embed:""`
 	process.HostConfig    `embed:""`
-	HTTP                  string           `name:"http" help:"Address of the pages and of /api/v1." default:"127.0.0.1:8080" env:"HEADWATER_HTTP"`
-	PublicURL             string           `name:"public-url" help:"Where people reach the dashboard, like https://headwater.example.org." placeholder:"URL" env:"HEADWATER_PUBLIC_URL"`
+	HTTP                  string           `name:"http" help:"Address of the pages and of /api/v1." default:"127.0.0.1:8080"`
+	PublicURL             string           `name:"public-url" help:"Where people reach the dashboard, like https://headwater.example.org." placeholder:"URL"`
 	Service               dashboard.Config `embed:""`
 }
 

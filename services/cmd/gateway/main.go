@@ -16,7 +16,7 @@ type config struct {
 	process.AdminConfig `embed:""`
 	process.NATSConfig  `embed:""`
 	process.HostConfig  `embed:""`
-	HTTP                string         `name:"http" help:"Address of POST /api/v1/telemetry." default:"127.0.0.1:8081" env:"HEADWATER_HTTP"`
+	HTTP                string         `name:"http" help:"Address of POST /api/v1/telemetry." default:"127.0.0.1:8081"`
 	Gateway             gateway.Config `embed:""`
 }
 

@@ -36,7 +36,7 @@ type environment struct {
 
 // cli is the whole command line.
 type cli struct {
-	Server  string           `help:"URL of the dashboard that the command talks to." default:"http://127.0.0.1:8080" env:"HEADWATER_SERVER" placeholder:"URL"`
+	Server  string           `help:"URL of the dashboard." default:"http://127.0.0.1:8080" env:"HEADWATER_SERVER" placeholder:"URL"`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
 	DeadLetters struct {
@@ -44,7 +44,7 @@ type cli struct {
 		Show    showCmd    `cmd:"" help:"Show one dead letter with its cause and its original bytes."`
 		Redrive redriveCmd `cmd:"" help:"Process dead letters again, after their cause is fixed."`
 		Purge   purgeCmd   `cmd:"" help:"Delete dead letters permanently."`
-	} `cmd:"" name:"deadletters" group:"A running Headwater:" help:"What could not be processed: list, show, process again, delete."`
+	} `cmd:"" name:"deadletters" group:"A running Headwater:" help:"What was not processed: list, show, process again, delete."`
 	Rules struct {
 		Ls    rulesLsCmd    `cmd:"" help:"List the rules, how many series they match and how many alerts fire."`
 		Show  rulesShowCmd  `cmd:"" help:"Show one rule with its YAML."`
@@ -52,7 +52,7 @@ type cli struct {
 		State rulesStateCmd `cmd:"" help:"Enable or mute a rule, or make it a draft."`
 		Rm    rulesRmCmd    `cmd:"" help:"Delete rules."`
 	} `cmd:"" group:"A running Headwater:" help:"What is watched: list, show, create, change, mute, delete."`
-	Replay replayCmd `cmd:"" group:"A running Headwater:" help:"Show which alerts a rule would have raised on the stored readings, without putting it in force."`
+	Replay replayCmd `cmd:"" group:"A running Headwater:" help:"Show which alerts a rule would have raised on the stored readings."`
 
 	Check   checkCmd   `cmd:"" group:"Files:" help:"Check configuration files: each problem with file, line and field."`
 	Schema  schemaCmd  `cmd:"" group:"Files:" help:"Print the JSON Schema of configuration files, for editors."`

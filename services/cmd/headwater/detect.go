@@ -26,7 +26,7 @@ import (
 // tuning are the parameters of detectors: fields of rules as flags, which newTuning
 // makes.
 type tuning struct {
-	TimeZone string `help:"Whose days and weeks count, and the zone of times that name none, such as Europe/Berlin (${default})." default:"UTC" placeholder:"ZONE"`
+	TimeZone string `help:"Zone of days, weeks and times without one, like Europe/Berlin (${default})." default:"UTC" placeholder:"ZONE"`
 	kong.Plugins
 }
 
@@ -154,8 +154,14 @@ type detectCmd struct {
 	columns  `embed:""`
 	Clean    bool     `help:"Replace single bad readings before they are judged."`
 	Unit     string   `help:"Unit of the values, for the sentences." placeholder:"UNIT"`
-	Out      string   `help:"Folder for the results, one file for each input, in a folder named like that of the input: room/a.csv gives DIR/room/a.csv, and a.csv gives DIR/NAME/a.csv, NAME being the folder you are in." required:"" placeholder:"DIR"`
+	Out      string   `help:"Folder for the results, one file for each input." required:"" placeholder:"DIR"`
 	Files    []string `arg:"" name:"file" help:"CSV files with times and values." type:"path"`
+}
+
+// Help returns what --help says of the command beside its flags.
+func (*detectCmd) Help() string {
+	return "The result of room/a.csv is in DIR/room/a.csv. That of a.csv is in DIR/NAME/a.csv, where NAME is the folder you are in. " +
+		timeHelp
 }
 
 // Run judges files.
@@ -224,7 +230,8 @@ func (c *detectCmd) judge(s *session, b job, p *progress) (err error) {
 		}
 	}()
 	j, err := c.score(s, b, f, p)
-	if err = errors.Join(err, f.Close()); err != nil {
+	err = errors.Join(err, f.Close())
+	if err != nil {
 		return err
 	}
 	if err := os.Chmod(f.Name(), 0o644); err != nil {

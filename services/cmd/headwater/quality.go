@@ -25,7 +25,7 @@ type qualityCmd struct {
 	tuning    `embed:""`
 	Made      bool     `help:"Score them on made-up series of many kinds with known faults."`
 	Seeds     int      `help:"For --made: how many series of each kind (${default})." default:"10" placeholder:"N"`
-	Folders   []string `arg:"" optional:"" name:"folder" help:"Folders with data/*/*.csv and labels/combined_windows.json, as the Numenta Anomaly Benchmark has them." type:"existingdir"`
+	Folders   []string `arg:"" optional:"" name:"folder" help:"Folders of data/*/*.csv and labels/combined_windows.json." type:"existingdir"`
 }
 
 // Run scores detectors on folders of labelled series, and on made-up ones.

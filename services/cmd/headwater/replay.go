@@ -31,7 +31,7 @@ type replayCmd struct {
 	File string `short:"f" required:"" help:"The rule in YAML, by itself; - reads it from the input." placeholder:"FILE"`
 	From string `help:"Beginning of the period: a time of RFC 3339, or how long ago, such as 6h or 2d." default:"1d" placeholder:"TIME"`
 	To   string `help:"End of the period, likewise; now unless given." placeholder:"TIME"`
-	Warm string `help:"How long before the period the detectors begin to learn, as far as readings are stored." default:"7d" placeholder:"TIME"`
+	Warm string `help:"How long before the period the detectors begin to learn." default:"7d" placeholder:"TIME"`
 	List int    `help:"How many devices and alerts to list." default:"20" placeholder:"N"`
 	JSON bool   `name:"json" help:"Write JSON."`
 }

@@ -213,7 +213,7 @@ func (c *rulesApplyCmd) read(s *session) (name string, text []byte, err error) {
 
 type rulesStateCmd struct {
 	Name   string `arg:"" help:"Name of the rule."`
-	State  string `arg:"" enum:"enabled,muted,draft" help:"enabled alerts and notifies; muted alerts and does not notify; draft does nothing."`
+	State  string `arg:"" enum:"enabled,muted,draft" help:"enabled alerts and notifies, muted only alerts, draft does nothing."`
 	signed `embed:""`
 }
 

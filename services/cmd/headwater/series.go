@@ -17,9 +17,12 @@ import (
 
 // columns names the columns of a CSV file to read.
 type columns struct {
-	TimeColumn  string `help:"Column with the times (${default}): 2026-01-31 14:00:00 and other usual ways to write them, or a number of seconds, milli-, micro- or nanoseconds since 1970." default:"timestamp" placeholder:"NAME"`
+	TimeColumn  string `help:"Column with the times (${default})." default:"timestamp" placeholder:"NAME"`
 	ValueColumn string `help:"Column with the values (${default})." default:"value" placeholder:"NAME"`
 }
+
+// timeHelp says which times are read.
+const timeHelp = "Times are written as 2026-01-31 14:00:00 or in another usual way, or as a number of seconds, milli-, micro- or nanoseconds since 1970."
 
 // row is a line of a CSV file. Value is NaN if the line has no number.
 type row struct {

@@ -16,10 +16,18 @@ type config struct {
 	process.NATSConfig  `embed:""`
 	File                configfile.Config `embed:""`
 
-	Durability streams.Durability `help:"What an acknowledged reading survives: replicated keeps three copies of each stream, on a cluster; power-safe and fast keep one, which nats-server's sync_interval protects." enum:"power-safe,fast,replicated" default:"power-safe" env:"HEADWATER_DURABILITY"`
-	Lanes      int                `help:"Number of lanes, which can't be changed later; 0 keeps the number, or creates 8 (replicated: 32)." default:"0" env:"HEADWATER_LANES"`
-	MaxBytes   int64              `help:"What all streams together may take on the disk, in bytes." default:"8589934592" env:"HEADWATER_MAX_BYTES"`
-	Once       bool               `help:"Create the streams and exit." env:"HEADWATER_ONCE"`
+	Durability streams.Durability `enum:"power-safe,fast,replicated" default:"power-safe"`
+	Lanes      int                `help:"Number of lanes, which can't be changed later; 0 keeps the number, or creates 8 (replicated: 32)." default:"0"`
+	MaxBytes   int64              `help:"What all streams together may take on the disk, in bytes." default:"8589934592"`
+	Once       bool               `help:"Create the streams and exit."`
+}
+
+// FlagHelp returns the help that is too long for a tag, by field.
+func (config) FlagHelp() map[string]string {
+	return map[string]string{
+		"Durability": "What an acknowledged reading survives: replicated keeps three copies of each stream, on a cluster; " +
+			"power-safe and fast keep one, which nats-server's sync_interval protects.",
+	}
 }
 
 func main() {

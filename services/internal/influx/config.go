@@ -13,12 +13,12 @@ import (
 type Config struct {
 	// URL may be empty for Validate, because it is optional where InfluxDB is. New
 	// requires it.
-	URL       string        `name:"url" help:"Where InfluxDB answers, for example http://127.0.0.1:8086; without it, standalone runs one inside." default:"${influx_url=http://127.0.0.1:8086}" env:"HEADWATER_INFLUX_URL"`
-	Org       string        `name:"org" help:"Organisation, for InfluxDB 2 and 3; 1.8 ignores it." default:"headwater" env:"HEADWATER_INFLUX_ORG"`
-	Token     Secret        `name:"token" help:"Token, or user:password for InfluxDB 1.8; better in a file." env:"HEADWATER_INFLUX_TOKEN"`
-	TokenFile string        `name:"token-file" help:"File that holds the token; it is read again for every request, so a new token needs no restart." env:"HEADWATER_INFLUX_TOKEN_FILE"`
-	Database  string        `name:"database" help:"First part of the names of the buckets, as in headwater/raw." default:"headwater" env:"HEADWATER_INFLUX_DATABASE"`
-	Timeout   time.Duration `name:"timeout" help:"How long one request may take." default:"30s" env:"HEADWATER_INFLUX_TIMEOUT"`
+	URL       string        `name:"url" help:"Where InfluxDB answers; without it, standalone runs one." default:"${influx_url=http://127.0.0.1:8086}"`
+	Org       string        `name:"org" help:"Organisation, for InfluxDB 2 and 3; 1.8 ignores it." default:"headwater"`
+	Token     Secret        `name:"token" help:"Token, or user:password for InfluxDB 1.8; better in a file."`
+	TokenFile string        `name:"token-file" help:"File that holds the token; a new one needs no restart."`
+	Database  string        `name:"database" help:"First part of the names of the buckets, as in headwater/raw." default:"headwater"`
+	Timeout   time.Duration `name:"timeout" help:"How long one request may take." default:"30s"`
 }
 
 // Validate returns all problems of the configuration, joined.

@@ -35,8 +35,66 @@ func problems(parser *kong.Kong, args []string) error {
 	for _, flag := range parser.Model.Flags {
 		found.add(checkFlag(flag))
 	}
-	found.validate(parser.Model.Target)
+	eachConfig(parser.Model.Target, func(v reflect.Value) {
+		if validator, ok := reflect.TypeAssert[interface{ Validate() error }](v.Addr()); ok {
+			found.add(validator.Validate())
+		}
+	})
 	return errors.Join(found...)
+}
+
+// completeFlags gives flags what their tags leave out. The environment variable of a flag
+// is HEADWATER_ and its name, unless the tag names another one, or none by "-". Help that
+// is too long for a tag comes from the method FlagHelp of the struct, by field.
+func completeFlags() kong.Option {
+	return kong.PostBuild(func(k *kong.Kong) error {
+		for _, flag := range k.Model.Flags {
+			switch {
+			case slices.Equal(flag.Envs, []string{"-"}):
+				flag.Envs, flag.Tag.Envs = nil, nil
+			case len(flag.Envs) == 0 && flag.Name != "help":
+				flag.Envs = []string{"HEADWATER_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))}
+				flag.Tag.Envs = flag.Envs
+			}
+		}
+		return setLongHelp(k)
+	})
+}
+
+func setLongHelp(k *kong.Kong) error {
+	flags := map[uintptr]*kong.Flag{}
+	for _, flag := range k.Model.Flags {
+		flags[flag.Target.Addr().Pointer()] = flag
+	}
+	var errs []error
+	eachConfig(k.Model.Target, func(v reflect.Value) {
+		helper, ok := reflect.TypeAssert[interface{ FlagHelp() map[string]string }](v.Addr())
+		if !ok {
+			return
+		}
+		for field, text := range helper.FlagHelp() {
+			if f := v.FieldByName(field); f.IsValid() && flags[f.Addr().Pointer()] != nil {
+				flags[f.Addr().Pointer()].Help = text
+			} else {
+				errs = append(errs, fmt.Errorf("FlagHelp of %s: no flag is the field %s", v.Type(), field))
+			}
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// eachConfig calls visit with a struct and with those embedded in it.
+func eachConfig(v reflect.Value, visit func(reflect.Value)) {
+	v = reflect.Indirect(v)
+	if v.Kind() != reflect.Struct {
+		return
+	}
+	visit(v)
+	for i := range v.NumField() {
+		if _, embedded := v.Type().Field(i).Tag.Lookup("embed"); embedded {
+			eachConfig(v.Field(i), visit)
+		}
+	}
 }
 
 // checkFlag returns what is wrong with the value of one flag, or nil.
@@ -71,24 +129,6 @@ func (l *list) add(err error) {
 	known := func(e error) bool { return e.Error() == err.Error() }
 	if err != nil && !slices.ContainsFunc(*l, known) {
 		*l = append(*l, err)
-	}
-}
-
-// validate adds what is wrong with a struct and the structs embedded in it.
-func (l *list) validate(v reflect.Value) {
-	if v.Kind() == reflect.Pointer {
-		v = v.Elem()
-	}
-	if v.Kind() != reflect.Struct {
-		return
-	}
-	if validator, ok := reflect.TypeAssert[interface{ Validate() error }](v.Addr()); ok {
-		l.add(validator.Validate())
-	}
-	for i := range v.NumField() {
-		if _, embedded := v.Type().Field(i).Tag.Lookup("embed"); embedded {
-			l.validate(v.Field(i))
-		}
 	}
 }
 

@@ -43,7 +43,7 @@ func (c nestedConfig) Validate() error {
 
 func newParser(t *testing.T, config any) *kong.Kong {
 	t.Helper()
-	parser, err := kong.New(config, kong.Name("test"))
+	parser, err := kong.New(config, kong.Name("test"), completeFlags())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,5 +146,38 @@ func TestSecretsOnTheCommandLine(t *testing.T) {
 	got := onCommandLine([]string{"--influx-token", "s3cret", "--influx-token=s3cret", "--influx-token-file=f", "token", "--demo"})
 	if want := []string{"--influx-token", "--influx-token"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// longConfig has a flag whose help is too long for a tag.
+type longConfig struct {
+	Size  int    `name:"size-1m" default:"5"`
+	Other string `help:"O." env:"HEADWATER_ANOTHER"`
+	None  bool   `help:"N." env:"-"`
+
+	// texts is what FlagHelp returns.
+	texts map[string]string
+}
+
+func (c longConfig) FlagHelp() map[string]string { return c.texts }
+
+func TestTagsAreCompleted(t *testing.T) {
+	config := struct {
+		Long longConfig `embed:"" prefix:"part-"`
+	}{longConfig{texts: map[string]string{"Size": "How large it may be."}}}
+	got := map[string]string{}
+	for _, flag := range newParser(t, &config).Model.Flags {
+		got[flag.Name] = flag.Help + " " + strings.Join(flag.Envs, ",")
+	}
+	for name, want := range map[string]string{
+		"part-size-1m": "How large it may be. HEADWATER_PART_SIZE_1M", "part-other": "O. HEADWATER_ANOTHER", "part-none": "N. ",
+	} {
+		if got[name] != want {
+			t.Errorf("%s: %q, want %q", name, got[name], want)
+		}
+	}
+	config.Long.texts = map[string]string{"Weight": "How heavy it may be."}
+	if _, err := kong.New(&config, completeFlags()); err == nil || !strings.Contains(err.Error(), "Weight") {
+		t.Errorf("help of a field that is not there: %v", err)
 	}
 }

@@ -15,7 +15,16 @@ import (
 
 // HostConfig lists the names under which a listener may be reached.
 type HostConfig struct {
-	AllowedHosts []string `name:"allowed-host" help:"Further names, separated by commas, by which browsers and devices may reach the pages and the API, such as headwater.lan. IP addresses, localhost, the name of this machine and that of --public-url are allowed anyway." placeholder:"NAME" env:"HEADWATER_ALLOWED_HOST"`
+	AllowedHosts []string `name:"allowed-host" placeholder:"NAME"`
+}
+
+// FlagHelp returns the help that is too long for a tag, by field.
+func (HostConfig) FlagHelp() map[string]string {
+	return map[string]string{
+		"AllowedHosts": "Further names, separated by commas, by which browsers and devices may reach the pages and the API, " +
+			"such as headwater.lan. IP addresses, localhost, the name of this machine and that of --public-url are " +
+			"allowed anyway.",
+	}
 }
 
 // Validate returns an error for every name that is not a host name, joined.

@@ -18,9 +18,9 @@ import (
 
 // NATSConfig says how a service connects to nats-server.
 type NATSConfig struct {
-	NATS         string `name:"nats" help:"URLs of nats-server, separated by commas." default:"nats://127.0.0.1:4222" env:"HEADWATER_NATS"`
-	NATSUser     string `name:"nats-user" help:"User of the services' account." default:"${nats_user=headwater-core}" env:"HEADWATER_NATS_USER"`
-	NATSPassword string `name:"nats-password-file" help:"File that holds the user's password." type:"existingfile" env:"HEADWATER_NATS_PASSWORD_FILE"`
+	NATS         string `name:"nats" help:"URLs of nats-server, separated by commas." default:"nats://127.0.0.1:4222"`
+	NATSUser     string `name:"nats-user" help:"User of the services' account." default:"${nats_user=headwater-core}"`
+	NATSPassword string `name:"nats-password-file" help:"File that holds the user's password." type:"existingfile"`
 }
 
 // natsSchemes are the schemes that nats.go supports.
@@ -45,8 +45,8 @@ func (c NATSConfig) Validate() error {
 // DevicesConfig is how a service reaches the stream of the devices, which is in
 // an account of its own.
 type DevicesConfig struct {
-	DevicesUser     string `help:"User of the devices' account that reads their stream." default:"headwater-devices" env:"HEADWATER_DEVICES_USER"`
-	DevicesPassword string `name:"devices-password-file" help:"File that holds its password." type:"existingfile" env:"HEADWATER_DEVICES_PASSWORD_FILE"`
+	DevicesUser     string `help:"User of the devices' account that reads their stream." default:"headwater-devices"`
+	DevicesPassword string `name:"devices-password-file" help:"File that holds its password." type:"existingfile"`
 }
 
 // At returns how to connect to that account of the nats-server of the services.

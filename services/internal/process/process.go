@@ -28,9 +28,9 @@ import (
 
 // Base holds the flags that every process has.
 type Base struct {
-	LogLevel  slog.Level    `help:"Least severity to log: debug, info, warn or error." default:"info" env:"HEADWATER_LOG_LEVEL"`
-	LogFormat string        `help:"Form of the log: text, json, or auto for text on a terminal." default:"auto" enum:"auto,text,json" env:"HEADWATER_LOG_FORMAT"`
-	Grace     time.Duration `help:"How long work in flight may take to finish when the process is asked to stop." default:"20s" env:"HEADWATER_GRACE"`
+	LogLevel  slog.Level    `help:"Least severity to log: debug, info, warn or error." default:"info"`
+	LogFormat string        `help:"Form of the log: text, json, or auto for text on a terminal." default:"auto" enum:"auto,text,json"`
+	Grace     time.Duration `help:"How long work in flight may take to finish when the process is asked to stop." default:"20s"`
 }
 
 // Validate returns an error for flags that are out of range.
@@ -171,14 +171,14 @@ func Main[C any](name, description string, run func(ctx context.Context, p *Proc
 	var flags struct {
 		Base   `embed:""`
 		Config C                `embed:""`
-		Show   kong.VersionFlag `name:"version" help:"Print the version and exit."`
-		Check  bool             `name:"healthcheck" help:"Ask the process that runs with the same flags whether it is ready, and exit: 0 if it is, 1 with the reason if not."`
+		Show   kong.VersionFlag `name:"version" help:"Print the version and exit." env:"-"`
+		Check  bool             `name:"healthcheck" help:"Ask the process with the same flags whether it is ready; exit with 0 or 1." env:"-"`
 	}
 	parser, err := kong.New(&flags, append([]kong.Option{
 		kong.Name(name), kong.Description(description),
 		// A service logs in to nats-server by its own name.
 		kong.Vars{"version": Describe(), "nats_user": streams.ServiceUser(name)},
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), completeFlags(),
 	}, options...)...)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)

@@ -93,7 +93,7 @@ func Stopper(server *http.Server) func(ctx context.Context) error {
 // AdminConfig is where a service that has no pages of its own answers for its
 // health.
 type AdminConfig struct {
-	Admin string `help:"Address of /livez, /readyz, /metrics and /debug/pprof." default:"127.0.0.1:9464" env:"HEADWATER_ADMIN"`
+	Admin string `help:"Address of /livez, /readyz, /metrics and /debug/pprof." default:"127.0.0.1:9464"`
 }
 
 // HealthAddress is where the process answers for its health.
