@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/proto/figure"
 	"headwater/streams"
 	"headwater/web/deadletters"
 	"headwater/web/view"
@@ -162,7 +163,7 @@ func (d *deadLetters) ask(ctx context.Context, service string, sequences []uint6
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("%w: no %s runs that could redrive its letters", view.ErrUnavailable, service)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		return nil, fmt.Errorf("%w: the %s gave no answer within %s; look which letters are left", view.ErrUnavailable, service, redriveWithin)
+		return nil, fmt.Errorf("%w: the %s gave no answer within %s; look which letters are left", view.ErrUnavailable, service, figure.Duration(redriveWithin))
 	case err != nil:
 		return nil, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/proto/figure"
 	"headwater/services/dashboard/fleet"
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
@@ -108,7 +109,7 @@ func (r *replays) ask(ctx context.Context, subject string, body []byte) (streams
 	case errors.Is(err, nats.ErrNoResponders):
 		return streams.ReplayStatus{}, err
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		return streams.ReplayStatus{}, fmt.Errorf("%w: the processor gave no answer within %s", view.ErrUnavailable, replayAnswerWithin)
+		return streams.ReplayStatus{}, fmt.Errorf("%w: the processor gave no answer within %s", view.ErrUnavailable, figure.Duration(replayAnswerWithin))
 	case err != nil:
 		return streams.ReplayStatus{}, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/proto/figure"
 	"headwater/services/decode"
 )
 
@@ -164,7 +165,7 @@ func (s *Service) readFault(err error) *fault {
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
 		return &fault{status: http.StatusBadRequest, Error: "the body is not valid gzip"}
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &fault{status: http.StatusRequestTimeout, Error: fmt.Sprintf("the body did not arrive within %s", s.cfg.ReadTimeout)}
+		return &fault{status: http.StatusRequestTimeout, Error: fmt.Sprintf("the body did not arrive within %s", figure.Duration(s.cfg.ReadTimeout))}
 	}
 	return &fault{status: http.StatusBadRequest, Error: "the body ends too early"}
 }

@@ -101,7 +101,7 @@ func TestTagsOfTheDevice(t *testing.T) {
 	}
 }
 
-func TestOnlyEnabledRulesTell(t *testing.T) {
+func TestOnlyEnabledRulesNotify(t *testing.T) {
 	for state, want := range map[rule.State]bool{rule.Enabled: true, rule.Muted: false, rule.Draft: false} {
 		r := tooWarm()
 		r.State = state
@@ -217,9 +217,9 @@ func TestValidate(t *testing.T) {
 		"no rise":               {doorLeftOpen(), func(r *rule.Rule) { r.Rise, r.Fall = 0, 0 }, "rise: is missing"},
 		"negative fall":         {doorLeftOpen(), func(r *rule.Rule) { r.Fall = -2 }, "fall: -2 is negative"},
 		"no within":             {doorLeftOpen(), func(r *rule.Rule) { r.Within = 0 }, "within: is missing"},
-		"within too long":       {doorLeftOpen(), func(r *rule.Rule) { r.Within = 48 * time.Hour }, "within: 48h0m0s is out of range"},
+		"within too long":       {doorLeftOpen(), func(r *rule.Rule) { r.Within = 48 * time.Hour }, "within: 2d is out of range"},
 		"settle":                {doorLeftOpen(), func(r *rule.Rule) { r.Settle = time.Millisecond }, "settle: 1ms is out of range"},
-		"silence":               {doorLeftOpen(), func(r *rule.Rule) { r.Silence = 8 * 24 * time.Hour }, "silence: 192h0m0s is out of range"},
+		"silence":               {doorLeftOpen(), func(r *rule.Rule) { r.Silence = 8 * 24 * time.Hour }, "silence: 8d is out of range"},
 		"severity":              {doorLeftOpen(), func(r *rule.Rule) { r.Severity = "loud" }, `severity: "loud" is not a severity`},
 		"state":                 {tooWarm(), func(r *rule.Rule) { r.State = "off" }, `state: "off" is not a state: one of enabled, muted, draft`},
 		"tag without a name":    {tooWarm(), func(r *rule.Rule) { r.Match.Tags = map[string]string{"Kind of": "x"} }, `match.tags: "Kind of" is not a name`},
@@ -227,7 +227,7 @@ func TestValidate(t *testing.T) {
 		"long label":            {tooWarm(), func(r *rule.Rule) { r.Labels = map[string]string{"a": strings.Repeat("x", 201)} }, "labels: a is 201 bytes long"},
 		"label with a bell":     {tooWarm(), func(r *rule.Rule) { r.Labels = map[string]string{"a": "\a"} }, "labels: a holds control characters"},
 		"many labels":           {tooWarm(), func(r *rule.Rule) { r.Labels = manyLabels() }, "labels: lists 21, at most 20"},
-		"remind":                {tooWarm(), func(r *rule.Rule) { r.Remind = time.Second }, "remind: 1s is out of range: 1m0s"},
+		"remind":                {tooWarm(), func(r *rule.Rule) { r.Remind = time.Second }, "remind: 1s is out of range: 1m"},
 		"runbook":               {tooWarm(), func(r *rule.Rule) { r.Runbook = "wiki" }, "runbook: is not a URL"},
 		"script as runbook":     {tooWarm(), func(r *rule.Rule) { r.Runbook = "javascript:alert(1)" }, "runbook: is not a URL"},
 		"runbook with password": {tooWarm(), func(r *rule.Rule) { r.Runbook = "https://a:b@example.org" }, "runbook: is not a URL"},

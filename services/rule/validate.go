@@ -120,7 +120,7 @@ func (c *check) field(f Field, r Rule, known bool) {
 		c.number(f, **p)
 	case *time.Duration:
 		if !f.Bounds.contain(float64(*p)) {
-			c.add(f.Name, fmt.Sprintf("%v is out of range: %v to %v", *p, time.Duration(f.Bounds.Least), time.Duration(f.Bounds.Most)))
+			c.add(f.Name, OutOfRange(*p, time.Duration(f.Bounds.Least), time.Duration(f.Bounds.Most)))
 		}
 	case *map[string]string:
 		c.tags(f.Name, *p)
@@ -140,10 +140,15 @@ func (c *check) missing(f Field) {
 	case f.Default != nil && f.Kind == KindChoice:
 		c.text(f, "")
 	case f.Kind == KindSpan && f.Default != nil && !f.ZeroMeans():
-		c.add(f.Name, fmt.Sprintf("0s is out of range: %v to %v", time.Duration(f.Bounds.Least), time.Duration(f.Bounds.Most)))
+		c.add(f.Name, OutOfRange(0, time.Duration(f.Bounds.Least), time.Duration(f.Bounds.Most)))
 	case f.Kind == KindNumber && f.Default != nil && !f.ZeroMeans():
 		c.number(f, 0)
 	}
+}
+
+// OutOfRange says that a time is not between two others.
+func OutOfRange(d, least, most time.Duration) string {
+	return fmt.Sprintf("%s is out of range: %s to %s", figure.FormatDuration(d), figure.FormatDuration(least), figure.FormatDuration(most))
 }
 
 func (c *check) text(f Field, s string) {

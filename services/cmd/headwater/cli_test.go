@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -112,6 +113,22 @@ func (r result) want(t *testing.T, code int, holds ...string) {
 	}
 	if t.Failed() {
 		t.Fatalf("out:\n%s\nerr:\n%s", r.out, r.err)
+	}
+}
+
+// TestColumnsAreAligned has names with letters of several bytes.
+func TestColumnsAreAligned(t *testing.T) {
+	w := newWorld(t, false)
+	w.bury(t, streams.ServiceBridge, streams.ReasonTopic, "sensors/Kühlhaus/Tür-1/größe", "1")
+	w.bury(t, streams.ServiceBridge, streams.ReasonTopic, "sensors/hall/door-1", "1")
+	r := w.headwater(t, "", "ls")
+	r.want(t, exitDone, "Kühlhaus")
+	lines := strings.Split(strings.TrimSpace(r.out), "\n")
+	for _, line := range lines {
+		at := func(line, word string) int { return utf8.RuneCountInString(line[:strings.LastIndex(line, word)]) }
+		if word := map[bool]string{true: "WHY", false: "why"}[line == lines[0]]; at(line, word) != at(lines[0], "WHY") {
+			t.Fatalf("the last column is not aligned:\n%s", r.out)
+		}
 	}
 }
 

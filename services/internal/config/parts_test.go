@@ -156,7 +156,7 @@ func TestProblemsOfWhatIsKeptNameTheirRule(t *testing.T) {
 		},
 		"a kept section": {
 			config.Parts{File: []byte("channels: []\n"), Base: []byte("# slow\nlateness: 3h\n")},
-			`kept sections:2: lateness: 3h0m0s is out of range: 0s to 1h0m0s (kept from before, for the file does not mention it)`,
+			`kept sections:2: lateness: 3h is out of range: 0s to 1h (kept from before, for the file does not mention it)`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

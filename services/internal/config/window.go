@@ -1,13 +1,14 @@
 package config
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
 	_ "time/tzdata" // a machine may have no time zones of its own
 
 	"github.com/goccy/go-yaml/ast"
+
+	"headwater/services/rule"
 )
 
 // WindowKind is the way in which windows divide time.
@@ -168,7 +169,7 @@ func (w *Window) setWidth(width time.Duration) (problem string) {
 	case width == time.Hour || width == 24*time.Hour:
 		return Short(width) + " is always there: minutes are rolled up to hours and days"
 	case width < minWidth || width > MaxWidth:
-		return fmt.Sprintf("%v is out of range: %s to %s", width, Short(minWidth), Short(MaxWidth))
+		return rule.OutOfRange(width, minWidth, MaxWidth)
 	}
 	w.Width, w.Name = width, Short(width)
 	return ""
@@ -194,7 +195,7 @@ func (o *object) only(kind string, fields ...string) {
 func (o *object) bounded(field string, into *time.Duration, least, most time.Duration) {
 	o.duration(field, into)
 	if _, given := o.fields[field]; given && !o.failed[field] && (*into < least || *into > most) {
-		o.fail(field, "%v is out of range: %v to %v", *into, least, most)
+		o.fail(field, "%s", rule.OutOfRange(*into, least, most))
 	}
 }
 

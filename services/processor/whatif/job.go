@@ -36,7 +36,7 @@ const (
 )
 
 // errSlow is returned by a replay that took too long.
-var errSlow = fmt.Errorf("it was ended after %v: try a shorter period, or a rule that matches fewer devices", maxDuration)
+var errSlow = fmt.Errorf("it was ended after %s: try a shorter period, or a rule that matches fewer devices", figure.Duration(maxDuration))
 
 // job replays one rule over stored readings. It reads TELEMETRY with consumers of its
 // own and writes nothing.

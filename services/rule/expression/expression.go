@@ -377,7 +377,8 @@ func (r *reader) call(n *ast.CallNode) string {
 			return r.fail(n.Arguments[1], "%q is not a span: write 30s, 5m or 1h30m", texts[1])
 		}
 		if d < MinSpan || d > MaxSpan {
-			return r.fail(n.Arguments[1], "%q is out of range: %v to %v", texts[1], MinSpan, MaxSpan)
+			return r.fail(n.Arguments[1], "%q is out of range: %s to %s", texts[1],
+				figure.FormatDuration(MinSpan), figure.FormatDuration(MaxSpan))
 		}
 		c.Span = d
 	}
