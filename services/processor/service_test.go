@@ -127,26 +127,7 @@ func (f *fixture) start(t *testing.T) (svc *processor.Service, stop func()) {
 func (f *fixture) outputs(t *testing.T, n int) *derivedv1.Commit {
 	t.Helper()
 	all := new(derivedv1.Commit)
-	stream, err := f.js.Stream(t.Context(), streams.StreamDerived)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := stream.Info(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for sequence := max(info.State.FirstSeq, 1); sequence <= info.State.LastSeq; sequence++ {
-		msg, err := stream.GetMsg(t.Context(), sequence)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if msg.Subject != streams.DerivedSubject(n) {
-			continue
-		}
-		c, err := streams.DecodeDerived(msg.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, c := range f.commits(t, n) {
 		all.Summaries = append(all.Summaries, c.Summaries...)
 		all.Anomalies = append(all.Anomalies, c.Anomalies...)
 		all.Ledger = append(all.Ledger, c.Ledger...)
@@ -254,9 +235,9 @@ func TestServicesShareTheLanes(t *testing.T) {
 	stopSecond()
 }
 
-// TestServiceDeadLettersWhatIsNoBatch checks that a message which is not a batch is kept with
+// TestServiceDeadLettersAnUndecodableBatch checks that a message which is not a batch is kept with
 // its reason and does not stop the lane.
-func TestServiceDeadLettersWhatIsNoBatch(t *testing.T) {
+func TestServiceDeadLettersAnUndecodableBatch(t *testing.T) {
 	f := newFixture(t)
 	f.configure(t)
 	_, stop := f.start(t)

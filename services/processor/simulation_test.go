@@ -23,6 +23,7 @@ import (
 	"headwater/services/internal/lane"
 	"headwater/services/internal/process"
 	"headwater/services/internal/simulation"
+	"headwater/services/processor/internal/machinetest"
 	"headwater/services/processor/machine"
 	"headwater/streams"
 )
@@ -362,7 +363,7 @@ func (w *world) verify(n int) error {
 			changes = append(changes, lane.ConfigChange{Revision: c.Config.Revision, Content: c.Config.Content})
 			after = append(after, position)
 		}
-		add(&got, c)
+		machinetest.Add(&got, c)
 	}
 	m := machine.New(n, machine.DefaultLimits(), nil)
 	configure := func(upTo uint64) error {
@@ -411,21 +412,6 @@ func (w *world) verify(n int) error {
 	}
 	want.Input = nil
 	return same(want, &got)
-}
-
-// add adds the outputs of a commit, and its counts, to those before.
-func add(all, c *derivedv1.Commit) {
-	all.Summaries = append(all.Summaries, c.Summaries...)
-	all.Anomalies = append(all.Anomalies, c.Anomalies...)
-	all.Mends = append(all.Mends, c.Mends...)
-	if all.Counts == nil {
-		all.Counts = &derivedv1.Counts{}
-	}
-	all.Counts.Readings += c.GetCounts().GetReadings()
-	all.Counts.Duplicates += c.GetCounts().GetDuplicates()
-	all.Counts.Conflicts += c.GetCounts().GetConflicts()
-	all.Counts.TooLate += c.GetCounts().GetTooLate()
-	all.Counts.NotNumeric += c.GetCounts().GetNotNumeric()
 }
 
 // same compares byte for byte, and names the first difference.

@@ -93,7 +93,7 @@ func TestExpressionThatIsChangedOrLosesItsDevice(t *testing.T) {
 	}
 }
 
-func TestFailingExpressionIsTold(t *testing.T) {
+func TestFailingExpressionIsReported(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "auto: off\nrules:\n  - {name: ratio, expression: a / b > 2}\n  - {name: warm, detector: limit, above: 30}\n")
 	read := func(device, metric string, at int64, v float64) {

@@ -13,6 +13,7 @@ import (
 
 	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/processor/internal/machinetest"
 )
 
 // absenceRules detect the absence of readings in every way that there is.
@@ -39,7 +40,7 @@ type arrival struct {
 
 // hear has a lane take what arrives, with a clock each second but in the gaps, and
 // returns what it emitted. It restarts now and then.
-func hear(tb fatal, rules string, until int64, arrivals []arrival, gaps ...[2]int64) *derivedv1.Commit {
+func hear(tb machinetest.Fatal, rules string, until int64, arrivals []arrival, gaps ...[2]int64) *derivedv1.Commit {
 	tb.Helper()
 	r := newRig(tb, rules)
 	r.machine.heard.Steady = false
@@ -62,7 +63,7 @@ func hear(tb fatal, rules string, until int64, arrivals []arrival, gaps ...[2]in
 		if !deaf(now) {
 			r.tick(now)
 		}
-		add(all, r.take())
+		machinetest.Add(all, r.take())
 		if now%(97*second) == 0 {
 			r.reload()
 		}
@@ -109,8 +110,8 @@ func steadily(device int, every, from, to int64) []arrival {
 	return out
 }
 
-// TestNobodyListenedIsNotNobodySpoke stops Headwater while devices keep reporting.
-func TestNobodyListenedIsNotNobodySpoke(t *testing.T) {
+// TestDowntimeIsNotSilence stops Headwater while devices keep reporting.
+func TestDowntimeIsNotSilence(t *testing.T) {
 	t.Parallel()
 	const began = 10 * minute
 	for _, long := range []int64{5 * second, 50 * second, 10 * minute, 9 * hour} {

@@ -17,6 +17,7 @@ import (
 	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/lane"
+	"headwater/services/processor/internal/machinetest"
 	"headwater/streams"
 )
 
@@ -44,15 +45,9 @@ rules:
     for: 2m
 `
 
-// fatal is what both testing.TB and *rapid.T have.
-type fatal interface {
-	Helper()
-	Fatalf(format string, args ...any)
-}
-
 // rig drives a machine as a lane does.
 type rig struct {
-	tb       fatal
+	tb       machinetest.Fatal
 	machine  *Machine
 	sequence uint64
 	builder  telemetryv1.Builder
@@ -60,7 +55,7 @@ type rig struct {
 	chunks map[string][]byte
 }
 
-func newRig(tb fatal, rules string) *rig {
+func newRig(tb machinetest.Fatal, rules string) *rig {
 	tb.Helper()
 	r := &rig{tb: tb, machine: New(3, DefaultLimits(), nil), chunks: make(map[string][]byte)}
 	r.machine.heard.Steady = true // tests tick when they need it
@@ -128,21 +123,6 @@ func (r *rig) take() *derivedv1.Commit {
 	return c
 }
 
-// add adds the outputs of a commit, and its counts, to those before.
-func add(all, c *derivedv1.Commit) {
-	all.Summaries = append(all.Summaries, c.Summaries...)
-	all.Anomalies = append(all.Anomalies, c.Anomalies...)
-	all.Mends = append(all.Mends, c.Mends...)
-	if all.Counts == nil {
-		all.Counts = &derivedv1.Counts{}
-	}
-	all.Counts.Readings += c.GetCounts().GetReadings()
-	all.Counts.Duplicates += c.GetCounts().GetDuplicates()
-	all.Counts.Conflicts += c.GetCounts().GetConflicts()
-	all.Counts.TooLate += c.GetCounts().GetTooLate()
-	all.Counts.NotNumeric += c.GetCounts().GetNotNumeric()
-}
-
 // reload stores what changed, and continues with a new machine that was restored from the
 // store.
 func (r *rig) reload() {
@@ -173,7 +153,7 @@ func (r *rig) reload() {
 // state returns the whole state in a comparable form.
 func (r *rig) state() map[string][]byte { return snapshot(r.tb, r.machine) }
 
-func snapshot(tb fatal, m *Machine) map[string][]byte {
+func snapshot(tb machinetest.Fatal, m *Machine) map[string][]byte {
 	tb.Helper()
 	chunks, err := m.Snapshot(true)
 	if err != nil {
@@ -581,7 +561,7 @@ func draw(rt *rapid.T) []event {
 
 // play runs the events, cutting batches and taking snapshots where events say so, and
 // returns all outputs as one commit.
-func play(tb fatal, events []event, cut, reload func() bool) *derivedv1.Commit {
+func play(tb machinetest.Fatal, events []event, cut, reload func() bool) *derivedv1.Commit {
 	tb.Helper()
 	r := newRig(tb, doorRules+"windows: [10s, 1m]\n")
 	all := new(derivedv1.Commit)
@@ -679,7 +659,7 @@ func TestReplay(t *testing.T) {
 	})
 }
 
-func TestTakeThrowsAway(t *testing.T) {
+func TestTakeDiscards(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, doorRules)
 	r.read(thermometer, 0, 31)

@@ -25,7 +25,7 @@ func (r *rig) watching(site, name, metric string) string {
 	return strings.Join(names, " ")
 }
 
-func TestWhoWatchesASeries(t *testing.T) {
+func TestWhichRulesWatchASeries(t *testing.T) {
 	t.Parallel()
 	const limit = "detector: limit, above: 30"
 	for name, tc := range map[string]struct{ rules, want string }{

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/processor/internal/machinetest"
 )
 
 // changingRules are the configurations that people change between.
@@ -60,13 +61,13 @@ func TestSnapshotsAndChangesOfWindows(t *testing.T) {
 				} else {
 					r.send(now)
 				}
-				add(all, r.take())
+				machinetest.Add(all, r.take())
 				if reload {
 					r.reload()
 				}
 			}
 			r.tick(now + 2*day)
-			add(all, r.take())
+			machinetest.Add(all, r.take())
 			return all
 		}
 		if diff := cmp.Diff(run(false), run(true), protocmp.Transform()); diff != "" {

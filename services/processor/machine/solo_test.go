@@ -11,20 +11,13 @@ import (
 
 	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
-	"headwater/services/internal/config"
+	"headwater/services/processor/internal/machinetest"
 )
 
 // newSolo returns a Solo for a rule, with the default configuration.
 func newSolo(t *testing.T, text string) *Solo {
 	t.Helper()
-	c, err := config.Parse("rules", []byte("rules: []\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := config.ParseRule("rule", []byte(text), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, r := machinetest.Rule(t, text)
 	s, err := NewSolo(3, DefaultLimits(), c, r)
 	if err != nil {
 		t.Fatal(err)

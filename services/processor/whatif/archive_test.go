@@ -14,6 +14,7 @@ import (
 
 	"headwater/services/internal/config"
 	"headwater/services/internal/influx"
+	"headwater/services/processor/internal/machinetest"
 	"headwater/services/processor/machine"
 )
 
@@ -88,14 +89,7 @@ func feedTrial(t *testing.T, f *fakeInflux, text string, from, to time.Time) ([]
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	c, err := config.Parse("rules", []byte("rules: []\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := config.ParseRule("rule", []byte(text), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, r := machinetest.Rule(t, text)
 	trials := make([]*trial, 4)
 	for n := range trials {
 		trials[n], err = newTrial(n, machine.DefaultLimits(), c, r, from.UnixNano(), to.UnixNano())

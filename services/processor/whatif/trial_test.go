@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
-	"headwater/services/internal/config"
+	"headwater/services/processor/internal/machinetest"
 	"headwater/services/processor/machine"
 	"headwater/services/rule"
 	"headwater/streams"
@@ -25,12 +25,6 @@ const (
 	epoch = 1_700_002_800 * second
 )
 
-// fatal is what both testing.TB and *rapid.T have.
-type fatal interface {
-	Helper()
-	Fatalf(format string, args ...any)
-}
-
 var thermometer = telemetryv1.Key{Site: "hall", Device: "door-1", Metric: "temperature", Unit: "°C"}
 
 func expect(tb testing.TB, what string, got, want []string) {
@@ -41,16 +35,9 @@ func expect(tb testing.TB, what string, got, want []string) {
 }
 
 // try runs a trial of one rule over batches, for a period after the epoch.
-func try(tb fatal, text string, from, to int64, batches []*telemetryv1.Batch) *trial {
+func try(tb machinetest.Fatal, text string, from, to int64, batches []*telemetryv1.Batch) *trial {
 	tb.Helper()
-	c, err := config.Parse("rules", []byte("rules: []\n"))
-	if err != nil {
-		tb.Fatalf("parse: %v", err)
-	}
-	r, err := config.ParseRule("rule", []byte(text), nil)
-	if err != nil {
-		tb.Fatalf("parse: %v", err)
-	}
+	c, r := machinetest.Rule(tb, text)
 	t, err := newTrial(3, machine.DefaultLimits(), c, r, epoch+from, epoch+to)
 	if err != nil {
 		tb.Fatalf("try: %v", err)
