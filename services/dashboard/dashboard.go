@@ -134,12 +134,14 @@ func (s *Service) register(registry prometheus.Registerer) {
 	factory.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "headwater_dashboard_live_clients", Help: "Open live streams.",
 	}, func() float64 { return float64(s.web.Clients()) })
-	factory.NewCounterFunc(prometheus.CounterOpts{
-		Name: "headwater_dashboard_dropped_total", Help: "Dropped live streams and readings, by reason.", ConstLabels: prometheus.Labels{"reason": "slow-client"},
-	}, func() float64 { return float64(s.web.Dropped()) })
-	factory.NewCounterFunc(prometheus.CounterOpts{
-		Name: "headwater_dashboard_dropped_total", Help: "Dropped live streams and readings, by reason.", ConstLabels: prometheus.Labels{"reason": "too-many-series"},
-	}, func() float64 { return float64(s.fleet.Dropped()) })
+	for reason, count := range map[string]func() uint64{
+		"slow-client": s.web.Dropped, "too-many-series": s.fleet.Dropped, "too-many-clashing": s.fleet.DroppedClashes,
+	} {
+		factory.NewCounterFunc(prometheus.CounterOpts{
+			Name: "headwater_dashboard_dropped_total", Help: "Dropped live streams, readings and counts of clashes, by reason.",
+			ConstLabels: prometheus.Labels{"reason": reason},
+		}, func() float64 { return float64(count()) })
+	}
 }
 
 // Handler serves the pages, their live updates and the API. It may be used before

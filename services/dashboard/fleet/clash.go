@@ -16,7 +16,8 @@ type clashes [clashHours]struct {
 }
 
 // Clash counts readings of a device that gave another value for an event time that
-// had one, which arrived in a minute, in nanoseconds since the Unix epoch.
+// had one, which arrived in a minute, in nanoseconds since the Unix epoch. Beyond
+// maxClashing devices, DroppedClashes counts them.
 func (f *Fleet) Clash(site, dev string, minute int64, count uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -24,6 +25,7 @@ func (f *Fleet) Clash(site, dev string, minute int64, count uint64) {
 	c := f.clashes[n]
 	if c == nil {
 		if len(f.clashes) >= maxClashing {
+			f.droppedClashes += count
 			return
 		}
 		c = new(clashes)
@@ -38,6 +40,14 @@ func (f *Fleet) Clash(site, dev string, minute int64, count uint64) {
 		at.hour, at.count = hour, count
 	}
 	f.version++
+}
+
+// DroppedClashes returns how many clashes are missing on the pages of their devices,
+// because too many devices had some. The ledger has them.
+func (f *Fleet) DroppedClashes() uint64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.droppedClashes
 }
 
 // within returns the clashes of the last 24 hours.

@@ -79,6 +79,8 @@ type Fleet struct {
 	demos    string
 	version  uint64
 	dropped  uint64
+	// droppedClashes are those of devices beyond maxClashing.
+	droppedClashes uint64
 }
 
 type name struct{ site, id string }

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -74,6 +75,12 @@ func TestClashesAreCountedForADay(t *testing.T) {
 	f.Clash("hall", "door-1", now.UnixNano(), 3)
 	f.Clash("hall", "door-2", now.UnixNano(), 7)
 	f.Clash("hall", "door-1", now.Add(-24*time.Hour).UnixNano(), 1000) // of an hour that another has the place of
+	for i := range maxClashing {
+		f.Clash("hall", fmt.Sprintf("many-%d", i), now.UnixNano(), 2)
+	}
+	if got := f.DroppedClashes(); got != 4 { // of two devices
+		t.Errorf("%d clashes are dropped, want 4", got)
+	}
 	for after, want := range map[time.Duration]uint64{0: 5, 10 * time.Hour: 3, 24 * time.Hour: 0} {
 		if d, _ := f.Device("hall", "door-1", now.Add(after)); d.Clashes != want {
 			t.Errorf("after %v there are %d, want %d", after, d.Clashes, want)

@@ -84,6 +84,37 @@ func TestUnitChangeIsReportedAndNotJudged(t *testing.T) {
 	}
 }
 
+// TestSilenceOfAnotherUnit: a metric that comes only in another unit is silent to its
+// rules, because none of them judges what comes. The alert says what comes instead, and
+// ends when the metric is back in its unit.
+func TestSilenceOfAnotherUnit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "auto: off\nrules: [{name: quiet, match: {metric: pressure}, detector: silence}]\n")
+	at := int64(0)
+	step := func(unit string, v float64) {
+		at += 10 * second
+		r.read(in(unit), at, v)
+		r.tick(at + 1)
+	}
+	for range 200 {
+		step("hPa", 1013)
+	}
+	for range 200 {
+		step("Pa", 101300)
+	}
+	step("hPa", 1014)
+	var got []string
+	for _, a := range r.take().GetAnomalies() {
+		if a.GetRule() == "quiet" {
+			got = append(got, a.GetPhase().String()+" "+a.GetEvidence().GetSentence())
+		}
+	}
+	if len(got) != 2 || !strings.HasPrefix(got[0], "PHASE_OPEN no reading for ") || !strings.HasSuffix(got[0], "; readings in Pa come, which no rule judges") ||
+		!strings.HasPrefix(got[1], "PHASE_CLOSE 1014 hPa: back after ") {
+		t.Errorf("%q", got)
+	}
+}
+
 // TestDeclaredUnitStartsAgain: a metric is in the declared unit from then on, with
 // rules that start again; what was in another unit stays apart.
 func TestDeclaredUnitStartsAgain(t *testing.T) {

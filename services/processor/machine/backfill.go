@@ -49,24 +49,24 @@ type staleRollups struct {
 // maxLate bounds the late readings that are remembered.
 const maxLate = 256
 
-// clashes records a late reading, and reports whether another value has arrived for its
-// event time since the last backfill. Nil remembers none.
-func (x *staleRollups) clashes(at int64, v float64) bool {
+// compare records a late reading. It reports whether it remembers another one of its event
+// time, and whether that one had another value. Nil remembers none.
+func (x *staleRollups) compare(at int64, v float64) (known, clash bool) {
 	if x == nil {
-		return false
+		return false, false
 	}
 	for i := range x.late {
 		if r := &x.late[i]; r.Time == at {
-			clash := r.Value != v
+			clash = r.Value != v
 			r.Value = v
-			return clash
+			return true, clash
 		}
 	}
 	if len(x.late) >= maxLate {
 		x.late = slices.Delete(x.late, 0, maxLate/2)
 	}
 	x.late = append(x.late, window.Reading{Time: at, Value: v})
-	return false
+	return false, false
 }
 
 // span is the time [from, to).

@@ -10,6 +10,7 @@ import (
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/lane"
 	"headwater/services/processor/detect"
+	"headwater/services/rule"
 	"headwater/streams"
 )
 
@@ -32,6 +33,9 @@ type counts struct {
 	readings, duplicates, conflicts, tooLate, notNumeric uint64
 	// overLimit are readings of series beyond the limits. It is only a metric.
 	overLimit uint64
+	// uncompared are readings that were too late and of which no other of the same event
+	// time is remembered, so that a clash would not be seen. It is only a metric.
+	uncompared uint64
 	// arrived are readings and rejected are messages that became dead letters, by source.
 	// They are only metrics.
 	arrived, rejected map[streams.Source]uint64
@@ -107,7 +111,12 @@ func (m *Machine) emitSummaries(s *series) {
 // emitVerdicts adds the verdicts in m.verdicts to the output.
 func (m *Machine) emitVerdicts(s *series, r *activeRule) {
 	for i := range m.verdicts {
-		m.output.anomalies = append(m.output.anomalies, m.anomaly(s.device, s.metric, *s.unit, r, &m.verdicts[i]))
+		v := &m.verdicts[i]
+		if v.Phase == detect.Open && r.rule.Detector == rule.Silence && s.other != nil {
+			// The rule is right: nothing comes that a rule judges. But the device is not silent.
+			v.Evidence.Sentence += "; readings in " + s.other.unit + " come, which no rule judges"
+		}
+		m.output.anomalies = append(m.output.anomalies, m.anomaly(s.device, s.metric, *s.unit, r, v))
 	}
 }
 

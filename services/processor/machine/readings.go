@@ -94,8 +94,13 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 		}
 	case window.TooLate:
 		m.output.counts.tooLate++
-		if m.addStale(s, at); s.stale.clashes(at, v) {
+		m.addStale(s, at)
+		known, clash := s.stale.compare(at, v)
+		switch {
+		case clash:
 			m.rewrite(s, detect.Sample{Time: at, Value: v}, t.unit)
+		case !known:
+			m.output.counts.uncompared++
 		}
 		if s.window.Dirty() { // another window waits longer
 			d.wakes = past
