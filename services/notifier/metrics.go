@@ -4,7 +4,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"headwater/services/internal/meter"
 	"headwater/services/notifier/policy"
+	"headwater/streams"
 )
 
 // metrics are what the notifier counts. Channels are few and named by people,
@@ -18,28 +20,22 @@ type metrics struct {
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
+	register := meter.New(reg, streams.ServiceNotifier)
 	factory := promauto.With(reg)
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return factory.NewCounterVec(prometheus.CounterOpts{Namespace: "headwater", Subsystem: "notifier", Name: name, Help: help}, labels)
-	}
-	gauge := func(name, help string) prometheus.Gauge {
-		return factory.NewGauge(prometheus.GaugeOpts{Namespace: "headwater", Subsystem: "notifier", Name: name, Help: help})
-	}
 	return &metrics{
-		decisions: counter("decisions_total", "Anomalies by what was decided about them, replayed ones included.", "reason"),
-		held:      counter("held_total", "Channels that were not notified of a decision, by reason, replayed ones included.", "reason"),
-		attempts:  counter("attempts_total", "Attempts to deliver a message, by channel and outcome.", "channel", "outcome"),
-		dropped:   counter("dropped_total", "Messages that will not be sent, by reason.", "reason"),
+		decisions: register.Counters("decisions_total", "Anomalies by what was decided about them, replayed ones included.", "reason"),
+		held:      register.Counters("held_total", "Channels that were not notified of a decision, by reason, replayed ones included.", "reason"),
+		attempts: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "headwater_notifier_attempts_total", Help: "Attempts to deliver a message, by channel and outcome.",
+		}, []string{"channel", "outcome"}),
+		dropped: register.Counters("dropped_total", "Messages that will not be sent, by reason.", "reason"),
 		latency: factory.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: "headwater", Subsystem: "notifier", Name: "delivery_seconds",
-			Help:    "Time from the commit of a message until its channel has taken it.",
+			Name: "headwater_notifier_delivery_seconds", Help: "Time from the commit of a message until its channel has taken it.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 3, 14),
 		}, []string{"channel"}),
-		senders: gauge("senders", "Channels that have a sender."),
-		firing:  gauge("alerts_firing", "Alerts that are firing."),
-		losses: factory.NewCounter(prometheus.CounterOpts{
-			Namespace: "headwater", Subsystem: "notifier", Name: "alerting_losses_total", Help: "Times that the end of ALERTING was found to be lost.",
-		}),
+		senders: register.Gauge("senders", "Channels that have a sender."),
+		firing:  register.Gauge("alerts_firing", "Alerts that are firing."),
+		losses:  register.Counter("alerting_losses_total", "Times that the end of ALERTING was found to be lost."),
 	}
 }
 

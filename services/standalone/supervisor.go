@@ -12,8 +12,8 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"headwater/services/internal/meter"
 	"headwater/web/ui"
 	"headwater/web/view"
 )
@@ -81,23 +81,17 @@ type supervisor struct {
 }
 
 func newSupervisor(log *slog.Logger, budget diskBudget, metrics prometheus.Registerer) *supervisor {
-	f := promauto.With(metrics)
-	gauge := func(name, help string) prometheus.Gauge {
-		return f.NewGauge(prometheus.GaugeOpts{Namespace: "headwater", Subsystem: "standalone", Name: name, Help: help})
-	}
+	register := meter.New(metrics, "standalone")
 	s := &supervisor{
 		log: log, disk: budget,
-		freeBytes:   gauge("disk_free_bytes", "Free space of the disk that the data folder is on."),
-		held:        gauge("intake_refused", "1 while readings are refused for lack of disk space, else 0."),
-		influxBytes: gauge("influxdb_bytes", "Size of the files of the embedded InfluxDB."),
-		restarts: f.NewCounterVec(prometheus.CounterOpts{
-			Namespace: "headwater", Subsystem: "standalone", Name: "restarts_total",
-			Help: "Restarts of an embedded server that could no longer store, by server.",
-		}, []string{"server"}),
+		freeBytes:   register.Gauge("disk_free_bytes", "Free space of the disk that the data folder is on."),
+		held:        register.Gauge("intake_refused", "1 while readings are refused for lack of disk space, else 0."),
+		influxBytes: register.Gauge("influxdb_bytes", "Size of the files of the embedded InfluxDB."),
+		restarts:    register.Counters("restarts_total", "Restarts of an embedded server that could no longer store, by server.", "server"),
 	}
-	gauge("disk_reserve_bytes", "Free space below which readings are refused.").Set(float64(budget.reserve))
-	gauge("streams_budget_bytes", "What the streams may take of the disk.").Set(float64(budget.streams))
-	gauge("influxdb_budget_bytes", "What InfluxDB should take of the disk at most.").Set(float64(budget.influx))
+	register.Gauge("disk_reserve_bytes", "Free space below which readings are refused.").Set(float64(budget.reserve))
+	register.Gauge("streams_budget_bytes", "What the streams may take of the disk.").Set(float64(budget.streams))
+	register.Gauge("influxdb_budget_bytes", "What InfluxDB should take of the disk at most.").Set(float64(budget.influx))
 	return s
 }
 
@@ -194,7 +188,8 @@ func (s *supervisor) revive(ctx context.Context, w *watched, now time.Time) erro
 		err = fmt.Errorf("%s could not be restarted: %w", w.name, failure)
 	} else {
 		s.log.Info("the server is running again", "server", w.name, "took", time.Since(begin).Round(time.Millisecond))
-		if err = w.health(); err == nil {
+		err = w.health()
+		if err == nil {
 			return nil
 		}
 	}

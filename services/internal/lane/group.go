@@ -8,9 +8,9 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"headwater/services/internal/lease"
+	"headwater/services/internal/meter"
 )
 
 // Metrics count what all lanes of a service do together.
@@ -26,16 +26,9 @@ type Metrics struct {
 // NewMetrics registers the metrics of the lanes of a service, and those of their
 // leases.
 func NewMetrics(reg prometheus.Registerer, service string) *Metrics {
-	factory := promauto.With(reg)
-	counter := func(name, help string) prometheus.Counter {
-		return factory.NewCounter(prometheus.CounterOpts{Namespace: "headwater", Subsystem: service, Name: name, Help: help})
-	}
-	seconds := func(name, help string) prometheus.Histogram {
-		return factory.NewHistogram(prometheus.HistogramOpts{
-			Namespace: "headwater", Subsystem: service, Name: name, Help: help,
-			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
-		})
-	}
+	register := meter.New(reg, service)
+	counter := register.Counter
+	seconds := func(name, help string) prometheus.Histogram { return register.Histogram(name, help, 0.0005, 2, 16) }
 	return &Metrics{
 		commits:         counter("lane_commits_total", "Commits stored."),
 		readings:        counter("lane_readings_total", "Readings applied, replayed ones included."),
@@ -50,11 +43,8 @@ func NewMetrics(reg prometheus.Registerer, service string) *Metrics {
 		snapshotSeconds: seconds("lane_snapshot_seconds", "Time to make and store a snapshot."),
 		loadSeconds:     seconds("lane_load_seconds", "Time until a new owner of a lane has read its newest snapshot and the commits after it."),
 		replaySeconds:   seconds("lane_replay_seconds", "Time until a new owner of a lane has replayed the input after its snapshot."),
-		waiting: factory.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: "headwater", Subsystem: service, Name: "lane_waiting_messages",
-			Help: "Input messages that wait for this process, by lane.",
-		}, []string{"lane"}),
-		Leases: lease.NewMetrics(reg, service),
+		waiting:         register.Gauges("lane_waiting_messages", "Input messages that wait for this process, by lane.", "lane"),
+		Leases:          lease.NewMetrics(reg, service),
 	}
 }
 

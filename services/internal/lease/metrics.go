@@ -2,7 +2,8 @@ package lease
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"headwater/services/internal/meter"
 )
 
 // Metrics are what a keeper counts.
@@ -13,15 +14,10 @@ type Metrics struct {
 
 // NewMetrics registers the metrics of the keeper of a service.
 func NewMetrics(reg prometheus.Registerer, service string) *Metrics {
-	factory := promauto.With(reg)
-	counter := func(name, help string) prometheus.Counter {
-		return factory.NewCounter(prometheus.CounterOpts{Namespace: "headwater", Subsystem: service, Name: name, Help: help})
-	}
+	register := meter.New(reg, service)
 	return &Metrics{
-		held: factory.NewGauge(prometheus.GaugeOpts{
-			Namespace: "headwater", Subsystem: service, Name: "leases", Help: "Lanes that this process holds.",
-		}),
-		taken: counter("leases_taken_total", "Times that this process took a lane."),
-		lost:  counter("leases_lost_total", "Times that the lease on a lane could not be renewed in time, or another worker had it."),
+		held:  register.Gauge("leases", "Lanes that this process holds."),
+		taken: register.Counter("leases_taken_total", "Times that this process took a lane."),
+		lost:  register.Counter("leases_lost_total", "Times that the lease on a lane could not be renewed in time, or another worker had it."),
 	}
 }

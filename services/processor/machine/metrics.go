@@ -4,16 +4,17 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/internal/meter"
+	"headwater/streams"
 )
 
 // Metrics count what all lanes of a process do together. A nil *Metrics counts nothing.
 type Metrics struct {
 	readings, summaries, notNumeric prometheus.Counter
 	duplicates, conflicts           prometheus.Counter
-	tooLate, overLimit              prometheus.Counter
+	tooLate, overLimit, uncompared  prometheus.Counter
 	anomalies                       map[derivedv1.Phase]prometheus.Counter
 	seriesKept                      *prometheus.GaugeVec
 	received, rejected              *prometheus.CounterVec
@@ -22,38 +23,27 @@ type Metrics struct {
 
 // NewMetrics registers the metrics of the processor.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
-	factory := promauto.With(reg)
-	name := func(n string) string { return "headwater_processor_" + n }
-	dropped := factory.NewCounterVec(prometheus.CounterOpts{
-		Name: name("dropped_total"),
-		Help: "Readings that are in the history but in no summary: repeats of another reading with the same or another value, readings that arrived too late, and readings of series beyond the limits.",
-	}, []string{"reason"})
-	anomalies := factory.NewCounterVec(prometheus.CounterOpts{
-		Name: name("anomalies_total"), Help: "Transitions of episodes committed, by phase.",
-	}, []string{"phase"})
+	register := meter.New(reg, streams.ServiceProcessor)
+	dropped := register.Counters("dropped_total",
+		"Readings that are in the history but in no summary: repeats of another reading with the same or another value, readings that arrived too late, and readings of series beyond the limits.", "reason")
+	anomalies := register.Counters("anomalies_total", "Transitions of episodes committed, by phase.", "phase")
 	return &Metrics{
-		readings:   factory.NewCounter(prometheus.CounterOpts{Name: name("readings_total"), Help: "Readings whose outputs are committed."}),
-		summaries:  factory.NewCounter(prometheus.CounterOpts{Name: name("summaries_total"), Help: "Summaries of windows committed, revisions included."}),
-		notNumeric: factory.NewCounter(prometheus.CounterOpts{Name: name("not_numeric_total"), Help: "Readings that are not finite numbers: mostly flags and texts."}),
+		readings:   register.Counter("readings_total", "Readings whose outputs are committed."),
+		summaries:  register.Counter("summaries_total", "Summaries of windows committed, revisions included."),
+		notNumeric: register.Counter("not_numeric_total", "Readings that are not finite numbers: mostly flags and texts."),
 		duplicates: dropped.WithLabelValues("duplicate"), conflicts: dropped.WithLabelValues("conflict"),
 		tooLate: dropped.WithLabelValues("too_late"), overLimit: dropped.WithLabelValues("series_limit"),
+		uncompared: register.Counter("late_uncompared_total",
+			"Readings that came too late for their windows and could not be compared with earlier ones of their event time. If one of these had another value, that clash is not counted: the history has the last value."),
 		anomalies: map[derivedv1.Phase]prometheus.Counter{
 			derivedv1.Phase_PHASE_OPEN:   anomalies.WithLabelValues("open"),
 			derivedv1.Phase_PHASE_UPDATE: anomalies.WithLabelValues("update"),
 			derivedv1.Phase_PHASE_CLOSE:  anomalies.WithLabelValues("close"),
 		},
-		received: factory.NewCounterVec(prometheus.CounterOpts{
-			Name: name("received_readings_total"), Help: "Readings that arrived in TELEMETRY and are committed, by source.",
-		}, []string{"source"}),
-		rejected: factory.NewCounterVec(prometheus.CounterOpts{
-			Name: name("received_rejected_total"), Help: "Messages of devices that became dead letters instead of readings and are committed, by source.",
-		}, []string{"source"}),
-		failures: factory.NewCounterVec(prometheus.CounterOpts{
-			Name: name("rule_failures_total"), Help: "Times that a rule with an expression began to fail in a lane.",
-		}, []string{"rule"}),
-		seriesKept: factory.NewGaugeVec(prometheus.GaugeOpts{
-			Name: name("series"), Help: "Series for which a lane has state.",
-		}, []string{"lane"}),
+		received:   register.Counters("received_readings_total", "Readings that arrived in TELEMETRY and are committed, by source.", "source"),
+		rejected:   register.Counters("received_rejected_total", "Messages of devices that became dead letters instead of readings and are committed, by source.", "source"),
+		failures:   register.Counters("rule_failures_total", "Times that a rule with an expression began to fail in a lane.", "rule"),
+		seriesKept: register.Gauges("series", "Series for which a lane has state.", "lane"),
 	}
 }
 
@@ -69,6 +59,7 @@ func (m *Metrics) committed(o *output) {
 	m.conflicts.Add(float64(o.counts.conflicts))
 	m.tooLate.Add(float64(o.counts.tooLate))
 	m.overLimit.Add(float64(o.counts.overLimit))
+	m.uncompared.Add(float64(o.counts.uncompared))
 	for source, n := range o.counts.arrived {
 		m.received.WithLabelValues(string(source)).Add(float64(n))
 	}

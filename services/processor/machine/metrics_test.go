@@ -29,7 +29,8 @@ func TestMetrics(t *testing.T) {
 	for _, at := range []int64{0, 0, 60, 600} {
 		r.read(thermometer, at*second, float64(4+at))
 	}
-	r.read(thermometer, 0, 4)
+	r.read(thermometer, 0, 4) // too late to be compared with the first
+	r.read(thermometer, 0, 5)
 	r.read(thermometer, 60*second, 4)
 	r.read(thermometer, 600*second, 4)
 	r.read(thermometer, 600*second, math.Inf(1))
@@ -52,8 +53,8 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	want := map[string]float64{
-		"headwater_processor_readings_total":               9,
-		"headwater_processor_received_readings_total mqtt": 9,
+		"headwater_processor_readings_total":               10,
+		"headwater_processor_received_readings_total mqtt": 10,
 		"headwater_processor_received_rejected_total mqtt": 0,
 		"headwater_processor_summaries_total":              5,
 		"headwater_processor_not_numeric_total":            1,
@@ -62,9 +63,10 @@ func TestMetrics(t *testing.T) {
 		"headwater_processor_anomalies_total update":       2,
 		"headwater_processor_anomalies_total close":        2,
 		"headwater_processor_dropped_total duplicate":      1,
-		"headwater_processor_dropped_total conflict":       1,
-		"headwater_processor_dropped_total too_late":       2,
+		"headwater_processor_dropped_total conflict":       2,
+		"headwater_processor_dropped_total too_late":       3,
 		"headwater_processor_dropped_total series_limit":   1,
+		"headwater_processor_late_uncompared_total":        2,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
