@@ -1,9 +1,11 @@
 package streams_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	derivedv1 "headwater/proto/derived/v1"
@@ -60,5 +62,38 @@ func conflicts(t *testing.T, js jetstream.JetStream) {
 	}
 	if _, err := js.PublishMsg(t.Context(), msg, jetstream.WithExpectLastSequencePerSubject(7)); !streams.IsConflict(err) {
 		t.Errorf("a message after another sequence: %v", err)
+	}
+}
+
+// future is a message that was published.
+type future struct {
+	ok  chan *jetstream.PubAck
+	err chan error
+}
+
+func newFuture() future { return future{make(chan *jetstream.PubAck, 1), make(chan error, 1)} }
+
+func (f future) Ok() <-chan *jetstream.PubAck { return f.ok }
+func (f future) Err() <-chan error            { return f.err }
+func (f future) Msg() *nats.Msg               { return nats.NewMsg("readings") }
+
+func TestStored(t *testing.T) {
+	ended, end := context.WithCancel(t.Context())
+	end()
+	full := &jetstream.APIError{ErrorCode: 10077}
+	// Each is repeated, because select chooses at random.
+	for range 100 {
+		stored, refused := newFuture(), newFuture()
+		stored.ok <- &jetstream.PubAck{Sequence: 7}
+		refused.err <- full
+		if ack, err := streams.Stored(ended, stored); err != nil || ack.Sequence != 7 {
+			t.Fatalf("what is stored: %v, %v", ack, err)
+		}
+		if _, err := streams.Stored(ended, refused); !streams.IsFull(err) || errors.Is(err, streams.ErrNoAnswer) {
+			t.Fatalf("what is refused: %v", err)
+		}
+		if _, err := streams.Stored(ended, newFuture()); !errors.Is(err, streams.ErrNoAnswer) || streams.IsFull(err) {
+			t.Fatalf("what is not answered: %v", err)
+		}
 	}
 }

@@ -16,8 +16,8 @@ func MQTTStored() []byte { return mqttAnswer(map[string]any{"stream": StreamMQTT
 // MQTTRefused is the answer on which nats-server closes the connection of the device. It
 // logs the reason.
 func MQTTRefused(reason string) []byte {
-	const unavailable, storeFailed = 503, 10077
-	return mqttAnswer(map[string]any{"error": map[string]any{"code": unavailable, "err_code": storeFailed, "description": reason}})
+	const unavailable = 503
+	return mqttAnswer(map[string]any{"error": map[string]any{"code": unavailable, "err_code": codeStoreFailed, "description": reason}})
 }
 
 func mqttAnswer(answer map[string]any) []byte {

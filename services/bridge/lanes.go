@@ -12,6 +12,7 @@ import (
 
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/batch"
+	"headwater/services/internal/ordered"
 	"headwater/streams"
 )
 
@@ -98,23 +99,12 @@ func (l *lanes) readUpTo(ctx context.Context, since time.Time, end uint64, answe
 		return err
 	}
 	defer messages.Stop()
-	serial, next := "", uint64(1)
+	in := ordered.Messages{MessagesContext: messages}
 	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
+		msg, meta, _, err := in.Take(jetstream.NextContext(ctx))
 		if err != nil {
 			return err
 		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return err
-		}
-		if meta.Consumer != serial {
-			serial, next = meta.Consumer, 1
-		}
-		if meta.Sequence.Consumer > next {
-			return fmt.Errorf("delivery %d came instead of %d", meta.Sequence.Consumer, next)
-		}
-		next = meta.Sequence.Consumer + 1
 		if _, err := l.read(meta.Sequence.Stream, msg.Data(), answered); err != nil {
 			return err
 		}

@@ -35,13 +35,9 @@ func (s *Service) storeAll(ctx context.Context, n int, message func(i int) (*nat
 		if future == nil {
 			continue
 		}
-		select {
-		case acks[i] = <-future.Ok():
-		case err := <-future.Err():
-			errs[i] = fmt.Errorf("store on %s: %w", future.Msg().Subject, explain(err))
-		case <-ctx.Done():
-			errs[i] = fmt.Errorf("store on %s: %w", future.Msg().Subject, ctx.Err())
-		}
+		var err error
+		acks[i], err = streams.Stored(ctx, future)
+		errs[i] = explain(err)
 	}
 	return acks, errs
 }
@@ -56,16 +52,12 @@ func telemetryMsg(b batch.ForLane, source streams.Source, header, value string) 
 	return m, err
 }
 
-// codeStoreFailed is nats-server's answer when a stream or its disk is full.
-const codeStoreFailed jetstream.ErrorCode = 10077
-
 // explain adds to an answer of nats-server what it means here.
 func explain(err error) error {
-	var api *jetstream.APIError
 	switch {
 	case streams.IsConflict(err):
 		return fmt.Errorf("%w: %w", errMoved, err)
-	case errors.As(err, &api) && api.ErrorCode == codeStoreFailed:
+	case streams.IsFull(err):
 		return fmt.Errorf("stream %s takes no more, the devices wait: %w", streams.StreamTelemetry, err)
 	}
 	return err

@@ -17,13 +17,9 @@ import (
 // maxReadings bounds the readings of one message.
 const maxReadings = 1000
 
-var (
-	// errDisconnected fails a commit at once while there is no connection. Otherwise
-	// nats.go would keep its messages and send them after their senders were answered.
-	errDisconnected = errors.New("there is no connection to NATS")
-	// errTimeout fails a commit that the stream did not answer. It may be stored anyway.
-	errTimeout = errors.New("the stream did not answer in time")
-)
+// errDisconnected fails a commit at once while there is no connection. Otherwise nats.go
+// would keep its messages and send them after their senders were answered.
+var errDisconnected = errors.New("there is no connection to NATS")
 
 // committer stores requests, one commit after the other. One goroutine only.
 type committer struct {
@@ -157,8 +153,12 @@ func (c *committer) send(b batch.ForLane) (jetstream.PubAckFuture, error) {
 // await waits for the answer to each message and sets the errors of its senders.
 func (c *committer) await(ctx context.Context) {
 	for _, m := range c.sent {
-		if err := outcome(ctx, m.ack); err != nil {
-			fail(m.senders, fmt.Errorf("store on %s: %w", m.ack.Msg().Subject, refusal(err)))
+		_, err := streams.Stored(ctx, m.ack)
+		if streams.IsFull(err) {
+			err = fmt.Errorf("stream %s takes no more until its readings have been processed and stored: %w", streams.StreamTelemetry, err)
+		}
+		if err != nil {
+			fail(m.senders, err)
 			continue
 		}
 		c.metrics.readings.Add(float64(len(m.batch.GetSeries())))
@@ -166,37 +166,6 @@ func (c *committer) await(ctx context.Context) {
 	}
 	clear(c.sent)
 	c.sent = c.sent[:0]
-}
-
-// outcome waits until the stream has answered or ctx ends. An answer that has arrived
-// counts, even after the end of ctx.
-func outcome(ctx context.Context, ack jetstream.PubAckFuture) error {
-	select {
-	case <-ack.Ok():
-		return nil
-	case err := <-ack.Err():
-		return err
-	case <-ctx.Done():
-	}
-	select {
-	case <-ack.Ok():
-		return nil
-	case err := <-ack.Err():
-		return err
-	default:
-		return errTimeout
-	}
-}
-
-// errorCodeStoreFailed is nats-server's answer when a stream or its disk is full.
-const errorCodeStoreFailed jetstream.ErrorCode = 10077
-
-// refusal adds to an answer of nats-server what it means here.
-func refusal(err error) error {
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == errorCodeStoreFailed {
-		return fmt.Errorf("stream %s takes no more until its readings have been processed and stored: %w", streams.StreamTelemetry, err)
-	}
-	return err
 }
 
 func fail(senders []*request, err error) {

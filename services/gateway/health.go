@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"headwater/streams"
 )
 
 // suspicion is how long a failed commit makes the gateway unready. It must end by itself:
@@ -50,7 +52,7 @@ func (h *health) succeed() (failures int) {
 func (h *health) unanswered() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return errors.Is(h.failure, errTimeout)
+	return errors.Is(h.failure, streams.ErrNoAnswer)
 }
 
 func (h *health) ready(now time.Time) error {

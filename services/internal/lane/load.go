@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/internal/ordered"
 	"headwater/streams"
 )
 
@@ -138,12 +139,12 @@ func (r *runner) commits(ctx context.Context, input, output jetstream.Stream, fi
 		return nil, fmt.Errorf("read the commits: %w", err)
 	}
 	defer iterator.Stop()
-	messages := ordered{MessagesContext: iterator}
+	messages := ordered.Messages{MessagesContext: iterator}
 	var changes []change
 	var newest streams.Place
 	for {
 		limited, cancel := context.WithTimeout(ctx, loadTimeout)
-		msg, meta, _, err := messages.take(jetstream.NextContext(limited))
+		msg, meta, _, err := messages.Take(jetstream.NextContext(limited))
 		cancel()
 		if err != nil {
 			return nil, fmt.Errorf("read the commits: %w", err)

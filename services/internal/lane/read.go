@@ -2,18 +2,18 @@ package lane
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/internal/ordered"
 	"headwater/streams"
 )
 
 // reader reads the input in order, in a goroutine of its own.
 type reader struct {
-	messages ordered
+	messages ordered.Messages
 	// same returns an error unless the stream is the one that the lane was opened on,
 	// and still holds what was read.
 	same func(streams.Place) error
@@ -49,7 +49,7 @@ func (r *runner) open(ctx context.Context) (*reader, error) {
 		return nil, fmt.Errorf("open the input: %w", err)
 	}
 	in := &reader{
-		messages: ordered{MessagesContext: messages}, waiting: info.NumPending, same: r.sameInput, last: r.place(),
+		messages: ordered.Messages{MessagesContext: messages}, waiting: info.NumPending, same: r.sameInput, last: r.place(),
 		inputs: make(chan Input, readAhead), errs: make(chan error, 1),
 		quit: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -76,7 +76,7 @@ func (r *runner) sameInput(read streams.Place) error {
 func (in *reader) read() {
 	defer close(in.done)
 	for {
-		msg, meta, replaced, err := in.messages.take()
+		msg, meta, replaced, err := in.messages.Take()
 		if err == nil && replaced {
 			err = in.same(in.last)
 		}
@@ -114,42 +114,6 @@ func (in *reader) stop() {
 	close(in.quit)
 	in.messages.Stop()
 	<-in.done
-}
-
-// errOrder is returned if a message does not follow the previous one. Its state would not
-// be that of the input in the stream.
-var errOrder = errors.New("messages are missing or were repeated")
-
-// ordered are the messages of an ordered consumer. It checks what nats.go promises and
-// everything here relies on: no message is missing and none is repeated.
-type ordered struct {
-	jetstream.MessagesContext
-	// consumer is the name of the current consumer on the server. Its deliveries are
-	// numbered from one; next is the number of the next one. nats.go replaces a consumer
-	// that was cut off with another.
-	consumer string
-	next     uint64
-}
-
-// take returns the next message, and whether its consumer is a replacement.
-func (o *ordered) take(opts ...jetstream.NextOpt) (msg jetstream.Msg, meta *jetstream.MsgMetadata, replaced bool, err error) {
-	msg, err = o.Next(opts...)
-	if err != nil {
-		return nil, nil, false, err
-	}
-	meta, err = msg.Metadata()
-	if err != nil {
-		return nil, nil, false, err
-	}
-	if o.consumer != meta.Consumer {
-		replaced = o.consumer != ""
-		o.consumer, o.next = meta.Consumer, 1
-	}
-	if meta.Sequence.Consumer != o.next {
-		return nil, nil, false, fmt.Errorf("%w: delivery %d came instead of %d", errOrder, meta.Sequence.Consumer, o.next)
-	}
-	o.next++
-	return msg, meta, replaced, nil
 }
 
 // orderedFrom returns the configuration of an ordered consumer that begins at a sequence.
