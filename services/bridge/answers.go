@@ -81,7 +81,8 @@ func decodeAnswers(data []byte, f func(reply string)) error {
 		if n <= 0 || count > uint64(len(data)-n) {
 			return errAnswers
 		}
-		if data = data[n:]; count == 0 {
+		data = data[n:]
+		if count == 0 {
 			f(prefix)
 		}
 		for number := int64(0); count > 0; count-- {

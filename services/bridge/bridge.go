@@ -195,7 +195,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	s.status.set(errNoLease)
 	// It hears from before it can carry until after it has.
-	if s.ear, err = s.wire.listen(streams.MQTTAll, s.hear); err != nil {
+	s.ear, err = s.wire.listen(streams.MQTTAll, s.hear)
+	if err != nil {
 		return err
 	}
 	defer s.ear.stop()

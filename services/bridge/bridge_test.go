@@ -100,7 +100,8 @@ func (w *world) startUnready(t *testing.T, edit ...func(*bridge.Config, *bridge.
 	for _, f := range edit {
 		f(&cfg, &deps)
 	}
-	if r.Service, err = bridge.New(cfg, deps); err != nil {
+	r.Service, err = bridge.New(cfg, deps)
+	if err != nil {
 		t.Fatal(err)
 	}
 	var ctx context.Context
@@ -264,7 +265,8 @@ func TestEachQoSArrivesOnce(t *testing.T) {
 		got = w.readings(t)
 		return len(got) >= len(want)
 	})
-	if got = w.readings(t); !equalSets(got, want) {
+	got = w.readings(t)
+	if !equalSets(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	if n := r.value(t, "headwater_bridge_readings_total", "1-2"); n != 4 {

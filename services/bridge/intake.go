@@ -112,7 +112,8 @@ func (s *Service) hearOthers(on bool) {
 		return
 	}
 	var err error
-	if s.others, err = s.wire.listen(streams.MQTTAnswers, func(m *nats.Msg) { s.kept.answered(m.Subject) }); err != nil {
+	s.others, err = s.wire.listen(streams.MQTTAnswers, func(m *nats.Msg) { s.kept.answered(m.Subject) })
+	if err != nil {
 		// It finds in TELEMETRY what is answered, when it takes over.
 		s.deps.Log.Warn("the answers of other bridges are not heard", "err", err)
 	}

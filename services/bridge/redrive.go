@@ -191,7 +191,8 @@ func (r *redriver) process(w *redriving, id string) {
 		w.result.Outcome, w.result.Readings = streams.OutcomeRedriven, len(batches[0].Batch.GetSeries())
 		w.batch = batches[0].Batch
 		var err error
-		if w.became, err = telemetryMsg(batches[0], streams.SourceRedrive, nats.MsgIdHdr, id+"/0"); err != nil {
+		w.became, err = telemetryMsg(batches[0], streams.SourceRedrive, nats.MsgIdHdr, id+"/0")
+		if err != nil {
 			w.fail(err)
 		}
 	default: // no decoder does this; if one did, the letter would not be lost

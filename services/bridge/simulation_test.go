@@ -176,7 +176,8 @@ func (b *broker) later(m *simulated) { time.AfterFunc(time.Second, func() { b.se
 func (b *broker) setDown(down bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.down = down; !down {
+	b.down = down
+	if !down {
 		return
 	}
 	for _, m := range b.waiting {
@@ -305,7 +306,8 @@ func (w *world) run(ctx context.Context, js *simulation.Client, name string) err
 			lease.Deps{JS: js, Log: log, Metrics: lease.NewMetrics(reg, streams.ServiceBridge)}),
 		wire: simWire{w.broker, js}, kept: newQueue(1 << 20), lossy: &lossy{queue: newQueue(0)},
 	}
-	if s.ear, err = s.wire.listen(streams.MQTTAll, s.hear); err != nil {
+	s.ear, err = s.wire.listen(streams.MQTTAll, s.hear)
+	if err != nil {
 		return nil // it has died
 	}
 	defer s.ear.stop()

@@ -47,7 +47,8 @@ func TestStepIsBounded(t *testing.T) {
 			if len(batches)+len(dead) == 0 || s.full() {
 				t.Error("the step is not taken")
 			}
-			if batches, dead = s.take(); len(batches)+len(dead) != 0 {
+			batches, dead = s.take()
+			if len(batches)+len(dead) != 0 {
 				t.Error("what was taken is there again")
 			}
 		})

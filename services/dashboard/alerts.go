@@ -122,7 +122,8 @@ func (s *silences) update(ctx context.Context, change func([]silence.Silence) ([
 		if err != nil {
 			return err
 		}
-		if _, err = bucket.Update(ctx, streams.SilencesKey, body, revision); err == nil {
+		_, err = bucket.Update(ctx, streams.SilencesKey, body, revision)
+		if err == nil {
 			return nil
 		}
 		if !streams.IsConflict(err) {

@@ -153,7 +153,8 @@ func (l *ledgerSource) Ledger(ctx context.Context, q ledger.Query) (ledger.Ledge
 	defer l.mu.Unlock()
 	if err != nil {
 		out.Answered = l.answered
-		if err = unavailable(err); errors.Is(err, view.ErrUnavailable) {
+		err = unavailable(err)
+		if errors.Is(err, view.ErrUnavailable) {
 			return out, fmt.Errorf("%w: InfluxDB does not answer (%s)", view.ErrUnavailable, influxReason(err))
 		}
 		return out, err

@@ -67,7 +67,8 @@ func (f *folder) shut(log *slog.Logger) error {
 		return !slices.Contains([]string{lockName, "nats", "influxdb", influxTokenFile, demoName, "lost+found"}, e.Name())
 	})
 	if own {
-		if err = os.Chmod(f.path, 0o700); err == nil {
+		err = os.Chmod(f.path, 0o700)
+		if err == nil {
 			log.Warn("other users could read the data folder; now they can't", "folder", f.path, "mode", info.Mode().Perm().String())
 			return nil
 		}

@@ -70,7 +70,8 @@ func secretProblems(name string, c *config.Config) []string {
 		}
 		text, err := process.ReadSecret(path)
 		if err == nil {
-			if err = config.CheckURL(ch.Type, config.Secret(text)); err != nil {
+			err = config.CheckURL(ch.Type, config.Secret(text))
+			if err != nil {
 				err = fmt.Errorf("what %s holds %w", path, err)
 			}
 		}
