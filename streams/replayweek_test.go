@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestAWeekIsToldFromADayOn(t *testing.T) {
+func TestWeekNeedsADayOfReadings(t *testing.T) {
 	to := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		result ReplayResult

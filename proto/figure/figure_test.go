@@ -88,7 +88,7 @@ func TestNumberIsNear(t *testing.T) {
 	})
 }
 
-func TestApartTellsOrder(t *testing.T) {
+func TestApartShowsOrder(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	values(func(v float64) {
 		bound := v * (1 + math.Pow10(-random.IntN(18)))

@@ -27,9 +27,9 @@ func (l *told) Ledger(_ context.Context, q ledger.Query) (ledger.Ledger, error) 
 	return l.ledger, l.err
 }
 
-// TestAuditTellsMetrics shows what the gauges are as the parts come and go; how
+// TestAuditSetsMetrics shows what the gauges are as the parts come and go; how
 // often they are asked for costs nothing.
-func TestAuditTellsMetrics(t *testing.T) {
+func TestAuditSetsMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	source := new(told)
 	a := newAudit(source, slog.New(slog.DiscardHandler), registry)

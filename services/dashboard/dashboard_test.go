@@ -194,7 +194,7 @@ func TestReadingsShowWhatIsThereAndWhatComes(t *testing.T) {
 	r.shows("/devices/home/kitchen", "21.75")
 }
 
-func TestOddMessagesArePassedOver(t *testing.T) {
+func TestOddMessagesAreSkipped(t *testing.T) {
 	r := newRig(t, func(r *rig) {
 		for _, subject := range []string{streams.TelemetrySubject(0, streams.SourceMQTT), streams.DerivedSubject(0), streams.AlertingSubject(0), streams.DeliverySubject("phone")} {
 			r.publish(&nats.Msg{Subject: subject, Data: []byte("\xff\xff nonsense")}, nil)
@@ -458,9 +458,9 @@ func (r *rig) ask(method, path string) (int, string) {
 	return w.Code, w.Body.String()
 }
 
-// TestRedriveNeedsSomebody shows what is said of letters that nobody redrives,
+// TestLettersThatNoServiceRedrives shows what is said of letters that nobody redrives,
 // and that none of them is lost.
-func TestRedriveNeedsSomebody(t *testing.T) {
+func TestLettersThatNoServiceRedrives(t *testing.T) {
 	r := newRig(t, nil)
 	for _, l := range []streams.DeadLetter{
 		{Service: streams.ServiceBridge, Reason: streams.ReasonTopic},

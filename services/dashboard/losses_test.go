@@ -12,10 +12,10 @@ import (
 	"headwater/web/pipeline"
 )
 
-// TestLossIsToldAndKeepsTheLedgerOpen has a service record that TELEMETRY lost its
+// TestLossIsShownAndKeepsTheLedgerOpen has a service record that TELEMETRY lost its
 // end: the pages say so for a day, and the ledger says of no time that may be hit
 // that it is complete.
-func TestLossIsToldAndKeepsTheLedgerOpen(t *testing.T) {
+func TestLossIsShownAndKeepsTheLedgerOpen(t *testing.T) {
 	server := streamtest.Run(t)
 	server.Ensure(t, 1)
 	js := server.JS(t)

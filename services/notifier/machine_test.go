@@ -505,7 +505,7 @@ func at(t testing.TB, m *machine, stored time.Duration, anomalies ...*derivedv1.
 	return take(t, m)
 }
 
-func TestRemindersOfWhatLasts(t *testing.T) {
+func TestRemindersOfOngoingAlerts(t *testing.T) {
 	m := newMachine(func(policy.Decision) {})
 	if err := m.Configure(1, []byte(lasting)); err != nil {
 		t.Fatal(err)

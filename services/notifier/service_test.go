@@ -291,7 +291,7 @@ func TestFromAnomalyToMessage(t *testing.T) {
 	log.await(t, "Warning: It is warm (d1)")
 }
 
-func TestMalformedInputIsPassedOver(t *testing.T) {
+func TestMalformedInputIsSkipped(t *testing.T) {
 	f := setup(t)
 	phone := newSink(t, nil)
 	f.configure(t, webhookAt("phone", phone.URL))
@@ -604,7 +604,7 @@ func TestChannelsComeAndGo(t *testing.T) {
 	}
 }
 
-func TestDeletedConsumerIsMadeAgain(t *testing.T) {
+func TestDeletedConsumerIsRecreated(t *testing.T) {
 	f := setup(t)
 	phone := newSink(t, nil)
 	f.configure(t, webhookAt("phone", phone.URL))

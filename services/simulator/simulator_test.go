@@ -315,7 +315,7 @@ func nobody(t *testing.T) string {
 	return addresses[0]
 }
 
-func TestFleetWaitsForItsServerAndStopsWhenTold(t *testing.T) {
+func TestFleetWaitsForItsServerAndStops(t *testing.T) {
 	f := fleetOf(t, nobody(t), simulator.Deps{}, func(c *simulator.Config) { c.Devices, c.Connections = 3, 3 })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -31,9 +31,9 @@ func freeze(tb testing.TB, p *toxiproxy.Proxy) (thaw func()) {
 	}
 }
 
-// TestLiveTellsTheTruth watches pages in Chromium while readings arrive, while the stream
+// TestLivePagesShowTheState watches pages in Chromium while readings arrive, while the stream
 // is dead but open, and while the browser has no network.
-func TestLiveTellsTheTruth(t *testing.T) {
+func TestLivePagesShowTheState(t *testing.T) {
 	at, _ := start(t, testConfig(t.TempDir()))
 	p := newProxy(t, strings.TrimPrefix(at.HTTP, "http://"))
 	page := "http://" + p.Listen

@@ -364,7 +364,7 @@ func (w *world) heldMessages() int {
 	return c.CachedInfo().NumAckPending
 }
 
-func TestBucketThatGoesIsMadeAgain(t *testing.T) {
+func TestDeletedBucketIsRecreated(t *testing.T) {
 	w := newWorld(t)
 	for _, lost := range []answer{
 		{status: 404, header: map[string]string{"X-Influxdb-Error": `database not found: "headwater"`}},
@@ -623,10 +623,10 @@ func TestSummariesAreWrittenInOrderByAnyNumberOfWriters(t *testing.T) {
 	w.all()
 }
 
-// TestWriterThatLosesItsLaneFallsSilent cuts the writer that has the lanes off
+// TestWriterThatLosesItsLaneStopsWriting cuts the writer that has the lanes off
 // while InfluxDB stalls in the middle of its request: that request must have
 // ended before another writer begins, and be followed by none.
-func TestWriterThatLosesItsLaneFallsSilent(t *testing.T) {
+func TestWriterThatLosesItsLaneStopsWriting(t *testing.T) {
 	w := newWorld(t)
 	entered, ended := make(chan struct{}), make(chan struct{})
 	var stalled atomic.Bool

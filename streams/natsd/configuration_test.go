@@ -127,9 +127,9 @@ func TestServicesMayDoNoMoreThanTheyDo(t *testing.T) {
 	}
 }
 
-// TestServicesMakeLeasesAnew has each service that holds leases do what it must
+// TestServicesRecreateLeases has each service that holds leases do what it must
 // after a nats-server that stood alone has lost them.
-func TestServicesMakeLeasesAnew(t *testing.T) {
+func TestServicesRecreateLeases(t *testing.T) {
 	s, err := natsd.Start(t.Context(), natsd.Config{Dir: t.TempDir(), Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ func TestLoudLinesAreBoundedAndCounted(t *testing.T) {
 	}
 }
 
-func TestLeftOutLinesAreTold(t *testing.T) {
+func TestLeftOutLinesAreCounted(t *testing.T) {
 	var out strings.Builder
 	l := &logger{log: slog.New(slog.NewTextHandler(&out, nil)), lines: loudLines + 7}
 	l.Errorf("device %d did wrong", 1)

@@ -106,7 +106,7 @@ func TestAuthorIsRemembered(t *testing.T) {
 	}
 }
 
-func TestAlertsTellOfTheirRules(t *testing.T) {
+func TestAlertsShowTheirRules(t *testing.T) {
 	s := webtest.Server(t, fixture.Warehouse)
 	for _, path := range []string{"/alerts", "/devices/warehouse/door-04"} {
 		_, body := webtest.Get(t, s, http.MethodGet, path)

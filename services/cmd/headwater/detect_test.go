@@ -113,7 +113,7 @@ func TestFlagsJudgeAsARuleDoes(t *testing.T) {
 	}
 }
 
-func TestDetectPassesOverRowsThatCannotBeJudged(t *testing.T) {
+func TestDetectSkipsRowsThatCannotBeJudged(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	in := write(t, filepath.Join(dir, "in.csv"), "when,who,what\n1767225600,a,1\n1767225660,a,\n1767225660,a,2\n1767225600,a,3\n2026-01-01T00:05:00Z,a,NaN\n")
@@ -123,7 +123,7 @@ func TestDetectPassesOverRowsThatCannotBeJudged(t *testing.T) {
 	}
 }
 
-func TestDetectFindsWhatIsNoNumber(t *testing.T) {
+func TestDetectFindsNonNumeric(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var rows strings.Builder

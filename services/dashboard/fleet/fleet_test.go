@@ -224,7 +224,7 @@ func tick(f *Fleet, from, to time.Duration) time.Duration {
 	return max(from, to)
 }
 
-func TestADeviceThatNobodyHeardIsSilentAndMayFire(t *testing.T) {
+func TestADeviceThatWasNeverHeardIsSilentAndMayFire(t *testing.T) {
 	f := New("")
 	tick(f, 0, 20*time.Minute)
 	f.SetFiring("s", "d", []view.Alert{{ID: "a"}}) // before the device is known

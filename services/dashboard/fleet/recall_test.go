@@ -36,7 +36,7 @@ func minutes(last time.Time, apart time.Duration, count int) (out []int64) {
 	return out
 }
 
-func TestRecallTellsTheLastValueAndWhenItCame(t *testing.T) {
+func TestRecallReturnsTheLastValueAndItsArrival(t *testing.T) {
 	f := New("")
 	know(f, "d", view.KindNumber)
 	missing := f.Missing(10)
@@ -151,9 +151,9 @@ func TestARestartDoesNotChangeTheState(t *testing.T) {
 	}
 }
 
-// TestNobodyIsSilentWhileNobodyListened starts the whole pipeline after it was
+// TestNoDeviceIsSilentAfterDowntime starts the whole pipeline after it was
 // down for a day: no device can be called silent before it had its time.
-func TestNobodyIsSilentWhileNobodyListened(t *testing.T) {
+func TestNoDeviceIsSilentAfterDowntime(t *testing.T) {
 	f := New("")
 	f.Begin(t0.Add(-15 * time.Minute).UnixNano())
 	know(f, "d", view.KindNumber)

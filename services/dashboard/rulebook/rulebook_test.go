@@ -245,8 +245,8 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoNumberIsNotJudged matches series that send other things than numbers.
-func TestWhatIsNoNumberIsNotJudged(t *testing.T) {
+// TestNonNumericIsNotJudged matches series that send other things than numbers.
+func TestNonNumericIsNotJudged(t *testing.T) {
 	text := func(name, value string) rulebook.Metric {
 		return rulebook.Metric{Name: name, Kind: view.KindText, Value: view.Text(value)}
 	}

@@ -485,8 +485,8 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// TestNobodysChangeIsLost has several save rules at once.
-func TestNobodysChangeIsLost(t *testing.T) {
+// TestConcurrentChangesAreAllKept has several save rules at once.
+func TestConcurrentChangesAreAllKept(t *testing.T) {
 	s := setup(t)
 	putFile(t, s, fileText)
 	var wg sync.WaitGroup

@@ -256,7 +256,7 @@ func check(t *testing.T, err error, want outcome, after time.Duration) {
 	}
 }
 
-func TestNobodyThere(t *testing.T) {
+func TestUnreachableTarget(t *testing.T) {
 	addresses, err := ports.Reserve(1)
 	if err != nil {
 		t.Fatal(err)

@@ -7,10 +7,10 @@ import (
 	"headwater/services/processor/detect"
 )
 
-// TestUnreadableLeavesOutWhatNobodyHeard has a sensor send too many texts
-// before and after hours in which nobody listened. That is one episode, unless
-// somebody could have heard in between that all was well.
-func TestUnreadableLeavesOutWhatNobodyHeard(t *testing.T) {
+// TestUnreadableIgnoresDowntime has a sensor send too many texts before and after hours
+// in which Headwater did not listen. That is one episode, unless Headwater listened in
+// between and could have received good readings.
+func TestUnreadableIgnoresDowntime(t *testing.T) {
 	t.Parallel()
 	for _, listened := range []bool{false, true} {
 		s := (&detect.Unreadable{Share: 10, Within: 12 * time.Minute, Silence: 6 * time.Hour}).Start()

@@ -169,7 +169,7 @@ func TestRule5NothingIsComparedAcrossAGap(t *testing.T) {
 	}
 }
 
-func TestRule6WhatIsNoNumberNeverEnters(t *testing.T) {
+func TestRule6NonNumericNeverEnters(t *testing.T) {
 	forEvery(t, func(t *testing.T, d detect.Detector) {
 		s := d.Start()
 		for i, r := range usualDays(6) {
@@ -251,7 +251,7 @@ func TestRule6TooManyValuesThatAreNotNumbers(t *testing.T) {
 	}
 }
 
-func TestRule7NothingIsToldWhileLearning(t *testing.T) {
+func TestRule7NothingIsEmittedWhileLearning(t *testing.T) {
 	for name, d := range learners() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -498,7 +498,7 @@ func TestRule13NumbersOfAnySizeStayNumbers(t *testing.T) {
 	})
 }
 
-func TestRule14TheClockTellsWhatTheNextReadingWouldTell(t *testing.T) {
+func TestRule14TheClockEmitsWhatTheNextReadingWould(t *testing.T) {
 	forEvery(t, func(t *testing.T, d detect.Detector) {
 		series := slices.Delete(usualDays(14), 1505, 1530) // silent in the midst of a fault
 		want := traced(d, series).Verdicts

@@ -14,7 +14,7 @@ func TestWords(t *testing.T) {
 }
 
 // A value in a sentence lies on the side of the bound that the sentence names.
-func TestSentencesTellAValueFromItsBound(t *testing.T) {
+func TestSentencesShowAValueApartFromItsBound(t *testing.T) {
 	t.Parallel()
 	limit := &Limit{Above: 1_000_000, Below: math.Inf(-1), Silence: time.Hour}
 	got := limit.Start().Observe(Sample{Time: 1, Value: 1_000_000.04}, "", nil)

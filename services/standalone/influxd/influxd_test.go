@@ -249,7 +249,7 @@ func TestUnusableFolder(t *testing.T) {
 	}
 }
 
-func TestKeepsOutWhoMustNotReachIt(t *testing.T) {
+func TestRequestsThatMayEnter(t *testing.T) {
 	s := start(t, influxd.Config{Dir: t.TempDir(), Token: "s3cret"})
 	drop := "/query?q=DROP+DATABASE+headwater"
 	tests := map[string]struct {

@@ -36,7 +36,7 @@ func TestASeriesDependsOnItsFamilyAndSeedAlone(t *testing.T) {
 	}
 }
 
-func TestAFaultIsWhereItIsSaidToBe(t *testing.T) {
+func TestAFaultIsWhereItsLabelIs(t *testing.T) {
 	t.Parallel()
 	for _, f := range all() {
 		for _, k := range families.Kinds() {
