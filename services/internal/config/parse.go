@@ -255,16 +255,7 @@ func (o *object) devices() []Devices {
 			continue
 		}
 		d := Devices{Tags: do.words("tags")}
-		if m, ok := do.fields["match"]; ok {
-			if mo := o.r.object(m, "site", "device"); mo != nil {
-				mo.string("site", &d.Match.Site)
-				mo.string("device", &d.Match.Device)
-				mo.glob("site", d.Match.Site)
-				mo.glob("device", d.Match.Device)
-			}
-		} else {
-			do.fail("match", "is missing: which devices, like {site: hall, device: \"door-*\"}")
-		}
+		do.match(&d.Match, "which devices, like {site: hall, device: \"door-*\"}", "site", "device")
 		if len(d.Tags) == 0 && !do.failed["tags"] {
 			do.fail("tags", "is missing: like {kind: door}")
 		}
@@ -285,18 +276,7 @@ func (o *object) series() []Series {
 			continue
 		}
 		var s Series
-		if m, ok := so.fields["match"]; ok {
-			if mo := o.r.object(m, "site", "device", "metric"); mo != nil {
-				mo.string("site", &s.Match.Site)
-				mo.string("device", &s.Match.Device)
-				mo.string("metric", &s.Match.Metric)
-				mo.glob("site", s.Match.Site)
-				mo.glob("device", s.Match.Device)
-				mo.glob("metric", s.Match.Metric)
-			}
-		} else {
-			so.fail("match", "is missing: which series, like {site: hall, metric: pressure}")
-		}
+		so.match(&s.Match, "which series, like {site: hall, metric: pressure}", "site", "device", "metric")
 		so.string("unit", &s.Unit)
 		s.Unit = strings.TrimSpace(s.Unit)
 		switch {
@@ -317,9 +297,24 @@ func (o *object) series() []Series {
 	return all
 }
 
-func (o *object) glob(field, g string) {
-	if problem := rule.CheckGlob(g); problem != "" && !o.failed[field] {
-		o.fail(field, "%s", problem)
+// match reads the patterns of a mapping; missing says what it is for.
+func (o *object) match(into *rule.Match, missing string, fields ...string) {
+	v, ok := o.fields["match"]
+	if !ok {
+		o.fail("match", "is missing: %s", missing)
+		return
+	}
+	inner := o.r.object(v, fields...)
+	if inner == nil {
+		return
+	}
+	all := map[string]*string{"site": &into.Site, "device": &into.Device, "metric": &into.Metric}
+	for _, field := range fields {
+		p := all[field]
+		inner.string(field, p)
+		if problem := rule.CheckGlob(*p); problem != "" && !inner.failed[field] {
+			inner.fail(field, "%s", problem)
+		}
 	}
 }
 
