@@ -10,6 +10,7 @@ import (
 	"headwater/proto/figure"
 	"headwater/services/bridge/login"
 	"headwater/services/internal/problems"
+	"headwater/services/internal/process"
 )
 
 const (
@@ -93,14 +94,7 @@ func (w refused) id() string { return fmt.Sprintf("%q", []string{w.client, w.hos
 
 // run forgets clients regularly until ctx ends.
 func (r *refusals) run(ctx context.Context) {
-	tick := time.NewTicker(refusalsKept / 10)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			r.forget(now)
-		}
+	for process.Sleep(ctx, refusalsKept/10) {
+		r.forget(time.Now())
 	}
 }
