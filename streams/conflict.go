@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// IsConflict reports whether a write was refused because somebody else wrote
+// IsConflict reports whether a write was refused because another one wrote
 // first: the subject or key is not at the sequence that the writer expected.
 // Nats-server has a code for streams with one replica and another for those with
 // several, and nats.go maps only the first to ErrKeyExists.

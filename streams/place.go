@@ -137,7 +137,7 @@ func (p Place) Check(ctx context.Context, js jetstream.JetStream, name string) e
 	return nil
 }
 
-// BucketCreated returns when a bucket was created, which tells it from one of the same
+// BucketCreated returns when a bucket was created, which distinguishes it from one of the same
 // name that was deleted before.
 func BucketCreated(status jetstream.KeyValueStatus) (time.Time, error) {
 	bucket, ok := status.(*jetstream.KeyValueBucketStatus)

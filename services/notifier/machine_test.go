@@ -216,7 +216,7 @@ func TestBadInputLeavesNoTrace(t *testing.T) {
 	}
 }
 
-// TestRuleAhead shows that a rule which only the processor knows yet tells the
+// TestRuleAhead shows that a rule which only the processor knows yet notifies the
 // channels that it names, and no other.
 func TestRuleAhead(t *testing.T) {
 	m := configured(t)
@@ -320,7 +320,7 @@ func TestSnapshots(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
-	// In each revision, wet tells another channel.
+	// In each revision, wet notifies another channel.
 	content := func(revision uint64) []byte {
 		notify := []string{"phone", "log"}[revision%2]
 		return []byte(strings.Replace(rules, "channels:", "  - {name: wet, detector: limit, above: 80, notify: ["+notify+"]}\nchannels:", 1))
@@ -512,7 +512,7 @@ func TestRemindersOfOngoingAlerts(t *testing.T) {
 	}
 	c := at(t, m, 0, anomaly("warm", "d1", open, 100, 110), anomaly("cold", "d1", open, 100, 110))
 	if d := cmp.Diff([]string{"phone: Warning: warm (d1)"}, told(c)); d != "" {
-		t.Fatalf("a muted rule tells nobody: %s", d)
+		t.Fatalf("a muted rule notifies nobody: %s", d)
 	}
 	body := c.GetMessages()[0].GetBody()
 	for _, want := range []string{"Rule warm (team=ops)", "What to do: https://wiki.example.org/warm"} {

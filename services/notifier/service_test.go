@@ -276,7 +276,7 @@ func TestFromAnomalyToMessage(t *testing.T) {
 		t.Errorf("payload %+v", p)
 	}
 
-	// The same once more tells nobody anything.
+	// The same once more notifies nobody.
 	f.publish(t, anomaly("warm", "d1", open, ago, ago), anomaly("warm", "d1", update, ago, now.UnixNano()))
 	f.publish(t, anomaly("warm", "d1", shut, ago, now.UnixNano()))
 	phone.await(t, "Warning: It is warm (d1)", "Resolved: It is warm (d1)")

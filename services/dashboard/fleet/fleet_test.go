@@ -195,7 +195,7 @@ func TestSilence(t *testing.T) {
 }
 
 // TestNoDeviceIsSilentWhileTheClockStalls has a device report once a second, and then
-// a pipeline that gets through only now and then: nobody listened in between, by the
+// a pipeline that gets through only now and then: Headwater did not listen in between, by the
 // same measure as in the processor.
 func TestNoDeviceIsSilentWhileTheClockStalls(t *testing.T) {
 	f := New("")

@@ -180,7 +180,7 @@ func TestNoDeviceIsSilentAfterDowntime(t *testing.T) {
 	if s := state(); s != view.StateOK {
 		t.Errorf("after a report: %s", s)
 	}
-	// The day in which nobody listened is no habit of the device.
+	// The day in which Headwater did not listen is no habit of the device.
 	clock = tick(f, clock, clock+50*time.Minute)
 	if s := state(); s != view.StateSilent {
 		t.Errorf("50 min after the report: %s", s)

@@ -26,7 +26,7 @@ func Fields(r rule.Rule) map[string]string {
 }
 
 // Text returns the fields of the form as YAML, also when they make no rule: reading
-// the text then tells what is wrong. It leaves out the fields that the detector does
+// the text then reports what is wrong. It leaves out the fields that the detector does
 // not take, because the form does not show them.
 func Text(fields map[string]string) string {
 	f := maps.Clone(fields)

@@ -83,7 +83,7 @@ func Text(v any) string {
 }
 
 // FormatFields writes what Fields returns, or what people typed into such a form, as
-// YAML, also when it makes no rule: reading it then tells what is wrong. It leaves out
+// YAML, also when it makes no rule: reading it then reports what is wrong. It leaves out
 // what the detector does not take, empty fields, and defaults. An empty list counts
 // as one of no channels.
 func FormatFields(fields map[string]string) string {

@@ -27,10 +27,10 @@ const (
 // Never is earlier than any tick.
 const Never = -1 << 62
 
-// Gap is a stretch of time [From, To) in which nobody listened.
+// Gap is a stretch of time [From, To) in which Headwater did not listen.
 type Gap struct{ From, To int64 }
 
-// Clock keeps track of the time in which somebody listened. It must be made
+// Clock keeps track of the time in which Headwater listened. It must be made
 // with New. It must not be used by two goroutines at a time.
 type Clock struct {
 	// Now is the last tick; Never before the first.
@@ -39,7 +39,7 @@ type Clock struct {
 	Stride int64
 	// Gaps are the gaps that count, in order, at most MaxGaps.
 	Gaps []Gap
-	// Steady means that somebody listens however seldom the clock ticks.
+	// Steady means that Headwater listens however seldom the clock ticks.
 	Steady bool
 }
 
@@ -63,7 +63,7 @@ func (c *Clock) Tick(now int64) {
 	c.Now = now
 }
 
-// deaf reports whether nobody is known to have listened since the last tick.
+// deaf reports whether Headwater is not known to have listened since the last tick.
 func (c *Clock) deaf(now int64) bool { return !c.Steady && c.Now != Never && now-c.Now > c.pause() }
 
 // note remembers a gap. If there are too many, it forgets the one that is
@@ -88,8 +88,8 @@ func (c *Clock) note(g Gap) {
 }
 
 // Since returns the time from which hearing nothing between two times counts:
-// as if somebody had started to listen then and never stopped. It is from
-// itself if nobody ever stopped listening.
+// as if Headwater had started to listen then and never stopped. It is from
+// itself if it never stopped listening.
 func (c *Clock) Since(from, to int64) int64 {
 	if !c.Missed(from) && !c.deaf(to) || from >= to {
 		return from
@@ -102,7 +102,7 @@ func (c *Clock) Since(from, to int64) int64 {
 	return to - (silent + to - at)
 }
 
-// Listened returns how long somebody listened between two times.
+// Listened returns how long Headwater listened between two times.
 func (c *Clock) Listened(from, to int64) int64 {
 	whole := max(0, to-from)
 	c.each(from, to, func(g Gap) { whole -= g.To - g.From })

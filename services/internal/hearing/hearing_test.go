@@ -91,7 +91,7 @@ func TestStumbles(t *testing.T) {
 	}
 }
 
-// TestLongGapsAreKept has short gaps follow a night in which nobody listened.
+// TestLongGapsAreKept has short gaps follow a night in which Headwater did not listen.
 func TestLongGapsAreKept(t *testing.T) {
 	t.Parallel()
 	gaps := []hearing.Gap{{From: hour, To: 9 * hour}}

@@ -52,7 +52,7 @@ func TestDecide(t *testing.T) {
 				Held: map[string]policy.Hold{"log": policy.HoldNotListed},
 			},
 		},
-		"a rule may tell nobody": {
+		"a rule may notify nobody": {
 			policy.Entry{},
 			policy.Transition{Phase: policy.Open, Start: 100},
 			nobody,

@@ -133,7 +133,7 @@ type State interface {
 	// previous reading, and its value finite; otherwise Observe does nothing.
 	Observe(s Sample, unit string, out []Verdict) []Verdict
 	// Listen sets the time from which the absence of readings counts, because
-	// before it nobody listened. It holds until the next reading or the next
+	// before it Headwater did not listen. It holds until the next reading or the next
 	// Listen. A time that is not after the last reading cancels it.
 	Listen(from int64)
 	// Tick says that no further reading came up to now, which must not be before
@@ -219,7 +219,7 @@ func (s Sample) follows(last int64) bool {
 	return s.Time > last && !math.IsNaN(s.Value) && !math.IsInf(s.Value, 0)
 }
 
-// deaf is for how long after the last reading nobody listened. The absence of
+// deaf is for how long after the last reading Headwater did not listen. The absence of
 // readings in that time proves nothing.
 type deaf int64
 

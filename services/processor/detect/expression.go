@@ -192,7 +192,7 @@ func (s *ExpressionState) Observe(metric string, r Sample, unit string, out []Ve
 }
 
 // Listen sets the time from which the absence of readings of a metric counts,
-// because before it nobody listened. Missing means that the metric had readings
+// because before it Headwater did not listen. Missing means that the metric had readings
 // in that time which will never come.
 func (s *ExpressionState) Listen(metric string, from int64, missing bool) {
 	i := slices.Index(s.of.metrics, metric)

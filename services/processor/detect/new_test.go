@@ -32,8 +32,8 @@ func whole(d rule.Detector) rule.Rule {
 	return r.WithDefaults()
 }
 
-// TestEveryDetectorIsMade makes the detector of each entry of the table, and holds
-// that somebody has read what it tells.
+// TestEveryDetectorIsMade makes the detector of each entry of the table, and checks that
+// a story shows what it emits.
 func TestEveryDetectorIsMade(t *testing.T) {
 	covered := make(map[string]bool)
 	for _, s := range stories() {

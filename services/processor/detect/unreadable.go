@@ -109,7 +109,7 @@ type unreadableState struct {
 	// index is the number of the newest part. Each part is at its number modulo
 	// their count.
 	index int64
-	// lost is the time that is left out of the parts, because nobody listened.
+	// lost is the time that is left out of the parts, because Headwater did not listen.
 	lost  int64
 	parts [shareParts]sharePart
 	// learned counts the numbers in a row while the share was acceptable.

@@ -91,7 +91,7 @@ func (m *Machine) wake(d *device) {
 
 // silentSince returns since when a series without a further reading counts as silent, in
 // the time of the series. Gap reports whether the detectors must be given that time:
-// nobody listened for a while since the last reading.
+// Headwater did not listen for a while since the last reading.
 func (m *Machine) silentSince(s *series) (since int64, gap bool) {
 	if s.last == past || !m.heard.Missed(s.last+s.lag) {
 		return s.last, false
@@ -101,7 +101,7 @@ func (m *Machine) silentSince(s *series) (since int64, gap bool) {
 
 // unheardSince returns since when a series counts as silent between its last reading and
 // a reading at the time. Gap reports whether the detectors must be given that time. A
-// series that continues at its pace was not silent, even if nobody listened: the device
+// series that continues at its pace was not silent, even if Headwater did not listen: the device
 // has kept its readings and sent them later.
 func (m *Machine) unheardSince(s *series, at int64) (since int64, gap bool) {
 	if s.last == past {

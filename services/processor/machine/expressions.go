@@ -157,7 +157,7 @@ func (m *Machine) tickExpressions(d *device) {
 }
 
 // expressionTime returns the time of the clock for an expression, in the device's time and
-// without the time in which nobody listened since its last reading.
+// without the time in which Headwater did not listen since its last reading.
 func (m *Machine) expressionTime(sl *expressionSlot) int64 {
 	return max(sl.last, sl.last+m.clock-m.heard.Since(sl.last+sl.lag, m.clock))
 }

@@ -15,7 +15,7 @@
 //	expressions.go  rules about several metrics of a device
 //	apart.go        readings in another unit than that of their metric
 //	clock.go        the clock of the lane: windows that end, detectors that are due, and
-//	                time in which nobody listened
+//	                time in which Headwater did not listen
 //	ledger.go       what arrived, by device and minute
 //	backfill.go     roll-ups that late readings make stale
 //	output.go       what the next commit holds; Take encodes it

@@ -38,7 +38,7 @@ func NewSolo(lane int, limits Limits, c *config.Config, r rule.Rule) (*Solo, err
 	return &Solo{machine: m, rule: rules[0]}, nil
 }
 
-// Steady sets whether somebody listens however seldom the clock ticks, for input
+// Steady sets whether Headwater listens however seldom the clock ticks, for input
 // whose clock ticks only with its readings.
 func (s *Solo) Steady(steady bool) { s.machine.heard.Steady = steady }
 

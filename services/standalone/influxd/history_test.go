@@ -100,7 +100,7 @@ func TestChartOfAYear(t *testing.T) {
 
 // TestExtremesStayInTheirBucket asks for charts of many ranges and widths: each
 // reading lies within the extremes of the bucket that holds its instant, and a
-// bucket tells no extreme that is not of a reading in it.
+// bucket returns no extreme that is not of a reading in it.
 func TestExtremesStayInTheirBucket(t *testing.T) {
 	server := streamtest.Run(t)
 	server.Ensure(t, lanes)

@@ -167,7 +167,7 @@ func TestLatestValuesSurviveARestart(t *testing.T) {
 	}
 }
 
-// told is a device as the API tells it.
+// told is a device as the API returns it.
 type told struct {
 	State    view.State
 	LastSeen time.Time `json:"last_seen"`
