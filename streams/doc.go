@@ -9,6 +9,8 @@
 //	ALERTING      alerting.<lane>               notifier             senders, dashboard
 //	              deliveries.<channel>          senders              dashboard
 //	DEADLETTERS   deadletters.<service>.<reason> all                 people
+//	AUDIT         audit.<service>               bridge, gateway,     dashboard
+//	                                            dashboard, provision
 //
 // Nats-server also publishes the messages of devices with QoS 1 and 2 to $MQTT.msgs.>. The
 // bridge stores them in TELEMETRY and then answers them.
@@ -21,5 +23,5 @@
 //
 // TELEMETRY, DERIVED and ALERTING refuse new messages when they are full. Only the Janitor
 // removes old messages, and never any that a lane, a writer or the notifier still needs.
-// DEADLETTERS drops its oldest messages.
+// DEADLETTERS drops its oldest messages. AUDIT keeps a year; nobody can delete from it.
 package streams

@@ -41,7 +41,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) (Topology, e
 	if o.Lanes < 1 || o.Lanes > maxLanes {
 		return Topology{}, fmt.Errorf("%w: %d is not within 1 and %d", ErrLanes, o.Lanes, maxLanes)
 	}
-	for _, cfg := range streamConfigs(o) {
+	for _, cfg := range append(streamConfigs(o), auditConfig(o)) {
 		if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
 			return Topology{}, fmt.Errorf("make stream %s: %w", cfg.Name, err)
 		}
@@ -101,7 +101,7 @@ func EnsureDevices(ctx context.Context, js jetstream.JetStream, o DeviceOptions)
 }
 
 // Check returns what is there, or ErrNotReady with the name of the first part that is
-// missing.
+// missing. AUDIT may be missing: a service works without it.
 func Check(ctx context.Context, js jetstream.JetStream) (Topology, error) {
 	var t Topology
 	created := map[string]*time.Time{StreamTelemetry: &t.Telemetry, StreamDerived: &t.Derived, StreamAlerting: &t.Alerting}

@@ -64,7 +64,7 @@ func inbox(service string) string { return "_INBOX." + service }
 func provisionPermissions() Permissions {
 	return Permissions{Publish: join(
 		[]string{api(">"), "$JS.ACK.>", "$JS.FC.>"},
-		writeBucket(BucketConfig, ">"), writeBucket(BucketLeases, janitorLease), report(ServiceProvision),
+		writeBucket(BucketConfig, ">"), writeBucket(BucketLeases, janitorLease), report(ServiceProvision), record(ServiceProvision),
 	)}
 }
 
@@ -78,7 +78,7 @@ func bridgePermissions() Permissions {
 				telemetryPrefix + "*." + string(SourceMQTT0), telemetryPrefix + "*." + string(SourceRedrive), api("STREAM.MSG.DELETE." + StreamDeadLetters),
 			},
 			bury(ServiceBridge), read(StreamTelemetry), read(StreamDeadLetters), readBucket(BucketConfig), readBucket(BucketDevices),
-			writeBucket(BucketDevices, ">"), lease(ServiceBridge), report(ServiceBridge),
+			writeBucket(BucketDevices, ">"), lease(ServiceBridge), report(ServiceBridge), record(ServiceBridge),
 		),
 	}
 }
@@ -86,7 +86,7 @@ func bridgePermissions() Permissions {
 func gatewayPermissions() Permissions {
 	return Permissions{Publish: join(
 		[]string{telemetryPrefix + "*." + string(SourceHTTP)},
-		readBucket(BucketConfig), readBucket(BucketDevices), writeBucket(BucketDevices, ">"),
+		readBucket(BucketConfig), readBucket(BucketDevices), writeBucket(BucketDevices, ">"), record(ServiceGateway), report(ServiceGateway),
 	)}
 }
 
@@ -121,7 +121,7 @@ func dashboardPermissions() Permissions {
 		api("STREAM.MSG.DELETE." + StreamDeadLetters), api("STREAM.PURGE." + StreamDeadLetters), RedriveSubject("*"),
 		ReplayStart, ReplaySubject("*"),
 	}}
-	for _, stream := range []string{StreamTelemetry, StreamDerived, StreamAlerting, StreamDeadLetters} {
+	for _, stream := range []string{StreamTelemetry, StreamDerived, StreamAlerting, StreamDeadLetters, StreamAudit} {
 		p.Publish = append(p.Publish, read(stream)...)
 	}
 	for _, bucket := range []string{
@@ -131,6 +131,7 @@ func dashboardPermissions() Permissions {
 	}
 	p.Publish = append(p.Publish, writeBucket(BucketConfig, ConfigKey)...)
 	p.Publish = append(p.Publish, writeBucket(BucketSilences, SilencesKey)...)
+	p.Publish = append(p.Publish, record(ServiceDashboard)...)
 	return p
 }
 
@@ -157,6 +158,9 @@ func writeBucket(bucket, keys string) []string { return []string{"$KV." + bucket
 
 // bury is what a service needs for its dead letters.
 func bury(service string) []string { return []string{DeadLetterSubject(service, "*")} }
+
+// record is what a service needs to record changes in AUDIT.
+func record(service string) []string { return []string{AuditSubject(service)} }
 
 // report is what a service needs to report problems to the dashboard.
 func report(service string) []string { return writeBucket(BucketProblems, ServiceKeys(service)) }

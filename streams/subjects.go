@@ -33,6 +33,7 @@ const (
 	alertingPrefix   = "alerting."
 	deliveryPrefix   = "deliveries."
 	deadLetterPrefix = "deadletters."
+	auditPrefix      = "audit."
 	mqttPrefix       = "$MQTT.msgs."
 	commandPrefix    = "commands."
 	mqttRetained     = "$MQTT.rmsgs.>"
@@ -45,6 +46,7 @@ const (
 	AlertingAll    = alertingPrefix + ">"
 	DeliveriesAll  = deliveryPrefix + ">"
 	DeadLettersAll = deadLetterPrefix + ">"
+	AuditAll       = auditPrefix + ">"
 	// MQTTAll covers every message that is published over MQTT with QoS 1 or 2:
 	// nats-server publishes it again below this prefix and waits for an answer.
 	MQTTAll = mqttPrefix + ">"
@@ -180,6 +182,18 @@ func ParseDeadLetter(subject string) (service, reason string, err error) {
 		return "", "", fmt.Errorf("%w: %q is not of a dead letter", ErrSubject, subject)
 	}
 	return service, reason, nil
+}
+
+// AuditSubject is where a service records changes. The service must be a valid token.
+func AuditSubject(service string) string { return auditPrefix + service }
+
+// ParseAudit undoes AuditSubject.
+func ParseAudit(subject string) (service string, err error) {
+	service, ok := strings.CutPrefix(subject, auditPrefix)
+	if !ok || !ValidToken(service) {
+		return "", fmt.Errorf("%w: %q is not of the audit", ErrSubject, subject)
+	}
+	return service, nil
 }
 
 // IsCommand reports whether a subject within MQTTAll is within MQTTCommands.

@@ -27,6 +27,8 @@ const (
 	StreamDerived     = "DERIVED"
 	StreamAlerting    = "ALERTING"
 	StreamDeadLetters = "DEADLETTERS"
+	// StreamAudit holds who changed what. Services append to it; nobody can delete from it.
+	StreamAudit = "AUDIT"
 	// StreamMQTT is nats-server's own stream for messages with QoS 1 and 2, in the account
 	// of the devices. It holds commands for devices only. The bridge answers readings,
 	// which are in TELEMETRY alone.
@@ -134,6 +136,15 @@ const (
 	AgeDeadLetters = 30 * 24 * time.Hour
 )
 
+// AgeAudit is how long an entry of AUDIT is kept.
+const AgeAudit = 366 * 24 * time.Hour
+
+// MaxAuditEntry bounds one entry of AUDIT, in bytes.
+const MaxAuditEntry = 16 << 10
+
+// leastAudit bounds AUDIT on a small disk, in bytes: several thousand entries.
+const leastAudit = 2 << 20
+
 // MaxMessage bounds one message between services, in bytes. Nats-server's
 // max_payload must be at least that.
 const MaxMessage = 8 << 20
@@ -166,10 +177,11 @@ func (o Options) withDefaults() Options {
 // Shares of the disk, in per cent of Options.MaxBytes. DeviceOptions bounds the streams of
 // the devices with the rest.
 const (
-	shareTelemetry   = 55
+	shareTelemetry   = 54
 	shareDerived     = 15
 	shareAlerting    = 5
 	shareDeadLetters = 5
+	shareAudit       = 1
 	shareSnapshots   = 5
 	shareDevices     = 15
 )
@@ -194,6 +206,18 @@ func streamConfigs(o Options) []jetstream.StreamConfig {
 		lossless(StreamDerived, "Window summaries and anomalies.", shareDerived, DerivedAll),
 		lossless(StreamAlerting, "Alerts, messages to send and what became of them.", shareAlerting, AlertingAll, DeliveriesAll),
 		deadLetters,
+	}
+}
+
+// auditConfig is the stream of who changed what. Its server refuses to delete messages
+// and to purge, even with all rights. When it is full, the oldest entries make room, because a
+// change must not fail for lack of space to record it.
+func auditConfig(o Options) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: StreamAudit, Description: "Who changed what, when and from where.", Subjects: []string{AuditAll},
+		MaxAge: AgeAudit, MaxBytes: max(share(o.MaxBytes, shareAudit), leastAudit), MaxMsgSize: MaxAuditEntry, Discard: jetstream.DiscardOld,
+		DenyDelete: true, DenyPurge: true,
+		Storage: jetstream.FileStorage, Replicas: o.Durability.Replicas(), AllowDirect: true,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"headwater/streams"
+	"headwater/web/audit"
 	"headwater/web/deadletters"
 	"headwater/web/device"
 	"headwater/web/ledger"
@@ -63,10 +64,14 @@ func (f *fakeSource) Replay(_ context.Context, id string) (replay.Replay, error)
 	return replay.Replay{ReplayStatus: streams.ReplayStatus{ID: id, State: streams.ReplayRunning}}, nil
 }
 
+func (f *fakeSource) Audit(context.Context, audit.Query) (audit.Entries, error) {
+	return audit.Entries{}, nil
+}
+
 func (f *fakeSource) Cancel(context.Context, string) error { return nil }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Pipeline: f, Ledger: f, DeadLetters: f}
+	return Sources{Shell: f, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f}
 }
 
 func (*fakeSource) Rules(string) (rules.List, error) { return rules.List{}, nil }

@@ -10,6 +10,7 @@ import (
 
 	"headwater/web/alerts"
 	"headwater/web/app"
+	"headwater/web/audit"
 	"headwater/web/deadletters"
 	"headwater/web/device"
 	"headwater/web/ledger"
@@ -46,6 +47,7 @@ type Sources struct {
 	Pipeline    pipeline.Source
 	Ledger      ledger.Source
 	DeadLetters deadletters.Source
+	Audit       audit.Source
 }
 
 // Server serves the pages, their live updates and the API.
@@ -57,7 +59,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: cfg.Gate}, sources.Shell, log)}
@@ -78,6 +80,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		pipeline.New(shell, sources.Pipeline).Routes(),
 		ledger.New(shell, sources.Ledger).Routes(),
 		deadletters.New(shell, sources.DeadLetters).Routes(),
+		audit.New(shell, sources.Audit).Routes(),
 		[]app.Route{
 			{Method: "GET", Path: "/api/v1/openapi.json", Role: app.Public, Handle: apiDescription},
 			{Path: "/api/", Role: app.Viewer, Handle: func(w http.ResponseWriter, r *http.Request) {

@@ -71,6 +71,16 @@ func TestPages(t *testing.T) {
 		{fixture.Away, "/deadletters/confirm?do=purge", 503, "cannot be read"},
 		{fixture.Empty, "/deadletters", 200, "No dead letters"},
 		{fixture.Away, "/deadletters", 503, "cannot be read"},
+		{fixture.Warehouse, "/audit", 200, "changed the state of rule"},
+		{fixture.Warehouse, "/audit?who=anna&action=rule.state", 200, `value="rule.state" selected`},
+		{fixture.Warehouse, "/audit?action=other.thing", 200, `value="other.thing" selected`},
+		{fixture.Warehouse, "/audit?who=nobody", 200, "Show all"},
+		{fixture.Warehouse, "/audit?before=5", 200, `<a rel="first" href="/audit"`},
+		{fixture.Warehouse, "/audit?before=x&action=%3Cb%3E", 400, "before must be"},
+		{fixture.Warehouse, "/audit?action=%3Cb%3E", 400, "action must be"},
+		{fixture.Warehouse, "/audit?who=" + strings.Repeat("x", 201), 400, "who must be"},
+		{fixture.Empty, "/audit", 200, "Nothing has been changed yet"},
+		{fixture.Away, "/audit", 503, "cannot be read"},
 		{fixture.Warehouse, "/ledger", 200, "Balanced: nothing missing."},
 		{fixture.Warehouse, "/ledger?range=7d&site=warehouse&device=door-04&page=2", 200, "Page 2 of 101"},
 		{fixture.Warehouse, "/ledger?page=1000", 200, "There are no more rows."},
@@ -133,7 +143,7 @@ func TestPagesKeepToThemselves(t *testing.T) {
 		s := webtest.Server(t, state)
 		device := "/devices/warehouse/door-04"
 		for _, path := range []string{
-			"/", device, "/alerts", "/pipeline", "/ledger", "/ledger?group=minute", "/deadletters", "/deadletters/confirm?do=purge", "/deadletters/confirm?do=redrive&sequence=41",
+			"/", device, "/alerts", "/pipeline", "/ledger", "/ledger?group=minute", "/audit", "/deadletters", "/deadletters/confirm?do=purge", "/deadletters/confirm?do=redrive&sequence=41",
 			"/rules", "/rules/new", "/rules/humid", "/rules/humid?as=yaml", "/rules/too-warm", "/rules/humid/versions", "/rules/humid/delete", "/nowhere",
 		} {
 			res, body := webtest.Get(t, s, http.MethodGet, path)

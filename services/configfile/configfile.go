@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"headwater/services/internal/audit"
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
 	"headwater/services/internal/problems"
@@ -90,6 +91,7 @@ type Service struct {
 	reloads *prometheus.CounterVec
 	valid   prometheus.Gauge
 	report  *problems.Reporter
+	changes *audit.Log
 
 	mu sync.Mutex
 	// reason is why the service is not ready; nil when it is. Guarded by mu.
@@ -108,8 +110,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	factory := promauto.With(deps.Metrics)
 	s := &Service{
 		cfg: cfg, js: deps.JS, log: deps.Log,
-		reason: errors.New("no configuration is in force yet"),
-		report: problems.New(deps.JS, streams.ServiceProvision, deps.Log),
+		reason:  errors.New("no configuration is in force yet"),
+		report:  problems.New(deps.JS, streams.ServiceProvision, deps.Log),
+		changes: audit.New(deps.JS, streams.ServiceProvision, deps.Log, deps.Metrics),
 		reloads: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "headwater_configfile_reloads_total", Help: "Changes of the configuration file by what became of them.",
 		}, []string{"result"}),
@@ -271,6 +274,7 @@ func (f *loader) reload(ctx context.Context) {
 	f.report.Clear(problemFile)
 	f.setReady()
 	if changed {
+		f.changes.Write(ctx, audit.Entry{Who: "file", Action: audit.ConfigFile, Object: v.Parts.FileName, After: v.Changes.String()})
 		f.reloads.WithLabelValues("in_force").Inc()
 	} else {
 		f.reloads.WithLabelValues("unchanged").Inc()

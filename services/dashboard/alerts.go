@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/services/dashboard/fleet"
+	"headwater/services/internal/audit"
 	"headwater/services/internal/silence"
 	"headwater/streams"
 	"headwater/web/view"
@@ -30,10 +31,12 @@ type silences struct {
 	book *fleet.Book
 	// current returns nil if the book knows all alerts.
 	current func() error
+	// changes takes the changes that people make here.
+	changes recorder
 
 	mu      sync.Mutex // guards what follows
 	all     []silence.Silence
-	changes uint64
+	counted uint64
 }
 
 // onSilences applies the entry of the bucket.
@@ -53,7 +56,7 @@ func (s *silences) onSilences(key string, value []byte, _ time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = all
-	s.changes++
+	s.counted++
 }
 
 // run removes ended silences until ctx ends.
@@ -151,6 +154,7 @@ func (s *silences) Mute(ctx context.Context, v view.Silence) (view.Silence, erro
 		}
 		return append(all, one), nil
 	})
+	s.changes.record(ctx, audit.Entry{Who: v.Author, Action: audit.SilenceAdd, Object: mutedWords(v), After: untilWords(one)}, err)
 	if err != nil {
 		return view.Silence{}, err
 	}
@@ -159,7 +163,7 @@ func (s *silences) Mute(ctx context.Context, v view.Silence) (view.Silence, erro
 	// The next page shows it, before the watch delivers it.
 	if !slices.ContainsFunc(s.all, func(o silence.Silence) bool { return o.ID == one.ID }) {
 		s.all = append(slices.Clone(s.all), one)
-		s.changes++
+		s.counted++
 	}
 	return viewed(one), nil
 }
@@ -167,19 +171,26 @@ func (s *silences) Mute(ctx context.Context, v view.Silence) (view.Silence, erro
 // Unmute implements alerts.Source.
 func (s *silences) Unmute(ctx context.Context, id string) error {
 	is := func(o silence.Silence) bool { return o.ID == id }
+	var was silence.Silence
 	err := s.update(ctx, func(all []silence.Silence) ([]silence.Silence, error) {
-		if !slices.ContainsFunc(all, is) {
+		at := slices.IndexFunc(all, is)
+		if at < 0 {
 			return nil, view.ErrNotFound
 		}
+		was = all[at]
 		return slices.DeleteFunc(all, is), nil
 	})
+	if errors.Is(err, view.ErrNotFound) {
+		return err
+	}
+	s.changes.record(ctx, audit.Entry{Action: audit.SilenceEnd, Object: mutedWords(viewed(was)), Before: untilWords(was)}, err)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = slices.DeleteFunc(slices.Clone(s.all), is)
-	s.changes++
+	s.counted++
 	return nil
 }
 
@@ -215,7 +226,26 @@ func (s *silences) of(a view.Alert) *view.Silence {
 func (s *silences) version() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.changes
+	return s.counted
+}
+
+// mutedWords names what a silence mutes.
+func mutedWords(v view.Silence) string {
+	var parts []string
+	for _, p := range []struct{ name, value string }{{"rule", v.Rule}, {"site", v.Site}, {"device", v.Device}, {"metric", v.Metric}} {
+		if p.value != "" {
+			parts = append(parts, p.name+" "+p.value)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// untilWords says how long a silence lasts.
+func untilWords(s silence.Silence) string {
+	if s.Until.IsZero() {
+		return "until resolved"
+	}
+	return "until " + s.Until.UTC().Format(time.RFC3339)
 }
 
 func viewed(s silence.Silence) view.Silence {

@@ -1,90 +1,74 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"log/slog"
-	"math"
-	"sync"
-	"time"
+	"fmt"
+	"net"
+	"net/http"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
-	"headwater/services/internal/process"
-	"headwater/web/ledger"
+	auditlog "headwater/services/internal/audit"
+	"headwater/web/audit"
 	"headwater/web/view"
 )
 
-// The ledger of the last auditSpan is read every auditEvery, so that the metrics cost
-// the same however often they are scraped.
-const (
-	auditEvery = 30 * time.Second
-	auditSpan  = time.Hour
-	// auditWithin bounds one reading.
-	auditWithin = 20 * time.Second
-)
+// auditSource implements audit.Source on the stream of the audit.
+type auditSource struct{ js jetstream.JetStream }
 
-// audit reads the ledger at intervals and keeps the result for the metrics.
-type audit struct {
-	ledger ledger.Source
-	log    *slog.Logger
-
-	mu sync.Mutex // guards what follows
-	// inFlight and missing are NaN while they are not known.
-	inFlight, missing float64
-}
-
-func newAudit(source ledger.Source, log *slog.Logger, registry prometheus.Registerer) *audit {
-	a := &audit{ledger: source, log: log, inFlight: math.NaN(), missing: math.NaN()}
-	factory := promauto.With(registry)
-	for _, g := range []struct {
-		name, help string
-		value      *float64
-	}{
-		{"headwater_ledger_in_flight_readings", "Readings that have arrived and may not be stored yet, read every 30 s; NaN while not known.", &a.inFlight},
-		{"headwater_ledger_missing_readings", "Readings of the last hour that were stored and then gone, read every 30 s; NaN while never known.", &a.missing},
-	} {
-		factory.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, func() float64 {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			return *g.value
+// Audit implements audit.Source.
+func (s auditSource) Audit(ctx context.Context, q audit.Query) (audit.Entries, error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	if s.js.Conn().Status() != nats.CONNECTED {
+		return audit.Entries{}, fmt.Errorf("%w: NATS does not answer", view.ErrUnavailable)
+	}
+	found, err := auditlog.Read(ctx, s.js, auditlog.Query{Who: q.Who, Action: q.Action, Text: q.Text, Before: q.Before, Size: q.Size})
+	if err != nil {
+		return audit.Entries{}, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+	}
+	out := audit.Entries{Next: found.Next}
+	for _, e := range found.Entries {
+		out.Items = append(out.Items, audit.Entry{
+			Sequence: e.Sequence, At: e.At, Who: e.Who, From: e.From, Action: string(e.Action), Object: e.Object,
+			Result: string(e.Result), Detail: e.Detail, Before: e.Before, After: e.After, Service: e.Service,
 		})
 	}
-	return a
+	return out, nil
 }
 
-func (a *audit) run(ctx context.Context) {
-	for ctx.Err() == nil {
-		a.look(ctx, time.Now())
-		process.Sleep(ctx, auditEvery)
+// recorder records what people change on the pages and through the API.
+type recorder struct{ log *auditlog.Log }
+
+// record records a change, where it came from and how it ended. Who is who has logged in;
+// while no log-in is required, the name that the entry has.
+func (r recorder) record(ctx context.Context, e auditlog.Entry, err error) {
+	e.From = addressOf(ctx)
+	e.Who = cmp.Or(view.PrincipalOf(ctx).Name, e.Who, "unknown user")
+	var detail string
+	if e.Result, detail = auditlog.Outcome(err); detail != "" {
+		e.Detail = detail
 	}
+	r.log.Write(ctx, e)
 }
 
-// look reads the account up to now. While InfluxDB is unavailable, the last known
-// number of missing readings is kept.
-func (a *audit) look(ctx context.Context, now time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, auditWithin)
-	defer cancel()
-	to := now.Truncate(time.Minute).Add(time.Minute)
-	account, err := a.ledger.Ledger(ctx, ledger.Query{
-		From: to.Add(-auditSpan), To: to, Group: ledger.ByDevice, Page: 1, Size: 1,
+type addressKey struct{}
+
+// withAddress lets addressOf return where a request came from.
+func withAddress(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+			r = r.WithContext(context.WithValue(r.Context(), addressKey{}, host))
+		}
+		next.ServeHTTP(w, r)
 	})
-	if err != nil && !errors.Is(err, view.ErrUnavailable) && ctx.Err() == nil {
-		a.log.Warn("ledger was not read", "err", err)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.inFlight = math.NaN()
-	if account.OnTheWay.Unknown == "" {
-		a.inFlight = float64(account.Totals.InFlight + account.OnTheWay.Received())
-	}
-	if err != nil {
-		return
-	}
-	missing := float64(account.Totals.Missing)
-	if missing > 0 && missing != a.missing {
-		a.log.Error("ledger does not balance: stored readings are gone", "missing", account.Totals.Missing, "since", account.From)
-	}
-	a.missing = missing
+}
+
+// addressOf returns where a request came from, without the port. A proxy on the way
+// hides the sender.
+func addressOf(ctx context.Context) string {
+	address, _ := ctx.Value(addressKey{}).(string)
+	return address
 }

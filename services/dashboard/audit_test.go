@@ -1,73 +1,124 @@
 package dashboard
 
 import (
-	"context"
+	"encoding/json"
 	"fmt"
-	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
-	"headwater/web/ledger"
-	"headwater/web/view"
+	auditlog "headwater/services/internal/audit"
+	"headwater/streams"
+	"headwater/web/audit"
 )
 
-// told is a ledger that returns what it is given.
-type told struct {
-	ledger ledger.Ledger
-	err    error
-	query  ledger.Query
-}
-
-func (l *told) Ledger(_ context.Context, q ledger.Query) (ledger.Ledger, error) {
-	l.query = q
-	return l.ledger, l.err
-}
-
-// TestAuditSetsMetrics shows what the gauges are as the parts come and go; how
-// often they are asked for costs nothing.
-func TestAuditSetsMetrics(t *testing.T) {
-	registry := prometheus.NewRegistry()
-	source := new(told)
-	a := newAudit(source, slog.New(slog.DiscardHandler), registry)
-	now := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
-	expect := func(when, inFlight, missing string) {
-		t.Helper()
-		want := fmt.Sprintf(`# HELP headwater_ledger_in_flight_readings Readings that have arrived and may not be stored yet, read every 30 s; NaN while not known.
-# TYPE headwater_ledger_in_flight_readings gauge
-headwater_ledger_in_flight_readings %s
-# HELP headwater_ledger_missing_readings Readings of the last hour that were stored and then gone, read every 30 s; NaN while never known.
-# TYPE headwater_ledger_missing_readings gauge
-headwater_ledger_missing_readings %s
-`, inFlight, missing)
-		if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
-			t.Errorf("%s: %v", when, err)
+// TestChangesAreInTheAudit changes what people can change, by forms and through the API,
+// and reads the page and the API afterwards.
+func TestChangesAreInTheAudit(t *testing.T) {
+	r := newRulesRig(t)
+	for _, l := range []streams.DeadLetter{
+		{Service: streams.ServiceBridge, Reason: streams.ReasonTopic},
+		{Service: streams.ServiceWriter, Reason: streams.ReasonRejected},
+	} {
+		l.Arrived = time.Now()
+		r.publish(l.Msg(), nil)
+	}
+	const rule = "name: warm\nmatch: {metric: temperature}\ndetector: limit\nabove: 8\n"
+	var saved struct{ Revision uint64 }
+	if code, body := r.call(http.MethodPut, "/warm?revision=0&by=anna", rule, &saved); code != http.StatusOK {
+		t.Fatal(code, body)
+	}
+	if code, body := r.call(http.MethodPost, fmt.Sprintf("/warm/state?state=muted&revision=%d&by=anna", saved.Revision), "", &saved); code != http.StatusOK {
+		t.Fatal(code, body)
+	}
+	if code, _ := r.call(http.MethodDelete, "/warm?revision=999&by=bob", "", nil); code != http.StatusConflict {
+		t.Fatal(code)
+	}
+	if code, body := r.call(http.MethodDelete, fmt.Sprintf("/warm?revision=%d&by=anna", saved.Revision), "", nil); code != http.StatusOK {
+		t.Fatal(code, body)
+	}
+	if code, body, _ := r.submit("/alerts/mute", url.Values{"rule": {"unusual"}, "scope": {"rule"}, "for": {"resolved"}, "by": {"anna"}}); code != http.StatusSeeOther {
+		t.Fatal(code, body)
+	}
+	silences, err := r.service.silences.Silences()
+	if err != nil || len(silences) != 1 {
+		t.Fatal(silences, err)
+	}
+	if code, body := r.ask(http.MethodDelete, "/api/v1/silences/"+silences[0].ID); code != http.StatusNoContent {
+		t.Fatal(code, body)
+	}
+	if code, body, _ := r.submit("/deadletters/redrive", url.Values{"sequence": {"2"}}); code != http.StatusOK {
+		t.Fatal(code, body)
+	}
+	if code, body := r.ask(http.MethodDelete, "/api/v1/deadletters?through=99"); code != http.StatusOK {
+		t.Fatal(code, body)
+	}
+	code, body := r.get("/api/v1/audit")
+	var got audit.Entries
+	if err := json.Unmarshal([]byte(body), &got); err != nil || code != http.StatusOK {
+		t.Fatal(code, err, body)
+	}
+	want := []string{
+		"unknown user letters.purge up to № 99 done: 2 letters",
+		"unknown user letters.redrive № 2 done: 0 redriven, 0 refused again, 1 kept, 0 failed, 0 gone",
+		"unknown user silence.end rule unusual done: until resolved ->",
+		"anna silence.add rule unusual done: -> until resolved",
+		"anna rule.delete warm done",
+		"bob rule.delete warm failed: someone else has changed it meanwhile",
+		"anna rule.state warm done: enabled -> muted",
+		"anna rule.save warm done",
+	}
+	if len(got.Items) != len(want) {
+		t.Fatalf("%d entries, want %d: %s", len(got.Items), len(want), body)
+	}
+	for i, e := range got.Items {
+		text := strings.Join([]string{e.Who, e.Action, e.Object, e.Result}, " ")
+		switch {
+		case e.Detail != "":
+			text += ": " + e.Detail
+		case strings.HasSuffix(e.Action, ".state") || strings.HasPrefix(e.Action, "silence."):
+			text += ": " + strings.TrimSpace(e.Before+" -> "+e.After)
+		}
+		if text != want[i] || e.From != "192.0.2.1" || e.Service != streams.ServiceDashboard || time.Since(e.At) > time.Hour {
+			t.Errorf("entry %d: %q from %q of %s, want %q", i, text, e.From, e.Service, want[i])
 		}
 	}
-	expect("before the first look", "NaN", "NaN")
-
-	source.ledger.Totals.InFlight, source.ledger.Totals.Missing = 3, 2
-	source.ledger.OnTheWay = ledger.OnTheWay{Counting: 30, Entering: 30, Storing: 1000}
-	a.look(t.Context(), now)
-	expect("all parts tell", "63", "2")
-	from, to := time.Date(2026, 3, 14, 8, 27, 0, 0, time.UTC), time.Date(2026, 3, 14, 9, 27, 0, 0, time.UTC)
-	if !source.query.From.Equal(from) || !source.query.To.Equal(to) {
-		t.Errorf("it asked for %s to %s, want the last hour in whole minutes", source.query.From, source.query.To)
+	if e := got.Items[len(want)-1]; e.Before != "" || !strings.Contains(e.After, "above: 8") {
+		t.Errorf("the rule before %q and after %q", e.Before, e.After)
 	}
+	if e := got.Items[4]; !strings.Contains(e.Before, "above: 8") || e.After != "" {
+		t.Errorf("the deleted rule before %q and after %q", e.Before, e.After)
+	}
+	r.shows("/audit?action=rule.state", "changed the state of rule")
+}
 
-	source.ledger.Totals = ledger.Totals{}
-	source.err = fmt.Errorf("%w: InfluxDB", view.ErrUnavailable)
-	a.look(t.Context(), now)
-	expect("InfluxDB is away", "60", "2")
+// TestAChangeDoesNotNeedTheAudit changes a rule while the stream of the audit does not
+// exist, as in an installation whose services are upgraded one by one.
+func TestAChangeDoesNotNeedTheAudit(t *testing.T) {
+	r := newRulesRig(t)
+	if err := r.js.DeleteStream(t.Context(), streams.StreamAudit); err != nil {
+		t.Fatal(err)
+	}
+	const rule = "name: warm\nmatch: {metric: temperature}\ndetector: limit\nabove: 8\n"
+	if code, body := r.call(http.MethodPut, "/warm?revision=0&by=anna", rule, nil); code != http.StatusOK {
+		t.Errorf("%d %s", code, body)
+	}
+	r.shows("/audit", "Nothing has been changed yet")
+}
 
-	source.ledger.OnTheWay = ledger.OnTheWay{Unknown: "NATS does not tell"}
-	a.look(t.Context(), now)
-	expect("NATS is away", "NaN", "2")
-
-	source.ledger, source.err = ledger.Ledger{}, nil
-	a.look(t.Context(), now)
-	expect("all is well again", "0", "0")
+// TestWhoAsks shows what the address of a request becomes.
+func TestWhoAsks(t *testing.T) {
+	for remote, want := range map[string]string{"192.0.2.1:1234": "192.0.2.1", "[2001:db8::7]:80": "2001:db8::7", "nonsense": ""} {
+		q := httptest.NewRequest(http.MethodGet, "/", nil)
+		q.RemoteAddr = remote
+		withAddress(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+			if got := addressOf(q.Context()); got != want {
+				t.Errorf("%s: %q, want %q", remote, got, want)
+			}
+		})).ServeHTTP(httptest.NewRecorder(), q)
+	}
+	recorder{}.record(t.Context(), auditlog.Entry{}, nil)
 }

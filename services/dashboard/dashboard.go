@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"headwater/services/dashboard/fleet"
+	"headwater/services/internal/audit"
 	"headwater/services/internal/influx"
 	"headwater/services/internal/problems"
 	"headwater/streams"
@@ -53,7 +54,7 @@ type Service struct {
 	past     *history
 	recall   *recall
 	ledger   *ledgerSource
-	audit    *audit
+	balance  *balance
 	rules    *ruleSource
 	silences *silences
 	web      *web.Server
@@ -88,7 +89,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	found := &losses{log: deps.Log}
 	s.lost = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketManifests, keys: streams.LossKeys, handle: found.on}
 	s.survey.losses, s.ledger.losses = found, found
-	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book)
+	changes := recorder{audit.New(deps.JS, streams.ServiceDashboard, deps.Log, deps.Metrics)}
+	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book, changes)
 	s.telemetry = &streamReader{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
 		back: memory, handle: s.onTelemetry, began: func(t time.Time) { s.fleet.Begin(t.UnixNano()) },
@@ -107,7 +109,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.recall = &recall{client: client, fleet: s.fleet, log: deps.Log, ready: func() bool {
 		return s.telemetry.ready() == nil && s.devices.ready() == nil
 	}}
-	s.silences = &silences{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready}
+	s.silences = &silences{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready, changes: changes}
 	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: s.silences.onSilences}
 	s.reports = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketProblems, handle: s.board.Take}
 	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT, Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress}, web.Sources{
@@ -119,12 +121,13 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Replay:      &replays{js: deps.JS, book: s.book},
 		Pipeline:    s,
 		Ledger:      s.ledger,
-		DeadLetters: &deadLetters{js: deps.JS, log: deps.Log},
+		DeadLetters: &deadLetters{js: deps.JS, log: deps.Log, changes: changes},
+		Audit:       auditSource{deps.JS},
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)
 	}
-	s.audit = newAudit(s.ledger, deps.Log, deps.Metrics)
+	s.balance = newBalance(s.ledger, deps.Log, deps.Metrics)
 	s.register(deps.Metrics)
 	return s, nil
 }
@@ -146,7 +149,7 @@ func (s *Service) register(registry prometheus.Registerer) {
 
 // Handler serves the pages, their live updates and the API. It may be used before
 // Run; the pages then show that nothing is known yet.
-func (s *Service) Handler() http.Handler { return s.web.Handler() }
+func (s *Service) Handler() http.Handler { return withAddress(s.web.Handler()) }
 
 // Run follows the streams until ctx ends; then it ends all live streams of the
 // pages. It keeps running while NATS or InfluxDB is unavailable, which the pages
@@ -156,7 +159,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
 		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.silences.run, s.reports.run,
-		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.audit.run, s.rules.run, s.web.Run,
+		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })
 	}

@@ -375,7 +375,7 @@ func TestHistory(t *testing.T) {
 	r.influx.mu.Lock()
 	defer r.influx.mu.Unlock()
 	for _, q := range r.influx.asked {
-		if strings.HasPrefix(q, "headwater/ledger ") { // the audit asks by itself
+		if strings.HasPrefix(q, "headwater/ledger ") { // the balance asks by itself
 			continue
 		}
 		if !strings.HasPrefix(q, "headwater/raw SELECT") || !strings.Contains(q, `"site" = 'home' AND "device" = 'kitchen'`) {

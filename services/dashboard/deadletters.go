@@ -21,6 +21,8 @@ import (
 type deadLetters struct {
 	js  jetstream.JetStream
 	log *slog.Logger
+	// changes takes the changes that people make here.
+	changes recorder
 }
 
 // firstReach is how many messages the first search for matching letters goes back;

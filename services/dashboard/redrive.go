@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/proto/figure"
+	"headwater/services/internal/audit"
 	"headwater/streams"
 	"headwater/web/deadletters"
 	"headwater/web/view"
@@ -89,6 +90,7 @@ func (d *deadLetters) Redrive(ctx context.Context, s deadletters.Selection) (dea
 		}
 	}
 	if failure != nil && len(outcomes) == 0 {
+		d.changes.record(ctx, audit.Entry{Action: audit.LettersRedrive, Object: selectionWords(s)}, failure)
 		return deadletters.Redrive{}, failure
 	}
 	out := deadletters.Redrive{Next: next}
@@ -106,8 +108,26 @@ func (d *deadLetters) Redrive(ctx context.Context, s deadletters.Selection) (dea
 		outcome.Sequence = l.sequence
 		out.Add(outcome)
 	}
+	d.changes.record(ctx, audit.Entry{
+		Action: audit.LettersRedrive, Object: selectionWords(s),
+		Detail: fmt.Sprintf("%d redriven, %d refused again, %d kept, %d failed, %d gone", out.Redriven, out.Refused, out.Kept, out.Failed, out.Gone),
+	}, nil)
 	d.log.Info("redrove dead letters", "redriven", out.Redriven, "refused", out.Refused, "kept", out.Kept, "failed", out.Failed)
 	return out, nil
+}
+
+// selectionWords names the letters that a person selected.
+func selectionWords(s deadletters.Selection) string {
+	if s.Sequence != 0 {
+		return fmt.Sprintf("№ %d", s.Sequence)
+	}
+	words := fmt.Sprintf("up to № %d", s.Through)
+	for _, p := range []string{s.Reason, s.Service} {
+		if p != "" {
+			words = p + ", " + words
+		}
+	}
+	return words
 }
 
 // selected returns the selected letters, the oldest first, and where the rest begins
@@ -186,10 +206,11 @@ func (d *deadLetters) Purge(ctx context.Context, s deadletters.Selection) (uint6
 		return 0, err
 	}
 	n, err := d.purge(ctx, stream, s)
-	switch {
-	case errors.Is(err, view.ErrNotFound):
+	if errors.Is(err, view.ErrNotFound) {
 		return 0, err
-	case err != nil:
+	}
+	d.changes.record(ctx, audit.Entry{Action: audit.LettersPurge, Object: selectionWords(s), Detail: figure.Plural(n, "letter", "letters")}, err)
+	if err != nil {
 		return 0, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 	}
 	d.log.Info("purged dead letters", "purged", n, "by_service", s.Service, "by_reason", s.Reason, "seq", s.Sequence, "through", s.Through)

@@ -19,6 +19,7 @@ import (
 	"headwater/proto/figure"
 	"headwater/services/dashboard/fleet"
 	"headwater/services/dashboard/rulebook"
+	"headwater/services/internal/audit"
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
 	"headwater/services/internal/process"
@@ -49,6 +50,8 @@ type ruleSource struct {
 	fleet *fleet.Fleet
 	book  *fleet.Book
 	now   func() time.Time
+	// made takes the changes that people make here.
+	made recorder
 
 	mu      sync.Mutex // guards what follows
 	version configstore.Version
@@ -92,8 +95,8 @@ type deletedRule struct {
 	last uint64
 }
 
-func newRules(js jetstream.JetStream, log *slog.Logger, f *fleet.Fleet, b *fleet.Book) *ruleSource {
-	return &ruleSource{js: js, log: log, fleet: f, book: b, now: time.Now, err: errors.New("they have not been read yet"), failures: make(map[string]map[int]ruleFailure)}
+func newRules(js jetstream.JetStream, log *slog.Logger, f *fleet.Fleet, b *fleet.Book, made recorder) *ruleSource {
+	return &ruleSource{js: js, log: log, fleet: f, book: b, now: time.Now, made: made, err: errors.New("they have not been read yet"), failures: make(map[string]map[int]ruleFailure)}
 }
 
 // run follows the configuration until ctx ends.
@@ -256,6 +259,13 @@ func (r *ruleSource) ready() (map[string]knownRule, *config.Config, error) {
 		return nil, nil, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(r.err))
 	}
 	return r.known, r.config, nil
+}
+
+// inForce returns the rule of that name, or an empty one.
+func (r *ruleSource) inForce(name string) knownRule {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known[name]
 }
 
 // devices are the devices with their series.
@@ -565,9 +575,11 @@ func (r *ruleSource) Save(ctx context.Context, d rules.Draft, author view.Author
 		// problem of the draft.
 		return rules.Rule{}, view.RuleProblems(checked.Problems)
 	}
+	before := r.inForce(name)
 	err := r.change(ctx, name, d.Revision, func(store *configstore.Store, current configstore.Version) (configstore.Version, error) {
 		return store.SaveRule(ctx, checked.Draft.YAML, authorOf(author), current.Revision)
 	})
+	r.made.record(ctx, audit.Entry{Who: author.Who, Action: audit.RuleSave, Object: name, Before: before.Text, After: checked.Draft.YAML}, err)
 	if err != nil {
 		return rules.Rule{}, err
 	}
@@ -576,16 +588,21 @@ func (r *ruleSource) Save(ctx context.Context, d rules.Draft, author view.Author
 
 // Delete implements rules.Source.
 func (r *ruleSource) Delete(ctx context.Context, name string, revision uint64, author view.Author) error {
-	return r.change(ctx, name, max(1, revision), func(store *configstore.Store, current configstore.Version) (configstore.Version, error) {
+	before := r.inForce(name)
+	err := r.change(ctx, name, max(1, revision), func(store *configstore.Store, current configstore.Version) (configstore.Version, error) {
 		return store.DeleteRule(ctx, name, authorOf(author), current.Revision)
 	})
+	r.made.record(ctx, audit.Entry{Who: author.Who, Action: audit.RuleDelete, Object: name, Before: before.Text}, err)
+	return err
 }
 
 // SetState implements rules.Source.
 func (r *ruleSource) SetState(ctx context.Context, name string, revision uint64, state view.RuleState, author view.Author) (rules.Rule, error) {
+	before := r.inForce(name)
 	err := r.change(ctx, name, max(1, revision), func(store *configstore.Store, current configstore.Version) (configstore.Version, error) {
 		return store.SetState(ctx, name, rule.State(state), authorOf(author), current.Revision)
 	})
+	r.made.record(ctx, audit.Entry{Who: author.Who, Action: audit.RuleState, Object: name, Before: string(before.State), After: string(state)}, err)
 	if err != nil {
 		return rules.Rule{}, err
 	}

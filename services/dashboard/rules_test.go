@@ -287,7 +287,7 @@ func TestDeletedRulesComeBack(t *testing.T) {
 		t.Fatalf("%d: %s", status, page)
 	}
 	r.shows(to, "Deleted <strong>attic</strong>")
-	another := newRules(r.js, r.service.rules.log, r.service.rules.fleet, r.service.rules.book)
+	another := newRules(r.js, r.service.rules.log, r.service.rules.fleet, r.service.rules.book, recorder{})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); another.run(ctx) }()
@@ -504,7 +504,7 @@ func TestHostileRulesStayOneRule(t *testing.T) {
 // TestVersionsWithoutAChangeAreNotListed applies a version that differs from the
 // previous one only in a comment of its file.
 func TestVersionsWithoutAChangeAreNotListed(t *testing.T) {
-	r := newRules(nil, slog.New(slog.DiscardHandler), fleet.New(""), fleet.NewBook())
+	r := newRules(nil, slog.New(slog.DiscardHandler), fleet.New(""), fleet.NewBook(), recorder{})
 	for i, text := range []string{fileRules, "# The same.\n" + fileRules, strings.Replace(fileRules, "above: 30", "above: 31", 1)} {
 		r.take(configstore.Version{Revision: uint64(i + 1), At: time.Unix(int64(i), 0), Parts: config.Parts{File: []byte(text), FileName: "rules.yaml", Author: "file:rules.yaml"}})
 	}

@@ -7,7 +7,10 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
+	"headwater/proto/figure"
+	"headwater/services/internal/audit"
 	"headwater/services/internal/configstore"
 	"headwater/services/internal/influx"
 	"headwater/services/simulator"
@@ -37,6 +40,7 @@ func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (er
 	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
 		return fmt.Errorf("list the devices: %w", err)
 	}
+	removed := 0
 	for _, key := range keys {
 		ofDemo := strings.HasPrefix(key, simulator.DemoSite+".")
 		switch {
@@ -46,16 +50,19 @@ func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (er
 			if err := bucket.Purge(ctx, key); err != nil {
 				return fmt.Errorf("remove device %s of the demo: %w", key, err)
 			}
+			removed++
 		}
 	}
 	store, err := configstore.Open(ctx, js)
 	if err != nil {
 		return err
 	}
+	entry := audit.Entry{Who: "--demo", Action: audit.DemoAdd, Object: simulator.DemoSite}
 	if !*asked {
 		if err := store.RemoveDemo(ctx); err != nil {
 			return fmt.Errorf("remove the rules of the demo: %w", err)
 		}
+		entry = audit.Entry{Who: "--no-demo", Action: audit.DemoRemove, Object: simulator.DemoSite, Detail: figure.Plural(removed, "device", "devices") + " removed"}
 	} else {
 		if err := store.AddDemo(ctx); err != nil {
 			return fmt.Errorf("add the rules of the demo: %w", err)
@@ -64,6 +71,8 @@ func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (er
 			return fmt.Errorf("remember the demo in the data folder: %w", err)
 		}
 	}
+	metrics := prometheus.WrapRegistererWith(prometheus.Labels{"service": "standalone"}, s.process.Metrics)
+	audit.New(js, streams.ServiceProvision, s.log("demo"), metrics).Write(ctx, entry)
 	s.demo, s.endDemo = *asked, !*asked
 	return nil
 }

@@ -52,6 +52,9 @@ type cli struct {
 		State rulesStateCmd `cmd:"" help:"Enable or mute a rule, or make it a draft."`
 		Rm    rulesRmCmd    `cmd:"" help:"Delete rules."`
 	} `cmd:"" group:"A running Headwater:" help:"What is watched: list, show, create, change, mute, delete."`
+	Audit struct {
+		Ls auditLsCmd `cmd:"" help:"List changes, the newest first."`
+	} `cmd:"" group:"A running Headwater:" help:"Who changed what, when and from where."`
 	Replay replayCmd `cmd:"" group:"A running Headwater:" help:"Show which alerts a rule would have raised on the stored readings."`
 
 	Check   checkCmd   `cmd:"" group:"Files:" help:"Check configuration files: each problem with file, line and field."`

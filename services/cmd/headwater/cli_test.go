@@ -98,6 +98,29 @@ func (w *world) headwater(t *testing.T, answer string, args ...string) result {
 	return result{code, out.String(), errs.String()}
 }
 
+// audit runs a command about the audit.
+func (w *world) audit(t *testing.T, args ...string) result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code := run(t.Context(), environment{out: &out, err: &errs}, append([]string{"audit", "--server", w.url}, args...))
+	return result{code, out.String(), errs.String()}
+}
+
+// TestAuditLs changes something and lists it.
+func TestAuditLs(t *testing.T) {
+	w := newWorld(t, false)
+	w.audit(t, "ls").want(t, exitDone, "No entries")
+	for range 3 {
+		w.bury(t, "bridge", streams.ReasonTopic, "a/b", "x")
+		w.headwater(t, "", "purge", "--reason", "topic", "--yes").want(t, exitDone, "1 purged")
+	}
+	w.audit(t, "ls").want(t, exitDone, "letters.purge", "topic, up to № 3", "127.0.0.1", "1 letter", "done")
+	w.audit(t, "ls", "--size", "2").want(t, exitDone, "older ones: --before 2")
+	w.audit(t, "ls", "--before", "2", "--json").want(t, exitDone, `"sequence": 1`)
+	w.audit(t, "ls", "--action", "rule.save").want(t, exitDone, "No entries")
+	w.audit(t, "ls", "--action", "no action").want(t, exitFailed, "action must be")
+}
+
 func (r result) want(t *testing.T, code int, holds ...string) {
 	t.Helper()
 	if r.code != code {

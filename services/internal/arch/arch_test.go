@@ -167,7 +167,7 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // features are the folders of web that hold one feature each, and the adapter of
 // each in services/dashboard is the file of the same name.
-var features = []string{"alerts", "deadletters", "device", "ledger", "overview", "pipeline", "replay", "rules"}
+var features = []string{"alerts", "audit", "deadletters", "device", "ledger", "overview", "pipeline", "replay", "rules"}
 
 // webParts are the folders of web, and which of them each may import. The root of
 // web puts all together; internal and browsertest help tests.
@@ -265,7 +265,7 @@ func TestPurePackagesStayPure(t *testing.T) {
 }
 
 // subject matches what looks like a NATS subject of Headwater or of nats-server.
-var subject = regexp.MustCompile(`^(telemetry|derived|alerting|deliveries|deadletters|redrive|replay)\.|\$(MQTT|JS|KV|O|SYS|SRV)\b`)
+var subject = regexp.MustCompile(`^(telemetry|derived|alerting|deliveries|deadletters|redrive|replay|audit)\.|\$(MQTT|JS|KV|O|SYS|SRV)\b`)
 
 // spellers are the packages other than streams that may spell out a subject.
 var spellers = []string{
