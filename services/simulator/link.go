@@ -134,7 +134,9 @@ func (l *link) dial(ctx context.Context) (*connection, error) {
 		SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).
 		SetConnectTimeout(connectTimeout).SetWriteTimeout(writeTimeout).
 		SetProtocolVersion(4).SetOrderMatters(false).SetCustomOpenConnectionFn(
-		func(broker *url.URL, _ mqtt.ClientOptions) (net.Conn, error) { return open(ctx, broker) }).
+		func(broker *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
+			return open(ctx, broker, l.service.deps.TLS)
+		}).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.fail(err) })
 	for i := range cfg.MQTT {
 		options.AddBroker(cfg.MQTT[(l.server+i)%len(cfg.MQTT)])
@@ -152,13 +154,13 @@ func (l *link) dial(ctx context.Context) (*connection, error) {
 
 // open opens the connection below MQTT. It reads ahead, because the client reads single
 // bytes at the beginning of each acknowledgement.
-func open(ctx context.Context, broker *url.URL) (net.Conn, error) {
+func open(ctx context.Context, broker *url.URL, config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	var conn net.Conn
 	var err error
 	if slices.Contains(tlsSchemes, broker.Scheme) {
-		conn, err = new(tls.Dialer).DialContext(ctx, "tcp", broker.Host)
+		conn, err = (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", broker.Host)
 	} else {
 		conn, err = new(net.Dialer).DialContext(ctx, "tcp", broker.Host)
 	}

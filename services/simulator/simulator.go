@@ -10,6 +10,7 @@ package simulator
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,6 +31,8 @@ type Deps struct {
 	Log *slog.Logger
 	// Metrics is the registry for the counts.
 	Metrics prometheus.Registerer
+	// TLS is how the devices check the server's certificate; nil for the usual way.
+	TLS *tls.Config
 	// Progress receives one line a second while the fleet reports.
 	Progress io.Writer
 	// Summary receives one line when the fleet has stopped.

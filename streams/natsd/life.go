@@ -44,6 +44,8 @@ const (
 	// abandonTimeout bounds the wait for the end of a server that did not become ready:
 	// nothing interrupts a scan.
 	abandonTimeout = 5 * time.Second
+	// handshakeTimeout bounds the TLS handshake of a device. A small one takes seconds.
+	handshakeTimeout = 10 * time.Second
 )
 
 // errShutDown is returned by Restart after Shutdown.
@@ -60,7 +62,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, passwords: make(map[User]string), issuer: issuer, log: &logger{log: cfg.Log}}
+	s := &Server{cfg: cfg, passwords: make(map[User]string), issuer: issuer, log: &logger{log: cfg.Log, refused: cfg.Refused}}
 	for _, user := range Users() {
 		s.passwords[user] = rand.Text()
 	}
@@ -101,6 +103,10 @@ func (s *Server) run(ctx context.Context, before *server.Options) error {
 	}
 	options.NoSigs = true
 	options.DontListen = s.cfg.NATS == ""
+	if s.cfg.TLS != nil {
+		options.MQTT.TLSConfig, options.MQTT.TLSTimeout = s.cfg.TLS, handshakeTimeout.Seconds()
+		options.AllowNonTLS = s.cfg.PlainToo
+	}
 	if before != nil {
 		options.Port, options.MQTT.Port = before.Port, before.MQTT.Port
 	}

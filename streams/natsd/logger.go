@@ -35,6 +35,8 @@ type logger struct {
 	// denied counts the messages that were dropped because their sender may not publish
 	// there. Nats-server reports them nowhere else.
 	denied atomic.Uint64
+	// refused, if not nil, is called for each TLS handshake that fails.
+	refused func(error)
 
 	mu    sync.Mutex // guards what follows
 	fatal string
@@ -48,6 +50,10 @@ type logger struct {
 
 // deniedMark is part of the format that nats-server logs such a message with.
 const deniedMark = "Publish Violation"
+
+// handshakeMark is part of the format that nats-server logs a failed TLS handshake with.
+// Its error is among the arguments. Connections without TLS it does not log.
+const handshakeMark = "handshake error"
 
 // lossMark is part of the format that nats-server logs with when a durable consumer has
 // read more than its stream has: the stream has lost its end. Nats-server then sets the
@@ -103,6 +109,13 @@ func (l *logger) takeLosses() []streams.Loss {
 func (l *logger) Errorf(format string, args ...any) {
 	if strings.Contains(format, deniedMark) {
 		l.denied.Add(1)
+	}
+	if l.refused != nil && strings.Contains(format, handshakeMark) {
+		for _, arg := range args {
+			if err, isError := arg.(error); isError {
+				l.refused(err)
+			}
+		}
 	}
 	l.loud(slog.LevelError, format, args)
 }

@@ -8,6 +8,7 @@
 package natsd
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -80,6 +81,12 @@ type Config struct {
 	// MQTT is the address on which devices connect, host:port. Port 0 takes any
 	// free one.
 	MQTT string
+	// TLS, if not nil, is for the connections of devices. PlainToo takes those without
+	// TLS on the same port. Refused, if not nil, is called for each handshake that fails;
+	// it must not block.
+	TLS      *tls.Config
+	PlainToo bool
+	Refused  func(error)
 	// NATS is an address for connections by TCP, host:port; empty means that
 	// only this process can connect.
 	NATS string
