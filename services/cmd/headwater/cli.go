@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"unicode"
 
+	"github.com/adrg/xdg"
 	"github.com/alecthomas/kong"
 
 	"headwater/services/internal/process"
@@ -37,6 +39,7 @@ type environment struct {
 // cli is the whole command line.
 type cli struct {
 	Server  string           `help:"URL of the dashboard." default:"http://127.0.0.1:8080" env:"HEADWATER_SERVER" placeholder:"URL"`
+	CA      string           `name:"ca" help:"File of a further authority to trust: headwater certs export." type:"path" env:"HEADWATER_CA" placeholder:"FILE"`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
 	DeadLetters struct {
@@ -57,6 +60,11 @@ type cli struct {
 	} `cmd:"" group:"A running Headwater:" help:"Who changed what, when and from where."`
 	Replay replayCmd `cmd:"" group:"A running Headwater:" help:"Show which alerts a rule would have raised on the stored readings."`
 
+	Certs struct {
+		Show   certsShowCmd   `cmd:"" help:"Show the authority of --tls auto with its fingerprint."`
+		Export certsExportCmd `cmd:"" help:"Write the certificate that phones, computers and devices are to trust."`
+		Client certsClientCmd `cmd:"" help:"Make a certificate with which a device logs in."`
+	} `cmd:"" group:"Files:" help:"The authority of --tls auto: show, export, make a certificate for a device."`
 	Check   checkCmd   `cmd:"" group:"Files:" help:"Check configuration files: each problem with file, line and field."`
 	Schema  schemaCmd  `cmd:"" group:"Files:" help:"Print the JSON Schema of configuration files, for editors."`
 	Detect  detectCmd  `cmd:"" group:"Files:" help:"Score your own CSV files with a detector, row by row: headwater detect --out scores *.csv"`
@@ -78,7 +86,7 @@ func run(ctx context.Context, env environment, args []string) int {
 	exited, code := false, exitDone
 	parser, err := kong.New(&flags,
 		kong.Name("headwater"), kong.Description("Works with a running Headwater, and with its configuration and data files."),
-		kong.Vars{"version": process.Describe(), "user": userName(), "detectors": strings.Join(detectorNames, ", ")}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"version": process.Describe(), "user": userName(), "data": filepath.Join(xdg.DataHome, "headwater"), "detectors": strings.Join(detectorNames, ", ")}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(env.out, env.err), kong.Exit(func(c int) { exited, code = true, c }))
 	if err != nil {
 		return env.fail(exitUsage, err)
@@ -93,7 +101,7 @@ func run(ctx context.Context, env environment, args []string) int {
 	if err != nil {
 		return env.fail(exitUsage, fmt.Errorf("%w (--help lists the commands)", err))
 	}
-	client, err := newClient(flags.Server)
+	client, err := newClient(flags.Server, flags.CA)
 	if err != nil {
 		return env.fail(exitUsage, err)
 	}

@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -30,14 +33,30 @@ type client struct {
 	http *http.Client
 }
 
-// newClient returns a client of the dashboard at the address.
-func newClient(address string) (*client, error) {
+// newClient returns a client of the dashboard at the address. It trusts the authorities in
+// the file too, if one is named.
+func newClient(address, authorities string) (*client, error) {
 	base, err := url.Parse(address)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, usage(fmt.Sprintf("--server %q is not a URL such as http://127.0.0.1:8080", address))
 	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if authorities != "" {
+		text, err := os.ReadFile(authorities)
+		if err != nil {
+			return nil, fmt.Errorf("--ca: %w", err)
+		}
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		if !pool.AppendCertsFromPEM(text) {
+			return nil, usage(fmt.Sprintf("--ca: %s holds no certificate in PEM", authorities))
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	}
 	return &client{base: base, http: &http.Client{
-		Timeout: requestTimeout,
+		Timeout: requestTimeout, Transport: transport,
 		// A dashboard does not redirect.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -85,6 +104,9 @@ func (c *client) send(ctx context.Context, method string, at *url.URL, body []by
 		}
 		if json.Unmarshal(answer, &problem) == nil && problem.Detail != "" {
 			return errors.New(safe(strings.TrimSuffix(problem.Detail, ".")))
+		}
+		if to, err := res.Location(); err == nil && to.Scheme == "https" && c.base.Scheme == "http" {
+			return fmt.Errorf("the dashboard speaks HTTPS: use --server https://%s, with --ca for an authority of its own", c.base.Host)
 		}
 		return fmt.Errorf("%s answered %s: is that a dashboard of Headwater?", c.base.Redacted(), res.Status)
 	}
