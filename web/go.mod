@@ -8,6 +8,7 @@ require (
 	github.com/chromedp/chromedp v0.23.0
 	github.com/google/go-cmp v0.7.0
 	github.com/klauspost/compress v1.20.4
+	github.com/piglig/go-qr v1.1.0
 	golang.org/x/net v0.62.0
 	headwater/proto v0.0.0
 	headwater/streams v0.0.0

@@ -23,6 +23,7 @@ import (
 	"headwater/web/pipeline"
 	"headwater/web/replay"
 	"headwater/web/rules"
+	"headwater/web/trust"
 	"headwater/web/view"
 )
 
@@ -71,7 +72,7 @@ func (f *fakeSource) Audit(context.Context, audit.Query) (audit.Entries, error) 
 func (f *fakeSource) Cancel(context.Context, string) error { return nil }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f}
+	return Sources{Shell: f, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f}
 }
 
 func (*fakeSource) Rules(string) (rules.List, error) { return rules.List{}, nil }
@@ -163,6 +164,8 @@ func (f *fakeSource) Pipeline() pipeline.Pipeline { return pipeline.Pipeline{} }
 func (f *fakeSource) Status() view.Status { return view.Status{} }
 
 func (f *fakeSource) Version() uint64 { return f.version.Load() }
+
+func (f *fakeSource) Authority() trust.Authority { return trust.Authority{} }
 
 func (f *fakeSource) DeadLetters(context.Context, deadletters.Query) (deadletters.Letters, error) {
 	return deadletters.Letters{}, nil

@@ -71,7 +71,7 @@ func TestEveryRouteByRole(t *testing.T) {
 // README.md: what needs no log-in is listed, and a viewer changes nothing but the own
 // account.
 func TestRolesFitWhatRoutesDo(t *testing.T) {
-	public := []string{"GET /api/v1/openapi.json", "GET /static/"}
+	public := []string{"GET /api/v1/openapi.json", "GET /static/", "GET /trust", "GET /trust/ca.crt"}
 	own := []string{}
 	shell := app.New(app.Config{}, newSource(), slog.New(slog.DiscardHandler))
 	for _, r := range routes(Config{}, shell, newSource().sources()) {

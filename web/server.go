@@ -19,12 +19,13 @@ import (
 	"headwater/web/replay"
 	"headwater/web/rules"
 	"headwater/web/static"
+	"headwater/web/trust"
 )
 
 // Config are the settings of the dashboard's pages.
 type Config struct {
-	// MQTT is host:port of the MQTT listener, for the first steps that an empty
-	// overview shows; empty means the usual port on this machine.
+	// MQTT is host:port of the MQTT listener, after mqtts:// if it takes TLS, for the first
+	// steps that an empty overview shows; empty means the usual port on this machine.
 	MQTT string
 	// Exposed says in words where other machines may reach the pages without a
 	// log-in, which each page shows; empty when none can.
@@ -48,6 +49,7 @@ type Sources struct {
 	Ledger      ledger.Source
 	DeadLetters deadletters.Source
 	Audit       audit.Source
+	Trust       trust.Source
 }
 
 // Server serves the pages, their live updates and the API.
@@ -59,7 +61,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: cfg.Gate}, sources.Shell, log)}
@@ -72,7 +74,7 @@ func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 	rulePages, trials := ruleFeatures(shell, sources)
 	return slices.Concat(
-		overview.New(shell, sources.Overview, cfg.MQTT).Routes(),
+		overview.New(shell, sources.Overview, cfg.MQTT, len(sources.Trust.Authority().PEM) > 0).Routes(),
 		device.New(shell, sources.Device).Routes(),
 		alerts.New(shell, sources.Alerts).Routes(),
 		rulePages.Routes(),
@@ -81,6 +83,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		ledger.New(shell, sources.Ledger).Routes(),
 		deadletters.New(shell, sources.DeadLetters).Routes(),
 		audit.New(shell, sources.Audit).Routes(),
+		trust.New(shell, sources.Trust).Routes(),
 		[]app.Route{
 			{Method: "GET", Path: "/api/v1/openapi.json", Role: app.Public, Handle: apiDescription},
 			{Path: "/api/", Role: app.Viewer, Handle: func(w http.ResponseWriter, r *http.Request) {

@@ -115,6 +115,8 @@ func TestPages(t *testing.T) {
 		{fixture.Warehouse, "/rules/door-left-open/delete", 200, "Delete door-left-open?"},
 		{fixture.Warehouse, "/rules/too-warm/delete", 403, "edit rules.yaml"},
 		{fixture.Warehouse, "/rules/unusual/delete", 400, "it is built in"},
+		{fixture.Warehouse, "/trust", 200, "headwater certs show"},
+		{fixture.Empty, "/trust", 404, "no authority of its own"},
 		{fixture.Warehouse, "/nowhere", 404, "There is no page"},
 	} {
 		t.Run(string(c.state)+c.path, func(t *testing.T) {

@@ -123,6 +123,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Ledger:      s.ledger,
 		DeadLetters: &deadLetters{js: deps.JS, log: deps.Log, changes: changes},
 		Audit:       auditSource{deps.JS},
+		Trust:       trustSource{cfg.Authority},
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)

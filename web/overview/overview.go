@@ -114,20 +114,42 @@ func RowID(d view.Device) string { return "d-" + d.Site + "." + d.Device }
 
 // Start is what the first steps need to know.
 type Start struct {
-	// MQTT is host:port of the MQTT listener, HTTP the address of this server.
+	// MQTT is host:port of the MQTT listener, after mqtts:// if it takes TLS. HTTP is the
+	// address of this server.
 	MQTT, HTTP string
+	// Authority says that clients have to trust the authority of the page /trust.
+	Authority bool
+}
+
+// Secure reports whether devices need the certificate of the authority.
+func (s Start) Secure() bool { return s.Authority && strings.HasPrefix(s.HTTP, "https://") }
+
+// caFile is where the first steps keep the certificate of the authority.
+const caFile = "headwater-ca.crt"
+
+// FetchCommand downloads the certificate of the authority, which is served without TLS
+// too.
+func (s Start) FetchCommand() string {
+	return "curl -o " + caFile + " http://" + strings.TrimPrefix(s.HTTP, "https://") + "/trust/ca.crt"
 }
 
 // MQTTCommand publishes a first reading over MQTT.
 func (s Start) MQTTCommand() string {
 	host, port := "localhost", "1883"
-	if i := strings.LastIndexByte(s.MQTT, ':'); i >= 0 {
-		if h := strings.Trim(s.MQTT[:i], "[]"); h != "" && h != "0.0.0.0" && h != "::" {
+	address, secure := strings.CutPrefix(s.MQTT, "mqtts://")
+	if i := strings.LastIndexByte(address, ':'); i >= 0 {
+		if h := strings.Trim(address[:i], "[]"); h != "" && h != "0.0.0.0" && h != "::" {
 			host = h
 		}
-		port = s.MQTT[i+1:]
+		port = address[i+1:]
 	}
 	command := "mosquitto_pub"
+	switch {
+	case secure && s.Authority:
+		command += " --cafile " + caFile
+	case secure:
+		command += " --tls-use-os-certs"
+	}
 	if host != "localhost" && host != "127.0.0.1" {
 		command += " -h " + host
 	}
@@ -139,6 +161,10 @@ func (s Start) MQTTCommand() string {
 
 // HTTPCommand posts a first reading over HTTP.
 func (s Start) HTTPCommand() string {
-	return "curl " + s.HTTP + `/api/v1/telemetry -H 'Content-Type: application/json' \
+	command := "curl "
+	if s.Secure() {
+		command += "--cacert " + caFile + " "
+	}
+	return command + s.HTTP + `/api/v1/telemetry -H 'Content-Type: application/json' \
   -d '{"site":"home","device":"kitchen","metric":"temperature","value":21.5,"unit":"°C"}'`
 }

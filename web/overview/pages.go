@@ -23,12 +23,15 @@ type Pages struct {
 	shell  *app.Shell
 	source Source
 	mqtt   string
+	// authority says that the certificate is of an authority to trust on /trust.
+	authority bool
 }
 
-// New returns the pages. MQTT is host:port of the MQTT listener, for the first
-// steps; empty means the usual port on this machine.
-func New(shell *app.Shell, source Source, mqtt string) *Pages {
-	return &Pages{shell: shell, source: source, mqtt: mqtt}
+// New returns the pages. MQTT is host:port of the MQTT listener, after mqtts:// if it
+// takes TLS, for the first steps; empty means the usual port on this machine.
+// Authority says that clients have to trust the authority of the page /trust.
+func New(shell *app.Shell, source Source, mqtt string, authority bool) *Pages {
+	return &Pages{shell: shell, source: source, mqtt: mqtt, authority: authority}
 }
 
 // Routes are the addresses of the pages.
@@ -78,7 +81,7 @@ func (p *Pages) facts(q Query, start Start) Facts {
 
 // start says how to reach this server, as the browser reached it.
 func (p *Pages) start(r *http.Request) Start {
-	return Start{MQTT: p.mqtt, HTTP: app.BaseURL(r)}
+	return Start{MQTT: p.mqtt, Authority: p.authority, HTTP: app.BaseURL(r)}
 }
 
 func (p *Pages) live(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,46 @@
+package ui
+
+import (
+	"image"
+	"image/color"
+	"strconv"
+	"strings"
+	"testing"
+
+	qr "github.com/piglig/go-qr"
+)
+
+// TestQRCanBeRead draws the path as a browser does, and reads it back.
+func TestQRCanBeRead(t *testing.T) {
+	const text = "http://192.168.1.20:8080/trust"
+	path, side := qrShape(text)
+	modules, err := strconv.Atoi(side)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const scale = 4
+	picture := image.NewGray(image.Rect(0, 0, modules*scale, modules*scale))
+	for i := range picture.Pix {
+		picture.Pix[i] = 0xff
+	}
+	for run := range strings.SplitSeq(strings.TrimSuffix(path, "z"), "z") {
+		fields := strings.FieldsFunc(run, func(r rune) bool { return strings.ContainsRune("M hv-", r) })
+		var n [3]int
+		for i := range n {
+			if n[i], err = strconv.Atoi(fields[i]); err != nil {
+				t.Fatalf("%q: %v", run, err)
+			}
+		}
+		for y := n[1] * scale; y < (n[1]+1)*scale; y++ {
+			for x := n[0] * scale; x < (n[0]+n[2])*scale; x++ {
+				picture.SetGray(x, y, color.Gray{})
+			}
+		}
+	}
+	if got, err := qr.Decode(picture); err != nil || got != text {
+		t.Errorf("it reads %q, %v", got, err)
+	}
+	if path, _ := qrShape(strings.Repeat("x", 5000)); path != "" {
+		t.Error("a text that is too long has a code")
+	}
+}
