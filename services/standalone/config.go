@@ -12,6 +12,7 @@ import (
 	"headwater/services/bridge"
 	"headwater/services/configfile"
 	"headwater/services/gateway"
+	"headwater/services/internal/certs"
 	"headwater/services/internal/process"
 	"headwater/services/notifier"
 	"headwater/services/processor"
@@ -37,6 +38,7 @@ type Config struct {
 	File       configfile.Config  `embed:""`
 	Lanes      int                `help:"Number of lanes, fixed when the data folder is new." default:"0" hidden:""`
 
+	TLS               certs.Config       `embed:"" group:"TLS:"`
 	Hosts             process.HostConfig `embed:"" group:"Dashboard:"`
 	StreamsPerAddress int                `help:"Open pages that one address (or proxy) may have, of 1,000 in all." default:"64" group:"Dashboard:"`
 	Profiles          bool               `help:"Serve /debug/pprof as well." group:"Dashboard:"`

@@ -20,6 +20,7 @@ import (
 	"headwater/services/configfile"
 	"headwater/services/dashboard"
 	"headwater/services/gateway"
+	"headwater/services/internal/certs"
 	"headwater/services/internal/influx"
 	"headwater/services/internal/process"
 	"headwater/services/internal/publicurl"
@@ -30,6 +31,7 @@ import (
 	"headwater/services/writer"
 	"headwater/streams"
 	"headwater/streams/natsd"
+	"headwater/web/trust"
 )
 
 // Run runs everything until ctx ends and all work in flight is stored. Sinks start
@@ -57,7 +59,11 @@ type standalone struct {
 	cfg     Config
 	process *process.Process
 
-	folder  *folder
+	folder *folder
+	// certs is nil without TLS, and authority unless it is Headwater's own.
+	certs     *certs.Source
+	authority *certs.Authority
+
 	http    net.Listener
 	nats    *natsd.Server
 	influx  *database
@@ -85,9 +91,15 @@ func (s *standalone) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.onClose(s.folder.close)
+	if err := s.openTLS(); err != nil {
+		return err
+	}
 	s.http, err = process.Listen(s.cfg.HTTP)
 	if err != nil {
 		return fmt.Errorf("%w (--http names another address)", err)
+	}
+	if s.certs != nil {
+		s.http = process.Secure(s.http, s.certs.HTTP(), s.certs.Refused)
 	}
 	// Once it serves, the server closes the listener itself.
 	s.onClose(func() error { _ = s.http.Close(); return nil })
@@ -127,8 +139,10 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 	}
 	budget := s.cfg.budget(s.folder.path, disk)
 	options := streams.Options{Lanes: s.cfg.Lanes, MaxBytes: budget.streams}
+	secure, plain := s.cfg.TLS.MQTTListener(s.certs)
 	s.nats, err = natsd.Start(ctx, natsd.Config{
-		Dir: s.folder.nats(), Sync: s.cfg.sync(), MaxBytes: options.MaxBytes, MQTT: s.cfg.MQTT, Log: s.log("nats"),
+		Dir: s.folder.nats(), Sync: s.cfg.sync(), MaxBytes: options.MaxBytes, Log: s.log("nats"),
+		MQTT: s.cfg.MQTT, TLS: secure, PlainToo: plain, Refused: s.refused(),
 	})
 	if errors.Is(err, natsd.ErrAddressInUse) {
 		return fmt.Errorf("listen for MQTT on %s: %w (--mqtt names another address)", s.cfg.MQTT, err)
@@ -257,7 +271,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 			cfg.Notifier.Secrets = cfg.File.Folder()
 		}
 		if cfg.Notifier.PublicURL == "" {
-			cfg.Notifier.PublicURL = publicurl.Guess(s.http.Addr())
+			cfg.Notifier.PublicURL = publicurl.Guess(s.http.Addr(), s.certs != nil)
 		}
 		log.Info("notifications link to the dashboard", "url", cfg.Notifier.PublicURL)
 		return notifier.New(cfg.Notifier, notifier.Deps{JS: js, Log: log, Metrics: metrics})
@@ -279,12 +293,12 @@ func (s *standalone) parts() ([]process.Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		look := dashboard.Config{Influx: cfg.Writer.Influx, PublicMQTT: s.nats.MQTT(), StreamsPerAddress: cfg.StreamsPerAddress}
+		look := dashboard.Config{Influx: cfg.Writer.Influx, PublicMQTT: s.publicMQTT(), StreamsPerAddress: cfg.StreamsPerAddress, Authority: s.trusted()}
 		if at := s.http.Addr().String(); process.Exposed(at) {
 			look.Exposed = process.Reach(at)
 		}
 		pages, err = dashboard.New(look,
-			dashboard.Deps{JS: js, DevicesJS: devices, Problems: s.guard.problems, Log: log, Metrics: metrics})
+			dashboard.Deps{JS: js, DevicesJS: devices, Problems: s.problems, Log: log, Metrics: metrics})
 		return pages, err
 	})
 	if b.err != nil {
@@ -295,6 +309,9 @@ func (s *standalone) parts() ([]process.Part, error) {
 		return nil, err
 	}
 	janitor := streams.Janitor{JS: core, Log: s.log("janitor")}
+	if s.certs != nil {
+		b.parts = append(b.parts, process.Part{Name: "certificates", Run: s.certs.Run})
+	}
 	b.parts = append(b.parts,
 		process.Part{Name: "janitor", Run: janitor.Run},
 		process.Part{Name: "http", Run: func(ctx context.Context) error {
@@ -320,7 +337,7 @@ func (s *standalone) mux(intake *gateway.Service, pages *dashboard.Service) http
 	}
 	mux.Handle(gateway.Path, intake.Handler())
 	mux.Handle("/", pages.Handler())
-	return s.cfg.Hosts.Guard(s.cfg.Notifier.PublicURL, mux)
+	return s.hosts().Guard(s.cfg.Notifier.PublicURL, s.redirect(mux))
 }
 
 func (b *builder) addBridge() {
@@ -343,8 +360,9 @@ func (b *builder) addBridge() {
 
 // addDemo creates the fleet of the demo, which reports over MQTT like any device.
 func (b *builder) addDemo() {
-	fleet, err := simulator.New(simulator.Demo("tcp://"+b.nats.MQTT()), simulator.Deps{
-		Log: b.log("demo"), Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"service": "demo"}, b.process.Metrics),
+	broker, trust := b.demoBroker()
+	fleet, err := simulator.New(simulator.Demo(broker), simulator.Deps{
+		TLS: trust, Log: b.log("demo"), Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"service": "demo"}, b.process.Metrics),
 	})
 	if err != nil {
 		b.err = errors.Join(b.err, err)
@@ -391,7 +409,7 @@ func (s *standalone) started() process.Part {
 }
 
 func (s *standalone) addresses() Addresses {
-	at := Addresses{HTTP: "http://" + s.http.Addr().String(), MQTT: s.nats.MQTT(), Influx: s.cfg.Writer.Influx.URL}
+	at := Addresses{HTTP: s.scheme("http") + s.http.Addr().String(), MQTT: s.nats.MQTT(), Influx: s.cfg.Writer.Influx.URL}
 	if s.influx != nil {
 		at.Influx = s.influx.urlWithToken()
 	}
@@ -405,8 +423,11 @@ func (s *standalone) announce() {
 	if err != nil {
 		data = s.folder.path
 	}
-	s.process.Log.Info("Headwater starts", "dashboard", at.HTTP, "mqtt", at.MQTT, "influxdb", s.cfg.Writer.Influx.URL,
+	s.process.Log.Info("Headwater starts", "dashboard", at.HTTP, "mqtt", s.publicMQTT(), "influxdb", s.cfg.Writer.Influx.URL,
 		"data", data, "durability", s.cfg.Durability, "demo", s.demo)
+	if t := s.trusted(); t.Address != "" {
+		s.process.Log.Info("phones, computers and devices have to trust the certificate once", "how", "http://"+t.Address+trust.Path, "sha256", t.Fingerprint)
+	}
 	s.warnExposed()
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"headwater/services/dashboard"
+	"headwater/services/internal/certs"
 	"headwater/services/internal/process"
 )
 
@@ -14,6 +15,7 @@ type config struct {
 	process.NATSConfig    `embed:""`
 	process.DevicesConfig `embed:""`
 	process.HostConfig    `embed:""`
+	certs.FileConfig      `embed:""`
 	HTTP                  string           `name:"http" help:"Address of the pages and of /api/v1." default:"127.0.0.1:8080"`
 	PublicURL             string           `name:"public-url" help:"Where people reach the dashboard, like https://headwater.example.org." placeholder:"URL"`
 	Service               dashboard.Config `embed:""`

@@ -30,7 +30,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	l, err := process.Listen(cfg.HTTP)
+	l, err := cfg.Listen(p, cfg.HTTP)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	return p.Run(ctx, admin, p.Seek(deps.JS, deps.DevicesJS),
 		process.Part{Name: "dashboard", Run: service.Run, Ready: service.Ready},
 		process.Part{Name: "http", Run: func(ctx context.Context) error {
-			return process.Serve(ctx, l, pages, p.Log, grace)
+			return l.Serve(ctx, pages, p.Log, grace)
 		}})
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"headwater/services/gateway"
+	"headwater/services/internal/certs"
 	"headwater/services/internal/process"
 )
 
@@ -16,6 +17,7 @@ type config struct {
 	process.AdminConfig `embed:""`
 	process.NATSConfig  `embed:""`
 	process.HostConfig  `embed:""`
+	certs.FileConfig    `embed:""`
 	HTTP                string         `name:"http" help:"Address of POST /api/v1/telemetry." default:"127.0.0.1:8081"`
 	Gateway             gateway.Config `embed:""`
 }
@@ -38,7 +40,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	l, err := process.Listen(cfg.HTTP)
+	l, err := cfg.Listen(p, cfg.HTTP)
 	if err != nil {
 		return err
 	}
@@ -48,7 +50,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	return p.Run(ctx, admin, p.Seek(js),
 		process.Part{Name: "gateway", Run: intake.Run, Ready: intake.Ready},
 		process.Part{Name: "http", Run: func(ctx context.Context) error {
-			return process.Serve(ctx, l, cfg.Guard("", mux), p.Log, grace)
+			return l.Serve(ctx, cfg.Guard("", mux), p.Log, grace)
 		}})
 }
 

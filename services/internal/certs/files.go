@@ -16,8 +16,8 @@ import (
 
 // FileConfig names the files of a certificate. TLS is on when both are named.
 type FileConfig struct {
-	Cert string `name:"tls-cert" help:"File of the certificate in PEM, with the intermediate ones after it. With --tls-key it turns TLS on. Files that change are read again within seconds; no connection is dropped." type:"path" placeholder:"FILE" env:"HEADWATER_TLS_CERT"`
-	Key  string `name:"tls-key" help:"File of its key in PEM, which nobody else may read (chmod 600)." type:"path" placeholder:"FILE" env:"HEADWATER_TLS_KEY"`
+	Cert string `name:"tls-cert" help:"File of the certificate in PEM, with the intermediate ones after it. With --tls-key it turns TLS on. Files that change are read again within seconds; no connection is dropped." type:"path" placeholder:"FILE"`
+	Key  string `name:"tls-key" help:"File of its key in PEM, which nobody else may read (chmod 600)." type:"path" placeholder:"FILE"`
 }
 
 // On reports whether the files are named.

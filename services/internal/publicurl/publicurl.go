@@ -30,8 +30,8 @@ func Check(address string) error {
 // Guess returns the address at which others reach a dashboard that listens on
 // an address: that address or, if it listens on all interfaces, the first
 // address of this machine in its network. Without a network only this machine
-// can reach it. TLS is added by a proxy, which is unknown here.
-func Guess(listens net.Addr) string {
+// can reach it. TLS that a proxy adds is unknown here.
+func Guess(listens net.Addr, secure bool) string {
 	at, err := netip.ParseAddrPort(listens.String())
 	if err != nil {
 		return ""
@@ -40,7 +40,11 @@ func Guess(listens net.Addr) string {
 	if host.IsUnspecified() {
 		host = ofThisMachine()
 	}
-	return "http://" + netip.AddrPortFrom(host.Unmap(), at.Port()).String()
+	scheme := "http://"
+	if secure {
+		scheme = "https://"
+	}
+	return scheme + netip.AddrPortFrom(host.Unmap(), at.Port()).String()
 }
 
 // ofThisMachine returns the first address in a private network, or in any

@@ -29,12 +29,12 @@ func TestGuess(t *testing.T) {
 		"127.0.0.1:8080": "http://127.0.0.1:8080", "192.168.1.20:80": "http://192.168.1.20:80", "[::1]:8080": "http://[::1]:8080",
 		"[::ffff:10.0.0.1]:8080": "http://10.0.0.1:8080",
 	} {
-		if got := publicurl.Guess(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))); got != want {
+		if got := publicurl.Guess(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address)), false); got != want {
 			t.Errorf("%s: guessed %s, want %s", address, got, want)
 		}
 	}
 	for _, address := range []string{"0.0.0.0:8080", "[::]:8080"} {
-		got := publicurl.Guess(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address)))
+		got := publicurl.Guess(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address)), true)
 		u, err := url.Parse(got)
 		if err != nil || u.Port() != "8080" {
 			t.Fatalf("%s: guessed %s", address, got)
@@ -50,7 +50,7 @@ func TestGuess(t *testing.T) {
 		}
 		_ = l.Close()
 	}
-	if got := publicurl.Guess(&net.UnixAddr{Name: "socket"}); got != "" {
+	if got := publicurl.Guess(&net.UnixAddr{Name: "socket"}, false); got != "" {
 		t.Errorf("guessed %s of a socket", got)
 	}
 }
