@@ -33,7 +33,7 @@ type BridgeCmd struct {
 	Rate         int    `help:"Readings a second." default:"1000"`
 	Durability   string `help:"Profile: fast or power-safe." enum:"fast,power-safe" default:"power-safe"`
 	Bin          string `help:"Folder that the programs are built into." type:"path" placeholder:"DIR"`
-	Keep         string `help:"Folder that takes data and logs and is left as it is; without it they go when nothing was wrong." type:"path" placeholder:"DIR"`
+	Keep         string `help:"Folder for data and logs; else they are removed if nothing is wrong." type:"path" placeholder:"DIR"`
 }
 
 // Validate reports every problem of the flags.

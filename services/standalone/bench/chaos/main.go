@@ -51,9 +51,9 @@ type RunCmd struct {
 	Rate       int           `help:"Readings a second; 0 means 2000 for fast and 500 for power-safe." default:"0"`
 	Writers    int           `help:"Number of writers." default:"3"`
 	Processors int           `help:"Number of processors." default:"3"`
-	Faults     []kind        `help:"Kinds of faults, separated by commas: kill, pause, leave, influx-slow, influx-refuse, influx-reset, bridge-cut." default:"kill,pause,leave,influx-slow,influx-refuse,influx-reset,bridge-cut"`
+	Faults     []kind        `help:"Kinds of faults (${default})." default:"kill,pause,leave,influx-slow,influx-refuse,influx-reset,bridge-cut"`
 	Bin        string        `help:"Folder for the built programs." type:"path" placeholder:"DIR"`
-	Keep       string        `help:"Folder for data and logs, which is kept. By default they are removed if nothing is wrong." type:"path" placeholder:"DIR"`
+	Keep       string        `help:"Folder for data and logs; else they are removed if nothing is wrong." type:"path" placeholder:"DIR"`
 }
 
 // errWrong is returned when a guarantee is broken, for instance when something that was

@@ -37,7 +37,7 @@ import (
 type PowerCmd struct {
 	Cuts       int    `help:"Number of cuts, each with a new disk." default:"20"`
 	Seed       uint64 `help:"Repeats the moments of the cuts; random by default."`
-	Durability string `help:"Profile: power-safe may lose nothing, fast only what was acknowledged in the last moments." enum:"power-safe,fast" default:"power-safe"`
+	Durability string `help:"Profile: power-safe loses nothing, fast only the last moments." enum:"power-safe,fast" default:"power-safe"`
 	Prove      bool   `help:"Run nats-server with its own default, which must lose readings. It proves that the check notices a loss."`
 }
 

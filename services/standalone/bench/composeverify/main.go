@@ -49,10 +49,16 @@ const (
 	watching  = "metrics"
 )
 
+// Help returns what --help says beside the flags.
+func (cli) Help() string {
+	return "Steps under load: metrics (Prometheus, where it can be had), scale, kill, replace (as an upgrade does), " +
+		"disk (a server of a cluster loses its own), partition (of a cluster)."
+}
+
 type cli struct {
-	Setup  string        `help:"What to run: single (compose.yaml), cluster (with compose.cluster.yaml), or both one after the other." enum:"single,cluster,both" default:"both"`
-	Steps  []string      `help:"What to do under load, separated by commas: metrics (Prometheus, where it can be had), scale, kill, replace (as an upgrade does), disk (a server of a cluster loses its own), partition (of a cluster)." enum:"metrics,scale,kill,replace,disk,partition" default:"metrics,scale,kill,replace,disk"`
-	From   string        `help:"Git revision that runs at first; the step replace upgrades it to the working copy. Without it the working copy replaces itself." placeholder:"REV"`
+	Setup  string        `help:"What to run: one server (single), a cluster, or both." enum:"single,cluster,both" default:"both"`
+	Steps  []string      `help:"Any of ${enum}." enum:"metrics,scale,kill,replace,disk,partition" default:"metrics,scale,kill,replace,disk"`
+	From   string        `help:"Git revision from which the step replace upgrades; else the working copy." placeholder:"REV"`
 	Rate   int           `help:"Readings a second." default:"200"`
 	Cut    time.Duration `help:"How long each fault of a link lasts." default:"60s"`
 	Logs   string        `help:"Folder for the logs of all containers." type:"path" placeholder:"DIR"`
