@@ -101,6 +101,11 @@ const (
 	ReasonClock = "clock"
 	// ReasonTooLarge is for a payload, text or count over its bound.
 	ReasonTooLarge = "too-large"
+	// ReasonQuarantined is for a reading of a device that nobody has approved yet.
+	ReasonQuarantined = "quarantined"
+	// ReasonUnwanted is for a reading of a device that is refused, or whose credential is
+	// revoked.
+	ReasonUnwanted = "unwanted"
 	// ReasonRejected is for a point that InfluxDB refused.
 	ReasonRejected = "rejected"
 	// ReasonMalformed is for a message between services that does not decode.

@@ -1,8 +1,13 @@
 package streams
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
+	"math"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // AnswerTimeout is how long nats-server waits for the answer to a message with QoS 1 or 2.
@@ -26,4 +31,81 @@ func mqttAnswer(answer map[string]any) []byte {
 		panic(err) // texts and numbers can always be encoded
 	}
 	return body
+}
+
+// Nats-server's own form of sessions and retained messages of MQTT, in the account of the
+// devices. It is not documented, so tests of the bridge watch over it.
+const (
+	// StreamSessions holds what nats-server remembers of each client id.
+	StreamSessions  = "$MQTT_sess"
+	sessionPrefix   = "$MQTT.sess."
+	retainedPrefix  = "$MQTT.rmsgs."
+	sessionTaken    = "$MQTT.JSA.headwater.SP."
+	retainedSource  = "Nmqtt-RSource"
+	retainedFlags   = "Nmqtt-RFlags"
+	retainedCleared = "-0"
+)
+
+// SessionSubject is the subject of the session of a client id in StreamSessions.
+func SessionSubject(clientID string) string { return sessionPrefix + sessionHash(clientID) }
+
+// sessionHash is how nats-server names a session.
+func sessionHash(clientID string) string {
+	const digits, length = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", 8
+	sum := sha256.Sum256([]byte(clientID))
+	for i, b := range sum[:length] {
+		sum[i] = digits[int(b)%len(digits)]
+	}
+	return string(sum[:length])
+}
+
+// SessionTaken is the message on which each nats-server forgets the session of a client id
+// in its memory and closes its connection without sending its will: it says that the client
+// connected elsewhere.
+func SessionTaken(clientID string) *nats.Msg {
+	body, err := json.Marshal(map[string]any{"stream": StreamSessions, "seq": uint64(math.MaxInt64)})
+	if err != nil {
+		panic(err) // texts and numbers can always be encoded
+	}
+	return &nats.Msg{Subject: sessionTaken + sessionHash(clientID) + ".0", Data: body}
+}
+
+// SessionConsumers returns the consumers of a session, by their streams.
+func SessionConsumers(session []byte) (map[string][]string, error) {
+	type consumer struct {
+		Durable string `json:"durable_name"`
+	}
+	var s struct {
+		Consumers map[string]*consumer `json:"cons"`
+		Released  *consumer            `json:"pubrel"`
+	}
+	if err := json.Unmarshal(session, &s); err != nil {
+		return nil, fmt.Errorf("decode session: %w", err)
+	}
+	all := make(map[string][]string)
+	for _, c := range s.Consumers {
+		if c != nil && c.Durable != "" {
+			all[StreamMQTT] = append(all[StreamMQTT], c.Durable)
+		}
+	}
+	if s.Released != nil && s.Released.Durable != "" {
+		all[streamReleased] = []string{s.Released.Durable}
+	}
+	return all, nil
+}
+
+// streamReleased is nats-server's stream of messages with QoS 2 on their way to devices.
+const streamReleased = "$MQTT_out"
+
+// RetainedSubject is the subject in StreamRetained of the retained message on a subject, or
+// on all that a pattern covers.
+func RetainedSubject(subject string) string { return retainedPrefix + subject }
+
+// RetainedBy returns the user that published a retained message.
+func RetainedBy(header nats.Header) string { return header.Get(retainedSource) }
+
+// RetainedCleared is the message that clears the retained message on a subject of
+// StreamRetained.
+func RetainedCleared(subject string) *nats.Msg {
+	return &nats.Msg{Subject: subject, Header: nats.Header{retainedFlags: {retainedCleared}}}
 }

@@ -78,7 +78,7 @@ func bridgePermissions() Permissions {
 				telemetryPrefix + "*." + string(SourceMQTT0), telemetryPrefix + "*." + string(SourceRedrive), api("STREAM.MSG.DELETE." + StreamDeadLetters),
 			},
 			bury(ServiceBridge), read(StreamTelemetry), read(StreamDeadLetters), readBucket(BucketConfig), readBucket(BucketDevices),
-			writeBucket(BucketDevices, ">"), lease(ServiceBridge), report(ServiceBridge), record(ServiceBridge),
+			readBucket(BucketCredentials), writeBucket(BucketDevices, ">"), lease(ServiceBridge), report(ServiceBridge), record(ServiceBridge),
 		),
 	}
 }
@@ -86,7 +86,7 @@ func bridgePermissions() Permissions {
 func gatewayPermissions() Permissions {
 	return Permissions{Publish: join(
 		[]string{telemetryPrefix + "*." + string(SourceHTTP)},
-		readBucket(BucketConfig), readBucket(BucketDevices), writeBucket(BucketDevices, ">"), record(ServiceGateway), report(ServiceGateway),
+		readBucket(BucketCredentials), readBucket(BucketConfig), readBucket(BucketDevices), writeBucket(BucketDevices, ">"), record(ServiceGateway), report(ServiceGateway),
 	)}
 }
 
@@ -126,12 +126,14 @@ func dashboardPermissions() Permissions {
 	}
 	for _, bucket := range []string{
 		BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts, BucketSilences, BucketProblems,
+		BucketCredentials,
 	} {
 		p.Publish = append(p.Publish, readBucket(bucket)...)
 	}
 	p.Publish = append(p.Publish, writeBucket(BucketConfig, ConfigKey)...)
 	p.Publish = append(p.Publish, writeBucket(BucketSilences, SilencesKey)...)
 	p.Publish = append(p.Publish, record(ServiceDashboard)...)
+	p.Publish = append(p.Publish, writeBucket(BucketCredentials, ">")...)
 	return p
 }
 

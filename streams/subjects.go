@@ -36,7 +36,7 @@ const (
 	auditPrefix      = "audit."
 	mqttPrefix       = "$MQTT.msgs."
 	commandPrefix    = "commands."
-	mqttRetained     = "$MQTT.rmsgs.>"
+	mqttRetained     = retainedPrefix + ">"
 )
 
 // Filters that match every subject of a kind.
@@ -62,6 +62,21 @@ const (
 // DeviceDisconnects is where nats-server reports, in its system account, each connection
 // of the account of the devices that ended, and why.
 const DeviceDisconnects = "$SYS.ACCOUNT.DEVICES.DISCONNECT"
+
+// Where a user of the system account asks every nats-server for its connections, and one of
+// them to close a connection.
+const (
+	Connections = "$SYS.REQ.SERVER.PING.CONNZ"
+	kickPrefix  = "$SYS.REQ.SERVER."
+	kickSuffix  = ".KICK"
+	// KickAll covers the requests to close a connection.
+	KickAll = kickPrefix + "*" + kickSuffix
+	// SystemInbox begins the subjects on which the bridge gets its answers there.
+	SystemInbox = "_INBOX.system"
+)
+
+// KickSubject is where the nats-server with that id is asked to close a connection.
+func KickSubject(server string) string { return kickPrefix + server + kickSuffix }
 
 // maxLanes bounds the number of lanes, and so every lane number in a subject.
 const maxLanes = 4096

@@ -45,9 +45,11 @@ const (
 	BucketWorkers   = "workers"
 	BucketManifests = "manifests"
 	BucketDevices   = "devices"
-	BucketAlerts    = "alerts"
-	BucketProblems  = "problems"
-	BucketSnapshots = "snapshots"
+	// BucketCredentials has a key for each credential of a device, and UnknownKey.
+	BucketCredentials = "credentials"
+	BucketAlerts      = "alerts"
+	BucketProblems    = "problems"
+	BucketSnapshots   = "snapshots"
 )
 
 // ConfigKey is the key in BucketConfig of the rules and channels, as the text that people
@@ -60,6 +62,33 @@ const ConfigVersions = 64
 // SilencesKey is the key in BucketSilences of all silences. They are one text, so that a
 // reader sees all of a change or nothing.
 const SilencesKey = "silences"
+
+// Keys of BucketCredentials: one for each credential, and one for what becomes of devices
+// without any.
+const (
+	credentialPrefix = "credential."
+	UnknownKey       = "unknown"
+)
+
+// CredentialKey is the key in BucketCredentials of one credential. The name must be a valid
+// token.
+func CredentialKey(name string) string { return credentialPrefix + name }
+
+// ParseCredentialKey returns the name of the credential of a key, and whether it is such a
+// key.
+func ParseCredentialKey(key string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(key, credentialPrefix)
+	return name, ok && ValidToken(name)
+}
+
+// MaxCredentials is the largest number of credentials.
+const MaxCredentials = 20_000
+
+// MaxCredential bounds one credential in BucketCredentials, in bytes.
+const MaxCredential = 64 << 10
+
+// credentialsBytes bounds BucketCredentials. A usual credential takes half a kilobyte.
+const credentialsBytes = 64 << 20
 
 // Names of the durable consumers.
 const (
@@ -255,7 +284,9 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	}
 	problems := bucket(BucketProblems, "Problems that services report.", 1)
 	problems.TTL, problems.MaxBytes = ProblemsTTL, problemsBytes
-	return append(leaseConfigs(o.Durability.Replicas()), problems,
+	credentials := bucket(BucketCredentials, "Who may connect as which devices.", 1)
+	credentials.MaxBytes, credentials.MaxValueSize = credentialsBytes, MaxCredential
+	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials,
 		bucket(BucketConfig, "Rules and channels as people wrote them, with earlier versions.", ConfigVersions),
 		bucket(BucketSilences, "Alerts that nobody is notified about for a time.", 1),
 		bucket(BucketManifests, "The two newest snapshots of each lane.", 2),

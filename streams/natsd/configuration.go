@@ -63,8 +63,14 @@ func (settings) Services() []serviceUser {
 // Internal lists the subjects of nats-server's own traffic.
 func (settings) Internal() []string { return InternalSubjects() }
 
-// Disconnects is where nats-server reports connections of devices that ended.
-func (settings) Disconnects() string { return streams.DeviceDisconnects }
+// Kicks are the subjects on which the user of the system account may publish, Hears those
+// that it may subscribe to.
+func (settings) Kicks() []string { return []string{streams.Connections, streams.KickAll} }
+
+// Hears belongs to Kicks.
+func (settings) Hears() []string {
+	return []string{streams.DeviceDisconnects, streams.SystemInbox + ".>"}
+}
 
 // render returns the configuration.
 func (s settings) render() (string, error) {

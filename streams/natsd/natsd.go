@@ -45,7 +45,8 @@ const (
 	UserDevices0 User = streams.UserPrefix + "devices0"
 	// UserAuth answers the auth callout, in AUTH.
 	UserAuth User = streams.UserPrefix + "auth"
-	// UserSystem hears which connections of devices ended, and nothing else.
+	// UserSystem hears which connections of devices ended, and closes those of revoked
+	// devices; nothing else.
 	UserSystem User = streams.UserPrefix + "system"
 )
 
