@@ -62,6 +62,7 @@ import (
 
 	"headwater/services/bridge/login"
 	"headwater/services/bridge/topic"
+	"headwater/services/internal/credentials"
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lease"
 	"headwater/services/internal/problems"
@@ -91,7 +92,8 @@ type Deps struct {
 	// return at once.
 	Refuse func() error
 	// System is a connection to the system account, where nats-server reports closed
-	// connections. Without it they are not counted.
+	// connections and closes those of revoked devices. Without it they are not counted, and
+	// a revoked device that chose no client id stays connected.
 	System  *nats.Conn
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -106,12 +108,15 @@ type Service struct {
 	dead     *deadletter.Publisher
 	registry *registry.Registry
 	zones    *zones.Zones
-	login    *login.Responder
-	report   *problems.Reporter
-	refusals *refusals
-	keeper   *lease.Keeper
-	status   status
-	wire     wire
+	// credentials say who may connect, and whose readings are stored.
+	credentials *credentials.Set
+	revoker     *revoker
+	login       *login.Responder
+	report      *problems.Reporter
+	refusals    *refusals
+	keeper      *lease.Keeper
+	status      status
+	wire        wire
 	// kept holds what devices sent with QoS 1 and 2, lossy is the rest.
 	kept  *queue
 	lossy *lossy
@@ -156,9 +161,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.lossy = &lossy{svc: s, wire: natsWire{deps.Devices0, memory}, queue: newQueue(memory)}
 	s.report = problems.New(deps.JS, streams.ServiceBridge, deps.Log)
 	s.refusals = newRefusals(s.report)
+	s.revoker = newRevoker(s)
+	s.credentials = credentials.NewSet(deps.JS, deps.Log, s.revoker.changed)
 	if deps.Auth != nil {
 		s.login, err = login.New(login.Deps{
-			IssuerSeed: deps.IssuerSeed, Log: deps.Log, Metrics: deps.Metrics,
+			IssuerSeed: deps.IssuerSeed, Credentials: s.credentials, Topics: topics, Log: deps.Log, Metrics: deps.Metrics,
 			Refused: func(r login.Refusal, d login.Device) { s.refusals.login(r, d, time.Now()) },
 		})
 		if err != nil {
@@ -188,10 +195,13 @@ func (s *Service) Run(ctx context.Context) error {
 	defer following.Wait()
 	defer stopZones()
 	following.Go(func() { s.zones.Run(zonesCtx) })
-	select {
-	case <-s.zones.Known():
-	case <-ctx.Done():
-		return nil
+	following.Go(func() { s.credentials.Run(zonesCtx) })
+	for _, known := range []<-chan struct{}{s.zones.Known(), s.credentials.Known()} {
+		select {
+		case <-known:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	s.status.set(errNoLease)
 	// It hears from before it can carry until after it has.
@@ -209,6 +219,7 @@ func (s *Service) Run(ctx context.Context) error {
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { s.report.Run(ctx); return nil })
 	work.Go(func() error { s.refusals.run(ctx); return nil })
+	work.Go(func() error { s.revoker.run(ctx); return nil })
 	if s.login != nil {
 		work.Go(func() error { return s.login.Run(ctx, s.deps.Auth, policy) })
 	}

@@ -28,6 +28,7 @@ var closings = map[string]string{
 	"Message Header Violation":         "refused",
 	"Stale Connection":                 "silent",
 	"Duplicate Client ID":              "replaced",
+	"Kicked":                           "credential",
 }
 
 // ordinary are the reasons that need no attention.

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"headwater/services/bridge/topic"
+	"headwater/services/internal/credentials"
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lease"
 	"headwater/services/internal/registry"
@@ -302,6 +303,7 @@ func (w *world) run(ctx context.Context, js *simulation.Client, name string) err
 	s := &Service{
 		cfg: cfg, deps: Deps{JS: js, Devices: js, Log: log, Refuse: w.refuse}, topics: topics, metrics: newMetrics(reg),
 		dead: deadletter.New(js, log, reg), registry: registry.New(js, log, reg), zones: zones.New(js, log),
+		credentials: credentials.NewSet(js, log, nil),
 		keeper: lease.New(streams.ServiceBridge, []int{account},
 			lease.Deps{JS: js, Log: log, Metrics: lease.NewMetrics(reg, streams.ServiceBridge)}),
 		wire: simWire{w.broker, js}, kept: newQueue(1 << 20), lossy: &lossy{queue: newQueue(0)},

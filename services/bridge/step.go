@@ -7,6 +7,7 @@ import (
 	"headwater/services/bridge/topic"
 	"headwater/services/decode"
 	"headwater/services/internal/batch"
+	"headwater/services/internal/credentials"
 	"headwater/streams"
 )
 
@@ -33,21 +34,29 @@ type step struct {
 	dead     []streams.DeadLetter
 	// empty is called for each message without a payload, which clears a retained message
 	// in MQTT: it has no reading and is not a dead letter.
-	empty    func()
+	empty func()
+	// standing returns what becomes of the readings of a device.
+	standing func(site, device string) credentials.Standing
 	messages int
 	bytes    int
 }
 
-func newStep(topics *topic.Matcher, limits decode.Limits, zones decode.Zones, declared decode.Declared, lanes int, empty func()) *step {
+func newStep(topics *topic.Matcher, limits decode.Limits, zones decode.Zones, declared decode.Declared, lanes int, empty func(), standing func(site, device string) credentials.Standing) *step {
 	return &step{
 		topics: topics, lanes: lanes, decoder: decode.New(limits, zones, declared), packer: batch.New(lanes),
-		known: make(map[string]topic.Address), empty: empty,
+		known: make(map[string]topic.Address), empty: empty, standing: standing,
 	}
 }
 
+// Why a device is not heard.
+var (
+	errQuarantined = errors.New("nobody has approved this device yet: approve it, then redrive its dead letters")
+	errUnwanted    = errors.New("this device is refused, or its credential is revoked")
+)
+
 // newStep returns a step with the configuration of the service.
 func (s *Service) newStep(lanes int) *step {
-	return newStep(s.topics, s.cfg.limits(), s.zones.Of, s.zones.Series, lanes, s.metrics.empty.Inc)
+	return newStep(s.topics, s.cfg.limits(), s.zones.Of, s.zones.Series, lanes, s.metrics.empty.Inc, s.credentials.Standing)
 }
 
 // add adds a message that arrived at arrival, in nanoseconds since the Unix epoch, and
@@ -89,6 +98,12 @@ func (s *step) redo(name string, payload []byte, arrival int64) {
 
 // decode packs the readings of a payload, or returns why it has none.
 func (s *step) decode(address topic.Address, payload []byte, arrival int64) (reason string, err error) {
+	switch s.standing(address.Site, address.Device) {
+	case credentials.StandingQuarantined:
+		return streams.ReasonQuarantined, errQuarantined
+	case credentials.StandingRefused:
+		return streams.ReasonUnwanted, errUnwanted
+	}
 	s.readings, err = s.decoder.Append(s.readings[:0], address.Site, address.Device, address.Metric, payload, arrival)
 	if err != nil {
 		if fault, ok := errors.AsType[*decode.Error](err); ok {

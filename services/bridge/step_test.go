@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"headwater/services/bridge/topic"
+	"headwater/services/internal/credentials"
 	"headwater/streams"
 )
 
@@ -16,7 +17,7 @@ func testStep(tb testing.TB) *step {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return newStep(topics, DefaultConfig().limits(), nil, nil, 8, func() {})
+	return newStep(topics, DefaultConfig().limits(), nil, nil, 8, func() {}, func(_, _ string) credentials.Standing { return credentials.StandingAllowed })
 }
 
 func TestStepIsBounded(t *testing.T) {

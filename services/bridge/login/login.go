@@ -4,10 +4,12 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,7 +20,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"headwater/proto/figure"
+	"headwater/services/bridge/topic"
 	"headwater/services/internal/brake"
+	"headwater/services/internal/credentials"
 )
 
 // Subject is where nats-server asks. It equals server.AuthCalloutSubject; importing
@@ -28,8 +32,8 @@ const Subject = "$SYS.REQ.USER.AUTH"
 // queue is the group in which replicas share the requests.
 const queue = "bridge"
 
-// account is the account of the clients.
-const account = "DEVICES"
+// Account is the account of the clients.
+const Account = "DEVICES"
 
 // logInterval is the pause between two log lines about refusals for one reason.
 const logInterval = 10 * time.Second
@@ -51,18 +55,24 @@ type Deps struct {
 	IssuerSeed []byte
 	// Refused, if not nil, is called with each refusal. It must return at once.
 	Refused func(Refusal, Device)
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
+	// Credentials are those of single devices, and Topics their topics. Without Credentials
+	// there are none.
+	Credentials *credentials.Set
+	Topics      *topic.Matcher
+	Log         *slog.Logger
+	Metrics     prometheus.Registerer
 }
 
 // Responder answers requests to log in. It may run once.
 type Responder struct {
-	key      nkeys.KeyPair
-	onRefuse func(Refusal, Device)
-	log      *slog.Logger
-	admitted prometheus.Counter
-	refused  *prometheus.CounterVec
-	brake    *brake.Brake // of the goroutine that answers
+	key         nkeys.KeyPair
+	onRefuse    func(Refusal, Device)
+	credentials *credentials.Set
+	topics      *topic.Matcher
+	log         *slog.Logger
+	admitted    prometheus.Counter
+	refused     *prometheus.CounterVec
+	brake       *brake.Brake // of the goroutine that answers
 
 	mu     sync.Mutex
 	silent map[Refusal]*silence
@@ -83,9 +93,12 @@ func New(deps Deps) (*Responder, error) {
 	if public, err := key.PublicKey(); err != nil || !nkeys.IsValidPublicAccountKey(public) {
 		return nil, errors.New("the key that signs log-ins is not the key of an account (its seed begins with SA)")
 	}
+	if deps.Credentials == nil {
+		deps.Credentials = credentials.NewSet(nil, deps.Log, nil)
+	}
 	metrics := promauto.With(deps.Metrics)
 	r := &Responder{
-		key: key, onRefuse: deps.Refused, log: deps.Log, brake: brake.New(guesses, guessPause), silent: make(map[Refusal]*silence),
+		key: key, onRefuse: deps.Refused, credentials: deps.Credentials, topics: deps.Topics, log: deps.Log, brake: brake.New(guesses, guessPause), silent: make(map[Refusal]*silence),
 		admitted: metrics.NewCounter(prometheus.CounterOpts{
 			Name: "headwater_bridge_logins_total", Help: "Connections of clients that were admitted.",
 		}),
@@ -93,7 +106,9 @@ func New(deps Deps) (*Responder, error) {
 			Name: "headwater_bridge_refused_logins_total", Help: "Connections that were refused, by reason.",
 		}, []string{"reason"}),
 	}
-	for _, reason := range []Refusal{RefusalMalformed, RefusalProtocol, RefusalAnonymous, RefusalPassword, RefusalThrottled} {
+	for _, reason := range []Refusal{
+		RefusalMalformed, RefusalProtocol, RefusalAnonymous, RefusalPassword, RefusalRevoked, RefusalClientID, RefusalUnknown, RefusalThrottled,
+	} {
 		r.refused.WithLabelValues(string(reason))
 	}
 	return r, nil
@@ -151,11 +166,11 @@ func (r *Responder) answer(m *nats.Msg, policy Policy) {
 	}
 	response := jwt.NewAuthorizationResponseClaims(request.UserNkey)
 	response.Audience = request.Server.ID
-	role, refusal := r.judge(policy, d, time.Now())
+	admitted, refusal := r.judge(policy, d, time.Now())
 	if refusal != "" {
 		r.refuse(refusal, d)
 		response.Error = refusal.String()
-	} else if response.Jwt, err = claims(request.UserNkey, role, d.ClientID).Encode(r.key); err != nil {
+	} else if response.Jwt, err = r.claims(request.UserNkey, admitted, d.ClientID).Encode(r.key); err != nil {
 		r.log.Error("cannot sign a log-in", "device", d.ClientID, "err", err)
 		return
 	} else {
@@ -170,9 +185,78 @@ func (r *Responder) answer(m *nats.Msg, policy Policy) {
 	}
 }
 
+// admission is what a client is admitted as. The credential is that of RoleOwner; until is
+// when it ends, zero for never.
+type admission struct {
+	role       Role
+	credential credentials.Credential
+	until      time.Time
+}
+
 // judge returns what the client is admitted as, or why it is refused. While a sender
-// must wait before its next password, its password is not compared.
-func (r *Responder) judge(policy Policy, d Device, now time.Time) (Role, Refusal) {
+// must wait before its next password, its password is not compared. The tokens of single
+// devices are too long to be guessed, so nobody waits for those.
+func (r *Responder) judge(policy Policy, d Device, now time.Time) (admission, Refusal) {
+	if c, until, proven := r.credential(policy, d, now); c.Name != "" {
+		switch {
+		case !proven:
+			return admission{}, RefusalPassword
+		case c.State == credentials.StateRevoked:
+			return admission{}, RefusalRevoked
+		case !r.mayUse(d.ClientID, c.Name):
+			return admission{}, RefusalClientID
+		}
+		return admission{RoleOwner, c, until}, ""
+	}
+	role, refusal := r.shared(policy, d, now)
+	switch {
+	case refusal != "":
+	case r.credentials.Owner(d.ClientID) != "":
+		refusal = RefusalClientID
+	case role == RoleDevice && r.credentials.RefusesUnknown():
+		refusal = RefusalUnknown
+	}
+	return admission{role: role}, refusal
+}
+
+// credential returns the credential that a client claims to have, if any, and whether it
+// proves that.
+func (r *Responder) credential(policy Policy, d Device, now time.Time) (c credentials.Credential, until time.Time, proven bool) {
+	if d.Protocol != protocolMQTT {
+		return c, until, false
+	}
+	c, found := r.credentials.ByCertificate(d.Certificate.URIs, d.Certificate.Fingerprint)
+	if found && (d.User == "" || d.User == c.Name) {
+		return c, until, true
+	}
+	if policy.names(d.User) {
+		return credentials.Credential{}, until, false
+	}
+	if c, found = r.credentials.Named(d.User); !found || !c.Proves() {
+		return credentials.Credential{}, until, false
+	}
+	until, proven = c.Accepts(d.Password, now)
+	return c, until, proven
+}
+
+// generated is the length of a client id that nats-server makes for a client that sends
+// none. Nobody can guess it.
+const generated = 22
+
+// mayUse reports whether a credential may use a client id, so that nobody else is thrown
+// out by it: one of its own, or none.
+func (r *Responder) mayUse(clientID, credential string) bool {
+	owner := r.credentials.Owner(clientID)
+	if owner == "" && len(clientID) == generated {
+		return !strings.ContainsFunc(clientID, func(c rune) bool {
+			return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9')
+		})
+	}
+	return owner == credential
+}
+
+// shared judges a client without a credential of its own.
+func (r *Responder) shared(policy Policy, d Device, now time.Time) (Role, Refusal) {
 	if !policy.byPassword(d) {
 		return policy.Judge(d)
 	}
@@ -190,12 +274,14 @@ func (r *Responder) judge(policy Policy, d Device, now time.Time) (Role, Refusal
 }
 
 // claims is the answer that admits a client.
-func claims(user string, role Role, clientID string) *jwt.UserClaims {
+func (r *Responder) claims(user string, a admission, clientID string) *jwt.UserClaims {
 	c := jwt.NewUserClaims(user)
-	c.Name = clientID
-	c.Audience = account
+	// Nats-server takes the name for the user: of the connection, and of the retained
+	// messages that come by it.
+	c.Name = cmp.Or(a.credential.Name, clientID)
+	c.Audience = Account
 	c.AllowedConnectionTypes.Add(jwt.ConnectionTypeMqtt, jwt.ConnectionTypeMqttWS)
-	grant(c, role, clientID)
+	r.grant(c, a, clientID)
 	return c
 }
 

@@ -70,6 +70,9 @@ const (
 	RoleDevice Role = iota
 	// RoleReader subscribes to what devices publish, with QoS 0.
 	RoleReader
+	// RoleOwner publishes for the devices of its credential, and subscribes to its own
+	// commands.
+	RoleOwner
 )
 
 // Refusal is why a client may not connect; empty when it may.
@@ -85,6 +88,12 @@ const (
 	RefusalAnonymous Refusal = "anonymous"
 	// RefusalPassword is for a wrong user or password.
 	RefusalPassword Refusal = "password"
+	// RefusalRevoked is for a device whose credential is revoked.
+	RefusalRevoked Refusal = "revoked"
+	// RefusalClientID is for a client id that belongs to another device.
+	RefusalClientID Refusal = "client-id"
+	// RefusalUnknown is for a device without a credential where each must have one.
+	RefusalUnknown Refusal = "unknown"
 	// RefusalThrottled is for a client whose address sent too many wrong passwords
 	// recently. Its own password was not compared.
 	RefusalThrottled Refusal = "throttled"
@@ -101,6 +110,12 @@ func (r Refusal) String() string {
 		return "a device at this address needs a user and a password"
 	case RefusalPassword:
 		return "wrong user or password"
+	case RefusalRevoked:
+		return "its credential is revoked"
+	case RefusalClientID:
+		return "a device with a credential has its name as the client id, also with : or / and more, or one that the credential lists; nobody else may use those"
+	case RefusalUnknown:
+		return "devices without a credential are refused"
 	case RefusalThrottled:
 		return "too many wrong passwords came from this address: try again later"
 	}
@@ -115,6 +130,16 @@ type Device struct {
 	Host string
 	// ClientID, User and Password are what it sent.
 	ClientID, User, Password string
+	// Certificate is what it proved by TLS; the zero Certificate if it has none.
+	Certificate Certificate
+}
+
+// Certificate is a certificate whose chain was verified.
+type Certificate struct {
+	// URIs are the URIs among the alternative names of its subject.
+	URIs []string
+	// Fingerprint is the SHA-256 of the certificate, in lower hexadecimal digits.
+	Fingerprint string
 }
 
 // Judge returns what the client is admitted as, or why it is refused.
@@ -142,6 +167,11 @@ func (p Policy) byPassword(d Device) bool {
 		return false
 	}
 	return p.Device.User != "" || p.Reader.User != "" && p.Reader.User == d.User
+}
+
+// names reports whether a user is one of those that several devices or readers share.
+func (p Policy) names(user string) bool {
+	return user == "" || user == p.Device.User || user == p.Reader.User
 }
 
 const protocolMQTT = "mqtt"
@@ -187,10 +217,14 @@ func commands(clientID string) []string {
 	return streams.CommandSubjects(clientID)
 }
 
+// mostProtected bounds the devices that are listed to every client without a credential.
+const mostProtected = 256
+
 // grant is what a client may do in its role. The limit of a payload is not part of it,
 // because nats-server takes none from here; the bridge bounds what a device sends.
-func grant(c *jwt.UserClaims, role Role, clientID string) {
-	if role == RoleReader {
+func (r *Responder) grant(c *jwt.UserClaims, a admission, clientID string) {
+	switch a.role {
+	case RoleReader:
 		c.Pub.Deny.Add(">")
 		c.Sub.Allow.Add(">")
 		// With QoS 1 or 2, nats-server delivers from a stream, on subjects below $MQTT,
@@ -199,8 +233,20 @@ func grant(c *jwt.UserClaims, role Role, clientID string) {
 		// knows no shared subscriptions: $share would be a topic, and stay silent too.
 		c.Sub.Deny.Add(append(withheld(), "$share.>")...)
 		return
+	case RoleOwner:
+		for _, p := range a.credential.Devices {
+			c.Pub.Allow.Add(r.topics.Subjects(p.Site, p.Device)...)
+		}
+		clientID = a.credential.Name
+		if !a.until.IsZero() {
+			c.Expires = a.until.Unix()
+		}
+	default:
+		c.Pub.Allow.Add(">")
+		for _, p := range r.credentials.Protected(mostProtected) {
+			c.Pub.Deny.Add(r.topics.Subjects(p.Site, p.Device)...)
+		}
 	}
-	c.Pub.Allow.Add(">")
 	c.Pub.Deny.Add(withheld()...)
 	// An empty list of allowed subjects would allow all.
 	if allowed := commands(clientID); len(allowed) > 0 {

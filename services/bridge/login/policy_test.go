@@ -1,9 +1,13 @@
 package login
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nkeys"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"headwater/streams/natsd"
 )
@@ -87,9 +91,21 @@ func FuzzCommands(f *testing.F) {
 	for _, seed := range []string{"door-1", "", "*", ">", "a.b", "a/b", "+", "#", "a b", "A4:CF:12", "$SYS", strings.Repeat("x", 65)} {
 		f.Add(seed)
 	}
+	key, err := nkeys.CreateAccount()
+	if err != nil {
+		f.Fatal(err)
+	}
+	seed, err := key.Seed()
+	if err != nil {
+		f.Fatal(err)
+	}
+	r, err := New(Deps{IssuerSeed: seed, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, clientID string) {
 		allowed := commands(clientID)
-		c := claims("UCLIENT", RoleDevice, clientID)
+		c := r.claims("UCLIENT", admission{role: RoleDevice}, clientID)
 		if len(allowed) == 0 {
 			if len(c.Sub.Allow) != 0 || !slices.Contains(c.Sub.Deny, ">") {
 				t.Errorf("%q: sub %+v", clientID, c.Sub)

@@ -92,6 +92,20 @@ func New(patterns ...string) (*Matcher, error) {
 	return m, nil
 }
 
+// Subjects returns the subjects of nats-server that cover all topics of a device. "*" in
+// place of a site or a device means all.
+func (m *Matcher) Subjects(ofSite, ofDevice string) []string {
+	subjects := make([]string, len(m.patterns))
+	for i, p := range m.patterns {
+		levels := make([]string, len(p.levels))
+		for j, l := range p.levels {
+			levels[j] = [...]string{l.literal, ofSite, ofDevice, "*"}[l.place]
+		}
+		subjects[i] = strings.Join(levels, ".")
+	}
+	return subjects
+}
+
 func parse(text string) (pattern, error) {
 	p := pattern{text: text}
 	var seen [metric + 1]bool
