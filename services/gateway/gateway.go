@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"headwater/services/decode"
+	"headwater/services/internal/credentials"
 	"headwater/services/internal/process"
 	"headwater/services/internal/registry"
 	"headwater/services/internal/zones"
@@ -35,6 +36,7 @@ type Config struct {
 	Queue          int           `name:"queue" default:"50000" env:"HEADWATER_GATEWAY_QUEUE"`
 	ReadTimeout    time.Duration `name:"read-timeout" help:"How long a body may take to arrive." default:"30s" env:"HEADWATER_GATEWAY_READ_TIMEOUT"`
 	PublishTimeout time.Duration `name:"publish-timeout" default:"3s" env:"HEADWATER_GATEWAY_PUBLISH_TIMEOUT"`
+	Anonymous      Anonymous     `name:"anonymous" enum:"loopback,any,none" default:"any" env:"HEADWATER_GATEWAY_ANONYMOUS"`
 	MaxAge         time.Duration `name:"max-age" help:"How much older than its arrival a reading may be." default:"168h" env:"HEADWATER_MAX_AGE"`
 	MaxAhead       time.Duration `name:"max-ahead" help:"How far ahead of its arrival a reading may be." default:"5m" env:"HEADWATER_MAX_AHEAD"`
 }
@@ -45,8 +47,22 @@ func (Config) FlagHelp() map[string]string {
 		"Queue": "How many readings may wait for the stream; beyond it requests are refused with 503.",
 		"PublishTimeout": "How long the stream may take to store a commit; after a commit without an answer the next ones get a " +
 			"third of that.",
+		"Anonymous": "Who may send readings without a credential: loopback, any or none. A proxy on this machine makes all " +
+			"senders look like loopback.",
 	}
 }
+
+// Anonymous selects the senders that need no credential.
+type Anonymous string
+
+const (
+	// AnonymousLoopback is for senders on this machine.
+	AnonymousLoopback Anonymous = "loopback"
+	// AnonymousAny is for all.
+	AnonymousAny Anonymous = "any"
+	// AnonymousNone is for none.
+	AnonymousNone Anonymous = "none"
+)
 
 // DefaultConfig returns the configuration without any flag.
 func DefaultConfig() Config { return process.Defaults[Config]() }
@@ -59,6 +75,11 @@ func (c Config) Validate() error {
 	}
 	if c.Memory < int64(c.MaxBody) {
 		errs = append(errs, errors.New("memory: must hold at least one body of max-body"))
+	}
+	switch c.Anonymous {
+	case AnonymousLoopback, AnonymousAny, AnonymousNone:
+	default:
+		errs = append(errs, fmt.Errorf("anonymous: %q is none of loopback, any and none", c.Anonymous))
 	}
 	if least := decode.DefaultLimits().Readings; c.Queue < least {
 		errs = append(errs, fmt.Errorf("queue: must hold the readings of one body, %d", least))
@@ -94,8 +115,10 @@ type Service struct {
 	metrics  metrics
 	registry *registry.Registry
 	zones    *zones.Zones
-	queue    *queue
-	health   health
+	// credentials say who may send, and for which devices.
+	credentials *credentials.Set
+	queue       *queue
+	health      health
 	// memory bounds the bodies that are being read.
 	memory *semaphore.Weighted
 	// readers holds *reader.
@@ -115,11 +138,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, js: deps.JS, refusal: deps.Refuse, log: deps.Log,
-		metrics:  newMetrics(deps.Metrics, queue.len),
-		registry: registry.New(deps.JS, deps.Log, deps.Metrics),
-		queue:    queue,
-		memory:   semaphore.NewWeighted(cfg.Memory),
-		zones:    zones.New(deps.JS, deps.Log),
+		metrics:     newMetrics(deps.Metrics, queue.len),
+		registry:    registry.New(deps.JS, deps.Log, deps.Metrics),
+		queue:       queue,
+		memory:      semaphore.NewWeighted(cfg.Memory),
+		zones:       zones.New(deps.JS, deps.Log),
+		credentials: credentials.NewSet(deps.JS, deps.Log, nil),
 	}
 	s.readers.New = func() any { return newReader(limits, s.zones.Of, s.zones.Series) }
 	s.health.set(errors.New("the gateway has not started"))
@@ -143,11 +167,14 @@ func (s *Service) Run(ctx context.Context) error {
 	wg.Go(func() { _ = s.registry.Run(registryCtx) }) // It always returns nil.
 	zonesCtx, stopZones := context.WithCancel(ctx)
 	wg.Go(func() { s.zones.Run(zonesCtx) })
+	wg.Go(func() { s.credentials.Run(zonesCtx) })
 	defer stopZones()
-	select {
-	case <-s.zones.Known():
-	case <-ctx.Done():
-		return nil
+	for _, known := range []<-chan struct{}{s.zones.Known(), s.credentials.Known()} {
+		select {
+		case <-known:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 
 	c := newCommitter(s, topology.Lanes)

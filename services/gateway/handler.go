@@ -73,10 +73,20 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, f)
 		return
 	}
+	from, f := s.sender(r)
+	if f != nil {
+		s.refuse(w, f)
+		return
+	}
 	items, arrival, f := s.read(w, r)
 	if f != nil {
 		s.refuse(w, f)
 		return
+	}
+	for i := range items {
+		if items[i].Err == nil {
+			items[i].Err = s.check(from, items[i].Site, items[i].Device)
+		}
 	}
 	body, good := s.sort(items)
 	if body.Accepted == 0 && body.Rejected > 0 {
@@ -157,6 +167,10 @@ func checkType(h http.Header) *fault {
 func (s *Service) refuse(w http.ResponseWriter, f *fault) {
 	if f.retry > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(f.retry/time.Second)))
+	}
+	if f.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="devices"`)
+		w.Header().Add("WWW-Authenticate", `Basic realm="devices", charset="UTF-8"`)
 	}
 	if f.status == http.StatusUnsupportedMediaType {
 		w.Header().Set("Accept", "application/json")
