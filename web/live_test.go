@@ -18,6 +18,7 @@ import (
 	"headwater/web/audit"
 	"headwater/web/deadletters"
 	"headwater/web/device"
+	"headwater/web/devices"
 	"headwater/web/ledger"
 	"headwater/web/overview"
 	"headwater/web/pipeline"
@@ -72,7 +73,7 @@ func (f *fakeSource) Audit(context.Context, audit.Query) (audit.Entries, error) 
 func (f *fakeSource) Cancel(context.Context, string) error { return nil }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f}
+	return Sources{Shell: f, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f}
 }
 
 func (*fakeSource) Rules(string) (rules.List, error) { return rules.List{}, nil }
@@ -363,3 +364,19 @@ func (*fakeSource) Mute(_ context.Context, s view.Silence) (view.Silence, error)
 }
 
 func (*fakeSource) Unmute(context.Context, string) error { return nil }
+
+func (*fakeSource) Credentials() (devices.List, error) { return devices.List{}, nil }
+
+func (*fakeSource) AddCredential(context.Context, devices.Draft) (devices.Issued, error) {
+	return devices.Issued{}, nil
+}
+
+func (*fakeSource) RotateToken(context.Context, string, time.Duration) (devices.Issued, error) {
+	return devices.Issued{}, nil
+}
+
+func (*fakeSource) SetRevoked(context.Context, string, bool) (devices.Credential, error) {
+	return devices.Credential{}, nil
+}
+
+func (*fakeSource) SetUnknown(context.Context, []devices.UnknownRule) error { return nil }

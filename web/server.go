@@ -13,6 +13,7 @@ import (
 	"headwater/web/audit"
 	"headwater/web/deadletters"
 	"headwater/web/device"
+	"headwater/web/devices"
 	"headwater/web/ledger"
 	"headwater/web/overview"
 	"headwater/web/pipeline"
@@ -50,6 +51,7 @@ type Sources struct {
 	DeadLetters deadletters.Source
 	Audit       audit.Source
 	Trust       trust.Source
+	Credentials devices.Source
 }
 
 // Server serves the pages, their live updates and the API.
@@ -61,7 +63,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: cfg.Gate}, sources.Shell, log)}
@@ -84,6 +86,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		deadletters.New(shell, sources.DeadLetters).Routes(),
 		audit.New(shell, sources.Audit).Routes(),
 		trust.New(shell, sources.Trust).Routes(),
+		devices.New(shell, sources.Credentials).Routes(),
 		[]app.Route{
 			{Method: "GET", Path: "/api/v1/openapi.json", Role: app.Public, Handle: apiDescription},
 			{Path: "/api/", Role: app.Viewer, Handle: func(w http.ResponseWriter, r *http.Request) {

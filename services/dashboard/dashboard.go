@@ -50,14 +50,15 @@ type Service struct {
 	book   *fleet.Book
 	survey *survey
 	// problems are the problems of the machine.
-	problems func() []view.Problem
-	past     *history
-	recall   *recall
-	ledger   *ledgerSource
-	balance  *balance
-	rules    *ruleSource
-	silences *silences
-	web      *web.Server
+	problems    func() []view.Problem
+	past        *history
+	recall      *recall
+	ledger      *ledgerSource
+	balance     *balance
+	rules       *ruleSource
+	credentials *credentialSource
+	silences    *silences
+	web         *web.Server
 
 	// board holds the problems that services report.
 	board *problems.Board
@@ -90,6 +91,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.lost = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketManifests, keys: streams.LossKeys, handle: found.on}
 	s.survey.losses, s.ledger.losses = found, found
 	changes := recorder{audit.New(deps.JS, streams.ServiceDashboard, deps.Log, deps.Metrics)}
+	s.credentials = newCredentials(deps.JS, deps.Log)
 	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book, changes)
 	s.telemetry = &streamReader{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
@@ -124,6 +126,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		DeadLetters: &deadLetters{js: deps.JS, log: deps.Log, changes: changes},
 		Audit:       auditSource{deps.JS},
 		Trust:       trustSource{cfg.Authority},
+		Credentials: s.credentials,
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)
@@ -160,7 +163,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
 		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.silences.run, s.reports.run,
-		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.web.Run,
+		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.credentials.set.Run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })
 	}

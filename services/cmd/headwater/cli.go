@@ -55,6 +55,15 @@ type cli struct {
 		State rulesStateCmd `cmd:"" help:"Enable or mute a rule, or make it a draft."`
 		Rm    rulesRmCmd    `cmd:"" help:"Delete rules."`
 	} `cmd:"" group:"A running Headwater:" help:"What is watched: list, show, create, change, mute, delete."`
+	Device struct {
+		Add     deviceAddCmd     `cmd:"" help:"Make a credential and show its token, once."`
+		Ls      deviceLsCmd      `cmd:"" help:"List the credentials, and what becomes of unknown devices."`
+		Rotate  deviceRotateCmd  `cmd:"" help:"Give a credential a new token; the old one stays good for a while."`
+		Revoke  deviceRevokeCmd  `cmd:"" help:"Close the connections of credentials and let nobody in with them."`
+		Approve deviceApproveCmd `cmd:"" help:"Approve a device in quarantine, or let a revoked one in again."`
+		Unknown deviceUnknownCmd `cmd:"" help:"Decide what becomes of devices without a credential."`
+		Import  deviceImportCmd  `cmd:"" help:"Make credentials for the devices of a CSV file."`
+	} `cmd:"" group:"A running Headwater:" help:"Who may connect: a credential for each device."`
 	Audit struct {
 		Ls auditLsCmd `cmd:"" help:"List changes, the newest first."`
 	} `cmd:"" group:"A running Headwater:" help:"Who changed what, when and from where."`

@@ -1,0 +1,195 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/services/internal/credentials"
+	"headwater/streams"
+	"headwater/web/devices"
+	"headwater/web/view"
+)
+
+// credentialSource keeps the credentials of devices for people.
+type credentialSource struct {
+	js  jetstream.JetStream
+	log *slog.Logger
+	set *credentials.Set
+}
+
+func newCredentials(js jetstream.JetStream, log *slog.Logger) *credentialSource {
+	return &credentialSource{js: js, log: log, set: credentials.NewSet(js, log, nil)}
+}
+
+// Credentials implements devices.Source.
+func (s *credentialSource) Credentials() (devices.List, error) {
+	var list devices.List
+	if err := s.ready(); err != nil {
+		return list, err
+	}
+	now := time.Now()
+	for _, c := range s.set.All() {
+		list.Credentials = append(list.Credentials, shownCredential(c, now))
+	}
+	for _, u := range s.set.Unknown() {
+		list.Unknown = append(list.Unknown, devices.UnknownRule{Devices: u.Devices.String(), Standing: string(u.Standing)})
+	}
+	return list, nil
+}
+
+func (s *credentialSource) ready() error {
+	select {
+	case <-s.set.Known():
+		return nil
+	default:
+		return fmt.Errorf("%w: the credentials have not been read yet", view.ErrUnavailable)
+	}
+}
+
+func shownCredential(c credentials.Credential, now time.Time) devices.Credential {
+	out := devices.Credential{
+		Name: c.Name, Kind: string(c.Kind), State: string(c.State), ClientIDs: c.ClientIDs,
+		URI: c.Identity.URI, Fingerprint: c.Identity.Fingerprint, Created: c.Created, Changed: c.Changed,
+	}
+	for _, p := range c.Devices {
+		out.Devices = append(out.Devices, p.String())
+	}
+	for _, t := range c.Tokens {
+		if t.Until.IsZero() || t.Until.After(now) {
+			out.Tokens++
+			if !t.Until.IsZero() {
+				out.OldEnds = t.Until
+			}
+		}
+	}
+	return out
+}
+
+// AddCredential implements devices.Source.
+func (s *credentialSource) AddCredential(ctx context.Context, d devices.Draft) (devices.Issued, error) {
+	if err := s.ready(); err != nil {
+		return devices.Issued{}, err
+	}
+	now := time.Now().UTC()
+	c := credentials.Credential{
+		Name: d.Name, Kind: credentials.KindDevice, ClientIDs: d.ClientIDs, State: credentials.StateAllowed, Created: now, Changed: now,
+		Identity: credentials.Identity{URI: d.URI, Fingerprint: d.Fingerprint},
+	}
+	if d.Gateway {
+		c.Kind = credentials.KindGateway
+	}
+	for _, text := range d.Devices {
+		p, err := credentials.ParsePattern(text)
+		if err != nil {
+			return devices.Issued{}, fmt.Errorf("%w: %w", devices.ErrDraft, err)
+		}
+		c.Devices = append(c.Devices, p)
+	}
+	if c.Name == "" && !d.Gateway && len(c.Devices) == 1 {
+		c.Name = c.Devices[0].Device
+	}
+	var token string
+	if !d.NoToken {
+		var stored credentials.Token
+		token, stored = credentials.NewToken()
+		c.Tokens = []credentials.Token{stored}
+	}
+	if err := c.Validate(); err != nil {
+		return devices.Issued{}, fmt.Errorf("%w: %w", devices.ErrDraft, err)
+	}
+	if s.set.Len() >= streams.MaxCredentials {
+		return devices.Issued{}, fmt.Errorf("%w: there are %d credentials already, which is the most", devices.ErrDraft, streams.MaxCredentials)
+	}
+	for _, id := range append([]string{c.Name}, c.ClientIDs...) {
+		if owner := s.set.Owner(id); owner != "" && owner != c.Name {
+			return devices.Issued{}, fmt.Errorf("%w: the client id %q belongs to %s", view.ErrConflict, id, owner)
+		}
+	}
+	if other, taken := s.set.ByCertificate([]string{c.Identity.URI}, c.Identity.Fingerprint); taken {
+		return devices.Issued{}, fmt.Errorf("%w: the certificate belongs to %s", view.ErrConflict, other.Name)
+	}
+	if err := credentials.Create(ctx, s.js, c); err != nil {
+		return devices.Issued{}, s.explain(err)
+	}
+	s.log.Info("made a credential", "credential", c.Name, "kind", c.Kind, "devices", len(c.Devices))
+	return devices.Issued{Credential: shownCredential(c, now), Token: token}, nil
+}
+
+// RotateToken implements devices.Source.
+func (s *credentialSource) RotateToken(ctx context.Context, name string, overlap time.Duration) (devices.Issued, error) {
+	token, stored := credentials.NewToken()
+	now := time.Now().UTC()
+	c, err := s.change(ctx, name, now, func(c *credentials.Credential) error {
+		c.Rotate(stored, now, now.Add(overlap))
+		return nil
+	})
+	if err != nil {
+		return devices.Issued{}, err
+	}
+	s.log.Info("gave a credential a new token", "credential", name, "overlap", overlap)
+	return devices.Issued{Credential: shownCredential(c, now), Token: token}, nil
+}
+
+// SetRevoked implements devices.Source.
+func (s *credentialSource) SetRevoked(ctx context.Context, name string, revoked bool) (devices.Credential, error) {
+	now := time.Now().UTC()
+	c, err := s.change(ctx, name, now, func(c *credentials.Credential) error {
+		c.State = credentials.StateAllowed
+		if revoked {
+			c.State = credentials.StateRevoked
+		}
+		return nil
+	})
+	if err != nil {
+		return devices.Credential{}, err
+	}
+	s.log.Info("changed a credential", "credential", name, "state", c.State)
+	return shownCredential(c, now), nil
+}
+
+// SetUnknown implements devices.Source.
+func (s *credentialSource) SetUnknown(ctx context.Context, rules []devices.UnknownRule) error {
+	u := make(credentials.Unknown, len(rules))
+	for i, r := range rules {
+		p, err := credentials.ParsePattern(r.Devices)
+		if err != nil {
+			return fmt.Errorf("%w: %w", devices.ErrDraft, err)
+		}
+		u[i] = credentials.UnknownRule{Devices: p, Standing: credentials.Standing(r.Standing)}
+	}
+	if err := u.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", devices.ErrDraft, err)
+	}
+	if err := credentials.SetUnknown(ctx, s.js, u); err != nil {
+		return s.explain(err)
+	}
+	s.log.Info("changed the rules for unknown devices", "rules", len(u))
+	return nil
+}
+
+func (s *credentialSource) change(ctx context.Context, name string, now time.Time, change func(*credentials.Credential) error) (credentials.Credential, error) {
+	c, err := credentials.Change(ctx, s.js, name, func(c *credentials.Credential) error {
+		c.Changed = now
+		return change(c)
+	})
+	if err != nil {
+		return c, s.explain(err)
+	}
+	return c, nil
+}
+
+// explain says in the words of the pages what failed.
+func (s *credentialSource) explain(err error) error {
+	switch {
+	case errors.Is(err, credentials.ErrExists):
+		return fmt.Errorf("%w: %w", view.ErrConflict, err)
+	case errors.Is(err, credentials.ErrNone):
+		return fmt.Errorf("%w: %w", view.ErrNotFound, err)
+	}
+	return fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+}

@@ -1,0 +1,149 @@
+package devices
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"headwater/proto/figure"
+	"headwater/web/app"
+	"headwater/web/view"
+)
+
+const (
+	// maxBody bounds a draft, in bytes.
+	maxBody = 64 << 10
+	// maxOverlap bounds how long two tokens are good.
+	maxOverlap = 90 * 24 * time.Hour
+	// defaultOverlap leaves time to bring the new token to the device.
+	defaultOverlap = 24 * time.Hour
+)
+
+// Pages are the requests about credentials.
+type Pages struct {
+	shell  *app.Shell
+	source Source
+}
+
+// New returns the requests.
+func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, source: source} }
+
+// Routes are their addresses.
+func (p *Pages) Routes() []app.Route {
+	return []app.Route{
+		{Method: "GET", Path: "/api/v1/credentials", Role: app.Operator, Handle: p.list},
+		{Method: "POST", Path: "/api/v1/credentials", Role: app.Administrator, Handle: p.add},
+		{Method: "POST", Path: "/api/v1/credentials/{name}/rotate", Role: app.Administrator, Handle: p.rotate},
+		{Method: "POST", Path: "/api/v1/credentials/{name}/revoke", Role: app.Administrator, Handle: p.revoke},
+		{Method: "POST", Path: "/api/v1/credentials/{name}/approve", Role: app.Administrator, Handle: p.approve},
+		{Method: "PUT", Path: "/api/v1/unknown-devices", Role: app.Administrator, Handle: p.unknown},
+	}
+}
+
+func (p *Pages) list(w http.ResponseWriter, r *http.Request) {
+	all, err := p.source.Credentials()
+	if err != nil {
+		p.fail(w, "The credentials cannot be read", err)
+		return
+	}
+	all.Credentials, all.Unknown = app.OrEmpty(all.Credentials), app.OrEmpty(all.Unknown)
+	p.shell.Answer(w, r, all)
+}
+
+func (p *Pages) add(w http.ResponseWriter, r *http.Request) {
+	var d Draft
+	if err := body(w, r, &d); err != nil {
+		p.shell.FailParameters(w, err)
+		return
+	}
+	issued, err := p.source.AddCredential(r.Context(), d)
+	if err != nil {
+		p.fail(w, "The credential was not made", err)
+		return
+	}
+	p.shell.AnswerWith(w, r, http.StatusCreated, issued)
+}
+
+func (p *Pages) rotate(w http.ResponseWriter, r *http.Request) {
+	overlap := defaultOverlap
+	if text := r.URL.Query().Get("overlap"); text != "" {
+		var err error
+		overlap, err = figure.ParseDuration(text)
+		if err != nil || overlap < 0 || overlap > maxOverlap {
+			p.shell.FailParameters(w, fmt.Errorf("overlap must be a duration from 0s to %s", figure.Duration(maxOverlap)))
+			return
+		}
+	}
+	name, ok := p.name(w, r)
+	if !ok {
+		return
+	}
+	issued, err := p.source.RotateToken(r.Context(), name, overlap)
+	if err != nil {
+		p.fail(w, "The token was not changed", err)
+		return
+	}
+	p.shell.Answer(w, r, issued)
+}
+
+func (p *Pages) revoke(w http.ResponseWriter, r *http.Request)  { p.setRevoked(w, r, true) }
+func (p *Pages) approve(w http.ResponseWriter, r *http.Request) { p.setRevoked(w, r, false) }
+
+func (p *Pages) setRevoked(w http.ResponseWriter, r *http.Request, revoked bool) {
+	name, ok := p.name(w, r)
+	if !ok {
+		return
+	}
+	c, err := p.source.SetRevoked(r.Context(), name, revoked)
+	if err != nil {
+		p.fail(w, "The credential was not changed", err)
+		return
+	}
+	p.shell.Answer(w, r, c)
+}
+
+func (p *Pages) unknown(w http.ResponseWriter, r *http.Request) {
+	var rules []UnknownRule
+	if err := body(w, r, &rules); err != nil {
+		p.shell.FailParameters(w, err)
+		return
+	}
+	if err := p.source.SetUnknown(r.Context(), rules); err != nil {
+		p.fail(w, "The rules for unknown devices were not changed", err)
+		return
+	}
+	p.shell.Answer(w, r, app.OrEmpty(rules))
+}
+
+func (p *Pages) name(w http.ResponseWriter, r *http.Request) (name string, ok bool) {
+	if name = r.PathValue("name"); !app.ValidToken(name) {
+		p.shell.FailParameters(w, app.TokenError("name"))
+		return "", false
+	}
+	return name, true
+}
+
+// body reads the JSON of a request.
+func body(w http.ResponseWriter, r *http.Request, into any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf("the body is not the JSON that is expected: %w", err)
+	}
+	return nil
+}
+
+func (p *Pages) fail(w http.ResponseWriter, what string, err error) {
+	status := http.StatusInternalServerError
+	for of, s := range map[error]int{
+		view.ErrNotFound: http.StatusNotFound, view.ErrConflict: http.StatusConflict, view.ErrUnavailable: http.StatusServiceUnavailable,
+		ErrDraft: http.StatusBadRequest,
+	} {
+		if errors.Is(err, of) {
+			status = s
+		}
+	}
+	p.shell.Fail(w, status, what+": "+err.Error()+".")
+}
