@@ -91,7 +91,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.lost = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketManifests, keys: streams.LossKeys, handle: found.on}
 	s.survey.losses, s.ledger.losses = found, found
 	changes := recorder{audit.New(deps.JS, streams.ServiceDashboard, deps.Log, deps.Metrics)}
-	s.credentials = newCredentials(deps.JS, deps.Log)
+	s.credentials = newCredentials(deps.JS, deps.Log, changes)
 	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book, changes)
 	s.telemetry = &streamReader{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},

@@ -1,14 +1,18 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/proto/figure"
+	"headwater/services/internal/audit"
 	"headwater/services/internal/credentials"
 	"headwater/streams"
 	"headwater/web/devices"
@@ -17,13 +21,13 @@ import (
 
 // credentialSource keeps the credentials of devices for people.
 type credentialSource struct {
-	js  jetstream.JetStream
-	log *slog.Logger
-	set *credentials.Set
+	js   jetstream.JetStream
+	set  *credentials.Set
+	made recorder
 }
 
-func newCredentials(js jetstream.JetStream, log *slog.Logger) *credentialSource {
-	return &credentialSource{js: js, log: log, set: credentials.NewSet(js, log, nil)}
+func newCredentials(js jetstream.JetStream, log *slog.Logger, made recorder) *credentialSource {
+	return &credentialSource{js: js, set: credentials.NewSet(js, log, nil), made: made}
 }
 
 // Credentials implements devices.Source.
@@ -72,6 +76,16 @@ func shownCredential(c credentials.Credential, now time.Time) devices.Credential
 
 // AddCredential implements devices.Source.
 func (s *credentialSource) AddCredential(ctx context.Context, d devices.Draft) (devices.Issued, error) {
+	issued, err := s.add(ctx, d)
+	action := audit.DeviceAdd
+	if d.NoToken && d.URI == "" && d.Fingerprint == "" {
+		action = audit.DeviceApprove
+	}
+	s.made.record(ctx, audit.Entry{Action: action, Object: cmp.Or(issued.Credential.Name, d.Name), After: strings.Join(issued.Credential.Devices, " ")}, err)
+	return issued, err
+}
+
+func (s *credentialSource) add(ctx context.Context, d devices.Draft) (devices.Issued, error) {
 	if err := s.ready(); err != nil {
 		return devices.Issued{}, err
 	}
@@ -116,7 +130,6 @@ func (s *credentialSource) AddCredential(ctx context.Context, d devices.Draft) (
 	if err := credentials.Create(ctx, s.js, c); err != nil {
 		return devices.Issued{}, s.explain(err)
 	}
-	s.log.Info("made a credential", "credential", c.Name, "kind", c.Kind, "devices", len(c.Devices))
 	return devices.Issued{Credential: shownCredential(c, now), Token: token}, nil
 }
 
@@ -128,10 +141,10 @@ func (s *credentialSource) RotateToken(ctx context.Context, name string, overlap
 		c.Rotate(stored, now, now.Add(overlap))
 		return nil
 	})
+	s.made.record(ctx, audit.Entry{Action: audit.DeviceRotate, Object: name, Detail: "overlap " + figure.Duration(overlap)}, err)
 	if err != nil {
 		return devices.Issued{}, err
 	}
-	s.log.Info("gave a credential a new token", "credential", name, "overlap", overlap)
 	return devices.Issued{Credential: shownCredential(c, now), Token: token}, nil
 }
 
@@ -145,10 +158,14 @@ func (s *credentialSource) SetRevoked(ctx context.Context, name string, revoked 
 		}
 		return nil
 	})
+	action := audit.DeviceApprove
+	if revoked {
+		action = audit.DeviceRevoke
+	}
+	s.made.record(ctx, audit.Entry{Action: action, Object: name}, err)
 	if err != nil {
 		return devices.Credential{}, err
 	}
-	s.log.Info("changed a credential", "credential", name, "state", c.State)
 	return shownCredential(c, now), nil
 }
 
@@ -165,10 +182,15 @@ func (s *credentialSource) SetUnknown(ctx context.Context, rules []devices.Unkno
 	if err := u.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", devices.ErrDraft, err)
 	}
-	if err := credentials.SetUnknown(ctx, s.js, u); err != nil {
+	words := make([]string, len(u))
+	for i, r := range u {
+		words[i] = r.Devices.String() + "=" + string(r.Standing)
+	}
+	err := credentials.SetUnknown(ctx, s.js, u)
+	s.made.record(ctx, audit.Entry{Action: audit.DeviceUnknown, Object: "unknown devices", After: strings.Join(words, " ")}, err)
+	if err != nil {
 		return s.explain(err)
 	}
-	s.log.Info("changed the rules for unknown devices", "rules", len(u))
 	return nil
 }
 

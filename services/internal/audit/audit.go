@@ -66,6 +66,8 @@ const (
 	DeviceApprove Action = "device.approve"
 	DeviceRotate  Action = "device.rotate"
 	DeviceRevoke  Action = "device.revoke"
+	// DeviceUnknown is a decision about devices without a credential.
+	DeviceUnknown Action = "device.unknown"
 )
 
 // Result is how a change ended.
