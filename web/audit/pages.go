@@ -162,6 +162,7 @@ var actions = []action{
 	{"token.remove", "removed token"},
 	{"device.add", "added device"},
 	{"device.approve", "approved device"},
+	{"device.unknown", "decided about unknown devices"},
 	{"device.rotate", "rotated the credential of device"},
 	{"device.revoke", "revoked device"},
 }
