@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ func (s *standalone) openTLS() (err error) {
 func (s *standalone) names() (certs.Names, error) {
 	further := s.cfg.Hosts.AllowedHosts
 	if public, err := url.Parse(s.cfg.Notifier.PublicURL); err == nil && public.Hostname() != "" {
-		further = append(further[:len(further):len(further)], public.Hostname())
+		further = append(slices.Clip(further), public.Hostname())
 	}
 	return certs.OfThisMachine(further...)
 }
@@ -56,7 +57,7 @@ func (s *standalone) names() (certs.Names, error) {
 func (s *standalone) hosts() process.HostConfig {
 	hosts := s.cfg.Hosts
 	if s.authority != nil {
-		hosts.AllowedHosts = append(hosts.AllowedHosts[:len(hosts.AllowedHosts):len(hosts.AllowedHosts)], certs.LocalName)
+		hosts.AllowedHosts = append(slices.Clip(hosts.AllowedHosts), certs.LocalName)
 	}
 	return hosts
 }

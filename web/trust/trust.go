@@ -1,6 +1,8 @@
 package trust
 
 import (
+	"net"
+	"net/netip"
 	"strings"
 
 	"headwater/web/view"
@@ -23,6 +25,16 @@ func (f Facts) PlainURL() string { return "http://" + f.Host + Path }
 
 // SecureURL is the address of the dashboard for those who do.
 func (f Facts) SecureURL() string { return "https://" + f.Host + "/" }
+
+// Local reports whether only this machine can reach the server.
+func (f Facts) Local() bool {
+	host, _, err := net.SplitHostPort(f.Host)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
 
 // Fetch downloads the certificate on a command line.
 func (f Facts) Fetch() string { return "curl -o " + fileName + " http://" + f.Host + CertificateAt }
