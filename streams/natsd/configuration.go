@@ -24,6 +24,8 @@ type settings struct {
 	Issuer                string
 	// Passwords are plain or hashed.
 	Passwords map[User]string
+	// TLS takes the certificate from files that the environment names.
+	TLS bool
 	// Cluster is nil for a single server.
 	Cluster *cluster
 }
@@ -114,6 +116,14 @@ const (
 // RouteUser is the user as which the servers of a cluster connect to each other.
 const RouteUser = "routes"
 
+// Names of the additional variables of a server with TLS, all of files in PEM. The
+// authority is only for the servers of a cluster, which check one another.
+const (
+	EnvCert = "HEADWATER_NATS_CERT"
+	EnvKey  = "HEADWATER_NATS_KEY"
+	EnvCA   = "HEADWATER_NATS_CA"
+)
+
 // EnvPassword is the name of the variable that holds the password of a user.
 func EnvPassword(u User) string {
 	return "HEADWATER_NATS_PASSWORD_" + strings.ToUpper(strings.TrimPrefix(string(u), streams.UserPrefix))
@@ -160,23 +170,48 @@ const clusterHeader = `#   HEADWATER_NATS_NAME        name of this server, for g
 #                              "nats://routes:PASSWORD@nats-3:6222"]
 `
 
-// ServerFile returns the configuration file of a single nats-server. What differs between
-// installations comes from the environment.
-func ServerFile() (string, error) {
-	s := fileSettings()
-	s.ServerName = serverName
-	text, err := s.render()
-	return fmt.Sprintf(fileHeader, "a nats-server that runs by itself", "") + text, err
+const secureHeader = `#   HEADWATER_NATS_CERT        file of the certificate, for services, devices and the
+#                              other servers
+#   HEADWATER_NATS_KEY         file of its key
+`
+
+const secureClusterHeader = `#   HEADWATER_NATS_CA          file of the authority of the servers' certificates
+`
+
+// further returns the part of the header that not every file has.
+func further(clustered, secure bool) string {
+	text := ""
+	if clustered {
+		text += clusterHeader
+	}
+	if secure {
+		text += secureHeader
+	}
+	if clustered && secure {
+		text += secureClusterHeader
+	}
+	return text
 }
 
-// ClusterFile returns the configuration file of each server of a cluster of
-// three.
-func ClusterFile() (string, error) {
+// ServerFile returns the configuration file of a single nats-server, with TLS or without.
+// What differs between installations comes from the environment.
+func ServerFile(secure bool) (string, error) {
 	s := fileSettings()
+	s.TLS = secure
+	s.ServerName = serverName
+	text, err := s.render()
+	return fmt.Sprintf(fileHeader, "a nats-server that runs by itself", further(false, secure)) + text, err
+}
+
+// ClusterFile returns the configuration file of each server of a cluster of three, with TLS
+// or without.
+func ClusterFile(secure bool) (string, error) {
+	s := fileSettings()
+	s.TLS = secure
 	s.ServerName = "$" + EnvName
 	s.Cluster = &cluster{Listen: "$" + EnvCluster, Password: "$" + EnvRoutePassword, Routes: "$" + EnvRoutes}
 	text, err := s.render()
-	return fmt.Sprintf(fileHeader, "each of three nats-servers of a cluster", clusterHeader) + text, err
+	return fmt.Sprintf(fileHeader, "each of three nats-servers of a cluster", further(true, secure)) + text, err
 }
 
 // fileSettings are the settings of all servers, from the environment.

@@ -84,7 +84,7 @@ type member struct {
 func RunCluster(tb testing.TB, sync natsd.Sync) *Cluster {
 	tb.Helper()
 	c := &Cluster{tb: tb, file: filepath.Join(tb.TempDir(), "nats-cluster.conf")}
-	text, err := natsd.ClusterFile()
+	text, err := natsd.ClusterFile(false)
 	if err == nil {
 		err = os.WriteFile(c.file, []byte(text), 0o600)
 	}

@@ -55,7 +55,7 @@ func (cfg config) connect(p *process.Process, deps *bridge.Deps) ([]*nats.Conn, 
 		if account.user == cfg.SystemUser && account.password == "" {
 			continue
 		}
-		nc, js, err := p.Connect(process.NATSConfig{NATS: cfg.NATS, NATSUser: account.user, NATSPassword: account.password})
+		nc, js, err := p.Connect(process.NATSConfig{NATS: cfg.NATS, NATSUser: account.user, NATSPassword: account.password, NATSCA: cfg.NATSCA})
 		if err != nil {
 			return connections, fmt.Errorf("user %s: %w", account.user, err)
 		}

@@ -21,6 +21,7 @@ type NATSConfig struct {
 	NATS         string `name:"nats" help:"URLs of nats-server, separated by commas." default:"nats://127.0.0.1:4222"`
 	NATSUser     string `name:"nats-user" help:"User of the services' account." default:"${nats_user=headwater-core}"`
 	NATSPassword string `name:"nats-password-file" help:"File that holds the user's password." type:"existingfile"`
+	NATSCA       string `name:"nats-ca" help:"File of the authority, in PEM, of nats-server's certificate, for tls://; without it those that the system trusts." type:"existingfile" placeholder:"FILE"`
 }
 
 // natsSchemes are the schemes that nats.go supports.
@@ -51,7 +52,7 @@ type DevicesConfig struct {
 
 // At returns how to connect to that account of the nats-server of the services.
 func (c DevicesConfig) At(services NATSConfig) NATSConfig {
-	return NATSConfig{NATS: services.NATS, NATSUser: c.DevicesUser, NATSPassword: c.DevicesPassword}
+	return NATSConfig{NATS: services.NATS, NATSUser: c.DevicesUser, NATSPassword: c.DevicesPassword, NATSCA: services.NATSCA}
 }
 
 // reconnectWait is the pause between attempts to reconnect, with jitter added.
@@ -139,6 +140,10 @@ func (p *Process) Connect(cfg NATSConfig, options ...nats.Option) (*nats.Conn, j
 			// It may subscribe to answers under its own prefix only.
 			options = append(options, nats.CustomInboxPrefix(prefix))
 		}
+	}
+	if cfg.NATSCA != "" {
+		// The file is read again for each connection.
+		options = append(options, nats.RootCAs(cfg.NATSCA))
 	}
 	options = append(options, nats.RetryOnFailedConnect(true))
 	nc, err := nats.Connect(strings.TrimSpace(cfg.NATS), options...)

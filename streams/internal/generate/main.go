@@ -16,18 +16,18 @@ import (
 
 func main() {
 	folder := filepath.Join("..", "deploy", "nats")
-	for name, text := range map[string]func() (string, error){
-		"nats-server.conf": natsd.ServerFile, "nats-cluster.conf": natsd.ClusterFile,
-	} {
-		if err := write(filepath.Join(folder, name), text); err != nil {
-			fmt.Fprintln(os.Stderr, "generate:", err)
-			os.Exit(1)
+	for name, text := range map[string]func(secure bool) (string, error){"nats-server": natsd.ServerFile, "nats-cluster": natsd.ClusterFile} {
+		for end, secure := range map[string]bool{".conf": false, "-tls.conf": true} {
+			if err := write(filepath.Join(folder, name+end), text, secure); err != nil {
+				fmt.Fprintln(os.Stderr, "generate:", err)
+				os.Exit(1)
+			}
 		}
 	}
 }
 
-func write(path string, file func() (string, error)) error {
-	text, err := file()
+func write(path string, file func(secure bool) (string, error), secure bool) error {
+	text, err := file(secure)
 	if err != nil {
 		return err
 	}

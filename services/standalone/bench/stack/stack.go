@@ -148,7 +148,7 @@ func (s *Stack) prepare() error {
 	}
 	if cfg.ServerFile == "" {
 		cfg.ServerFile = s.path("nats-server.conf")
-		text, err := natsd.ServerFile()
+		text, err := natsd.ServerFile(false)
 		if err != nil {
 			return err
 		}
