@@ -40,8 +40,7 @@ func (l *Limit) Adopt(old State, now int64, unit string, out []Verdict) (State, 
 	switch {
 	case s.emitted > 0 && s.side != side && (l.side(s.peak) != s.side || s.back(s.last.Value)):
 		out = append(out, s.closed(now, changed+s.inside(unit)))
-		s.clear()
-		s.spent = true
+		s.end(now)
 	case s.emitted > 0:
 		if bound != s.bound() {
 			out = append(out, s.rebound(now, unit))
@@ -54,11 +53,7 @@ func (l *Limit) Adopt(old State, now int64, unit string, out []Verdict) (State, 
 		return s, out
 	}
 	if s.side == 0 {
-		s.side, s.first, s.peak = side, s.last, s.last.Value
-		if s.spent {
-			// The episode that began with this reading has ended.
-			s.first.Time = now
-		}
+		now = s.begin(side, now)
 	}
 	if l.For == 0 || s.opens() < now {
 		out = append(out, s.beyond(Open, now, unit))

@@ -57,16 +57,15 @@ func (l *Limit) Validate() error {
 func (l *Limit) Bytes() int { return int(reflect.TypeFor[limitState]().Size()) }
 
 // Start returns the state of a series that has no readings yet.
-func (l *Limit) Start() State { return &limitState{limit: l, last: Sample{Time: noTime}} }
+func (l *Limit) Start() State { return &limitState{limit: l, last: Sample{Time: noTime}, used: noTime} }
 
 // Read returns the state that Append wrote.
 func (l *Limit) Read(r *codec.Reader) State {
-	s := &limitState{limit: l, last: readSample(r), deaf: readDeaf(r), side: int8(r.Int())}
-	switch s.side {
-	case 0:
-	case spent:
-		s.side, s.spent = 0, true
-	default:
+	s := &limitState{limit: l, last: readSample(r), deaf: readDeaf(r), side: int8(r.Int()), used: noTime}
+	if s.side > 1 {
+		s.side, s.used = s.side-withUsed, r.Int()
+	}
+	if s.side != 0 {
 		s.first, s.peak, s.emitted = readSample(r), r.Float(), r.Float()
 	}
 	if s.side < -1 || s.side > 1 {
@@ -89,21 +88,26 @@ type limitState struct {
 	// side is 1 while the value is above the upper limit, -1 while it is below the
 	// lower one, and 0 otherwise.
 	side int8
-	// spent means that an episode has ended since the last reading, which may have
-	// begun it: another one must not begin at that reading's time.
-	spent bool
+	// used is when the last episode that has ended began, or later: another one must
+	// begin after it.
+	used int64
 }
 
-// spent replaces the side of such a reading in what Append writes.
-const spent = 2
+// withUsed is added to the side in what Append writes if used follows.
+const withUsed = 4
 
 // Append appends the state to b.
 func (s *limitState) Append(b []byte) []byte {
-	side := int64(s.side)
-	if s.spent && side == 0 {
-		side = spent
+	// An episode that is open began after used, and one that begins with a later reading
+	// will.
+	side, used := int64(s.side), s.emitted == 0 && s.last.Time != noTime && s.used >= s.last.Time
+	if used {
+		side += withUsed
 	}
 	b = codec.Int(s.deaf.append(appendSample(b, s.last)), side)
+	if used {
+		b = codec.Int(b, s.used)
+	}
 	if s.side != 0 {
 		b = codec.Float(codec.Float(appendSample(b, s.first), s.peak), s.emitted)
 	}
@@ -155,16 +159,16 @@ func (s *limitState) Observe(r Sample, unit string, out []Verdict) []Verdict {
 		return out
 	}
 	if s.side == 0 && s.limit.side(r.Value) == 0 {
-		s.last, s.deaf, s.spent = r, 0, false
+		s.last, s.deaf = r, 0
 		return out
 	}
 	out = s.Tick(r.Time, unit, out)
-	s.last, s.deaf, s.spent = r, 0, false
+	s.last, s.deaf = r, 0
 	return s.judge(r, r.Time, unit, out)
 }
 
 // Correct judges the latest reading again with another value. If this reading
-// began an episode that has ended, the next episode starts after it.
+// began an episode that has ended, the next episode starts when that is known.
 func (s *limitState) Correct(r Sample, now int64, unit string, out []Verdict) []Verdict {
 	if r.Time != s.last.Time || now >= s.quiet() {
 		return out
@@ -177,17 +181,12 @@ func (s *limitState) Correct(r Sample, now int64, unit string, out []Verdict) []
 			s.clear()
 		case s.limit.side(r.Value) != s.side:
 			out = append(out, s.closed(at, s.limit.sentenceBack(s, unit)))
-			s.clear()
-			s.spent = true
+			s.end(at)
 		default:
 			s.first, s.peak = r, r.Value
 		}
 	}
-	if s.spent {
-		at = max(at, r.Time+1)
-	}
 	out = s.judge(r, at, unit, out)
-	s.spent = s.side == 0 && (s.spent || len(out) > n)
 	if len(out) == n && s.emitted > 0 {
 		out = append(out, s.beyond(Update, at, unit))
 	}
@@ -200,7 +199,7 @@ func (s *limitState) judge(r Sample, at int64, unit string, out []Verdict) []Ver
 	switch {
 	case s.emitted > 0 && s.back(r.Value):
 		out = append(out, s.closed(at, s.limit.sentenceBack(s, unit)))
-		s.clear()
+		s.end(at)
 	case s.emitted > 0:
 		s.track(r.Value)
 		if score := s.score(r.Value); score >= s.emitted*worse {
@@ -214,10 +213,7 @@ func (s *limitState) judge(r Sample, at int64, unit string, out []Verdict) []Ver
 		return out
 	}
 	if s.side == 0 {
-		s.side, s.first, s.peak = side, r, r.Value
-		if s.spent {
-			s.first.Time = at
-		}
+		at = s.begin(side, at)
 	}
 	s.track(r.Value)
 	if at-s.first.Time >= int64(s.limit.For) {
@@ -241,9 +237,8 @@ func (s *limitState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	}
 	if s.emitted > 0 {
 		out = append(out, s.closed(quiet, silent(s.limit.Silence, s.last, unit)))
-		s.spent = true
 	}
-	s.clear()
+	s.end(s.last.Time)
 	return out
 }
 
@@ -252,8 +247,28 @@ func (s *limitState) Stop(now int64, reason string, out []Verdict) []Verdict {
 	if s.emitted > 0 {
 		out = append(out, s.closed(max(now, s.last.Time), reason))
 	}
-	s.clear()
+	s.end(s.last.Time)
 	return out
+}
+
+// begin starts what may become an episode: with the last reading, or now if an episode
+// that began then has ended. It returns now, which is later if one began now as well.
+func (s *limitState) begin(side int8, now int64) int64 {
+	s.side, s.first, s.peak = side, s.last, s.last.Value
+	if s.used >= s.first.Time {
+		now = max(now, s.used+1)
+		s.first.Time = now
+	}
+	return now
+}
+
+// end forgets an episode that has ended. Another one may begin from then on, but not at
+// the same time as that one.
+func (s *limitState) end(from int64) {
+	if s.emitted > 0 {
+		s.used = max(s.first.Time, from-1)
+	}
+	s.clear()
 }
 
 func (s *limitState) clear() { s.side, s.emitted, s.first, s.peak = 0, 0, Sample{}, 0 }

@@ -102,6 +102,9 @@ type rateState struct {
 	spent bool
 }
 
+// spent says in what Append writes that there is no episode, but one was spent.
+const spent = 2
+
 // rise is an open episode, in either direction.
 type rise struct {
 	// base is the reading that the value changed from, peak the farthest reading,

@@ -13,7 +13,7 @@ import (
 
 // Format is the version of the chunks. It must change whenever Snapshot, a window or a
 // detector writes something else.
-const Format = 9
+const Format = 10
 
 // Names of the chunks. Those of devices are a prefix and a number.
 const (
