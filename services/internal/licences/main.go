@@ -40,7 +40,7 @@ func run(out io.Writer, args []string) error {
 	case len(args) > 2 && args[0] == "bundle":
 		return bundle(args[1], args[2:])
 	}
-	return errors.New("usage: licences table | licences bundle DIR BINARY ...")
+	return errors.New("usage: licences table, or licences bundle DIR BINARY and further programs")
 }
 
 // module is a module that a program is made of.
