@@ -21,9 +21,11 @@ import (
 
 	"headwater/services/decode"
 	"headwater/services/internal/credentials"
+	"headwater/services/internal/problems"
 	"headwater/services/internal/process"
 	"headwater/services/internal/registry"
 	"headwater/services/internal/zones"
+	"headwater/streams"
 )
 
 // Path is where Handler answers.
@@ -37,6 +39,8 @@ type Config struct {
 	ReadTimeout    time.Duration `name:"read-timeout" help:"How long a body may take to arrive." default:"30s" env:"HEADWATER_GATEWAY_READ_TIMEOUT"`
 	PublishTimeout time.Duration `name:"publish-timeout" default:"3s" env:"HEADWATER_GATEWAY_PUBLISH_TIMEOUT"`
 	Anonymous      Anonymous     `name:"anonymous" enum:"loopback,any,none" default:"any" env:"HEADWATER_GATEWAY_ANONYMOUS"`
+	DeviceRate     int           `name:"device-rate" default:"5000" env:"HEADWATER_GATEWAY_DEVICE_RATE"`
+	AddressRate    int           `name:"address-rate" default:"20000" env:"HEADWATER_GATEWAY_ADDRESS_RATE"`
 	MaxAge         time.Duration `name:"max-age" help:"How much older than its arrival a reading may be." default:"168h" env:"HEADWATER_MAX_AGE"`
 	MaxAhead       time.Duration `name:"max-ahead" help:"How far ahead of its arrival a reading may be." default:"5m" env:"HEADWATER_MAX_AHEAD"`
 }
@@ -49,6 +53,10 @@ func (Config) FlagHelp() map[string]string {
 			"third of that.",
 		"Anonymous": "Who may send readings without a credential: loopback, any or none. A proxy on this machine makes all " +
 			"senders look like loopback.",
+		"DeviceRate": "Readings a second that one device may send on average, with a burst of 20 s; beyond it requests are " +
+			"refused with 429. 0 sets no bound.",
+		"AddressRate": "The same for all devices at one address together. This machine has no such bound, because a proxy " +
+			"here would be one address.",
 	}
 }
 
@@ -84,6 +92,9 @@ func (c Config) Validate() error {
 	if least := decode.DefaultLimits().Readings; c.Queue < least {
 		errs = append(errs, fmt.Errorf("queue: must hold the readings of one body, %d", least))
 	}
+	if c.DeviceRate < 0 || c.AddressRate < 0 {
+		errs = append(errs, errors.New("device-rate, address-rate: must not be less than 0"))
+	}
 	for name, d := range map[string]time.Duration{
 		"read-timeout": c.ReadTimeout, "publish-timeout": c.PublishTimeout, "max-age": c.MaxAge, "max-ahead": c.MaxAhead,
 	} {
@@ -118,6 +129,8 @@ type Service struct {
 	// credentials say who may send, and for which devices.
 	credentials *credentials.Set
 	queue       *queue
+	quotas      quotas
+	noisy       *noisy
 	health      health
 	// memory bounds the bodies that are being read.
 	memory *semaphore.Weighted
@@ -144,6 +157,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		memory:      semaphore.NewWeighted(cfg.Memory),
 		zones:       zones.New(deps.JS, deps.Log),
 		credentials: credentials.NewSet(deps.JS, deps.Log, nil),
+		quotas:      newQuotas(cfg),
+		noisy:       newNoisy(problems.New(deps.JS, streams.ServiceGateway, deps.Log)),
 	}
 	s.readers.New = func() any { return newReader(limits, s.zones.Of, s.zones.Series) }
 	s.health.set(errors.New("the gateway has not started"))
@@ -168,6 +183,7 @@ func (s *Service) Run(ctx context.Context) error {
 	zonesCtx, stopZones := context.WithCancel(ctx)
 	wg.Go(func() { s.zones.Run(zonesCtx) })
 	wg.Go(func() { s.credentials.Run(zonesCtx) })
+	wg.Go(func() { s.noisy.run(zonesCtx) })
 	defer stopZones()
 	for _, known := range []<-chan struct{}{s.zones.Known(), s.credentials.Known()} {
 		select {

@@ -409,3 +409,57 @@ func TestValidateReportsEveryProblem(t *testing.T) {
 		t.Errorf("New: %v", err)
 	}
 }
+
+// TestTooManyReadings has a device, and then an address, send more than it may: the answer
+// is 429 and says when to send again, nothing of the request is stored, and others are
+// not affected.
+func TestTooManyReadings(t *testing.T) {
+	f := run(t, func(c *gateway.Config) { c.DeviceRate, c.AddressRate = 1, 2 }).ready()
+	readings := func(device string, n int) string {
+		var items []string
+		for i := range n {
+			items = append(items, fmt.Sprintf(`{"site":"hall","device":%q,"metric":"m%d","value":1}`, device, i))
+		}
+		return "[" + strings.Join(items, ",") + "]"
+	}
+	from := func(address, body string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodPost, gateway.Path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		r.RemoteAddr = address
+		w := httptest.NewRecorder()
+		f.Handler().ServeHTTP(w, r)
+		return w
+	}
+	if got := f.post(readings("loud", 200)); got.Status != http.StatusAccepted {
+		t.Fatalf("a first batch: %+v", got)
+	}
+	got := f.post("[" + strings.Trim(readings("quiet", 1), "[]") + "," + strings.Trim(readings("loud", 1), "[]") + "]")
+	if got.Status != http.StatusTooManyRequests || got.Reason != "device-rate" || !strings.Contains(got.Error, "hall/loud") || got.RetryAfter == "" || got.RetryAfter == "0" {
+		t.Errorf("a second one: %+v", got)
+	}
+	if got := f.post(readings("quiet", 1)); got.Status != http.StatusAccepted {
+		t.Errorf("another device: %+v", got)
+	}
+	// Many devices at one address, none of which sends much.
+	if w := from("192.0.2.9:1", readings("one", 19)); w.Code != http.StatusAccepted {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	for i := 0; ; i++ {
+		w := from("192.0.2.9:1", readings(fmt.Sprint("more", i), 190))
+		if w.Code == http.StatusTooManyRequests {
+			if !strings.Contains(w.Body.String(), "address-rate") || w.Header().Get("Retry-After") == "" {
+				t.Errorf("%v %s", w.Header(), w.Body)
+			}
+			break
+		}
+		if i > 10 {
+			t.Fatal("the address may send without end")
+		}
+	}
+	if w := from("192.0.2.10:1", readings("elsewhere", 1)); w.Code != http.StatusAccepted {
+		t.Errorf("another address: %d %s", w.Code, w.Body)
+	}
+	if w := from("127.0.0.1:1", readings("here", 1)); w.Code != http.StatusAccepted {
+		t.Errorf("this machine: %d %s", w.Code, w.Body)
+	}
+}

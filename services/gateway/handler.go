@@ -73,6 +73,10 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, f)
 		return
 	}
+	if f := s.quotas.fromAddress(r, time.Now()); f != nil {
+		s.refuse(w, f)
+		return
+	}
 	from, f := s.sender(r)
 	if f != nil {
 		s.refuse(w, f)
@@ -94,6 +98,10 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if body.Accepted > 0 {
+		if f := s.quotas.fromDevices(good, time.Now()); f != nil {
+			s.refuse(w, f)
+			return
+		}
 		err := s.store(&request{items: good, readings: body.Readings, arrival: arrival, done: make(chan error, 1)})
 		switch {
 		case errors.Is(err, errBusy), errors.Is(err, errClosed):
@@ -105,6 +113,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 			s.refuse(w, f)
 			return
 		}
+		s.quotas.charge(r, good, time.Now())
 	}
 	s.respond(w, http.StatusAccepted, body)
 }
@@ -165,6 +174,10 @@ func checkType(h http.Header) *fault {
 }
 
 func (s *Service) refuse(w http.ResponseWriter, f *fault) {
+	if f.status == http.StatusTooManyRequests {
+		s.metrics.limited.WithLabelValues(f.Reason).Inc()
+		s.noisy.refused(f.Error, time.Now())
+	}
 	if f.retry > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(f.retry/time.Second)))
 	}

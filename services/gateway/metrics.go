@@ -11,6 +11,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	readings prometheus.Counter
 	dropped  *prometheus.CounterVec
+	limited  *prometheus.CounterVec
 	commit   prometheus.Histogram
 	batch    prometheus.Histogram
 }
@@ -23,6 +24,7 @@ func newMetrics(registerer prometheus.Registerer, waiting func() int) metrics {
 		requests: register.Counters("requests_total", "Requests, by status code.", "code"),
 		readings: register.Counter("readings_total", "Readings stored."),
 		dropped:  register.Counters("dropped_total", "Items refused, by reason; the answer to the sender lists them.", "reason"),
+		limited:  register.Counters("limited_total", "Requests refused with 429 because a device or an address sent too much, by reason.", "reason", reasonDeviceRate, reasonAddressRate),
 		commit:   register.Histogram("commit_duration_seconds", "Time to store a commit.", 0.0005, 2, 16),
 		batch:    register.Histogram("commit_readings", "Readings in a commit.", 1, 4, 9),
 	}

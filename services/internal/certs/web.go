@@ -27,7 +27,7 @@ func (c FileConfig) Listen(p *process.Process, address string) (*Web, error) {
 			return nil, err
 		}
 	}
-	l, err := process.Listen(address)
+	l, err := p.Listen(address)
 	if err != nil {
 		return nil, err
 	}

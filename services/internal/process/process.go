@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/term"
 
+	"headwater/services/internal/meter"
 	"headwater/streams"
 )
 
@@ -74,6 +75,9 @@ type Process struct {
 	Health *Health
 	// Grace is how long work in flight may take to finish.
 	Grace time.Duration
+
+	// crowded counts the connections that were closed because their address has too many.
+	crowded prometheus.Counter
 }
 
 // New returns surroundings that log to w.
@@ -90,6 +94,7 @@ func New(name string, base Base, w io.Writer) *Process {
 	return &Process{
 		Name: name, Log: slog.New(handler(base, w)), Metrics: metrics,
 		Health: NewHealth(Version()), Grace: base.Grace,
+		crowded: meter.New(metrics, "http").Counter("refused_connections_total", "Connections for HTTP that were closed because their address has too many."),
 	}
 }
 

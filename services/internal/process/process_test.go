@@ -132,7 +132,7 @@ func TestHealth(t *testing.T) {
 
 // TestServeLetsRequestsFinish stops the server in the middle of a request.
 func TestServeLetsRequestsFinish(t *testing.T) {
-	l, err := Listen("127.0.0.1:0")
+	l, err := newProcess().Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestServeLetsRequestsFinish(t *testing.T) {
 // TestServeDoesNotWaitForUnusedConnections stops the server while connections are
 // open on which no request came.
 func TestServeDoesNotWaitForUnusedConnections(t *testing.T) {
-	l, err := Listen("127.0.0.1:0")
+	l, err := newProcess().Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

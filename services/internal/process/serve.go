@@ -11,13 +11,14 @@ import (
 	"time"
 )
 
-// Listen opens an address for Serve; the error says which address is taken.
-func Listen(address string) (net.Listener, error) {
+// Listen opens an address for Serve; the error says which address is taken. One client
+// cannot have so many connections that others get none.
+func (p *Process) Listen(address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP on %s: %w", address, err)
 	}
-	return l, nil
+	return newCrowd(l, maxConnections, p.crowded), nil
 }
 
 // maxHeaderBytes bounds the header of a request.
@@ -102,7 +103,7 @@ func (c AdminConfig) HealthAddress() string { return c.Admin }
 // Admin returns the part that serves health, metrics and profiles on the
 // address. It must be the first part of its process, and so the last to stop.
 func (p *Process) Admin(cfg AdminConfig) (Part, error) {
-	l, err := Listen(cfg.Admin)
+	l, err := p.Listen(cfg.Admin)
 	if err != nil {
 		return Part{}, err
 	}

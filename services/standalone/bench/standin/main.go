@@ -52,7 +52,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 			p.Log.Error("close InfluxDB", "err", err)
 		}
 	}()
-	l, err := process.Listen(address)
+	l, err := p.Listen(address)
 	if err != nil {
 		return err
 	}
