@@ -30,13 +30,14 @@ const (
 // Config says how standalone runs. Flags without a group are those that most people
 // need; help lists them first.
 type Config struct {
-	Data       string             `help:"Folder of everything that is kept; headwater in your data folder by default." placeholder:"DIR" type:"path"`
-	HTTP       string             `name:"http" help:"Address of the dashboard, the API and POST /api/v1/telemetry." default:"127.0.0.1:8080"`
-	MQTT       string             `name:"mqtt" help:"Address on which devices connect." default:"127.0.0.1:1883"`
-	Durability streams.Durability `enum:"power-safe,fast,replicated" default:"power-safe"`
-	Demo       *bool              `negatable:""`
-	File       configfile.Config  `embed:""`
-	Lanes      int                `help:"Number of lanes, fixed when the data folder is new." default:"0" hidden:""`
+	Data               string             `help:"Folder of everything that is kept; headwater in your data folder by default." placeholder:"DIR" type:"path"`
+	HTTP               string             `name:"http" help:"Address of the dashboard, the API and POST /api/v1/telemetry." default:"127.0.0.1:8080"`
+	MQTT               string             `name:"mqtt" help:"Address on which devices connect." default:"127.0.0.1:1883"`
+	Durability         streams.Durability `enum:"power-safe,fast,replicated" default:"power-safe"`
+	Demo               *bool              `negatable:""`
+	File               configfile.Config  `embed:""`
+	process.ModeConfig `embed:""`
+	Lanes              int `help:"Number of lanes, fixed when the data folder is new." default:"0" hidden:""`
 
 	TLS               certs.Config       `embed:"" group:"TLS:"`
 	Hosts             process.HostConfig `embed:"" group:"Dashboard:"`

@@ -78,7 +78,7 @@ func TestForeignNames(t *testing.T) {
 // what is open.
 func TestExposureIsSaid(t *testing.T) {
 	cfg := testConfig(t.TempDir())
-	cfg.HTTP, cfg.MQTT, cfg.Bridge.Anonymous, cfg.Profiles = "0.0.0.0:0", "0.0.0.0:0", "any", true
+	cfg.HTTP, cfg.MQTT, cfg.Bridge.Anonymous, cfg.Profiles, cfg.Mode = "0.0.0.0:0", "0.0.0.0:0", "any", true, process.ModeDev
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,9 @@ import (
 type folder struct {
 	path string
 	lock *flock.Flock
+	// strict is set for a folder that was new when this version, or a later one, first
+	// started with it.
+	strict bool
 }
 
 // openFolder creates the folder if necessary and locks it for this process. It closes
@@ -41,10 +44,31 @@ func openFolder(path string, log *slog.Logger) (*folder, error) {
 		return nil, fmt.Errorf("the data folder %s is in use by another Headwater: stop that one, or name another folder with --data", path)
 	}
 	f := &folder{path: path, lock: lock}
-	if err := f.shut(log); err != nil {
+	err = f.shut(log)
+	if err == nil {
+		f.strict, err = f.isStrict()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("look at the data folder: %w", err), f.close())
 	}
 	return f, nil
+}
+
+// strictName is the name of the file that tells a folder of an earlier version, whose
+// installation keeps running after an upgrade, from one that began with modes.
+const strictName = "strict"
+
+// isStrict reports whether an unsafe start is refused by default. A folder without
+// streams is new, and strict from now on.
+func (f *folder) isStrict() (bool, error) {
+	mark := filepath.Join(f.path, strictName)
+	if _, err := os.Stat(mark); !errors.Is(err, fs.ErrNotExist) {
+		return err == nil, err
+	}
+	if _, err := os.Stat(f.nats()); !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return true, os.WriteFile(mark, []byte("Without --mode dev, Headwater does not start unsafely with this folder.\n"), 0o600)
 }
 
 // lockName is the name of the lock file.
@@ -65,7 +89,7 @@ func (f *folder) shut(log *slog.Logger) error {
 		return err
 	}
 	own := process.Mine(info) && info.Mode()&fs.ModeSticky == 0 && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
-		return !slices.Contains([]string{lockName, "nats", "influxdb", influxTokenFile, demoName, certs.Folder, "lost+found"}, e.Name())
+		return !slices.Contains([]string{lockName, "nats", "influxdb", influxTokenFile, demoName, strictName, certs.Folder, "lost+found"}, e.Name())
 	})
 	if own {
 		err = os.Chmod(f.path, 0o700)

@@ -32,6 +32,8 @@ import (
 	"headwater/streams"
 	"headwater/streams/natsd"
 	"headwater/web/trust"
+	"headwater/web/ui"
+	"headwater/web/view"
 )
 
 // Run runs everything until ctx ends and all work in flight is stored. Sinks start
@@ -68,6 +70,7 @@ type standalone struct {
 	nats    *natsd.Server
 	influx  *database
 	guard   *supervisor
+	dangers []process.Danger
 	demo    bool
 	endDemo bool
 	closers []func() error
@@ -91,10 +94,13 @@ func (s *standalone) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.onClose(s.folder.close)
+	if err := s.refuseUnsafe(); err != nil {
+		return err
+	}
 	if err := s.openTLS(); err != nil {
 		return err
 	}
-	s.http, err = process.Listen(s.cfg.HTTP)
+	s.http, err = s.process.Listen(s.cfg.HTTP)
 	if err != nil {
 		return fmt.Errorf("%w (--http names another address)", err)
 	}
@@ -123,6 +129,26 @@ func (s *standalone) open(ctx context.Context) (err error) {
 			"Stop Headwater and restore the folder %s from a backup, or move it away, which gives up the history; then start Headwater again", s.folder.influx()))
 	}
 	return s.forgetDemo(ctx)
+}
+
+// refuseUnsafe returns an error if the mode does not permit a start like this. Otherwise
+// every page shows the dangers.
+func (s *standalone) refuseUnsafe() error {
+	dangers, err := s.cfg.dangers()
+	if err != nil {
+		return err
+	}
+	s.dangers = dangers
+	return s.cfg.Refuse(s.process.Log, s.folder.strict, dangers...)
+}
+
+// unsafe lists the dangers that the mode permits, for the dashboard.
+func (s *standalone) unsafe() []view.Problem {
+	var out []view.Problem
+	for _, d := range s.dangers {
+		out = append(out, view.Problem{Part: "Security", Text: ui.UpperFirst(d.What) + ". To be safe: " + d.Do + "."})
+	}
+	return out
 }
 
 func (s *standalone) log(service string) *slog.Logger {

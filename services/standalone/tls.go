@@ -114,9 +114,10 @@ func (s *standalone) demoBroker() (broker string, trust *tls.Config) {
 	return "tcp://" + s.nats.MQTT(), nil
 }
 
-// problems lists what is wrong with the disk and the certificate, for the dashboard.
+// problems lists what is wrong with the disk and the certificate, and what is unsafe, for
+// the dashboard.
 func (s *standalone) problems() []view.Problem {
-	out := s.guard.problems()
+	out := append(s.guard.problems(), s.unsafe()...)
 	if s.certs != nil {
 		if text := s.certs.Problem(time.Now()); text != "" {
 			out = append(out, view.Problem{Part: "TLS", Text: text})
