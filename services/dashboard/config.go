@@ -14,7 +14,7 @@ type Config struct {
 	Influx influx.Config `embed:"" prefix:"influx-"`
 	// PublicMQTT is shown to people who have no device yet.
 	StreamsPerAddress int    `help:"Open pages that one address (or proxy) may have, of 1,000 in all." default:"64"`
-	PublicMQTT        string `name:"public-mqtt" help:"host:port of MQTT as devices reach it (mqtts:// before it for TLS), shown on an empty dashboard." default:""`
+	PublicMQTT        string `name:"public-mqtt" help:"host:port of MQTT as devices reach it; mqtts:// before it for TLS." default:""`
 	// Authority is what people and devices are to trust; empty if there is nothing.
 	Authority trust.Authority `kong:"-"`
 	// Exposed says in words where other machines can reach the pages without a

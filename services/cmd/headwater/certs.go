@@ -16,7 +16,7 @@ import (
 
 // authorityOf is where the authority of a Headwater is.
 type authorityOf struct {
-	Data string `help:"Data folder of the Headwater that runs with --tls auto." default:"${data}" type:"path" placeholder:"DIR" env:"HEADWATER_DATA"`
+	Data string `help:"Data folder of Headwater with --tls auto." default:"${data}" type:"path" placeholder:"DIR" env:"HEADWATER_DATA"`
 }
 
 func (a authorityOf) open(read func(data string) (*certs.Authority, error)) (*certs.Authority, error) {

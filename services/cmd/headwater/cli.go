@@ -39,7 +39,7 @@ type environment struct {
 // cli is the whole command line.
 type cli struct {
 	Server  string           `help:"URL of the dashboard." default:"http://127.0.0.1:8080" env:"HEADWATER_SERVER" placeholder:"URL"`
-	CA      string           `name:"ca" help:"File of a further authority to trust: headwater certs export." type:"path" env:"HEADWATER_CA" placeholder:"FILE"`
+	CA      string           `name:"ca" help:"File of a further authority: headwater certs export." type:"path" env:"HEADWATER_CA" placeholder:"FILE"`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
 	DeadLetters struct {

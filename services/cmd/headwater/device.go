@@ -42,7 +42,7 @@ func (s *session) credentials() (all devices.List, err error) {
 
 // proof is how a device shows who it is besides a token.
 type proof struct {
-	ClientID    []string `name:"client-id" help:"Client id of MQTT that only this credential may use, besides its name; may be repeated." placeholder:"ID" sep:"none"`
+	ClientID    []string `name:"client-id" help:"Further client id that only this credential may use, repeatable." placeholder:"ID" sep:"none"`
 	URI         string   `name:"uri" help:"URI among the alternative names of its TLS certificate." placeholder:"URI"`
 	Fingerprint string   `help:"SHA-256 of its TLS certificate, 64 hexadecimal digits." placeholder:"HEX"`
 	NoToken     bool     `name:"no-token" help:"Make no token: the device has a certificate."`
@@ -214,7 +214,12 @@ func (c *deviceApproveCmd) Run(s *session) error {
 }
 
 type deviceUnknownCmd struct {
-	Rules []string `arg:"" optional:"" name:"site/device=standing" help:"What becomes of devices without a credential: allowed, quarantined or refused. The first that matches counts; * is any. Without rules all are allowed."`
+	Rules []string `arg:"" optional:"" name:"site/device=standing" help:"What becomes of devices without a credential."`
+}
+
+// Help returns what --help says beside the arguments.
+func (*deviceUnknownCmd) Help() string {
+	return "A standing is allowed, quarantined or refused. The first rule that matches counts; * is any. Without rules all are allowed."
 }
 
 // Run decides about unknown devices.
@@ -234,8 +239,13 @@ func (c *deviceUnknownCmd) Run(s *session) error {
 }
 
 type deviceImportCmd struct {
-	File string `arg:"" help:"CSV file with a header; columns site and device, and as wanted name, client_id, uri, fingerprint. - reads the standard input." placeholder:"FILE"`
+	File string `arg:"" help:"CSV file with a header, or - for the standard input." placeholder:"FILE"`
 	Out  string `short:"o" help:"File for the tokens, which must not exist; by default they are printed." placeholder:"FILE"`
+}
+
+// Help returns what --help says beside the arguments.
+func (*deviceImportCmd) Help() string {
+	return "The columns are site and device, and as wanted name, client_id, uri, fingerprint."
 }
 
 // Run makes a credential for each line and writes them with their tokens as CSV. A line

@@ -23,12 +23,25 @@ const (
 // Config says where a process that has a data folder gets its certificate from, and what
 // TLS means for devices.
 type Config struct {
-	Mode       string `name:"tls" help:"TLS for the dashboard, the API and MQTT, on the ports that they have anyway: auto (Headwater is its own authority, kept in the data folder; the page /trust explains how phones, computers and devices come to trust it), files (--tls-cert and --tls-key) or off. By default, files if they are named, else off." enum:",auto,files,off" default:"" placeholder:"MODE"`
+	Mode       string `name:"tls" enum:",auto,files,off" default:"" placeholder:"MODE"`
 	FileConfig `embed:""`
 
-	MQTT         string `name:"mqtt-tls" help:"While TLS is on, MQTT takes TLS connections only (required), or those without TLS on the same port too (optional, for devices that know no TLS), or none with TLS (off)." enum:"required,optional,off" default:"required"`
-	ClientCA     string `name:"mqtt-client-ca" help:"File of the authorities, in PEM, whose certificates of devices are accepted. With --tls auto its own authority is accepted if no file is named." type:"path" placeholder:"FILE"`
+	MQTT         string `name:"mqtt-tls" enum:"required,optional,off" default:"required"`
+	ClientCA     string `name:"mqtt-client-ca" type:"path" placeholder:"FILE"`
 	ClientNeeded bool   `name:"mqtt-client-required" help:"Refuse devices that show no certificate."`
+}
+
+// FlagHelp returns the help that is too long for a tag, by field.
+func (Config) FlagHelp() map[string]string {
+	return map[string]string{
+		"Mode": "TLS for the dashboard, the API and MQTT, on the ports that they have anyway: auto (Headwater is its own " +
+			"authority, kept in the data folder; the page /trust explains how phones, computers and devices come to trust " +
+			"it), files (--tls-cert and --tls-key) or off. By default, files if they are named, else off.",
+		"MQTT": "While TLS is on, MQTT takes TLS connections only (required), or those without TLS on the same port too " +
+			"(optional, for devices that know no TLS), or none with TLS (off).",
+		"ClientCA": "File of the authorities, in PEM, whose certificates of devices are accepted. With --tls auto its own " +
+			"authority is accepted if no file is named.",
+	}
 }
 
 // mode is the mode in force.

@@ -16,8 +16,16 @@ import (
 
 // FileConfig names the files of a certificate. TLS is on when both are named.
 type FileConfig struct {
-	Cert string `name:"tls-cert" help:"File of the certificate in PEM, with the intermediate ones after it. With --tls-key it turns TLS on. Files that change are read again within seconds; no connection is dropped." type:"path" placeholder:"FILE"`
+	Cert string `name:"tls-cert" type:"path" placeholder:"FILE"`
 	Key  string `name:"tls-key" help:"File of its key in PEM, which nobody else may read (chmod 600)." type:"path" placeholder:"FILE"`
+}
+
+// FlagHelp returns the help that is too long for a tag, by field.
+func (FileConfig) FlagHelp() map[string]string {
+	return map[string]string{
+		"Cert": "File of the certificate in PEM, with the intermediate ones after it. With --tls-key it turns TLS on. Files " +
+			"that change are read again within seconds; no connection is dropped.",
+	}
 }
 
 // On reports whether the files are named.
