@@ -60,6 +60,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"headwater/services/bridge/front"
 	"headwater/services/bridge/login"
 	"headwater/services/bridge/topic"
 	"headwater/services/internal/credentials"
@@ -112,6 +113,7 @@ type Service struct {
 	credentials *credentials.Set
 	revoker     *revoker
 	login       *login.Responder
+	seal        login.Seal
 	report      *problems.Reporter
 	refusals    *refusals
 	keeper      *lease.Keeper
@@ -157,6 +159,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		keeper: lease.New(streams.ServiceBridge, []int{account},
 			lease.Deps{JS: deps.JS, Log: deps.Log, Metrics: lease.NewMetrics(deps.Metrics, streams.ServiceBridge)}),
 		status: status{err: errors.New("not started")},
+		seal:   login.NewSeal(deps.IssuerSeed),
 	}
 	s.lossy = &lossy{svc: s, wire: natsWire{deps.Devices0, memory}, queue: newQueue(memory)}
 	s.report = problems.New(deps.JS, streams.ServiceBridge, deps.Log)
@@ -173,6 +176,18 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		}
 	}
 	return s, nil
+}
+
+// NewFront returns a front for the devices of this bridge, before the MQTT listener of
+// nats-server at that address. It reports refusals with those of the bridge.
+func (s *Service) NewFront(server string, secure front.TLS) (*front.Front, error) {
+	if s.login == nil {
+		return nil, errors.New("a front needs the log-ins of the bridge")
+	}
+	return front.New(s.cfg.Front, front.Deps{
+		Server: server, TLS: secure, Seal: s.seal, Log: s.deps.Log, Metrics: s.deps.Metrics,
+		Refused: func(r front.Refused) { s.refusals.front(r, time.Now()) },
+	})
 }
 
 // Run carries messages until ctx ends and everything heard by then is stored and

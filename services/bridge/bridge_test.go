@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/bridge"
+	"headwater/services/bridge/front"
 	"headwater/services/bridge/login"
 	"headwater/streams"
 	"headwater/streams/natsd"
@@ -37,7 +39,12 @@ type world struct {
 	js, devices jetstream.JetStream
 	// reconnect has devices connect and send again when their connection is closed.
 	reconnect bool
+	// front is where the front listens; empty without one.
+	front string
 }
+
+// MQTT is where clients connect.
+func (w *world) MQTT() string { return cmp.Or(w.front, w.Server.MQTT()) }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -52,9 +59,11 @@ type running struct {
 	metrics *prometheus.Registry
 	// devices is its connection to the account of the devices.
 	devices *nats.Conn
-	cancel  context.CancelFunc
-	done    sync.WaitGroup
-	err     error
+	// front is before nats-server, or nil.
+	front  *front.Front
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	err    error
 }
 
 // stop tells the bridge to stop and waits until it has drained.

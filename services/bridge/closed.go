@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"headwater/services/bridge/escape"
 	"headwater/streams"
 )
 
@@ -46,6 +47,7 @@ func (s *Service) countClosed(ctx context.Context, nc *nats.Conn) error {
 				Host string `json:"host"`
 				Name string `json:"name"`
 				MQTT string `json:"client_id"`
+				User string `json:"user"`
 			} `json:"client"`
 		}
 		if err := json.Unmarshal(msg.Data, &event); err != nil || ordinary[event.Reason] {
@@ -57,7 +59,12 @@ func (s *Service) countClosed(ctx context.Context, nc *nats.Conn) error {
 		}
 		s.metrics.closed.WithLabelValues(reason).Inc()
 		if reason == "refused" {
-			s.refusals.closed(cmp.Or(event.Client.MQTT, event.Client.Name), event.Client.Host, event.Reason, time.Now())
+			client, host := cmp.Or(event.Client.MQTT, event.Client.Name), event.Client.Host
+			if o, err := s.seal.Open(event.Client.User, client); err == nil {
+				// It came through a front, whose address nats-server sees.
+				client, host = escape.Shown(client), o.Host
+			}
+			s.refusals.closed(client, host, event.Reason, time.Now())
 		}
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/services/bridge/front"
 	"headwater/services/bridge/login"
 	"headwater/services/bridge/topic"
 	"headwater/services/decode"
@@ -24,6 +25,7 @@ type Config struct {
 	MaxAge             time.Duration   `name:"mqtt-max-age" help:"A reading older than that on its arrival becomes a dead letter." default:"168h"`
 	MaxAhead           time.Duration   `name:"mqtt-max-ahead" help:"A reading that far ahead of its arrival becomes a dead letter." default:"5m"`
 	Step               time.Duration   `name:"mqtt-step" help:"How long the first reading waits for others, while nothing is being stored." default:"2ms"`
+	Front              front.Config    `embed:""`
 	Memory             int64           `name:"mqtt-memory" default:"128"`
 }
 
@@ -75,6 +77,9 @@ func (c Config) Validate() error {
 		if d <= 0 {
 			problems = append(problems, fmt.Errorf("%s: %s is not longer than 0s", name, d))
 		}
+	}
+	if err := c.Front.Validate(); err != nil {
+		problems = append(problems, err)
 	}
 	if c.Step <= 0 || c.Step > longestStep {
 		problems = append(problems, fmt.Errorf("mqtt-step: %s is not longer than 0s and at most %s", c.Step, longestStep))

@@ -190,9 +190,18 @@ func TestNobodyTakesAClientID(t *testing.T) {
 
 // TestRevokedDeviceIsOff revokes a device with an open connection, a will, a session and a
 // retained message, and one that sent no client id.
-func TestRevokedDeviceIsOff(t *testing.T) {
+func TestRevokedDeviceIsOff(t *testing.T) { revokedDeviceIsOff(t, false) }
+
+// TestRevokedDeviceIsOffTheFront does the same through the front, where nats-server knows
+// neither the address of the device nor its user.
+func TestRevokedDeviceIsOffTheFront(t *testing.T) { revokedDeviceIsOff(t, true) }
+
+func revokedDeviceIsOff(t *testing.T, front bool) {
+	t.Helper()
 	w := newWorld(t)
-	w.start(t, anonymous)
+	if r := w.start(t, anonymous); front {
+		w.through(t, r, "")
+	}
 	token := w.credential(t, "door-1", at("hall", "door-1"))
 	lost := make(chan time.Time, 2)
 	options := func(id string) *mqtt.ClientOptions {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"headwater/proto/figure"
+	"headwater/services/bridge/front"
 	"headwater/services/bridge/login"
 	"headwater/services/internal/problems"
 	"headwater/services/internal/process"
@@ -53,7 +54,12 @@ func (r *refusals) login(reason login.Refusal, d login.Device, now time.Time) {
 
 // closed counts a client whose connection nats-server closed because of what it sent.
 func (r *refusals) closed(client, host, reason string, now time.Time) {
-	r.add(refused{figure.Clip(client, maxName), figure.Clip(host, maxName), "what it sends is refused (" + reason + "). Topics may not hold spaces, a message must not be larger than a device may send, and MQTT 3.1.1 is spoken"}, now)
+	r.add(refused{figure.Clip(client, maxName), figure.Clip(host, maxName), "what it sends is refused (" + reason + "). A message must not be larger than a device may send; without --mqtt-front topics may not hold spaces, and MQTT 3.1.1 is spoken"}, now)
+}
+
+// front counts a client that the front refuses.
+func (r *refusals) front(f front.Refused, now time.Time) {
+	r.add(refused{figure.Clip(f.Client, maxName), figure.Clip(f.Host, maxName), f.Why}, now)
 }
 
 func (r *refusals) add(who refused, now time.Time) {
@@ -71,8 +77,12 @@ func (r *refusals) add(who refused, now time.Time) {
 	if c.count < refusalsToReport {
 		return
 	}
+	part := "Device " + strconv.Quote(who.client)
+	if who.client == "" {
+		part = "Devices at " + who.host // which were refused before they said who they are
+	}
 	r.report.Set(who.id(), problems.Problem{
-		Part: "Device " + strconv.Quote(who.client), Since: c.first,
+		Part: part, Since: c.first,
 		// Without a count, which would change the text with each refusal.
 		Text: "It is refused again and again, from " + who.host + ": " + who.why + ".",
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/bridge/escape"
 	"headwater/services/bridge/login"
 	"headwater/services/internal/credentials"
 	"headwater/services/internal/process"
@@ -105,7 +106,10 @@ func (r *revoker) end(ctx context.Context, due map[string]credentials.Credential
 	var errs []error
 	errs = append(errs, err)
 	for name, c := range due {
-		ids := append([]string{name}, c.ClientIDs...)
+		ids := []string{name}
+		for _, id := range c.ClientIDs {
+			ids = append(ids, string(escape.ID(nil, []byte(id))))
+		}
 		for _, o := range open {
 			if o.credential == name && !slices.Contains(ids, o.MQTT) {
 				ids = append(ids, o.MQTT)
@@ -187,7 +191,7 @@ func (r *revoker) connections(ctx context.Context, due map[string]credentials.Cr
 			}
 			more = more || offset+connectionsOnPage < answer.Data.Total
 			for _, c := range answer.Data.Connections {
-				c.server, c.credential = answer.Server.ID, cmp.Or(r.svc.credentials.Owner(c.MQTT), c.User)
+				c.server, c.credential = answer.Server.ID, cmp.Or(r.svc.credentials.Owner(escape.Shown(c.MQTT)), login.UserOf(c.User))
 				if _, ok := due[c.credential]; ok {
 					open = append(open, c)
 				}
@@ -269,7 +273,7 @@ func (r *revoker) clearRetained(ctx context.Context, c credentials.Credential) e
 				if errors.Is(err, jetstream.ErrMsgNotFound) {
 					continue
 				}
-				if err == nil && len(m.Data) > 0 && (c.Kind == credentials.KindDevice || streams.RetainedBy(m.Header) == c.Name) {
+				if err == nil && len(m.Data) > 0 && (c.Kind == credentials.KindDevice || login.UserOf(streams.RetainedBy(m.Header)) == c.Name) {
 					_, err = r.svc.deps.Devices.PublishMsg(ctx, streams.RetainedCleared(subject))
 				}
 				if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"headwater/services/bridge/escape"
 	"headwater/services/bridge/topic"
 	"headwater/services/decode"
 	"headwater/services/internal/batch"
@@ -68,9 +69,9 @@ func (s *step) add(subject string, payload []byte, arrival int64) (lane int) {
 	if len(payload) == 0 {
 		s.empty()
 	} else if err != nil {
-		s.reject(streams.ReasonTopic, err, streams.TopicFromMQTT(subject), topic.Address{}, payload, arrival)
+		s.reject(streams.ReasonTopic, err, topicOf(subject), topic.Address{}, payload, arrival)
 	} else if reason, err := s.decode(address, payload, arrival); err != nil {
-		s.reject(reason, err, streams.TopicFromMQTT(subject), address, payload, arrival)
+		s.reject(reason, err, topicOf(subject), address, payload, arrival)
 	}
 	return streams.Lane(address.Site, address.Device, s.lanes)
 }
@@ -115,12 +116,16 @@ func (s *step) decode(address topic.Address, payload []byte, arrival int64) (rea
 	return "", nil
 }
 
+// topicOf returns the topic that a device sent, from its subject. The front may have
+// replaced characters in it.
+func topicOf(subject string) string { return escape.Shown(streams.TopicFromMQTT(subject)) }
+
 // address returns what the topic of a subject names.
 func (s *step) address(subject string) (topic.Address, error) {
 	if a, ok := s.known[subject]; ok {
 		return a, nil
 	}
-	a, err := s.topics.Match(streams.TopicFromMQTT(subject))
+	a, err := s.topics.Match(topicOf(subject))
 	if err != nil {
 		return topic.Address{}, err
 	}

@@ -27,6 +27,9 @@ const (
 	Fast      = streams.Fast
 )
 
+// frontOn is the value of --mqtt-front with which devices connect to the front.
+const frontOn = "on"
+
 // Config says how standalone runs. Flags without a group are those that most people
 // need; help lists them first.
 type Config struct {
@@ -45,6 +48,7 @@ type Config struct {
 	Profiles          bool               `help:"Serve /debug/pprof as well." group:"Dashboard:"`
 	DiskShare         int                `default:"50" group:"Disk:"`
 
+	Front     string           `name:"mqtt-front" enum:"on,off" default:"on" group:"MQTT:"`
 	Bridge    bridge.Config    `embed:"" group:"MQTT:"`
 	Gateway   gateway.Config   `embed:"" prefix:"http-" group:"Readings over HTTP:"`
 	Processor processor.Config `embed:"" group:"Windows and rules:"`
@@ -68,6 +72,8 @@ func (Config) FlagHelp() map[string]string {
 			"flash and spinning disks). The third profile, replicated, needs a cluster: see deploy/README.md.",
 		"Demo": "Run a warehouse of 20 simulated door sensors at the site demo, with two rules for them. The data " +
 			"folder remembers it; --no-demo ends it and removes its devices, and its rules unless you changed them.",
+		"Front": "Whether devices connect to Headwater's own front: on or off. It takes MQTT 3.1, 3.1.1 and 5, and any " +
+			"client id and topic. When it is off, they connect to nats-server, which takes MQTT 3.1.1 only.",
 		"DiskShare": "Per cent of the disk that Headwater may take: a fifth of it bounds the streams (64 MiB to " +
 			"64 GiB), the rest is for InfluxDB, whose size is watched but not cut. Another 5 per cent of the disk " +
 			"(2 GiB at most) must stay free, or readings are refused.",

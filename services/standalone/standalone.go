@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"headwater/services/bridge"
+	"headwater/services/bridge/front"
 	"headwater/services/bridge/login"
 	"headwater/services/configfile"
 	"headwater/services/dashboard"
@@ -66,7 +67,9 @@ type standalone struct {
 	certs     *certs.Source
 	authority *certs.Authority
 
-	http    net.Listener
+	http net.Listener
+	// mqtt is the listener of the front, or nil.
+	mqtt    net.Listener
 	nats    *natsd.Server
 	influx  *database
 	guard   *supervisor
@@ -166,10 +169,19 @@ func (s *standalone) openNATS(ctx context.Context) (err error) {
 	budget := s.cfg.budget(s.folder.path, disk)
 	options := streams.Options{Lanes: s.cfg.Lanes, MaxBytes: budget.streams}
 	secure, plain := s.cfg.TLS.MQTTListener(s.certs)
-	s.nats, err = natsd.Start(ctx, natsd.Config{
+	server := natsd.Config{
 		Dir: s.folder.nats(), Sync: s.cfg.sync(), MaxBytes: options.MaxBytes, Log: s.log("nats"),
 		MQTT: s.cfg.MQTT, TLS: secure, PlainToo: plain, Refused: s.refused(),
-	})
+	}
+	if s.cfg.Front == frontOn {
+		if s.mqtt, err = net.Listen("tcp", s.cfg.MQTT); err != nil {
+			return fmt.Errorf("listen for MQTT on %s: %w (--mqtt names another address)", s.cfg.MQTT, err)
+		}
+		// Once it serves, the front closes the listener itself.
+		s.onClose(func() error { _ = s.mqtt.Close(); return nil })
+		server.MQTT, server.TLS, server.Refused = "127.0.0.1:0", nil, nil
+	}
+	s.nats, err = natsd.Start(ctx, server)
 	if errors.Is(err, natsd.ErrAddressInUse) {
 		return fmt.Errorf("listen for MQTT on %s: %w (--mqtt names another address)", s.cfg.MQTT, err)
 	}
@@ -382,6 +394,25 @@ func (b *builder) addBridge() {
 		})
 		return b.bridge, err
 	})
+	if b.mqtt == nil || b.err != nil {
+		return
+	}
+	secure, plain := b.cfg.TLS.MQTTListener(b.certs)
+	front, err := b.bridge.NewFront(b.nats.MQTT(), front.TLS{Config: secure, PlainToo: plain, Refused: b.refused()})
+	if err != nil {
+		b.err = fmt.Errorf("front: %w", err)
+		return
+	}
+	// It stops before the bridge, which still acknowledges what devices have sent.
+	b.parts = append(b.parts, process.Part{Name: "front", Run: func(ctx context.Context) error { return front.Run(ctx, b.mqtt) }})
+}
+
+// mqttAddress is where devices connect.
+func (s *standalone) mqttAddress() string {
+	if s.mqtt != nil {
+		return s.mqtt.Addr().String()
+	}
+	return s.nats.MQTT()
 }
 
 // addDemo creates the fleet of the demo, which reports over MQTT like any device.
@@ -435,7 +466,7 @@ func (s *standalone) started() process.Part {
 }
 
 func (s *standalone) addresses() Addresses {
-	at := Addresses{HTTP: s.scheme("http") + s.http.Addr().String(), MQTT: s.nats.MQTT(), Influx: s.cfg.Writer.Influx.URL}
+	at := Addresses{HTTP: s.scheme("http") + s.http.Addr().String(), MQTT: s.mqttAddress(), Influx: s.cfg.Writer.Influx.URL}
 	if s.influx != nil {
 		at.Influx = s.influx.urlWithToken()
 	}
@@ -465,7 +496,7 @@ func (s *standalone) warnExposed() {
 	}
 	open := []process.Open{{What: served, Address: s.http.Addr().String()}}
 	if s.cfg.Bridge.Anonymous == login.AnonymousAny {
-		open = append(open, process.Open{What: "MQTT without a password", Address: s.nats.MQTT()})
+		open = append(open, process.Open{What: "MQTT without a password", Address: s.mqttAddress()})
 	}
 	process.WarnExposed(s.process.Log, open...)
 }

@@ -101,17 +101,17 @@ func (s *standalone) scheme(protocol string) string {
 // publicMQTT is where devices connect: host:port, after mqtts:// if it takes TLS.
 func (s *standalone) publicMQTT() string {
 	if scheme := s.scheme("mqtt"); scheme == "mqtts://" {
-		return scheme + s.nats.MQTT()
+		return scheme + s.mqttAddress()
 	}
-	return s.nats.MQTT()
+	return s.mqttAddress()
 }
 
 // demoBroker is where the devices of the demo report, and how they check the certificate.
 func (s *standalone) demoBroker() (broker string, trust *tls.Config) {
 	if s.scheme("mqtt") == "mqtts://" && s.cfg.TLS.MQTT == certs.MQTTRequired {
-		return "ssl://" + s.nats.MQTT(), s.certs.Client()
+		return "ssl://" + s.mqttAddress(), s.certs.Client()
 	}
-	return "tcp://" + s.nats.MQTT(), nil
+	return "tcp://" + s.mqttAddress(), nil
 }
 
 // problems lists what is wrong with the disk and the certificate, and what is unsafe, for

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"headwater/proto/figure"
+	"headwater/services/bridge/escape"
 	"headwater/services/bridge/topic"
 	"headwater/services/internal/brake"
 	"headwater/services/internal/credentials"
@@ -66,6 +67,7 @@ type Deps struct {
 // Responder answers requests to log in. It may run once.
 type Responder struct {
 	key         nkeys.KeyPair
+	seal        Seal
 	onRefuse    func(Refusal, Device)
 	credentials *credentials.Set
 	topics      *topic.Matcher
@@ -98,7 +100,7 @@ func New(deps Deps) (*Responder, error) {
 	}
 	metrics := promauto.With(deps.Metrics)
 	r := &Responder{
-		key: key, onRefuse: deps.Refused, credentials: deps.Credentials, topics: deps.Topics, log: deps.Log, brake: brake.New(guesses, guessPause), silent: make(map[Refusal]*silence),
+		key: key, seal: NewSeal(deps.IssuerSeed), onRefuse: deps.Refused, credentials: deps.Credentials, topics: deps.Topics, log: deps.Log, brake: brake.New(guesses, guessPause), silent: make(map[Refusal]*silence),
 		admitted: metrics.NewCounter(prometheus.CounterOpts{
 			Name: "headwater_bridge_logins_total", Help: "Connections of clients that were admitted.",
 		}),
@@ -108,6 +110,7 @@ func New(deps Deps) (*Responder, error) {
 	}
 	for _, reason := range []Refusal{
 		RefusalMalformed, RefusalProtocol, RefusalAnonymous, RefusalPassword, RefusalRevoked, RefusalClientID, RefusalUnknown, RefusalThrottled,
+		RefusalForged,
 	} {
 		r.refused.WithLabelValues(string(reason))
 	}
@@ -166,7 +169,12 @@ func (r *Responder) answer(m *nats.Msg, policy Policy) {
 	}
 	response := jwt.NewAuthorizationResponseClaims(request.UserNkey)
 	response.Audience = request.Server.ID
-	admitted, refusal := r.judge(policy, d, time.Now())
+	now := time.Now()
+	var admitted admission
+	refusal := r.originate(&d, now)
+	if refusal == "" {
+		admitted, refusal = r.judge(policy, d, now)
+	}
 	if refusal != "" {
 		r.refuse(refusal, d)
 		response.Error = refusal.String()
@@ -183,6 +191,22 @@ func (r *Responder) answer(m *nats.Msg, policy Policy) {
 	if err != nil {
 		r.log.Error("cannot answer a log-in", "device", d.ClientID, "err", err)
 	}
+}
+
+// originate replaces the address and the user of a client that comes through a front by
+// those that the front has seen. Only a front can have sealed them.
+func (r *Responder) originate(d *Device, now time.Time) Refusal {
+	if d.Protocol != protocolMQTT || !Sealed(d.User) {
+		return ""
+	}
+	o, err := r.seal.Open(d.User, d.ClientID)
+	if err != nil || !o.fresh(now) {
+		d.User = ""
+		return RefusalForged
+	}
+	d.Host, d.User, d.Certificate = o.Host, o.User, o.Certificate
+	d.ClientID = escape.Shown(d.ClientID)
+	return ""
 }
 
 // admission is what a client is admitted as. The credential is that of RoleOwner; until is

@@ -97,6 +97,9 @@ const (
 	// RefusalThrottled is for a client whose address sent too many wrong passwords
 	// recently. Its own password was not compared.
 	RefusalThrottled Refusal = "throttled"
+	// RefusalForged is for a client whose user only a front may send, and no front with
+	// the same key has sent it recently.
+	RefusalForged Refusal = "forged"
 )
 
 // String returns the reason as a sentence.
@@ -118,6 +121,8 @@ func (r Refusal) String() string {
 		return "devices without a credential are refused"
 	case RefusalThrottled:
 		return "too many wrong passwords came from this address: try again later"
+	case RefusalForged:
+		return "the user is one that only a front of this installation may send; the clocks of its machines may differ by 5 minutes"
 	}
 	return "admitted"
 }
@@ -126,7 +131,7 @@ func (r Refusal) String() string {
 type Device struct {
 	// Protocol is mqtt, also within a WebSocket; nats or websocket for others.
 	Protocol string
-	// Host is the address that it connects from, as nats-server sees it.
+	// Host is the address that it connects from, as the front sees it, else nats-server.
 	Host string
 	// ClientID, User and Password are what it sent.
 	ClientID, User, Password string
@@ -137,9 +142,9 @@ type Device struct {
 // Certificate is a certificate whose chain was verified.
 type Certificate struct {
 	// URIs are the URIs among the alternative names of its subject.
-	URIs []string
+	URIs []string `json:"uris,omitempty"`
 	// Fingerprint is the SHA-256 of the certificate, in lower hexadecimal digits.
-	Fingerprint string
+	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
 // Judge returns what the client is admitted as, or why it is refused.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"headwater/services/bridge/escape"
 )
 
 // Defaults are the patterns of Headwater's own topics.
@@ -95,15 +97,27 @@ func New(patterns ...string) (*Matcher, error) {
 // Subjects returns the subjects of nats-server that cover all topics of a device. "*" in
 // place of a site or a device means all.
 func (m *Matcher) Subjects(ofSite, ofDevice string) []string {
-	subjects := make([]string, len(m.patterns))
-	for i, p := range m.patterns {
-		levels := make([]string, len(p.levels))
-		for j, l := range p.levels {
-			levels[j] = [...]string{l.literal, ofSite, ofDevice, "*"}[l.place]
+	var subjects []string
+	for _, p := range m.patterns {
+		for _, inSite := range forms(ofSite) {
+			for _, inDevice := range forms(ofDevice) {
+				levels := make([]string, len(p.levels))
+				for j, l := range p.levels {
+					levels[j] = [...]string{l.literal, inSite, inDevice, "*"}[l.place]
+				}
+				subjects = append(subjects, strings.Join(levels, "."))
+			}
 		}
-		subjects[i] = strings.Join(levels, ".")
 	}
 	return subjects
+}
+
+// forms are the tokens of nats-server that stand for a name.
+func forms(name string) []string {
+	if !strings.Contains(name, "_") {
+		return []string{name}
+	}
+	return []string{name, string(escape.Topic(nil, []byte(strings.ReplaceAll(name, "_", " "))))}
 }
 
 func parse(text string) (pattern, error) {
@@ -139,7 +153,7 @@ func parse(text string) (pattern, error) {
 }
 
 // Match returns what the topic names, by the first pattern that fits, or an ErrUnknown that
-// explains what is wrong with it. The strings of the address are parts of the topic.
+// explains what is wrong with it. A space in a name stands for an underscore.
 func (m *Matcher) Match(topic string) (Address, error) {
 	var array [maxLevels]string
 	levels, ok := split(array[:0], topic)
@@ -181,16 +195,17 @@ func (p *pattern) match(levels []string) (Address, bool) {
 			}
 			continue
 		}
-		if !validName(levels[i]) {
+		name := normal(levels[i])
+		if !validName(name) {
 			return a, false
 		}
 		switch l.place {
 		case site:
-			a.Site = levels[i]
+			a.Site = name
 		case device:
-			a.Device = levels[i]
+			a.Device = name
 		case metric:
-			a.Metric = levels[i]
+			a.Metric = name
 		}
 	}
 	return a, true
@@ -232,7 +247,7 @@ func (m *Matcher) fault(topic string) string {
 		if l.place == literal {
 			continue
 		}
-		if fault := nameFault(levels[i]); fault != "" {
+		if fault := nameFault(normal(levels[i])); fault != "" {
 			return fmt.Sprintf("level %d, the %s, %s", i+1, l.place, fault)
 		}
 	}
@@ -267,6 +282,16 @@ func (m *Matcher) known() string {
 		texts[i] = p.text
 	}
 	return strings.Join(texts, ", ")
+}
+
+// normal returns the name that a level stands for. Gateways pass on names that people give
+// to devices, such as "living room": a space stands for an underscore. A level that holds
+// both is no name, so that a device has at most two forms.
+func normal(level string) string {
+	if strings.Contains(level, "_") {
+		return level
+	}
+	return strings.ReplaceAll(level, " ", "_")
 }
 
 func validName(s string) bool {

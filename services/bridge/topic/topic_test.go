@@ -2,6 +2,7 @@ package topic_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +31,8 @@ func TestMatch(t *testing.T) {
 		{name: "empty device", topic: "sensors/hall//temperature", fault: "level 3, the device, is empty"},
 		{name: "empty metric", topic: "sensors/hall/door/", fault: "level 4, the metric, is empty"},
 		{name: "leading slash", topic: "/sensors/hall/door", fault: "no pattern fits it"},
+		{name: "space", topic: "sensors/hall/living room/air temperature", want: topic.Address{Site: "hall", Device: "living_room", Metric: "air_temperature"}},
+		{name: "space and underscore", topic: "sensors/hall/living_room 1/t", fault: `level 3, the device, holds a character that is not allowed: ' '`},
 		{name: "star", topic: "sensors/*/door/temperature", fault: `level 2, the site, holds a wildcard character that is not allowed: '*'`},
 		{name: "greater than", topic: "sensors/hall/>", fault: `level 3, the device, holds a wildcard character that is not allowed: '>'`},
 		{name: "dot", topic: "sensors/hall/1.5/temperature", fault: `level 3, the device, holds a character that is not allowed: '.'`},
@@ -148,4 +151,17 @@ func matcher(tb testing.TB, patterns ...string) *topic.Matcher {
 		tb.Fatal(err)
 	}
 	return m
+}
+
+// TestSubjectsCoverEveryFormOfAName has a name that gateways also send with a space: what
+// is forbidden for one form must be forbidden for the other.
+func TestSubjectsCoverEveryFormOfAName(t *testing.T) {
+	m := matcher(t, "sensors/{site}/{device}/{metric}")
+	want := []string{"sensors.hall.living_room.*", "sensors.hall.living%20room.*"}
+	if got := m.Subjects("hall", "living_room"); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := m.Subjects("*", "door-1"); !slices.Equal(got, []string{"sensors.*.door-1.*"}) {
+		t.Errorf("got %v", got)
+	}
 }

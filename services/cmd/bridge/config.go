@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/services/bridge"
+	"headwater/services/bridge/front"
 	"headwater/services/internal/process"
 	"headwater/streams"
 )
@@ -23,6 +26,9 @@ type config struct {
 	AuthPassword     string `name:"auth-password-file" help:"File that holds its password." type:"existingfile"`
 	IssuerSeed       string `name:"issuer-seed-file" help:"File that holds the seed of the auth callout's issuer." type:"existingfile" required:""`
 
+	MQTTListen string `name:"mqtt-listen"`
+	MQTTServer string `name:"mqtt-server" help:"MQTT listener of nats-server for the front, host:port." default:"127.0.0.1:1883"`
+
 	SystemUser     string `help:"User of the system account that is notified of closed connections." default:"headwater-system"`
 	SystemPassword string `name:"system-password-file" type:"existingfile"`
 
@@ -35,8 +41,24 @@ func (config) FlagHelp() map[string]string {
 	return map[string]string{
 		"Devices0User": "User of the devices' account that receives messages with QoS 0; subjects that begin with $ or _INBOX must " +
 			"be denied to it.",
+		"MQTTListen": "Address of a front for devices, host:port, which takes MQTT 3.1, 3.1.1 and 5 and any client id and topic; " +
+			"empty for none. When this bridge ends, its devices have to connect to another one.",
 		"SystemPassword": "File that holds its password; without it closed connections are not counted.",
 	}
+}
+
+// front returns the part that devices connect to. It stops before the bridge, which still
+// acknowledges what they have sent.
+func (cfg config) front(service *bridge.Service) (process.Part, error) {
+	devices, err := service.NewFront(cfg.MQTTServer, front.TLS{})
+	if err != nil {
+		return process.Part{}, err
+	}
+	listener, err := net.Listen("tcp", cfg.MQTTListen)
+	if err != nil {
+		return process.Part{}, fmt.Errorf("listen for MQTT: %w", err)
+	}
+	return process.Part{Name: "front", Run: func(ctx context.Context) error { return devices.Run(ctx, listener) }}, nil
 }
 
 // connect fills deps. It returns the connections to close even with an error.

@@ -44,5 +44,13 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	return p.Run(ctx, admin, p.Seek(deps.JS, deps.Devices), process.Part{Name: "bridge", Run: service.Run, Ready: service.Ready})
+	parts := []process.Part{admin, p.Seek(deps.JS, deps.Devices), {Name: "bridge", Run: service.Run, Ready: service.Ready}}
+	if cfg.MQTTListen != "" {
+		front, err := cfg.front(service)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, front)
+	}
+	return p.Run(ctx, parts...)
 }

@@ -27,6 +27,7 @@ var modules = []string{"proto", "services", "services/standalone", "streams", "w
 var pure = []string{
 	"headwater/proto/figure",
 	"headwater/proto/units",
+	"headwater/services/bridge/escape",
 	"headwater/services/bridge/topic",
 	"headwater/services/decode",
 	"headwater/services/internal/hearing",

@@ -42,16 +42,16 @@ func New(burst int, pause time.Duration) *Brake {
 
 // Sender returns the group that a client at a host belongs to.
 func (b *Brake) Sender(host, client string) Sender {
-	s := Sender{network: network(host), client: client}
+	s := Sender{network: Network(host), client: client}
 	if !b.known[s] {
 		s.client = ""
 	}
 	return s
 }
 
-// network is what one household has: an address of IPv4, 64 bits of IPv6. Hosts that
+// Network is what one household has: an address of IPv4, 64 bits of IPv6. Hosts that
 // are not addresses share one network.
-func network(host string) netip.Prefix {
+func Network(host string) netip.Prefix {
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
 		return netip.Prefix{}
@@ -106,7 +106,7 @@ func (b *Brake) makeRoom(now time.Time) {
 
 // Right remembers a client that sent the right password.
 func (b *Brake) Right(host, client string) {
-	s := Sender{network: network(host), client: client}
+	s := Sender{network: Network(host), client: client}
 	if s.client == "" || len(s.client) > maxClient || b.known[s] {
 		return
 	}

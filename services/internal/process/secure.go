@@ -87,19 +87,26 @@ func (s *secured) greet(c net.Conn) (net.Conn, error) {
 	if err := c.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
 		return nil, err
 	}
+	conn, err := Greet(s.ctx, c, s.config)
+	if err != nil {
+		return nil, err
+	}
+	return conn, c.SetDeadline(time.Time{})
+}
+
+// Greet reads the first byte of a connection and, if it is that of TLS, does the
+// handshake. Then it returns a *tls.Conn. The caller sets a deadline.
+func Greet(ctx context.Context, c net.Conn, config *tls.Config) (net.Conn, error) {
 	first := make([]byte, 1)
 	if _, err := c.Read(first); err != nil {
 		return nil, err
 	}
-	conn := net.Conn(&peeked{Conn: c, first: first})
-	if first[0] == firstOfTLS {
-		secure := tls.Server(conn, s.config)
-		if err := secure.HandshakeContext(s.ctx); err != nil {
-			return nil, err
-		}
-		conn = secure
+	conn := &peeked{Conn: c, first: first}
+	if first[0] != firstOfTLS {
+		return conn, nil
 	}
-	return conn, c.SetDeadline(time.Time{})
+	secure := tls.Server(conn, config)
+	return secure, secure.HandshakeContext(ctx)
 }
 
 // Accept returns the next connection.
@@ -135,6 +142,14 @@ func (p *peeked) Read(b []byte) (int, error) {
 	n := copy(b, p.first)
 	p.first = p.first[n:]
 	return n, nil
+}
+
+// CloseWrite ends the direction to the other side.
+func (p *peeked) CloseWrite() error {
+	if half, ok := p.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // RedirectPlain answers requests that came without TLS: pages lead to the same address
