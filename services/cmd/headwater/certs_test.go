@@ -43,8 +43,8 @@ func TestCerts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if site, device, ok := certs.DeviceOf(pair.Leaf); !ok || site != "hall" || device != "door-01" {
-		t.Errorf("it names %s/%s", site, device)
+	if got := certs.Describe(pair.Leaf); got != "headwater:device:hall/door-01" {
+		t.Errorf("it is for %s", got)
 	}
 	if info, err := os.Stat(key); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the key: %v %v", info, err)

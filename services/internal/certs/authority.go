@@ -349,22 +349,6 @@ const devicePrefix = "headwater:device:"
 // DeviceURI is the name of a device in its certificate.
 func DeviceURI(site, device string) string { return devicePrefix + site + "/" + device }
 
-// DeviceOf returns the device that a certificate names. It must name exactly one.
-func DeviceOf(cert *x509.Certificate) (site, device string, ok bool) {
-	for _, uri := range cert.URIs {
-		name, is := strings.CutPrefix(uri.String(), devicePrefix)
-		if !is {
-			continue
-		}
-		s, d, found := strings.Cut(name, "/")
-		if ok || !found || !streams.ValidToken(s) || !streams.ValidToken(d) {
-			return "", "", false
-		}
-		site, device, ok = s, d, true
-	}
-	return site, device, ok
-}
-
 // ForDevice makes a certificate with which a device logs in, and its key, both in PEM. It
 // belongs to the authority of the devices: names that are no names of the network are
 // invalid below one with limits.

@@ -552,37 +552,12 @@ func TestCertificateOfADevice(t *testing.T) {
 	if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: pool}); err == nil {
 		t.Error("it can pass for a server")
 	}
-	if site, device, ok := DeviceOf(pair.Leaf); !ok || site != "hall" || device != "door-01" {
-		t.Errorf("it names %s/%s, %t", site, device, ok)
+	if got := Describe(pair.Leaf); got != "headwater:device:hall/door-01" {
+		t.Errorf("it is for %s", got)
 	}
 	for _, wrong := range [][2]string{{"", "a"}, {"a/b", "c"}, {"a", "*"}, {"a b", "c"}} {
 		if _, _, err := a.ForDevice(wrong[0], wrong[1], time.Now(), 30); err == nil {
 			t.Errorf("%q was accepted", wrong)
-		}
-	}
-}
-
-// TestDeviceOf reads names that are not those of exactly one device.
-func TestDeviceOf(t *testing.T) {
-	for _, uris := range [][]string{
-		{},
-		{"https://example.org/hall/door"},
-		{"headwater:device:hall"},
-		{"headwater:device:hall/door/x"},
-		{"headwater:device:hall/*"},
-		{"headwater:device:hall/door", "headwater:device:hall/gate"},
-		{"headwater:device:ha.ll/door"},
-	} {
-		cert := new(x509.Certificate)
-		for _, text := range uris {
-			u, err := url.Parse(text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			cert.URIs = append(cert.URIs, u)
-		}
-		if site, device, ok := DeviceOf(cert); ok {
-			t.Errorf("%q names %s/%s", uris, site, device)
 		}
 	}
 }
