@@ -127,6 +127,7 @@ func dashboardPermissions() Permissions {
 	for _, bucket := range []string{
 		BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts, BucketSilences, BucketProblems,
 		BucketCredentials,
+		BucketAccounts, BucketSessions,
 	} {
 		p.Publish = append(p.Publish, readBucket(bucket)...)
 	}
@@ -134,6 +135,8 @@ func dashboardPermissions() Permissions {
 	p.Publish = append(p.Publish, writeBucket(BucketSilences, SilencesKey)...)
 	p.Publish = append(p.Publish, record(ServiceDashboard)...)
 	p.Publish = append(p.Publish, writeBucket(BucketCredentials, ">")...)
+	p.Publish = append(p.Publish, writeBucket(BucketAccounts, AccountsKey)...)
+	p.Publish = append(p.Publish, writeBucket(BucketSessions, SessionKey("*", "*"))...)
 	return p
 }
 

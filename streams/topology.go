@@ -49,6 +49,8 @@ const (
 	BucketCredentials = "credentials"
 	BucketAlerts      = "alerts"
 	BucketProblems    = "problems"
+	BucketAccounts    = "accounts"
+	BucketSessions    = "sessions"
 	BucketSnapshots   = "snapshots"
 )
 
@@ -89,6 +91,23 @@ const MaxCredential = 64 << 10
 
 // credentialsBytes bounds BucketCredentials. A usual credential takes half a kilobyte.
 const credentialsBytes = 64 << 20
+
+// AccountsKey is the key in BucketAccounts of all users, tokens and links of the
+// dashboard. They are one value, so that each change is atomic.
+const AccountsKey = "accounts"
+
+// SessionKey is the key in BucketSessions of the session of a user with that hash.
+func SessionKey(user, hash string) string { return user + "." + hash }
+
+// SessionAge is how long a session lasts at most, SessionMarkerTTL how long it is
+// remembered that one was ended.
+const (
+	SessionAge       = 30 * 24 * time.Hour
+	SessionMarkerTTL = time.Hour
+)
+
+// sessionsBytes bounds BucketSessions.
+const sessionsBytes = 16 << 20
 
 // Names of the durable consumers.
 const (
@@ -284,9 +303,12 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	}
 	problems := bucket(BucketProblems, "Problems that services report.", 1)
 	problems.TTL, problems.MaxBytes = ProblemsTTL, problemsBytes
+	sessions := bucket(BucketSessions, "Who has logged in to the dashboard.", 1)
+	sessions.TTL, sessions.LimitMarkerTTL, sessions.MaxBytes = SessionAge, SessionMarkerTTL, sessionsBytes
 	credentials := bucket(BucketCredentials, "Who may connect as which devices.", 1)
 	credentials.MaxBytes, credentials.MaxValueSize = credentialsBytes, MaxCredential
-	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials,
+	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials, sessions,
+		bucket(BucketAccounts, "Who may log in to the dashboard, without passwords.", 1),
 		bucket(BucketConfig, "Rules and channels as people wrote them, with earlier versions.", ConfigVersions),
 		bucket(BucketSilences, "Alerts that nobody is notified about for a time.", 1),
 		bucket(BucketManifests, "The two newest snapshots of each lane.", 2),

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"headwater/streams"
+	"headwater/web/access"
+	"headwater/web/app"
 	"headwater/web/audit"
 	"headwater/web/deadletters"
 	"headwater/web/device"
@@ -73,8 +75,15 @@ func (f *fakeSource) Audit(context.Context, audit.Query) (audit.Entries, error) 
 func (f *fakeSource) Cancel(context.Context, string) error { return nil }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f}
 }
+
+// openAccounts are accounts while nobody has one.
+type openAccounts struct{ access.Source }
+
+func (openAccounts) Authenticate(*http.Request) (app.Principal, error) { return view.Anonymous(), nil }
+
+func (openAccounts) Accounts(context.Context) (access.Accounts, error) { return access.Accounts{}, nil }
 
 func (*fakeSource) Rules(string) (rules.List, error) { return rules.List{}, nil }
 

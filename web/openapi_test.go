@@ -52,7 +52,7 @@ func TestDescription(t *testing.T) {
 	}
 	shell := app.New(app.Config{}, newSource(), slog.New(slog.DiscardHandler))
 	var routed []string
-	for _, r := range routes(Config{}, shell, Sources{}) {
+	for _, r := range routes(Config{}, shell, newSource().sources()) {
 		if r.Method != "" && strings.HasPrefix(r.Path, "/api/") {
 			routed = append(routed, strings.ToLower(r.Method)+" "+r.Path)
 		}

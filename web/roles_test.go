@@ -10,12 +10,22 @@ import (
 	"strings"
 	"testing"
 
+	"headwater/web/access"
 	"headwater/web/app"
 	"headwater/web/view"
 )
 
 // gate is who sends every request; nobody without a role.
 type gate app.Principal
+
+// accounts are accounts whose gate is of the test.
+type accounts struct {
+	access.Source
+	gate
+}
+
+// Authenticate implements app.Gate.
+func (a accounts) Authenticate(r *http.Request) (app.Principal, error) { return a.gate.Authenticate(r) }
 
 func (g gate) Authenticate(*http.Request) (app.Principal, error) {
 	if g.Role == 0 {
@@ -33,7 +43,7 @@ var wildcard = regexp.MustCompile(`\{[^}]*\}`)
 func TestEveryRouteByRole(t *testing.T) {
 	for _, who := range everybody {
 		shell := app.New(app.Config{Gate: who}, newSource(), slog.New(slog.DiscardHandler))
-		all := routes(Config{Gate: who}, shell, newSource().sources())
+		all := routes(Config{}, shell, newSource().sources())
 		reached := ""
 		for i, r := range all {
 			all[i].Handle = func(http.ResponseWriter, *http.Request) { reached = r.Pattern() }
@@ -71,8 +81,11 @@ func TestEveryRouteByRole(t *testing.T) {
 // README.md: what needs no log-in is listed, and a viewer changes nothing but the own
 // account.
 func TestRolesFitWhatRoutesDo(t *testing.T) {
-	public := []string{"GET /api/v1/openapi.json", "GET /static/", "GET /trust", "GET /trust/ca.crt"}
-	own := []string{}
+	public := []string{
+		"GET /api/v1/openapi.json", "GET /static/", "GET /log-in", "POST /log-in", "POST /log-out", "GET /set-up", "POST /set-up",
+		"GET /trust", "GET /trust/ca.crt",
+	}
+	own := []string{"POST /account/password", "POST /account/log-out"}
 	shell := app.New(app.Config{}, newSource(), slog.New(slog.DiscardHandler))
 	for _, r := range routes(Config{}, shell, newSource().sources()) {
 		if (r.Role == app.Public) != slices.Contains(public, r.Pattern()) {
@@ -103,7 +116,9 @@ func TestRouteWithoutRoleIsRefused(t *testing.T) {
 // TestNobodySeesNothing looks at what nobody gets: no state of the installation, and a
 // way back after the log-in.
 func TestNobodySeesNothing(t *testing.T) {
-	s, err := New(Config{Gate: gate{}}, newSource().sources(), slog.New(slog.DiscardHandler))
+	sources := newSource().sources()
+	sources.Access = accounts{gate: gate{}}
+	s, err := New(Config{}, sources, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

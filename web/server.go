@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 
+	"headwater/web/access"
 	"headwater/web/alerts"
 	"headwater/web/app"
 	"headwater/web/audit"
@@ -34,13 +35,12 @@ type Config struct {
 	// StreamsPerAddress bounds the live streams of one address; 0 sets no bound but
 	// live.MaxClients.
 	StreamsPerAddress int
-	// Gate knows who sends a request. Without one, everybody is an administrator.
-	Gate app.Gate
 }
 
 // Sources are where the facts come from, by feature. All are needed.
 type Sources struct {
 	Shell       app.Source
+	Access      access.Source
 	Overview    overview.Source
 	Device      device.Source
 	Alerts      alerts.Source
@@ -62,11 +62,11 @@ type Server struct {
 
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
-	if sources.Shell == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Rules == nil ||
+	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Rules == nil ||
 		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
-	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: cfg.Gate}, sources.Shell, log)}
+	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
 	var err error
 	s.handler, err = s.shell.Handler(routes(cfg, s.shell, sources))
 	return s, err
@@ -77,6 +77,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 	rulePages, trials := ruleFeatures(shell, sources)
 	return slices.Concat(
 		overview.New(shell, sources.Overview, cfg.MQTT, len(sources.Trust.Authority().PEM) > 0).Routes(),
+		access.New(shell, sources.Access).Routes(),
 		device.New(shell, sources.Device).Routes(),
 		alerts.New(shell, sources.Alerts).Routes(),
 		rulePages.Routes(),

@@ -11,7 +11,8 @@ import (
 
 // Config are the settings of a dashboard.
 type Config struct {
-	Influx influx.Config `embed:"" prefix:"influx-"`
+	Influx    influx.Config `embed:"" prefix:"influx-"`
+	SetUpLink bool          `name:"set-up-link" help:"Print a link with which you become an administrator, once, within 1 hour."`
 	// PublicMQTT is shown to people who have no device yet.
 	StreamsPerAddress int    `help:"Open pages that one address (or proxy) may have, of 1,000 in all." default:"64"`
 	PublicMQTT        string `name:"public-mqtt" help:"host:port of MQTT as devices reach it; mqtts:// before it for TLS." default:""`
@@ -20,6 +21,10 @@ type Config struct {
 	// Exposed says in words where other machines can reach the pages without a
 	// log-in; empty when none can.
 	Exposed string `kong:"-"`
+	// Address is where people reach the pages, for the set-up link.
+	Address string `kong:"-"`
+	// RequireLogIn requires a log-in even while nobody has an account.
+	RequireLogIn bool `kong:"-"`
 }
 
 // DefaultConfig returns the defaults of the flags.

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"headwater/services/dashboard/fleet"
+	"headwater/services/internal/accounts"
 	"headwater/services/internal/audit"
 	"headwater/services/internal/influx"
 	"headwater/services/internal/problems"
@@ -38,6 +39,9 @@ type Deps struct {
 	// Problems, if not nil, returns what is wrong with the machine. It must answer at
 	// once.
 	Problems func() []view.Problem
+	// Announce, if not nil, is called with a link with which the person who started the process
+	// becomes an administrator. It must show the link to nobody else.
+	Announce func(link string)
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 }
@@ -58,6 +62,9 @@ type Service struct {
 	rules       *ruleSource
 	credentials *credentialSource
 	silences    *silences
+	access      accessSource
+	cfg         Config
+	announce    func(link string)
 	web         *web.Server
 
 	// board holds the problems that services report.
@@ -114,7 +121,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.silences = &silences{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready, changes: changes}
 	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: s.silences.onSilences}
 	s.reports = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketProblems, handle: s.board.Take}
+	s.cfg, s.announce = cfg, deps.Announce
+	s.access = accessSource{
+		accounts: accounts.New(deps.JS, time.Now), changes: changes, log: deps.Log, guarded: cfg.Exposed != "" || cfg.RequireLogIn, required: cfg.RequireLogIn,
+	}
 	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT, Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress}, web.Sources{
+		Access:      s.access,
 		Shell:       s,
 		Overview:    overviewSource{s.alertSource(), s.fleet},
 		Device:      deviceSource{s.alertSource(), s.fleet, s.past},
@@ -167,6 +179,7 @@ func (s *Service) Run(ctx context.Context) error {
 	} {
 		parts.Go(func() { run(ctx) })
 	}
+	parts.Go(func() { s.access.invite(ctx, s.cfg.SetUpLink, s.cfg.Address, s.announce) })
 	parts.Wait()
 	s.past.client.Close()
 	s.log.Info("dashboard stopped")

@@ -44,6 +44,7 @@ type Config struct {
 
 	TLS               certs.Config       `embed:"" group:"TLS:"`
 	Hosts             process.HostConfig `embed:"" group:"Dashboard:"`
+	SetUpLink         bool               `name:"set-up-link" help:"Print a link with which you become an administrator, once, within 1 hour." group:"Dashboard:"`
 	StreamsPerAddress int                `help:"Open pages that one address (or proxy) may have, of 1,000 in all." default:"64" group:"Dashboard:"`
 	Profiles          bool               `help:"Serve /debug/pprof as well." group:"Dashboard:"`
 	DiskShare         int                `default:"50" group:"Disk:"`
@@ -62,6 +63,8 @@ type Config struct {
 
 	// Started is called with the addresses in use when everything runs. It may be nil.
 	Started func(Addresses) `kong:"-"`
+	// Announce is called with a set-up link; nil prints it.
+	Announce func(link string) `kong:"-"`
 }
 
 // FlagHelp returns the help that is too long for a tag, by field.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -331,12 +332,22 @@ func (s *standalone) parts() ([]process.Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		look := dashboard.Config{Influx: cfg.Writer.Influx, PublicMQTT: s.publicMQTT(), StreamsPerAddress: cfg.StreamsPerAddress, Authority: s.trusted()}
+		look := dashboard.Config{
+			Influx: cfg.Writer.Influx, PublicMQTT: s.publicMQTT(), StreamsPerAddress: cfg.StreamsPerAddress,
+			Authority: s.trusted(), SetUpLink: cfg.SetUpLink, Address: cfg.Notifier.PublicURL,
+		}
+		if look.Address == "" {
+			look.Address = publicurl.Guess(s.http.Addr(), s.certs != nil)
+		}
+		announce := cfg.Announce
+		if announce == nil {
+			announce = dashboard.PrintLink(os.Stderr)
+		}
 		if at := s.http.Addr().String(); process.Exposed(at) {
 			look.Exposed = process.Reach(at)
 		}
 		pages, err = dashboard.New(look,
-			dashboard.Deps{JS: js, DevicesJS: devices, Problems: s.problems, Log: log, Metrics: metrics})
+			dashboard.Deps{JS: js, DevicesJS: devices, Problems: s.problems, Announce: announce, Log: log, Metrics: metrics})
 		return pages, err
 	})
 	if b.err != nil {

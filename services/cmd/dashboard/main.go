@@ -3,12 +3,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"time"
 
 	"headwater/services/dashboard"
 	"headwater/services/internal/process"
+	"headwater/services/internal/publicurl"
 )
 
 func main() {
@@ -18,7 +20,7 @@ func main() {
 // run serves the dashboard until ctx ends. It does not wait for the streams: the pages
 // show what is missing.
 func run(ctx context.Context, p *process.Process, cfg config) error {
-	deps := dashboard.Deps{Log: p.Log, Metrics: p.Metrics}
+	deps := dashboard.Deps{Log: p.Log, Metrics: p.Metrics, Announce: dashboard.PrintLink(os.Stderr)}
 	connections, err := cfg.connect(p, &deps)
 	for _, nc := range connections {
 		defer nc.Close()
@@ -34,6 +36,7 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
+	cfg.Service.Address = cmp.Or(cfg.PublicURL, publicurl.Guess(l.Addr(), cfg.On()))
 	if at := l.Addr().String(); process.Exposed(at) {
 		cfg.Service.Exposed = process.Reach(at)
 		process.WarnExposed(p.Log, process.Open{What: "the dashboard and its API", Address: at})

@@ -38,9 +38,11 @@ type environment struct {
 
 // cli is the whole command line.
 type cli struct {
-	Server  string           `help:"URL of the dashboard." default:"http://127.0.0.1:8080" env:"HEADWATER_SERVER" placeholder:"URL"`
-	CA      string           `name:"ca" help:"File of a further authority: headwater certs export." type:"path" env:"HEADWATER_CA" placeholder:"FILE"`
-	Version kong.VersionFlag `help:"Print the version and exit."`
+	Server string `help:"URL of the dashboard." default:"http://127.0.0.1:8080" env:"HEADWATER_SERVER" placeholder:"URL"`
+	CA     string `name:"ca" help:"File of a further authority: headwater certs export." type:"path" env:"HEADWATER_CA" placeholder:"FILE"`
+	// The token itself is no flag: the list of processes shows those.
+	TokenFile string           `help:"File with a token (or HEADWATER_TOKEN) to log in with." type:"existingfile" env:"HEADWATER_TOKEN_FILE" placeholder:"FILE"`
+	Version   kong.VersionFlag `help:"Print the version and exit."`
 
 	DeadLetters struct {
 		Ls      lsCmd      `cmd:"" help:"List dead letters, the newest first."`
@@ -67,6 +69,17 @@ type cli struct {
 	Audit struct {
 		Ls auditLsCmd `cmd:"" help:"List changes, the newest first."`
 	} `cmd:"" group:"A running Headwater:" help:"Who changed what, when and from where."`
+	User struct {
+		Add   userAddCmd   `cmd:"" help:"Add a person, and print the link that sets the password."`
+		Ls    userLsCmd    `cmd:"" help:"List the people who may log in."`
+		Rm    userRmCmd    `cmd:"" help:"Delete people, who are logged out at once."`
+		Reset userResetCmd `cmd:"" help:"Void a password, end all sessions, and print a link that sets another password."`
+	} `cmd:"" group:"A running Headwater:" help:"Who may log in to the dashboard: add, list, delete, reset the password."`
+	Token struct {
+		Add tokenAddCmd `cmd:"" help:"Create a token and print it."`
+		Ls  tokenLsCmd  `cmd:"" help:"List the tokens."`
+		Rm  tokenRmCmd  `cmd:"" help:"Delete tokens, which are refused at once."`
+	} `cmd:"" group:"A running Headwater:" help:"What programs log in with, this one too: create, list, delete."`
 	Replay replayCmd `cmd:"" group:"A running Headwater:" help:"Show which alerts a rule would have raised on the stored readings."`
 
 	Certs struct {
@@ -110,7 +123,11 @@ func run(ctx context.Context, env environment, args []string) int {
 	if err != nil {
 		return env.fail(exitUsage, fmt.Errorf("%w (--help lists the commands)", err))
 	}
-	client, err := newClient(flags.Server, flags.CA)
+	token, err := flags.token()
+	if err != nil {
+		return env.fail(exitUsage, err)
+	}
+	client, err := newClient(flags.Server, flags.CA, token)
 	if err != nil {
 		return env.fail(exitUsage, err)
 	}

@@ -27,15 +27,21 @@ const (
 	maxAnswer = 16 << 20
 )
 
+// errNoToken is returned when the dashboard does not know who asks.
+var errNoToken = errors.New("people have to log in to this dashboard: send a valid token with --token-file or " + tokenVariable +
+	" (an administrator makes one on the page People and tokens)")
+
 // client calls the API of a dashboard.
 type client struct {
 	base *url.URL
 	http *http.Client
+	// token is what the client logs in with; empty for nothing.
+	token string
 }
 
 // newClient returns a client of the dashboard at the address. It trusts the authorities in
 // the file too, if one is named.
-func newClient(address, authorities string) (*client, error) {
+func newClient(address, authorities, token string) (*client, error) {
 	base, err := url.Parse(address)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, usage(fmt.Sprintf("--server %q is not a URL such as http://127.0.0.1:8080", address))
@@ -55,7 +61,7 @@ func newClient(address, authorities string) (*client, error) {
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
 	}
-	return &client{base: base, http: &http.Client{
+	return &client{base: base, token: token, http: &http.Client{
 		Timeout: requestTimeout, Transport: transport,
 		// A dashboard does not redirect.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -86,6 +92,9 @@ func (c *client) send(ctx context.Context, method string, at *url.URL, body []by
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	res, err := c.http.Do(r)
 	if err != nil {
 		if failed, ok := errors.AsType[*url.Error](err); ok {
@@ -97,6 +106,9 @@ func (c *client) send(ctx context.Context, method string, at *url.URL, body []by
 	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("read the answer of %s: %w", c.base.Redacted(), err)
+	}
+	if res.StatusCode == http.StatusUnauthorized {
+		return errNoToken
 	}
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		var problem struct {

@@ -1,0 +1,127 @@
+package access_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"headwater/web/internal/fixture"
+	"headwater/web/internal/webtest"
+)
+
+// as is the cookie of a session.
+func as(session string) []string { return []string{"Cookie", "headwater=" + session} }
+
+func TestLogIn(t *testing.T) {
+	s := webtest.Server(t, fixture.Warehouse)
+	form := func(name, password, next string) string {
+		return url.Values{"name": {name}, "password": {password}, "next": {next}}.Encode()
+	}
+	res, body := webtest.Post(t, s, "/log-in", form("viewer", "guess", "/alerts"), as("nobody")...)
+	if res.StatusCode != http.StatusUnauthorized || !strings.Contains(body, "The name or the password is wrong.") || !strings.Contains(body, `value="/alerts"`) || strings.Contains(body, "guess") {
+		t.Errorf("a wrong password: %d %s", res.StatusCode, body)
+	}
+	res, _ = webtest.Post(t, s, "/log-in", form("viewer", fixture.Password, "/alerts?x=1"), as("nobody")...)
+	cookie := res.Header.Get("Set-Cookie")
+	if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/alerts?x=1" {
+		t.Errorf("the right password: %d to %q", res.StatusCode, res.Header.Get("Location"))
+	}
+	for _, want := range []string{"headwater=viewer;", "Path=/", "HttpOnly", "SameSite=Lax"} {
+		if !strings.Contains(cookie, want) {
+			t.Errorf("the cookie is %q, without %q", cookie, want)
+		}
+	}
+	if strings.Contains(cookie, "Secure") || strings.Contains(cookie, "Domain") {
+		t.Errorf("the cookie is %q", cookie)
+	}
+	res, _ = webtest.Post(t, s, "/log-in", form("viewer", fixture.Password, "/"), "X-Forwarded-Proto", "https", "Cookie", "__Host-headwater=nobody")
+	if cookie := res.Header.Get("Set-Cookie"); !strings.HasPrefix(cookie, "__Host-headwater=viewer;") || !strings.Contains(cookie, "Secure") || !strings.Contains(cookie, "Path=/") {
+		t.Errorf("over HTTPS the cookie is %q", cookie)
+	}
+	// Over HTTPS, a cookie that a plain page may have set does not count.
+	if res, _ := webtest.Get(t, s, http.MethodGet, "/account", "X-Forwarded-Proto", "https", "Cookie", "headwater=administrator"); res.StatusCode != http.StatusOK {
+		t.Errorf("%d", res.StatusCode)
+	} else if _, body := webtest.Get(t, s, http.MethodGet, "/account", "X-Forwarded-Proto", "https", "Cookie", "headwater=administrator"); strings.Contains(body, "ada-the-administrator") {
+		t.Error("a cookie without the prefix counts over HTTPS")
+	}
+	res, _ = webtest.Post(t, s, "/log-out", "", as("viewer")...)
+	if res.Header.Get("Location") != "/log-in" || !strings.Contains(res.Header.Get("Set-Cookie"), "Max-Age=0") {
+		t.Errorf("a log-out: %v", res.Header)
+	}
+}
+
+func TestLogInLeadsNowhereElse(t *testing.T) {
+	s := webtest.Server(t, fixture.Warehouse)
+	for _, next := range []string{"//evil.example", `/\evil.example`, "https://evil.example", "javascript:alert(1)", "/a\r\nSet-Cookie: x=1", `/x\..\y`, "", "/\t/evil.example", "evil"} {
+		form := url.Values{"name": {"viewer"}, "password": {fixture.Password}, "next": {next}}.Encode()
+		if res, _ := webtest.Post(t, s, "/log-in", form, as("nobody")...); res.Header.Get("Location") != "/" {
+			t.Errorf("%q leads to %q", next, res.Header.Get("Location"))
+		}
+	}
+}
+
+func TestFromElsewhere(t *testing.T) {
+	s := webtest.Server(t, fixture.Warehouse)
+	for _, path := range []string{"/log-in", "/log-out", "/set-up", "/account/password", "/people/users", "/people/users/anna/delete"} {
+		if res, _ := webtest.Post(t, s, path, "", "Cookie", "headwater=administrator", "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"); res.StatusCode != http.StatusForbidden {
+			t.Errorf("%s from another site: %d", path, res.StatusCode)
+		}
+	}
+}
+
+func TestAccessPages(t *testing.T) {
+	for _, c := range []struct {
+		state          fixture.State
+		session, path  string
+		form           string
+		status         int
+		location, text string
+	}{
+		{fixture.Warehouse, "nobody", "/log-in", "", 200, "", `autocomplete="current-password"`},
+		{fixture.Warehouse, "viewer", "/log-in?next=/rules", "", 303, "/rules", ""},
+		{fixture.Warehouse, "", "/log-in", "", 303, "/", ""},
+		{fixture.Warehouse, "nobody", "/set-up?code=CODE", "", 200, "", "Set your password"},
+		{fixture.Warehouse, "nobody", "/set-up?code=OLD", "", 404, "", "used already or has expired"},
+		{fixture.Warehouse, "nobody", "/set-up", "", 403, "", "--set-up-link"},
+		{fixture.Empty, "", "/set-up", "", 200, "", "Create an administrator"},
+		{fixture.Warehouse, "nobody", "/set-up", "code=CODE&password=a&again=b", 400, "", "The two passwords differ."},
+		{fixture.Warehouse, "nobody", "/set-up", "code=CODE&password=a&again=a", 400, "", "at least 10 characters"},
+		{fixture.Warehouse, "nobody", "/set-up", "code=CODE&password=0123456789&again=0123456789", 303, "/", ""},
+		{fixture.Warehouse, "nobody", "/set-up", "code=OLD&password=0123456789&again=0123456789", 404, "", "expired"},
+		{fixture.Empty, "", "/set-up", "name=anna&password=0123456789&again=0123456789", 303, "/", ""},
+		{fixture.Warehouse, "viewer", "/account", "", 200, "", "You are a viewer"},
+		{fixture.Warehouse, "", "/account", "", 200, "", "Nobody has to log in"},
+		{fixture.Warehouse, "viewer", "/account/password", "old=x&password=0123456789&again=0123456789", 401, "", "wrong"},
+		{fixture.Warehouse, "viewer", "/account/password", "old=correct+horse+battery&password=0123456789&again=0123456789", 303, "/account?changed=1", ""},
+		{fixture.Warehouse, "", "/account/password", "old=x", 403, "", "Only a person"},
+		{fixture.Warehouse, "viewer", "/account/log-out", "x=1", 303, "/log-in", ""},
+		{fixture.Warehouse, "viewer", "/people", "", 403, "", "This needs the role administrator; you have the role viewer."},
+		{fixture.Warehouse, "administrator", "/people", "", 200, "", "nightly-report"},
+		{fixture.Away, "administrator", "/people", "", 503, "", "cannot be reached"},
+		{fixture.Warehouse, "administrator", "/people/users", "name=vera&role=viewer", 200, "", "http://example.com/set-up?code=CODE"},
+		{fixture.Warehouse, "administrator", "/people/users/otto/role", "role=viewer", 303, "/people", ""},
+		{fixture.Warehouse, "administrator", "/people/users/anna/role", "role=viewer", 409, "", "last administrator"},
+		{fixture.Warehouse, "administrator", "/people/users/otto/reset", "x=1", 200, "", "/set-up?code=CODE"},
+		{fixture.Warehouse, "administrator", "/people/users/otto/delete", "x=1", 303, "/people", ""},
+		{fixture.Warehouse, "administrator", "/people/tokens", "name=t&role=viewer&valid=90d", 200, "", "hw_example_SHOWNONCE"},
+		{fixture.Warehouse, "administrator", "/people/tokens", "name=t&role=viewer&valid=soon", 400, "", "Valid must be a duration"},
+		{fixture.Warehouse, "administrator", "/people/tokens/t/delete", "x=1", 303, "/people", ""},
+	} {
+		s := webtest.Server(t, c.state)
+		var header []string
+		if c.session != "" {
+			header = as(c.session)
+		}
+		var res *http.Response
+		var body string
+		if c.form == "" {
+			res, body = webtest.Get(t, s, http.MethodGet, c.path, header...)
+		} else {
+			res, body = webtest.Post(t, s, c.path, c.form, header...)
+		}
+		if res.StatusCode != c.status || res.Header.Get("Location") != c.location || !strings.Contains(body, c.text) {
+			t.Errorf("%s as %q with %q: %d to %q, does it hold %q? %t", c.path, c.session, c.form, res.StatusCode, res.Header.Get("Location"), c.text, strings.Contains(body, c.text))
+		}
+	}
+}
