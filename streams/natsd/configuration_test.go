@@ -75,9 +75,21 @@ func TestServicesMayDoNoMoreThanTheyDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Shutdown()
-	for service, forbidden := range map[string]struct{ publish, subscribe []string }{
+	tried := map[string]struct{ publish, subscribe []string }{
+		streams.ServiceProvision: {
+			publish:   []string{"telemetry.0.http", "derived.0", "deadletters.provision.x", "$KV.leases.bridge.0", "$KV.silences.silences", "audit.dashboard"},
+			subscribe: []string{">", "telemetry.>"},
+		},
+		streams.ServiceBridge: {
+			publish:   []string{"telemetry.0.http", "derived.0", "alerting.0", "$KV.config.config", "$JS.API.STREAM.PURGE.DEADLETTERS", "audit.dashboard"},
+			subscribe: []string{"telemetry.>", "redrive.gateway"},
+		},
+		streams.ServiceNotifier: {
+			publish:   []string{"telemetry.0.mqtt", "derived.0", "$KV.leases.processor.0", "$KV.config.config", "$KV.silences.silences", "audit.notifier"},
+			subscribe: []string{"alerting.>", "_INBOX.dashboard.>"},
+		},
 		streams.ServiceGateway: {
-			publish:   []string{"telemetry.0.mqtt", "derived.0", "$KV.config.config", "$JS.API.STREAM.DELETE.TELEMETRY", "$KV.leases.writer.0"},
+			publish:   []string{"audit.dashboard", "telemetry.0.mqtt", "derived.0", "$KV.config.config", "$JS.API.STREAM.DELETE.TELEMETRY", "$KV.leases.writer.0"},
 			subscribe: []string{">", "_INBOX.>", "_INBOX.writer.>", "telemetry.>"},
 		},
 		streams.ServiceProcessor: {
@@ -89,10 +101,15 @@ func TestServicesMayDoNoMoreThanTheyDo(t *testing.T) {
 			subscribe: []string{"alerting.>"},
 		},
 		streams.ServiceDashboard: {
-			publish:   []string{"telemetry.0.http", "$KV.config.other", "deadletters.bridge.topic", "$JS.API.STREAM.DELETE.DEADLETTERS"},
+			publish:   []string{"telemetry.0.http", "$KV.config.other", "deadletters.bridge.topic", "$JS.API.STREAM.DELETE.DEADLETTERS", "$JS.API.STREAM.PURGE.AUDIT", "$JS.API.STREAM.MSG.DELETE.AUDIT", "audit.bridge"},
 			subscribe: []string{"telemetry.>"},
 		},
-	} {
+	}
+	for _, service := range streams.Services() {
+		forbidden, ok := tried[service]
+		if !ok {
+			t.Errorf("%s is not tried", service)
+		}
 		t.Run(service, func(t *testing.T) {
 			denied := make(chan error, 16)
 			nc, err := s.Connect(natsd.UserOf(service), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denied <- err }))
@@ -124,6 +141,39 @@ func TestServicesMayDoNoMoreThanTheyDo(t *testing.T) {
 				expect("subscribe to " + subject)
 			}
 		})
+	}
+}
+
+// TestSmallDisk creates all streams and buckets within the least that a disk is given:
+// nats-server reserves what each may take.
+func TestSmallDisk(t *testing.T) {
+	const least = 64 << 20
+	s, err := natsd.Start(t.Context(), natsd.Config{Dir: t.TempDir(), Sync: natsd.SyncSecond, MaxBytes: least, MQTT: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shutdown()
+	for user, ensure := range map[natsd.User]func(jetstream.JetStream) error{
+		natsd.UserOf(streams.ServiceProvision): func(js jetstream.JetStream) error {
+			_, err := streams.Ensure(t.Context(), js, streams.Options{MaxBytes: least})
+			return err
+		},
+		natsd.UserDevices: func(js jetstream.JetStream) error {
+			return streams.EnsureDevices(t.Context(), js, streams.DeviceOptions{MaxBytes: streams.DeviceBytes(least)})
+		},
+	} {
+		nc, err := s.Connect(user)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		js, err := jetstream.New(nc)
+		if err == nil {
+			err = ensure(js)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", user, err)
+		}
 	}
 }
 

@@ -95,6 +95,10 @@ type Config struct {
 	Log *slog.Logger
 }
 
+// fixedBytes is what buckets of a fixed size may take, such as those of credentials and
+// sessions. Nats-server reserves it, however small the disk is.
+const fixedBytes = 128 << 20
+
 func (s *Server) configuration(cfg Config) (string, error) {
 	public, err := s.issuer.PublicKey()
 	if err != nil {
@@ -120,7 +124,7 @@ func (s *Server) configuration(cfg Config) (string, error) {
 	out := settings{
 		ServerName: serverName, MQTT: strconv.Quote(mqtt), Issuer: public, Passwords: hashed,
 		StoreDir: strconv.Quote(filepath.ToSlash(cfg.Dir)), Sync: string(cfg.Sync),
-		MaxStore: strconv.FormatInt(cfg.MaxBytes/100*115, 10),
+		MaxStore: strconv.FormatInt(cfg.MaxBytes/100*115+fixedBytes, 10),
 	}
 	if cfg.NATS != "" {
 		listen, err := listenAddress(cfg.NATS)
