@@ -1,11 +1,17 @@
 package bridge_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"maps"
 	"net"
+	"net/http/httptest"
 	"net/url"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,8 +22,10 @@ import (
 
 	"headwater/services/bridge"
 	"headwater/services/bridge/login"
+	"headwater/services/internal/certs"
 	"headwater/services/internal/credentials"
 	"headwater/streams"
+	"headwater/streams/natsd"
 	"headwater/streams/streamtest"
 )
 
@@ -454,6 +462,100 @@ func TestMosquittoWithAToken(t *testing.T) {
 		t.Error("a wrong token was taken")
 	}
 	if got := w.readings(t); !slices.Equal(got, []string{"mqtt hall/door-1/t 21.5"}) {
+		t.Errorf("readings: %q", got)
+	}
+}
+
+// TestCertificateIsACredential has a device log in with its certificate, and others try.
+func TestCertificateIsACredential(t *testing.T) {
+	listener := httptest.NewTLSServer(nil)
+	defer listener.Close()
+	folder := t.TempDir()
+	authority, err := certs.EnsureDeviceAuthority(folder, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(authority.Certificate())
+	d, err := natsd.Start(t.Context(), natsd.Config{
+		Dir: t.TempDir(), Sync: natsd.SyncSecond, MQTT: "127.0.0.1:0",
+		TLS: &tls.Config{Certificates: listener.TLS.Certificates, ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven, MinVersion: tls.VersionTLS12},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Shutdown)
+	s := &streamtest.Server{Server: d}
+	s.Ensure(t, lanes)
+	w := &world{Server: s, js: s.JS(t), devices: s.DevicesJS(t)}
+	w.start(t)
+	if err := credentials.Create(t.Context(), w.js, credentials.Credential{
+		Name: "door-1", Kind: credentials.KindDevice, Devices: []credentials.Pattern{at("hall", "door-1")},
+		Identity: credentials.Identity{URI: certs.DeviceURI("hall", "door-1")}, State: credentials.StateAllowed,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(listener.Certificate())
+	options := func(id, device string) *mqtt.ClientOptions {
+		cfg := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+		if device != "" {
+			text, key, err := authority.ForDevice("hall", device, time.Now(), 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pair, err := tls.X509KeyPair(text, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg.Certificates = []tls.Certificate{pair}
+		}
+		return mqtt.NewClientOptions().AddBroker("ssl://" + w.MQTT()).SetClientID(id).SetTLSConfig(cfg).SetAutoReconnect(false)
+	}
+	streamtest.Eventually(t, "the client id is that of the credential alone", func() bool {
+		c, err := try(t, options("door-1", ""))
+		if err == nil {
+			c.Disconnect(0)
+		}
+		return err != nil
+	})
+	if _, err := try(t, options("door-1", "door-2")); err == nil {
+		t.Error("the certificate of another device was taken")
+	}
+	c, err := try(t, options("door-1", "door-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, c, 1, "sensors/hall/door-2/t", "1")
+	publish(t, c, 1, "sensors/hall/door-1/t", "2")
+	if got := w.readings(t); !slices.Equal(got, []string{"mqtt hall/door-1/t 2"}) {
+		t.Errorf("readings: %q", got)
+	}
+	program, err := exec.LookPath("mosquitto_pub")
+	if err != nil {
+		return
+	}
+	text, key, err := authority.ForDevice("hall", "door-1", time.Now(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"cert": text, "key": key, "ca": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: listener.Certificate().Raw}),
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host, port, err := net.SplitHostPort(w.MQTT())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), program, "-h", host, "-p", port, "-i", "door-1:m", "-q", "1", "-t", "sensors/hall/door-1/t", "-m", "3",
+		"--cafile", filepath.Join(folder, "ca"), "--cert", filepath.Join(folder, "cert"), "--key", filepath.Join(folder, "key")).CombinedOutput()
+	if err != nil {
+		t.Errorf("mosquitto_pub: %v: %s", err, out)
+	}
+	if got := w.readings(t); !slices.Equal(got, []string{"mqtt hall/door-1/t 2", "mqtt hall/door-1/t 3"}) {
 		t.Errorf("readings: %q", got)
 	}
 }

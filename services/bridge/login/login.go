@@ -6,6 +6,10 @@ package login
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -166,6 +170,7 @@ func (r *Responder) answer(m *nats.Msg, policy Policy) {
 		Protocol: request.ClientInformation.Type, Host: request.ClientInformation.Host,
 		ClientID: request.ClientInformation.MQTT,
 		User:     request.ConnectOptions.Username, Password: request.ConnectOptions.Password,
+		Certificate: certificate(request.TLS),
 	}
 	response := jwt.NewAuthorizationResponseClaims(request.UserNkey)
 	response.Audience = request.Server.ID
@@ -207,6 +212,27 @@ func (r *Responder) originate(d *Device, now time.Time) Refusal {
 	d.Host, d.User, d.Certificate = o.Host, o.User, o.Certificate
 	d.ClientID = escape.Shown(d.ClientID)
 	return ""
+}
+
+// certificate returns the certificate that nats-server has verified, if there is one.
+func certificate(t *jwt.ClientTLS) Certificate {
+	if t == nil || len(t.VerifiedChains) == 0 || len(t.VerifiedChains[0]) == 0 {
+		return Certificate{}
+	}
+	block, _ := pem.Decode([]byte(t.VerifiedChains[0][0]))
+	if block == nil {
+		return Certificate{}
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return Certificate{}
+	}
+	sum := sha256.Sum256(cert.Raw)
+	c := Certificate{Fingerprint: hex.EncodeToString(sum[:])}
+	for _, uri := range cert.URIs {
+		c.URIs = append(c.URIs, uri.String())
+	}
+	return c
 }
 
 // admission is what a client is admitted as. The credential is that of RoleOwner; until is
