@@ -41,26 +41,47 @@ func smallDisk(t *testing.T, size int) string {
 	return dir
 }
 
-// fill writes a file until only the given number of bytes is free; 0 fills the disk.
-func fill(t *testing.T, path string, leave uint64) {
-	t.Helper()
-	file, err := os.Create(path)
+// fill appends to a file until only the given number of bytes is free; 0 fills the disk.
+func fill(path string, leave uint64) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer file.Close()
 	chunk := make([]byte, 256<<10)
 	for {
 		var disk syscall.Statfs_t
 		if err := syscall.Statfs(filepath.Dir(path), &disk); err != nil {
-			t.Fatal(err)
+			return err
 		}
 		if leave > 0 && disk.Bavail*uint64(disk.Bsize) <= leave {
-			return
+			return nil
 		}
 		if _, err := file.Write(chunk); errors.Is(err, syscall.ENOSPC) {
-			return
+			return nil
 		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// keepFull fills the disk as fill does, and again whenever InfluxDB removes files that it
+// no longer needs. Stop ends that and removes the file.
+func keepFull(t *testing.T, path string, leave uint64) (stop func()) {
+	t.Helper()
+	err := fill(path, leave)
+	quit := make(chan struct{})
+	var filling sync.WaitGroup
+	filling.Go(func() {
+		for err == nil && !pauseOr(quit, 5*time.Millisecond) {
+			err = fill(path, leave)
+		}
+	})
+	return func() {
+		t.Helper()
+		close(quit)
+		filling.Wait()
+		if err := errors.Join(err, os.Remove(path)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -284,11 +305,9 @@ func TestDiskFilledByOthers(t *testing.T) {
 	streamtest.Eventually(t, "200 acknowledged readings", func() bool { return y.acknowledged() > 200 })
 	foreign := filepath.Join(disk, "foreign")
 	for range 2 {
-		fill(t, foreign, 0)
+		remove := keepFull(t, foreign, 0)
 		y.checkRefused(t, at, time.Now())
-		if err := os.Remove(foreign); err != nil {
-			t.Fatal(err)
-		}
+		remove()
 		y.checkRecovery(t, at)
 	}
 	stop()
@@ -305,7 +324,9 @@ func TestDiskFilledByReadings(t *testing.T) {
 	y := newTally()
 	stop := y.load(t, at)
 	ballast := filepath.Join(disk, "ballast")
-	fill(t, ballast, 64<<20)
+	if err := fill(ballast, 64<<20); err != nil {
+		t.Fatal(err)
+	}
 	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		status, _, _, _ := y.post(t, at, 50, 500)
@@ -318,15 +339,14 @@ func TestDiskFilledByReadings(t *testing.T) {
 		// A small disk has a small reserve, which a flood would fill between two checks.
 		pauseOr(t.Context().Done(), 10*time.Millisecond)
 	}
+	// InfluxDB needs room for what was accepted. What it gives back is taken again, or
+	// readings would rightly be accepted.
+	remove := keepFull(t, filepath.Join(disk, "others"), 10<<20)
 	y.checkRefused(t, at, time.Now())
-	var left syscall.Statfs_t
-	if err := syscall.Statfs(disk, &left); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d kB are left of the reserve", left.Bavail*uint64(left.Bsize)>>10)
 	stop()
 	// The accepted readings are in InfluxDB although the disk is as full as before.
 	y.verify(t, at)
+	remove()
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
