@@ -20,7 +20,7 @@ func TestHelpIsGrouped(t *testing.T) {
 		}
 	}
 	slices.Sort(first)
-	if want := []string{"config", "data", "demo", "durability", "http", "mqtt"}; !slices.Equal(first, want) {
+	if want := []string{"config", "data", "demo", "durability", "http", "mode", "mqtt"}; !slices.Equal(first, want) {
 		t.Errorf("the flags without a group are %q, want %q: name a group for the others", first, want)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"headwater/services/internal/process"
 	"headwater/streams/streamtest"
 )
 
@@ -158,8 +159,19 @@ func TestPeople(t *testing.T) {
 // TestSetUpLinkOffLoopback opens a standalone to other machines: nobody becomes an
 // administrator without the link.
 func TestSetUpLinkOffLoopback(t *testing.T) {
-	cfg := testConfig(t.TempDir())
-	cfg.HTTP = "0.0.0.0:0"
+	for mode, want := range map[process.Mode]int{process.ModeDev: http.StatusOK, process.ModeAuto: http.StatusSeeOther} {
+		t.Run(string(mode), func(t *testing.T) {
+			cfg := testConfig(t.TempDir())
+			cfg.HTTP, cfg.Mode = "0.0.0.0:0", mode
+			cfg.Notifier.PublicURL = "https://headwater.example.org" // a proxy with TLS
+			setUpOffLoopback(t, cfg, want)
+		})
+	}
+}
+
+// setUpOffLoopback wants a status of pages before there is an administrator.
+func setUpOffLoopback(t *testing.T, cfg Config, want int) {
+	t.Helper()
 	links := make(chan string, 1)
 	cfg.Announce = func(link string) { links <- link }
 	at, _ := start(t, cfg)
@@ -168,11 +180,14 @@ func TestSetUpLinkOffLoopback(t *testing.T) {
 		port = at.HTTP[strings.LastIndex(at.HTTP, ":")+1:]
 	}
 	p := &person{t: t, base: "http://127.0.0.1:" + port}
+	if status, _ := p.ask(http.MethodGet, "/rules", nil); status != want {
+		t.Errorf("a page before there is an administrator: %d, want %d", status, want)
+	}
 	form := url.Values{"name": {"mallory"}, "password": {passphrase}, "again": {passphrase}}
 	if status, body := p.ask(http.MethodPost, "/set-up", form); status != http.StatusForbidden || !strings.Contains(body, "Headwater prints when it starts") {
 		t.Errorf("without the link: %d", status)
 	}
-	if status, _ := p.ask(http.MethodPost, "/api/v1/users?name=mallory&role=administrator", nil); status != http.StatusForbidden {
+	if status, _ := p.ask(http.MethodPost, "/api/v1/users?name=mallory&role=administrator", nil); status != http.StatusForbidden && status != http.StatusUnauthorized {
 		t.Errorf("without the link, through the API: %d", status)
 	}
 	_, code, _ := strings.Cut(<-links, "?code=")

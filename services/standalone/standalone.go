@@ -345,6 +345,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 		}
 		if at := s.http.Addr().String(); process.Exposed(at) {
 			look.Exposed = process.Reach(at)
+			look.RequireLogIn = cfg.Mode == process.ModeProduction || cfg.Mode == process.ModeAuto && s.folder.strict
 		}
 		pages, err = dashboard.New(look,
 			dashboard.Deps{JS: js, DevicesJS: devices, Problems: s.problems, Announce: announce, Log: log, Metrics: metrics})
