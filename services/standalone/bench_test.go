@@ -19,7 +19,8 @@ import (
 
 // BenchmarkPath measures readings from the first publish over MQTT until the
 // last one is in InfluxDB, with the load generator and everything else on this
-// machine. One iteration is one run of a fixed number of readings.
+// machine, through the front and without it. One iteration is one run of a fixed number
+// of readings.
 func BenchmarkPath(b *testing.B) {
 	for _, bench := range []struct {
 		name       string
@@ -31,27 +32,29 @@ func BenchmarkPath(b *testing.B) {
 		{"qos1/power-safe", PowerSafe, 1, 200_000},
 		{"qos0/fast", Fast, 0, 300_000},
 	} {
-		b.Run(bench.name, func(b *testing.B) {
-			cfg := testConfig(b.TempDir())
-			cfg.Durability = bench.durability
-			at, _ := start(b, cfg)
-			run := 0
-			for b.Loop() {
-				run++
-				load := load{
-					addresses: []string{at.MQTT}, connections: 50, window: 20, qos: bench.qos, devices: 1000,
-					from: time.Now().Add(-time.Duration(run) * time.Hour).Truncate(time.Hour),
+		for _, front := range []string{frontOn, "off"} {
+			b.Run(bench.name+"/front="+front, func(b *testing.B) {
+				cfg := testConfig(b.TempDir())
+				cfg.Durability, cfg.Front = bench.durability, front
+				at, _ := start(b, cfg)
+				run := 0
+				for b.Loop() {
+					run++
+					load := load{
+						addresses: []string{at.MQTT}, connections: 50, window: 20, qos: bench.qos, devices: 1000,
+						from: time.Now().Add(-time.Duration(run) * time.Hour).Truncate(time.Hour),
+					}
+					begin := time.Now()
+					load.run(b, bench.readings)
+					sent := time.Since(begin)
+					stored := awaitPoints(b, at.Influx, load.from, bench.readings, bench.qos == 1)
+					took := time.Since(begin)
+					b.ReportMetric(float64(bench.readings)/sent.Seconds(), "published/s")
+					b.ReportMetric(float64(stored)/took.Seconds(), "stored/s")
+					b.ReportMetric(100*float64(stored)/float64(bench.readings), "%stored")
 				}
-				begin := time.Now()
-				load.run(b, bench.readings)
-				sent := time.Since(begin)
-				stored := awaitPoints(b, at.Influx, load.from, bench.readings, bench.qos == 1)
-				took := time.Since(begin)
-				b.ReportMetric(float64(bench.readings)/sent.Seconds(), "published/s")
-				b.ReportMetric(float64(stored)/took.Seconds(), "stored/s")
-				b.ReportMetric(100*float64(stored)/float64(bench.readings), "%stored")
-			}
-		})
+			})
+		}
 	}
 }
 
