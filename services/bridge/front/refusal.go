@@ -73,7 +73,7 @@ var (
 	errFull        = &refusal{ReasonFull, 0, "there are too many connections: --mqtt-connections bounds them"}
 	errSlow        = &refusal{ReasonSlow, codeMalformed, fmt.Sprintf("it sent no CONNECT within %s", connectWithin)}
 	errProtocol    = &refusal{ReasonProtocol, codeMalformed, "what it sends is not MQTT; a device may speak TLS where none is expected, or the other way round"}
-	errPlain       = &refusal{ReasonProtocol, codeMalformed, "it connects without TLS, which is required: --tls-mqtt"}
+	errPlain       = &refusal{ReasonProtocol, codeMalformed, "it connects without TLS, which is required: --mqtt-tls"}
 	errVersion     = &refusal{ReasonVersion, codeVersion, "it speaks a version of MQTT other than 3.1, 3.1.1 and 5"}
 	errConnect     = &refusal{ReasonConnect, codeMalformed, "its CONNECT is malformed"}
 	errConnectSize = &refusal{ReasonConnect, codePacketTooLarge, fmt.Sprintf("its CONNECT is larger than %d KiB", maxConnect>>10)}
