@@ -296,6 +296,7 @@ func (y *tally) load(t *testing.T, at Addresses) (stop func()) {
 // From then on nothing is acknowledged, and the pages say so. When the file is deleted,
 // everything resumes by itself and nothing is lost.
 func TestDiskFilledByOthers(t *testing.T) {
+	t.Parallel() // it mostly waits
 	disk := smallDisk(t, 256)
 	cfg := testConfig(filepath.Join(disk, "data"))
 	cfg.Durability = PowerSafe

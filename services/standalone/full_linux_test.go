@@ -19,6 +19,7 @@ import (
 // over HTTP and MQTT, and the pages say why. When InfluxDB is back, the janitor makes room
 // and everything resumes by itself. Nothing that was acknowledged is lost.
 func TestTelemetryIsFull(t *testing.T) {
+	t.Parallel() // it mostly waits
 	database, err := influxd.Start(influxd.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
