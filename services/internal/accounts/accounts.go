@@ -231,7 +231,7 @@ func (s *Store) Tokens(ctx context.Context) ([]Token, error) {
 // AddUser creates a user and returns the code of a link that sets the password.
 func (s *Store) AddUser(ctx context.Context, u User) (code string, err error) {
 	now := s.now().UTC()
-	u.Name, u.Created, u.Hash, u.Epoch = NormalName(u.Name), now, "", 0
+	u.Name, u.Created, u.Hash = NormalName(u.Name), now, ""
 	code = rand.Text()
 	return code, s.update(ctx, func(b *book) error {
 		if err := b.addUser(u); err != nil {

@@ -252,6 +252,18 @@ func TestOldestSessionsMakeRoom(t *testing.T) {
 	w.is(s, last, "anna")
 }
 
+// TestSessionsAreNotInherited removes a user and creates another one of that name.
+func TestSessionsAreNotInherited(t *testing.T) {
+	w := newWorld(t)
+	s, _ := w.founded()
+	removed := w.add(s, "vera", Administrator)
+	w.must(s.RemoveUser(t.Context(), "vera"))
+	w.is(s, removed, "")
+	session := w.add(s, "vera", Viewer)
+	w.is(s, removed, "")
+	w.is(s, session, "vera")
+}
+
 func TestRightsChangeAtOnce(t *testing.T) {
 	w := newWorld(t)
 	s, _ := w.founded()

@@ -80,7 +80,7 @@ type User struct {
 	Sites []string `json:"sites,omitempty"`
 	// Hash is what is kept of the password; empty until it is set for the first time.
 	Hash string `json:"hash,omitempty"`
-	// Epoch grows when all sessions of the user end at once.
+	// Epoch changes when all sessions of the user end at once.
 	Epoch   uint64    `json:"epoch"`
 	Created time.Time `json:"created"`
 	// By is who created the user.
@@ -122,6 +122,8 @@ type Link struct {
 // book is everything about accounts. It is one value in the bucket, so that each change
 // is atomic.
 type book struct {
+	// Epoch is the highest of all users, also of those who were removed.
+	Epoch  uint64  `json:"epoch"`
 	Users  []User  `json:"users,omitempty"`
 	Tokens []Token `json:"tokens,omitempty"`
 	Links  []Link  `json:"links,omitempty"`
@@ -231,6 +233,13 @@ func (b *book) removeUser(name string) error {
 	return nil
 }
 
+// nextEpoch returns an epoch that no user has had, so that no session of a user who was
+// removed is one of a later user of that name.
+func (b *book) nextEpoch() uint64 {
+	b.Epoch++
+	return b.Epoch
+}
+
 // setPassword stores the hash of a new password, which ends all sessions of the user.
 func (b *book) setPassword(name, hash string) error {
 	u := b.user(name)
@@ -238,7 +247,7 @@ func (b *book) setPassword(name, hash string) error {
 		return fmt.Errorf("%w: %s", ErrUnknown, name)
 	}
 	u.Hash = hash
-	u.Epoch++
+	u.Epoch = b.nextEpoch()
 	return nil
 }
 

@@ -139,7 +139,7 @@ func (s *Store) LogOutEverywhere(ctx context.Context, name string) error {
 		if u == nil {
 			return ErrUnknown
 		}
-		u.Epoch++
+		u.Epoch = b.nextEpoch()
 		return nil
 	})
 }
