@@ -66,7 +66,9 @@ func (c *Checkpoint) Place() Place { return Place{c.Incarnation, c.Sequence, c.S
 type Janitor struct {
 	JS  jetstream.JetStream
 	Log *slog.Logger
-	// Every is the pause between two rounds; 0 means one minute.
+	// Every is the pause between two rounds; 0 means one minute. It is a twelfth of that
+	// while a stream is above its mark, so that there is room soon after what needed the
+	// messages has processed them.
 	Every time.Duration
 }
 
@@ -84,50 +86,83 @@ func (j Janitor) Run(ctx context.Context) error {
 	if every == 0 {
 		every = time.Minute
 	}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+	var alarmed time.Time
 	for {
-		if err := j.Clean(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		now, pause := time.Now(), every
+		full, err := j.round(ctx, now)
+		if err != nil && ctx.Err() == nil {
 			j.Log.Warn("streams could not be cleaned up; the next round tries again", "err", err)
+		}
+		if len(full) > 0 {
+			pause = every / 12
+		}
+		if now.Sub(alarmed) >= every {
+			for _, f := range full {
+				if f.waits != "" {
+					j.Log.Error("stream fills up with messages that are not processed yet; it will refuse new ones when it is full",
+						"stream", f.stream, "full", fmt.Sprintf("%.0f%%", f.part*100), "waits_for", f.waits, "from_seq", f.sequence)
+					alarmed = now
+				}
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
 }
 
+// fullStream is a stream above its mark. Waits is what still needs messages that would
+// have to be purged, from the sequence on; empty if nothing does.
+type fullStream struct {
+	stream   string
+	part     float64
+	waits    string
+	sequence uint64
+}
+
 // Clean does one round. It does nothing while another janitor works.
 func (j Janitor) Clean(ctx context.Context, now time.Time) error {
+	_, err := j.round(ctx, now)
+	return err
+}
+
+// round does one round and returns the streams that were above their mark.
+func (j Janitor) round(ctx context.Context, now time.Time) ([]fullStream, error) {
 	leases, err := j.JS.KeyValue(ctx, BucketLeases)
 	if err != nil {
-		return fmt.Errorf("open bucket %s: %w", BucketLeases, err)
+		return nil, fmt.Errorf("open bucket %s: %w", BucketLeases, err)
 	}
 	if _, err := leases.Create(ctx, janitorLease, nil); IsConflict(err) {
-		return nil
+		return nil, nil
 	} else if err != nil {
-		return fmt.Errorf("take the lease of the janitor: %w", err)
+		return nil, fmt.Errorf("take the lease of the janitor: %w", err)
 	}
 	// A lease that is not released expires by itself.
 	defer func() { _ = leases.Delete(context.WithoutCancel(ctx), janitorLease) }()
 	topology, err := Check(ctx, j.JS)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	needs, err := j.lanesNeed(ctx, topology.Lanes)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var full []fullStream
 	var errs []error
 	for name, age := range map[string]time.Duration{
 		StreamTelemetry: AgeTelemetry, StreamDerived: AgeDerived, StreamAlerting: AgeAlerting,
 	} {
-		if err := j.clean(ctx, name, now.Add(-age), needs[name]); err != nil {
+		above, err := j.clean(ctx, name, now.Add(-age), needs[name])
+		if err != nil {
 			errs = append(errs, fmt.Errorf("clean up stream %s: %w", name, err))
 		}
+		if above != nil {
+			full = append(full, *above)
+		}
 	}
-	return errors.Join(errs...)
+	return full, errors.Join(errs...)
 }
 
 // need is the first sequence that is still needed, and by what.
@@ -239,15 +274,16 @@ func reflectedUntil(ctx context.Context, manifests jetstream.KeyValue, alerting 
 	return min(reflected.Sequence, c.Channels) + 1, err
 }
 
-func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes *held) error {
+// clean purges one stream, and returns it if it was above its mark.
+func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes *held) (above *fullStream, err error) {
 	stream, err := j.JS.Stream(ctx, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	info := stream.CachedInfo()
 	state := info.State
 	if state.Msgs == 0 {
-		return nil
+		return nil, nil
 	}
 	needed := *lanes
 	consumers := stream.ListConsumers(ctx)
@@ -257,16 +293,16 @@ func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes
 		}
 		through, err := ProcessedThrough(ctx, j.JS, consumer, state.LastSeq)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		needed.add(through+1, "consumer "+consumer.Name)
 	}
 	if err := consumers.Err(); err != nil {
-		return fmt.Errorf("list consumers: %w", err)
+		return nil, fmt.Errorf("list consumers: %w", err)
 	}
 	until, err := firstSince(ctx, stream, state, oldest)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	until = min(until, needed.should.sequence)
 	full := float64(state.Bytes) / float64(info.Config.MaxBytes)
@@ -275,19 +311,21 @@ func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes
 		perMessage := float64(state.Bytes) / float64(state.Msgs)
 		until = max(until, state.FirstSeq+uint64(math.Ceil(excess/perMessage)))
 	}
-	if full > highMark && needed.must.sequence < until {
-		j.Log.Error("stream fills up with messages that are not processed yet; it will refuse new ones when it is full",
-			"stream", name, "full", fmt.Sprintf("%.0f%%", full*100), "waits_for", needed.must.who, "from_seq", needed.must.sequence)
+	if full > highMark {
+		above = &fullStream{stream: name, part: full}
+		if needed.must.sequence < until {
+			above.waits, above.sequence = needed.must.who, needed.must.sequence
+		}
 	}
 	until = min(until, needed.must.sequence)
 	if until <= state.FirstSeq {
-		return nil
+		return above, nil
 	}
 	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(until)); err != nil {
-		return fmt.Errorf("purge up to sequence %d: %w", until, err)
+		return above, fmt.Errorf("purge up to sequence %d: %w", until, err)
 	}
 	j.Log.Debug("stream was cleaned up", "stream", name, "seq", until)
-	return nil
+	return above, nil
 }
 
 // firstSince returns the sequence of the first message stored at t or later, or the one
