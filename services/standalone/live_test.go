@@ -34,7 +34,6 @@ func freeze(tb testing.TB, p *toxiproxy.Proxy) (thaw func()) {
 // TestLivePagesShowTheState watches pages in Chromium while readings arrive, while the stream
 // is dead but open, and while the browser has no network.
 func TestLivePagesShowTheState(t *testing.T) {
-	t.Parallel() // it mostly waits
 	at, _ := start(t, testConfig(t.TempDir()))
 	p := newProxy(t, strings.TrimPrefix(at.HTTP, "http://"))
 	page := "http://" + p.Listen
