@@ -203,7 +203,7 @@ func awaitCall(t *testing.T, calls <-chan string) string {
 // browse runs f with a tab of headless Chromium.
 func browse(t *testing.T, f func(context.Context)) {
 	t.Helper()
-	browsertest.Run(t, time.Minute, f)
+	browsertest.Run(t, 5*time.Minute, f)
 }
 
 func TestTakenPort(t *testing.T) {

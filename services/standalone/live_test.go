@@ -89,6 +89,7 @@ func TestLivePagesShowTheState(t *testing.T) {
 			})
 			step("open "+path, chromedp.Navigate(page+path), chromedp.WaitVisible(where))
 			until(path+" is live", state("live"))
+			until(path+" gives up an attempt to connect after 10 s", `((c) => c.connectTimeout === "10s" && c.reconnectMaxDelay === 8000)(document.getElementById("feed")._htmx.sse.config)`)
 			for range 3 {
 				if last := reading(); path != "/pipeline" {
 					until(path+" shows each reading", shows(where, last))

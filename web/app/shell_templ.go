@@ -453,7 +453,7 @@ func Feed(address string) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 37, "\" hx-swap=\"none\" hx-trigger=\"load, headwater:reconnect\" hx-config=\"sse:{reconnectDelay:500,reconnectMaxDelay:8000,reconnectJitter:0.5,connectTimeout:10000}\"></div>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 37, "\" hx-swap=\"none\" hx-trigger=\"load, headwater:reconnect\" hx-config=\"timeout:10s,sse.reconnectDelay:500,sse.reconnectMaxDelay:8000,sse.reconnectJitter:0.5,sse.connectTimeout:10s\"></div>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
