@@ -122,18 +122,21 @@ func between(ctx context.Context, js jetstream.JetStream, begin, end uint64) ([]
 			return nil, err
 		}
 		got := false
+		var failed error
+		// The batch is read to its end, or nats.go would keep waiting for the rest.
 		for msg := range batch.Messages() {
 			meta, err := msg.Metadata()
-			if err != nil {
-				return nil, err
+			switch {
+			case err != nil:
+				failed = err
+			case meta.Sequence.Stream >= end:
+				pending = 0
+			default:
+				got, pending = true, meta.NumPending
+				out = append(out, decode(msg, meta))
 			}
-			if meta.Sequence.Stream >= end {
-				return out, nil
-			}
-			got, pending = true, meta.NumPending
-			out = append(out, decode(msg, meta))
 		}
-		if err := batch.Error(); err != nil {
+		if err := errors.Join(failed, batch.Error()); err != nil {
 			return nil, err
 		}
 		if !got {
