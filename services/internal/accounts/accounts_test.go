@@ -173,7 +173,7 @@ func TestLinkWorksOnceWithinAnHour(t *testing.T) {
 	w.later(LinkValid)
 	_, err = s.SetUp(t.Context(), late, "clara", phrase)
 	w.want("a link after an hour", err, ErrLink)
-	// A newer link replaces the one before it.
+	// A newer link replaces the previous one.
 	first, err := s.NewSetUp(t.Context(), true)
 	w.must(err)
 	second, err := s.NewSetUp(t.Context(), true)
