@@ -60,6 +60,9 @@ func (s *Service) notices(now time.Time) []view.Problem {
 func (s *Service) reported(now time.Time) []view.Problem {
 	var out []view.Problem
 	for _, p := range s.board.Problems(now) {
+		if p.Quiet {
+			continue
+		}
 		out = append(out, view.Problem{Part: p.Part, Text: p.Text, Since: p.Since})
 	}
 	return out

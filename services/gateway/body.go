@@ -13,8 +13,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"headwater/proto/figure"
 	"headwater/services/decode"
+	"headwater/services/internal/credentials"
 )
 
 // reader reads and decodes one body at a time, and reuses its memory.
@@ -22,13 +25,37 @@ type reader struct {
 	decoder *decode.Decoder
 	body    bytes.Buffer
 	gzip    gzip.Reader
+	// zstd is shared by all readers, packed the body before it is decompressed.
+	zstd   *zstd.Decoder
+	packed bytes.Buffer
 }
 
 // keepBody bounds the buffer that a reader keeps for the next body.
 const keepBody = 256 << 10
 
-func newReader(limits decode.Limits, zones decode.Zones, declared decode.Declared) *reader {
-	return &reader{decoder: decode.New(limits, zones, declared)}
+func newReader(limits decode.Limits, zones decode.Zones, declared decode.Declared, zstd *zstd.Decoder) *reader {
+	return &reader{decoder: decode.New(limits, zones, declared), zstd: zstd}
+}
+
+// The values of Content-Encoding that are taken.
+const (
+	identity     = "identity"
+	encodingGzip = "gzip"
+	encodingZstd = "zstd"
+)
+
+func compressed(h http.Header) bool {
+	encoding := h.Get("Content-Encoding")
+	return encoding != "" && encoding != identity
+}
+
+// checkEncoding refuses a body that is compressed in a way that is not known.
+func checkEncoding(h http.Header) *fault {
+	switch h.Get("Content-Encoding") {
+	case "", identity, encodingGzip, encodingZstd:
+		return nil
+	}
+	return &fault{status: http.StatusUnsupportedMediaType, Error: "the Content-Encoding must be gzip, zstd, or none"}
 }
 
 const (
@@ -45,6 +72,9 @@ func (s *Service) reserve(r *http.Request) (release func(), err error) {
 	if n := r.ContentLength; n >= 0 && !compressed(r.Header) {
 		// net/http reads no more than the declared length.
 		weight = min(max(n, leastWeight), weight)
+	} else if r.Header.Get("Content-Encoding") == encodingZstd {
+		// The compressed body is held as a whole, too.
+		weight = min(weight+unpackedMost(s.cfg.MaxBody), s.cfg.Memory)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), memoryWait)
 	defer cancel()
@@ -56,7 +86,7 @@ func (s *Service) reserve(r *http.Request) (release func(), err error) {
 
 // read reads the body of the request and decodes it. The fault is nil when the body could
 // be decoded, though single items may be refused.
-func (s *Service) read(w http.ResponseWriter, r *http.Request) ([]decode.Item, int64, *fault) {
+func (s *Service) read(w http.ResponseWriter, r *http.Request, from credentials.Credential, format decodes) ([]decode.Item, int64, *fault) {
 	if r.ContentLength > int64(s.cfg.MaxBody) {
 		return nil, 0, s.tooLarge()
 	}
@@ -67,8 +97,10 @@ func (s *Service) read(w http.ResponseWriter, r *http.Request) ([]decode.Item, i
 	defer release()
 	reader := s.readers.Get().(*reader)
 	defer func() {
-		if reader.body.Cap() > keepBody {
-			reader.body = bytes.Buffer{}
+		for _, b := range []*bytes.Buffer{&reader.body, &reader.packed} {
+			if b.Cap() > keepBody {
+				*b = bytes.Buffer{}
+			}
 		}
 		s.readers.Put(reader)
 	}()
@@ -83,7 +115,7 @@ func (s *Service) read(w http.ResponseWriter, r *http.Request) ([]decode.Item, i
 	_ = control.SetReadDeadline(time.Time{})
 
 	arrival := time.Now().UnixNano()
-	items, err := reader.decoder.Items(body, arrival)
+	items, err := format(from, reader.decoder, body, arrival)
 	if err != nil {
 		return nil, 0, bodyFault(err)
 	}
@@ -98,6 +130,9 @@ func (b *reader) read(w http.ResponseWriter, r *http.Request, most int) ([]byte,
 		_, err := b.body.ReadFrom(body)
 		return b.body.Bytes(), err
 	}
+	if r.Header.Get("Content-Encoding") == encodingZstd {
+		return b.unpack(body, most)
+	}
 	raw := &counter{from: body}
 	if err := b.gzip.Reset(raw); err != nil {
 		return nil, err
@@ -107,9 +142,37 @@ func (b *reader) read(w http.ResponseWriter, r *http.Request, most int) ([]byte,
 	return b.body.Bytes(), err
 }
 
+// zstdWindow is how far back a body of zstd may refer, in bytes. Every decoder should
+// take that much.
+const zstdWindow = 8 << 20
+
+// unpackedMost is how large a body of zstd may become before its size is looked at, in
+// bytes: the decoder has one bound for the size and the window.
+func unpackedMost(most int) int64 { return max(int64(most), zstdWindow) }
+
+// unpack decompresses a body of zstd. The decoder allocates unpackedMost at most.
+func (b *reader) unpack(body io.Reader, most int) ([]byte, error) {
+	b.packed.Reset()
+	if _, err := b.packed.ReadFrom(body); err != nil {
+		return nil, err
+	}
+	out, err := b.zstd.DecodeAll(b.packed.Bytes(), b.body.AvailableBuffer())
+	switch {
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded), len(out) > most:
+		return nil, errTooLarge
+	case err != nil:
+		return nil, errNotZstd
+	case len(out) > freeRatio && len(out) > maxRatio*b.packed.Len():
+		return nil, errInflatesTooMuch
+	}
+	b.body = *bytes.NewBuffer(out)
+	return out, nil
+}
+
 var (
 	errInflatesTooMuch = errors.New("the body inflates too much")
 	errTooLarge        = errors.New("the body is too large")
+	errNotZstd         = errors.New("the body is not valid zstd")
 )
 
 const (
@@ -164,6 +227,8 @@ func (s *Service) readFault(err error) *fault {
 		return &fault{status: http.StatusRequestEntityTooLarge, Error: fmt.Sprintf("the body inflates to more than %d times its size", maxRatio)}
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
 		return &fault{status: http.StatusBadRequest, Error: "the body is not valid gzip"}
+	case errors.Is(err, errNotZstd):
+		return &fault{status: http.StatusBadRequest, Error: err.Error()}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &fault{status: http.StatusRequestTimeout, Error: fmt.Sprintf("the body did not arrive within %s", figure.Duration(s.cfg.ReadTimeout))}
 	}

@@ -1,6 +1,7 @@
 // Package gateway takes readings over HTTP: POST /api/v1/telemetry. It answers 202 only
 // when the stream has stored them, lists the items that it refused with the reasons, and
-// answers 503 with Retry-After when the stream refuses.
+// answers 503 with Retry-After when the stream refuses. Agents and libraries that write to
+// InfluxDB may write here, see PathWrite2.
 //
 // Requests that arrive during a commit wait for the next one, which also waits a moment
 // for the senders that were just answered. So many small requests cost few messages.
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
@@ -28,8 +30,11 @@ import (
 	"headwater/streams"
 )
 
-// Path is where Handler answers.
+// Path is where Handler takes readings.
 const Path = "/api/v1/telemetry"
+
+// Paths are all paths on which Handler answers.
+func Paths() []string { return []string{Path, PathWrite2, PathWrite1, pathQuery, pathPing} }
 
 // Config is what the gateway accepts.
 type Config struct {
@@ -41,6 +46,8 @@ type Config struct {
 	Anonymous      Anonymous     `name:"anonymous" enum:"loopback,any,none" default:"any" env:"HEADWATER_GATEWAY_ANONYMOUS"`
 	DeviceRate     int           `name:"device-rate" default:"5000" env:"HEADWATER_GATEWAY_DEVICE_RATE"`
 	AddressRate    int           `name:"address-rate" default:"20000" env:"HEADWATER_GATEWAY_ADDRESS_RATE"`
+	LineSiteTags   []string      `name:"line-site-tags" default:"site" env:"HEADWATER_GATEWAY_LINE_SITE_TAGS"`
+	LineDeviceTags []string      `name:"line-device-tags" default:"host,device" env:"HEADWATER_GATEWAY_LINE_DEVICE_TAGS"`
 	MaxAge         time.Duration `name:"max-age" help:"How much older than its arrival a reading may be." default:"168h" env:"HEADWATER_MAX_AGE"`
 	MaxAhead       time.Duration `name:"max-ahead" help:"How far ahead of its arrival a reading may be." default:"5m" env:"HEADWATER_MAX_AHEAD"`
 }
@@ -57,6 +64,8 @@ func (Config) FlagHelp() map[string]string {
 			"refused with 429. 0 sets no bound.",
 		"AddressRate": "The same for all devices at one address together. This machine has no such bound, because a proxy " +
 			"here would be one address.",
+		"LineSiteTags":   "Tags of line protocol that name the site; the first that a line has counts.",
+		"LineDeviceTags": "Tags of line protocol that name the device; the first that a line has counts.",
 	}
 }
 
@@ -134,6 +143,8 @@ type Service struct {
 	health      health
 	// memory bounds the bodies that are being read.
 	memory *semaphore.Weighted
+	// zstd decompresses the bodies of all readers.
+	zstd *zstd.Decoder
 	// readers holds *reader.
 	readers sync.Pool
 }
@@ -149,6 +160,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if deps.Refuse == nil {
 		deps.Refuse = func() error { return nil }
 	}
+	unpack, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(uint64(unpackedMost(cfg.MaxBody))))
+	if err != nil {
+		return nil, fmt.Errorf("set up decompression: %w", err)
+	}
 	s := &Service{
 		cfg: cfg, js: deps.JS, refusal: deps.Refuse, log: deps.Log,
 		metrics:     newMetrics(deps.Metrics, queue.len),
@@ -159,8 +174,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		credentials: credentials.NewSet(deps.JS, deps.Log, nil),
 		quotas:      newQuotas(cfg),
 		noisy:       newNoisy(problems.New(deps.JS, streams.ServiceGateway, deps.Log)),
+		zstd:        unpack,
 	}
-	s.readers.New = func() any { return newReader(limits, s.zones.Of, s.zones.Series) }
+	s.readers.New = func() any { return newReader(limits, s.zones.Of, s.zones.Series, s.zstd) }
 	s.health.set(errors.New("the gateway has not started"))
 	return s, nil
 }
@@ -214,9 +230,10 @@ func (s *Service) Run(ctx context.Context) error {
 // Ready returns nil while the gateway can store readings; otherwise the reason.
 func (s *Service) Ready() error { return s.health.ready(time.Now()) }
 
-// Handler answers on Path. Any number of requests may be under way at once.
+// Handler answers on Paths. Any number of requests may be under way at once.
 func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+Path, s.serve)
+	s.routeInflux(mux)
 	return mux
 }

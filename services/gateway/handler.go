@@ -3,13 +3,14 @@ package gateway
 import (
 	"encoding/json"
 	"errors"
-	"mime"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	"headwater/services/decode"
+	"headwater/services/internal/credentials"
+	"headwater/services/internal/problems"
 )
 
 // answer is the body of an answer to a request that could be read.
@@ -31,6 +32,14 @@ type itemError struct {
 	Field  string `json:"field,omitempty"`
 	Reason string `json:"reason"`
 	Detail string `json:"detail"`
+}
+
+// String is the error for people, without a full stop.
+func (e itemError) String() string {
+	if e.Field == "" {
+		return e.Detail
+	}
+	return e.Field + ": " + e.Detail
 }
 
 // maxErrors bounds the errors in one answer.
@@ -61,61 +70,78 @@ func unavailable(why string) *fault {
 	return &fault{status: http.StatusServiceUnavailable, retry: retryBusy, Error: why + ": send it again later"}
 }
 
-// serve answers one request.
+// serve answers one request on Path.
 func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
-	if f := checkType(r.Header); f != nil {
-		s.refuse(w, f)
+	format, f := formatOf(r.Header)
+	if f != nil {
+		s.refuse(w, r, f)
 		return
+	}
+	body, f := s.take(w, r, format)
+	switch {
+	case f != nil:
+		s.refuse(w, r, f)
+	case body.Accepted == 0 && body.Rejected > 0:
+		s.respond(w, http.StatusBadRequest, body)
+	default:
+		s.respond(w, http.StatusAccepted, body)
+	}
+}
+
+// take stores the readings of a request. The answer says what of it is stored; a fault
+// that nothing is.
+func (s *Service) take(w http.ResponseWriter, r *http.Request, format decodes) (answer, *fault) {
+	if f := checkEncoding(r.Header); f != nil {
+		return answer{}, f
 	}
 	if err := s.refusal(); err != nil {
 		f := unavailable(err.Error())
 		f.retry = retryRefused
-		s.refuse(w, f)
-		return
+		return answer{}, f
 	}
-	if f := s.quotas.fromAddress(r, time.Now()); f != nil {
-		s.refuse(w, f)
-		return
+	if f := s.quotas.fromAddress(r.RemoteAddr, time.Now()); f != nil {
+		return answer{}, f
 	}
 	from, f := s.sender(r)
 	if f != nil {
-		s.refuse(w, f)
-		return
+		return answer{}, f
 	}
-	items, arrival, f := s.read(w, r)
+	items, arrival, f := s.read(w, r, from, format)
 	if f != nil {
-		s.refuse(w, f)
-		return
+		return answer{}, f
 	}
+	return s.admit(r.RemoteAddr, from, items, arrival)
+}
+
+// admit stores the items of a sender that are good. The answer says which are; a fault that
+// none is stored.
+func (s *Service) admit(remote string, from credentials.Credential, items []decode.Item, arrival int64) (answer, *fault) {
 	for i := range items {
 		if items[i].Err == nil {
 			items[i].Err = s.check(from, items[i].Site, items[i].Device)
 		}
 	}
 	body, good := s.sort(items)
-	if body.Accepted == 0 && body.Rejected > 0 {
-		s.respond(w, http.StatusBadRequest, body)
-		return
+	if body.Rejected > 0 {
+		s.noisy.reject(remote, problems.RefusedRequest, body.Errors[0].String(), time.Now())
 	}
-	if body.Accepted > 0 {
-		if f := s.quotas.fromDevices(good, time.Now()); f != nil {
-			s.refuse(w, f)
-			return
-		}
-		err := s.store(&request{items: good, readings: body.Readings, arrival: arrival, done: make(chan error, 1)})
-		switch {
-		case errors.Is(err, errBusy), errors.Is(err, errClosed):
-			s.refuse(w, unavailable(err.Error()))
-			return
-		case err != nil:
-			f := unavailable("the stream did not confirm that the readings are stored")
-			f.retry = retryRefused
-			s.refuse(w, f)
-			return
-		}
-		s.quotas.charge(r, good, time.Now())
+	if len(good) == 0 {
+		return body, nil
 	}
-	s.respond(w, http.StatusAccepted, body)
+	if f := s.quotas.fromDevices(good, time.Now()); f != nil {
+		return answer{}, f
+	}
+	err := s.store(&request{items: good, readings: body.Readings, arrival: arrival, done: make(chan error, 1)})
+	switch {
+	case errors.Is(err, errBusy), errors.Is(err, errClosed):
+		return answer{}, unavailable(err.Error())
+	case err != nil:
+		f := unavailable("the stream did not confirm that the readings are stored")
+		f.retry = retryRefused
+		return answer{}, f
+	}
+	s.quotas.charge(remote, good, time.Now())
+	return body, nil
 }
 
 // store puts the request in the queue and waits until it is stored or refused, which
@@ -150,33 +176,23 @@ func (s *Service) sort(items []decode.Item) (answer, []decode.Item) {
 	return out, good
 }
 
-// identity is the Content-Encoding of a body that is not compressed.
-const identity = "identity"
-
-func compressed(h http.Header) bool {
-	encoding := h.Get("Content-Encoding")
-	return encoding != "" && encoding != identity
+func (s *Service) refuse(w http.ResponseWriter, r *http.Request, f *fault) {
+	s.explain(w, r, f)
+	s.respond(w, f.status, f)
 }
 
-// checkType refuses everything but JSON, plain or compressed with gzip. The type is
-// required so that a web page of another origin cannot send readings through the browser
-// of a user who can reach the gateway.
-func checkType(h http.Header) *fault {
-	kind, parameters, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil || kind != "application/json" || parameters["charset"] != "" && !strings.EqualFold(parameters["charset"], "utf-8") {
-		return &fault{status: http.StatusUnsupportedMediaType, Error: "the Content-Type must be application/json, in UTF-8"}
-	}
-	switch h.Get("Content-Encoding") {
-	case "", identity, "gzip":
-		return nil
-	}
-	return &fault{status: http.StatusUnsupportedMediaType, Error: "the Content-Encoding must be gzip, or none"}
-}
-
-func (s *Service) refuse(w http.ResponseWriter, f *fault) {
-	if f.status == http.StatusTooManyRequests {
+// explain counts and reports a fault, and sets the headers that go with it.
+func (s *Service) explain(w http.ResponseWriter, r *http.Request, f *fault) {
+	switch f.status {
+	case http.StatusTooManyRequests:
 		s.metrics.limited.WithLabelValues(f.Reason).Inc()
 		s.noisy.refused(f.Error, time.Now())
+	case http.StatusServiceUnavailable:
+		// The sender has done nothing wrong.
+	case http.StatusUnauthorized:
+		s.noisy.reject(r.RemoteAddr, problems.RefusedLogIn, f.Error, time.Now())
+	default:
+		s.noisy.reject(r.RemoteAddr, problems.RefusedRequest, f.Error, time.Now())
 	}
 	if f.retry > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(f.retry/time.Second)))
@@ -186,10 +202,9 @@ func (s *Service) refuse(w http.ResponseWriter, f *fault) {
 		w.Header().Add("WWW-Authenticate", `Basic realm="devices", charset="UTF-8"`)
 	}
 	if f.status == http.StatusUnsupportedMediaType {
-		w.Header().Set("Accept", "application/json")
-		w.Header().Set("Accept-Encoding", "gzip")
+		w.Header().Set("Accept", strings.Join(types(), ", "))
+		w.Header().Set("Accept-Encoding", "gzip, zstd")
 	}
-	s.respond(w, f.status, f)
 }
 
 func (s *Service) respond(w http.ResponseWriter, status int, body any) {

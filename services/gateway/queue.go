@@ -65,7 +65,7 @@ func (q *queue) put(r *request) error {
 	switch {
 	case !q.isOpen:
 		return errClosed
-	case q.readings+r.readings > q.most:
+	case q.readings > 0 && q.readings+r.readings > q.most:
 		return errBusy
 	}
 	q.waiting = append(q.waiting, r)

@@ -102,8 +102,8 @@ const (
 
 // fromAddress returns why a request is refused because of what its address has sent, or
 // nil. It is asked before the body is read.
-func (q quotas) fromAddress(r *http.Request, now time.Time) *fault {
-	from := process.Network(r.RemoteAddr)
+func (q quotas) fromAddress(remote string, now time.Time) *fault {
+	from := process.Network(remote)
 	if !from.IsValid() {
 		return nil
 	}
@@ -125,7 +125,7 @@ func (q quotas) fromDevices(items []decode.Item, now time.Time) *fault {
 }
 
 // charge counts the items of a request that were stored.
-func (q quotas) charge(r *http.Request, items []decode.Item, now time.Time) {
+func (q quotas) charge(remote string, items []decode.Item, now time.Time) {
 	sent, all := make(map[device]int), 0
 	for _, item := range items {
 		sent[device{item.Site, item.Device}] += len(item.Readings)
@@ -134,7 +134,7 @@ func (q quotas) charge(r *http.Request, items []decode.Item, now time.Time) {
 	for d, readings := range sent {
 		q.devices.charge(d, readings, now)
 	}
-	if from := process.Network(r.RemoteAddr); from.IsValid() {
+	if from := process.Network(remote); from.IsValid() {
 		q.addresses.charge(from, all, now)
 	}
 }

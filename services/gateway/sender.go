@@ -48,19 +48,30 @@ func unauthorized(why string) *fault {
 	return &fault{status: http.StatusUnauthorized, Error: why}
 }
 
-// claim returns the credential that a request names, with the token that it sent. A user
-// of Basic that is not a credential is none: it may be meant for a proxy in front.
+// claim returns the credential that a request names, with the token that it sent: as
+// Bearer, as Basic, or as clients of InfluxDB send it. A user that is not a credential is
+// none: it may be meant for a proxy in front.
 func (s *Service) claim(r *http.Request) (c credentials.Credential, token string, claimed bool) {
-	if scheme, bearer, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
-		c, _ = s.credentials.ByToken(bearer)
-		return c, bearer, c.Name != "" || s.credentials.Len() > 0
+	scheme, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	switch {
+	case strings.EqualFold(scheme, "Token") && strings.Contains(value, ":"):
+		name, token, _ := strings.Cut(value, ":")
+		return s.named(name, token)
+	case strings.EqualFold(scheme, "Bearer"), strings.EqualFold(scheme, "Token") && value != "":
+		c, _ = s.credentials.ByToken(value)
+		return c, value, c.Name != "" || s.credentials.Len() > 0
 	}
 	name, token, ok := r.BasicAuth()
-	if !ok {
-		return c, "", false
+	if !ok && r.URL.Path == PathWrite1 {
+		name, token = r.URL.Query().Get("u"), r.URL.Query().Get("p")
 	}
-	c, claimed = s.credentials.Named(name)
-	return c, token, claimed && c.Proves()
+	return s.named(name, token)
+}
+
+// named returns the credential of a name, if it has one.
+func (s *Service) named(name, token string) (credentials.Credential, string, bool) {
+	c, known := s.credentials.Named(name)
+	return c, token, known && c.Proves()
 }
 
 func loopback(remote string) bool {

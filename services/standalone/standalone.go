@@ -385,7 +385,9 @@ func (s *standalone) mux(intake *gateway.Service, pages *dashboard.Service) http
 	if s.cfg.Profiles {
 		process.MountProfiles(mux)
 	}
-	mux.Handle(gateway.Path, intake.Handler())
+	for _, path := range gateway.Paths() {
+		mux.Handle(path, intake.Handler())
+	}
 	mux.Handle("/", pages.Handler())
 	return s.hosts().Guard(s.cfg.Notifier.PublicURL, s.redirect(mux))
 }

@@ -46,7 +46,9 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	}
 	process.WarnExposed(p.Log, process.Open{What: "readings over HTTP", Address: l.Addr().String()})
 	mux := http.NewServeMux()
-	mux.Handle(gateway.Path, intake.Handler())
+	for _, path := range gateway.Paths() {
+		mux.Handle(path, intake.Handler())
+	}
 	return p.Run(ctx, admin, p.Seek(js),
 		process.Part{Name: "gateway", Run: intake.Run, Ready: intake.Ready},
 		process.Part{Name: "http", Run: func(ctx context.Context) error {

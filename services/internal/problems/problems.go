@@ -46,7 +46,21 @@ type Problem struct {
 	Text string `json:"text"`
 	// Since is when it began.
 	Since time.Time `json:"since"`
+	// Refused, if not empty, says that the part is a sender and what was refused: one of
+	// the Refused constants. Last is when it last was.
+	Refused string    `json:"refused,omitempty"`
+	Last    time.Time `json:"last,omitzero"`
+	// Quiet means that it may have happened once: it is for the page on which somebody
+	// connects a device, and not for every page.
+	Quiet bool `json:"quiet,omitempty"`
 }
+
+// What is refused of a sender.
+const (
+	RefusedLogIn   = "log-in"
+	RefusedMQTT    = "mqtt"
+	RefusedRequest = "request"
+)
 
 // Reporter reports the problems of one process. It is safe for concurrent use.
 // A nil Reporter reports nothing.
