@@ -78,7 +78,7 @@ func serveOn(t *testing.T, s *web.Server) string {
 // everyPage are the pages in the states in which they differ.
 var everyPage = map[fixture.State][]string{
 	fixture.Warehouse: {
-		"/", "/?q=nothing", "/devices/warehouse/door-04", "/devices/warehouse/door-99", "/alerts", "/pipeline", "/audit", "/deadletters",
+		"/", "/?q=nothing", "/devices/warehouse/door-04", "/devices/warehouse/door-99", "/alerts", "/silences", "/silences?edit=m2", "/pipeline", "/audit", "/deadletters",
 		"/deadletters?service=writer&reason=rejected", "/deadletters/confirm?do=redrive", "/deadletters/confirm?do=purge&sequence=37",
 		"/ledger", "/ledger?range=7d&site=warehouse&device=door-04&page=2", "/rules", "/rules?q=nothing", "/rules/new", "/rules/new?template=fridge-too-warm", "/trust", "/nowhere",
 		"/rules/new?like=too-warm", "/rules/door-left-open", "/rules/door-left-open?as=yaml", "/rules/too-warm", "/rules/gone",
@@ -89,7 +89,7 @@ var everyPage = map[fixture.State][]string{
 	},
 	fixture.Empty:   {"/", "/trust", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
 	fixture.Away:    {"/", "/devices/warehouse/door-04", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
-	fixture.Hostile: {"/", hostileDevice, "/trust", "/alerts", "/pipeline", "/audit", "/deadletters", "/ledger", "/rules", "/rules/door-left-open", "/rules/door-left-open/versions"},
+	fixture.Hostile: {"/", hostileDevice, "/trust", "/alerts", "/silences", "/pipeline", "/audit", "/deadletters", "/ledger", "/rules", "/rules/door-left-open", "/rules/door-left-open/versions"},
 	fixture.Large:   {"/", "/ledger", "/deadletters"},
 }
 

@@ -26,6 +26,7 @@ import (
 	"headwater/web/pipeline"
 	"headwater/web/replay"
 	"headwater/web/rules"
+	"headwater/web/silences"
 	"headwater/web/trust"
 	"headwater/web/view"
 )
@@ -75,7 +76,7 @@ func (f *fakeSource) Audit(context.Context, audit.Query) (audit.Entries, error) 
 func (f *fakeSource) Cancel(context.Context, string) error { return nil }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f}
 }
 
 // openAccounts are accounts while nobody has one.
@@ -371,6 +372,14 @@ func (*fakeSource) Silences() ([]view.Silence, error) { return nil, nil }
 func (*fakeSource) Mute(_ context.Context, s view.Silence) (view.Silence, error) {
 	return s, nil
 }
+
+func (*fakeSource) SilencesOf(string, string) []view.Silence { return nil }
+
+func (*fakeSource) SilencesOfRule(string) []view.Silence { return nil }
+
+func (*fakeSource) Preview(view.Silence) (silences.Preview, error) { return silences.Preview{}, nil }
+
+func (*fakeSource) Place(string) *time.Location { return time.UTC }
 
 func (*fakeSource) Unmute(context.Context, string) error { return nil }
 

@@ -20,6 +20,7 @@ import (
 	"headwater/web/pipeline"
 	"headwater/web/replay"
 	"headwater/web/rules"
+	"headwater/web/silences"
 	"headwater/web/static"
 	"headwater/web/trust"
 )
@@ -44,6 +45,7 @@ type Sources struct {
 	Overview    overview.Source
 	Device      device.Source
 	Alerts      alerts.Source
+	Silences    silences.Source
 	Rules       rules.Source
 	Replay      replay.Source
 	Pipeline    pipeline.Source
@@ -62,7 +64,7 @@ type Server struct {
 
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
-	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Rules == nil ||
+	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Silences == nil || sources.Rules == nil ||
 		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
@@ -80,6 +82,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		access.New(shell, sources.Access).Routes(),
 		device.New(shell, sources.Device).Routes(),
 		alerts.New(shell, sources.Alerts).Routes(),
+		silences.New(shell, sources.Silences).Routes(),
 		rulePages.Routes(),
 		trials.Routes(),
 		pipeline.New(shell, sources.Pipeline).Routes(),

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 )
 
 // TestMutedAlerts mutes an alert by the API: the bucket holds it as the notifier takes
-// it in, pages say so, the badge does not count it; what is over is removed.
+// it in, pages say so, the badge does not count it; what is over mutes nothing.
 func TestMutedAlerts(t *testing.T) {
 	started := time.Now().Add(-10 * time.Minute).Truncate(time.Second)
 	r := newRig(t, func(r *rig) {
@@ -53,7 +54,15 @@ func TestMutedAlerts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return all
+		return slices.DeleteFunc(all, func(one silence.Silence) bool { return one.Ended(time.Now()) })
+	}
+	for query, want := range map[string]string{
+		"device=kit*&severity=critical": `"firing":1,"matching":1,"held":1,"alerts":[{`, "device=kit*&from=2126-01-01T00:00": `"firing":1,"matching":1,"held":0,"alerts":[{`,
+		"device=cellar": `"firing":1,"matching":0,"held":0,"alerts":[]`,
+	} {
+		if code, body := ask(http.MethodGet, "/api/v1/silences/preview?"+query); code != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("the preview of %s is %d %s", query, code, body)
+		}
 	}
 	for _, length := range []string{"8h", "resolved"} {
 		code, body := ask(http.MethodPost, "/api/v1/silences?rule=too-warm&site=home&device=kitchen&metric=temperature&by=Ann&for="+length)
@@ -72,6 +81,9 @@ func TestMutedAlerts(t *testing.T) {
 		}
 		if code, _ := ask(http.MethodDelete, "/api/v1/silences/"+made.ID); code != http.StatusNoContent {
 			t.Errorf("unmute: %d", code)
+		}
+		if _, body := ask(http.MethodGet, "/api/v1/silences?expired=1"); !strings.Contains(body, made.ID) || !strings.Contains(body, `"state":"expired"`) {
+			t.Errorf("what has ended is not listed: %s", body)
 		}
 		if n := r.service.Status().Firing; n != 1 || len(stored()) != 0 {
 			t.Errorf("the badge counts %d, the bucket holds %v", n, stored())

@@ -61,7 +61,7 @@ type Service struct {
 	balance     *balance
 	rules       *ruleSource
 	credentials *credentialSource
-	silences    *silences
+	silences    *silenceSource
 	access      accessSource
 	cfg         Config
 	announce    func(link string)
@@ -118,7 +118,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.recall = &recall{client: client, fleet: s.fleet, log: deps.Log, ready: func() bool {
 		return s.telemetry.ready() == nil && s.devices.ready() == nil
 	}}
-	s.silences = &silences{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready, changes: changes}
+	s.silences = &silenceSource{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready, zone: s.rules.place, changes: changes}
+	s.rules.silences = s.silences.SilencesOfRule
 	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: s.silences.onSilences}
 	s.reports = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketProblems, handle: s.board.Take}
 	s.cfg, s.announce = cfg, deps.Announce
@@ -131,6 +132,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Overview:    overviewSource{s.alertSource(), s.fleet},
 		Device:      deviceSource{s.alertSource(), s.fleet, s.past},
 		Alerts:      s.alertSource(),
+		Silences:    s.silences,
 		Rules:       s.rules,
 		Replay:      &replays{js: deps.JS, book: s.book},
 		Pipeline:    s,

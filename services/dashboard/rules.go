@@ -52,6 +52,8 @@ type ruleSource struct {
 	now   func() time.Time
 	// made takes the changes that people make here.
 	made recorder
+	// silences returns the silences that can mute alerts of a rule.
+	silences func(rule string) []view.Silence
 
 	mu      sync.Mutex // guards what follows
 	version configstore.Version
@@ -129,6 +131,23 @@ func (r *ruleSource) follow(ctx context.Context) error {
 			r.entry(entry)
 		}
 	})
+}
+
+// SilencesOfRule implements rules.Source.
+func (r *ruleSource) SilencesOfRule(name string) []view.Silence { return r.silences(name) }
+
+// place returns the time zone of a site.
+func (r *ruleSource) place(site string) *time.Location {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.config == nil {
+		return time.UTC
+	}
+	place, err := time.LoadLocation(r.config.Zone(site))
+	if err != nil {
+		return time.UTC // cannot be: the configuration was read with it
+	}
+	return place
 }
 
 // entry applies a version of the bucket.

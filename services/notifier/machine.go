@@ -48,6 +48,10 @@ type machine struct {
 	silences        []silence.Silence
 	silenced        configuration
 	silencesChanged bool
+	// places are time zones by name.
+	places map[string]*time.Location
+	// Between judgedAt and nextMute no silence begins or ends by itself.
+	judgedAt, nextMute int64
 
 	alerts map[string]*alert
 	// firing holds those of them that are not resolved.
@@ -88,7 +92,7 @@ type configuration struct {
 }
 
 func newMachine(observe func(policy.Decision)) *machine {
-	return &machine{observe: observe, alerts: map[string]*alert{}, firing: map[string]*alert{}, outLast: map[string]int{}}
+	return &machine{observe: observe, alerts: map[string]*alert{}, firing: map[string]*alert{}, outLast: map[string]int{}, places: map[string]*time.Location{}}
 }
 
 // Configure applies rules and channels.
@@ -97,7 +101,7 @@ func (m *machine) Configure(revision uint64, content []byte) error {
 	if err != nil {
 		return err
 	}
-	m.revision, m.rules, m.zone = revision, byName(c), c.Zone
+	m.revision, m.rules, m.zone, m.nextMute = revision, byName(c), c.Zone, 0
 	m.channels = m.channels[:0:0]
 	for _, ch := range c.Channels {
 		m.channels = append(m.channels, policy.Channel{Name: ch.Name, Resolved: ch.Resolved})
@@ -175,8 +179,12 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 	if known.state.GetStarted() != a.GetStart() || opened == 0 {
 		opened = m.now
 	}
+	var mute policy.Mute
+	if len(m.silences) > 0 {
+		mute = m.muteOf(transition(id, known.state, a, policy.Firing, r), opened)
+	}
 	d := policy.Decide(known.entry, policy.Transition{Phase: phase(a.GetPhase()), Start: a.GetStart()},
-		policy.Audience{Notify: r.Audience(), Channels: m.channels, Mute: m.muteOf(a.GetRule(), a.GetSeries(), opened)})
+		policy.Audience{Notify: r.Audience(), Channels: m.channels, Mute: mute})
 	m.observe(d)
 	if !d.Changed {
 		return
@@ -288,7 +296,7 @@ func (m *machine) ConfigureExtra(revision uint64, content []byte) error {
 	if err != nil {
 		return err
 	}
-	m.silences, m.silenced, m.silencesChanged = all, configuration{revision: revision, content: content}, true
+	m.silences, m.silenced, m.silencesChanged, m.nextMute = all, configuration{revision: revision, content: content}, true, 0
 	return nil
 }
 
@@ -296,24 +304,64 @@ func (m *machine) ConfigureExtra(revision uint64, content []byte) error {
 func (m *machine) ExtraRevision() uint64 { return m.silenced.revision }
 
 // muteOf returns the silence that holds back messages about an alert now.
-func (m *machine) muteOf(rule string, s *derivedv1.Series, opened int64) policy.Mute {
-	found, ok := silence.Find(m.silences, time.Unix(0, m.now), rule, s.GetSite(), s.GetDevice(), s.GetMetric(), time.Unix(0, opened))
+func (m *machine) muteOf(a *alertingv1.Alert, opened int64) policy.Mute {
+	series := a.GetSeries()
+	found, until, ok := silence.Find(m.silences, time.Unix(0, m.now), silence.Alert{
+		Rule: a.GetRule(), Site: series.GetSite(), Device: series.GetDevice(), Metric: series.GetMetric(),
+		Severity: ruleSeverity(a.GetSeverity()), Labels: a.GetLabels(), Opened: time.Unix(0, opened), Place: m.place(series.GetSite()),
+	})
 	if !ok {
 		return policy.Mute{}
 	}
 	mute := policy.Mute{ID: found.ID, By: found.Author}
-	if !found.Until.IsZero() {
-		mute.Until = found.Until.UnixNano()
+	if !until.IsZero() {
+		mute.Until = until.UnixNano()
 	}
 	return mute
 }
 
-// remute begins and ends silences for the alerts that are firing.
+// place returns the time zone of a site.
+func (m *machine) place(site string) *time.Location {
+	if m.zone == nil {
+		return time.UTC
+	}
+	name := m.zone(site)
+	place, ok := m.places[name]
+	if !ok {
+		var err error
+		place, err = time.LoadLocation(name)
+		if err != nil {
+			place = time.UTC // cannot be: the configuration was read with it
+		}
+		m.places[name] = place
+	}
+	return place
+}
+
+// remute begins and ends silences for the alerts that are firing: for all when a
+// silence may begin or end, else for those that changed.
 func (m *machine) remute() {
+	due := m.now >= m.nextMute || m.now < m.judgedAt
+	m.judgedAt = m.now
 	var changed []string
-	for id, a := range m.firing {
-		if a.entry.Mute != m.muteOf(a.state.GetRule(), a.state.GetSeries(), a.state.GetOpened()) {
+	consider := func(id string, a *alert) {
+		if a.entry.Mute != m.muteOf(a.state, a.state.GetOpened()) {
 			changed = append(changed, id)
+		}
+	}
+	if due {
+		m.nextMute = math.MaxInt64
+		if next, ok := silence.Next(m.silences, time.Unix(0, m.now)); ok {
+			m.nextMute = next.UnixNano()
+		}
+		for id, a := range m.firing {
+			consider(id, a)
+		}
+	} else if len(m.silences) > 0 {
+		for id := range m.outLast {
+			if a := m.firing[id]; a != nil {
+				consider(id, a)
+			}
 		}
 	}
 	slices.Sort(changed)
@@ -321,8 +369,7 @@ func (m *machine) remute() {
 		a := m.firing[id]
 		previous := a.entry.Mute
 		d := policy.Remute(a.entry, m.now, policy.Audience{
-			Notify: m.rules[a.state.GetRule()].Audience(), Channels: m.channels,
-			Mute: m.muteOf(a.state.GetRule(), a.state.GetSeries(), a.state.GetOpened()),
+			Notify: m.rules[a.state.GetRule()].Audience(), Channels: m.channels, Mute: m.muteOf(a.state, a.state.GetOpened()),
 		})
 		m.observe(d)
 		a.entry = d.Entry

@@ -14,10 +14,12 @@ import (
 
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/internal/calendar"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/silence"
 	"headwater/services/notifier/channel"
 	"headwater/services/notifier/policy"
+	"headwater/services/rule"
 	"headwater/streams"
 )
 
@@ -608,6 +610,40 @@ func TestSilences(t *testing.T) {
 			expect("taken back: nothing but the reminders that are due", at(t, m, 20*time.Hour), "phone: Still warning: warm (d2)", "phone: Still warning: warm (d1)")
 		})
 	}
+	t.Run("weekly, by pattern", func(t *testing.T) {
+		// 1970-01-01 was a Thursday; the site is 5 h 30 min ahead of UTC.
+		const zoned = "sites: {s: {time_zone: Asia/Kolkata}}\n" + lasting
+		m := newMachine(func(policy.Decision) {})
+		if err := m.Configure(1, []byte(zoned)); err != nil {
+			t.Fatal(err)
+		}
+		mute(t, m, 1, silence.Silence{
+			ID: "w", Match: silence.Match{Device: "d*", Severity: rule.Warning, Labels: map[string]string{"team": "o*"}}, From: when(0), Author: "jo",
+			Weekly: &calendar.Weekly{Days: 1<<time.Thursday | 1<<time.Friday, Start: 22 * 60, End: 6 * 60},
+		})
+		expect := func(what string, c *alertingv1.Commit, want ...string) *alertingv1.Commit {
+			t.Helper()
+			if d := cmp.Diff(want, told(c)); d != "" {
+				t.Errorf("%s: %s", what, d)
+			}
+			m = restoredWith(t, m, zoned)
+			return c
+		}
+		other := anomaly("warm", "x1", open, 100, 110)
+		info := anomaly("warm", "d2", open, 100, 110)
+		info.Severity = derivedv1.Severity_SEVERITY_INFO
+		expect("before 22:00 there", at(t, m, 16*time.Hour, anomaly("warm", "d1", open, 100, 110)), "phone: Warning: warm (d1)")
+		expect("within", at(t, m, 17*time.Hour, anomaly("warm", "d3", open, 100, 110), other, info), "phone: Warning: warm (x1)", "phone: Info: warm (d2)")
+		expect("its severity rises to one that is muted", at(t, m, 18*time.Hour, anomaly("warm", "d2", update, 100, 120)))
+		c := expect("it ends at 06:00 there", at(t, m, 24*time.Hour+30*time.Minute, anomaly("warm", "x1", shut, 100, 130)),
+			"phone: Resolved: warm (x1)", "phone: Still warning: warm (d2)", "phone: Still warning: warm (d1)", "phone: Still warning: warm (d3)")
+		if body := c.GetMessages()[1].GetBody(); !strings.Contains(body, "It was muted by jo until 1970-01-02 06:00:00 IST, and still fires.") {
+			t.Errorf("the message says %q", body)
+		}
+		expect("it comes back", at(t, m, 41*time.Hour, anomaly("warm", "d4", open, 500, 510)))
+		expect("not on Saturday", at(t, m, 65*time.Hour, anomaly("warm", "d5", open, 600, 610), anomaly("warm", "d4", shut, 500, 620)),
+			"phone: Warning: warm (d5)", "phone: Still warning: warm (d2)", "phone: Still warning: warm (d1)", "phone: Still warning: warm (d3)")
+	})
 	m := configured(t)
 	for _, content := range []string{"", "{}", `[{"id":"a","rule":"warm"}]`, `[{"id":"a","from":"2026-01-01T00:00:00Z"}]`} {
 		if err := m.ConfigureExtra(1, []byte(content)); err == nil || m.ExtraRevision() != 0 {

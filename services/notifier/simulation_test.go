@@ -21,12 +21,14 @@ import (
 
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/internal/calendar"
 	"headwater/services/internal/config"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/silence"
 	"headwater/services/internal/simulation"
 	"headwater/services/notifier/channel"
 	"headwater/services/notifier/policy"
+	"headwater/services/rule"
 	"headwater/streams"
 )
 
@@ -205,8 +207,15 @@ func (w *world) silence(ctx context.Context) error {
 		w.silenced++
 		s := silence.Silence{ID: fmt.Sprintf("s%d", w.silenced), From: now, Author: "jo"}
 		s.Rule = []string{"warm", "cold", ""}[w.rng.IntN(3)]
+		if w.rng.IntN(4) == 0 {
+			s.Severity = rule.Warning
+		}
 		if s.Rule == "" || w.rng.IntN(2) == 0 {
 			s.Device = fmt.Sprintf("door-%d", w.rng.IntN(4))
+		}
+		if w.rng.IntN(4) == 0 {
+			minute := calendar.Clock(60*now.UTC().Hour() + now.UTC().Minute())
+			s.Weekly = &calendar.Weekly{Days: calendar.EveryDay, Start: minute, End: (minute + 1) % 1440}
 		}
 		if w.rng.IntN(3) != 0 {
 			s.Until = now.Add(time.Duration(1 + w.rng.Int64N(int64(time.Minute))))
@@ -260,13 +269,13 @@ func (w *world) derive(ctx context.Context) error {
 // anomaly continues an episode or begins one; now and then one is missed or repeated.
 func (w *world) anomaly() *derivedv1.Anomaly {
 	w.at += int64(w.rng.IntN(20))
-	rule, device := []string{"warm", "cold", "deleted"}[w.rng.IntN(3)], fmt.Sprintf("door-%d", w.rng.IntN(4))
+	name, device := []string{"warm", "cold", "deleted"}[w.rng.IntN(3)], fmt.Sprintf("door-%d", w.rng.IntN(4))
 	at := w.at * int64(time.Second)
 	a := &derivedv1.Anomaly{
-		Rule: rule, RuleVersion: w.revision, Series: &derivedv1.Series{Site: "hall", Device: device, Metric: "temperature"}, Unit: "°C",
+		Rule: name, RuleVersion: w.revision, Series: &derivedv1.Series{Site: "hall", Device: device, Metric: "temperature"}, Unit: "°C",
 		Time: at, Learned: at, Evidence: &derivedv1.Evidence{Value: float64(w.at), Sentence: fmt.Sprintf("at %d", w.at)},
 	}
-	id := rule + device
+	id := name + device
 	start := w.episode[id]
 	switch n := w.rng.IntN(10); {
 	case start == 0 || n == 0:

@@ -219,17 +219,17 @@ func (r Rule) WithDefaults() Rule {
 // tags. A malformed glob, which Validate refuses, matches nothing. A rule with an
 // expression watches devices, not series.
 func (r Rule) Matches(site, device, metric string, tags map[string]string) bool {
-	return glob(r.Match.Metric, metric) && r.Match.MatchesDevice(site, device, tags)
+	return Glob(r.Match.Metric, metric) && r.Match.MatchesDevice(site, device, tags)
 }
 
 // MatchesSeries reports whether the globs select a series, whatever the tags.
 func (m Match) MatchesSeries(site, device, metric string) bool {
-	return glob(m.Metric, metric) && glob(m.Device, device) && glob(m.Site, site)
+	return Glob(m.Metric, metric) && Glob(m.Device, device) && Glob(m.Site, site)
 }
 
 // MatchesDevice is Matches for all but the metric.
 func (m Match) MatchesDevice(site, device string, tags map[string]string) bool {
-	if !glob(m.Device, device) || !glob(m.Site, site) {
+	if !Glob(m.Device, device) || !Glob(m.Site, site) {
 		return false
 	}
 	for key, want := range m.Tags {
@@ -249,7 +249,9 @@ func (r Rule) OneDevice() (site, device string, ok bool) {
 	return m.Site, m.Device, ok
 }
 
-func glob(pattern, token string) bool {
+// Glob reports whether a token matches a glob as Match has them. A malformed glob
+// matches nothing.
+func Glob(pattern, token string) bool {
 	if pattern == "" || pattern == "*" {
 		return true
 	}

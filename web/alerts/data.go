@@ -15,7 +15,7 @@ type Source interface {
 	// About returns what an alert shows of its rule; false when there is no rule of
 	// the name.
 	About(rule string) (view.RuleAbout, bool)
-	// Silences returns the silences in force, the newest first.
+	// Silences returns the silences, the newest first.
 	Silences() ([]view.Silence, error)
 	// Mute adds a silence and returns it with its id.
 	Mute(ctx context.Context, s view.Silence) (view.Silence, error)

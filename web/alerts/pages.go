@@ -18,8 +18,7 @@ const (
 	maxResolved   = 1000
 )
 
-// Pages are the page of alerts with its buttons, and the alerts and silences of
-// the API.
+// Pages are the page of alerts with its buttons, and the alerts of the API.
 type Pages struct {
 	shell  *app.Shell
 	source Source
@@ -36,9 +35,6 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "POST", Path: "/silences/{id}/unmute", Role: app.Operator, Handle: p.unmute},
 		{Method: "GET", Path: "/live/alerts", Role: app.Viewer, Handle: p.live},
 		{Method: "GET", Path: "/api/v1/alerts", Role: app.Viewer, Handle: p.apiAlerts},
-		{Method: "GET", Path: "/api/v1/silences", Role: app.Viewer, Handle: p.apiSilences},
-		{Method: "POST", Path: "/api/v1/silences", Role: app.Operator, Handle: p.apiMute},
-		{Method: "DELETE", Path: "/api/v1/silences/{id}", Role: app.Operator, Handle: p.apiUnmute},
 	}
 }
 
@@ -57,7 +53,7 @@ func (p *Pages) justMuted(r *http.Request) *view.Silence {
 	all, err := p.source.Silences()
 	if id := r.FormValue("muted"); err == nil && id != "" {
 		for _, one := range all {
-			if one.ID == id {
+			if one.ID == id && one.State != view.SilenceExpired {
 				return &one
 			}
 		}

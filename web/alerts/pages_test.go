@@ -1,16 +1,12 @@
 package alerts_test
 
 import (
-	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"headwater/web/internal/fixture"
 	"headwater/web/internal/webtest"
-	"headwater/web/view"
 )
 
 // TestMute presses the buttons: one press is for a time, and can be taken back.
@@ -39,41 +35,5 @@ func TestMute(t *testing.T) {
 	}
 	if res, _ := webtest.Post(t, webtest.Server(t, fixture.Away), "/alerts/mute", alert+"&for=1h"); res.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("without NATS it answers %d", res.StatusCode)
-	}
-}
-
-func TestSilencesAPI(t *testing.T) {
-	s := webtest.Server(t, fixture.Warehouse)
-	ask := func(method, path string) (int, string) {
-		w := httptest.NewRecorder()
-		s.Handler().ServeHTTP(w, httptest.NewRequest(method, path, nil))
-		return w.Code, w.Body.String()
-	}
-	code, body := ask(http.MethodPost, "/api/v1/silences?device=door-07&for=8h&by=Ann")
-	var made view.Silence
-	if err := json.Unmarshal([]byte(body), &made); err != nil || code != http.StatusOK {
-		t.Fatalf("%d %s", code, body)
-	}
-	if made.ID == "" || made.Device != "door-07" || made.Rule != "" || made.Author != "Ann" || made.UntilResolved || made.Until.Sub(made.From) != 8*time.Hour {
-		t.Errorf("made %+v", made)
-	}
-	if code, body := ask(http.MethodPost, "/api/v1/silences?rule=humid&for=resolved"); code != http.StatusOK || !strings.Contains(body, `"until_resolved":true`) || strings.Contains(body, `"until":`) {
-		t.Errorf("%d %s", code, body)
-	}
-	if code, body := ask(http.MethodGet, "/api/v1/silences"); code != http.StatusOK || !strings.Contains(body, `"silences":[{"id":"m1"`) {
-		t.Errorf("%d %s", code, body)
-	}
-	for path, want := range map[string]int{"/api/v1/silences/m1": http.StatusNoContent, "/api/v1/silences/gone": http.StatusNotFound} {
-		if code, _ := ask(http.MethodDelete, path); code != want {
-			t.Errorf("%s: %d, want %d", path, code, want)
-		}
-	}
-	for _, query := range []string{"", "?for=1h", "?rule=humid", "?rule=humid&for=-1h", "?rule=%3Cb%3E&for=1h", "?rule=humid&for=1h&by=%0a"} {
-		if code, _ := ask(http.MethodPost, "/api/v1/silences"+query); code != http.StatusBadRequest {
-			t.Errorf("%q: %d", query, code)
-		}
-	}
-	if _, body := ask(http.MethodGet, "/api/v1/alerts"); !strings.Contains(body, `"mute":{"id":"m1"`) {
-		t.Errorf("alerts do not say what is muted: %s", body)
 	}
 }

@@ -147,6 +147,7 @@ var actions = []action{
 	{"rule.state", "changed the state of rule"},
 	{"config.file", "put file in force"},
 	{"silence.add", "muted"},
+	{"silence.change", "changed the silence of"},
 	{"silence.end", "unmuted"},
 	{"letters.redrive", "redrove dead letters"},
 	{"letters.purge", "purged dead letters"},

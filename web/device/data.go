@@ -24,6 +24,9 @@ type Source interface {
 	// About returns what an anomaly shows of its rule; false when there is no rule
 	// of the name.
 	About(rule string) (view.RuleAbout, bool)
+	// SilencesOf returns the silences, in force or to come, that can mute alerts of a
+	// device.
+	SilencesOf(site, device string) []view.Silence
 	// Series returns the history of a series without its episodes. An error that
 	// wraps view.ErrUnavailable means that the database cannot be reached.
 	Series(ctx context.Context, q SeriesQuery) (Series, error)

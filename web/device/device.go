@@ -34,6 +34,8 @@ type Facts struct {
 	Episodes []view.Episode
 	// Firing are the alerts of the device that fire, with their silences.
 	Firing []view.Alert
+	// Silences are those in force or to come that can mute alerts of the device.
+	Silences []view.Silence
 	// Summaries are the newest first.
 	Summaries []Summary
 }

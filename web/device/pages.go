@@ -81,7 +81,7 @@ func (p *Pages) facts(site, device string, rng view.Range, at time.Time) (Facts,
 	if !ok {
 		return Facts{}, false
 	}
-	f := Facts{Device: d, Range: rng, At: at, Summaries: p.source.Summaries(site, device)}
+	f := Facts{Device: d, Range: rng, At: at, Silences: p.source.SilencesOf(site, device), Summaries: p.source.Summaries(site, device)}
 	from, to := f.Period(p.shell.Now())
 	f.Episodes = slices.Clone(p.source.Episodes(site, device, from, to))
 	for i := range f.Episodes {

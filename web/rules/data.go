@@ -17,6 +17,9 @@ type Source interface {
 	Rules(text string) (List, error)
 	// Rule returns one rule; view.ErrNotFound when there is none of the name.
 	Rule(name string) (Rule, error)
+	// SilencesOfRule returns the silences, in force or to come, that can mute alerts of a
+	// rule.
+	SilencesOfRule(name string) []view.Silence
 	// Form returns what the form offers. It never changes.
 	Form() Form
 	// Check returns what is known of a draft: what is wrong with it, what it would do

@@ -115,6 +115,8 @@ type EditorFacts struct {
 	Failure string
 	// Rule is the rule as it is in force; nil for a new one.
 	Rule *Rule
+	// Silences are those in force or to come that can mute alerts of the rule.
+	Silences []view.Silence
 	// Saved reports whether the rule has just been saved.
 	Saved bool
 	// By is the name that the person gave last.

@@ -212,6 +212,9 @@ func (p *Pages) edit(w http.ResponseWriter, r *http.Request) {
 // editor renders the page on which a rule is edited.
 func (p *Pages) editor(w http.ResponseWriter, r *http.Request, status int, f EditorFacts) {
 	f.Form, f.Channels = p.source.Form(), p.channels()
+	if f.Rule != nil {
+		f.Silences = p.source.SilencesOfRule(f.Rule.Name)
+	}
 	if f.By == "" {
 		f.By = app.RememberedAuthor(r)
 	}

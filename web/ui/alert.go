@@ -16,6 +16,25 @@ func SeverityClass(s view.Severity) string {
 	return string(view.SeverityInfo)
 }
 
+// because is the comment of a silence after its author.
+func because(s view.Silence) string {
+	if s.Comment == "" {
+		return ""
+	}
+	return ": " + view.Plain(s.Comment)
+}
+
+// silenceWord names the state of a silence.
+func silenceWord(s view.Silence) string {
+	switch {
+	case s.State == view.SilenceComing:
+		return "silence to come"
+	case s.Weekly != nil:
+		return "weekly silence"
+	}
+	return "silence"
+}
+
 func severityWord(s view.Severity) string {
 	c := SeverityClass(s)
 	return strings.ToUpper(c[:1]) + c[1:]

@@ -2,6 +2,7 @@ package view
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -128,27 +129,63 @@ type Episode struct {
 	About *RuleAbout `json:"-"`
 }
 
-// Silence mutes alerts for a time: the alerts of a rule, of series, or both. Empty
-// parts match any.
+// The states of a silence.
+const (
+	SilenceActive  = "active"
+	SilenceComing  = "coming"
+	SilenceExpired = "expired"
+)
+
+// Silence mutes alerts for a time: those that match all of its parts, which are patterns
+// as in rules. Empty parts match any.
 type Silence struct {
-	ID     string `json:"id"`
-	Rule   string `json:"rule,omitempty"`
-	Site   string `json:"site,omitempty"`
-	Device string `json:"device,omitempty"`
-	Metric string `json:"metric,omitempty"`
+	ID       string      `json:"id"`
+	Rule     string      `json:"rule,omitempty"`
+	Site     string      `json:"site,omitempty"`
+	Device   string      `json:"device,omitempty"`
+	Metric   string      `json:"metric,omitempty"`
+	Severity Severity    `json:"severity,omitempty"`
+	Labels   []RuleLabel `json:"labels,omitempty"`
 	// From and Until bound it. UntilResolved reports whether it covers the alerts that
-	// fired at From, each until it is resolved; then there is no Until.
+	// fired at From, each until it is resolved; then there is no Until. One that comes
+	// back every week may have none either.
 	From          time.Time `json:"from"`
 	Until         time.Time `json:"until,omitzero"`
 	UntilResolved bool      `json:"until_resolved,omitempty"`
-	Author        string    `json:"author"`
+	// Weekly restricts it to a span of some days; nil for none.
+	Weekly  *Weekly `json:"weekly,omitempty"`
+	Author  string  `json:"author"`
+	Comment string  `json:"comment,omitempty"`
+	// State is one of the states of a silence; empty for one that is not stored yet.
+	State string `json:"state,omitempty"`
+	// Held counts the alerts that fire and are muted by it now.
+	Held int `json:"held,omitempty"`
+}
+
+// Weekly is a span that comes back on some days of the week, in the time zone of each
+// site.
+type Weekly struct {
+	// Days are like mon,tue, or daily; Start and End like 22:00.
+	Days  string `json:"days"`
+	Start string `json:"start"`
+	End   string `json:"end"`
+}
+
+// String says it in words.
+func (w Weekly) String() string {
+	return strings.ReplaceAll(w.Days, ",", ", ") + " " + w.Start + " to " + w.End
 }
 
 // What says in words which alerts are meant.
 func (s Silence) What() string {
 	what := "Every alert"
-	if s.Rule != "" {
+	switch {
+	case s.Rule != "" && s.Severity != "":
+		what = upper(string(s.Severity)) + " alerts of rule " + s.Rule
+	case s.Rule != "":
 		what = "Rule " + s.Rule
+	case s.Severity != "":
+		what = "Every " + string(s.Severity) + " alert"
 	}
 	switch {
 	case s.Metric != "" && s.Device != "":
@@ -161,5 +198,10 @@ func (s Silence) What() string {
 	if s.Site != "" {
 		what += " at " + s.Site
 	}
-	return what
+	for i, l := range s.Labels {
+		what += []string{" with ", ", "}[min(i, 1)] + l.Name + ": " + l.Value
+	}
+	return Plain(what)
 }
+
+func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

@@ -57,6 +57,11 @@ type cli struct {
 		State rulesStateCmd `cmd:"" help:"Enable or mute a rule, or make it a draft."`
 		Rm    rulesRmCmd    `cmd:"" help:"Delete rules."`
 	} `cmd:"" group:"A running Headwater:" help:"What is watched: list, show, create, change, mute, delete."`
+	Silence struct {
+		Add silenceAddCmd `cmd:"" help:"Notify no one of some alerts, for a time or every week."`
+		Ls  silenceLsCmd  `cmd:"" help:"List the silences in force and to come."`
+		Rm  silenceRmCmd  `cmd:"" help:"End silences now."`
+	} `cmd:"" group:"A running Headwater:" help:"Which alerts no one is notified of: add, list, end."`
 	Device struct {
 		Add     deviceAddCmd     `cmd:"" help:"Make a credential and show its token, once."`
 		Ls      deviceLsCmd      `cmd:"" help:"List the credentials, and what becomes of unknown devices."`

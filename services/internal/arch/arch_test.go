@@ -30,6 +30,7 @@ var pure = []string{
 	"headwater/services/bridge/escape",
 	"headwater/services/bridge/topic",
 	"headwater/services/decode",
+	"headwater/services/internal/calendar",
 	"headwater/services/internal/hearing",
 	"headwater/services/notifier/policy",
 	"headwater/services/processor/codec",
@@ -168,7 +169,7 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // features are the folders of web that hold one feature each, and the adapter of
 // each in services/dashboard is the file of the same name.
-var features = []string{"access", "alerts", "audit", "deadletters", "device", "devices", "ledger", "overview", "pipeline", "replay", "rules", "trust"}
+var features = []string{"access", "alerts", "audit", "deadletters", "device", "devices", "ledger", "overview", "pipeline", "replay", "rules", "silences", "trust"}
 
 // webParts are the folders of web, and which of them each may import. The root of
 // web puts all together; internal and browsertest help tests.

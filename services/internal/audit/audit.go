@@ -44,8 +44,9 @@ const (
 	// ConfigFile is a configuration file that came into force: rules, channels, windows.
 	ConfigFile Action = "config.file"
 
-	SilenceAdd Action = "silence.add"
-	SilenceEnd Action = "silence.end"
+	SilenceAdd    Action = "silence.add"
+	SilenceChange Action = "silence.change"
+	SilenceEnd    Action = "silence.end"
 
 	LettersRedrive Action = "letters.redrive"
 	LettersPurge   Action = "letters.purge"
