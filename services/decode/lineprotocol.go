@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -152,7 +153,7 @@ func (l *lines) point(item *Item, p *point) (faults []*Error, err *Error) {
 			return nil, tooLarge("", "the line has more than %d fields", l.limits.Keys)
 		}
 		var r Reading
-		fault, err := l.field(&r, string(key), p)
+		fault, err := l.field(&r, key, p)
 		if err != nil {
 			return nil, err
 		}
@@ -202,7 +203,10 @@ func (l *lines) readTags(p *point, stop byte) *Error {
 		l.tags = append(l.tags, tag{key, value})
 	}
 	p.blanks()
-	slices.SortStableFunc(l.tags, func(a, b tag) int { return bytes.Compare(a.key, b.key) })
+	order := func(a, b tag) int { return bytes.Compare(a.key, b.key) }
+	if !slices.IsSortedFunc(l.tags, order) {
+		slices.SortStableFunc(l.tags, order)
+	}
 	return nil
 }
 
@@ -269,7 +273,10 @@ func appendToken(to, text []byte) []byte {
 }
 
 // plain returns a name that a text spells.
-func (l *lines) plain(text []byte) string { return l.token(appendToken(nil, text)) }
+func (l *lines) plain(text []byte) string {
+	l.name = appendToken(l.name[:0], text)
+	return l.token(l.name)
+}
 
 // token returns a name that is not longer than names may be.
 func (l *lines) token(name []byte) string {
@@ -283,13 +290,17 @@ func (l *lines) token(name []byte) string {
 
 // field reads the value of a field. A fault is of the field alone; after an error it is
 // unknown where the field ends.
-func (l *lines) field(r *Reading, key string, p *point) (fault, err *Error) {
+func (l *lines) field(r *Reading, key []byte, p *point) (fault, err *Error) {
 	if p.at < len(p.in) && p.in[p.at] == '"' {
 		text, ok := p.text()
 		if !ok {
 			return nil, refuse(clipField(key), "the text has no closing quote")
 		}
-		return l.text(r, clipField(key), text), nil
+		fault = l.text(r, "", text)
+		if fault != nil {
+			fault.Field = clipField(key)
+		}
+		return fault, nil
 	}
 	value := p.value()
 	switch string(value) {
@@ -310,7 +321,11 @@ func (l *lines) field(r *Reading, key string, p *point) (fault, err *Error) {
 		}
 	}
 	if numeric(number) {
-		if isNumber, fault := l.Decoder.number(r, clipField(key), number); isNumber || fault != nil {
+		isNumber, fault := l.Decoder.number(r, "", number)
+		if fault != nil {
+			fault.Field = clipField(key)
+		}
+		if isNumber || fault != nil {
 			return fault, nil
 		}
 	}
@@ -318,7 +333,9 @@ func (l *lines) field(r *Reading, key string, p *point) (fault, err *Error) {
 }
 
 // clipField keeps the name of a field short in an error.
-func clipField(key string) string { return key[:min(len(key), longestToken)] }
+func clipField(key []byte) string {
+	return strings.ToValidUTF8(string(key[:min(len(key), longestToken)]), "_")
+}
 
 // time reads the timestamp, if there is one, and the end of the line.
 func (l *lines) time(p *point) (moment, *Error) {
@@ -369,7 +386,7 @@ func (p *point) key(stops string) (text []byte, stop byte) {
 		case '\n':
 			return plainText(p.in[begin:p.at], escaped, ",= "), 0
 		case ',', '=', ' ':
-			if bytes.IndexByte([]byte(stops), c) >= 0 {
+			if strings.IndexByte(stops, c) >= 0 {
 				return plainText(p.in[begin:p.at], escaped, ",= "), c
 			}
 		}
@@ -414,7 +431,7 @@ func plainText(text []byte, escaped bool, before string) []byte {
 	}
 	out := make([]byte, 0, len(text))
 	for i := 0; i < len(text); i++ {
-		if text[i] == '\\' && i+1 < len(text) && bytes.IndexByte([]byte(before), text[i+1]) >= 0 {
+		if text[i] == '\\' && i+1 < len(text) && strings.IndexByte(before, text[i+1]) >= 0 {
 			i++
 		}
 		out = append(out, text[i])
