@@ -206,3 +206,14 @@ func headerValue(s string) string {
 func EpisodeID(a *alertingv1.Alert) string {
 	return a.GetId() + "-" + strconv.FormatInt(a.GetStarted(), 36)
 }
+
+// ParseEpisodeID returns the id of the alert, and the start of the episode in nanoseconds
+// since the Unix epoch, of what EpisodeID returned.
+func ParseEpisodeID(id string) (alert string, started int64, err error) {
+	alert, start, _ := strings.Cut(id, "-")
+	started, err = strconv.ParseInt(start, 36, 64)
+	if err != nil || !ValidToken(alert) || EpisodeID(&alertingv1.Alert{Id: alert, Started: started}) != id {
+		return "", 0, fmt.Errorf("%q is not the id of an episode", id)
+	}
+	return alert, started, nil
+}

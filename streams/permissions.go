@@ -133,6 +133,7 @@ func dashboardPermissions() Permissions {
 	}
 	p.Publish = append(p.Publish, writeBucket(BucketConfig, ConfigKey)...)
 	p.Publish = append(p.Publish, writeBucket(BucketSilences, SilencesKey)...)
+	p.Publish = append(p.Publish, writeBucket(BucketSilences, HandlingKeys)...)
 	p.Publish = append(p.Publish, record(ServiceDashboard)...)
 	p.Publish = append(p.Publish, writeBucket(BucketCredentials, ">")...)
 	p.Publish = append(p.Publish, writeBucket(BucketAccounts, AccountsKey)...)

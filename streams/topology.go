@@ -65,6 +65,24 @@ const ConfigVersions = 64
 // reader sees all of a change or nothing.
 const SilencesKey = "silences"
 
+// handlingPrefix begins the keys of BucketSilences that HandlingKey returns.
+const handlingPrefix = "alert."
+
+// HandlingKey is the key in BucketSilences of what people have done about the newest
+// episode of an alert. It is in the bucket of the silences because the notifier takes
+// both in, in the order in which they were written.
+func HandlingKey(alert string) string { return handlingPrefix + alert }
+
+// HandlingKeys matches all of these keys.
+const HandlingKeys = handlingPrefix + "*"
+
+// ParseHandlingKey returns the alert of a key of HandlingKey, and whether it is such a
+// key.
+func ParseHandlingKey(key string) (alert string, ok bool) {
+	alert, ok = strings.CutPrefix(key, handlingPrefix)
+	return alert, ok && ValidToken(alert)
+}
+
 // Keys of BucketCredentials: one for each credential, and one for what becomes of devices
 // without any.
 const (
@@ -310,7 +328,7 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials, sessions,
 		bucket(BucketAccounts, "Who may log in to the dashboard, without passwords.", 1),
 		bucket(BucketConfig, "Rules and channels as people wrote them, with earlier versions.", ConfigVersions),
-		bucket(BucketSilences, "Alerts that nobody is notified about for a time.", 1),
+		bucket(BucketSilences, "What people do about alerts, and about which they are not notified.", 1),
 		bucket(BucketManifests, "The two newest snapshots of each lane.", 2),
 		bucket(BucketDevices, "The devices that were seen.", 1),
 		bucket(BucketAlerts, "The alerts after their last transition.", 1),

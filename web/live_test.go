@@ -383,6 +383,10 @@ func (*fakeSource) Place(string) *time.Location { return time.UTC }
 
 func (*fakeSource) Unmute(context.Context, string) error { return nil }
 
+func (*fakeSource) Handle(context.Context, string, view.AlertAction, view.Note) (view.Alert, error) {
+	return view.Alert{}, nil
+}
+
 func (*fakeSource) Credentials() (devices.List, error) { return devices.List{}, nil }
 
 func (*fakeSource) AddCredential(context.Context, devices.Draft) (devices.Issued, error) {

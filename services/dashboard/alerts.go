@@ -10,6 +10,7 @@ import (
 type alertSource struct {
 	*fleet.Book
 	*silenceSource
+	*handlings
 	rules *ruleSource
 }
 
@@ -25,13 +26,13 @@ func (a alertSource) Alerts(resolved int) view.Alerts {
 // About implements alerts.Source.
 func (a alertSource) About(rule string) (view.RuleAbout, bool) { return a.rules.About(rule) }
 
-// unmuted counts the alerts that fire and are muted neither by a silence nor by
-// their rule.
-func (s *Service) unmuted() int {
+// waiting counts the alerts that wait for a person: they fire, nobody has acknowledged
+// them, and neither a silence nor their rule mutes them.
+func (s *Service) waiting() int {
 	n := 0
 	for _, a := range s.alertSource().Alerts(0).Active {
 		rule, known := s.rules.About(a.Rule)
-		if a.State != view.AlertPending && a.Mute == nil && !(known && rule.State == view.RuleIsMuted) {
+		if a.State == view.AlertFiring && a.Mute == nil && !(known && rule.State == view.RuleIsMuted) {
 			n++
 		}
 	}

@@ -62,6 +62,7 @@ type Service struct {
 	rules       *ruleSource
 	credentials *credentialSource
 	silences    *silenceSource
+	handlings   *handlings
 	access      accessSource
 	cfg         Config
 	announce    func(link string)
@@ -120,6 +121,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}}
 	s.silences = &silenceSource{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready, zone: s.rules.place, changes: changes}
 	s.rules.silences = s.silences.SilencesOfRule
+	s.handlings = &handlings{js: deps.JS, log: deps.Log, book: s.book, changes: changes, show: s.showAlert}
 	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: s.silences.onSilences}
 	s.reports = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketProblems, handle: s.board.Take}
 	s.cfg, s.announce = cfg, deps.Announce
@@ -176,7 +178,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("dashboard started", "url", s.past.client.URL())
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
-		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.silences.run, s.reports.run,
+		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.silences.run, s.handlings.run, s.reports.run,
 		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.credentials.set.Run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })
@@ -195,4 +197,6 @@ func (s *Service) Ready() error {
 }
 
 // alertSource returns the alerts with their silences and rules.
-func (s *Service) alertSource() alertSource { return alertSource{s.book, s.silences, s.rules} }
+func (s *Service) alertSource() alertSource {
+	return alertSource{s.book, s.silences, s.handlings, s.rules}
+}

@@ -12,7 +12,7 @@ import (
 
 // Status implements app.Source.
 func (s *Service) Status() view.Status {
-	st := view.Status{Firing: s.unmuted(), Demo: s.fleet.Demo(), Notices: s.problems()}
+	st := view.Status{Firing: s.waiting(), Demo: s.fleet.Demo(), Notices: s.problems()}
 	now := time.Now()
 	st.Notices = append(st.Notices, s.notices(now)...)
 	p := s.survey.facts(now, s.connected())

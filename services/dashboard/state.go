@@ -214,11 +214,13 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 		State: alertStates[a.State], Severity: severities[a.Severity],
 		Started: in(zone, a.Started), Ended: in(zone, a.Ended), Updated: in(zone, a.Updated), Learned: in(zone, a.Learned),
 		Sentence: clip(a.GetEvidence().GetSentence()), Labels: labelsOf(a.Labels), Runbook: a.Runbook,
-		Opened: at(a.Opened),
+		Opened: at(a.Opened), Acknowledged: noteOf(zone, a.Acknowledged), Resolved: noteOf(zone, a.Resolved),
+		Assignee: a.Assignee, Version: a.Version,
 	}
-	if firing, news := s.book.PutAlert(alert); news {
-		s.fleet.SetFiring(alert.Site, alert.Device, firing)
+	for _, n := range a.Comments {
+		alert.Comments = append(alert.Comments, *noteOf(zone, n))
 	}
+	s.showAlert(alert)
 	if alert.State == view.AlertPending {
 		return
 	}
@@ -226,6 +228,21 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 	e.Low, e.High, e.Baseline = bounds(a.Evidence)
 	e.WithinMS = a.Evidence.GetWithin() / int64(time.Millisecond)
 	s.book.PutEpisode(alert.Site, alert.Device, e)
+}
+
+// showAlert shows an alert as of a transition.
+func (s *Service) showAlert(a view.Alert) {
+	if firing, news := s.book.PutAlert(a); news {
+		s.fleet.SetFiring(a.Site, a.Device, firing)
+	}
+}
+
+// noteOf returns a note with its time in a time zone; nil for none.
+func noteOf(zone *time.Location, n *alertingv1.Note) *view.Note {
+	if n == nil {
+		return nil
+	}
+	return &view.Note{Author: clip(n.Author), At: in(zone, n.Time), Text: clip(n.Text)}
 }
 
 // in returns a time in a time zone.

@@ -13,6 +13,7 @@ import (
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/config"
+	"headwater/services/internal/handling"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/silence"
 	"headwater/services/notifier/policy"
@@ -43,11 +44,13 @@ type machine struct {
 	ahead        configuration
 	aheadChanged bool
 
-	// silences say what people are not notified of. silenced is the revision and the
-	// text that they were read from.
-	silences        []silence.Silence
-	silenced        configuration
-	silencesChanged bool
+	// silences say what people are not notified of. silenced is the text that they
+	// were read from.
+	silences []silence.Silence
+	silenced []byte
+	// extra is the newest revision of what people did about alerts, silences included.
+	extra        uint64
+	extraChanged bool
 	// places are time zones by name.
 	places map[string]*time.Location
 	// Between judgedAt and nextMute no silence begins or ends by itself.
@@ -181,7 +184,7 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 	}
 	var mute policy.Mute
 	if len(m.silences) > 0 {
-		mute = m.muteOf(transition(id, known.state, a, policy.Firing, r), opened)
+		mute = m.muteOf(transition(id, known.state, a, policy.Entry{State: policy.Firing}, r), opened)
 	}
 	d := policy.Decide(known.entry, policy.Transition{Phase: phase(a.GetPhase()), Start: a.GetStart()},
 		policy.Audience{Notify: r.Audience(), Channels: m.channels, Mute: mute})
@@ -189,19 +192,25 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 	if !d.Changed {
 		return
 	}
-	next := &alert{entry: d.Entry, state: transition(id, known.state, a, d.Entry.State, r)}
-	next.state.Opened = opened
+	next := transition(id, known.state, a, d.Entry, r)
+	next.Opened = opened
 	if m.zone != nil {
-		next.state.TimeZone = m.zone(a.GetSeries().GetSite())
+		next.TimeZone = m.zone(a.GetSeries().GetSite())
 	}
-	next.notified = known.notified
+	m.become(known, next, d, m.now)
+}
+
+// become replaces an alert and sends what was decided at a time.
+func (m *machine) become(before *alert, next *alertingv1.Alert, d policy.Decision, now int64) {
+	next.Version = before.state.GetVersion() + 1
+	after := &alert{entry: d.Entry, state: next, notified: before.notified}
 	if len(d.Notify) > 0 {
-		next.notified = m.now
+		after.notified = now
 	}
-	m.put(id, known, next)
-	m.record(next.state)
+	m.put(next.GetId(), before, after)
+	m.record(next)
 	for _, ch := range d.Notify {
-		m.outMessages = append(m.outMessages, pendingMessage{channel: ch, alert: next.state})
+		m.outMessages = append(m.outMessages, pendingMessage{channel: ch, alert: next})
 	}
 }
 
@@ -258,7 +267,7 @@ func (m *machine) record(a *alertingv1.Alert) {
 func (m *machine) Pending() int { return len(m.outAlerts) + len(m.outMessages) }
 
 // maxAlertBytes is about how much of a commit its alerts may take; beyond it their
-// samples are left out. The rest is for messages, which are bounded by the number of
+// samples and comments are left out. The rest is for messages, which are bounded by the number of
 // channels.
 const maxAlertBytes = streams.MaxMessage / 2
 
@@ -271,13 +280,16 @@ func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	}
 	if m.alertBytes > maxAlertBytes {
 		for i, a := range c.Alerts {
-			c.Alerts[i] = withoutSamples(a)
+			c.Alerts[i] = trimmed(a)
 		}
 	}
 	switch {
 	case change == nil:
-	case change.Extra:
+	case change.Extra == streams.SilencesKey:
 		c.Silences = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
+	case change.Extra != "":
+		id, _ := streams.ParseHandlingKey(change.Extra)
+		c.Handling = &alertingv1.Handling{Alert: id, Change: &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}}
 	default:
 		c.Config = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
 	}
@@ -290,18 +302,90 @@ func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	return body, nil
 }
 
-// ConfigureExtra applies silences, from the next input on.
-func (m *machine) ConfigureExtra(revision uint64, content []byte) error {
-	all, err := silence.Decode(content)
-	if err != nil {
-		return err
+// ConfigureExtra applies what people have done about an alert, at once, or silences,
+// from the next input on.
+func (m *machine) ConfigureExtra(revision uint64, key string, content []byte) error {
+	if id, ok := streams.ParseHandlingKey(key); ok {
+		if err := m.handle(id, content); err != nil {
+			return err
+		}
+	} else if key != streams.SilencesKey {
+		return fmt.Errorf("unknown key %q", key)
+	} else {
+		all, err := silence.Decode(content)
+		if err != nil {
+			return err
+		}
+		m.silences, m.silenced, m.nextMute = all, content, 0
 	}
-	m.silences, m.silenced, m.silencesChanged, m.nextMute = all, configuration{revision: revision, content: content}, true, 0
+	m.extra, m.extraChanged = max(m.extra, revision), true
 	return nil
 }
 
-// ExtraRevision returns the revision of the silences in force.
-func (m *machine) ExtraRevision() uint64 { return m.silenced.revision }
+// ExtraRevision returns the newest revision of what people did about alerts.
+func (m *machine) ExtraRevision() uint64 { return m.extra }
+
+// handle applies what people have done about an alert. Its only time is that of the
+// people: m.now is not part of the state.
+func (m *machine) handle(id string, content []byte) error {
+	h, err := handling.Decode(content)
+	if err != nil {
+		return err
+	}
+	of, episode, err := streams.ParseEpisodeID(h.Episode)
+	if err != nil {
+		return err
+	}
+	if of != id {
+		return fmt.Errorf("episode %q is not one of alert %q", h.Episode, id)
+	}
+	known := m.alerts[id]
+	if known == nil {
+		known = &alert{}
+	}
+	d := policy.Handle(known.entry, policy.Handling{Episode: episode, Acknowledged: h.Acknowledged != nil, Resolved: h.Resolved != nil}, policy.Audience{
+		Notify: m.rules[known.state.GetRule()].Audience(), Channels: m.channels, Mute: known.entry.Mute,
+	})
+	m.observe(d)
+	if !d.Changed {
+		return nil
+	}
+	next := proto.CloneOf(known.state)
+	next.Assignee, next.Comments = h.Assignee, nil
+	for _, n := range h.Comments {
+		next.Comments = append(next.Comments, note(n))
+	}
+	if known.entry.State == policy.Firing {
+		next.State, next.Acknowledged = stateOf(d.Entry), nil
+		if h.Acknowledged != nil {
+			next.Acknowledged = note(*h.Acknowledged)
+		}
+		if d.Entry.State == policy.Resolved {
+			next.Resolved = note(*h.Resolved)
+			next.Ended = max(next.GetStarted(), next.GetResolved().GetTime())
+			next.Updated, next.Learned = next.GetEnded(), max(next.GetLearned(), next.GetResolved().GetTime())
+		}
+	}
+	if !proto.Equal(next, known.state) {
+		m.become(known, next, d, h.Changed.UnixNano())
+	}
+	return nil
+}
+
+func note(n handling.Note) *alertingv1.Note {
+	return &alertingv1.Note{Author: n.Author, Time: n.At.UnixNano(), Text: n.Text}
+}
+
+// stateOf returns the state of an alert that is not pending.
+func stateOf(e policy.Entry) alertingv1.State {
+	switch {
+	case e.State == policy.Resolved:
+		return alertingv1.State_STATE_RESOLVED
+	case e.Acknowledged:
+		return alertingv1.State_STATE_ACKNOWLEDGED
+	}
+	return alertingv1.State_STATE_FIRING
+}
 
 // muteOf returns the silence that holds back messages about an alert now.
 func (m *machine) muteOf(a *alertingv1.Alert, opened int64) policy.Mute {
@@ -389,7 +473,7 @@ func (m *machine) remind() {
 	for id, a := range m.firing {
 		r := m.rules[a.state.GetRule()]
 		switch {
-		case r.Remind == 0 || len(a.entry.Notified) == 0 || a.entry.Mute != (policy.Mute{}):
+		case r.Remind == 0 || len(a.entry.Notified) == 0 || a.entry.Mute != (policy.Mute{}) || a.entry.Acknowledged:
 		case a.notified == 0:
 			a.notified = m.now
 			m.changed[chunkOf(id)] = true
@@ -435,15 +519,18 @@ func phase(p derivedv1.Phase) policy.Phase {
 }
 
 // transition returns the alert after the anomaly.
-func transition(id string, before *alertingv1.Alert, a *derivedv1.Anomaly, state policy.State, r rule.Rule) *alertingv1.Alert {
+func transition(id string, before *alertingv1.Alert, a *derivedv1.Anomaly, entry policy.Entry, r rule.Rule) *alertingv1.Alert {
 	next := &alertingv1.Alert{
 		Id: id, Rule: a.GetRule(), RuleVersion: a.GetRuleVersion(), Series: a.GetSeries(), Unit: a.GetUnit(),
-		State: alertingv1.State_STATE_FIRING, Severity: severity(a.GetSeverity(), r), Started: a.GetStart(),
+		State: stateOf(entry), Severity: severity(a.GetSeverity(), r), Started: a.GetStart(),
 		Updated: a.GetTime(), Learned: a.GetLearned(), Evidence: a.GetEvidence(), Description: r.Description,
 		Labels: r.Labels, Runbook: r.Runbook,
 	}
-	if state == policy.Resolved {
-		next.State, next.Ended = alertingv1.State_STATE_RESOLVED, a.GetTime()
+	if entry.State == policy.Resolved {
+		next.Ended = a.GetTime()
+	}
+	if before.GetStarted() == next.Started {
+		next.Acknowledged, next.Assignee, next.Comments = before.GetAcknowledged(), before.GetAssignee(), before.GetComments()
 	}
 	if next.Evidence == nil {
 		next.Evidence = before.GetEvidence()

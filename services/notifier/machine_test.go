@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/calendar"
+	"headwater/services/internal/handling"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/silence"
 	"headwater/services/notifier/channel"
@@ -110,7 +112,7 @@ func TestMachine(t *testing.T) {
 		Id: alertID("warm", &derivedv1.Series{Site: "s", Device: "d1", Metric: "t"}), Rule: "warm", RuleVersion: 1,
 		Series: &derivedv1.Series{Site: "s", Device: "d1", Metric: "t"}, Unit: "°C", State: alertingv1.State_STATE_FIRING,
 		Severity: derivedv1.Severity_SEVERITY_WARNING, Started: 100, Updated: 110, Learned: 110, Description: "It is warm.",
-		Evidence: anomaly("warm", "d1", open, 100, 110).Evidence, TimeZone: "Asia/Kolkata", Opened: c.GetAlerts()[0].GetOpened(),
+		Evidence: anomaly("warm", "d1", open, 100, 110).Evidence, TimeZone: "Asia/Kolkata", Opened: c.GetAlerts()[0].GetOpened(), Version: 1,
 	}
 	if d := cmp.Diff(want, c.GetAlerts()[0], protocmp.Transform()); d != "" {
 		t.Error(d)
@@ -568,7 +570,7 @@ func TestSilences(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := m.ConfigureExtra(revision, content); err != nil {
+		if err := m.ConfigureExtra(revision, streams.SilencesKey, content); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -646,10 +648,122 @@ func TestSilences(t *testing.T) {
 	})
 	m := configured(t)
 	for _, content := range []string{"", "{}", `[{"id":"a","rule":"warm"}]`, `[{"id":"a","from":"2026-01-01T00:00:00Z"}]`} {
-		if err := m.ConfigureExtra(1, []byte(content)); err == nil || m.ExtraRevision() != 0 {
+		if err := m.ConfigureExtra(1, streams.SilencesKey, []byte(content)); err == nil || m.ExtraRevision() != 0 {
 			t.Errorf("took in %q", content)
 		}
 	}
+}
+
+// TestHandle takes an alert through what people do about it, in a machine as it ran and
+// in one that is restored after each step.
+func TestHandle(t *testing.T) {
+	for name, keep := range map[string]func(*machine) *machine{
+		"as it ran": func(m *machine) *machine { return m },
+		"restored":  func(m *machine) *machine { return restoredWith(t, m, lasting) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var reasons []policy.Reason
+			m := newMachine(func(policy.Decision) {})
+			if err := m.Configure(1, []byte(lasting)); err != nil {
+				t.Fatal(err)
+			}
+			revision := uint64(0)
+			does := func(of *alertingv1.Alert, h handling.Handling, action handling.Action, text string) (handling.Handling, *alertingv1.Commit) {
+				t.Helper()
+				h.Episode = streams.EpisodeID(of)
+				h, err := h.With(action, handling.Note{Author: "ann", At: time.Unix(0, int64(2*time.Hour)), Text: text})
+				if err != nil {
+					t.Fatal(err)
+				}
+				content, err := h.Encode()
+				if err != nil {
+					t.Fatal(err)
+				}
+				m.observe = func(d policy.Decision) { reasons = append(reasons, d.Reason) }
+				revision++
+				if err := m.ConfigureExtra(revision, streams.HandlingKey(of.GetId()), content); err != nil {
+					t.Fatal(err)
+				}
+				c := take(t, m)
+				m = keep(m)
+				if m.ExtraRevision() != revision {
+					t.Errorf("revision %d is in force, want %d", m.ExtraRevision(), revision)
+				}
+				return h, c
+			}
+			first := at(t, m, time.Hour, anomaly("warm", "d1", open, 100, 110)).GetAlerts()[0]
+			h, c := does(first, handling.Handling{}, handling.Acknowledge, "on my way")
+			a := c.GetAlerts()[0]
+			if a.GetState() != alertingv1.State_STATE_ACKNOWLEDGED || a.GetAcknowledged().GetAuthor() != "ann" || a.GetAcknowledged().GetText() != "on my way" || a.GetVersion() != 2 || len(c.GetMessages()) != 0 {
+				t.Errorf("acknowledged: %v", c)
+			}
+			if got := told(at(t, m, 9*time.Hour)); len(got) != 0 {
+				t.Errorf("a reminder of what is acknowledged: %v", got)
+			}
+			a = at(t, m, 9*time.Hour, anomaly("warm", "d1", update, 100, 120)).GetAlerts()[0]
+			if a.GetState() != alertingv1.State_STATE_ACKNOWLEDGED || a.GetAcknowledged() == nil {
+				t.Errorf("an update forgets it: %v", a)
+			}
+			h, c = does(first, h, handling.Unacknowledge, "")
+			if a := c.GetAlerts()[0]; a.GetState() != alertingv1.State_STATE_FIRING || a.GetAcknowledged() != nil || len(c.GetMessages()) != 0 {
+				t.Errorf("taken back: %v", c)
+			}
+			if d := cmp.Diff([]string{"phone: Still warning: warm (d1)"}, told(at(t, m, 9*time.Hour))); d != "" {
+				t.Errorf("the reminder that is due: %s", d)
+			}
+			h, _ = does(first, h, handling.Comment, "the door is stuck")
+			h, c = does(first, h, handling.Assign, "bob")
+			if a := c.GetAlerts()[0]; a.GetAssignee() != "bob" || len(a.GetComments()) != 1 || a.GetComments()[0].GetText() != "the door is stuck" || len(c.GetMessages()) != 0 {
+				t.Errorf("commented and assigned: %v", c)
+			}
+			h, _ = does(first, h, handling.Acknowledge, "")
+			c = at(t, m, 10*time.Hour, anomaly("warm", "d1", shut, 100, 200))
+			if d := cmp.Diff([]string{"phone: Resolved: warm (d1)"}, told(c)); d != "" {
+				t.Errorf("the end: %s", d)
+			}
+			if body := c.GetMessages()[0].GetBody(); !strings.Contains(body, "Acknowledged by ann, 1970-01-01 02:00:00 UTC") {
+				t.Errorf("the successor says %s", body)
+			}
+			if a := c.GetAlerts()[0]; a.GetAcknowledged() == nil || a.GetAssignee() != "bob" || len(c.GetMessages()[0].GetAlerts()[0].GetComments()) != 0 {
+				t.Errorf("the end: %v", c)
+			}
+			second := at(t, m, 11*time.Hour, anomaly("warm", "d1", open, 300, 310))
+			if a := second.GetAlerts()[0]; a.GetState() != alertingv1.State_STATE_FIRING || a.GetAcknowledged() != nil || a.GetAssignee() != "" || len(a.GetComments()) != 0 || len(second.GetMessages()) != 1 {
+				t.Errorf("a new episode fires again: %v", second)
+			}
+			if _, c := does(first, h, handling.Comment, "late"); len(c.GetAlerts()) != 0 {
+				t.Errorf("what comes late for an old episode does nothing: %v", c)
+			}
+			_, c = does(second.GetAlerts()[0], handling.Handling{}, handling.Resolve, "done")
+			if a := c.GetAlerts()[0]; a.GetState() != alertingv1.State_STATE_RESOLVED || a.GetEnded() != int64(2*time.Hour) || a.GetResolved().GetAuthor() != "ann" {
+				t.Errorf("resolved by hand: %v", a)
+			}
+			if d := cmp.Diff([]string{"phone: Resolved: warm (d1)"}, told(c)); d != "" {
+				t.Errorf("resolved by hand: %s", d)
+			}
+			if c := at(t, m, 12*time.Hour, anomaly("warm", "d1", update, 300, 400), anomaly("warm", "d1", shut, 300, 500)); len(c.GetAlerts()) != 0 || len(c.GetMessages()) != 0 {
+				t.Errorf("resolved is resolved: %v", c)
+			}
+			want := []policy.Reason{
+				policy.ReasonAcknowledged, policy.ReasonUnacknowledged, policy.ReasonNoted, policy.ReasonNoted, policy.ReasonAcknowledged,
+				policy.ReasonTooLate, policy.ReasonResolvedByHand,
+			}
+			if d := cmp.Diff(want, only(reasons, want)); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+	m := configured(t)
+	for key, content := range map[string]string{"alert.x": `{"episode":"0f3a9c5d71b2e684-2s"}`, "alert.0f3a9c5d71b2e684": "{}", "other": "{}"} {
+		if err := m.ConfigureExtra(1, key, []byte(content)); err == nil || m.ExtraRevision() != 0 {
+			t.Errorf("took in %s of %s", content, key)
+		}
+	}
+}
+
+// only returns those of the reasons that are wanted somewhere.
+func only(all, wanted []policy.Reason) []policy.Reason {
+	return slices.DeleteFunc(all, func(r policy.Reason) bool { return !slices.Contains(wanted, r) })
 }
 
 func restoredWith(t *testing.T, m *machine, configuration string) *machine {

@@ -70,7 +70,7 @@ func messages(waiting []pendingMessage) []*alertingv1.Message {
 func single(k kind, a *alertingv1.Alert) *alertingv1.Message {
 	n := notice(a)
 	n.Reminder, n.Muted = k.reminder, k.muted
-	return &alertingv1.Message{Channel: k.channel, Reminder: k.reminder, Title: n.Title(), Body: n.Body(), Alerts: []*alertingv1.Alert{withoutSamples(a)}}
+	return &alertingv1.Message{Channel: k.channel, Reminder: k.reminder, Title: n.Title(), Body: n.Body(), Alerts: []*alertingv1.Alert{trimmed(a)}}
 }
 
 func grouped(k kind, alerts []*alertingv1.Alert) *alertingv1.Message {
@@ -83,7 +83,7 @@ func grouped(k kind, alerts []*alertingv1.Alert) *alertingv1.Message {
 	for i, a := range worst {
 		notices[i] = notice(a)
 		notices[i].Reminder, notices[i].Muted = k.reminder, k.muted
-		m.Alerts = append(m.Alerts, withoutSamples(a))
+		m.Alerts = append(m.Alerts, trimmed(a))
 	}
 	m.Title, m.Body = policy.Group(notices, len(alerts))
 	return m
@@ -98,6 +98,10 @@ func placeOf(a *alertingv1.Alert) *time.Location {
 	return place
 }
 
+func mark(n *alertingv1.Note) policy.Mark {
+	return policy.Mark{By: n.GetAuthor(), At: n.GetTime()}
+}
+
 func notice(a *alertingv1.Alert) policy.Notice {
 	n := policy.Notice{
 		Over: a.GetState() == alertingv1.State_STATE_RESOLVED,
@@ -105,6 +109,7 @@ func notice(a *alertingv1.Alert) policy.Notice {
 		Site: a.GetSeries().GetSite(), Device: a.GetSeries().GetDevice(), Metric: a.GetSeries().GetMetric(), Unit: a.GetUnit(),
 		Started: a.GetStarted(), Ended: a.GetEnded(), Happened: a.GetUpdated(), Learned: a.GetLearned(),
 		Sentence: a.GetEvidence().GetSentence(), Labels: a.GetLabels(), Runbook: a.GetRunbook(), Place: placeOf(a),
+		Acknowledged: mark(a.GetAcknowledged()), Resolved: mark(a.GetResolved()),
 	}
 	if e := a.GetEvidence(); e != nil {
 		n.Value, n.Low, n.High = finite(&e.Value), finite(e.Low), finite(e.High)
@@ -112,11 +117,12 @@ func notice(a *alertingv1.Alert) policy.Notice {
 	return n
 }
 
-// withoutSamples returns a copy without readings, which are not sent.
-func withoutSamples(a *alertingv1.Alert) *alertingv1.Alert {
+// trimmed returns a copy without readings and comments, which are not sent.
+func trimmed(a *alertingv1.Alert) *alertingv1.Alert {
 	c := proto.CloneOf(a)
 	if c.Evidence != nil {
 		c.Evidence.Samples = nil
 	}
+	c.Comments = nil
 	return c
 }

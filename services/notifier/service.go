@@ -199,8 +199,8 @@ func laneConfig() lane.Config {
 		Service: streams.ServiceNotifier, Lane: lane0,
 		InputStream: streams.StreamDerived, InputFilters: []string{streams.DerivedAll},
 		OutputStream: streams.StreamAlerting, OutputSubject: streams.AlertingSubject(lane0),
-		ExtraBucket: streams.BucketSilences, ExtraKey: streams.SilencesKey,
-		Format: snapshotFormat, ReadCommit: readCommit,
+		ExtraBucket: streams.BucketSilences,
+		Format:      snapshotFormat, ReadCommit: readCommit,
 	}
 }
 
@@ -215,7 +215,10 @@ func readCommit(body []byte) (lane.Position, *lane.ConfigChange, error) {
 		Incarnation: time.Unix(0, c.GetInput().GetIncarnation()), Sequence: c.GetInput().GetSequence(), Stored: c.GetInput().GetStored(),
 	}
 	if change := c.GetSilences(); change != nil {
-		return pos, &lane.ConfigChange{Revision: change.GetRevision(), Content: change.GetContent(), Extra: true}, nil
+		return pos, &lane.ConfigChange{Revision: change.GetRevision(), Content: change.GetContent(), Extra: streams.SilencesKey}, nil
+	}
+	if h := c.GetHandling(); h != nil {
+		return pos, &lane.ConfigChange{Revision: h.GetChange().GetRevision(), Content: h.GetChange().GetContent(), Extra: streams.HandlingKey(h.GetAlert())}, nil
 	}
 	if c.GetConfig() == nil {
 		return pos, nil, nil

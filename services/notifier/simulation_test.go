@@ -23,6 +23,7 @@ import (
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/calendar"
 	"headwater/services/internal/config"
+	"headwater/services/internal/handling"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/silence"
 	"headwater/services/internal/simulation"
@@ -230,6 +231,46 @@ func (w *world) silence(ctx context.Context) error {
 	return err
 }
 
+// handle has a person do something about an alert, perhaps about an episode that is over
+// or that never was.
+func (w *world) handle(ctx context.Context) error {
+	rule, device := []string{"warm", "cold", "deleted"}[w.rng.IntN(3)], fmt.Sprintf("door-%d", w.rng.IntN(4))
+	a := &alertingv1.Alert{
+		Id:      alertID(rule, &derivedv1.Series{Site: "hall", Device: device, Metric: "temperature"}),
+		Started: w.episode[rule+device],
+	}
+	bucket, err := w.admin.KeyValue(ctx, streams.BucketSilences)
+	if err != nil {
+		return err
+	}
+	h := handling.Handling{Episode: streams.EpisodeID(a)}
+	if entry, err := bucket.Get(ctx, streams.HandlingKey(a.GetId())); err == nil {
+		stored, err := handling.Decode(entry.Value())
+		if err != nil {
+			return err
+		}
+		if stored.Episode == h.Episode {
+			h = stored
+		}
+	}
+	actions := []handling.Action{handling.Acknowledge, handling.Unacknowledge, handling.Comment, handling.Assign, handling.Resolve}
+	for range 1 + w.rng.IntN(3) {
+		next, err := h.With(actions[w.rng.IntN(len(actions))], handling.Note{Author: "jo", At: time.Now(), Text: fmt.Sprint("n", w.rng.IntN(10))})
+		if err != nil {
+			continue // like acknowledging twice
+		}
+		h = next
+		body, err := h.Encode()
+		if err != nil {
+			return err
+		}
+		if _, err := bucket.Put(ctx, streams.HandlingKey(a.GetId()), body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // derive has the processor commit what it found.
 func (w *world) derive(ctx context.Context) error {
 	subject := streams.DerivedSubject(w.rng.IntN(simLanes))
@@ -305,6 +346,8 @@ func (w *world) trouble(ctx context.Context) error {
 		return w.configure(ctx)
 	case 4, 5, 6:
 		return w.silence(ctx)
+	case 7, 8, 9, 10, 11:
+		return w.handle(ctx)
 	case 2:
 		if w.empty {
 			w.cluster.DropBucket(streams.BucketAlerts)
@@ -451,7 +494,12 @@ func (w *world) verifyLane() error {
 			}
 		}
 		if change := got.GetSilences(); change != nil {
-			if err := m.ConfigureExtra(change.GetRevision(), change.GetContent()); err != nil {
+			if err := m.ConfigureExtra(change.GetRevision(), streams.SilencesKey, change.GetContent()); err != nil {
+				return err
+			}
+		}
+		if h := got.GetHandling(); h != nil {
+			if err := m.ConfigureExtra(h.GetChange().GetRevision(), streams.HandlingKey(h.GetAlert()), h.GetChange().GetContent()); err != nil {
 				return err
 			}
 		}

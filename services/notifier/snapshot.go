@@ -12,6 +12,7 @@ import (
 	alertingv1 "headwater/proto/alerting/v1"
 	"headwater/services/internal/lane"
 	"headwater/services/notifier/policy"
+	"headwater/streams"
 )
 
 // snapshotFormat is the version of the chunks. It is raised with every change after
@@ -39,11 +40,12 @@ type storedAlert struct {
 	Ended    bool     `json:"ended,omitempty"`
 	// At is alert.notified.
 	At int64 `json:"at,omitempty"`
-	// Mute is that of the entry.
-	Mute policy.Mute `json:"mute,omitzero"`
+	// Mute and Acknowledged are those of the entry.
+	Mute         policy.Mute `json:"mute,omitzero"`
+	Acknowledged bool        `json:"acknowledged,omitempty"`
 }
 
-// storedAhead is machine.ahead, or machine.silenced, in a chunk.
+// storedAhead is machine.ahead in a chunk, or machine.extra and machine.silenced.
 type storedAhead struct {
 	Revision uint64 `json:"revision"`
 	Content  []byte `json:"content"`
@@ -76,7 +78,7 @@ func (m *machine) Snapshot(all bool) ([]lane.Chunk, error) {
 			if err != nil {
 				return nil, fmt.Errorf("encode alert %s: %w", id, err)
 			}
-			stored[j] = storedAlert{Alert: body, State: a.entry.State, Episode: a.entry.Episode, Notified: a.entry.Notified, Ended: a.entry.Ended, At: a.notified, Mute: a.entry.Mute}
+			stored[j] = storedAlert{Alert: body, State: a.entry.State, Episode: a.entry.Episode, Notified: a.entry.Notified, Ended: a.entry.Ended, At: a.notified, Mute: a.entry.Mute, Acknowledged: a.entry.Acknowledged}
 		}
 		chunk, err := encode(chunkAlerts+strconv.Itoa(i), stored)
 		if err != nil {
@@ -91,14 +93,18 @@ func (m *machine) Snapshot(all bool) ([]lane.Chunk, error) {
 		}
 		chunks = append(chunks, chunk)
 	}
-	if m.silencesChanged || all && m.silenced.revision != 0 {
-		chunk, err := encode(chunkSilences, storedAhead{m.silenced.revision, m.silenced.content})
+	if m.extraChanged || all && m.extra != 0 {
+		silences := m.silenced
+		if silences == nil {
+			silences = []byte("[]")
+		}
+		chunk, err := encode(chunkSilences, storedAhead{m.extra, silences})
 		if err != nil {
 			return nil, err
 		}
 		chunks = append(chunks, chunk)
 	}
-	m.changed, m.aheadChanged, m.silencesChanged = [alertChunks]bool{}, false, false
+	m.changed, m.aheadChanged, m.extraChanged = [alertChunks]bool{}, false, false
 	return chunks, nil
 }
 
@@ -144,7 +150,7 @@ func (m *machine) restoreAlerts(data []byte) error {
 			return fmt.Errorf("%q is not the id of an alert", a.GetId())
 		}
 		restored := &alert{
-			state: a, entry: policy.Entry{State: s.State, Episode: s.Episode, Notified: s.Notified, Ended: s.Ended, Mute: s.Mute}, notified: s.At,
+			state: a, entry: policy.Entry{State: s.State, Episode: s.Episode, Notified: s.Notified, Ended: s.Ended, Mute: s.Mute, Acknowledged: s.Acknowledged}, notified: s.At,
 		}
 		m.alerts[a.GetId()] = restored
 		switch s.State {
@@ -175,7 +181,7 @@ func (m *machine) restoreSilences(data []byte) error {
 	if err := json.Unmarshal(data, &stored); err != nil {
 		return err
 	}
-	err := m.ConfigureExtra(stored.Revision, stored.Content)
-	m.silencesChanged = false
+	err := m.ConfigureExtra(stored.Revision, streams.SilencesKey, stored.Content)
+	m.extraChanged = false
 	return err
 }

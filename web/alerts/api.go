@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"headwater/web/app"
+	"headwater/web/view"
 )
 
 func (p *Pages) apiAlerts(w http.ResponseWriter, r *http.Request) {
@@ -15,4 +16,22 @@ func (p *Pages) apiAlerts(w http.ResponseWriter, r *http.Request) {
 	a := p.alerts(n)
 	a.Active, a.Resolved = app.OrEmpty(a.Active), app.OrEmpty(a.Resolved)
 	p.shell.Answer(w, r, a)
+}
+
+// apiHandle does something about an episode.
+func (p *Pages) apiHandle(action view.AlertAction) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		by, err := app.AuthorOfAPI(r)
+		if err != nil {
+			p.shell.FailParameters(w, err)
+			return
+		}
+		note := view.Note{Author: by.Who, At: p.shell.Now(), Text: r.URL.Query().Get("text")}
+		a, err := p.source.Handle(r.Context(), r.PathValue("id"), action, note)
+		if err != nil {
+			p.shell.Fail(w, status(err), "Nothing was changed: "+err.Error()+".")
+			return
+		}
+		p.shell.Answer(w, r, a)
+	}
 }

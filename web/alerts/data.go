@@ -21,4 +21,7 @@ type Source interface {
 	Mute(ctx context.Context, s view.Silence) (view.Silence, error)
 	// Unmute ends a silence before its time; view.ErrNotFound when it has ended.
 	Unmute(ctx context.Context, id string) error
+	// Handle does something about an episode and returns the alert after it;
+	// view.ErrNotFound when there is no such alert, view.ErrOver when the episode is over. What was done before changes nothing.
+	Handle(ctx context.Context, episode string, action view.AlertAction, note view.Note) (view.Alert, error)
 }

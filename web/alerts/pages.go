@@ -33,8 +33,14 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "GET", Path: "/alerts", Role: app.Viewer, Handle: p.page},
 		{Method: "POST", Path: "/alerts/mute", Role: app.Operator, Handle: p.mute},
 		{Method: "POST", Path: "/silences/{id}/unmute", Role: app.Operator, Handle: p.unmute},
+		{Method: "POST", Path: "/alerts/{id}/handle", Role: app.Operator, Handle: p.handle},
 		{Method: "GET", Path: "/live/alerts", Role: app.Viewer, Handle: p.live},
 		{Method: "GET", Path: "/api/v1/alerts", Role: app.Viewer, Handle: p.apiAlerts},
+		{Method: "POST", Path: "/api/v1/alerts/{id}/acknowledge", Role: app.Operator, Handle: p.apiHandle(view.AlertAcknowledge)},
+		{Method: "DELETE", Path: "/api/v1/alerts/{id}/acknowledge", Role: app.Operator, Handle: p.apiHandle(view.AlertUnacknowledge)},
+		{Method: "POST", Path: "/api/v1/alerts/{id}/comment", Role: app.Operator, Handle: p.apiHandle(view.AlertComment)},
+		{Method: "POST", Path: "/api/v1/alerts/{id}/assign", Role: app.Operator, Handle: p.apiHandle(view.AlertAssign)},
+		{Method: "POST", Path: "/api/v1/alerts/{id}/resolve", Role: app.Operator, Handle: p.apiHandle(view.AlertResolve)},
 	}
 }
 
@@ -111,6 +117,26 @@ func (p *Pages) unmute(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, app.Back(r.PostForm, "/alerts"), http.StatusSeeOther)
 }
 
+// handle does what a button of an alert says. What was done already is what was asked
+// for.
+func (p *Pages) handle(w http.ResponseWriter, r *http.Request) {
+	if err := app.Form(w, r, app.MaxForm); err != nil {
+		p.shell.BadRequest(w, r, err)
+		return
+	}
+	by, err := app.Author(w, r, r.PostForm)
+	if err != nil {
+		p.shell.BadRequest(w, r, err)
+		return
+	}
+	note := view.Note{Author: by.Who, At: p.shell.Now(), Text: r.PostForm.Get("text")}
+	if _, err := p.source.Handle(r.Context(), r.PathValue("id"), view.AlertAction(r.PostForm.Get("action")), note); err != nil {
+		p.fail(w, r, "Nothing was changed", err)
+		return
+	}
+	http.Redirect(w, r, app.Back(r.PostForm, "/alerts"), http.StatusSeeOther)
+}
+
 func (p *Pages) fail(w http.ResponseWriter, r *http.Request, what string, err error) {
 	p.shell.Page(w, r, status(err), app.Page{Title: "Alerts", Section: "alerts"}, ui.Failure(what+": "+err.Error()+"."))
 }
@@ -120,7 +146,7 @@ func status(err error) int {
 	switch {
 	case errors.Is(err, view.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, view.ErrConflict):
+	case errors.Is(err, view.ErrConflict), errors.Is(err, view.ErrOver):
 		return http.StatusConflict
 	case errors.Is(err, view.ErrUnavailable):
 		return http.StatusServiceUnavailable

@@ -47,9 +47,38 @@ type Alert struct {
 	Opened time.Time `json:"-"`
 	// Mute is the silence that mutes it; nil for none.
 	Mute *Silence `json:"mute,omitempty"`
+	// Acknowledged says who has acknowledged the episode, Resolved who has resolved it
+	// by hand; nil if nobody has.
+	Acknowledged *Note `json:"acknowledged,omitempty"`
+	Resolved     *Note `json:"resolved_by_hand,omitempty"`
+	// Assignee is the person who takes care of it; empty if nobody does.
+	Assignee string `json:"assignee,omitempty"`
+	// Comments are what people wrote about it, the oldest first.
+	Comments []Note `json:"comments,omitempty"`
+	// Version tells apart what was learned at the same time: the higher is newer.
+	Version uint64 `json:"-"`
 	// About is the rule as it is now; nil if there is none or it is not known.
 	About *RuleAbout `json:"-"`
 }
+
+// Note says who did or wrote something about an alert, and when.
+type Note struct {
+	Author string    `json:"by"`
+	At     time.Time `json:"at"`
+	Text   string    `json:"text,omitempty"`
+}
+
+// AlertAction is what a person does about an alert.
+type AlertAction string
+
+// The actions. The text is a comment, or the name of a person for Assign.
+const (
+	AlertAcknowledge   AlertAction = "acknowledge"
+	AlertUnacknowledge AlertAction = "unacknowledge"
+	AlertComment       AlertAction = "comment"
+	AlertAssign        AlertAction = "assign"
+	AlertResolve       AlertAction = "resolve"
+)
 
 // Late returns by how much Headwater learned too late of the last transition, and
 // whether that is worth showing.

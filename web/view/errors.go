@@ -12,6 +12,9 @@ var (
 	// ErrConflict means that someone else has changed meanwhile what was to be
 	// changed.
 	ErrConflict = errors.New("someone else has changed it meanwhile")
+	// ErrOver means that the episode of an alert is over, so that nothing can be done about
+	// it any more.
+	ErrOver = errors.New("this episode is over")
 	// ErrReadOnly means that a rule can only be changed elsewhere; the details say
 	// where.
 	ErrReadOnly = errors.New("the rule cannot be changed here")

@@ -141,7 +141,9 @@ type Commit struct {
 	Alerts   []*Alert         `protobuf:"bytes,3,rep,name=alerts,proto3" json:"alerts,omitempty"`
 	Messages []*Message       `protobuf:"bytes,4,rep,name=messages,proto3" json:"messages,omitempty"`
 	// The silences that people changed; they took effect after the input above.
-	Silences      *v1.ConfigChange `protobuf:"bytes,5,opt,name=silences,proto3" json:"silences,omitempty"`
+	Silences *v1.ConfigChange `protobuf:"bytes,5,opt,name=silences,proto3" json:"silences,omitempty"`
+	// What people did about one alert; it took effect after the input above.
+	Handling      *Handling `protobuf:"bytes,6,opt,name=handling,proto3" json:"handling,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -211,6 +213,67 @@ func (x *Commit) GetSilences() *v1.ConfigChange {
 	return nil
 }
 
+func (x *Commit) GetHandling() *Handling {
+	if x != nil {
+		return x.Handling
+	}
+	return nil
+}
+
+// Handling is what people have done about one alert, as it is stored.
+type Handling struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the alert.
+	Alert         string           `protobuf:"bytes,1,opt,name=alert,proto3" json:"alert,omitempty"`
+	Change        *v1.ConfigChange `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Handling) Reset() {
+	*x = Handling{}
+	mi := &file_alerting_v1_alerting_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Handling) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Handling) ProtoMessage() {}
+
+func (x *Handling) ProtoReflect() protoreflect.Message {
+	mi := &file_alerting_v1_alerting_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Handling.ProtoReflect.Descriptor instead.
+func (*Handling) Descriptor() ([]byte, []int) {
+	return file_alerting_v1_alerting_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Handling) GetAlert() string {
+	if x != nil {
+		return x.Alert
+	}
+	return ""
+}
+
+func (x *Handling) GetChange() *v1.ConfigChange {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
 // Alert is the life of one rule on one series, up to its last transition.
 type Alert struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -245,14 +308,25 @@ type Alert struct {
 	TimeZone string `protobuf:"bytes,17,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
 	// When the notifier learned that the episode had begun, in nanoseconds since
 	// the Unix epoch; 0 in data stored before this field existed.
-	Opened        int64 `protobuf:"fixed64,18,opt,name=opened,proto3" json:"opened,omitempty"`
+	Opened int64 `protobuf:"fixed64,18,opt,name=opened,proto3" json:"opened,omitempty"`
+	// Who has acknowledged the episode; absent if nobody has.
+	Acknowledged *Note `protobuf:"bytes,19,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
+	// The person who takes care of the episode; empty if nobody does.
+	Assignee string `protobuf:"bytes,20,opt,name=assignee,proto3" json:"assignee,omitempty"`
+	// What people wrote about the episode, the oldest first.
+	Comments []*Note `protobuf:"bytes,21,rep,name=comments,proto3" json:"comments,omitempty"`
+	// Who has resolved the episode by hand; absent if nobody has.
+	Resolved *Note `protobuf:"bytes,22,opt,name=resolved,proto3" json:"resolved,omitempty"`
+	// Counts the versions of the alert from 1 on: of two with the same time of
+	// learning, the higher is newer. 0 in data stored before this field existed.
+	Version       uint64 `protobuf:"varint,23,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Alert) Reset() {
 	*x = Alert{}
-	mi := &file_alerting_v1_alerting_proto_msgTypes[1]
+	mi := &file_alerting_v1_alerting_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -264,7 +338,7 @@ func (x *Alert) String() string {
 func (*Alert) ProtoMessage() {}
 
 func (x *Alert) ProtoReflect() protoreflect.Message {
-	mi := &file_alerting_v1_alerting_proto_msgTypes[1]
+	mi := &file_alerting_v1_alerting_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -277,7 +351,7 @@ func (x *Alert) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alert.ProtoReflect.Descriptor instead.
 func (*Alert) Descriptor() ([]byte, []int) {
-	return file_alerting_v1_alerting_proto_rawDescGZIP(), []int{1}
+	return file_alerting_v1_alerting_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Alert) GetId() string {
@@ -406,6 +480,104 @@ func (x *Alert) GetOpened() int64 {
 	return 0
 }
 
+func (x *Alert) GetAcknowledged() *Note {
+	if x != nil {
+		return x.Acknowledged
+	}
+	return nil
+}
+
+func (x *Alert) GetAssignee() string {
+	if x != nil {
+		return x.Assignee
+	}
+	return ""
+}
+
+func (x *Alert) GetComments() []*Note {
+	if x != nil {
+		return x.Comments
+	}
+	return nil
+}
+
+func (x *Alert) GetResolved() *Note {
+	if x != nil {
+		return x.Resolved
+	}
+	return nil
+}
+
+func (x *Alert) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// Note says who did or wrote something about an episode.
+type Note struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Author string                 `protobuf:"bytes,1,opt,name=author,proto3" json:"author,omitempty"`
+	// In nanoseconds since the Unix epoch.
+	Time int64 `protobuf:"fixed64,2,opt,name=time,proto3" json:"time,omitempty"`
+	// For people; may be empty.
+	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Note) Reset() {
+	*x = Note{}
+	mi := &file_alerting_v1_alerting_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Note) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Note) ProtoMessage() {}
+
+func (x *Note) ProtoReflect() protoreflect.Message {
+	mi := &file_alerting_v1_alerting_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Note.ProtoReflect.Descriptor instead.
+func (*Note) Descriptor() ([]byte, []int) {
+	return file_alerting_v1_alerting_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Note) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *Note) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Note) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // Message is one notification for one channel.
 type Message struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -424,7 +596,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_alerting_v1_alerting_proto_msgTypes[2]
+	mi := &file_alerting_v1_alerting_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -436,7 +608,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_alerting_v1_alerting_proto_msgTypes[2]
+	mi := &file_alerting_v1_alerting_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -449,7 +621,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_alerting_v1_alerting_proto_rawDescGZIP(), []int{2}
+	return file_alerting_v1_alerting_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Message) GetChannel() string {
@@ -508,7 +680,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_alerting_v1_alerting_proto_msgTypes[3]
+	mi := &file_alerting_v1_alerting_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +692,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_alerting_v1_alerting_proto_msgTypes[3]
+	mi := &file_alerting_v1_alerting_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +705,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_alerting_v1_alerting_proto_rawDescGZIP(), []int{3}
+	return file_alerting_v1_alerting_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Delivery) GetKey() string {
@@ -596,13 +768,17 @@ var File_alerting_v1_alerting_proto protoreflect.FileDescriptor
 
 const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\n" +
-	"\x1aalerting/v1/alerting.proto\x12\valerting.v1\x1a\x18derived/v1/derived.proto\"\xfa\x01\n" +
+	"\x1aalerting/v1/alerting.proto\x12\valerting.v1\x1a\x18derived/v1/derived.proto\"\xad\x02\n" +
 	"\x06Commit\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x12*\n" +
 	"\x06alerts\x18\x03 \x03(\v2\x12.alerting.v1.AlertR\x06alerts\x120\n" +
 	"\bmessages\x18\x04 \x03(\v2\x14.alerting.v1.MessageR\bmessages\x124\n" +
-	"\bsilences\x18\x05 \x01(\v2\x18.derived.v1.ConfigChangeR\bsilences\"\x98\x05\n" +
+	"\bsilences\x18\x05 \x01(\v2\x18.derived.v1.ConfigChangeR\bsilences\x121\n" +
+	"\bhandling\x18\x06 \x01(\v2\x15.alerting.v1.HandlingR\bhandling\"R\n" +
+	"\bHandling\x12\x14\n" +
+	"\x05alert\x18\x01 \x01(\tR\x05alert\x120\n" +
+	"\x06change\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06change\"\xe3\x06\n" +
 	"\x05Alert\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12!\n" +
@@ -622,10 +798,19 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\arunbook\x18\x0f \x01(\tR\arunbook\x122\n" +
 	"\tcommitted\x18\x10 \x01(\v2\x14.derived.v1.PositionR\tcommitted\x12\x1b\n" +
 	"\ttime_zone\x18\x11 \x01(\tR\btimeZone\x12\x16\n" +
-	"\x06opened\x18\x12 \x01(\x10R\x06opened\x1a9\n" +
+	"\x06opened\x18\x12 \x01(\x10R\x06opened\x125\n" +
+	"\facknowledged\x18\x13 \x01(\v2\x11.alerting.v1.NoteR\facknowledged\x12\x1a\n" +
+	"\bassignee\x18\x14 \x01(\tR\bassignee\x12-\n" +
+	"\bcomments\x18\x15 \x03(\v2\x11.alerting.v1.NoteR\bcomments\x12-\n" +
+	"\bresolved\x18\x16 \x01(\v2\x11.alerting.v1.NoteR\bresolved\x12\x18\n" +
+	"\aversion\x18\x17 \x01(\x04R\aversion\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"F\n" +
+	"\x04Note\x12\x16\n" +
+	"\x06author\x18\x01 \x01(\tR\x06author\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x10R\x04time\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\x95\x01\n" +
 	"\aMessage\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
@@ -665,40 +850,47 @@ func file_alerting_v1_alerting_proto_rawDescGZIP() []byte {
 }
 
 var file_alerting_v1_alerting_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_alerting_v1_alerting_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_alerting_v1_alerting_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_alerting_v1_alerting_proto_goTypes = []any{
 	(State)(0),              // 0: alerting.v1.State
 	(Outcome)(0),            // 1: alerting.v1.Outcome
 	(*Commit)(nil),          // 2: alerting.v1.Commit
-	(*Alert)(nil),           // 3: alerting.v1.Alert
-	(*Message)(nil),         // 4: alerting.v1.Message
-	(*Delivery)(nil),        // 5: alerting.v1.Delivery
-	nil,                     // 6: alerting.v1.Alert.LabelsEntry
-	(*v1.Position)(nil),     // 7: derived.v1.Position
-	(*v1.ConfigChange)(nil), // 8: derived.v1.ConfigChange
-	(*v1.Series)(nil),       // 9: derived.v1.Series
-	(v1.Severity)(0),        // 10: derived.v1.Severity
-	(*v1.Evidence)(nil),     // 11: derived.v1.Evidence
+	(*Handling)(nil),        // 3: alerting.v1.Handling
+	(*Alert)(nil),           // 4: alerting.v1.Alert
+	(*Note)(nil),            // 5: alerting.v1.Note
+	(*Message)(nil),         // 6: alerting.v1.Message
+	(*Delivery)(nil),        // 7: alerting.v1.Delivery
+	nil,                     // 8: alerting.v1.Alert.LabelsEntry
+	(*v1.Position)(nil),     // 9: derived.v1.Position
+	(*v1.ConfigChange)(nil), // 10: derived.v1.ConfigChange
+	(*v1.Series)(nil),       // 11: derived.v1.Series
+	(v1.Severity)(0),        // 12: derived.v1.Severity
+	(*v1.Evidence)(nil),     // 13: derived.v1.Evidence
 }
 var file_alerting_v1_alerting_proto_depIdxs = []int32{
-	7,  // 0: alerting.v1.Commit.input:type_name -> derived.v1.Position
-	8,  // 1: alerting.v1.Commit.config:type_name -> derived.v1.ConfigChange
-	3,  // 2: alerting.v1.Commit.alerts:type_name -> alerting.v1.Alert
-	4,  // 3: alerting.v1.Commit.messages:type_name -> alerting.v1.Message
-	8,  // 4: alerting.v1.Commit.silences:type_name -> derived.v1.ConfigChange
-	9,  // 5: alerting.v1.Alert.series:type_name -> derived.v1.Series
-	0,  // 6: alerting.v1.Alert.state:type_name -> alerting.v1.State
-	10, // 7: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
-	11, // 8: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
-	6,  // 9: alerting.v1.Alert.labels:type_name -> alerting.v1.Alert.LabelsEntry
-	7,  // 10: alerting.v1.Alert.committed:type_name -> derived.v1.Position
-	3,  // 11: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
-	1,  // 12: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	9,  // 0: alerting.v1.Commit.input:type_name -> derived.v1.Position
+	10, // 1: alerting.v1.Commit.config:type_name -> derived.v1.ConfigChange
+	4,  // 2: alerting.v1.Commit.alerts:type_name -> alerting.v1.Alert
+	6,  // 3: alerting.v1.Commit.messages:type_name -> alerting.v1.Message
+	10, // 4: alerting.v1.Commit.silences:type_name -> derived.v1.ConfigChange
+	3,  // 5: alerting.v1.Commit.handling:type_name -> alerting.v1.Handling
+	10, // 6: alerting.v1.Handling.change:type_name -> derived.v1.ConfigChange
+	11, // 7: alerting.v1.Alert.series:type_name -> derived.v1.Series
+	0,  // 8: alerting.v1.Alert.state:type_name -> alerting.v1.State
+	12, // 9: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
+	13, // 10: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
+	8,  // 11: alerting.v1.Alert.labels:type_name -> alerting.v1.Alert.LabelsEntry
+	9,  // 12: alerting.v1.Alert.committed:type_name -> derived.v1.Position
+	5,  // 13: alerting.v1.Alert.acknowledged:type_name -> alerting.v1.Note
+	5,  // 14: alerting.v1.Alert.comments:type_name -> alerting.v1.Note
+	5,  // 15: alerting.v1.Alert.resolved:type_name -> alerting.v1.Note
+	4,  // 16: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
+	1,  // 17: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_alerting_v1_alerting_proto_init() }
@@ -712,7 +904,7 @@ func file_alerting_v1_alerting_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_alerting_v1_alerting_proto_rawDesc), len(file_alerting_v1_alerting_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -50,6 +50,13 @@ type cli struct {
 		Redrive redriveCmd `cmd:"" help:"Process dead letters again, after their cause is fixed."`
 		Purge   purgeCmd   `cmd:"" help:"Delete dead letters permanently."`
 	} `cmd:"" name:"deadletters" group:"A running Headwater:" help:"What was not processed: list, show, process again, delete."`
+	Alerts struct {
+		Ls      alertsLsCmd      `cmd:"" help:"List the alerts that are not resolved, the worst first."`
+		Ack     alertsAckCmd     `cmd:"" help:"Acknowledge alerts: nobody is reminded of them any more."`
+		Comment alertsCommentCmd `cmd:"" help:"Comment on an alert."`
+		Assign  alertsAssignCmd  `cmd:"" help:"Say who takes care of an alert."`
+		Resolve alertsResolveCmd `cmd:"" help:"Resolve alerts by hand."`
+	} `cmd:"" group:"A running Headwater:" help:"What is abnormal: list, acknowledge, comment, assign, resolve."`
 	Rules struct {
 		Ls    rulesLsCmd    `cmd:"" help:"List the rules, how many series they match and how many alerts fire."`
 		Show  rulesShowCmd  `cmd:"" help:"Show one rule with its YAML."`

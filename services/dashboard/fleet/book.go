@@ -61,7 +61,7 @@ func (b *Book) PutAlert(a view.Alert) (firing []view.Alert, news bool) {
 	defer b.mu.Unlock()
 	have, known := b.alerts[a.ID]
 	sameEpisode := known && have.Started.Equal(a.Started)
-	if known && (a.Learned.Before(have.Learned) || sameEpisode && !have.Active() && a.Active()) {
+	if known && (older(a, have) || sameEpisode && !have.Active() && a.Active()) {
 		// An older episode that has ended still belongs to the history.
 		if !a.Active() && !sameEpisode {
 			b.addResolved(a)
@@ -81,6 +81,19 @@ func (b *Book) PutAlert(a view.Alert) (firing []view.Alert, news bool) {
 	}
 	b.version++
 	return b.firing(a), true
+}
+
+// older reports whether one state of an alert comes before another.
+func older(a, than view.Alert) bool {
+	return cmp.Or(a.Learned.Compare(than.Learned), cmp.Compare(a.Version, than.Version)) < 0
+}
+
+// Alert returns the newest episode of an alert.
+func (b *Book) Alert(id string) (a view.Alert, known bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	a, known = b.alerts[id]
+	return a, known
 }
 
 // RemoveAlert forgets an alert and returns it, with the firing alerts of its device.

@@ -49,6 +49,7 @@ var pure = []string{
 var calm = []string{
 	"headwater/services/dashboard/fleet",
 	"headwater/services/dashboard/rulebook",
+	"headwater/services/internal/handling",
 	"headwater/services/internal/silence",
 	"headwater/services/processor/machine",
 }

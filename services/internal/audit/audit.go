@@ -48,6 +48,12 @@ const (
 	SilenceChange Action = "silence.change"
 	SilenceEnd    Action = "silence.end"
 
+	AlertAcknowledge   Action = "alert.acknowledge"
+	AlertUnacknowledge Action = "alert.unacknowledge"
+	AlertComment       Action = "alert.comment"
+	AlertAssign        Action = "alert.assign"
+	AlertResolve       Action = "alert.resolve"
+
 	LettersRedrive Action = "letters.redrive"
 	LettersPurge   Action = "letters.purge"
 

@@ -24,7 +24,7 @@ func (r *runner) change(ctx context.Context, config ConfigChange) error {
 }
 
 func (r *runner) bucketOf(config ConfigChange) string {
-	if config.Extra {
+	if config.Extra != "" {
 		return r.ExtraBucket
 	}
 	return streams.BucketConfig

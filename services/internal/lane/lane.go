@@ -26,9 +26,9 @@ type Config struct {
 	// that subject.
 	OutputStream  string
 	OutputSubject string
-	// ExtraBucket and ExtraKey name the extra configuration, if the machine is an
-	// ExtraConfigurer; empty for none.
-	ExtraBucket, ExtraKey string
+	// ExtraBucket holds the extra configuration, each key a part of it, if the machine
+	// is an ExtraConfigurer; empty for none.
+	ExtraBucket string
 	// Format is the version of the machine's chunks. A snapshot of another format is
 	// not read; the state is rebuilt from the input.
 	Format int
@@ -200,7 +200,7 @@ func (r *runner) watchExtra(ctx context.Context) (updates <-chan jetstream.KeyVa
 	if err != nil {
 		return nil, nil, fmt.Errorf("open bucket %s: %w", r.ExtraBucket, err)
 	}
-	watch, err := bucket.Watch(ctx, r.ExtraKey)
+	watch, err := bucket.WatchAll(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("watch bucket %s: %w", r.ExtraBucket, err)
 	}
@@ -262,7 +262,7 @@ func (r *runner) live(ctx context.Context, in *reader, watch jetstream.KeyWatche
 			if entry == nil || entry.Operation() != jetstream.KeyValuePut || entry.Revision() <= r.machine.(ExtraConfigurer).ExtraRevision() {
 				continue
 			}
-			if err := r.change(ctx, ConfigChange{Revision: entry.Revision(), Content: entry.Value(), Extra: true}); err != nil {
+			if err := r.change(ctx, ConfigChange{Revision: entry.Revision(), Content: entry.Value(), Extra: entry.Key()}); err != nil {
 				return err
 			}
 		case next := <-inputs:
@@ -338,12 +338,12 @@ func (r *runner) apply(ctx context.Context, next Input) error {
 
 // configure puts a configuration in force without a commit.
 func (r *runner) configure(config ConfigChange) error {
-	if config.Extra {
+	if config.Extra != "" {
 		machine, ok := r.machine.(ExtraConfigurer)
 		if !ok {
 			return errors.New("the machine has no extra configuration")
 		}
-		return machine.ConfigureExtra(config.Revision, config.Content)
+		return machine.ConfigureExtra(config.Revision, config.Extra, config.Content)
 	}
 	if err := r.machine.Configure(config.Revision, config.Content); err != nil {
 		return err

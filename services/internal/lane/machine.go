@@ -66,14 +66,16 @@ type Machine interface {
 }
 
 // ExtraConfigurer is a Machine with a second configuration, which people change
-// independently of the first. A commit carries its changes as well.
+// independently of the first, and which is kept in several keys. A commit carries each
+// change of a key.
 type ExtraConfigurer interface {
 	Machine
-	// ConfigureExtra puts the extra configuration in force. It may be called before
-	// Configure, and must not make output itself.
-	ConfigureExtra(revision uint64, content []byte) error
-	// ExtraRevision returns the revision of the extra configuration in force, which
-	// is part of the state; 0 for none.
+	// ConfigureExtra puts the content of one key in force, and may make output. It may
+	// be called before Configure. Of changes that follow one another quickly only the
+	// last may be seen.
+	ConfigureExtra(revision uint64, key string, content []byte) error
+	// ExtraRevision returns the newest revision of any key in force, which is part of
+	// the state; 0 for none.
 	ExtraRevision() uint64
 }
 
@@ -106,8 +108,9 @@ type Position struct {
 type ConfigChange struct {
 	Revision uint64
 	Content  []byte
-	// Extra marks the configuration of an ExtraConfigurer.
-	Extra bool
+	// Extra is the key of a part of the configuration of an ExtraConfigurer; empty
+	// for the configuration of the Machine.
+	Extra string
 }
 
 // Chunk is a part of a machine's state, named by the machine.

@@ -53,6 +53,9 @@ type Entry struct {
 	Ended bool
 	// Mute is the silence that holds back messages about the episode while it fires.
 	Mute Mute
+	// Acknowledged is set while somebody has acknowledged the episode: nobody is reminded
+	// of it, and of its messages only that of its end is sent.
+	Acknowledged bool
 }
 
 // Mute is a silence as far as it matters to one alert. The zero Mute is none.
@@ -110,6 +113,18 @@ const (
 	// ReasonUnmuted means: a silence was removed during the episode; notify the channels
 	// that were not notified of the episode.
 	ReasonUnmuted Reason = "unmuted"
+	// ReasonAcknowledged means: somebody acknowledged the episode; nobody is notified.
+	ReasonAcknowledged Reason = "acknowledged"
+	// ReasonUnacknowledged means: an acknowledgement was taken back; notify the channels
+	// that were not notified of the episode.
+	ReasonUnacknowledged Reason = "unacknowledged"
+	// ReasonResolvedByHand means: somebody resolved the episode; notify the channels that
+	// were notified of it.
+	ReasonResolvedByHand Reason = "resolved_by_hand"
+	// ReasonNoted means: people wrote something about the episode; nobody is notified.
+	ReasonNoted Reason = "noted"
+	// ReasonTooLate means: people did something about an episode before the newest one.
+	ReasonTooLate Reason = "too_late"
 )
 
 // Reasons lists every reason.
@@ -118,6 +133,7 @@ func Reasons() []Reason {
 		ReasonOpened, ReasonReplaced, ReasonMissed, ReasonUpdated, ReasonRepeated, ReasonReopened, ReasonOld,
 		ReasonResolved, ReasonResolvedAgain, ReasonUnseen,
 		ReasonMuted, ReasonMuteEnded, ReasonUnmuted,
+		ReasonAcknowledged, ReasonUnacknowledged, ReasonResolvedByHand, ReasonNoted, ReasonTooLate,
 	}
 }
 
@@ -135,6 +151,8 @@ const (
 	HoldMuted Hold = "muted"
 	// HoldNotified means: the channel was notified before that the episode fires.
 	HoldNotified Hold = "told"
+	// HoldAcknowledged means: somebody has acknowledged the episode.
+	HoldAcknowledged Hold = "acknowledged"
 )
 
 // Decision is what follows from a transition.
@@ -220,14 +238,52 @@ func Remute(last Entry, now int64, to Audience) Decision {
 	if last.Mute.Until != 0 && now >= last.Mute.Until {
 		d.Reason = ReasonMuteEnded
 	}
+	return d.inform(to, d.Reason == ReasonMuteEnded)
+}
+
+// Handling is what people have done about an episode, as far as it decides on messages.
+type Handling struct {
+	// Episode is the start of the episode, as in Transition.
+	Episode                int64
+	Acknowledged, Resolved bool
+}
+
+// Handle returns what follows from what people have done. The silence of the audience
+// must be that of the entry.
+func Handle(last Entry, h Handling, to Audience) Decision {
+	d := Decision{Reason: ReasonNoted, Entry: last, Changed: true}
+	switch {
+	case last.State == Unknown || h.Episode != last.Episode:
+		d.Reason, d.Changed = ReasonTooLate, false
+	case last.State == Resolved:
+		// It is too late to acknowledge or resolve it, but not to write something.
+	case h.Resolved:
+		d.Reason, d.Entry.Acknowledged = ReasonResolvedByHand, h.Acknowledged
+		return d.end(to)
+	case h.Acknowledged && !last.Acknowledged:
+		d.Reason, d.Entry.Acknowledged = ReasonAcknowledged, true
+	case !h.Acknowledged && last.Acknowledged:
+		d.Reason, d.Entry.Acknowledged = ReasonUnacknowledged, false
+		return d.inform(to, false)
+	}
+	return d
+}
+
+// inform notifies of an episode that is not new: the channels that were not notified of
+// it, or all of them.
+func (d Decision) inform(to Audience, all bool) Decision {
 	d.Held = map[string]Hold{}
-	notified := slices.Clone(last.Notified)
+	notified := slices.Clone(d.Entry.Notified)
 	for _, c := range to.Channels {
-		known := slices.Contains(last.Notified, c.Name)
+		known := slices.Contains(d.Entry.Notified, c.Name)
 		switch {
 		case !to.names(c):
 			d.Held[c.Name] = HoldNotListed
-		case known && d.Reason == ReasonUnmuted:
+		case to.Mute != Mute{}:
+			d.Held[c.Name] = HoldMuted
+		case d.Entry.Acknowledged:
+			d.Held[c.Name] = HoldAcknowledged
+		case known && !all:
 			d.Held[c.Name] = HoldNotified
 		default:
 			d.Notify = append(d.Notify, c.Name)
@@ -237,6 +293,28 @@ func Remute(last Entry, now int64, to Audience) Decision {
 		}
 	}
 	d.Entry.Notified = notified
+	return d
+}
+
+// end resolves an episode and notifies the channels that were notified of it, unless
+// they were notified of its end before.
+func (d Decision) end(to Audience) Decision {
+	again := d.Entry.Ended
+	d.Changed, d.Entry.State, d.Entry.Ended, d.Entry.Mute = true, Resolved, true, Mute{}
+	if again {
+		return d
+	}
+	d.Held = map[string]Hold{}
+	for _, c := range to.Channels {
+		switch {
+		case !slices.Contains(d.Entry.Notified, c.Name):
+			d.Held[c.Name] = HoldNotNotified
+		case !c.Resolved:
+			d.Held[c.Name] = HoldResolvedOff
+		default:
+			d.Notify = append(d.Notify, c.Name)
+		}
+	}
 	return d
 }
 
@@ -251,21 +329,11 @@ func proceed(last Entry, t Transition, to Audience) Decision {
 	case t.Phase == Update:
 		d.Reason, d.Changed = ReasonUpdated, true
 	case last.Ended:
-		d.Reason, d.Changed, d.Entry.State, d.Entry.Mute = ReasonResolvedAgain, true, Resolved, Mute{}
+		d.Reason = ReasonResolvedAgain
+		return d.end(to)
 	default:
-		d.Reason, d.Changed = ReasonResolved, true
-		d.Entry.State, d.Entry.Ended, d.Entry.Mute = Resolved, true, Mute{}
-		d.Held = map[string]Hold{}
-		for _, c := range to.Channels {
-			switch {
-			case !slices.Contains(last.Notified, c.Name):
-				d.Held[c.Name] = HoldNotNotified
-			case !c.Resolved:
-				d.Held[c.Name] = HoldResolvedOff
-			default:
-				d.Notify = append(d.Notify, c.Name)
-			}
-		}
+		d.Reason = ReasonResolved
+		return d.end(to)
 	}
 	return d
 }

@@ -240,6 +240,75 @@ func TestDecideWhileMuted(t *testing.T) {
 	}
 }
 
+func TestHandle(t *testing.T) {
+	t.Parallel()
+	phone, mail := policy.Channel{Name: "phone", Resolved: true}, policy.Channel{Name: "mail", Resolved: true}
+	to := policy.Audience{Channels: []policy.Channel{phone, mail}}
+	muted := to
+	muted.Mute = policy.Mute{ID: "m"}
+	firing := policy.Entry{State: policy.Firing, Episode: 100, Notified: []string{"phone"}}
+	acknowledged := firing
+	acknowledged.Acknowledged = true
+	resolved := policy.Entry{State: policy.Resolved, Episode: 100, Notified: []string{"phone"}, Ended: true}
+	reopened := firing
+	reopened.Ended = true
+	for name, tc := range map[string]struct {
+		last   policy.Entry
+		h      policy.Handling
+		to     policy.Audience
+		reason policy.Reason
+		state  policy.State
+		ack    bool
+		tell   []string
+		held   map[string]policy.Hold
+	}{
+		"nothing is known":          {policy.Entry{}, policy.Handling{Episode: 100, Acknowledged: true}, to, policy.ReasonTooLate, policy.Unknown, false, nil, nil},
+		"an episode before":         {firing, policy.Handling{Episode: 99, Acknowledged: true}, to, policy.ReasonTooLate, policy.Firing, false, nil, nil},
+		"an episode to come":        {firing, policy.Handling{Episode: 101, Resolved: true}, to, policy.ReasonTooLate, policy.Firing, false, nil, nil},
+		"acknowledged":              {firing, policy.Handling{Episode: 100, Acknowledged: true}, to, policy.ReasonAcknowledged, policy.Firing, true, nil, nil},
+		"acknowledged twice":        {acknowledged, policy.Handling{Episode: 100, Acknowledged: true}, to, policy.ReasonNoted, policy.Firing, true, nil, nil},
+		"acknowledged after it all": {resolved, policy.Handling{Episode: 100, Acknowledged: true}, to, policy.ReasonNoted, policy.Resolved, false, nil, nil},
+		"taken back":                {acknowledged, policy.Handling{Episode: 100}, to, policy.ReasonUnacknowledged, policy.Firing, false, []string{"mail"}, map[string]policy.Hold{"phone": policy.HoldNotified}},
+		"taken back while muted": {
+			acknowledged,
+			policy.Handling{Episode: 100},
+			muted, policy.ReasonUnacknowledged, policy.Firing, false, nil,
+			map[string]policy.Hold{"phone": policy.HoldMuted, "mail": policy.HoldMuted},
+		},
+		"a comment": {firing, policy.Handling{Episode: 100}, to, policy.ReasonNoted, policy.Firing, false, nil, nil},
+		"resolved": {
+			acknowledged,
+			policy.Handling{Episode: 100, Acknowledged: true, Resolved: true},
+			to, policy.ReasonResolvedByHand, policy.Resolved, true,
+			[]string{"phone"},
+			map[string]policy.Hold{"mail": policy.HoldNotNotified},
+		},
+		"resolved again": {reopened, policy.Handling{Episode: 100, Resolved: true}, to, policy.ReasonResolvedByHand, policy.Resolved, false, nil, nil},
+		"resolved twice": {resolved, policy.Handling{Episode: 100, Resolved: true}, to, policy.ReasonNoted, policy.Resolved, false, nil, nil},
+	} {
+		d := policy.Handle(tc.last, tc.h, tc.to)
+		if d.Reason != tc.reason || d.Entry.State != tc.state || d.Entry.Acknowledged != tc.ack || !slices.Equal(d.Notify, tc.tell) {
+			t.Errorf("%s: %+v", name, d)
+		}
+		if diff := cmp.Diff(tc.held, d.Held, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if !slices.Contains(policy.Reasons(), d.Reason) {
+			t.Errorf("%q is not listed", d.Reason)
+		}
+	}
+	// The end of a silence does not notify of what somebody has acknowledged.
+	last := acknowledged
+	last.Mute = policy.Mute{ID: "m", Until: 500}
+	if d := policy.Remute(last, 500, to); d.Reason != policy.ReasonMuteEnded || len(d.Notify) != 0 || d.Held["phone"] != policy.HoldAcknowledged {
+		t.Errorf("the end of a silence: %+v", d)
+	}
+	// A new episode is not acknowledged.
+	if d := policy.Decide(acknowledged, policy.Transition{Phase: policy.Open, Start: 200}, to); d.Entry.Acknowledged || len(d.Notify) != 2 {
+		t.Errorf("a new episode: %+v", d)
+	}
+}
+
 // TestOnce runs every order of up to six transitions of two episodes and holds
 // the policy to its promise: of an episode, a channel hears the beginning at
 // most once and the end at most once, and never the end without the beginning.

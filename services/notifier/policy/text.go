@@ -60,8 +60,17 @@ type Notice struct {
 	Runbook string
 	// Muted is the silence that has ended, if that is what the message is about.
 	Muted Mute
+	// Acknowledged and Resolved say which people have done so, if any.
+	Acknowledged, Resolved Mark
 	// Place is the time zone of the site, in which times are written; nil means UTC.
 	Place *time.Location
+}
+
+// Mark says who did something and when, in nanoseconds since the Unix epoch. The zero
+// Mark means that nobody did.
+type Mark struct {
+	By string
+	At int64
 }
 
 // Title returns one line for a lock screen.
@@ -98,6 +107,14 @@ func (n Notice) Body() string {
 	}
 	if n.Muted != (Mute{}) {
 		lines = append(lines, n.unmuted())
+	}
+	for _, m := range []struct {
+		done string
+		Mark
+	}{{"Acknowledged", n.Acknowledged}, {"Resolved", n.Resolved}} {
+		if m.At != 0 {
+			lines = append(lines, m.done+" by "+figure.Clip(clean(m.By), maxWhat)+", "+moment(time.Unix(0, m.At).In(n.place())))
+		}
 	}
 	// Without a description the title names the rule.
 	if rule := "Rule " + clean(n.Rule) + n.labels(); firstLine(n.Description) != "" || len(n.Labels) > 0 {
