@@ -80,16 +80,16 @@ var everyPage = map[fixture.State][]string{
 	fixture.Warehouse: {
 		"/", "/?q=nothing", "/devices/warehouse/door-04", "/devices/warehouse/door-99", "/alerts", "/silences", "/silences?edit=m2", "/pipeline", "/audit", "/deadletters",
 		"/deadletters?service=writer&reason=rejected", "/deadletters/confirm?do=redrive", "/deadletters/confirm?do=purge&sequence=37",
-		"/ledger", "/ledger?range=7d&site=warehouse&device=door-04&page=2", "/rules", "/rules?q=nothing", "/rules/new", "/rules/new?template=fridge-too-warm", "/trust", "/nowhere",
+		"/ledger", "/ledger?range=7d&site=warehouse&device=door-04&page=2", "/rules", "/rules?q=nothing", "/rules/new", "/rules/new?template=fridge-too-warm", "/trust", "/nowhere", "/account", "/people", "/set-up", "/set-up?code=CODE", "/credentials", "/claim?code=door-01.CODE",
 		"/rules/new?like=too-warm", "/rules/door-left-open", "/rules/door-left-open?as=yaml", "/rules/too-warm", "/rules/gone",
 		"/rules?deleted=removed", "/rules/removed", "/rules/removed/versions",
 		"/rules/door-left-open/versions", "/rules/door-left-open/delete", "/rules/door-left-open/try",
 		"/rules/door-left-open/try?run=running&revision=12", "/rules/door-left-open/try?run=done&revision=12",
 		"/rules/door-left-open/try?run=failed&revision=12", "/rules/door-left-open/try?run=unknown&revision=12",
 	},
-	fixture.Empty:   {"/", "/trust", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
+	fixture.Empty:   {"/", "/people", "/set-up", "/trust", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
 	fixture.Away:    {"/", "/devices/warehouse/door-04", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
-	fixture.Hostile: {"/", hostileDevice, "/trust", "/alerts", "/silences", "/pipeline", "/audit", "/deadletters", "/ledger", "/rules", "/rules/door-left-open", "/rules/door-left-open/versions"},
+	fixture.Hostile: {"/", "/people", "/credentials", hostileDevice, "/trust", "/alerts", "/silences", "/pipeline", "/audit", "/deadletters", "/ledger", "/rules", "/rules/door-left-open", "/rules/door-left-open/versions"},
 	fixture.Large:   {"/", "/ledger", "/deadletters"},
 }
 

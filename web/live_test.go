@@ -401,4 +401,16 @@ func (*fakeSource) SetRevoked(context.Context, string, bool) (devices.Credential
 	return devices.Credential{}, nil
 }
 
+func (*fakeSource) MakeClaim(context.Context, string) (devices.Claim, error) {
+	return devices.Claim{}, nil
+}
+
+func (*fakeSource) Claimable(string) (devices.Credential, error) { return devices.Credential{}, nil }
+
+func (*fakeSource) TakeClaim(context.Context, string) (devices.Issued, error) {
+	return devices.Issued{}, nil
+}
+
+func (*fakeSource) Waiting(context.Context) ([]devices.Waiting, error) { return nil, nil }
+
 func (*fakeSource) SetUnknown(context.Context, []devices.UnknownRule) error { return nil }

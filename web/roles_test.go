@@ -34,12 +34,20 @@ func (g gate) Authenticate(*http.Request) (app.Principal, error) {
 	return app.Principal(g), nil
 }
 
-var everybody = []gate{{}, {Name: "vera", Role: app.Viewer, Person: true}, {Name: "otto", Role: app.Operator, Person: true}, {Name: "anna", Role: app.Administrator, Person: true}}
+var everybody = []gate{
+	{},
+	{Name: "vera", Role: app.Viewer, Person: true},
+	{Name: "otto", Role: app.Operator, Person: true},
+	{Name: "anna", Role: app.Administrator, Person: true},
+	{Name: "victor", Role: app.Viewer, Person: true, Sites: []string{"elsewhere"}},
+	{Name: "olga", Role: app.Operator, Person: true, Sites: []string{"elsewhere", "there"}},
+}
 
 // wildcard is a part of a pattern that stands for any text.
 var wildcard = regexp.MustCompile(`\{[^}]*\}`)
 
-// TestEveryRouteByRole calls every route as nobody and in each role.
+// TestEveryRouteByRole calls every route as nobody, in each role, and as a viewer and an
+// operator of another site.
 func TestEveryRouteByRole(t *testing.T) {
 	for _, who := range everybody {
 		shell := app.New(app.Config{Gate: who}, newSource(), slog.New(slog.DiscardHandler))
@@ -63,6 +71,9 @@ func TestEveryRouteByRole(t *testing.T) {
 			page := !strings.HasPrefix(path, "/api/") && !strings.HasPrefix(path, "/live/")
 			want, status := "", http.StatusForbidden
 			switch {
+			case r.Role != app.Public && who.Role >= r.Role && len(who.Sites) > 0 && !r.BySite:
+			case who.Role >= r.Role && len(who.Sites) > 0 && strings.Contains(r.Path, "{site}"):
+				status = http.StatusNotFound
 			case r.Role == app.Public || who.Role >= r.Role:
 				want, status = r.Pattern(), http.StatusOK
 			case who.Role == 0 && page && method == http.MethodGet:
@@ -71,7 +82,15 @@ func TestEveryRouteByRole(t *testing.T) {
 				status = http.StatusUnauthorized
 			}
 			if reached != want || w.Code != status {
-				t.Errorf("%s %s as %q: %d, reached %q; want %d, %q", method, path, who.Role, w.Code, reached, status, want)
+				t.Errorf("%s %s as %q at %q: %d, reached %q; want %d, %q", method, path, who.Role, who.Sites, w.Code, reached, status, want)
+			}
+			if len(who.Sites) == 0 || !strings.Contains(r.Path, "{site}") || who.Role < r.Role {
+				continue
+			}
+			path, reached = wildcard.ReplaceAllString(strings.ReplaceAll(r.Path, "{site}", who.Sites[0]), "7"), ""
+			handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, path, nil))
+			if reached != r.Pattern() {
+				t.Errorf("%s %s as %q at %q reached %q", method, path, who.Role, who.Sites, reached)
 			}
 		}
 	}
@@ -83,7 +102,7 @@ func TestEveryRouteByRole(t *testing.T) {
 func TestRolesFitWhatRoutesDo(t *testing.T) {
 	public := []string{
 		"GET /api/v1/openapi.json", "GET /static/", "GET /log-in", "POST /log-in", "POST /log-out", "GET /set-up", "POST /set-up",
-		"GET /trust", "GET /trust/ca.crt",
+		"GET /trust", "GET /trust/ca.crt", "GET /claim", "POST /claim",
 	}
 	own := []string{"POST /account/password", "POST /account/log-out"}
 	shell := app.New(app.Config{}, newSource(), slog.New(slog.DiscardHandler))

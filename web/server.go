@@ -23,6 +23,7 @@ import (
 	"headwater/web/silences"
 	"headwater/web/static"
 	"headwater/web/trust"
+	"headwater/web/view"
 )
 
 // Config are the settings of the dashboard's pages.
@@ -70,7 +71,10 @@ func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
 	var err error
-	s.handler, err = s.shell.Handler(routes(cfg, s.shell, sources))
+	s.handler, err = s.shell.HandlerBySite(func(sites []string) []app.Route {
+		limited := sources.limited(sites)
+		return routes(cfg, s.shell.With(limited.Shell), limited)
+	})
 	return s, err
 }
 
@@ -90,14 +94,14 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		deadletters.New(shell, sources.DeadLetters).Routes(),
 		audit.New(shell, sources.Audit).Routes(),
 		trust.New(shell, sources.Trust).Routes(),
-		devices.New(shell, sources.Credentials).Routes(),
+		devices.New(shell, sources.Credentials, cfg.MQTT).Routes(),
 		[]app.Route{
 			{Method: "GET", Path: "/api/v1/openapi.json", Role: app.Public, Handle: apiDescription},
-			{Path: "/api/", Role: app.Viewer, Handle: func(w http.ResponseWriter, r *http.Request) {
+			{Path: "/api/", Role: app.Viewer, BySite: true, Handle: func(w http.ResponseWriter, r *http.Request) {
 				shell.Fail(w, http.StatusNotFound, "There is no "+r.Method+" "+app.Clip(r.URL.Path)+"; see /api/v1/openapi.json.")
 			}},
 			{Method: "GET", Path: static.Prefix, Role: app.Public, Handle: static.Handler().ServeHTTP},
-			{Path: "/", Role: app.Viewer, Handle: shell.NotFound},
+			{Path: "/", Role: app.Viewer, BySite: true, Handle: shell.NotFound},
 		},
 	)
 }
@@ -133,6 +137,11 @@ func (s *Server) Run(ctx context.Context) { s.shell.Run(ctx) }
 
 // Handler serves the dashboard and its API. It may be used before Run.
 func (s *Server) Handler() http.Handler { return s.handler }
+
+// Protect serves what is no page to those who have the role and are not limited to sites.
+func (s *Server) Protect(role view.Role, next http.Handler) http.Handler {
+	return s.shell.Protect(role, next)
+}
 
 // Clients returns how many live streams are open.
 func (s *Server) Clients() int { return s.shell.Hub().Clients() }

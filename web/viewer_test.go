@@ -21,6 +21,9 @@ func TestViewerSeesNothingThatChanges(t *testing.T) {
 	for state, pages := range everyPage {
 		s := webtest.Server(t, state)
 		for _, path := range pages {
+			if path == "/account" || strings.HasPrefix(path, "/set-up") || strings.HasPrefix(path, "/claim") {
+				continue // everybody changes the own account, and uses links
+			}
 			for _, role := range []string{"viewer", "administrator"} {
 				res, body := webtest.Get(t, s, http.MethodGet, path, "Cookie", "headwater="+role)
 				if res.StatusCode == http.StatusForbidden {

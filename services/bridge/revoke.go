@@ -58,6 +58,7 @@ func (r *revoker) changed(before, after *credentials.Credential) {
 		// A credential that is gone covers nothing any more.
 		before.State = credentials.StateRevoked
 		r.add(*before)
+	case before != nil && before.SameRights(*after):
 	case before != nil || after.State == credentials.StateRevoked:
 		r.add(*after)
 	}

@@ -11,11 +11,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"headwater/services/internal/accounts"
 	"headwater/services/internal/audit"
 	"headwater/services/internal/process"
 	"headwater/web/access"
 	"headwater/web/app"
+	"headwater/web/ui"
 	"headwater/web/view"
 )
 
@@ -60,6 +63,16 @@ func (a accessSource) Authenticate(r *http.Request) (app.Principal, error) {
 	}
 	role, _ := view.ParseRole(string(u.Role))
 	return app.Principal{Name: u.Name, Role: role, Sites: u.Sites, Person: true}, nil
+}
+
+// LogInRequired reports whether the pages of a dashboard of this configuration ask for a
+// log-in. If that cannot be known, it says that they don't.
+func LogInRequired(ctx context.Context, cfg Config, js jetstream.JetStream) bool {
+	if cfg.RequireLogIn {
+		return true
+	}
+	has, err := accounts.HasAdministrator(ctx, js)
+	return err == nil && has
 }
 
 // nobody returns the error of a gate for an error of the accounts.
@@ -189,12 +202,20 @@ func (a accessSource) Accounts(ctx context.Context) (access.Accounts, error) {
 	}
 	var all access.Accounts
 	for _, u := range users {
-		all.Users = append(all.Users, access.User{Name: u.Name, Role: string(u.Role), Waiting: !u.Active(), Created: u.Created, By: u.By})
+		all.Users = append(all.Users, access.User{Name: u.Name, Role: string(u.Role), Sites: u.Sites, Waiting: !u.Active(), Created: u.Created, By: u.By})
 	}
 	for _, t := range tokens {
-		all.Tokens = append(all.Tokens, access.Token{Name: t.Name, Role: string(t.Role), Created: t.Created, Expires: t.Expires, By: t.By})
+		all.Tokens = append(all.Tokens, access.Token{Name: t.Name, Role: string(t.Role), Sites: t.Sites, Created: t.Created, Expires: t.Expires, By: t.By})
 	}
 	return all, nil
+}
+
+// rights says what an account may do.
+func rights(role string, sites []string) string {
+	if len(sites) == 0 {
+		return role
+	}
+	return role + " at " + strings.Join(sites, ", ")
 }
 
 // AddUser implements access.Source.
@@ -202,8 +223,8 @@ func (a accessSource) AddUser(ctx context.Context, u access.User) (string, error
 	if err := a.claim(ctx); err != nil {
 		return "", err
 	}
-	code, err := a.accounts.AddUser(ctx, accounts.User{Name: u.Name, Role: accounts.Role(u.Role), By: u.By})
-	a.changes.record(ctx, audit.Entry{Action: audit.UserAdd, Object: u.Name, After: u.Role}, err)
+	code, err := a.accounts.AddUser(ctx, accounts.User{Name: u.Name, Role: accounts.Role(u.Role), Sites: u.Sites, By: u.By})
+	a.changes.record(ctx, audit.Entry{Action: audit.UserAdd, Object: u.Name, After: rights(u.Role, u.Sites)}, err)
 	return code, a.refused(err)
 }
 
@@ -219,8 +240,8 @@ func (a accessSource) ResetUser(ctx context.Context, name string) (string, error
 
 // ChangeUser implements access.Source.
 func (a accessSource) ChangeUser(ctx context.Context, u access.User) error {
-	err := a.accounts.ChangeUser(ctx, u.Name, accounts.Role(u.Role), nil)
-	a.changes.record(ctx, audit.Entry{Action: audit.UserChange, Object: u.Name, After: u.Role}, err)
+	err := a.accounts.ChangeUser(ctx, u.Name, accounts.Role(u.Role), u.Sites)
+	a.changes.record(ctx, audit.Entry{Action: audit.UserChange, Object: u.Name, After: rights(u.Role, u.Sites)}, err)
 	return a.refused(err)
 }
 
@@ -233,8 +254,8 @@ func (a accessSource) RemoveUser(ctx context.Context, name string) error {
 
 // AddToken implements access.Source.
 func (a accessSource) AddToken(ctx context.Context, t access.Token) (string, error) {
-	text, err := a.accounts.AddToken(ctx, accounts.Token{Name: t.Name, Role: accounts.Role(t.Role), Expires: t.Expires, By: t.By})
-	a.changes.record(ctx, audit.Entry{Action: audit.TokenAdd, Object: t.Name, After: t.Role}, err)
+	text, err := a.accounts.AddToken(ctx, accounts.Token{Name: t.Name, Role: accounts.Role(t.Role), Sites: t.Sites, Expires: t.Expires, By: t.By})
+	a.changes.record(ctx, audit.Entry{Action: audit.TokenAdd, Object: t.Name, After: rights(t.Role, t.Sites)}, err)
 	return text, a.refused(err)
 }
 
@@ -246,11 +267,16 @@ func (a accessSource) RemoveToken(ctx context.Context, name string) error {
 }
 
 // PrintLink returns a Deps.Announce that prints the link for the person who started the
-// process. It is not for the log, which others may read for long.
+// process, on a terminal also as a QR code for a phone. It is not for the log, which others
+// may read for long.
 func PrintLink(w io.Writer) func(link string) {
 	return func(link string) {
+		code := ""
+		if process.IsTerminal(w) {
+			code = ui.QRText(link)
+		}
 		// An error means that nobody can read it anyway.
-		_, _ = fmt.Fprintf(w, "\nCreate an administrator within %s, once, at\n\n    %s\n\n", access.LinkValid, link)
+		_, _ = fmt.Fprintf(w, "\nCreate an administrator within %s, once, at\n\n    %s\n\n%s", access.LinkValid, link, code)
 	}
 }
 

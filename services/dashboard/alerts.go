@@ -26,15 +26,5 @@ func (a alertSource) Alerts(resolved int) view.Alerts {
 // About implements alerts.Source.
 func (a alertSource) About(rule string) (view.RuleAbout, bool) { return a.rules.About(rule) }
 
-// waiting counts the alerts that wait for a person: they fire, nobody has acknowledged
-// them, and neither a silence nor their rule mutes them.
-func (s *Service) waiting() int {
-	n := 0
-	for _, a := range s.alertSource().Alerts(0).Active {
-		rule, known := s.rules.About(a.Rule)
-		if a.State == view.AlertFiring && a.Mute == nil && !(known && rule.State == view.RuleIsMuted) {
-			n++
-		}
-	}
-	return n
-}
+// waiting counts the alerts that wait for a person.
+func (s *Service) waiting() int { return s.alertSource().Alerts(0).Waiting(s.rules.About) }

@@ -99,7 +99,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.lost = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketManifests, keys: streams.LossKeys, handle: found.on}
 	s.survey.losses, s.ledger.losses = found, found
 	changes := recorder{audit.New(deps.JS, streams.ServiceDashboard, deps.Log, deps.Metrics)}
-	s.credentials = newCredentials(deps.JS, deps.Log, changes)
+	letters := &deadLetters{js: deps.JS, log: deps.Log, changes: changes}
+	s.credentials = newCredentials(deps.JS, deps.Log, changes, letters)
 	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book, changes)
 	s.telemetry = &streamReader{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
@@ -139,7 +140,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Replay:      &replays{js: deps.JS, book: s.book},
 		Pipeline:    s,
 		Ledger:      s.ledger,
-		DeadLetters: &deadLetters{js: deps.JS, log: deps.Log, changes: changes},
+		DeadLetters: letters,
 		Audit:       auditSource{deps.JS},
 		Trust:       trustSource{cfg.Authority},
 		Credentials: s.credentials,
@@ -170,6 +171,12 @@ func (s *Service) register(registry prometheus.Registerer) {
 // Handler serves the pages, their live updates and the API. It may be used before
 // Run; the pages then show that nothing is known yet.
 func (s *Service) Handler() http.Handler { return withAddress(s.web.Handler()) }
+
+// Protect serves what is no page to those who have the role and are not limited to sites.
+// While no log-in is required, everybody has it.
+func (s *Service) Protect(role view.Role, next http.Handler) http.Handler {
+	return s.web.Protect(role, next)
+}
 
 // Run follows the streams until ctx ends; then it ends all live streams of the
 // pages. It keeps running while NATS or InfluxDB is unavailable, which the pages

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -57,6 +58,11 @@ func (d *deadLetters) page(ctx context.Context, q deadletters.Query) (deadletter
 	out.Total = info.State.Msgs
 	out.Last = info.State.LastSeq
 	out.Counts = counts(info.State.Subjects)
+	if len(q.Sites) > 0 {
+		if out.Counts, out.Total, err = d.countOf(ctx, q.Sites); err != nil {
+			return out, err
+		}
+	}
 	sequences, more, err := d.find(ctx, q, info.State)
 	if err != nil {
 		return out, err
@@ -104,6 +110,22 @@ func counts(subjects map[string]uint64) []deadletters.Count {
 	return out
 }
 
+// maxCounted bounds the latest letters among which those of sites are counted.
+const maxCounted = 20_000
+
+// countOf counts the letters of sites.
+func (d *deadLetters) countOf(ctx context.Context, sites []string) ([]deadletters.Count, uint64, error) {
+	letters, err := d.latest(ctx, letterFilter{sites: sites}, maxCounted)
+	if err != nil {
+		return nil, 0, err
+	}
+	bySubject := make(map[string]uint64)
+	for _, l := range letters {
+		bySubject[l.subject]++
+	}
+	return counts(bySubject), uint64(len(letters)), nil
+}
+
 // find returns the sequences of a page, the newest first, and whether there are
 // older letters.
 func (d *deadLetters) find(ctx context.Context, q deadletters.Query, state jetstream.StreamState) (sequences []uint64, more bool, err error) {
@@ -116,7 +138,7 @@ func (d *deadLetters) find(ctx context.Context, q deadletters.Query, state jetst
 		if end-begin > reach {
 			begin = end - reach
 		}
-		part, err := d.between(ctx, q.Service, q.Reason, begin, end, 0)
+		part, err := d.between(ctx, letterFilter{q.Service, q.Reason, q.Sites}, begin, end, 0)
 		if err != nil {
 			return nil, false, err
 		}
@@ -131,17 +153,57 @@ func (d *deadLetters) find(ctx context.Context, q deadletters.Query, state jetst
 	return sequences, false, nil
 }
 
-// found is the position of a letter and its subject.
+// found is the position of a letter and its subject, with what its headers say.
 type found struct {
-	sequence uint64
-	subject  string
+	sequence     uint64
+	subject      string
+	site, device string
+	arrived      time.Time
+}
+
+// foundIn returns a letter as it is found.
+func foundIn(sequence uint64, subject string, header nats.Header) found {
+	l, err := streams.ParseDeadLetterMsg(subject, header, nil)
+	if err != nil {
+		return found{sequence: sequence, subject: subject}
+	}
+	return found{sequence, subject, l.Site, l.Device, l.Arrived}
+}
+
+// letterFilter selects letters. Empty parts match any.
+type letterFilter struct {
+	service, reason string
+	sites           []string
+}
+
+// hasSite reports whether a letter is of one of the sites.
+func (f letterFilter) hasSite(l found) bool {
+	return len(f.sites) == 0 || slices.Contains(f.sites, l.site)
+}
+
+// latest returns the matching letters among the latest ones, the oldest first.
+func (d *deadLetters) latest(ctx context.Context, f letterFilter, reach uint64) ([]found, error) {
+	stream, err := d.stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	state := stream.CachedInfo().State
+	begin := state.FirstSeq
+	if end := state.LastSeq + 1; end-min(end, begin) > reach {
+		begin = end - reach
+	}
+	letters, err := d.between(ctx, f, begin, state.LastSeq+1, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+	}
+	return letters, nil
 }
 
 // between returns the matching letters in [begin, end), the oldest first; at most
 // the given number if it is not 0.
-func (d *deadLetters) between(ctx context.Context, service, reason string, begin, end uint64, most int) ([]found, error) {
+func (d *deadLetters) between(ctx context.Context, f letterFilter, begin, end uint64, most int) ([]found, error) {
 	consumer, err := d.js.CreateConsumer(ctx, streams.StreamDeadLetters, jetstream.ConsumerConfig{
-		FilterSubject: streams.DeadLetterFilter(service, reason), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(begin, 1),
+		FilterSubject: streams.DeadLetterFilter(f.service, f.reason), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(begin, 1),
 		HeadersOnly: true, AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: 2 * callWithin,
 	})
 	if err != nil {
@@ -169,7 +231,9 @@ func (d *deadLetters) between(ctx context.Context, service, reason string, begin
 			if meta.Sequence.Stream >= end || most > 0 && len(out) == most {
 				return out, nil
 			}
-			out = append(out, found{meta.Sequence.Stream, msg.Subject()})
+			if l := foundIn(meta.Sequence.Stream, msg.Subject(), msg.Headers()); f.hasSite(l) {
+				out = append(out, l)
+			}
 			pending = meta.NumPending
 		}
 		if err := batch.Error(); err != nil {

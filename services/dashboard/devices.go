@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,13 +22,14 @@ import (
 
 // credentialSource keeps the credentials of devices for people.
 type credentialSource struct {
-	js   jetstream.JetStream
-	set  *credentials.Set
-	made recorder
+	js      jetstream.JetStream
+	set     *credentials.Set
+	made    recorder
+	letters *deadLetters
 }
 
-func newCredentials(js jetstream.JetStream, log *slog.Logger, made recorder) *credentialSource {
-	return &credentialSource{js: js, set: credentials.NewSet(js, log, nil), made: made}
+func newCredentials(js jetstream.JetStream, log *slog.Logger, made recorder, letters *deadLetters) *credentialSource {
+	return &credentialSource{js: js, set: credentials.NewSet(js, log, nil), made: made, letters: letters}
 }
 
 // Credentials implements devices.Source.
@@ -62,6 +64,9 @@ func shownCredential(c credentials.Credential, now time.Time) devices.Credential
 	}
 	for _, p := range c.Devices {
 		out.Devices = append(out.Devices, p.String())
+	}
+	if c.Claim.Until.After(now) {
+		out.ClaimEnds = c.Claim.Until
 	}
 	for _, t := range c.Tokens {
 		if t.Until.IsZero() || t.Until.After(now) {
@@ -112,6 +117,9 @@ func (s *credentialSource) add(ctx context.Context, d devices.Draft) (devices.Is
 		var stored credentials.Token
 		token, stored = credentials.NewToken()
 		c.Tokens = []credentials.Token{stored}
+		if d.Claim {
+			token = "" // nobody has one until it is claimed
+		}
 	}
 	if err := c.Validate(); err != nil {
 		return devices.Issued{}, fmt.Errorf("%w: %w", devices.ErrDraft, err)
@@ -146,6 +154,106 @@ func (s *credentialSource) RotateToken(ctx context.Context, name string, overlap
 		return devices.Issued{}, err
 	}
 	return devices.Issued{Credential: shownCredential(c, now), Token: token}, nil
+}
+
+// MakeClaim implements devices.Source.
+func (s *credentialSource) MakeClaim(ctx context.Context, name string) (devices.Claim, error) {
+	now := time.Now().UTC()
+	code, claim := credentials.NewClaim(now.Add(devices.ClaimValid))
+	_, err := s.change(ctx, name, now, func(c *credentials.Credential) error {
+		if c.State == credentials.StateRevoked {
+			return errRevoked
+		}
+		c.Claim = claim
+		return nil
+	})
+	s.made.record(ctx, audit.Entry{Action: audit.DeviceClaim, Object: name, Detail: "until " + claim.Until.Format(time.RFC3339)}, err)
+	if err != nil {
+		return devices.Claim{}, err
+	}
+	return devices.Claim{Name: name, Code: name + "." + code, Until: claim.Until}, nil
+}
+
+// errRevoked is returned for a claim code of a revoked credential.
+var errRevoked = fmt.Errorf("%w: it is revoked", devices.ErrDraft)
+
+// errClaim is returned for a code that is not good.
+var errClaim = fmt.Errorf("%w: the code was used already or has expired", view.ErrNotFound)
+
+// Claimable implements devices.Source.
+func (s *credentialSource) Claimable(code string) (devices.Credential, error) {
+	if err := s.ready(); err != nil {
+		return devices.Credential{}, err
+	}
+	name, secret, _ := strings.Cut(code, ".")
+	c, _ := s.set.Named(name)
+	now := time.Now()
+	if c.State != credentials.StateAllowed || !c.Claim.Accepts(secret, now) {
+		return devices.Credential{}, errClaim
+	}
+	return shownCredential(c, now), nil
+}
+
+// TakeClaim implements devices.Source.
+func (s *credentialSource) TakeClaim(ctx context.Context, code string) (devices.Issued, error) {
+	name, secret, _ := strings.Cut(code, ".")
+	if !streams.ValidToken(name) {
+		return devices.Issued{}, errClaim
+	}
+	token, stored := credentials.NewToken()
+	now := time.Now().UTC()
+	c, err := s.change(ctx, name, now, func(c *credentials.Credential) error {
+		if c.State != credentials.StateAllowed || !c.Claim.Accepts(secret, now) {
+			return errClaim
+		}
+		c.Claim = credentials.Claim{}
+		c.Rotate(stored, now, now.Add(claimOverlap))
+		return nil
+	})
+	if errors.Is(err, view.ErrNotFound) { // which anybody could fill the audit with
+		return devices.Issued{}, errClaim
+	}
+	s.made.record(ctx, audit.Entry{Who: "who has the claim code", Action: audit.DeviceClaimed, Object: name}, err)
+	if err != nil {
+		return devices.Issued{}, err
+	}
+	return devices.Issued{Credential: shownCredential(c, now), Token: token}, nil
+}
+
+const (
+	// claimOverlap is how long the earlier token of a device stays good after a claim.
+	claimOverlap = time.Hour
+	// maxWaiting bounds the devices that are shown as waiting, and waitingReach the latest
+	// dead letters among which they are looked for.
+	maxWaiting   = 100
+	waitingReach = 10_000
+)
+
+// Waiting implements devices.Source.
+func (s *credentialSource) Waiting(ctx context.Context) ([]devices.Waiting, error) {
+	if err := s.ready(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	letters, err := s.letters.latest(ctx, letterFilter{reason: streams.ReasonQuarantined}, waitingReach)
+	if err != nil {
+		return nil, err
+	}
+	var out []devices.Waiting
+	at := make(map[credentials.Pattern]int)
+	for _, l := range slices.Backward(letters) {
+		who := credentials.Pattern{Site: l.site, Device: l.device}
+		i, known := at[who]
+		switch {
+		case known:
+			out[i].Letters++
+		case len(out) < maxWaiting && s.set.Standing(l.site, l.device) == credentials.StandingQuarantined:
+			at[who] = len(out)
+			out = append(out, devices.Waiting{Site: l.site, Device: l.device, Letters: 1, Last: l.arrived})
+		}
+	}
+	return out, nil
 }
 
 // SetRevoked implements devices.Source.
@@ -208,6 +316,8 @@ func (s *credentialSource) change(ctx context.Context, name string, now time.Tim
 // explain says in the words of the pages what failed.
 func (s *credentialSource) explain(err error) error {
 	switch {
+	case errors.Is(err, errClaim), errors.Is(err, devices.ErrDraft):
+		return err
 	case errors.Is(err, credentials.ErrExists):
 		return fmt.Errorf("%w: %w", view.ErrConflict, err)
 	case errors.Is(err, credentials.ErrNone):

@@ -307,6 +307,15 @@ func (l *ledgerSource) read(ctx context.Context, q ledger.Query, floor uint64, o
 			p[name] = value
 		}
 	}
+	var sites []string
+	for i, site := range q.Sites {
+		name := "site" + strconv.Itoa(i)
+		sites = append(sites, `"site" = $`+name)
+		p[name] = site
+	}
+	if sites != nil {
+		where.WriteString(` AND (` + strings.Join(sites, " OR ") + `)`)
+	}
 	flight := where.String() + ` AND "last" > $floor`
 	by := ` GROUP BY "site", "device"`
 	if q.Group == ledger.ByMinute {

@@ -145,13 +145,17 @@ func (d *deadLetters) selected(ctx context.Context, s deadletters.Selection) (le
 		case err != nil:
 			return nil, 0, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 		}
-		return []found{{msg.Sequence, msg.Subject}}, 0, nil
+		one := foundIn(msg.Sequence, msg.Subject, msg.Header)
+		if !(letterFilter{sites: s.Sites}).hasSite(one) {
+			return nil, 0, nil
+		}
+		return []found{one}, 0, nil
 	}
 	begin := max(s.From, stream.CachedInfo().State.FirstSeq)
 	if begin > s.Through || begin > stream.CachedInfo().State.LastSeq {
 		return nil, 0, nil
 	}
-	letters, err = d.between(ctx, s.Service, s.Reason, begin, after(s.Through), redriveMost+1)
+	letters, err = d.between(ctx, letterFilter{s.Service, s.Reason, s.Sites}, begin, after(s.Through), redriveMost+1)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 	}
@@ -235,7 +239,7 @@ func (d *deadLetters) purge(ctx context.Context, stream jetstream.Stream, s dead
 	}
 	through := min(s.Through, info.State.LastSeq)
 	if through < info.State.LastSeq {
-		newer, err := d.between(ctx, s.Service, s.Reason, after(through), after(info.State.LastSeq), 0)
+		newer, err := d.between(ctx, letterFilter{service: s.Service, reason: s.Reason}, after(through), after(info.State.LastSeq), 0)
 		if err != nil {
 			return 0, err
 		}

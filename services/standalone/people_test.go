@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -22,6 +24,7 @@ type person struct {
 	t      *testing.T
 	base   string
 	cookie string
+	token  string
 }
 
 // ask sends a request, with a form if there is one, and keeps the session.
@@ -32,6 +35,9 @@ func (p *person) ask(method, path string, form url.Values) (status int, body str
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if p.cookie != "" {
 		r.Header.Set("Cookie", p.cookie)
+	}
+	if p.token != "" {
+		r.Header.Set("Authorization", "Bearer "+p.token)
 	}
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	res, err := client.Do(r)
@@ -162,7 +168,7 @@ func TestSetUpLinkOffLoopback(t *testing.T) {
 	for mode, want := range map[process.Mode]int{process.ModeDev: http.StatusOK, process.ModeAuto: http.StatusSeeOther} {
 		t.Run(string(mode), func(t *testing.T) {
 			cfg := testConfig(t.TempDir())
-			cfg.HTTP, cfg.Mode = "0.0.0.0:0", mode
+			cfg.HTTP, cfg.Mode, cfg.Profiles = "0.0.0.0:0", mode, mode == process.ModeDev
 			cfg.Notifier.PublicURL = "https://headwater.example.org" // a proxy with TLS
 			setUpOffLoopback(t, cfg, want)
 		})
@@ -174,7 +180,11 @@ func setUpOffLoopback(t *testing.T, cfg Config, want int) {
 	t.Helper()
 	links := make(chan string, 1)
 	cfg.Announce = func(link string) { links <- link }
-	at, _ := start(t, cfg)
+	log := filepath.Join(t.TempDir(), "log")
+	file, err := os.Create(log)
+	must(t, err)
+	defer file.Close()
+	at, stop := startIn(t, process.New("standalone", process.Defaults[process.Base](), file), cfg)
 	_, port, _ := strings.Cut(strings.TrimPrefix(at.HTTP, "http://"), "]:")
 	if port == "" {
 		port = at.HTTP[strings.LastIndex(at.HTTP, ":")+1:]
@@ -182,6 +192,18 @@ func setUpOffLoopback(t *testing.T, cfg Config, want int) {
 	p := &person{t: t, base: "http://127.0.0.1:" + port}
 	if status, _ := p.ask(http.MethodGet, "/rules", nil); status != want {
 		t.Errorf("a page before there is an administrator: %d, want %d", status, want)
+	}
+	open := want == http.StatusOK
+	if status, _ := p.ask(http.MethodGet, "/metrics", nil); (status == http.StatusOK) != open {
+		t.Errorf("metrics before there is an administrator: %d", status)
+	}
+	warned := func() bool {
+		text, err := os.ReadFile(log)
+		must(t, err)
+		return strings.Contains(string(text), "there is no log-in")
+	}
+	if warned() != open {
+		t.Errorf("does the log say that there is no log-in? %t", warned())
 	}
 	form := url.Values{"name": {"mallory"}, "password": {passphrase}, "again": {passphrase}}
 	if status, body := p.ask(http.MethodPost, "/set-up", form); status != http.StatusForbidden || !strings.Contains(body, "Headwater prints when it starts") {
@@ -199,4 +221,29 @@ func setUpOffLoopback(t *testing.T, cfg Config, want int) {
 	if status, body := p.ask(http.MethodGet, "/", nil); status != http.StatusOK || strings.Contains(strings.ToLower(body), "no log-in") {
 		t.Errorf("logged in: %d, or it says that there is no log-in", status)
 	}
+	nobody := &person{t: t, base: p.base}
+	for path, want := range map[string]int{"/metrics": http.StatusUnauthorized, "/debug/pprof/cmdline": http.StatusUnauthorized, "/livez": http.StatusOK} {
+		if status, _ := nobody.ask(http.MethodGet, path, nil); status != want {
+			t.Errorf("%s without a log-in: %d, want %d", path, status, want)
+		}
+	}
+	for _, token := range []struct {
+		query           string
+		metrics, memory int
+	}{
+		{"name=scraper&role=viewer", http.StatusOK, http.StatusForbidden},
+		{"name=narrow&role=viewer&sites=attic", http.StatusForbidden, http.StatusForbidden},
+		{"name=all&role=administrator", http.StatusOK, http.StatusOK},
+	} {
+		_, made := p.ask(http.MethodPost, "/api/v1/tokens?"+token.query, nil)
+		_, text, _ := strings.Cut(made, `"token":"`)
+		text, _, _ = strings.Cut(text, `"`)
+		scraper := &person{t: t, base: p.base, token: text}
+		metrics, _ := scraper.ask(http.MethodGet, "/metrics", nil)
+		memory, _ := scraper.ask(http.MethodGet, "/debug/pprof/cmdline", nil)
+		if metrics != token.metrics || cfg.Profiles && memory != token.memory {
+			t.Errorf("with the token %s: metrics %d, profiles %d", token.query, metrics, memory)
+		}
+	}
+	stop()
 }

@@ -53,7 +53,7 @@ func Run(ctx context.Context, p *process.Process, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	s.announce()
+	s.announce(ctx)
 	return p.Run(ctx, parts...)
 }
 
@@ -75,6 +75,8 @@ type standalone struct {
 	influx  *database
 	guard   *supervisor
 	dangers []process.Danger
+	// asks reports whether the dashboard asks for a log-in.
+	asks    func(context.Context) bool
 	demo    bool
 	endDemo bool
 	closers []func() error
@@ -347,6 +349,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 			look.Exposed = process.Reach(at)
 			look.RequireLogIn = cfg.Mode == process.ModeProduction || cfg.Mode == process.ModeAuto && s.folder.strict
 		}
+		s.asks = func(ctx context.Context) bool { return dashboard.LogInRequired(ctx, look, js) }
 		pages, err = dashboard.New(look,
 			dashboard.Deps{JS: js, DevicesJS: devices, Problems: s.problems, Announce: announce, Log: log, Metrics: metrics})
 		return pages, err
@@ -381,9 +384,17 @@ const httpGrace = 5 * time.Second
 
 func (s *standalone) mux(intake *gateway.Service, pages *dashboard.Service) http.Handler {
 	mux := http.NewServeMux()
-	s.process.Health.Mount(mux, s.process.Metrics)
+	s.process.Health.MountProbes(mux)
+	// Where others than this machine may come, they log in for these as well.
+	guard := pages.Protect
+	if !process.Exposed(s.http.Addr().String()) && s.cfg.Notifier.PublicURL == "" {
+		guard = func(_ view.Role, next http.Handler) http.Handler { return next }
+	}
+	mux.Handle("GET /metrics", guard(view.RoleViewer, process.Metrics(s.process.Metrics)))
 	if s.cfg.Profiles {
-		process.MountProfiles(mux)
+		profiles := http.NewServeMux()
+		process.MountProfiles(profiles)
+		mux.Handle("/debug/pprof/", guard(view.RoleAdministrator, profiles))
 	}
 	for _, path := range gateway.Paths() {
 		mux.Handle(path, intake.Handler())
@@ -488,7 +499,7 @@ func (s *standalone) addresses() Addresses {
 }
 
 // announce logs the addresses and the data folder.
-func (s *standalone) announce() {
+func (s *standalone) announce(ctx context.Context) {
 	at := s.addresses()
 	data, err := filepath.Abs(s.folder.path)
 	if err != nil {
@@ -499,16 +510,19 @@ func (s *standalone) announce() {
 	if t := s.trusted(); t.Address != "" {
 		s.process.Log.Info("phones, computers and devices have to trust the certificate once", "how", "http://"+t.Address+trust.Path, "sha256", t.Fingerprint)
 	}
-	s.warnExposed()
+	s.warnExposed(ctx)
 }
 
 // warnExposed logs what is open to other machines without a log-in.
-func (s *standalone) warnExposed() {
+func (s *standalone) warnExposed(ctx context.Context) {
 	served := "the dashboard with its API, metrics"
 	if s.cfg.Profiles {
 		served += ", profiles"
 	}
-	open := []process.Open{{What: served, Address: s.http.Addr().String()}}
+	var open []process.Open
+	if !s.asks(ctx) {
+		open = append(open, process.Open{What: served, Address: s.http.Addr().String()})
+	}
 	if s.cfg.Bridge.Anonymous == login.AnonymousAny {
 		open = append(open, process.Open{What: "MQTT without a password", Address: s.mqttAddress()})
 	}

@@ -69,7 +69,11 @@ func (p *Pages) apiLink(w http.ResponseWriter, r *http.Request, name, code strin
 }
 
 func (p *Pages) apiChangeUser(w http.ResponseWriter, r *http.Request) {
-	p.apiDone(w, r, p.source.ChangeUser(r.Context(), User{Name: r.PathValue("name"), Role: r.URL.Query().Get("role")}))
+	u, err := p.changed(r, r.URL.Query())
+	if err == nil {
+		err = p.source.ChangeUser(r.Context(), u)
+	}
+	p.apiDone(w, r, err)
 }
 
 func (p *Pages) apiRemoveUser(w http.ResponseWriter, r *http.Request) {

@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"headwater/web/app"
@@ -68,6 +69,8 @@ type Accounts struct {
 type User struct {
 	Name string `json:"name"`
 	Role string `json:"role"`
+	// Sites are the sites that the person is limited to; none means all.
+	Sites []string `json:"sites,omitempty"`
 	// Waiting reports whether the person has to set a password with a link first.
 	Waiting bool      `json:"waiting,omitempty"`
 	Created time.Time `json:"created"`
@@ -77,8 +80,10 @@ type User struct {
 
 // Token is what a program logs in with.
 type Token struct {
-	Name    string    `json:"name"`
-	Role    string    `json:"role"`
+	Name string `json:"name"`
+	Role string `json:"role"`
+	// Sites are the sites that the token is limited to; none means all.
+	Sites   []string  `json:"sites,omitempty"`
 	Created time.Time `json:"created"`
 	// Expires is when it ends; zero means never.
 	Expires time.Time `json:"expires,omitzero"`
@@ -160,6 +165,14 @@ func roleHint(role string) string {
 		return "you see everything, mute alerts, redrive dead letters and try rules"
 	}
 	return "you may change everything, and who may log in"
+}
+
+// siteWords says what the sites are that somebody is limited to.
+func siteWords(sites []string) string {
+	if len(sites) == 0 {
+		return "all sites"
+	}
+	return strings.Join(sites, ", ")
 }
 
 // article is a role with its article.

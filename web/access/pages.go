@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
+	"unicode"
 
 	"headwater/web/app"
 	"headwater/web/ui"
@@ -31,9 +33,9 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "POST", Path: "/log-out", Role: app.Public, Handle: p.logOut},
 		{Method: "GET", Path: SetUpPath, Role: app.Public, Handle: p.setUpPage},
 		{Method: "POST", Path: SetUpPath, Role: app.Public, Handle: p.setUp},
-		{Method: "GET", Path: "/account", Role: app.Viewer, Handle: p.account},
-		{Method: "POST", Path: "/account/password", Role: app.Viewer, Handle: p.changePassword},
-		{Method: "POST", Path: "/account/log-out", Role: app.Viewer, Handle: p.logOutEverywhere},
+		{Method: "GET", Path: "/account", Role: app.Viewer, BySite: true, Handle: p.account},
+		{Method: "POST", Path: "/account/password", Role: app.Viewer, BySite: true, Handle: p.changePassword},
+		{Method: "POST", Path: "/account/log-out", Role: app.Viewer, BySite: true, Handle: p.logOutEverywhere},
 		{Method: "GET", Path: "/people", Role: app.Administrator, Handle: p.people},
 		{Method: "POST", Path: "/people/users", Role: app.Administrator, Handle: p.addUser},
 		{Method: "POST", Path: "/people/users/{name}/role", Role: app.Administrator, Handle: p.changeUser},
@@ -282,7 +284,28 @@ func (p *Pages) addUser(w http.ResponseWriter, r *http.Request) {
 
 // user reads a new user.
 func (*Pages) user(r *http.Request, v url.Values) User {
-	return User{Name: v.Get("name"), Role: v.Get("role"), By: by(r)}
+	return User{Name: v.Get("name"), Role: v.Get("role"), Sites: sites(v), By: by(r)}
+}
+
+// sites reads the sites that an account is limited to, which commas or spaces separate.
+func sites(v url.Values) []string {
+	return strings.FieldsFunc(strings.Join(v["sites"], ","), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+}
+
+// changed returns other rights of a user. Who is limited to sites stays so unless the request
+// says otherwise, or the role cannot be limited.
+func (p *Pages) changed(r *http.Request, v url.Values) (User, error) {
+	u := User{Name: r.PathValue("name"), Role: v.Get("role"), Sites: sites(v)}
+	if v.Has("sites") || u.Role == view.RoleAdministrator.String() {
+		return u, nil
+	}
+	all, err := p.source.Accounts(r.Context())
+	for _, known := range all.Users {
+		if known.Name == u.Name {
+			u.Sites = known.Sites
+		}
+	}
+	return u, err
 }
 
 // by is who sends a request.
@@ -297,7 +320,11 @@ func (p *Pages) changeUser(w http.ResponseWriter, r *http.Request) {
 	if !p.form(w, r) {
 		return
 	}
-	p.change(w, r, PeopleFacts{}, p.source.ChangeUser(r.Context(), User{Name: r.PathValue("name"), Role: r.PostForm.Get("role")}))
+	u, err := p.changed(r, r.PostForm)
+	if err == nil {
+		err = p.source.ChangeUser(r.Context(), u)
+	}
+	p.change(w, r, PeopleFacts{}, err)
 }
 
 func (p *Pages) resetUser(w http.ResponseWriter, r *http.Request) {
@@ -323,7 +350,7 @@ func (p *Pages) addToken(w http.ResponseWriter, r *http.Request) {
 
 // token reads a new token.
 func (p *Pages) token(r *http.Request, v url.Values) (Token, error) {
-	t := Token{Name: v.Get("name"), Role: v.Get("role"), By: by(r)}
+	t := Token{Name: v.Get("name"), Role: v.Get("role"), Sites: sites(v), By: by(r)}
 	valid := v.Get("valid")
 	if valid == "" || valid == "forever" {
 		return t, nil

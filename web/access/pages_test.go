@@ -101,6 +101,8 @@ func TestAccessPages(t *testing.T) {
 		{fixture.Away, "administrator", "/people", "", 503, "", "cannot be reached"},
 		{fixture.Warehouse, "administrator", "/people/users", "name=vera&role=viewer", 200, "", "http://example.com/set-up?code=CODE"},
 		{fixture.Warehouse, "administrator", "/people/users/otto/role", "role=viewer", 303, "/people", ""},
+		{fixture.Warehouse, "administrator", "/people/users/otto/role", "role=viewer&sites=attic+,hall", 303, "/people", ""},
+		{fixture.Warehouse, "administrator", "/people", "", 200, "", `value="warehouse, attic"`},
 		{fixture.Warehouse, "administrator", "/people/users/anna/role", "role=viewer", 409, "", "last administrator"},
 		{fixture.Warehouse, "administrator", "/people/users/otto/reset", "x=1", 200, "", "/set-up?code=CODE"},
 		{fixture.Warehouse, "administrator", "/people/users/otto/delete", "x=1", 303, "/people", ""},

@@ -30,17 +30,17 @@ func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, s
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
-		{Method: "GET", Path: "/alerts", Role: app.Viewer, Handle: p.page},
-		{Method: "POST", Path: "/alerts/mute", Role: app.Operator, Handle: p.mute},
-		{Method: "POST", Path: "/silences/{id}/unmute", Role: app.Operator, Handle: p.unmute},
-		{Method: "POST", Path: "/alerts/{id}/handle", Role: app.Operator, Handle: p.handle},
-		{Method: "GET", Path: "/live/alerts", Role: app.Viewer, Handle: p.live},
-		{Method: "GET", Path: "/api/v1/alerts", Role: app.Viewer, Handle: p.apiAlerts},
-		{Method: "POST", Path: "/api/v1/alerts/{id}/acknowledge", Role: app.Operator, Handle: p.apiHandle(view.AlertAcknowledge)},
-		{Method: "DELETE", Path: "/api/v1/alerts/{id}/acknowledge", Role: app.Operator, Handle: p.apiHandle(view.AlertUnacknowledge)},
-		{Method: "POST", Path: "/api/v1/alerts/{id}/comment", Role: app.Operator, Handle: p.apiHandle(view.AlertComment)},
-		{Method: "POST", Path: "/api/v1/alerts/{id}/assign", Role: app.Operator, Handle: p.apiHandle(view.AlertAssign)},
-		{Method: "POST", Path: "/api/v1/alerts/{id}/resolve", Role: app.Operator, Handle: p.apiHandle(view.AlertResolve)},
+		{Method: "GET", Path: "/alerts", Role: app.Viewer, BySite: true, Handle: p.page},
+		{Method: "POST", Path: "/alerts/mute", Role: app.Operator, BySite: true, Handle: p.mute},
+		{Method: "POST", Path: "/silences/{id}/unmute", Role: app.Operator, BySite: true, Handle: p.unmute},
+		{Method: "POST", Path: "/alerts/{id}/handle", Role: app.Operator, BySite: true, Handle: p.handle},
+		{Method: "GET", Path: "/live/alerts", Role: app.Viewer, BySite: true, Handle: p.live},
+		{Method: "GET", Path: "/api/v1/alerts", Role: app.Viewer, BySite: true, Handle: p.apiAlerts},
+		{Method: "POST", Path: "/api/v1/alerts/{id}/acknowledge", Role: app.Operator, BySite: true, Handle: p.apiHandle(view.AlertAcknowledge)},
+		{Method: "DELETE", Path: "/api/v1/alerts/{id}/acknowledge", Role: app.Operator, BySite: true, Handle: p.apiHandle(view.AlertUnacknowledge)},
+		{Method: "POST", Path: "/api/v1/alerts/{id}/comment", Role: app.Operator, BySite: true, Handle: p.apiHandle(view.AlertComment)},
+		{Method: "POST", Path: "/api/v1/alerts/{id}/assign", Role: app.Operator, BySite: true, Handle: p.apiHandle(view.AlertAssign)},
+		{Method: "POST", Path: "/api/v1/alerts/{id}/resolve", Role: app.Operator, BySite: true, Handle: p.apiHandle(view.AlertResolve)},
 	}
 }
 

@@ -1,11 +1,13 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/klauspost/compress/gzhttp"
 
@@ -21,7 +23,11 @@ type Route struct {
 	Path string
 	// Role is what the sender of a request must be at least. Every route must declare
 	// one.
-	Role   Role
+	Role Role
+	// BySite reports whether the route shows and changes only what belongs to the sites of
+	// its sender. Who is limited to sites is refused every other route that is not public,
+	// and gets 404 where {site} of the path is another site.
+	BySite bool
 	Handle http.HandlerFunc
 }
 
@@ -40,12 +46,39 @@ const LogInPath = "/log-in"
 // that keep a page to itself, and without the changes that other sites ask for. It
 // fails if a route declares no role.
 func (s *Shell) Handler(routes []Route) (http.Handler, error) {
-	mux := http.NewServeMux()
-	for _, r := range routes {
-		if !r.Role.Declared() {
-			return nil, fmt.Errorf("route %s declares no role", r.Pattern())
+	return s.HandlerBySite(func([]string) []Route { return routes })
+}
+
+// maxSiteHandlers bounds the handlers that are kept for those who are limited to sites.
+const maxSiteHandlers = 100
+
+// HandlerBySite is Handler with routes for each set of sites that a sender may be limited
+// to; without sites they are for those who may see all. All sets have the same routes.
+func (s *Shell) HandlerBySite(routes func(sites []string) []Route) (http.Handler, error) {
+	all, err := s.mux(routes(nil))
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	bySites := make(map[string]http.Handler)
+	of := func(sites []string) http.Handler {
+		if len(sites) == 0 {
+			return all
 		}
-		mux.Handle(r.Pattern(), s.admit(r))
+		mu.Lock()
+		defer mu.Unlock()
+		key := strings.Join(sites, " ")
+		if bySites[key] == nil {
+			mux, err := s.mux(routes(sites))
+			if err != nil {
+				panic(err) // the same routes were taken above
+			}
+			if len(bySites) >= maxSiteHandlers {
+				clear(bySites)
+			}
+			bySites[key] = mux
+		}
+		return bySites[key]
 	}
 	// Pages, files, answers and live streams alike; a stream is flushed after each
 	// event, whose repetitions then cost next to nothing.
@@ -53,29 +86,75 @@ func (s *Shell) Handler(routes []Route) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up compression: %w", err)
 	}
-	return secure(http.NewCrossOriginProtection().Handler(compress(mux))), nil
+	return secure(http.NewCrossOriginProtection().Handler(compress(s.identify(func(p Principal) http.Handler { return of(p.Sites) })))), nil
+}
+
+// mux serves routes to those who have their role.
+func (s *Shell) mux(routes []Route) (*http.ServeMux, error) {
+	mux := http.NewServeMux()
+	for _, r := range routes {
+		if !r.Role.Declared() {
+			return nil, fmt.Errorf("route %s declares no role", r.Pattern())
+		}
+		mux.Handle(r.Pattern(), s.admit(r))
+	}
+	return mux, nil
+}
+
+// Protect serves what is no page to those who have the role and are not limited to sites.
+func (s *Shell) Protect(role Role, next http.Handler) http.Handler {
+	admitted := s.admit(Route{Role: role, Handle: next.ServeHTTP})
+	return s.identify(func(Principal) http.Handler { return admitted })
+}
+
+// unknownKey is the key under which the context of a request has the error of the gate.
+type unknownKey struct{}
+
+// identify finds out who sends a request, once, and notes it in the context.
+func (s *Shell) identify(next func(Principal) http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := s.gate.Authenticate(r)
+		ctx := r.Context()
+		if err != nil {
+			p = Principal{}
+			ctx = context.WithValue(ctx, unknownKey{}, err)
+		}
+		next(p).ServeHTTP(w, r.WithContext(view.WithPrincipal(ctx, p)))
+	})
 }
 
 // admit serves a route to those who have its role. The handler finds the sender in the
 // context of the request.
 func (s *Shell) admit(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p, err := s.gate.Authenticate(r)
-		if err != nil {
-			p = Principal{}
-		}
-		r = r.WithContext(view.WithPrincipal(r.Context(), p))
+		p := PrincipalOf(r.Context())
+		err, _ := r.Context().Value(unknownKey{}).(error)
+		site := r.PathValue("site")
 		switch {
-		case p.May(route.Role):
-			route.Handle(w, r)
-		case err == nil:
+		case !p.May(route.Role) && err == nil:
 			s.Forbid(w, r, route.Role)
-		case errors.Is(err, ErrNobody):
+		case !p.May(route.Role) && errors.Is(err, ErrNobody):
 			s.askToLogIn(w, r)
-		default:
+		case !p.May(route.Role):
 			s.cannotTell(w, r, err)
+		case route.Role != Public && p.Limited() && !route.BySite:
+			s.forbid(w, r, "This is about all sites; you are limited to "+strings.Join(p.Sites, ", ")+".")
+		case site != "" && !p.SeesSite(site):
+			s.noSuch(w, r)
+		default:
+			route.Handle(w, r)
 		}
 	})
+}
+
+// noSuch answers a request about a site that its sender may not see, as if it were not
+// there.
+func (s *Shell) noSuch(w http.ResponseWriter, r *http.Request) {
+	if program(r) {
+		s.refuse(w, http.StatusNotFound, "There is no "+Clip(r.URL.Path)+".")
+		return
+	}
+	s.NotFound(w, r)
 }
 
 // refuse answers a request of a program. A script leaves the page as it is.
@@ -87,7 +166,12 @@ func (s *Shell) refuse(w http.ResponseWriter, status int, detail string) {
 // program reports whether a request comes from a script or another program, which
 // cannot show a page.
 func program(r *http.Request) bool {
-	return strings.HasPrefix(r.URL.Path, "/api/") || strings.HasPrefix(r.URL.Path, "/live/") || r.Header.Get("Hx-Request") != ""
+	for _, prefix := range []string{"/api/", "/live/", "/metrics", "/debug/"} {
+		if strings.HasPrefix(r.URL.Path, prefix) {
+			return true
+		}
+	}
+	return r.Header.Get("Hx-Request") != ""
 }
 
 // askToLogIn answers a request of nobody. A page leads to the log-in and back.
@@ -111,7 +195,10 @@ func (s *Shell) askToLogIn(w http.ResponseWriter, r *http.Request) {
 
 // Forbid answers a request whose sender has too little a role.
 func (s *Shell) Forbid(w http.ResponseWriter, r *http.Request, role Role) {
-	detail := "This needs the role " + role.String() + "; you have the role " + PrincipalOf(r.Context()).Role.String() + "."
+	s.forbid(w, r, "This needs the role "+role.String()+"; you have the role "+PrincipalOf(r.Context()).Role.String()+".")
+}
+
+func (s *Shell) forbid(w http.ResponseWriter, r *http.Request, detail string) {
 	if program(r) {
 		s.refuse(w, http.StatusForbidden, detail)
 		return

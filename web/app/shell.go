@@ -64,6 +64,13 @@ func New(cfg Config, source Source, log *slog.Logger) *Shell {
 	return s
 }
 
+// With returns a shell that shows another source, with the same live streams.
+func (s *Shell) With(source Source) *Shell {
+	other := *s
+	other.source = source
+	return &other
+}
+
 // Run keeps the live updates going until the context ends; then it ends all live
 // streams.
 func (s *Shell) Run(ctx context.Context) { s.hub.Run(ctx) }
@@ -96,8 +103,11 @@ func (s *Shell) BadRequest(w http.ResponseWriter, r *http.Request, err error) {
 
 // NotFound shows that there is no such page.
 func (s *Shell) NotFound(w http.ResponseWriter, r *http.Request) {
-	s.Page(w, r, http.StatusNotFound, Page{Title: "Not found"},
-		ui.NotFound("There is no page "+Clip(r.URL.Path)+".", []ui.Link{{Href: "/", Text: "Overview"}, {Href: "/alerts", Text: "Alerts"}, {Href: "/pipeline", Text: "Pipeline"}}))
+	links := []ui.Link{{Href: "/", Text: "Overview"}, {Href: "/alerts", Text: "Alerts"}}
+	if !PrincipalOf(r.Context()).Limited() {
+		links = append(links, ui.Link{Href: "/pipeline", Text: "Pipeline"})
+	}
+	s.Page(w, r, http.StatusNotFound, Page{Title: "Not found"}, ui.NotFound("There is no page "+Clip(r.URL.Path)+".", links))
 }
 
 // Parts returns the live parts of the shell, followed by the live parts of a page.

@@ -170,6 +170,8 @@ var actions = []action{
 	{"device.approve", "approved device"},
 	{"device.unknown", "decided about unknown devices"},
 	{"device.rotate", "rotated the credential of device"},
+	{"device.claim", "made a claim code for device"},
+	{"device.claimed", "used the claim code of device"},
 	{"device.revoke", "revoked device"},
 }
 

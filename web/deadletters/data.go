@@ -27,6 +27,8 @@ type Source interface {
 type Query struct {
 	// Service and Reason select; empty means all.
 	Service, Reason string
+	// Sites are the sites beyond which nothing is there; none means all sites.
+	Sites []string
 	// Before is the sequence below which the page begins; 0 means the newest.
 	Before uint64
 	// Size is the number of letters on a page.
@@ -38,7 +40,8 @@ type Letters struct {
 	Items []Letter `json:"dead_letters"`
 	// Next is the Before of the next page, 0 when there is none.
 	Next uint64 `json:"next,omitempty"`
-	// Counts are over all dead letters, by service and reason.
+	// Counts are over all dead letters, by service and reason; of the latest ones only if
+	// the query is limited to sites.
 	Counts []Count `json:"counts"`
 	Total  uint64  `json:"total"`
 	// Last is the highest sequence when the page was read. A decision about all
@@ -77,6 +80,9 @@ type Selection struct {
 	Sequence uint64
 	// Service and Reason select; empty means all.
 	Service, Reason string
+	// Sites are the sites beyond which nothing is there; none means all sites. A purge has
+	// none.
+	Sites []string
 	// Through is the highest sequence that is selected.
 	Through uint64
 	// From is the lowest sequence that is selected, when a redrive is continued.

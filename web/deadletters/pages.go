@@ -32,17 +32,17 @@ func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, s
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
-		{Method: "GET", Path: "/deadletters", Role: app.Viewer, Handle: p.page},
-		{Method: "GET", Path: "/deadletters/confirm", Role: app.Operator, Handle: p.confirm},
-		{Method: "POST", Path: "/deadletters/redrive", Role: app.Operator, Handle: p.redrive},
+		{Method: "GET", Path: "/deadletters", Role: app.Viewer, BySite: true, Handle: p.page},
+		{Method: "GET", Path: "/deadletters/confirm", Role: app.Operator, BySite: true, Handle: p.confirm},
+		{Method: "POST", Path: "/deadletters/redrive", Role: app.Operator, BySite: true, Handle: p.redrive},
 		{Method: "POST", Path: "/deadletters/purge", Role: app.Administrator, Handle: p.purge},
-		{Method: "GET", Path: "/live/deadletters", Role: app.Viewer, Handle: p.shell.Live},
-		{Method: "GET", Path: "/api/v1/deadletters", Role: app.Viewer, Handle: p.apiList},
-		{Method: "GET", Path: "/api/v1/deadletters/{sequence}", Role: app.Viewer, Handle: p.apiOne},
+		{Method: "GET", Path: "/live/deadletters", Role: app.Viewer, BySite: true, Handle: p.shell.Live},
+		{Method: "GET", Path: "/api/v1/deadletters", Role: app.Viewer, BySite: true, Handle: p.apiList},
+		{Method: "GET", Path: "/api/v1/deadletters/{sequence}", Role: app.Viewer, BySite: true, Handle: p.apiOne},
 		{Method: "DELETE", Path: "/api/v1/deadletters/{sequence}", Role: app.Administrator, Handle: p.apiPurge},
 		{Method: "DELETE", Path: "/api/v1/deadletters", Role: app.Administrator, Handle: p.apiPurge},
-		{Method: "POST", Path: "/api/v1/deadletters/{sequence}/redrive", Role: app.Operator, Handle: p.apiRedrive},
-		{Method: "POST", Path: "/api/v1/deadletters/redrive", Role: app.Operator, Handle: p.apiRedrive},
+		{Method: "POST", Path: "/api/v1/deadletters/{sequence}/redrive", Role: app.Operator, BySite: true, Handle: p.apiRedrive},
+		{Method: "POST", Path: "/api/v1/deadletters/redrive", Role: app.Operator, BySite: true, Handle: p.apiRedrive},
 	}
 }
 

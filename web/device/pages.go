@@ -24,10 +24,10 @@ func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, s
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
-		{Method: "GET", Path: "/devices/{site}/{device}", Role: app.Viewer, Handle: p.page},
-		{Method: "GET", Path: "/live/devices/{site}/{device}", Role: app.Viewer, Handle: p.live},
-		{Method: "GET", Path: "/api/v1/devices/{site}/{device}", Role: app.Viewer, Handle: p.apiDevice},
-		{Method: "GET", Path: "/api/v1/series", Role: app.Viewer, Handle: p.apiSeries},
+		{Method: "GET", Path: "/devices/{site}/{device}", Role: app.Viewer, BySite: true, Handle: p.page},
+		{Method: "GET", Path: "/live/devices/{site}/{device}", Role: app.Viewer, BySite: true, Handle: p.live},
+		{Method: "GET", Path: "/api/v1/devices/{site}/{device}", Role: app.Viewer, BySite: true, Handle: p.apiDevice},
+		{Method: "GET", Path: "/api/v1/series", Role: app.Viewer, BySite: true, Handle: p.apiSeries},
 	}
 }
 

@@ -21,27 +21,6 @@ const (
 	defaultOverlap = 24 * time.Hour
 )
 
-// Pages are the requests about credentials.
-type Pages struct {
-	shell  *app.Shell
-	source Source
-}
-
-// New returns the requests.
-func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, source: source} }
-
-// Routes are their addresses.
-func (p *Pages) Routes() []app.Route {
-	return []app.Route{
-		{Method: "GET", Path: "/api/v1/credentials", Role: app.Operator, Handle: p.list},
-		{Method: "POST", Path: "/api/v1/credentials", Role: app.Administrator, Handle: p.add},
-		{Method: "POST", Path: "/api/v1/credentials/{name}/rotate", Role: app.Administrator, Handle: p.rotate},
-		{Method: "POST", Path: "/api/v1/credentials/{name}/revoke", Role: app.Administrator, Handle: p.revoke},
-		{Method: "POST", Path: "/api/v1/credentials/{name}/approve", Role: app.Administrator, Handle: p.approve},
-		{Method: "PUT", Path: "/api/v1/unknown-devices", Role: app.Administrator, Handle: p.unknown},
-	}
-}
-
 func (p *Pages) list(w http.ResponseWriter, r *http.Request) {
 	all, err := p.source.Credentials()
 	if err != nil {
@@ -91,6 +70,27 @@ func (p *Pages) rotate(w http.ResponseWriter, r *http.Request) {
 func (p *Pages) revoke(w http.ResponseWriter, r *http.Request)  { p.setRevoked(w, r, true) }
 func (p *Pages) approve(w http.ResponseWriter, r *http.Request) { p.setRevoked(w, r, false) }
 
+func (p *Pages) claim(w http.ResponseWriter, r *http.Request) {
+	name, ok := p.name(w, r)
+	if !ok {
+		return
+	}
+	c, err := p.source.MakeClaim(r.Context(), name)
+	if err != nil {
+		p.fail(w, "No claim code was made", err)
+		return
+	}
+	p.shell.Answer(w, r, made{Name: c.Name, Link: claimURL(r, c.Code), Until: c.Until})
+}
+
+// made is the answer about a claim code.
+type made struct {
+	Name string `json:"name"`
+	// Link is the page that gives the token.
+	Link  string    `json:"link"`
+	Until time.Time `json:"until"`
+}
+
 func (p *Pages) setRevoked(w http.ResponseWriter, r *http.Request, revoked bool) {
 	name, ok := p.name(w, r)
 	if !ok {
@@ -136,14 +136,18 @@ func body(w http.ResponseWriter, r *http.Request, into any) error {
 }
 
 func (p *Pages) fail(w http.ResponseWriter, what string, err error) {
-	status := http.StatusInternalServerError
+	p.shell.Fail(w, status(err), what+": "+err.Error()+".")
+}
+
+// status returns the status of an answer that stands for an error of the source.
+func status(err error) int {
 	for of, s := range map[error]int{
 		view.ErrNotFound: http.StatusNotFound, view.ErrConflict: http.StatusConflict, view.ErrUnavailable: http.StatusServiceUnavailable,
 		ErrDraft: http.StatusBadRequest,
 	} {
 		if errors.Is(err, of) {
-			status = s
+			return s
 		}
 	}
-	p.shell.Fail(w, status, what+": "+err.Error()+".")
+	return http.StatusInternalServerError
 }

@@ -18,7 +18,7 @@ func TestRequests(t *testing.T) {
 		status             int
 		holds              string
 	}{
-		{"GET", "/api/v1/credentials", "", 200, `"credentials":[]`},
+		{"GET", "/api/v1/credentials", "", 200, `"claim_ends"`},
 		{"POST", "/api/v1/credentials", `{"name":"door-1","devices":["hall/door-1"]}`, 201, `"token":"SECRET"`},
 		{"POST", "/api/v1/credentials", `{}`, 400, "was not made"},
 		{"POST", "/api/v1/credentials", `{"password":"x"}`, 400, "not the JSON"},
@@ -29,6 +29,8 @@ func TestRequests(t *testing.T) {
 		{"POST", "/api/v1/credentials/door.1/rotate", "", 400, "name must be"},
 		{"POST", "/api/v1/credentials/door-1/revoke", "", 200, `"state":"revoked"`},
 		{"POST", "/api/v1/credentials/door-1/approve", "", 200, `"state":"allowed"`},
+		{"POST", "/api/v1/credentials/door-01/claim", "", 200, `"link":"http://example.com/claim?code=door-01.CODE"`},
+		{"POST", "/api/v1/credentials/gone/claim", "", 404, "No claim code"},
 		{"POST", "/api/v1/credentials/gone/revoke", "", 404, "not changed"},
 		{"PUT", "/api/v1/unknown-devices", `[{"devices":"*/*","standing":"quarantined"}]`, 200, "quarantined"},
 		{"PUT", "/api/v1/unknown-devices", `{}`, 400, "not the JSON"},

@@ -21,6 +21,15 @@ type Source interface {
 	RotateToken(ctx context.Context, name string, overlap time.Duration) (Issued, error)
 	// SetRevoked revokes a credential, or lets its owner in again.
 	SetRevoked(ctx context.Context, name string, revoked bool) (Credential, error)
+	// MakeClaim makes the code with which the person who sets a device up fetches a token of
+	// it, once, within ClaimValid. It replaces an earlier one.
+	MakeClaim(ctx context.Context, name string) (Claim, error)
+	// Claimable returns the credential of a code; view.ErrNotFound if the code is not good.
+	Claimable(code string) (Credential, error)
+	// TakeClaim gives a new token for a code, which is over then.
+	TakeClaim(ctx context.Context, code string) (Issued, error)
+	// Waiting returns the devices that wait for approval, those first that were heard last.
+	Waiting(ctx context.Context) ([]Waiting, error)
 	// SetUnknown decides about devices that no credential covers.
 	SetUnknown(ctx context.Context, rules []UnknownRule) error
 }
@@ -46,8 +55,10 @@ type Credential struct {
 	// Tokens is how many tokens are good now: 2 during a rotation, until OldEnds.
 	Tokens  int       `json:"tokens"`
 	OldEnds time.Time `json:"old_token_ends,omitzero"`
-	Created time.Time `json:"created"`
-	Changed time.Time `json:"changed"`
+	// ClaimEnds is until when a claim code is good; zero if there is none.
+	ClaimEnds time.Time `json:"claim_ends,omitzero"`
+	Created   time.Time `json:"created"`
+	Changed   time.Time `json:"changed"`
 }
 
 // Draft is a credential that is to be made.
@@ -59,6 +70,8 @@ type Draft struct {
 	ClientIDs   []string `json:"client_ids"`
 	URI         string   `json:"uri"`
 	Fingerprint string   `json:"fingerprint"`
+	// Claim says that the token is to be fetched with a claim code.
+	Claim bool `json:"claim,omitempty"`
 	// NoToken makes none: for a device with a certificate, or one that is approved and
 	// connects as before.
 	NoToken bool `json:"no_token"`
@@ -75,4 +88,24 @@ type UnknownRule struct {
 	Devices string `json:"devices"`
 	// Standing is allowed, quarantined or refused.
 	Standing string `json:"standing"`
+}
+
+// ClaimValid is how long a claim code is good.
+const ClaimValid = 24 * time.Hour
+
+// Claim is a claim code.
+type Claim struct {
+	Name  string    `json:"name"`
+	Code  string    `json:"code"`
+	Until time.Time `json:"until"`
+}
+
+// Waiting is a device that nobody has approved yet.
+type Waiting struct {
+	Site   string
+	Device string
+	// Letters counts the latest of its messages, which are dead letters, and Last is when the
+	// last one arrived.
+	Letters int
+	Last    time.Time
 }

@@ -1,3 +1,3 @@
-// Package devices is who may connect: the credentials of devices and gateways, and what
-// becomes of devices without one. It is a part of the API alone.
+// Package devices is who may connect: the credentials of devices and gateways, the codes
+// with which they are claimed, and what becomes of devices without one.
 package devices

@@ -25,6 +25,8 @@ type Query struct {
 	From, To time.Time
 	// Site and Device select; empty means all.
 	Site, Device string
+	// Sites are the sites beyond which nothing is there; none means all sites.
+	Sites []string
 	// Group is ByDevice or ByMinute.
 	Group string
 	// Page counts from 1.

@@ -30,8 +30,8 @@ func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, s
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
-		{Method: "GET", Path: "/ledger", Role: app.Viewer, Handle: p.page},
-		{Method: "GET", Path: "/api/v1/ledger", Role: app.Viewer, Handle: p.api},
+		{Method: "GET", Path: "/ledger", Role: app.Viewer, BySite: true, Handle: p.page},
+		{Method: "GET", Path: "/api/v1/ledger", Role: app.Viewer, BySite: true, Handle: p.api},
 	}
 }
 

@@ -22,6 +22,8 @@ type Query struct {
 	Text string
 	// State selects devices of one state; empty means all.
 	State view.State
+	// Sites are the sites beyond which nothing is there; none means all sites.
+	Sites []string
 	// Page counts from 1.
 	Page int
 	// Size is the number of devices on a page.

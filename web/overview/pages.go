@@ -37,9 +37,9 @@ func New(shell *app.Shell, source Source, mqtt string, authority bool) *Pages {
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
-		{Method: "GET", Path: "/{$}", Role: app.Viewer, Handle: p.page},
-		{Method: "GET", Path: "/live/overview", Role: app.Viewer, Handle: p.live},
-		{Method: "GET", Path: "/api/v1/devices", Role: app.Viewer, Handle: p.apiDevices},
+		{Method: "GET", Path: "/{$}", Role: app.Viewer, BySite: true, Handle: p.page},
+		{Method: "GET", Path: "/live/overview", Role: app.Viewer, BySite: true, Handle: p.live},
+		{Method: "GET", Path: "/api/v1/devices", Role: app.Viewer, BySite: true, Handle: p.apiDevices},
 	}
 }
 

@@ -24,15 +24,15 @@ func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, s
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
-		{Method: "GET", Path: "/silences", Role: app.Viewer, Handle: p.page},
-		{Method: "POST", Path: "/silences", Role: app.Operator, Handle: p.save},
-		{Method: "POST", Path: "/silences/{id}/end", Role: app.Operator, Handle: p.end},
-		{Method: "GET", Path: "/live/silences", Role: app.Viewer, Handle: p.live},
-		{Method: "GET", Path: "/api/v1/silences", Role: app.Viewer, Handle: p.apiList},
-		{Method: "POST", Path: "/api/v1/silences", Role: app.Operator, Handle: p.apiSave},
-		{Method: "GET", Path: "/api/v1/silences/preview", Role: app.Viewer, Handle: p.apiPreview},
-		{Method: "PUT", Path: "/api/v1/silences/{id}", Role: app.Operator, Handle: p.apiSave},
-		{Method: "DELETE", Path: "/api/v1/silences/{id}", Role: app.Operator, Handle: p.apiEnd},
+		{Method: "GET", Path: "/silences", Role: app.Viewer, BySite: true, Handle: p.page},
+		{Method: "POST", Path: "/silences", Role: app.Operator, BySite: true, Handle: p.save},
+		{Method: "POST", Path: "/silences/{id}/end", Role: app.Operator, BySite: true, Handle: p.end},
+		{Method: "GET", Path: "/live/silences", Role: app.Viewer, BySite: true, Handle: p.live},
+		{Method: "GET", Path: "/api/v1/silences", Role: app.Viewer, BySite: true, Handle: p.apiList},
+		{Method: "POST", Path: "/api/v1/silences", Role: app.Operator, BySite: true, Handle: p.apiSave},
+		{Method: "GET", Path: "/api/v1/silences/preview", Role: app.Viewer, BySite: true, Handle: p.apiPreview},
+		{Method: "PUT", Path: "/api/v1/silences/{id}", Role: app.Operator, BySite: true, Handle: p.apiSave},
+		{Method: "DELETE", Path: "/api/v1/silences/{id}", Role: app.Operator, BySite: true, Handle: p.apiEnd},
 	}
 }
 

@@ -34,3 +34,36 @@ func qrShape(text string) (path, side string) {
 	}
 	return b.String(), strconv.Itoa(size + 2*quietZone)
 }
+
+// QRText returns a QR code for a terminal, dark on light whatever its colours are; empty if
+// the text is too long.
+func QRText(text string) string {
+	code, err := qr.EncodeText(text, qr.Medium)
+	if err != nil {
+		return ""
+	}
+	const margin = 2 // enough on a screen
+	dark := func(x, y int) bool {
+		size := code.Size()
+		return x >= 0 && y >= 0 && x < size && y < size && code.Module(x, y)
+	}
+	var b strings.Builder
+	for y := -margin; y < code.Size()+margin; y += 2 {
+		b.WriteString("\x1b[30;107m") // black on white
+		for x := -margin; x < code.Size()+margin; x++ {
+			upper, lower := dark(x, y), dark(x, y+1)
+			switch {
+			case upper && lower:
+				b.WriteRune('█')
+			case upper:
+				b.WriteRune('▀')
+			case lower:
+				b.WriteRune('▄')
+			default:
+				b.WriteByte(' ')
+			}
+		}
+		b.WriteString("\x1b[0m\n")
+	}
+	return b.String()
+}

@@ -111,6 +111,36 @@ type Alerts struct {
 	ResolvedTotal int `json:"resolved_total"`
 }
 
+// Waiting counts the alerts that wait for a person: they fire, nobody has acknowledged
+// them, and neither a silence nor their rule mutes them.
+func (a Alerts) Waiting(rule func(name string) (RuleAbout, bool)) int {
+	n := 0
+	for _, one := range a.Active {
+		about, known := rule(one.Rule)
+		if one.State == AlertFiring && one.Mute == nil && !(known && about.State == RuleIsMuted) {
+			n++
+		}
+	}
+	return n
+}
+
+// OfSites returns the alerts of the sites that sees returns true for, and at most resolved of
+// those that are resolved.
+func (a Alerts) OfSites(sees func(site string) bool, resolved int) Alerts {
+	of := func(all []Alert) (out []Alert) {
+		for _, one := range all {
+			if sees(one.Site) {
+				out = append(out, one)
+			}
+		}
+		return out
+	}
+	a.Active, a.Resolved = of(a.Active), of(a.Resolved)
+	a.ResolvedTotal = len(a.Resolved)
+	a.Resolved = a.Resolved[:min(resolved, len(a.Resolved))]
+	return a
+}
+
 // About returns the alerts with what the function knows of their rules. It changes
 // no alert in place.
 func (a Alerts) About(rule func(name string) (RuleAbout, bool)) Alerts {

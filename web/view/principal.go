@@ -67,6 +67,9 @@ func (p Principal) SeesSite(site string) bool {
 	return len(p.Sites) == 0 || slices.Contains(p.Sites, site)
 }
 
+// Limited reports whether the principal is limited to sites.
+func (p Principal) Limited() bool { return len(p.Sites) > 0 }
+
 // Anonymous is the principal of every request while no log-in is required.
 func Anonymous() Principal { return Principal{Role: RoleAdministrator, Open: true} }
 
@@ -86,3 +89,6 @@ func PrincipalOf(ctx context.Context) Principal {
 
 // May reports whether the reader of a page has at least that role.
 func May(ctx context.Context, role Role) bool { return PrincipalOf(ctx).May(role) }
+
+// Limited reports whether the reader of a page is limited to sites.
+func Limited(ctx context.Context) bool { return PrincipalOf(ctx).Limited() }

@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -37,9 +38,8 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 		return err
 	}
 	cfg.Service.Address = cmp.Or(cfg.PublicURL, publicurl.Guess(l.Addr(), cfg.On()))
-	if at := l.Addr().String(); process.Exposed(at) {
-		cfg.Service.Exposed = process.Reach(at)
-		process.WarnExposed(p.Log, process.Open{What: "the dashboard and its API", Address: at})
+	if err := cfg.guard(ctx, p, l.Addr().String(), deps); err != nil {
+		return errors.Join(err, l.Close())
 	}
 	service, err := dashboard.New(cfg.Service, deps)
 	if err != nil {

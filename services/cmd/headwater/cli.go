@@ -74,6 +74,7 @@ type cli struct {
 		Ls      deviceLsCmd      `cmd:"" help:"List the credentials, and what becomes of unknown devices."`
 		Rotate  deviceRotateCmd  `cmd:"" help:"Give a credential a new token; the old one stays good for a while."`
 		Revoke  deviceRevokeCmd  `cmd:"" help:"Close the connections of credentials and let nobody in with them."`
+		Claim   deviceClaimCmd   `cmd:"" help:"Make a claim code, with which the person who sets a device up gets its password."`
 		Approve deviceApproveCmd `cmd:"" help:"Approve a device in quarantine, or let a revoked one in again."`
 		Unknown deviceUnknownCmd `cmd:"" help:"Decide what becomes of devices without a credential."`
 		Import  deviceImportCmd  `cmd:"" help:"Make credentials for the devices of a CSV file."`

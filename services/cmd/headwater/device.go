@@ -156,6 +156,28 @@ func (c *deviceRotateCmd) Run(s *session) error {
 	return s.issued(out)
 }
 
+type deviceClaimCmd struct {
+	Name string `arg:"" help:"Name of the credential."`
+	JSON bool   `name:"json" help:"Write JSON."`
+}
+
+// Run makes a claim code and prints its link.
+func (c *deviceClaimCmd) Run(s *session) error {
+	var out struct {
+		Name  string    `json:"name"`
+		Link  string    `json:"link"`
+		Until time.Time `json:"until"`
+	}
+	if err := s.client.credentials(s.ctx, http.MethodPost, []string{"credentials", c.Name, "claim"}, nil, nil, &out); err != nil {
+		return err
+	}
+	if c.JSON {
+		return s.json(out)
+	}
+	_, err := fmt.Fprintf(s.out, "The person who opens this link gets the password of %s, once, until %s:\n%s\n", safe(out.Name), out.Until.UTC().Format(time.RFC3339), safe(out.Link))
+	return err
+}
+
 type deviceRevokeCmd struct {
 	Names []string `arg:"" name:"name" help:"Names of the credentials."`
 	Yes   bool     `short:"y" help:"Do not ask for confirmation."`

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -65,6 +68,47 @@ func (r result) issued(t *testing.T) string {
 	return found[1]
 }
 
+// claims makes a claim code, and uses it as a person does who has no account.
+func (w *world) claims(t *testing.T) {
+	t.Helper()
+	first := w.device(t, "", "add", "hall/door-3").issued(t)
+	w.device(t, "", "claim", "gone").want(t, exitFailed, "no credential")
+	void := w.device(t, "", "claim", "door-3").out // the next one replaces it
+	made := w.device(t, "", "claim", "door-3")
+	made.want(t, exitDone, "once", "/claim?code=door-3.")
+	claim := func(out string) (int, string) {
+		_, code, _ := strings.Cut(strings.TrimSpace(out), "?code=")
+		res, err := http.PostForm(w.url+"/claim", url.Values{"code": {code}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(body)
+	}
+	if status, _ := claim(void); status != http.StatusNotFound {
+		t.Errorf("a code that was replaced: %d", status)
+	}
+	status, page := claim(made.out)
+	found := regexp.MustCompile(`id="command-token"[^>]*><code>([A-Z2-7]{26,})<`).FindStringSubmatch(page)
+	if status != http.StatusOK || found == nil {
+		t.Fatalf("the code: %d %s", status, page)
+	}
+	c := w.credential(t, "door-3")
+	if _, ok := c.Accepts(found[1], time.Now()); !ok {
+		t.Error("the token that was claimed is not that of the credential")
+	}
+	if until, ok := c.Accepts(first, time.Now()); !ok || until.IsZero() {
+		t.Errorf("the token before it is good until %s", until)
+	}
+	if status, _ := claim(made.out); status != http.StatusNotFound {
+		t.Errorf("the code a second time: %d", status)
+	}
+}
+
 func TestDeviceCommands(t *testing.T) {
 	w := newRules(t)
 	streamtest.Eventually(t, "the credentials are known", func() bool { return w.device(t, "", "ls").code == exitDone })
@@ -73,6 +117,7 @@ func TestDeviceCommands(t *testing.T) {
 		t.Error("the token is not that of the credential")
 	}
 	w.lists(t, "door-1 device allowed token")
+	w.claims(t)
 	w.device(t, "", "add", "hall/door-1").want(t, exitFailed, "already")
 	w.device(t, "", "add", "yard/door-9", "--client-id", "shelly-77").want(t, exitFailed, "belongs to door-1")
 	w.device(t, "", "add", "hall").want(t, exitFailed, "site/device")
@@ -111,7 +156,7 @@ func TestDeviceCommands(t *testing.T) {
 	// No list and no stored credential holds a token.
 	all := w.device(t, "", "ls", "--json").out
 	var list devices.List
-	if err := json.Unmarshal([]byte(all), &list); err != nil || len(list.Credentials) != 4 {
+	if err := json.Unmarshal([]byte(all), &list); err != nil || len(list.Credentials) != 5 {
 		t.Errorf("%d credentials: %v", len(list.Credentials), err)
 	}
 	for _, token := range []string{first, second} {

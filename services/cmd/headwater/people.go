@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -45,12 +46,31 @@ func (l linkShown) show(s *session) error {
 type userAddCmd struct {
 	Name string `arg:"" help:"Name to log in with."`
 	Role string `help:"What the person may do." enum:"viewer,operator,administrator" default:"viewer"`
+	sitesFlag
+}
+
+// sitesFlag limits an account.
+type sitesFlag struct {
+	Site []string `help:"Site that the account is limited to; again, or with commas, for more. All sites without it." placeholder:"SITE"`
+}
+
+// query returns the parameters of a new account.
+func (f sitesFlag) query(name, role string) url.Values {
+	return url.Values{"name": {name}, "role": {role}, "sites": f.Site}
+}
+
+// sitesOf are the sites that an account is limited to.
+func sitesOf(sites []string) string {
+	if len(sites) == 0 {
+		return "all"
+	}
+	return safe(strings.Join(sites, ","))
 }
 
 // Run creates a user and prints the link that sets the password.
 func (c *userAddCmd) Run(s *session) error {
 	var made linkShown
-	if err := s.client.people(s.ctx, http.MethodPost, []string{"users"}, url.Values{"name": {c.Name}, "role": {c.Role}}, &made); err != nil {
+	if err := s.client.people(s.ctx, http.MethodPost, []string{"users"}, c.query(c.Name, c.Role), &made); err != nil {
 		return err
 	}
 	return made.show(s)
@@ -74,13 +94,13 @@ func (c *userLsCmd) Run(s *session) error {
 		return err
 	}
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tROLE\tPASSWORD\tCREATED\tBY")
+	fmt.Fprintln(w, "NAME\tROLE\tSITES\tPASSWORD\tCREATED\tBY")
 	for _, u := range all.Users {
 		password := "set"
 		if u.Waiting {
 			password = "not yet"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", safe(u.Name), safe(u.Role), password, when(u.Created), safe(u.By))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", safe(u.Name), safe(u.Role), sitesOf(u.Sites), password, when(u.Created), safe(u.By))
 	}
 	return w.Flush()
 }
@@ -134,12 +154,15 @@ type tokenAddCmd struct {
 	Name  string `arg:"" help:"Name of the token, which lists of changes show."`
 	Role  string `help:"What a program with the token may do." enum:"viewer,operator,administrator" default:"viewer"`
 	Valid string `help:"How long it is valid, such as 30d, or forever." default:"90d"`
+	sitesFlag
 }
 
 // Run creates a token and prints it, alone, so that it can be sent to a file.
 func (c *tokenAddCmd) Run(s *session) error {
 	var made struct{ Token string }
-	if err := s.client.people(s.ctx, http.MethodPost, []string{"tokens"}, url.Values{"name": {c.Name}, "role": {c.Role}, "valid": {c.Valid}}, &made); err != nil {
+	q := c.query(c.Name, c.Role)
+	q.Set("valid", c.Valid)
+	if err := s.client.people(s.ctx, http.MethodPost, []string{"tokens"}, q, &made); err != nil {
 		return err
 	}
 	fmt.Fprintln(s.err, "The token is not shown again:")
@@ -161,7 +184,7 @@ func (c *tokenLsCmd) Run(s *session) error {
 		return s.json(all.Tokens)
 	}
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tROLE\tEXPIRES\tCREATED\tBY")
+	fmt.Fprintln(w, "NAME\tROLE\tSITES\tEXPIRES\tCREATED\tBY")
 	for _, t := range all.Tokens {
 		expires := when(t.Expires)
 		switch {
@@ -170,7 +193,7 @@ func (c *tokenLsCmd) Run(s *session) error {
 		case t.Expires.Before(time.Now()):
 			expires += " (expired)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", safe(t.Name), safe(t.Role), expires, when(t.Created), safe(t.By))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", safe(t.Name), safe(t.Role), sitesOf(t.Sites), expires, when(t.Created), safe(t.By))
 	}
 	return w.Flush()
 }

@@ -74,6 +74,12 @@ func TestPeopleByCommand(t *testing.T) {
 	with("user", "rm", "vera").want(t, exitUsage, "--yes")
 	with("user", "rm", "vera", "nobody", "-y").want(t, exitFailed, "vera is deleted", "nobody: There is none of that name")
 
+	with("user", "add", "victor", "--site", "attic", "--site", "cellar,hall").want(t, exitDone, "victor sets a password")
+	with("user", "ls").want(t, exitDone, "attic,cellar,hall")
+	with("user", "add", "boss", "--role", "administrator", "--site", "attic").want(t, exitFailed, "cannot be limited")
+	with("token", "add", "narrow", "--site", "attic").want(t, exitDone, "hw_")
+	with("token", "ls").want(t, exitDone, "attic")
+
 	made := with("token", "add", "reader", "--valid", "30d")
 	made.want(t, exitDone, "not shown again", "hw_")
 	with("token", "ls").want(t, exitDone, "reader", "viewer", "cli", "administrator")

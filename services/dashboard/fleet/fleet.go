@@ -325,6 +325,10 @@ func (f *Fleet) Devices(q overview.Query, now time.Time) overview.Devices {
 	var groups [3][]*record // firing, silent, ok
 	var out overview.Devices
 	for _, d := range f.order {
+		if len(q.Sites) > 0 && !slices.Contains(q.Sites, d.site) {
+			continue
+		}
+		out.Total++
 		state := f.state(d)
 		group := 2
 		switch state {
@@ -342,7 +346,6 @@ func (f *Fleet) Devices(q overview.Query, now time.Time) overview.Devices {
 			out.Matching++
 		}
 	}
-	out.Total = len(f.order)
 	skip := (max(1, q.Page) - 1) * q.Size
 	for _, group := range groups {
 		passed := min(skip, len(group))

@@ -72,6 +72,9 @@ const (
 	DeviceAdd     Action = "device.add"
 	DeviceApprove Action = "device.approve"
 	DeviceRotate  Action = "device.rotate"
+	// DeviceClaim is a new claim code, DeviceClaimed its use.
+	DeviceClaim   Action = "device.claim"
+	DeviceClaimed Action = "device.claimed"
 	DeviceRevoke  Action = "device.revoke"
 	// DeviceUnknown is a decision about devices without a credential.
 	DeviceUnknown Action = "device.unknown"

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -64,6 +65,8 @@ type Credential struct {
 	// Tokens are its passwords, the newest first. A device without tokens and identity is
 	// approved and has no credential of its own: it connects as it did before.
 	Tokens []Token `json:"tokens,omitempty"`
+	// Claim lets the person who sets the device up fetch a token of it, once.
+	Claim Claim `json:"claim,omitzero"`
 	// Identity is its certificate of TLS.
 	Identity Identity  `json:"identity,omitzero"`
 	State    State     `json:"state"`
@@ -81,6 +84,25 @@ type Token struct {
 	Hash string `json:"sha256"`
 	// Until is when it ends; zero for the newest one.
 	Until time.Time `json:"until,omitzero"`
+}
+
+// Claim is a code of which only the hash is kept, as of a token.
+type Claim struct {
+	// Hash is the SHA-256 of the code, in hexadecimal digits.
+	Hash string `json:"sha256"`
+	// Until is when it ends.
+	Until time.Time `json:"until"`
+}
+
+// NewClaim makes a code that is good until a time. The text is shown to people once.
+func NewClaim(until time.Time) (code string, c Claim) {
+	code = rand.Text()
+	return code, Claim{Hash: hash(code), Until: until}
+}
+
+// Accepts reports whether a code is that of the claim at a time.
+func (c Claim) Accepts(code string, now time.Time) bool {
+	return c.Hash != "" && subtle.ConstantTimeCompare([]byte(hash(code)), []byte(c.Hash)) == 1 && now.Before(c.Until)
 }
 
 // Identity names a certificate of TLS: by its URI among the subject's alternative names, or
@@ -150,6 +172,12 @@ func (c Credential) Accepts(token string, now time.Time) (until time.Time, ok bo
 	return until, ok
 }
 
+// SameRights reports whether both let the same clients in as the same devices.
+func (c Credential) SameRights(o Credential) bool {
+	c.Claim, c.Created, c.Changed, c.revision = o.Claim, o.Created, o.Changed, o.revision
+	return reflect.DeepEqual(c, o)
+}
+
 // Proves reports whether the credential has a token or a certificate, which only its
 // owner has.
 func (c Credential) Proves() bool { return len(c.Tokens) > 0 || c.Identity != Identity{} }
@@ -206,6 +234,9 @@ func (c Credential) Validate() error {
 		if !isHash(t.Hash) {
 			add("tokens: a hash is not 64 hexadecimal digits")
 		}
+	}
+	if c.Claim != (Claim{}) && !isHash(c.Claim.Hash) {
+		add("claim: the hash is not 64 hexadecimal digits")
 	}
 	if u, err := url.Parse(c.Identity.URI); c.Identity.URI != "" && (err != nil || u.Scheme == "" || len(c.Identity.URI) > maxURI) {
 		add("uri: %q is not a URI with a scheme, of at most %d bytes", clip(c.Identity.URI), maxURI)

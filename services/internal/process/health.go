@@ -80,6 +80,17 @@ type PartStatus struct {
 
 // Mount adds /livez, /readyz and /metrics to the mux.
 func (h *Health) Mount(mux *http.ServeMux, metrics *prometheus.Registry) {
+	h.MountProbes(mux)
+	mux.Handle("GET /metrics", Metrics(metrics))
+}
+
+// Metrics serves the metrics of a process.
+func Metrics(metrics *prometheus.Registry) http.Handler {
+	return promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics})
+}
+
+// MountProbes adds /livez and /readyz to the mux.
+func (h *Health) MountProbes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]any{"status": "alive", "version": h.version, "commit": Commit()})
 	})
@@ -91,7 +102,6 @@ func (h *Health) Mount(mux *http.ServeMux, metrics *prometheus.Registry) {
 		}
 		answer(w, code, map[string]any{"status": status, "parts": parts})
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}))
 }
 
 // MountProfiles adds /debug/pprof to the mux. It belongs on a listener that only this

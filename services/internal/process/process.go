@@ -100,13 +100,14 @@ func New(name string, base Base, w io.Writer) *Process {
 
 func handler(base Base, w io.Writer) slog.Handler {
 	options := &slog.HandlerOptions{Level: base.LogLevel}
-	if base.LogFormat == "json" || base.LogFormat == "auto" && !isTerminal(w) {
+	if base.LogFormat == "json" || base.LogFormat == "auto" && !IsTerminal(w) {
 		return slog.NewJSONHandler(w, options)
 	}
 	return slog.NewTextHandler(w, options)
 }
 
-func isTerminal(w io.Writer) bool {
+// IsTerminal reports whether a person reads what is written.
+func IsTerminal(w io.Writer) bool {
 	file, isFile := w.(*os.File)
 	return isFile && term.IsTerminal(int(file.Fd()))
 }
@@ -114,7 +115,7 @@ func isTerminal(w io.Writer) bool {
 // settingsLevel is the level at which the configuration is logged. On a terminal it
 // would be in the way of the person who has just typed it.
 func settingsLevel(w io.Writer) slog.Level {
-	if isTerminal(w) {
+	if IsTerminal(w) {
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
