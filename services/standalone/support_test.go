@@ -184,6 +184,9 @@ func child(dir string) int {
 	if d := os.Getenv(childFolder + "_DURABILITY"); d != "" {
 		cfg.Durability = streams.Durability(d)
 	}
+	if front := os.Getenv(childFolder + "_FRONT"); front != "" {
+		cfg.Front = front
+	}
 	p := process.New("standalone", process.Defaults[process.Base](), os.Stderr)
 	if err := Run(ctx, p, cfg); err != nil {
 		fmt.Fprintln(os.Stderr, err)
