@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -36,6 +37,7 @@ import (
 
 	"headwater/services/bridge/login"
 	"headwater/services/internal/brake"
+	"headwater/services/internal/process"
 	"headwater/streams"
 )
 
@@ -128,10 +130,15 @@ func New(cfg Config, deps Deps) (*Front, error) {
 	if deps.Refused == nil {
 		deps.Refused = func(Refused) {}
 	}
+	most := cfg.Connections
+	if byFiles := connectionsWith(process.OpenFiles()); byFiles < most {
+		deps.Log.Info("the limit of open files bounds how many devices can connect; raise it with ulimit -n", "connections", byFiles)
+		most = byFiles
+	}
 	metrics := promauto.With(deps.Metrics)
 	name := func(name string) string { return prometheus.BuildFQName("headwater", "bridge", name) }
 	f := &Front{
-		deps: deps, within: connectWithin, limiter: newLimiter(cfg.Connections, cfg.PerAddress, cfg.ConnectsPerSec),
+		deps: deps, within: connectWithin, limiter: newLimiter(most, cfg.PerAddress, cfg.ConnectsPerSec),
 		open: metrics.NewGauge(prometheus.GaugeOpts{Name: name("front_connections"), Help: "Connections of devices that are open."}),
 		refused: metrics.NewCounterVec(prometheus.CounterOpts{
 			Name: name("front_refused_total"), Help: "Connections of devices that were refused or closed because of what they sent, by reason.",
@@ -147,6 +154,25 @@ func New(cfg Config, deps Deps) (*Front, error) {
 		f.opened.WithLabelValues(version)
 	}
 	return f, nil
+}
+
+const (
+	// filesEach is what a connection of a device takes of the limit of open files when
+	// nats-server is in the same process: the client's, and both ends of the one to
+	// nats-server.
+	filesEach = 3
+	// spareFiles are for streams, the history and browsers: without them everything else
+	// would fail before devices are refused.
+	spareFiles = 2000
+)
+
+// connectionsWith returns how many devices may connect when a process may open that many
+// files, 0 for any number.
+func connectionsWith(files uint64) int {
+	if files == 0 {
+		return math.MaxInt
+	}
+	return int(max((files-min(spareFiles, files/2))/filesEach, 1))
 }
 
 // versions are the names of the levels.

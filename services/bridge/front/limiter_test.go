@@ -2,6 +2,7 @@ package front
 
 import (
 	"errors"
+	"math"
 	"net/netip"
 	"testing"
 	"time"
@@ -56,5 +57,13 @@ func TestLimiterForgetsAddresses(t *testing.T) {
 	}
 	if l.networks[network(0)].connections != 1 || l.open != 1 {
 		t.Errorf("the connection that is open was forgotten: %+v, %d open", l.networks[network(0)], l.open)
+	}
+}
+
+func TestOpenFilesBoundConnections(t *testing.T) {
+	for files, want := range map[uint64]int{0: math.MaxInt, 1: 1, 1024: 170, 20_000: 6000, 1 << 20: 348_858} {
+		if got := connectionsWith(files); got != want {
+			t.Errorf("with %d open files %d devices may connect, want %d", files, got, want)
+		}
 	}
 }
