@@ -325,21 +325,14 @@ func TestDiskFilledByReadings(t *testing.T) {
 	y := newTally()
 	stop := y.load(t, at)
 	ballast := filepath.Join(disk, "ballast")
-	if err := fill(ballast, 64<<20); err != nil {
+	if err := fill(ballast, 32<<20); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(2 * time.Minute)
-	for {
+	// A small disk has a small reserve, which a flood would fill between two checks.
+	streamtest.EventuallyWithin(t, 5*time.Minute, "the disk is full", func() bool {
 		status, _, _, _ := y.post(t, at, 50, 500)
-		if status != http.StatusAccepted {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the disk is not full after two minutes")
-		}
-		// A small disk has a small reserve, which a flood would fill between two checks.
-		pauseOr(t.Context().Done(), 10*time.Millisecond)
-	}
+		return status != http.StatusAccepted
+	})
 	// InfluxDB needs room for what was accepted. What it gives back is taken again, or
 	// readings would rightly be accepted.
 	remove := keepFull(t, filepath.Join(disk, "others"), 10<<20)

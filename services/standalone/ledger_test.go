@@ -16,6 +16,7 @@ import (
 // TestLedgerCloses sends readings and malformed messages, over MQTT and HTTP, before and
 // after a restart. When everything is processed, the ledger accounts for each exactly.
 func TestLedgerCloses(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cfg := testConfig(t.TempDir())
 	at, stop := start(t, cfg)
 	send := func(n int) {
@@ -61,6 +62,7 @@ func closed(t *testing.T, at Addresses, what string, want ledger.Figures, rows i
 // TestLedgerOfRefusedAndRedriven checks how the ledger counts a reading that InfluxDB
 // refuses, and a dead letter that is redriven after the fix.
 func TestLedgerOfRefusedAndRedriven(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cfg := testConfig(t.TempDir())
 	at, stop := start(t, cfg)
 	client := device(t, at.MQTT, "door-01")
