@@ -19,7 +19,8 @@ func (d *Decoder) Admit(site, device string, r *Reading, arrival int64) *Error {
 	}
 	switch {
 	case r.Kind == Text:
-		if err := d.text(r, "value", []byte(r.Text)); err != nil {
+		if err := d.text(r, []byte(r.Text)); err != nil {
+			err.Field = "value"
 			return err
 		}
 	case r.Kind == Value && (math.IsNaN(r.Value) || math.IsInf(r.Value, 0)):

@@ -98,31 +98,6 @@ type moment struct {
 
 const timeForm = "a time is a number of seconds, milliseconds, microseconds or nanoseconds since 1970, or a text such as 2026-03-14T15:09:26Z"
 
-// time reads an event time. Null means none.
-func (d *Decoder) time() (moment, *Error) {
-	switch d.json.kind() {
-	case '0':
-		number, err := d.json.value()
-		if err != nil {
-			return moment{}, err
-		}
-		return numberTime(number)
-	case '"':
-		text, err := d.json.text()
-		if err != nil {
-			return moment{}, err
-		}
-		return textTime(text)
-	case '{', '[':
-		return moment{}, refuse("ts", timeForm)
-	}
-	token, err := d.json.next()
-	if err == nil && token.Kind() != 'n' {
-		err = refuse("ts", timeForm)
-	}
-	return moment{}, err
-}
-
 func numberTime(number []byte) (moment, *Error) {
 	ns, fits := unixTime(number)
 	if !fits {

@@ -104,6 +104,12 @@ type Decoder struct {
 	json   tokens
 	names  names
 	digits []byte
+	// transcoded is the JSON of a binary payload.
+	transcoded []byte
+	births     *Births
+	learns     bool
+	tree
+	taking
 }
 
 // Zones returns the time zone of a site, or nil if it is unknown.
@@ -131,7 +137,7 @@ func New(limits Limits, zones Zones, declared Declared) *Decoder {
 	if declared == nil {
 		declared = func(string, string, string) Series { return Series{} }
 	}
-	return &Decoder{limits: limits, zone: zones, series: declared}
+	return &Decoder{limits: limits, zone: zones, series: declared, learns: true}
 }
 
 // Append decodes the payload of one message of a device and appends its
@@ -140,11 +146,16 @@ func New(limits Limits, zones Zones, declared Declared) *Decoder {
 //
 // With a metric the payload is a bare number, true, false or text, a JSON
 // string, or an object {"value":21.5,"ts":1700000000,"unit":"°C"} in which ts
-// and unit are optional. Without a metric it is a flat object of metrics, whose
+// and unit are optional. Without a metric it is an object of metrics, whose
 // values are bare or {"value":21.5,"unit":"°C"}, with an optional ts for all of
-// them; a metric that is null has no reading. An empty payload, with which MQTT
-// clears a retained message, has no reading either: Append then returns dst and
-// no error.
+// them, or one of the forms that Body takes. An empty payload, with which MQTT clears
+// a retained message, has no reading: Append then returns dst and no error.
+//
+// Any other JSON is flattened: a part of an object or an array is a metric that has
+// the name of the whole and its own, with an underscore between them; null has no
+// reading; characters that names do not have become underscores. Each object of an
+// array of objects has a time of its own. The time is also taken from time, timestamp
+// and Time, if that is one.
 //
 // Devices spell alike values differently. Unless the series is declared as
 // literal, on, off, true and false in any case are flags, and a JSON string that is
@@ -153,10 +164,9 @@ func New(limits Limits, zones Zones, declared Declared) *Decoder {
 // not convert stays as it was sent. A number of 2^53 or more that a float64 does not
 // represent exactly becomes a text of its digits, never another number.
 //
-// A payload is accepted as a whole or not at all, so that its dead letter can
-// be fixed and sent again without storing a part of it twice. The error is
-// always an *Error, and dst is then returned unchanged. Arrival is in
-// nanoseconds since the Unix epoch. The readings do not refer to payload.
+// What is readable is taken. The error is always an *Error. If it is Partial it names
+// what was not readable; otherwise nothing was, and dst is returned unchanged. Arrival
+// is in nanoseconds since the Unix epoch. The readings do not refer to payload.
 func (d *Decoder) Append(dst []Reading, site, device, metric string, payload []byte, arrival int64) ([]Reading, error) {
 	if len(payload) > d.limits.Payload {
 		return dst, tooLarge("", "the payload has %d bytes, more than %d", len(payload), d.limits.Payload)
@@ -164,31 +174,53 @@ func (d *Decoder) Append(dst []Reading, site, device, metric string, payload []b
 	if len(payload) == 0 {
 		return dst, nil
 	}
+	raw := payload
 	payload = trim(payload)
 	if len(payload) == 0 {
 		return dst, refuse("", "the payload is blank")
 	}
-	if metric == "" {
-		if payload[0] != '{' {
-			return dst, refuse("", "a topic that names only a device takes an object of metrics, such as {\"temperature\":21.5}, not %s", quote(payload))
+	c := payload[0]
+	if metric != "" && c != '{' && c != '[' {
+		r := Reading{Metric: metric, Time: arrival}
+		var err *Error
+		if c == '"' {
+			err = d.quoted(&r, payload)
+		} else {
+			err = d.bare(&r, payload)
 		}
-		return d.device(dst, site, device, payload, arrival)
-	}
-	r := Reading{Metric: metric, Time: arrival}
-	var err *Error
-	switch payload[0] {
-	case '{':
-		err = d.object(&r, site, payload, arrival)
-	case '"':
-		err = d.quoted(&r, payload)
-	case '[':
-		err = refuse("", "an array is not a reading")
-	default:
-		err = d.bare(&r, payload)
-	}
-	if err != nil {
+		if err == nil {
+			d.understand(&r, site, device)
+			return append(dst, r), nil
+		}
+		if form := d.binaryForm(raw); form != "" {
+			return d.ofBody(dst, form, Source{Site: site, Device: device, Metric: metric}, raw, arrival)
+		}
 		return dst, err
 	}
-	d.understand(&r, site, device)
-	return append(dst, r), nil
+	switch form := d.form(raw, payload); form {
+	case FormJSON:
+		d.begin(dst)
+		err := d.parse(payload, d.limits.Keys)
+		if err == nil {
+			err = d.take(0, metric, site, device, arrival)
+		}
+		return d.taken(dst, err)
+	case "":
+		return dst, refuse("", "a topic that names only a device takes an object of metrics, such as {\"temperature\":21.5}, not %s", quote(payload))
+	default:
+		return d.ofBody(dst, form, Source{Site: site, Device: device, Metric: metric}, raw, arrival)
+	}
+}
+
+// quoted decodes a payload that is one JSON string.
+func (d *Decoder) quoted(r *Reading, payload []byte) *Error {
+	d.json.reset(payload)
+	b, err := d.json.text()
+	if err != nil {
+		return err
+	}
+	if err := d.text(r, b); err != nil {
+		return err
+	}
+	return d.json.end()
 }

@@ -211,24 +211,16 @@ func TestAppendRefuses(t *testing.T) {
 		{"not UTF-8 in JSON", "m", "{\"value\":\"caf\xe9\"}", decode.ReasonPayload, "", "invalid UTF-8"},
 		{"half a surrogate pair", "m", `"\ud800"`, decode.ReasonPayload, "", "not valid JSON"},
 		{"null", "m", "null", decode.ReasonPayload, "", "null"},
-		{"array", "m", "[1,2]", decode.ReasonPayload, "", "array"},
-		{"deep array", "m", strings.Repeat("[", 100_000), decode.ReasonPayload, "", "array"},
-		{"deep value", "m", `{"value":` + strings.Repeat("[", 100_000), decode.ReasonPayload, "value", "array is not a value"},
-		{"nested object", "m", `{"value":{"value":1}}`, decode.ReasonPayload, "value", "object is not a value"},
-		{"nested metrics", "", `{"a":{"b":{"c":1}}}`, decode.ReasonPayload, "a.b", "not known"},
-		{"array of a metric", "", `{"a":[1]}`, decode.ReasonPayload, "a", "array"},
-		{"array of a nested value", "", `{"a":{"value":[1]}}`, decode.ReasonPayload, "a.value", "array"},
-		{"nested value missing", "", `{"a":{"unit":"x"}}`, decode.ReasonPayload, "a.value", "missing"},
-		{"value missing", "m", `{"ts":1773500966}`, decode.ReasonPayload, "value", "missing"},
-		{"value null", "m", `{"value":null}`, decode.ReasonPayload, "value", "null"},
-		{"unknown key", "m", `{"temperature":21.5}`, decode.ReasonPayload, "temperature", "sensors/<site>/<device>"},
+		{"deep array", "m", strings.Repeat("[", 100_000), decode.ReasonPayload, "", "max depth"},
+		{"deep value", "m", `{"value":` + strings.Repeat("[", 100_000), decode.ReasonPayload, "", "max depth"},
+		{"value missing", "m", `{"ts":1773500966}`, decode.ReasonPayload, "", "no reading"},
+		{"value null", "m", `{"value":null}`, decode.ReasonPayload, "", "no reading"},
 		{"no metric", "", `{}`, decode.ReasonPayload, "", "no reading"},
 		{"only a time", "", `{"ts":1773500966}`, decode.ReasonPayload, "", "no reading"},
 		{"only null", "", `{"a":null}`, decode.ReasonPayload, "", "no reading"},
 		{"number for a device", "", `21.5`, decode.ReasonPayload, "", "object of metrics"},
-		{"odd metric", "", `{"a.b":1}`, decode.ReasonPayload, "a.b", "characters"},
 		{"empty metric", "", `{"":1}`, decode.ReasonPayload, "", "empty"},
-		{"long metric", "", `{"` + strings.Repeat("a", 65) + `":1}`, decode.ReasonPayload, "", "more than 64"},
+		{"long metric", "", `{"` + strings.Repeat("a", 65) + `":1}`, decode.ReasonPayload, strings.Repeat("a", 65), "more than 64"},
 		{"unit is a number", "m", `{"value":1,"unit":1}`, decode.ReasonPayload, "unit", "not a text"},
 		{"unit is an object", "m", `{"value":1,"unit":{}}`, decode.ReasonPayload, "unit", "not a text"},
 		{"unit with a bell", "m", `{"value":1,"unit":"\u0007"}`, decode.ReasonPayload, "unit", "control characters"},
@@ -255,7 +247,6 @@ func TestAppendRefuses(t *testing.T) {
 		{"too great in JSON", "m", `{"value":1e400}`, decode.ReasonValue, "value", "64-bit float"},
 		{"too great of a metric", "", `{"a":1e400}`, decode.ReasonValue, "a", "64-bit float"},
 		{"NaN in JSON", "m", `{"value":NaN}`, decode.ReasonValue, "value", "NaN is not a number"},
-		{"nan in JSON", "", `{"a":1,"b":nan}`, decode.ReasonValue, "b", "nan is not a number"},
 		{"-Infinity in JSON", "", `{"a":-Infinity}`, decode.ReasonValue, "a", "-Infinity is not a number"},
 		{"NaN in a JSON string", "m", `{"value":"NaN"}`, decode.ReasonValue, "value", "NaN is not a number"},
 
@@ -500,4 +491,57 @@ func TestNumbersAreWhatWasSent(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestGeneralJSON: any JSON is flattened, and what is not readable costs only itself.
+func TestGeneralJSON(t *testing.T) {
+	second := arrival.Truncate(time.Second)
+	deep := strings.Repeat(`{"a":`, 9) + "1" + strings.Repeat("}", 9)
+	for _, test := range []struct {
+		name, metric, payload string
+		want                  []decode.Reading
+		field, detail         string // of the error; empty for none
+	}{
+		{"nested", "", `{"a":{"b":{"c":1}},"d":2}`, []decode.Reading{value("a_b_c", 1), value("d", 2)}, "", ""},
+		{"array", "", `{"a":[1,null,true]}`, []decode.Reading{value("a_0", 1), flag("a_2", true)}, "", ""},
+		{"array of a metric", "m", `[1,2]`, []decode.Reading{value("m_0", 1), value("m_1", 2)}, "", ""},
+		{"object of a metric", "m", `{"temperature":21.5}`, []decode.Reading{value("m_temperature", 21.5)}, "", ""},
+		{"value and more", "m", `{"value":21.5,"unit":"°C","min":20,"ts":1773500966}`, []decode.Reading{
+			timed(unit(value("m", 21.5), "°C"), second), timed(value("m_min", 20), second),
+		}, "", ""},
+		{"unit without a value", "", `{"a":{"unit":"x","now":1}}`, []decode.Reading{text("a_unit", "x"), value("a_now", 1)}, "", ""},
+		{"names", "", `{"a.b":1,"c d":{"é":2},"switch:0":true}`, []decode.Reading{value("a_b", 1), value("c_d__", 2), flag("switch_0", true)}, "", ""},
+		{"objects with times of their own", "", `[{"a":1,"ts":1773500966},{"a":2}]`, []decode.Reading{timed(value("a", 1), second), value("a", 2)}, "", ""},
+		{"other names of the time", "", `{"a":1,"timestamp":"2026-03-14T15:09:26Z"}`, []decode.Reading{timed(value("a", 1), second)}, "", ""},
+		{"capital time", "", `{"Time":1773500966,"a":1}`, []decode.Reading{timed(value("a", 1), second)}, "", ""},
+		{"time that is a reading", "", `{"time":42,"a":1}`, []decode.Reading{value("time", 42), value("a", 1)}, "", ""},
+		{"time of day that is a reading", "", `{"time":"16:09","a":1}`, []decode.Reading{text("time", "16:09"), value("a", 1)}, "", ""},
+		{"two times", "", `{"time":1773500000,"ts":1773500966,"a":1}`, []decode.Reading{timed(value("a", 1), second)}, "", ""},
+
+		{"bad among good", "", `{"a":1,"b":{"c":"nan","d":2}}`, []decode.Reading{value("a", 1), value("b_d", 2)}, "b.c", "nan is not a number"},
+		{"bare NaN among good", "", `{"a":1,"b":NaN,"c":-Infinity}`, []decode.Reading{value("a", 1)}, "b", "NaN is not a number that can be stored; also not read: c"},
+		{"bad unit", "", `{"a":{"value":1,"unit":7},"b":2}`, []decode.Reading{value("b", 2)}, "a.unit", "not a text"},
+		{"same name twice", "", `{"a_b":1,"a":{"b":2}}`, []decode.Reading{value("a_b", 1)}, "a.b", "another field is the metric a_b"},
+		{"long name", "", `{"` + strings.Repeat("a", 60) + `":{"bcdef":1,"b":2}}`, []decode.Reading{value(strings.Repeat("a", 60)+"_b", 2)}, strings.Repeat("a", 60) + ".bcdef", "more than 64"},
+		{"long array", "", `{"a":[` + strings.Repeat("1,", 300) + `1],"b":2}`, []decode.Reading{value("b", 2)}, "a", "more than 64 values"},
+		{"deep", "", `{"x":` + deep + `,"b":2}`, []decode.Reading{value("b", 2)}, "x.a.a.a.a.a.a.a", "more than 8 deep"},
+		{"bad time of one object", "", `[{"a":1,"ts":0},{"a":2}]`, []decode.Reading{value("a", 2)}, "[0].ts", "1970"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := decode.New(decode.DefaultLimits(), nil, nil).Append(nil, "hall", "d", test.metric, []byte(test.payload), at(arrival))
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("Append (-want +got):\n%s", diff)
+			}
+			if test.detail == "" {
+				if err != nil {
+					t.Errorf("Append: %v", err)
+				}
+				return
+			}
+			var e *decode.Error
+			if !errors.As(err, &e) || !e.Partial || e.Field != test.field || !strings.Contains(e.Detail, test.detail) {
+				t.Errorf("the error is %+v, want a partial one of %s with %q", e, test.field, test.detail)
+			}
+		})
+	}
 }

@@ -20,7 +20,7 @@ const (
 	ReasonTooLarge = "too-large"
 )
 
-// Error explains why a payload, or one item of a body, holds no reading.
+// Error explains why a payload, a part of it, or one item of a body holds no reading.
 type Error struct {
 	// Reason is one of the Reason constants.
 	Reason string
@@ -33,9 +33,14 @@ type Error struct {
 	// Line and Column, both from 1, are where the JSON stops being valid; 0 for
 	// every other error. Columns count bytes.
 	Line, Column int
+	// Partial reports that the rest of the payload was read: only the parts that Field and
+	// Detail name were refused.
+	Partial bool
 
 	// whole means that nothing after the error can be read.
 	whole bool
+	// at is the byte at which the JSON stops being valid.
+	at int
 }
 
 // Error returns the detail and, if known, the field.

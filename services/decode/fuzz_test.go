@@ -3,6 +3,7 @@ package decode_test
 import (
 	"errors"
 	"math"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -31,16 +32,21 @@ func FuzzAppend(f *testing.F) {
 		}
 		if err != nil {
 			checkError(t, err)
-			if readings != nil {
+			var e *decode.Error
+			if errors.As(err, &e) && e.Partial != (len(readings) > 0) {
 				t.Fatalf("readings %v with error %v", readings, err)
 			}
-			return
+			if len(readings) == 0 {
+				return
+			}
 		}
 		if len(payload) == 0 {
 			return
 		}
-		if metric != "" && (len(readings) != 1 || readings[0].Metric != metric) {
-			t.Fatalf("readings %v of metric %q", readings, metric)
+		for _, r := range readings {
+			if metric != "" && !strings.HasPrefix(r.Metric, metric) {
+				t.Fatalf("reading %v of metric %q", r, metric)
+			}
 		}
 		checkReadings(t, readings, metric == "")
 	})

@@ -1,9 +1,6 @@
 package decode
 
-import (
-	"bytes"
-	"fmt"
-)
+import "bytes"
 
 // Item is one object of a body.
 type Item struct {
@@ -32,9 +29,9 @@ func (d *Decoder) Items(body []byte, arrival int64) ([]Item, error) {
 	if len(body) > d.limits.Payload {
 		return nil, tooLarge("", "the body has %d bytes, more than %d", len(body), d.limits.Payload)
 	}
-	d.json.reset(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
+	d.json.reset(bytes.TrimPrefix(body, byteOrderMark))
 	b := items{Decoder: d, arrival: arrival}
-	err := b.read()
+	err := b.list()
 	if err == nil {
 		err = d.json.end()
 	}
@@ -44,19 +41,20 @@ func (d *Decoder) Items(body []byte, arrival int64) ([]Item, error) {
 	return b.items, nil
 }
 
-// items is the body that Items has read so far.
+// items is the body that is read so far.
 type items struct {
 	*Decoder
 	arrival  int64
+	source   Source
 	items    []Item
 	readings []Reading
 }
 
-func (b *items) read() *Error {
+func (b *items) list() *Error {
 	if b.json.kind() != '[' {
 		return b.add()
 	}
-	if _, err := b.json.next(); err != nil {
+	if err := b.json.next(); err != nil {
 		return err
 	}
 	for b.json.kind() != ']' {
@@ -64,8 +62,7 @@ func (b *items) read() *Error {
 			return err
 		}
 	}
-	_, err := b.json.next()
-	return err
+	return b.json.next()
 }
 
 // add reads the next item. An error means that the rest of the body cannot be
@@ -74,24 +71,12 @@ func (b *items) add() *Error {
 	if len(b.items) >= b.limits.Readings {
 		return tooLarge("", "the body has more than %d items", b.limits.Readings)
 	}
-	item, first, outside := Item{Index: len(b.items)}, len(b.readings), b.json.depth()
-	token, err := b.json.next()
-	if err != nil {
+	if err := b.root(b.limits.Keys); err != nil {
 		return err
 	}
-	if token.Kind() == '{' {
-		err = b.item(&item)
-	} else {
-		err = refuse("", "an item is an object such as {\"site\":\"s\",\"device\":\"d\",\"metric\":\"m\",\"value\":21.5}")
-	}
-	if err != nil {
-		if err.whole {
-			return err
-		}
-		item.Err, b.readings = err, b.readings[:first]
-		if err := b.leave(outside); err != nil {
-			return err
-		}
+	item, first := Item{Index: len(b.items)}, len(b.readings)
+	if item.Err = b.item(&item); item.Err != nil {
+		b.readings = b.readings[:first]
 	}
 	if len(b.readings) > b.limits.Readings {
 		return tooLarge("", "the body has more than %d readings", b.limits.Readings)
@@ -103,62 +88,49 @@ func (b *items) add() *Error {
 	return nil
 }
 
-// leave reads until the depth is back to that outside of a refused item.
-func (b *items) leave(outside int) *Error {
-	for b.json.depth() > outside {
-		if _, err := b.json.next(); err != nil {
-			return err
-		}
-		if b.json.depth() > b.limits.Depth {
-			return b.json.invalid(b.json.dec.InputOffset(), fmt.Sprintf("it is nested more than %d deep", b.limits.Depth))
-		}
-	}
-	return nil
-}
-
-// item reads the members of an item, whose opening brace has been read.
+// item reads the members of an item, which is the tree.
 func (b *items) item(item *Item) *Error {
-	single, present, several := Reading{}, false, false
-	when, first, keys := moment{}, len(b.readings), 0
-	for b.json.kind() != '}' {
-		key, err := b.key(&keys)
-		if err != nil {
-			return err
-		}
+	if b.nodes[0].kind != '{' {
+		return refuse("", "an item is an object such as {\"site\":\"s\",\"device\":\"d\",\"metric\":\"m\",\"value\":21.5}")
+	}
+	single, present, several := Reading{}, false, int32(-1)
+	when, first := moment{}, len(b.readings)
+	for i := int32(1); i < b.nodes[0].end; i = b.nodes[i].end {
+		var err *Error
+		key := b.nodes[i].key
 		switch key {
 		case "site":
-			item.Site, err = b.name(key)
+			item.Site, err = b.nameAt(i)
 		case "device":
-			item.Device, err = b.name(key)
+			item.Device, err = b.nameAt(i)
 		case "metric":
-			single.Metric, err = b.name(key)
+			single.Metric, err = b.nameAt(i)
 		case "value":
-			present, err = b.scalar(&single, key)
-			if err == nil && !present {
-				err = refuse(key, "null is not a reading")
-			}
+			present, err = true, b.scalar(&single, i)
 		case "unit":
-			single.Unit, err = b.unit(key)
+			single.Unit, err = b.unit(i)
 		case "values":
-			several = true
-			err = b.values(&keys)
+			several = i
+			if b.nodes[i].kind != '{' {
+				err = refuse("", "values is an object of metrics, such as {\"temperature\":21.5}")
+			}
 		case "ts":
-			when, err = b.time()
+			when, err = b.timeAt(i)
 		default:
-			err = refuse(key, "the key is not known here: an item takes site, device, metric, value, unit and ts, or site, device, values and ts")
+			err = refuse("", "the key is not known here: an item takes site, device, metric, value, unit and ts, or site, device, values and ts")
 		}
 		if err != nil {
+			err.Field = clipped(key)
 			return err
 		}
 	}
-	if _, err := b.json.next(); err != nil {
-		return err
-	}
-	if err := complete(*item, single, present, several); err != nil {
+	if err := complete(*item, single, present, several >= 0); err != nil {
 		return err
 	}
 	if present {
 		b.readings = append(b.readings, single)
+	} else if err := b.values(several); err != nil {
+		return err
 	}
 	if len(b.readings) == first {
 		return refuse("values", "the object holds no reading")
@@ -186,43 +158,22 @@ func complete(item Item, single Reading, present, several bool) *Error {
 }
 
 // values reads the object of several metrics of one item.
-func (b *items) values(keys *int) *Error {
-	if b.json.kind() != '{' {
-		return refuse("values", "values is an object of metrics, such as {\"temperature\":21.5}")
-	}
-	if _, err := b.json.next(); err != nil {
-		return err
-	}
-	for b.json.kind() != '}' {
-		key, err := b.key(keys)
-		if err != nil {
-			return err
-		}
-		b.readings, err = b.metric(b.readings, key, "values.", keys)
-		if err != nil {
-			return err
-		}
-	}
-	_, err := b.json.next()
-	return err
+func (b *items) values(i int32) *Error {
+	b.begin(b.readings)
+	b.renamed = false
+	b.members(i, "")
+	b.readings, b.out = b.out, nil
+	return together(b.faults)
 }
 
-// name reads the name of a site, device or metric.
-func (b *items) name(field string) (string, *Error) {
-	if b.json.kind() != '"' {
-		// Input that is not JSON has an error of its own.
-		_, err := b.json.next()
-		if err == nil {
-			err = refuse(field, "the name is not a text")
-		}
+// nameAt reads the name of a site, device or metric.
+func (b *items) nameAt(i int32) (string, *Error) {
+	n := &b.nodes[i]
+	if n.kind != '"' {
+		return "", refuse("", "the name is not a text")
+	}
+	if err := checkToken("", n.text); err != nil {
 		return "", err
 	}
-	text, err := b.json.text()
-	if err != nil {
-		return "", err
-	}
-	if err := checkToken(field, text); err != nil {
-		return "", err
-	}
-	return b.names.get(text), nil
+	return b.names.get(n.text), nil
 }

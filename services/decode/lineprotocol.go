@@ -296,7 +296,7 @@ func (l *lines) field(r *Reading, key []byte, p *point) (fault, err *Error) {
 		if !ok {
 			return nil, refuse(clipField(key), "the text has no closing quote")
 		}
-		fault = l.text(r, "", text)
+		fault = l.text(r, text)
 		if fault != nil {
 			fault.Field = clipField(key)
 		}
@@ -321,7 +321,7 @@ func (l *lines) field(r *Reading, key []byte, p *point) (fault, err *Error) {
 		}
 	}
 	if numeric(number) {
-		isNumber, fault := l.Decoder.number(r, "", number)
+		isNumber, fault := l.Decoder.number(r, number)
 		if fault != nil {
 			fault.Field = clipField(key)
 		}

@@ -38,7 +38,7 @@ func (d *Decoder) bare(r *Reading, payload []byte) *Error {
 	if numeric(payload) {
 		// Otherwise it is a text that begins like a number, such as a version or a
 		// date.
-		if isNumber, err := d.number(r, "", payload); isNumber || err != nil {
+		if isNumber, err := d.number(r, payload); isNumber || err != nil {
 			return err
 		}
 	}
@@ -52,22 +52,22 @@ func (d *Decoder) bare(r *Reading, payload []byte) *Error {
 	if err := binary("", payload); err != nil {
 		return err
 	}
-	return d.text(r, "", payload)
+	return d.text(r, payload)
 }
 
 // number sets r to the number that b spells. It returns false, without an
 // error, if b is not a decimal number.
-func (d *Decoder) number(r *Reading, field string, b []byte) (bool, *Error) {
+func (d *Decoder) number(r *Reading, b []byte) (bool, *Error) {
 	v, err := parseFloat(b)
 	if errors.Is(err, strconv.ErrSyntax) {
 		return false, nil
 	}
 	switch {
 	case err != nil:
-		return true, outOfRange(field, b)
+		return true, outOfRange(b)
 	case !d.exact(b, v):
 		if len(b) > d.limits.Text {
-			return true, tooLarge(field, "the number has %d digits, more than %d", len(b), d.limits.Text)
+			return true, tooLarge("", "the number has %d digits, more than %d", len(b), d.limits.Text)
 		}
 		r.Kind, r.Text = Text, string(b)
 		return true, nil
@@ -109,21 +109,21 @@ func parseFloat(b []byte) (float64, error) {
 	return strconv.ParseFloat(unsafe.String(unsafe.SliceData(b), len(b)), 64)
 }
 
-func outOfRange(field string, number []byte) *Error {
-	return &Error{Reason: ReasonValue, Field: field, Detail: "the number " + quote(number) + " does not fit a 64-bit float"}
+func outOfRange(number []byte) *Error {
+	return &Error{Reason: ReasonValue, Detail: "the number " + quote(number) + " does not fit a 64-bit float"}
 }
 
 // text makes r a reading of kind Text with a copy of b.
-func (d *Decoder) text(r *Reading, field string, b []byte) *Error {
+func (d *Decoder) text(r *Reading, b []byte) *Error {
 	if len(b) > d.limits.Text {
-		return tooLarge(field, "the text has %d bytes, more than %d", len(b), d.limits.Text)
+		return tooLarge("", "the text has %d bytes, more than %d", len(b), d.limits.Text)
 	}
 	s := string(b)
 	if notFinite(s) {
-		return &Error{Reason: ReasonValue, Field: field, Detail: s + " is not a number that can be stored"}
+		return &Error{Reason: ReasonValue, Detail: s + " is not a number that can be stored"}
 	}
 	if !utf8.ValidString(s) {
-		return refuse(field, "%s is not UTF-8", quote(b))
+		return refuse("", "%s is not UTF-8", quote(b))
 	}
 	r.Kind, r.Text = Text, s
 	return nil
@@ -170,7 +170,7 @@ func (d *Decoder) spelled(r *Reading) {
 	if !jsonNumber(text) {
 		return
 	}
-	if _, err := d.number(r, "", text); err == nil && r.Kind == Value {
+	if _, err := d.number(r, text); err == nil && r.Kind == Value {
 		r.Text = ""
 	}
 }

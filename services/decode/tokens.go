@@ -15,6 +15,8 @@ type tokens struct {
 	buf   bytes.Buffer
 	input []byte
 	plain []byte
+	// escaped reports whether the last text had escapes.
+	escaped bool
 }
 
 func (t *tokens) reset(input []byte) {
@@ -27,15 +29,12 @@ func (t *tokens) reset(input []byte) {
 // token has.
 func (t *tokens) kind() jsontext.Kind { return t.dec.PeekKind() }
 
-func (t *tokens) depth() int { return t.dec.StackDepth() }
-
-// next reads a token.
-func (t *tokens) next() (jsontext.Token, *Error) {
-	token, err := t.dec.ReadToken()
-	if err != nil {
-		return token, t.fault(err)
+// next reads over a token.
+func (t *tokens) next() *Error {
+	if _, err := t.dec.ReadToken(); err != nil {
+		return t.fault(err)
 	}
-	return token, nil
+	return nil
 }
 
 // value reads a number in its original spelling.
@@ -47,6 +46,14 @@ func (t *tokens) value() ([]byte, *Error) {
 	return v, nil
 }
 
+// skip reads over a value.
+func (t *tokens) skip() *Error {
+	if err := t.dec.SkipValue(); err != nil {
+		return t.fault(err)
+	}
+	return nil
+}
+
 // text reads a string or a key, without quotes and escapes. The result is valid
 // until the next call of any method.
 func (t *tokens) text() ([]byte, *Error) {
@@ -54,7 +61,8 @@ func (t *tokens) text() ([]byte, *Error) {
 	if err != nil {
 		return nil, err
 	}
-	if bytes.IndexByte(v, '\\') < 0 {
+	t.escaped = bytes.IndexByte(v, '\\') >= 0
+	if !t.escaped {
 		return v[1 : len(v)-1], nil
 	}
 	// The decoder has verified the escapes.
@@ -89,8 +97,10 @@ func (t *tokens) fault(err error) *Error {
 	case syntax == nil:
 		return t.invalid(offset, err.Error())
 	}
-	if word := wordAt(t.input, int(offset)); notFinite(word) {
+	if first, last := wordAround(t.input, int(offset)); notFinite(string(t.input[first:last])) {
+		word := string(t.input[first:last])
 		out := t.invalid(offset, "")
+		out.at = int(offset)
 		out.Reason, out.Field = ReasonValue, string(syntax.JSONPointer.LastToken())
 		if len(out.Field) > longestToken {
 			out.Field = ""
@@ -111,18 +121,18 @@ func (t *tokens) invalid(offset int64, what string) *Error {
 	return out
 }
 
-// wordAt returns the bare word around a byte of the input, or an empty string.
-func wordAt(input []byte, offset int) string {
+// wordAround returns where the bare word around a byte of the input begins and ends.
+func wordAround(input []byte, offset int) (first, last int) {
 	const most = 16
 	letter := func(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '-' || c == '+' }
-	first, last := offset, offset
+	first, last = offset, offset
 	for first > 0 && offset-first < most && letter(input[first-1]) {
 		first--
 	}
 	for last < len(input) && last-offset < most && letter(input[last]) {
 		last++
 	}
-	return string(input[first:last])
+	return first, last
 }
 
 // names returns one shared string for each spelling of a metric, device or

@@ -276,13 +276,16 @@ func (p *pattern) likeness(levels []string) (int, bool) {
 	return score, true
 }
 
-func (m *Matcher) known() string {
+// Patterns returns the patterns as they were given.
+func (m *Matcher) Patterns() []string {
 	texts := make([]string, len(m.patterns))
 	for i, p := range m.patterns {
 		texts[i] = p.text
 	}
-	return strings.Join(texts, ", ")
+	return texts
 }
+
+func (m *Matcher) known() string { return strings.Join(m.Patterns(), ", ") }
 
 // normal returns the name that a level stands for. Gateways pass on names that people give
 // to devices, such as "living room": a space stands for an underscore. A level that holds

@@ -30,6 +30,8 @@ var pure = []string{
 	"headwater/services/bridge/escape",
 	"headwater/services/bridge/topic",
 	"headwater/services/decode",
+	"headwater/services/decode/intake",
+	"headwater/services/decode/mapping",
 	"headwater/services/internal/calendar",
 	"headwater/services/internal/hearing",
 	"headwater/services/notifier/policy",
@@ -56,11 +58,13 @@ var calm = []string{
 
 // pureLibraries may be used by pure packages besides the standard library: jsontext
 // reads JSON token by token, as the standard library's next version does; expr
-// parses and evaluates the expressions of rules.
+// parses and evaluates the expressions of rules and mappings; protowire reads the
+// fields of a message of Protocol Buffers.
 var pureLibraries = []string{
 	"github.com/go-json-experiment/json/jsontext",
 	"github.com/expr-lang/expr", "github.com/expr-lang/expr/ast", "github.com/expr-lang/expr/conf", "github.com/expr-lang/expr/file",
-	"github.com/expr-lang/expr/parser", "github.com/expr-lang/expr/vm",
+	"github.com/expr-lang/expr/parser", "github.com/expr-lang/expr/types", "github.com/expr-lang/expr/vm",
+	"google.golang.org/protobuf/encoding/protowire",
 }
 
 // source is one file of Go.

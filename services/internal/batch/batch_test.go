@@ -97,9 +97,12 @@ func TestPackerIsEmptyAfterTake(t *testing.T) {
 func TestNamesAgree(t *testing.T) {
 	d := decode.New(decode.DefaultLimits(), nil, nil)
 	for _, name := range []string{"a", "", "A-Z_09", "a.b", "a b", "ü", "*", ">", strings.Repeat("x", 64), strings.Repeat("x", 65)} {
-		_, err := d.Append(nil, "hall", "d", "", fmt.Appendf(nil, `{%q:1}`, name), time.Now().UnixNano())
-		if (err == nil) != streams.ValidToken(name) {
-			t.Errorf("%q: decode says %v, streams says %v", name, err, streams.ValidToken(name))
+		items, err := d.Items(fmt.Appendf(nil, `{"site":"hall","device":"d","metric":%q,"value":1}`, name), time.Now().UnixNano())
+		if err != nil || len(items) != 1 {
+			t.Fatal(items, err)
+		}
+		if (items[0].Err == nil) != streams.ValidToken(name) {
+			t.Errorf("%q: decode says %v, streams says %v", name, items[0].Err, streams.ValidToken(name))
 		}
 	}
 }
