@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"headwater/services/decode/mapping"
 	"headwater/services/rule"
 )
 
@@ -40,6 +41,7 @@ func Compare(before, after *Config) Changes {
 		return a.Match.Site == b.Match.Site && a.Match.Device == b.Match.Device && a.Match.Metric == b.Match.Metric && a.Unit == b.Unit &&
 			(a.Literal == nil) == (b.Literal == nil) && (a.Literal == nil || *a.Literal == *b.Literal)
 	}))
+	other("mappings", slices.EqualFunc(before.Mappings, after.Mappings, func(a, b *mapping.Mapping) bool { return a.Declared == b.Declared }))
 	other("windows", slices.Equal(before.Windows, after.Windows))
 	other("lateness", before.Lateness == after.Lateness)
 	other("time_zone", before.TimeZone == after.TimeZone)

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"time"
 
+	"headwater/services/decode/mapping"
 	"headwater/services/rule"
 )
 
@@ -31,6 +32,8 @@ const (
 	MaxDevices = 1000
 	// MaxSeries is the greatest number of entries in series.
 	MaxSeries = 1000
+	// MaxMappings is the greatest number of mappings of topics.
+	MaxMappings = 500
 	// MaxUnit is the greatest length of a unit in bytes.
 	MaxUnit = 64
 	// MaxLateness is the longest lateness: open windows stay in memory for that long.
@@ -57,6 +60,9 @@ type Config struct {
 	// Series say how the readings of series are to be read, in the order of the
 	// text.
 	Series []Series
+	// Mappings say how topics that are not Headwater's own become readings, in the order
+	// of the text.
+	Mappings mapping.Set
 	// Channels are in the order of the text; their names are unique.
 	Channels []Channel
 	// Windows are the windows of every series, the tumbling ones first, ascending.

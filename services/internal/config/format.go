@@ -24,7 +24,7 @@ func Format(r rule.Rule) string {
 		case *string:
 			values[f.Name] = scalar(*p)
 		case *map[string]string:
-			values[f.Name] = mapping(*p)
+			values[f.Name] = wordsOf(*p)
 		case *[]string:
 			values[f.Name] = list(*p)
 		default:
@@ -147,7 +147,7 @@ func document(values map[string]string) string {
 	return b.String()
 }
 
-func mapping(words map[string]string) string {
+func wordsOf(words map[string]string) string {
 	var entries []string
 	for _, key := range slices.Sorted(maps.Keys(words)) {
 		entries = append(entries, entry(key, words[key]))

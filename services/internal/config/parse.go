@@ -12,6 +12,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"headwater/services/decode/mapping"
 	"headwater/services/rule"
 )
 
@@ -103,7 +104,7 @@ func (r *reader) problems() error {
 }
 
 // sectionNames are the fields of a file.
-var sectionNames = []string{rulesSection, "auto", "devices", "series", "channels", "windows", "lateness", "time_zone", "sites"}
+var sectionNames = []string{rulesSection, "auto", "devices", "series", "mappings", "channels", "windows", "lateness", "time_zone", "sites"}
 
 // keptName stands in messages for the file with the sections that are kept.
 const keptName = "kept sections"
@@ -133,6 +134,7 @@ func (r *reader) config(name string, p Parts) *Config {
 	r.channelsKnown = !channels.failed["channels"]
 	c.Devices = section("devices").devices()
 	c.Series = section("series").series()
+	c.Mappings = section("mappings").mappings()
 	c.Rules = section(rulesSection).rules(c.Channels)
 	if file.fields[rulesSection].node == nil {
 		r.pieces(c, p.Kept, rule.Kept)
@@ -293,6 +295,43 @@ func (o *object) series() []Series {
 			so.fail("unit", "is missing: like hPa; or literal, to keep texts as they are")
 		}
 		all = append(all, s)
+	}
+	return all
+}
+
+func (o *object) mappings() mapping.Set {
+	items, _ := o.list("mappings", MaxMappings)
+	var all mapping.Set
+	for _, item := range items {
+		mo := o.r.object(item, "topic", "each", "site", "device", "metric", "value", "time", "unit")
+		if mo == nil {
+			continue
+		}
+		var d mapping.Declared
+		for _, f := range []struct {
+			name string
+			to   *string
+		}{
+			{"topic", &d.Topic},
+			{"each", &d.Each},
+			{"site", &d.Site},
+			{"device", &d.Device},
+			{"metric", &d.Metric},
+			{"value", &d.Value},
+			{"time", &d.Time},
+			{"unit", &d.Unit},
+		} {
+			mo.string(f.name, f.to)
+		}
+		m, problems := mapping.Compile(d)
+		for _, p := range problems {
+			if !mo.failed[p.Field] {
+				mo.fail(p.Field, "%s", p.Text)
+			}
+		}
+		if m != nil {
+			all = append(all, m)
+		}
 	}
 	return all
 }

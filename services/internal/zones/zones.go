@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/services/decode"
+	"headwater/services/decode/mapping"
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
 	"headwater/services/internal/process"
@@ -91,6 +92,15 @@ func (z *Zones) Series(site, device, metric string) decode.Series {
 	}
 	v.series[series{strings.Clone(site), strings.Clone(device), strings.Clone(metric)}] = known
 	return known
+}
+
+// Mappings returns the mappings of topics that are declared; none before the configuration
+// is known. The slice changes only with the configuration.
+func (z *Zones) Mappings() mapping.Set {
+	if v := z.current.Load(); v != nil {
+		return v.Config.Mappings
+	}
+	return nil
 }
 
 // retryEvery is the pause after a failed attempt to watch the bucket.

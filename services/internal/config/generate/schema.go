@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"headwater/proto/figure"
+	"headwater/services/decode/mapping"
 	"headwater/services/internal/config"
 	"headwater/services/rule"
 )
@@ -27,7 +28,7 @@ func schema() (string, error) {
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
 		"Rule":     lines(ruleSchema(), "    "),
-		"MaxRules": config.MaxRules, "MaxDevices": config.MaxDevices, "MaxSeries": config.MaxSeries, "MaxChannels": config.MaxChannels,
+		"MaxRules": config.MaxRules, "MaxDevices": config.MaxDevices, "MaxSeries": config.MaxSeries, "MaxMappings": config.MaxMappings, "MaxMapping": mapping.MaxText, "MaxChannels": config.MaxChannels,
 		"MaxWindows": config.MaxWindows, "MaxSites": config.MaxSites,
 		"MaxGlob": rule.MaxGlob, "MaxTags": rule.MaxTags, "MaxTag": rule.MaxTag,
 		"ChannelTypes": compact(config.ChannelTypes()), "WindowKinds": compact(config.WindowKinds()),
