@@ -126,6 +126,9 @@ type DeadLetter struct {
 	Site, Device string
 	// Arrived is when it reached Headwater.
 	Arrived time.Time
+	// Taken lists what of the payload was stored all the same, in a form that only the
+	// service knows: a redrive stores the rest. Empty when nothing was.
+	Taken string
 	// Payload holds the original bytes.
 	Payload []byte
 }
@@ -136,6 +139,7 @@ const (
 	headerSite    = "Headwater-Site"
 	headerDevice  = "Headwater-Device"
 	headerArrived = "Headwater-Arrived"
+	headerTaken   = "Headwater-Taken"
 	// headerCut is set when the origin was changed.
 	headerCut = "Headwater-Origin-Cut"
 )
@@ -155,6 +159,9 @@ func (d DeadLetter) Msg() *nats.Msg {
 		if value != "" {
 			m.Header.Set(key, value)
 		}
+	}
+	if d.Taken != "" {
+		m.Header.Set(headerTaken, d.Taken)
 	}
 	if d.OriginCut || headerValue(d.Origin) != d.Origin {
 		m.Header.Set(headerCut, "true")
@@ -177,7 +184,7 @@ func ParseDeadLetterMsg(subject string, header nats.Header, data []byte) (DeadLe
 		Service: service, Reason: reason, Payload: data,
 		Detail: header.Get(headerDetail), Origin: header.Get(headerOrigin), OriginCut: header.Get(headerCut) != "",
 		Site: header.Get(headerSite), Device: header.Get(headerDevice),
-		Arrived: time.Unix(0, arrived).UTC(),
+		Arrived: time.Unix(0, arrived).UTC(), Taken: header.Get(headerTaken),
 	}, nil
 }
 

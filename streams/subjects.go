@@ -224,6 +224,20 @@ func CommandSubjects(device string) []string {
 // may publish there.
 const CommandsAll = commandPrefix + ">"
 
+// SparkplugCommands are the subjects of the commands to edge nodes of Sparkplug B and their
+// devices. Only services may publish there.
+func SparkplugCommands() []string { return []string{"spBv1//0.*.NCMD.>", "spBv1//0.*.DCMD.>"} }
+
+// SparkplugStates are the subjects on which edge nodes of Sparkplug B listen for whether
+// their host application is there.
+func SparkplugStates() []string { return []string{"spBv1//0.STATE.>", "STATE.>"} }
+
+// SubjectFromTopic returns the subject on which nats-server delivers to those who
+// subscribed to an MQTT topic. The topic has no empty level.
+func SubjectFromTopic(topic string) string {
+	return strings.NewReplacer("/", ".", ".", "//").Replace(topic)
+}
+
 // TopicFromMQTT returns the MQTT topic of a message that a device published,
 // from its subject in the account of the devices, with or without the prefix
 // under which nats-server stores it. It undoes nats-server's mapping of topics

@@ -63,6 +63,8 @@ import (
 	"headwater/services/bridge/front"
 	"headwater/services/bridge/login"
 	"headwater/services/bridge/topic"
+	"headwater/services/decode"
+	"headwater/services/decode/intake"
 	"headwater/services/internal/credentials"
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lease"
@@ -112,13 +114,16 @@ type Service struct {
 	// credentials say who may connect, and whose readings are stored.
 	credentials *credentials.Set
 	revoker     *revoker
-	login       *login.Responder
-	seal        login.Seal
-	report      *problems.Reporter
-	refusals    *refusals
-	keeper      *lease.Keeper
-	status      status
-	wire        wire
+	// births are those of edge nodes of Sparkplug B; rebirths asks for them.
+	births   *decode.Births
+	rebirths *rebirths
+	login    *login.Responder
+	seal     login.Seal
+	report   *problems.Reporter
+	refusals *refusals
+	keeper   *lease.Keeper
+	status   status
+	wire     wire
 	// kept holds what devices sent with QoS 1 and 2, lossy is the rest.
 	kept  *queue
 	lossy *lossy
@@ -144,13 +149,13 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if deps.Refuse == nil {
 		deps.Refuse = func() error { return nil }
 	}
-	topics, err := topic.New(cfg.Topics...)
+	own, err := topic.New(cfg.Topics...)
 	if err != nil {
 		return nil, err
 	}
 	memory := int(cfg.Memory) << 20
 	s := &Service{
-		cfg: cfg, deps: deps, topics: topics, kept: newQueue(memory),
+		cfg: cfg, deps: deps, topics: own, kept: newQueue(memory),
 		wire:     natsWire{deps.Devices.Conn(), memory},
 		metrics:  newMetrics(deps.Metrics),
 		dead:     deadletter.New(deps.JS, deps.Log, deps.Metrics),
@@ -160,6 +165,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 			lease.Deps{JS: deps.JS, Log: deps.Log, Metrics: lease.NewMetrics(deps.Metrics, streams.ServiceBridge)}),
 		status: status{err: errors.New("not started")},
 		seal:   login.NewSeal(deps.IssuerSeed),
+		births: decode.NewBirths(), rebirths: newRebirths(deps.Devices.Conn(), deps.Log),
 	}
 	s.lossy = &lossy{svc: s, wire: natsWire{deps.Devices0, memory}, queue: newQueue(memory)}
 	s.report = problems.New(deps.JS, streams.ServiceBridge, deps.Log)
@@ -168,7 +174,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.credentials = credentials.NewSet(deps.JS, deps.Log, s.revoker.changed)
 	if deps.Auth != nil {
 		s.login, err = login.New(login.Deps{
-			IssuerSeed: deps.IssuerSeed, Credentials: s.credentials, Topics: topics, Log: deps.Log, Metrics: deps.Metrics,
+			IssuerSeed: deps.IssuerSeed, Credentials: s.credentials, Topics: topics{s}, Log: deps.Log, Metrics: deps.Metrics,
 			Refused: func(r login.Refusal, d login.Device) { s.refusals.login(r, d, time.Now()) },
 		})
 		if err != nil {
@@ -176,6 +182,20 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		}
 	}
 	return s, nil
+}
+
+// topics are those on which devices send: Headwater's own, those of the formats and of the
+// declared mappings.
+type topics struct{ svc *Service }
+
+// Grants implements login.Topics.
+func (t topics) Grants(site, device string) []string {
+	return append(t.svc.topics.Subjects(site, device), intake.Subjects(t.svc.zones.Mappings(), site, device)...)
+}
+
+// Guards implements login.Topics.
+func (t topics) Guards(site, device string) []string {
+	return append(t.svc.topics.Subjects(site, device), intake.Guards(t.svc.zones.Mappings(), site, device)...)
 }
 
 // NewFront returns a front for the devices of this bridge, before the MQTT listener of

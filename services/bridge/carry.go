@@ -50,11 +50,11 @@ type carrier struct {
 	svc   *Service
 	lanes *lanes
 	step  *step
-	// single packs one message with QoS 2 at a time.
+	// single packs one message at a time: with QoS 2, or with readings in several lanes.
 	single *step
 
-	// taken are the messages of the round, by lane, in order. released are those with
-	// QoS 2 that hold a reading.
+	// taken are the messages of the round, by lane, in order. released are those that are
+	// stored by themselves, one for each lane.
 	taken    [][]*message
 	released []released
 	// letters are the messages that become the round's dead letters.
@@ -76,7 +76,7 @@ type carrier struct {
 	endRound atomic.Pointer[context.CancelFunc]
 }
 
-// released is a message with QoS 2 and its readings.
+// released is a message that is stored by itself, and its readings in one lane.
 type released struct {
 	*message
 
@@ -133,6 +133,7 @@ func (c *carrier) session(ctx context.Context) error {
 		}
 		c.drained = true
 	}
+	c.step.whole = true
 	c.svc.status.set(nil)
 	for c.gather(ctx) {
 		if err := c.round(ctx); err != nil {
@@ -266,6 +267,10 @@ func (c *carrier) fill() {
 			continue
 		}
 		lane := c.add(c.step, m)
+		if lane == severalLanes {
+			c.release(m)
+			continue
+		}
 		c.taken[lane] = append(c.taken[lane], m)
 	}
 }
@@ -284,8 +289,8 @@ func (c *carrier) add(s *step, m *message) (lane int) {
 	return lane
 }
 
-// release puts a message with QoS 2 into the round. It is stored by itself, under its id,
-// so that the stream stores it once. No compare-and-set fences it, so one that is under
+// release puts a message with QoS 2, or with readings in several lanes, into the round. It
+// is stored by itself, under its id, so that the stream stores it once. No compare-and-set fences it, so one that is under
 // way for long may arrive after the clock of its time, as those of the gateway may.
 func (c *carrier) release(m *message) {
 	lane := c.add(c.single, m)
@@ -297,7 +302,9 @@ func (c *carrier) release(m *message) {
 		c.taken[lane] = append(c.taken[lane], m)
 		return
 	}
-	c.released = append(c.released, released{m, batches[0]})
+	for _, b := range batches {
+		c.released = append(c.released, released{m, b})
+	}
 }
 
 // onceID identifies a message with QoS 2 for the two minutes for which a stream remembers
@@ -309,7 +316,11 @@ func onceID(m *message) string {
 	_, _ = h.Write([]byte(m.subject))
 	_, _ = h.Write([]byte{0})
 	_, _ = h.Write(m.data)
-	return m.once + "/" + strconv.Itoa(len(m.data)) + fmt.Sprintf("/%x", h.Sum(nil))
+	once := m.once
+	if once == "" {
+		once = m.reply
+	}
+	return once + "/" + strconv.Itoa(len(m.data)) + fmt.Sprintf("/%x", h.Sum(nil))
 }
 
 // store stores the round and answers what is stored. The rest waits again, at the head of
@@ -358,18 +369,27 @@ func (c *carrier) store(ctx context.Context, clock int64) error {
 // storeReleased stores the messages with QoS 2 and answers those that are stored.
 func (c *carrier) storeReleased(ctx context.Context) error {
 	acks, errs := c.svc.storeAll(ctx, len(c.released), func(i int) (*nats.Msg, error) {
-		return telemetryMsg(c.released[i].batch, streams.SourceMQTT2, nats.MsgIdHdr, onceID(c.released[i].message))
+		id := onceID(c.released[i].message)
+		if i > 0 && c.released[i-1].message == c.released[i].message {
+			id += "/" + strconv.Itoa(c.released[i].batch.Lane)
+		}
+		return telemetryMsg(c.released[i].batch, streams.SourceMQTT2, nats.MsgIdHdr, id)
 	})
 	rest := c.released[:0]
 	for i, r := range c.released {
 		switch {
 		case acks[i] == nil:
-			rest = append(rest, r)
+			if len(rest) == 0 || rest[len(rest)-1].message != r.message {
+				rest = append(rest, r)
+			}
 			continue
 		case acks[i].Duplicate:
 			c.svc.metrics.repeated.Inc()
 		default:
 			c.lanes.count(r.batch.Batch)
+		}
+		if last := i+1 == len(c.released) || c.released[i+1].message != r.message; !last || len(rest) > 0 && rest[len(rest)-1].message == r.message {
+			continue // it is answered when all of it is stored
 		}
 		c.answer(r.message)
 		c.svc.metrics.messages.WithLabelValues(qosKept).Inc()

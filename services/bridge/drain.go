@@ -59,7 +59,7 @@ func (c *carrier) drain(ctx context.Context) error {
 // wasStored reports whether the lane holds the message. A position beyond the end of the
 // stream does not count: the stream lost its end, and used the position again.
 func (c *carrier) wasStored(info *jetstream.StreamInfo, seq uint64, subject string) bool {
-	address, _ := c.step.address(subject) // without a device it has a lane too
+	address := c.step.route(subject).Address // without a device it has a lane too
 	origin := c.lanes.lane[streams.Lane(address.Site, address.Device, len(c.lanes.lane))].drained
 	return origin != nil && time.Unix(0, origin.GetIncarnation()).Equal(info.Created) &&
 		seq <= origin.GetSequence() && origin.GetSequence() <= info.State.LastSeq

@@ -15,6 +15,7 @@ type metrics struct {
 	redriven           *prometheus.CounterVec
 	refused            *prometheus.CounterVec
 	repeated, empty    prometheus.Counter
+	formats, ignored   *prometheus.CounterVec
 	resumes            *prometheus.CounterVec
 	roundSeconds       prometheus.Histogram
 	clock              prometheus.Gauge
@@ -58,9 +59,19 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			refusedOverflow, refusedTooLarge, refusedTooLate, refusedConnection),
 		repeated:     register.Counter("repeated_messages_total", "Messages that were stored but not answered, and were then answered without being stored again."),
 		empty:        register.Counter("empty_messages_total", "Messages without a payload, which clear a retained message in MQTT."),
+		formats:      register.Counters("format_messages_total", "Messages on topics that are not Headwater's own, by the format or the mapping that took them.", "format"),
+		ignored:      register.Counters("ignored_messages_total", "Messages that were understood and hold no reading, such as commands and descriptions, by format.", "format"),
 		resumes:      register.Counters("resumes_total", "Times that the lanes were loaded again, by cause.", "cause"),
 		roundSeconds: register.Histogram("commit_seconds", "Time to store the batches of a round.", 0.0005, 2, 14),
 		clock:        register.Gauge("clock_seconds", "Time up to which everything that arrived is stored, since the Unix epoch."),
 		waiting:      register.Gauge("waiting_messages", "Messages of devices with QoS 1 and 2 that wait to be stored."),
+	}
+}
+
+// format counts a message that a format or a mapping took.
+func (m *metrics) format(name string, nothing bool) {
+	m.formats.WithLabelValues(name).Inc()
+	if nothing {
+		m.ignored.WithLabelValues(name).Inc()
 	}
 }

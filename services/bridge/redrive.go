@@ -39,7 +39,9 @@ type redriver struct {
 }
 
 func newRedriver(svc *Service, lanes int) *redriver {
-	return &redriver{svc: svc, step: svc.newStep(lanes)}
+	r := &redriver{svc: svc, step: svc.newStep(lanes)}
+	r.step.decoder.Know(svc.births, false)
+	return r
 }
 
 // run answers requests until ctx ends and the current one is answered.
@@ -88,10 +90,17 @@ func (r *redriver) answer(ctx context.Context, m *nats.Msg) {
 type redriving struct {
 	letter streams.DeadLetter
 	result *streams.Redriven
-	// batch holds the readings that the letter became, if any.
-	batch *telemetryv1.Batch
-	// became is what is stored in place of the letter; nil when it is kept.
-	became *nats.Msg
+	// batches hold the readings that the letter became, if any.
+	batches []*telemetryv1.Batch
+	// became is what is stored in place of the letter; nothing when it is kept. The
+	// batches come first.
+	became []*nats.Msg
+}
+
+// part is one of the messages that a letter became.
+type part struct {
+	of *redriving
+	at int
 }
 
 // redrive processes letters again, in their order. Each is removed after what it became
@@ -128,13 +137,19 @@ func (r *redriver) part(ctx context.Context, stream jetstream.Stream, sequences 
 			r.process(&work[i], fmt.Sprintf("redrive/%d/%d", made.UnixNano(), work[i].result.Sequence))
 		}
 	}
-	acks, errs := r.svc.storeAll(ctx, len(work), func(i int) (*nats.Msg, error) { return work[i].became, nil })
+	var all []part
 	for i := range work {
+		for j := range work[i].became {
+			all = append(all, part{&work[i], j})
+		}
+	}
+	acks, errs := r.svc.storeAll(ctx, len(all), func(i int) (*nats.Msg, error) { return all[i].of.became[all[i].at], nil })
+	for i, p := range all {
 		switch {
 		case errs[i] != nil:
-			work[i].fail(errs[i])
-		case acks[i] != nil && work[i].batch != nil:
-			r.svc.registry.See(work[i].batch)
+			p.of.fail(errs[i])
+		case acks[i] != nil && p.at < len(p.of.batches):
+			r.svc.registry.See(p.of.batches[p.at])
 		}
 	}
 	if r.afterStore != nil {
@@ -178,24 +193,28 @@ func (w *redriving) read(ctx context.Context, stream jetstream.Stream) {
 
 // process decodes the letter into the message that is stored in its place.
 func (r *redriver) process(w *redriving, id string) {
-	r.step.redo(w.letter.Origin, w.letter.Payload, w.letter.Arrived.UnixNano())
-	// One letter is of one device, so it becomes one batch or one letter.
+	r.step.redo(w.letter.Origin, w.letter.Payload, w.letter.Arrived.UnixNano(), w.letter.Taken)
 	batches, dead := r.step.take()
+	readings := 0
+	for i, b := range batches {
+		m, err := telemetryMsg(b, streams.SourceRedrive, nats.MsgIdHdr, fmt.Sprintf("%s/%d/%d", id, len(batches)-1, i))
+		if err != nil {
+			w.fail(err)
+			return
+		}
+		readings += len(b.Batch.GetSeries())
+		w.batches, w.became = append(w.batches, b.Batch), append(w.became, m)
+	}
 	switch {
 	case len(dead) > 0:
 		w.result.Outcome, w.result.Reason, w.result.Detail = streams.OutcomeRefused, dead[0].Reason, dead[0].Detail
 		// The quota of dead letters would drop the letter, so it does not apply here.
-		w.became = dead[0].Msg()
-		w.became.Header.Set(nats.MsgIdHdr, id+"/1")
+		m := dead[0].Msg()
+		m.Header.Set(nats.MsgIdHdr, id+"/letter")
+		w.became = append(w.became, m)
 	case len(batches) > 0:
-		w.result.Outcome, w.result.Readings = streams.OutcomeRedriven, len(batches[0].Batch.GetSeries())
-		w.batch = batches[0].Batch
-		var err error
-		w.became, err = telemetryMsg(batches[0], streams.SourceRedrive, nats.MsgIdHdr, id+"/0")
-		if err != nil {
-			w.fail(err)
-		}
-	default: // no decoder does this; if one did, the letter would not be lost
+		w.result.Outcome, w.result.Readings = streams.OutcomeRedriven, readings
+	default: // for instance a message that only describes its device
 		w.keep("it has no reading")
 	}
 }

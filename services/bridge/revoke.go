@@ -264,7 +264,7 @@ func (r *revoker) clearRetained(ctx context.Context, c credentials.Credential) e
 		return fmt.Errorf("look up stream %s: %w", streams.StreamRetained, err)
 	}
 	for _, p := range c.Devices {
-		for _, pattern := range r.svc.topics.Subjects(p.Site, p.Device) {
+		for _, pattern := range (topics{r.svc}).Grants(p.Site, p.Device) {
 			info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streams.RetainedSubject(pattern)))
 			if err != nil {
 				return fmt.Errorf("read retained messages: %w", err)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"headwater/services/bridge/topic"
+	"headwater/services/decode"
+	"headwater/services/decode/mapping"
 	"headwater/services/internal/credentials"
 	"headwater/streams"
 )
@@ -17,7 +19,11 @@ func testStep(tb testing.TB) *step {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return newStep(topics, DefaultConfig().limits(), nil, nil, 8, func() {}, func(_, _ string) credentials.Standing { return credentials.StandingAllowed })
+	return newStep(topics, 8, intakeDeps{
+		limits: DefaultConfig().limits(), mappings: func() mapping.Set { return nil }, births: decode.NewBirths(), empty: func() {},
+		standing: func(_, _ string) credentials.Standing { return credentials.StandingAllowed },
+		format:   func(string, bool) {}, rebirth: func(string) {},
+	})
 }
 
 func TestStepIsBounded(t *testing.T) {

@@ -25,7 +25,6 @@ import (
 
 	"headwater/proto/figure"
 	"headwater/services/bridge/escape"
-	"headwater/services/bridge/topic"
 	"headwater/services/internal/brake"
 	"headwater/services/internal/credentials"
 )
@@ -53,6 +52,14 @@ const (
 	guessPause = time.Second
 )
 
+// Topics knows the subjects of nats-server of the topics on which devices send.
+type Topics interface {
+	// Grants returns those on which a device of a site may send; "*" means all.
+	Grants(site, device string) []string
+	// Guards returns those on which nobody else may, if a device has a credential.
+	Guards(site, device string) []string
+}
+
 // Deps is what a Responder needs.
 type Deps struct {
 	// IssuerSeed is the seed of the account key that signs the answers. The server's
@@ -63,7 +70,7 @@ type Deps struct {
 	// Credentials are those of single devices, and Topics their topics. Without Credentials
 	// there are none.
 	Credentials *credentials.Set
-	Topics      *topic.Matcher
+	Topics      Topics
 	Log         *slog.Logger
 	Metrics     prometheus.Registerer
 }
@@ -74,7 +81,7 @@ type Responder struct {
 	seal        Seal
 	onRefuse    func(Refusal, Device)
 	credentials *credentials.Set
-	topics      *topic.Matcher
+	topics      Topics
 	log         *slog.Logger
 	admitted    prometheus.Counter
 	refused     *prometheus.CounterVec

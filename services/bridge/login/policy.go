@@ -205,21 +205,23 @@ func loopback(host string) bool {
 // Nats-server acknowledges a message that it drops for this reason: MQTT 3.1.1 has
 // no other answer.
 func withheld() []string {
-	return []string{
+	return append(streams.SparkplugCommands(),
 		streams.CommandsAll,
 		"$JS.>", "$MQTT.>", "$SYS.>", "$KV.>", "$O.>", "$SRV.>", "$JSC.>", "$NRG.>", "$GR.>", "$LDS.>", "$NATS.>", "$G.>",
 		"_INBOX.>", "_R_.>", "_GR_.>",
-	}
+	)
 }
 
-// commands are the subjects that a device may subscribe to. A client id that is not a
-// valid name has none: it could contain a wildcard, or reach the commands of another
-// device.
+// commands are the subjects that a device may subscribe to: its own commands and those of
+// Sparkplug B, by which the bridge asks edge nodes for their births. A client id that is
+// not a valid name has none of its own: it could contain a wildcard, or reach the commands
+// of another device.
 func commands(clientID string) []string {
-	if !streams.ValidToken(clientID) {
-		return nil
+	all := append(streams.SparkplugCommands(), streams.SparkplugStates()...)
+	if streams.ValidToken(clientID) {
+		all = append(all, streams.CommandSubjects(clientID)...)
 	}
-	return streams.CommandSubjects(clientID)
+	return all
 }
 
 // mostProtected bounds the devices that are listed to every client without a credential.
@@ -240,7 +242,7 @@ func (r *Responder) grant(c *jwt.UserClaims, a admission, clientID string) {
 		return
 	case RoleOwner:
 		for _, p := range a.credential.Devices {
-			c.Pub.Allow.Add(r.topics.Subjects(p.Site, p.Device)...)
+			c.Pub.Allow.Add(r.topics.Grants(p.Site, p.Device)...)
 		}
 		clientID = a.credential.Name
 		if !a.until.IsZero() {
@@ -249,14 +251,9 @@ func (r *Responder) grant(c *jwt.UserClaims, a admission, clientID string) {
 	default:
 		c.Pub.Allow.Add(">")
 		for _, p := range r.credentials.Protected(mostProtected) {
-			c.Pub.Deny.Add(r.topics.Subjects(p.Site, p.Device)...)
+			c.Pub.Deny.Add(r.topics.Guards(p.Site, p.Device)...)
 		}
 	}
 	c.Pub.Deny.Add(withheld()...)
-	// An empty list of allowed subjects would allow all.
-	if allowed := commands(clientID); len(allowed) > 0 {
-		c.Sub.Allow.Add(allowed...)
-	} else {
-		c.Sub.Deny.Add(">")
-	}
+	c.Sub.Allow.Add(commands(clientID)...)
 }
