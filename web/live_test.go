@@ -18,6 +18,7 @@ import (
 	"headwater/web/access"
 	"headwater/web/app"
 	"headwater/web/audit"
+	"headwater/web/connect"
 	"headwater/web/deadletters"
 	"headwater/web/device"
 	"headwater/web/devices"
@@ -76,7 +77,7 @@ func (f *fakeSource) Audit(context.Context, audit.Query) (audit.Entries, error) 
 func (f *fakeSource) Cancel(context.Context, string) error { return nil }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f}
 }
 
 // openAccounts are accounts while nobody has one.
@@ -387,7 +388,10 @@ func (*fakeSource) Handle(context.Context, string, view.AlertAction, view.Note) 
 	return view.Alert{}, nil
 }
 
-func (*fakeSource) Credentials() (devices.List, error) { return devices.List{}, nil }
+func (*fakeSource) Credentials() (devices.List, error)      { return devices.List{}, nil }
+func (*fakeSource) NewDevices(time.Time) []view.Device      { return nil }
+func (*fakeSource) Refused(time.Time) []connect.Refused     { return nil }
+func (*fakeSource) Undecoded(time.Time) []connect.Undecoded { return nil }
 
 func (*fakeSource) AddCredential(context.Context, devices.Draft) (devices.Issued, error) {
 	return devices.Issued{}, nil

@@ -12,6 +12,7 @@ import (
 	"headwater/web/alerts"
 	"headwater/web/app"
 	"headwater/web/audit"
+	"headwater/web/connect"
 	"headwater/web/deadletters"
 	"headwater/web/device"
 	"headwater/web/devices"
@@ -55,6 +56,7 @@ type Sources struct {
 	Audit       audit.Source
 	Trust       trust.Source
 	Credentials devices.Source
+	Connect     connect.Source
 }
 
 // Server serves the pages, their live updates and the API.
@@ -66,7 +68,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Silences == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
@@ -81,8 +83,10 @@ func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 // routes are the routes of all features, and the few that belong to none.
 func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 	rulePages, trials := ruleFeatures(shell, sources)
+	authority := len(sources.Trust.Authority().PEM) > 0
 	return slices.Concat(
-		overview.New(shell, sources.Overview, cfg.MQTT, len(sources.Trust.Authority().PEM) > 0).Routes(),
+		overview.New(shell, sources.Overview, cfg.MQTT, authority).Routes(),
+		connect.New(shell, sources.Connect, cfg.MQTT, authority).Routes(),
 		access.New(shell, sources.Access).Routes(),
 		device.New(shell, sources.Device).Routes(),
 		alerts.New(shell, sources.Alerts).Routes(),

@@ -69,7 +69,8 @@ type Service struct {
 	web         *web.Server
 
 	// board holds the problems that services report.
-	board *problems.Board
+	board    *problems.Board
+	arrivals *arrivals
 
 	telemetry, derived, alerting *streamReader
 	devices, alerts, lost, muted *watcher
@@ -124,7 +125,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.rules.silences = s.silences.SilencesOfRule
 	s.handlings = &handlings{js: deps.JS, log: deps.Log, book: s.book, changes: changes, show: s.showAlert}
 	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: s.silences.onSilences}
-	s.reports = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketProblems, handle: s.board.Take}
+	s.arrivals = &arrivals{js: deps.JS, fleet: s.fleet, board: s.board}
+	s.reports = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketProblems, handle: s.arrivals.onReport}
 	s.cfg, s.announce = cfg, deps.Announce
 	s.access = accessSource{
 		accounts: accounts.New(deps.JS, time.Now), changes: changes, log: deps.Log, guarded: cfg.Exposed != "" || cfg.RequireLogIn, required: cfg.RequireLogIn,
@@ -144,6 +146,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Audit:       auditSource{deps.JS},
 		Trust:       trustSource{cfg.Authority},
 		Credentials: s.credentials,
+		Connect:     s.arrivals,
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)
@@ -186,7 +189,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
 		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.silences.run, s.handlings.run, s.reports.run,
-		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.credentials.set.Run, s.web.Run,
+		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.credentials.set.Run, s.arrivals.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })
 	}

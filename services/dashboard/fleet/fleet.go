@@ -360,6 +360,25 @@ func (f *Fleet) Devices(q overview.Query, now time.Time) overview.Devices {
 	return out
 }
 
+// FirstSeen returns the devices whose first reading arrived at a time or later, at most
+// that many, the newest first.
+func (f *Fleet) FirstSeen(since, now time.Time, most int) []view.Device {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	var found []*record
+	for _, d := range f.order {
+		if !d.first.Before(since) {
+			found = append(found, d)
+		}
+	}
+	slices.SortFunc(found, func(a, b *record) int { return b.first.Compare(a.first) })
+	var out []view.Device
+	for _, d := range found[:min(len(found), most)] {
+		out = append(out, f.view(d, now))
+	}
+	return out
+}
+
 // Device returns one device.
 func (f *Fleet) Device(site, dev string, now time.Time) (view.Device, bool) {
 	f.mu.RLock()

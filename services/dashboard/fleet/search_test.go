@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -38,5 +39,20 @@ func TestSearch(t *testing.T) {
 		if diff := cmp.Diff(c.want, got); diff != "" || more != c.more {
 			t.Errorf("%s: more %v (-want +got):\n%s", c.name, more, diff)
 		}
+	}
+}
+
+func TestFirstSeen(t *testing.T) {
+	f := New("")
+	begin := time.Unix(1_800_000_000, 0)
+	for i, dev := range []string{"old", "new", "newer", "newest"} {
+		f.Know("hall", dev, begin.Add(time.Duration(i)*time.Minute), nil)
+	}
+	var names []string
+	for _, d := range f.FirstSeen(begin.Add(time.Minute), begin.Add(time.Hour), 2) {
+		names = append(names, d.Device)
+	}
+	if want := []string{"newest", "newer"}; !slices.Equal(names, want) {
+		t.Errorf("devices %v, want %v", names, want)
 	}
 }
