@@ -16,6 +16,7 @@ import (
 	"headwater/services/internal/handling"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/silence"
+	"headwater/services/notifier/group"
 	"headwater/services/notifier/policy"
 	"headwater/services/rule"
 	"headwater/streams"
@@ -38,6 +39,14 @@ type machine struct {
 	// zone returns the time zone of a site; nil before there is a configuration.
 	zone     func(site string) string
 	channels []policy.Channel
+	// grouping returns that of a channel; tags returns those of a device.
+	grouping func(channel string) config.Grouping
+	tags     func(site, device string) map[string]string
+	// groups are the alerts of which channels are to be notified.
+	groups   group.Gathering[*alertingv1.Alert]
+	gathered func(group.Reason)
+	// reminds reports whether channels are ever notified again of what lasts.
+	reminds bool
 	// ahead is a configuration that was in force in the processor when it found an
 	// anomaly, and that has not reached this lane yet. The rules of such anomalies
 	// are looked up in it, or a new rule would notify channels that it does not name.
@@ -72,7 +81,7 @@ type machine struct {
 	outMessages []pendingMessage
 
 	// now is when the current input was stored, in nanoseconds since the Unix epoch.
-	// It is the notifier's only clock.
+	// It is the notifier's only clock, and part of the state.
 	now int64
 }
 
@@ -105,6 +114,9 @@ func (m *machine) Configure(revision uint64, content []byte) error {
 		return err
 	}
 	m.revision, m.rules, m.zone, m.nextMute = revision, byName(c), c.Zone, 0
+	m.grouping, m.tags = c.GroupingOf, c.Tags
+	m.reminds = c.Grouping.Repeat > 0 || slices.ContainsFunc(c.Rules, func(r rule.Rule) bool { return r.Remind > 0 })
+	m.groups.Recheck()
 	m.channels = m.channels[:0:0]
 	for _, ch := range c.Channels {
 		m.channels = append(m.channels, policy.Channel{Name: ch.Name, Resolved: ch.Resolved})
@@ -145,6 +157,7 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 	}
 	m.remute()
 	m.remind()
+	m.flush()
 	return len(c.GetAnomalies()), nil
 }
 
@@ -210,7 +223,7 @@ func (m *machine) become(before *alert, next *alertingv1.Alert, d policy.Decisio
 	m.put(next.GetId(), before, after)
 	m.record(next)
 	for _, ch := range d.Notify {
-		m.outMessages = append(m.outMessages, pendingMessage{channel: ch, alert: next})
+		m.gather(ch, next)
 	}
 }
 
@@ -325,8 +338,7 @@ func (m *machine) ConfigureExtra(revision uint64, key string, content []byte) er
 // ExtraRevision returns the newest revision of what people did about alerts.
 func (m *machine) ExtraRevision() uint64 { return m.extra }
 
-// handle applies what people have done about an alert. Its only time is that of the
-// people: m.now is not part of the state.
+// handle applies what people have done about an alert.
 func (m *machine) handle(id string, content []byte) error {
 	h, err := handling.Decode(content)
 	if err != nil {
@@ -368,6 +380,7 @@ func (m *machine) handle(id string, content []byte) error {
 	}
 	if !proto.Equal(next, known.state) {
 		m.become(known, next, d, h.Changed.UnixNano())
+		m.flush()
 	}
 	return nil
 }
@@ -462,22 +475,25 @@ func (m *machine) remute() {
 			a.notified = m.now
 		}
 		for _, ch := range d.Notify {
-			m.outMessages = append(m.outMessages, pendingMessage{channel: ch, alert: a.state, muted: previous})
+			m.say(pendingMessage{channel: ch, muted: previous}, a.state)
 		}
 	}
 }
 
 // remind notifies channels again of the alerts that are still firing.
 func (m *machine) remind() {
+	if !m.reminds {
+		return
+	}
 	var due []string
 	for id, a := range m.firing {
 		r := m.rules[a.state.GetRule()]
 		switch {
-		case r.Remind == 0 || len(a.entry.Notified) == 0 || a.entry.Mute != (policy.Mute{}) || a.entry.Acknowledged:
+		case m.remindAfter(r) == 0 || len(a.entry.Notified) == 0 || a.entry.Mute != (policy.Mute{}) || a.entry.Acknowledged:
 		case a.notified == 0:
 			a.notified = m.now
 			m.changed[chunkOf(id)] = true
-		case m.now-a.notified >= int64(r.Remind):
+		case m.now-a.notified >= int64(m.remindAfter(r)):
 			due = append(due, id)
 		}
 	}
@@ -489,7 +505,7 @@ func (m *machine) remind() {
 		r := m.rules[a.state.GetRule()]
 		for _, ch := range m.channels {
 			if slices.Contains(a.entry.Notified, ch.Name) && r.Notifies(ch.Name) {
-				m.outMessages = append(m.outMessages, pendingMessage{channel: ch.Name, alert: a.state, reminder: true})
+				m.say(pendingMessage{channel: ch.Name, reminder: true}, a.state)
 			}
 		}
 	}

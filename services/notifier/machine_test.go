@@ -25,7 +25,10 @@ import (
 	"headwater/streams"
 )
 
-const rules = `
+// apart has each alert be a group of its own, and wait for nothing.
+const apart = "\ngrouping: {by: [rule, site, device, metric], interval: 0s}"
+
+const rules = apart + `
 sites: {s: {time_zone: Asia/Kolkata}}
 rules:
   - {name: warm, description: It is warm., detector: limit, above: 30, severity: critical}
@@ -105,7 +108,7 @@ func TestMachine(t *testing.T) {
 		t.Errorf("%d outputs wait, want 2 alerts and 3 messages", m.Pending())
 	}
 	c := take(t, m)
-	if d := cmp.Diff([]string{"phone: Warning: It is warm (d1)", "log: Warning: It is warm (d1)", "phone: Warning: cold (d1)"}, told(c)); d != "" {
+	if d := cmp.Diff([]string{"phone: Warning: It is warm (d1)", "phone: Warning: cold (d1)", "log: Warning: It is warm (d1)"}, told(c)); d != "" {
 		t.Error(d)
 	}
 	want := &alertingv1.Alert{
@@ -292,7 +295,7 @@ func TestCrowd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"phone: Critical: 8000 alerts, device-4000 among them", "log: Critical: 8000 alerts, device-4000 among them"}
+	want := []string{"phone: Critical: 8000 alerts at s, device-4000 among them", "log: Critical: 8000 alerts at s, device-4000 among them"}
 	if d := cmp.Diff(want, told(c)); d != "" {
 		t.Error(d)
 	}
@@ -483,7 +486,7 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-const lasting = `
+const lasting = apart + `
 rules:
   - name: warm
     detector: limit
@@ -638,13 +641,13 @@ func TestSilences(t *testing.T) {
 		expect("within", at(t, m, 17*time.Hour, anomaly("warm", "d3", open, 100, 110), other, info), "phone: Warning: warm (x1)", "phone: Info: warm (d2)")
 		expect("its severity rises to one that is muted", at(t, m, 18*time.Hour, anomaly("warm", "d2", update, 100, 120)))
 		c := expect("it ends at 06:00 there", at(t, m, 24*time.Hour+30*time.Minute, anomaly("warm", "x1", shut, 100, 130)),
-			"phone: Resolved: warm (x1)", "phone: Still warning: warm (d2)", "phone: Still warning: warm (d1)", "phone: Still warning: warm (d3)")
-		if body := c.GetMessages()[1].GetBody(); !strings.Contains(body, "It was muted by jo until 1970-01-02 06:00:00 IST, and still fires.") {
+			"phone: Still warning: warm (d2)", "phone: Still warning: warm (d1)", "phone: Still warning: warm (d3)", "phone: Resolved: warm (x1)")
+		if body := c.GetMessages()[0].GetBody(); !strings.Contains(body, "It was muted by jo until 1970-01-02 06:00:00 IST, and still fires.") {
 			t.Errorf("the message says %q", body)
 		}
 		expect("it comes back", at(t, m, 41*time.Hour, anomaly("warm", "d4", open, 500, 510)))
 		expect("not on Saturday", at(t, m, 65*time.Hour, anomaly("warm", "d5", open, 600, 610), anomaly("warm", "d4", shut, 500, 620)),
-			"phone: Warning: warm (d5)", "phone: Still warning: warm (d2)", "phone: Still warning: warm (d1)", "phone: Still warning: warm (d3)")
+			"phone: Still warning: warm (d2)", "phone: Still warning: warm (d1)", "phone: Still warning: warm (d3)", "phone: Warning: warm (d5)")
 	})
 	m := configured(t)
 	for _, content := range []string{"", "{}", `[{"id":"a","rule":"warm"}]`, `[{"id":"a","from":"2026-01-01T00:00:00Z"}]`} {

@@ -8,63 +8,71 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	alertingv1 "headwater/proto/alerting/v1"
+	"headwater/services/notifier/group"
 	"headwater/services/notifier/policy"
 )
 
 const (
 	// maxSingle is how many messages of one kind a channel gets from one commit; if
-	// there are more, they are grouped into one. It keeps a phone usable when a whole
+	// there are more, they are merged into one. It keeps a phone usable when a whole
 	// site fails, and a commit below the size limit.
-	maxSingle = 10
-	// maxListed is how many alerts a grouped message lists.
+	maxSingle = group.MaxSingle
+	// maxListed is how many alerts a message lists.
 	maxListed = 20
 )
 
 // pendingMessage is a message that waits for the commit.
 type pendingMessage struct {
 	channel string
-	alert   *alertingv1.Alert
+	// group names what the alerts have in common, for say.
+	group  string
+	alerts []*alertingv1.Alert
 	// reminder is set if the channel was notified before.
 	reminder bool
 	// muted is the silence that has ended, if that is what the message is about.
 	muted policy.Mute
 }
 
-// kind is what messages must have in common to be grouped.
+// kind is what messages must have in common to be merged.
 type kind struct {
 	channel        string
 	over, reminder bool
 	muted          policy.Mute
 }
 
-func (p pendingMessage) kind() kind { return kind{p.channel, p.over(), p.reminder, p.muted} }
-
-func (p pendingMessage) over() bool {
-	return p.alert.GetState() == alertingv1.State_STATE_RESOLVED
+func (p pendingMessage) kind() kind {
+	return kind{p.channel, p.alerts[0].GetState() == alertingv1.State_STATE_RESOLVED, p.reminder, p.muted}
 }
 
 // messages returns the messages that wait, in order. If a channel would get more
-// than maxSingle of one kind, a grouped message takes the place of the first.
+// than maxSingle of one kind, one message takes the place of the first.
 func messages(waiting []pendingMessage) []*alertingv1.Message {
-	groups := map[kind][]*alertingv1.Alert{}
+	many := map[kind][]*alertingv1.Alert{}
+	count := map[kind]int{}
 	for _, p := range waiting {
 		k := p.kind()
-		groups[k] = append(groups[k], p.alert)
+		many[k] = append(many[k], p.alerts...)
+		count[k]++
 	}
 	var out []*alertingv1.Message
 	for _, p := range waiting {
 		k := p.kind()
-		switch group := groups[k]; {
-		case group == nil:
-			// The grouped message lists it.
-		case len(group) <= maxSingle:
-			out = append(out, single(k, p.alert))
-		default:
-			out = append(out, grouped(k, group))
-			groups[k] = nil
+		switch {
+		case count[k] <= maxSingle:
+			out = append(out, message(k, p.alerts))
+		case many[k] != nil:
+			out = append(out, message(k, many[k]))
+			many[k] = nil // it lists those of the others
 		}
 	}
 	return out
+}
+
+func message(k kind, alerts []*alertingv1.Alert) *alertingv1.Message {
+	if len(alerts) == 1 {
+		return single(k, alerts[0])
+	}
+	return grouped(k, alerts)
 }
 
 func single(k kind, a *alertingv1.Alert) *alertingv1.Message {
@@ -85,8 +93,19 @@ func grouped(k kind, alerts []*alertingv1.Alert) *alertingv1.Message {
 		notices[i].Reminder, notices[i].Muted = k.reminder, k.muted
 		m.Alerts = append(m.Alerts, trimmed(a))
 	}
-	m.Title, m.Body = policy.Group(notices, len(alerts))
+	m.Title, m.Body = policy.Group(notices, len(alerts), siteOf(alerts))
 	return m
+}
+
+// siteOf returns the site of all the alerts; empty if they are of several.
+func siteOf(alerts []*alertingv1.Alert) string {
+	site := alerts[0].GetSeries().GetSite()
+	for _, a := range alerts {
+		if a.GetSeries().GetSite() != site {
+			return ""
+		}
+	}
+	return site
 }
 
 // placeOf returns the time zone of the site of an alert.

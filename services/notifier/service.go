@@ -172,7 +172,11 @@ func (s *Service) own(ctx context.Context, d *dispatcher, status *lane.Status, r
 	defer dispatching.Wait()
 	return lane.Run(ctx, laneConfig(),
 		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
-		func() lane.Machine { return newMachine(s.metrics.observe) }, status)
+		func() lane.Machine {
+			m := newMachine(s.metrics.observe)
+			m.gathered = s.metrics.gathered
+			return m
+		}, status)
 }
 
 // prepare returns a dispatcher that is prepared, or nil when ctx ends first.

@@ -157,7 +157,7 @@ func (f *fixture) ready(t *testing.T, svc *Service) {
 
 func (f *fixture) configure(t *testing.T, channels ...string) {
 	t.Helper()
-	text := "rules:\n  - {name: warm, description: It is warm., detector: limit, above: 30}\nchannels:\n  " + strings.Join(channels, "\n  ") + "\n"
+	text := strings.TrimSpace(apart) + "\nrules:\n  - {name: warm, description: It is warm., detector: limit, above: 30}\nchannels:\n  " + strings.Join(channels, "\n  ") + "\n"
 	kv, err := f.js.KeyValue(t.Context(), streams.BucketConfig)
 	if err != nil {
 		t.Fatal(err)

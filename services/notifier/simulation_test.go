@@ -188,6 +188,7 @@ func (w *world) configure(ctx context.Context) error {
 
 func (w *world) configuration() string {
 	text := fmt.Sprintf("rules:\n  - {name: warm, description: No %d., detector: limit, above: 30}\n  - {name: cold, detector: limit, below: 0, notify: [phone]}\n", w.revised)
+	text += "grouping: {interval: " + []string{"0s", "5s", "1m"}[w.revised%3] + ", wait: " + []string{"0s", "2s"}[w.revised%2] + "}\n"
 	text += fmt.Sprintf("channels:\n  - {name: phone, type: ntfy, url: \"https://ntfy.example.org/topic%d\"}\n", w.revised/2)
 	if w.revised >= 2 {
 		text += fmt.Sprintf("  - {name: log, type: webhook, url: \"https://example.org/\", resolved: %t}\n", w.revised%2 == 0)

@@ -11,6 +11,7 @@ import (
 
 	alertingv1 "headwater/proto/alerting/v1"
 	"headwater/services/internal/lane"
+	"headwater/services/notifier/group"
 	"headwater/services/notifier/policy"
 	"headwater/streams"
 )
@@ -26,6 +27,7 @@ const alertChunks = 64
 const (
 	chunkAhead    = "ahead"
 	chunkSilences = "silences"
+	chunkGroups   = "groups"
 	chunkAlerts   = "alerts-"
 )
 
@@ -49,6 +51,12 @@ type storedAlert struct {
 type storedAhead struct {
 	Revision uint64 `json:"revision"`
 	Content  []byte `json:"content"`
+}
+
+// storedGroups are machine.now and machine.groups in a chunk.
+type storedGroups struct {
+	Now int64 `json:"now"`
+	group.Stored
 }
 
 func chunkOf(id string) int {
@@ -104,6 +112,15 @@ func (m *machine) Snapshot(all bool) ([]lane.Chunk, error) {
 		}
 		chunks = append(chunks, chunk)
 	}
+	waiting, err := m.groups.Store(func(a *alertingv1.Alert) ([]byte, error) { return proto.MarshalOptions{Deterministic: true}.Marshal(a) })
+	if err != nil {
+		return nil, fmt.Errorf("encode alerts that wait: %w", err)
+	}
+	chunk, err := encode(chunkGroups, storedGroups{Now: m.now, Stored: waiting})
+	if err != nil {
+		return nil, err
+	}
+	chunks = append(chunks, chunk)
 	m.changed, m.aheadChanged, m.extraChanged = [alertChunks]bool{}, false, false
 	return chunks, nil
 }
@@ -126,6 +143,8 @@ func (m *machine) Restore(chunks []lane.Chunk) error {
 			err = m.restoreAhead(c.Data)
 		} else if c.ID == chunkSilences {
 			err = m.restoreSilences(c.Data)
+		} else if c.ID == chunkGroups {
+			err = m.restoreGroups(c.Data)
 		} else {
 			err = fmt.Errorf("unknown chunk")
 		}
@@ -174,6 +193,20 @@ func (m *machine) restoreAhead(data []byte) error {
 	}
 	m.ahead = configuration{revision: stored.Revision, content: stored.Content, rules: byName(c)}
 	return nil
+}
+
+func (m *machine) restoreGroups(data []byte) error {
+	var stored storedGroups
+	if err := json.Unmarshal(data, &stored); err != nil {
+		return err
+	}
+	m.now = stored.Now
+	var err error
+	m.groups, err = group.Restore(stored.Stored, func(body []byte) (*alertingv1.Alert, error) {
+		a := &alertingv1.Alert{}
+		return a, proto.Unmarshal(body, a)
+	})
+	return err
 }
 
 func (m *machine) restoreSilences(data []byte) error {

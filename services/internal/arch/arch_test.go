@@ -34,6 +34,7 @@ var pure = []string{
 	"headwater/services/decode/mapping",
 	"headwater/services/internal/calendar",
 	"headwater/services/internal/hearing",
+	"headwater/services/notifier/group",
 	"headwater/services/notifier/policy",
 	"headwater/services/processor/codec",
 	"headwater/services/processor/detect",

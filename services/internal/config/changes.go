@@ -23,7 +23,7 @@ type Delta struct{ Added, Changed, Removed []string }
 // Compare returns what became of before, which may be nil for none.
 func Compare(before, after *Config) Changes {
 	if before == nil {
-		before = &Config{Lateness: after.Lateness, TimeZone: after.TimeZone, Windows: after.Windows}
+		before = &Config{Lateness: after.Lateness, TimeZone: after.TimeZone, Windows: after.Windows, Grouping: after.Grouping}
 	}
 	out := Changes{
 		Rules:    delta(before.Rules, after.Rules, func(r rule.Rule) string { return r.Name }, rule.Rule.Equal),
@@ -42,6 +42,7 @@ func Compare(before, after *Config) Changes {
 			(a.Literal == nil) == (b.Literal == nil) && (a.Literal == nil || *a.Literal == *b.Literal)
 	}))
 	other("mappings", slices.EqualFunc(before.Mappings, after.Mappings, func(a, b *mapping.Mapping) bool { return a.Declared == b.Declared }))
+	other("grouping", before.Grouping.equal(after.Grouping) && maps.EqualFunc(before.channelGroupings, after.channelGroupings, Grouping.equal))
 	other("windows", slices.Equal(before.Windows, after.Windows))
 	other("lateness", before.Lateness == after.Lateness)
 	other("time_zone", before.TimeZone == after.TimeZone)

@@ -65,6 +65,10 @@ type Config struct {
 	Mappings mapping.Set
 	// Channels are in the order of the text; their names are unique.
 	Channels []Channel
+	// Grouping is that of channels without one of their own.
+	Grouping Grouping
+	// channelGroupings are the groupings of the channels that have their own.
+	channelGroupings map[string]Grouping
 	// Windows are the windows of every series, the tumbling ones first, ascending.
 	// The window of a minute is always among them.
 	Windows []Window

@@ -76,6 +76,7 @@ func TestParse(t *testing.T) {
 			{Name: "phone", Type: config.Ntfy, URL: "https://ntfy.sh/my-topic", Resolved: true},
 			{Name: "mail", Type: config.Shoutrrr, URLFile: "secrets/mail", Resolved: false},
 		},
+		Grouping: config.Grouping{By: []string{"site", "gateway", "label:team"}, Wait: 2 * time.Second, Interval: 5 * time.Minute, Repeat: 4 * time.Hour},
 		Windows: []config.Window{
 			{Name: "10s", Kind: config.Tumbling, Width: 10 * time.Second, Lateness: 2 * time.Minute},
 			{Name: "1m", Kind: config.Tumbling, Width: time.Minute, Lateness: 2 * time.Minute},
@@ -95,6 +96,10 @@ func TestParse(t *testing.T) {
 		if r.State == "" {
 			r.State = rule.Enabled
 		}
+	}
+	mail := config.Grouping{By: []string{"site"}, Wait: 2 * time.Second, Interval: time.Hour, Repeat: 4 * time.Hour}
+	if d := cmp.Diff(map[string]config.Grouping{"mail": mail, "phone": got.Grouping}, map[string]config.Grouping{"mail": got.GroupingOf("mail"), "phone": got.GroupingOf("phone")}); d != "" {
+		t.Error(d)
 	}
 	if got.Zone("hall") != "Asia/Kolkata" || got.Zone("attic") != "Europe/Berlin" || got.Zone("elsewhere") != "Europe/Berlin" {
 		t.Errorf("zones are %s, %s and %s", got.Zone("hall"), got.Zone("attic"), got.Zone("elsewhere"))

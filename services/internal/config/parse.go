@@ -104,7 +104,7 @@ func (r *reader) problems() error {
 }
 
 // sectionNames are the fields of a file.
-var sectionNames = []string{rulesSection, "auto", "devices", "series", "mappings", "channels", "windows", "lateness", "time_zone", "sites"}
+var sectionNames = []string{rulesSection, "auto", "devices", "series", "mappings", "channels", "grouping", "windows", "lateness", "time_zone", "sites"}
 
 // keptName stands in messages for the file with the sections that are kept.
 const keptName = "kept sections"
@@ -128,10 +128,11 @@ func (r *reader) config(name string, p Parts) *Config {
 		r.file, r.origin = name, rule.FromFile
 		return file
 	}
-	c := &Config{Lateness: DefaultLateness, TimeZone: DefaultTimeZone}
+	c := &Config{Lateness: DefaultLateness, TimeZone: DefaultTimeZone, Grouping: DefaultGrouping()}
 	channels := section("channels")
 	c.Channels = channels.channels()
 	r.channelsKnown = !channels.failed["channels"]
+	section("grouping").grouping(c)
 	c.Devices = section("devices").devices()
 	c.Series = section("series").series()
 	c.Mappings = section("mappings").mappings()

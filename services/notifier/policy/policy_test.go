@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"flag"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -447,18 +448,18 @@ func TestTexts(t *testing.T) {
 func TestGroup(t *testing.T) {
 	a := policy.Notice{Rule: "a", Device: "door-01", Severity: rule.Critical}
 	b := policy.Notice{Rule: "b", Description: "It is warm.", Device: "door-02"}
-	title, body := policy.Group([]policy.Notice{a, b}, 7)
-	if want := "Critical: 7 alerts, door-01 among them"; title != want {
+	title, body := policy.Group([]policy.Notice{a, b}, 7, "hall")
+	if want := "Critical: 7 alerts at hall, door-01 among them"; title != want {
 		t.Errorf("title %q, want %q", title, want)
 	}
 	if want := "Critical: a (door-01)\nWarning: It is warm (door-02)\nand 5 more"; body != want {
 		t.Errorf("body %q, want %q", body, want)
 	}
-	if title, body := policy.Group(nil, 0); title != "" || body != "" {
+	if title, body := policy.Group(nil, 0, ""); title != "" || body != "" {
 		t.Error("no notice, no text")
 	}
 	many := slices.Repeat([]policy.Notice{{Description: strings.Repeat("ä", 90), Device: "d"}}, 50)
-	if title, body := policy.Group(many, 50); len(title) > policy.MaxTitle || len(body) > policy.MaxBody {
-		t.Error("out of bounds")
+	if title, body := policy.Group(many, 50, ""); len(title) > policy.MaxTitle || len(body) > policy.MaxBody || !strings.HasSuffix(body, fmt.Sprintf("\nand %d more", 50-strings.Count(body, "\n"))) {
+		t.Errorf("title %q, body %q", title, body)
 	}
 }

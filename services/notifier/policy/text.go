@@ -23,6 +23,8 @@ const (
 	maxWhat = 100
 	// maxUnit bounds a unit, which a device chose.
 	maxUnit = 24
+	// maxMore is room for the line that counts what is not listed.
+	maxMore = 32
 	// maxSentence bounds the words of the evidence.
 	maxSentence = 1000
 )
@@ -127,20 +129,30 @@ func (n Notice) Body() string {
 }
 
 // Group returns the texts of one message about many alerts: the notices, worst first,
-// are the ones that it lists out of total.
-func Group(notices []Notice, total int) (title, body string) {
+// are the ones that it lists out of total. Site is that of all of them, or empty.
+func Group(notices []Notice, total int, site string) (title, body string) {
 	if len(notices) == 0 {
 		return "", ""
 	}
-	title = fmt.Sprintf("%s: %s, %s among them", notices[0].headline(), figure.Plural(total, "alert", "alerts"), clean(notices[0].Device))
-	lines := make([]string, 0, len(notices)+1)
-	for _, n := range notices {
-		lines = append(lines, n.Title())
+	what := figure.Plural(total, "alert", "alerts")
+	if site != "" {
+		what += " at " + clean(site)
 	}
-	if more := total - len(notices); more > 0 {
+	title = fmt.Sprintf("%s: %s, %s among them", notices[0].headline(), what, clean(notices[0].Device))
+	lines := make([]string, 0, len(notices)+1)
+	size := 0
+	for _, n := range notices {
+		line := n.Title()
+		size += len(line) + 1
+		if size > MaxBody-maxMore {
+			break
+		}
+		lines = append(lines, line)
+	}
+	if more := total - len(lines); more > 0 {
 		lines = append(lines, fmt.Sprintf("and %d more", more))
 	}
-	return figure.Clip(title, MaxTitle), figure.Clip(strings.Join(lines, "\n"), MaxBody)
+	return figure.Clip(title, MaxTitle), strings.Join(lines, "\n")
 }
 
 // labels returns the labels as they stand after the name of the rule.

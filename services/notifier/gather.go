@@ -1,0 +1,117 @@
+package notifier
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	alertingv1 "headwater/proto/alerting/v1"
+	"headwater/services/internal/config"
+	"headwater/services/notifier/group"
+	"headwater/services/notifier/policy"
+	"headwater/services/rule"
+)
+
+// gather has a channel be notified of an alert that began or ended, with others of its
+// group.
+func (m *machine) gather(channel string, a *alertingv1.Alert) {
+	over := a.GetState() == alertingv1.State_STATE_RESOLVED
+	reason := m.groups.Add(group.Key{Channel: channel, Group: m.groupOf(channel, a)}, over, a.GetId(), a, m.now, m.groupPolicy(channel))
+	if m.gathered != nil {
+		m.gathered(reason)
+	}
+}
+
+// flush makes messages of what is due.
+func (m *machine) flush() {
+	for _, due := range m.groups.Due(m.now, group.Rules[*alertingv1.Alert]{Policy: m.policyOf, Go: m.leaves}) {
+		m.outMessages = append(m.outMessages, pendingMessage{channel: due.Channel, alerts: due.Values})
+	}
+}
+
+// leaves returns an alert as its message has it, and false if the channel need not be
+// notified of it any more.
+func (m *machine) leaves(k group.Key, over bool, id string, a *alertingv1.Alert) (*alertingv1.Alert, bool) {
+	now := m.alerts[id]
+	if over || now == nil || now.entry.State != policy.Firing || now.state.GetStarted() != a.GetStarted() {
+		return a, true
+	}
+	if now.entry.Mute != (policy.Mute{}) || now.entry.Acknowledged {
+		// That came while the alert waited. The end of the silence notifies the channel.
+		now.entry.Notified = slices.DeleteFunc(slices.Clone(now.entry.Notified), func(name string) bool { return name == k.Channel })
+		m.changed[chunkOf(id)] = true
+		return nil, false
+	}
+	return now.state, true
+}
+
+func (m *machine) groupPolicy(channel string) group.Policy {
+	if m.grouping == nil {
+		return group.Policy{}
+	}
+	g := m.grouping(channel)
+	return group.Policy{Wait: g.Wait, Interval: g.Interval}
+}
+
+// policyOf returns the policy of a channel; false if there is no such channel.
+func (m *machine) policyOf(channel string) (group.Policy, bool) {
+	known := slices.ContainsFunc(m.channels, func(c policy.Channel) bool { return c.Name == channel })
+	return m.groupPolicy(channel), known
+}
+
+// remindAfter is the time after which channels are notified again of an alert of a rule.
+func (m *machine) remindAfter(r rule.Rule) time.Duration {
+	if r.Remind == 0 && m.grouping != nil {
+		return m.grouping("").Repeat
+	}
+	return r.Remind
+}
+
+// groupOf names the group of an alert for a channel.
+func (m *machine) groupOf(channel string, a *alertingv1.Alert) string {
+	if m.grouping == nil {
+		return a.GetId()
+	}
+	series := a.GetSeries()
+	var values []string
+	for _, part := range m.grouping(channel).By {
+		value := ""
+		label, isLabel := strings.CutPrefix(part, config.ByLabel)
+		tag, isTag := strings.CutPrefix(part, config.ByTag)
+		if part == config.ByGateway {
+			tag, isTag = config.ByGateway, true
+		}
+		switch {
+		case isLabel:
+			value = a.GetLabels()[label]
+		case isTag:
+			value = m.tags(series.GetSite(), series.GetDevice())[tag]
+		case part == config.BySite:
+			value = series.GetSite()
+		case part == config.ByDevice:
+			value = series.GetDevice()
+		case part == config.ByMetric:
+			value = series.GetMetric()
+		case part == config.ByRule:
+			value = a.GetRule()
+		case part == config.BySeverity:
+			value = string(ruleSeverity(a.GetSeverity()))
+		}
+		values = append(values, value)
+	}
+	return strings.Join(values, "\x00")
+}
+
+// say adds an alert to the message of its group that waits for the commit, or to a new one
+// like the given one.
+func (m *machine) say(like pendingMessage, a *alertingv1.Alert) {
+	like.group = m.groupOf(like.channel, a)
+	for i, p := range m.outMessages {
+		if p.channel == like.channel && p.group == like.group && p.reminder == like.reminder && p.muted == like.muted {
+			m.outMessages[i].alerts = append(p.alerts, a)
+			return
+		}
+	}
+	like.alerts = []*alertingv1.Alert{a}
+	m.outMessages = append(m.outMessages, like)
+}

@@ -1,0 +1,181 @@
+package notifier
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	alertingv1 "headwater/proto/alerting/v1"
+	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/notifier/policy"
+	"headwater/streams"
+)
+
+const storms = `
+rules:
+  - {name: warm, description: It is warm., detector: limit, above: 30}
+  - {name: cold, detector: limit, below: 0}
+channels:
+  - {name: phone, type: ntfy, url: "https://ntfy.example.org/topic"}
+`
+
+// machineOf returns a machine with a configuration in force.
+func machineOf(t *testing.T, text string) *machine {
+	t.Helper()
+	m := newMachine(func(policy.Decision) {})
+	if err := m.Configure(1, []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// TestStorm has 10,000 devices cross their limit within one second, in messages of many
+// lanes, and then come back.
+func TestStorm(t *testing.T) {
+	const devices, commits, begin = 10_000, 40, time.Hour
+	for name, text := range map[string]string{
+		"by default": storms, "by device": "grouping: {by: [device]}\n" + storms, "by site, with a wait": "grouping: {by: [site], wait: 3s, interval: 5m}\n" + storms,
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := machineOf(t, text)
+			fires, listed, messages := map[string]bool{}, 0, 0
+			var first time.Duration
+			inputs := 0
+			step := func(now time.Duration, anomalies ...*derivedv1.Anomaly) {
+				c := at(t, m, now, anomalies...)
+				inputs++
+				for _, a := range c.GetAlerts() {
+					if a.GetState() == alertingv1.State_STATE_FIRING {
+						fires[a.GetId()] = true
+					}
+				}
+				for _, message := range c.GetMessages() {
+					messages++
+					listed += len(message.GetAlerts())
+					if first == 0 {
+						first = now
+					}
+					if len(message.GetAlerts()) > maxListed || len(message.GetBody()) > policy.MaxBody {
+						t.Errorf("a message lists %d alerts in %d bytes", len(message.GetAlerts()), len(message.GetBody()))
+					}
+				}
+				if inputs == commits/2 {
+					m = restoredWith(t, m, text)
+				}
+			}
+			for i := range commits {
+				var all []*derivedv1.Anomaly
+				for j := range devices / commits {
+					a := anomaly("warm", fmt.Sprintf("device-%d", i*devices/commits+j), open, 100, 110)
+					a.Evidence.Samples, a.Series.Site = nil, fmt.Sprintf("site-%d", j%7)
+					all = append(all, a)
+				}
+				step(begin+time.Duration(i)*time.Second/commits, all...)
+			}
+			for now := begin + time.Second; now < begin+5*time.Minute; now += 4 * time.Second {
+				step(now)
+			}
+			if len(fires) != devices || messages > 20 || messages == 0 || first > begin+5*time.Second {
+				t.Errorf("%d alerts are known; %d messages list %d, the first after %s", len(fires), messages, listed, first-begin)
+			}
+		})
+	}
+}
+
+// TestFlappingDevice has a device begin and end once a second for ten minutes.
+func TestFlappingDevice(t *testing.T) {
+	m := machineOf(t, storms)
+	last := map[string]time.Duration{}
+	count := map[string]int{}
+	for second := range 900 {
+		now := time.Hour + time.Duration(second)*time.Second
+		var anomalies []*derivedv1.Anomaly
+		if second < 600 {
+			anomalies = append(anomalies, anomaly("warm", "d1", []derivedv1.Phase{open, shut}[second%2], int64(second/2), int64(second)))
+		}
+		for _, what := range told(at(t, m, now, anomalies...)) {
+			if before, ok := last[what]; ok && now-before < time.Minute {
+				t.Errorf("%s after %s", what, now-before)
+			}
+			last[what] = now
+			count[what]++
+		}
+		if second%50 == 0 {
+			m = restoredWith(t, m, storms)
+		}
+	}
+	if d := cmp.Diff(map[string]int{"phone: Warning: It is warm (d1)": 11, "phone: Resolved: It is warm (d1)": 11}, count); d != "" {
+		t.Error(d)
+	}
+	if last["phone: Resolved: It is warm (d1)"] <= last["phone: Warning: It is warm (d1)"] {
+		t.Error("the last message does not tell that it is over")
+	}
+}
+
+// TestGroups looks at what goes together by site, label, and the gateway of the devices.
+func TestGroups(t *testing.T) {
+	const text = `
+grouping: {by: [site, gateway], interval: 1m, repeat: 2h, channels: {log: {by: ["label:team"], interval: 5m}}}
+devices:
+  - {match: {device: "a*"}, tags: {gateway: gw-1}}
+  - {match: {device: "b*"}, tags: {gateway: gw-2}}
+rules:
+  - {name: warm, detector: limit, above: 30, labels: {team: ops}}
+  - {name: cold, detector: limit, below: 0, labels: {team: ops}}
+channels:
+  - {name: phone, type: ntfy, url: "https://ntfy.example.org/topic"}
+  - {name: log, type: webhook, url: "https://example.org/"}
+`
+	m := machineOf(t, text)
+	expect := func(what string, c *alertingv1.Commit, want ...string) {
+		t.Helper()
+		if d := cmp.Diff(want, told(c)); d != "" {
+			t.Errorf("%s: %s", what, d)
+		}
+		m = restoredWith(t, m, text)
+	}
+	second := func(n int) time.Duration { return time.Hour + time.Duration(n)*time.Second }
+	expect("one moment", at(t, m, second(0), anomaly("warm", "a1", open, 100, 110), anomaly("cold", "a2", open, 100, 110), anomaly("warm", "b1", open, 100, 110)),
+		"phone: Warning: 2 alerts at s, a1 among them", "phone: Warning: warm (b1)", "log: Warning: 3 alerts at s, a1 among them")
+	expect("another of the gateway waits", at(t, m, second(1), anomaly("warm", "a3", open, 200, 210)))
+	expect("an end goes at once", at(t, m, second(2), anomaly("warm", "a1", shut, 100, 300)), "phone: Resolved: warm (a1)", "log: Resolved: warm (a1)")
+	expect("after the interval of the phone", at(t, m, second(60)), "phone: Warning: warm (a3)")
+	expect("after the interval of the log", at(t, m, second(300)), "log: Warning: warm (a3)")
+	c := at(t, m, second(7200))
+	expect("those that last are repeated together", c, "phone: Still warning: cold (a2)", "log: Still warning: 2 alerts at s, a2 among them", "phone: Still warning: warm (b1)")
+}
+
+// TestSilencedWhileItWaits has a silence begin while an alert waits for its group: the
+// channel is notified when the silence ends, and not of an end without a beginning.
+func TestSilencedWhileItWaits(t *testing.T) {
+	for name, over := range map[string]bool{"it lasts": false, "it is over": true} {
+		m := machineOf(t, storms)
+		at(t, m, time.Hour, anomaly("warm", "d1", open, 100, 110))
+		at(t, m, time.Hour+time.Second, anomaly("warm", "d2", open, 100, 110))
+		silenced(t, m, 1, `[{"id":"a","device":"d2","from":"1970-01-01T00:30:00Z","until":"1970-01-01T02:00:00Z","author":"jo"}]`)
+		if got := told(at(t, m, time.Hour+time.Minute)); len(got) != 0 {
+			t.Errorf("%s: %v", name, got)
+		}
+		m = restoredWith(t, m, storms)
+		if over {
+			if got := told(at(t, m, 90*time.Minute, anomaly("warm", "d2", shut, 100, 200))); len(got) != 0 {
+				t.Errorf("%s: %v", name, got)
+			}
+			continue
+		}
+		got := told(at(t, m, 2*time.Hour))
+		if len(got) != 1 || !strings.Contains(got[0], "Still warning: It is warm (d2)") {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func silenced(t *testing.T, m *machine, revision uint64, content string) {
+	t.Helper()
+	if err := m.ConfigureExtra(revision, streams.SilencesKey, []byte(content)); err != nil {
+		t.Fatal(err)
+	}
+}
