@@ -11,8 +11,25 @@ import (
 	"unicode/utf8"
 
 	"headwater/streams"
+	"headwater/web/ui"
 	"headwater/web/view"
 )
+
+// metricsShown bounds the metrics of a device that are shown.
+const metricsShown = 3
+
+// reported says what a device reported.
+func reported(d view.Device) string {
+	var all []string
+	for _, m := range d.Metrics[:min(len(d.Metrics), metricsShown)] {
+		all = append(all, m.Name+" "+ui.ValueWords(d, m)+ui.UnitOf(m))
+	}
+	out := strings.Join(all, ", ")
+	if more := len(d.Metrics) - metricsShown; more > 0 {
+		out += " and " + ui.Plural(more, "more metric", "more metrics")
+	}
+	return out
+}
 
 // maxFindings bounds the reasons that the page lists.
 const maxFindings = 5

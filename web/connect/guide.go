@@ -86,6 +86,41 @@ var ways = []way{
 			{"Or as line protocol of InfluxDB", "", "curl " + s.ca("--cacert "+caFile+" ") + s.HTTP + "/api/v2/write --data-binary 'temperature,site=" + p.Site + ",device=" + p.Device + " value=21.5'"},
 		}
 	}},
+	{"tasmota", "Tasmota", func(s Server, p Place) []step {
+		tls := ""
+		if s.Encrypted {
+			tls = "; SetOption103 1"
+		}
+		return []step{
+			{
+				"Enter this in the console of the device",
+				"Console is in the main menu of its web page. The device is called as its topic. Its site is home, unless a mapping says otherwise." + s.certificate(" It needs a firmware with TLS, which remembers the certificate."),
+				"Backlog MqttHost " + s.Host + "; MqttPort " + s.Port + "; Topic " + p.Device + "; TelePeriod 60" + tls,
+			},
+		}
+	}},
+	{"zigbee2mqtt", "Zigbee2MQTT", func(s Server, _ Place) []step {
+		scheme := "mqtt://"
+		if s.Encrypted {
+			scheme = "mqtts://"
+		}
+		return []step{
+			{"Say where the broker is", "In configuration.yaml. Each device is called as in Zigbee2MQTT. Its site is home, unless a mapping says otherwise.",
+				"mqtt:\n  base_topic: zigbee2mqtt\n  server: " + scheme + net.JoinHostPort(s.Host, s.Port) + s.certificate("\n  ca: /app/data/"+caFile)},
+			{"Restart Zigbee2MQTT", "A device shows when it next reports; press one of its buttons if it has any.", ""},
+		}
+	}},
+	{"shelly", "Shelly", func(s Server, _ Place) []step {
+		tls, note := "", ""
+		if s.Encrypted {
+			tls, note = `,"ssl_ca":"*"`, " The connection is encrypted; with ssl_ca * the device does not check the certificate."
+		}
+		return []step{
+			{"Switch on MQTT", "For Gen2 and later, also in the web page of the device under Settings, MQTT. 192.168.1.50 stands for its address. Its site is home, unless a mapping says otherwise." + note,
+				"curl -X POST http://192.168.1.50/rpc/Mqtt.SetConfig \\\n  -d '{\"config\":{\"enable\":true,\"server\":\"" + net.JoinHostPort(s.Host, s.Port) + "\",\"rpc_ntf\":true,\"status_ntf\":true" + tls + "}}'"},
+			{"Restart the device", "", "curl http://192.168.1.50/rpc/Shelly.Reboot"},
+		}
+	}},
 	{"esphome", "ESPHome", func(s Server, p Place) []step {
 		return []step{
 			{"Say where the broker is", "In the YAML of the node. It needs no api: section.", "mqtt:\n  broker: " + s.Host + "\n  port: " + s.Port + s.certificate("\n  certificate_authority: !secret headwater_ca") + "\n  discovery: false"},
