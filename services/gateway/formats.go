@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"slices"
 	"strings"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
@@ -17,40 +16,49 @@ import (
 // epoch. An error refuses the body as a whole.
 type decodes func(from credentials.Credential, d *decode.Decoder, body []byte, arrival int64) ([]decode.Item, error)
 
-// alike makes a decoder for bodies that do not depend on their sender.
-func alike(f func(*decode.Decoder, []byte, int64) ([]decode.Item, error)) decodes {
-	return func(_ credentials.Credential, d *decode.Decoder, body []byte, arrival int64) ([]decode.Item, error) {
-		return f(d, body, arrival)
-	}
+// types are the types of bodies that Path takes, each by the name that is shown.
+var types = []string{
+	"application/json", "application/x-ndjson", "text/csv", "application/senml+json", "application/senml+cbor", "application/cbor",
+	"application/msgpack", typeBatch,
 }
 
-// formats are the forms in which Path takes readings, by the type of the body.
-var formats = map[string]decodes{
-	"application/json":       alike((*decode.Decoder).Items),
-	"application/x-protobuf": alike(batchItems),
-	"application/protobuf":   alike(batchItems),
-}
+const typeBatch = "application/x-protobuf"
 
 // formatOf returns how the body of a request is decoded. The type is required so that a web
 // page of another origin cannot send readings through the browser of a user who can reach
-// the gateway.
-func formatOf(h http.Header) (decodes, *fault) {
-	kind, parameters, err := mime.ParseMediaType(h.Get("Content-Type"))
-	f, known := formats[kind]
-	if err != nil || !known || parameters["charset"] != "" && !strings.EqualFold(parameters["charset"], "utf-8") {
-		return nil, &fault{status: http.StatusUnsupportedMediaType, Error: "the Content-Type must be one of " + strings.Join(types(), ", ") + ", in UTF-8"}
+// the gateway: none of the types is one that a form may have.
+func formatOf(r *http.Request) (decodes, *fault) {
+	kind, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	form := decode.FormOf(kind)
+	if err != nil || form == "" && kind != typeBatch || parameters["charset"] != "" && !strings.EqualFold(parameters["charset"], "utf-8") {
+		return nil, &fault{status: http.StatusUnsupportedMediaType, Error: "the Content-Type must be one of " + strings.Join(types, ", ") + ", in UTF-8"}
 	}
-	return f, nil
+	q := r.URL.Query()
+	source := decode.Source{Site: q.Get("site"), Device: q.Get("device")}
+	if err := checkNames(source.Site, source.Device); err != nil {
+		return nil, &fault{status: http.StatusBadRequest, Error: err.Error()}
+	}
+	return func(from credentials.Credential, d *decode.Decoder, body []byte, arrival int64) ([]decode.Item, error) {
+		if form == "" {
+			return batchItems(d, body, arrival)
+		}
+		source := source
+		if only := from.Devices; source.Site == "" && len(only) == 1 && only[0].Site != credentials.Any {
+			source.Site = only[0].Site
+		}
+		return d.Body(form, source, body, arrival)
+	}, nil
 }
 
-// types are the types of bodies that Path takes.
-func types() []string {
-	var out []string
-	for kind := range formats {
-		out = append(out, kind)
+// checkNames returns what is wrong with the site and the device of the parameters, each of
+// which may be empty.
+func checkNames(site, device string) error {
+	for name, v := range map[string]string{"site": site, "device": device} {
+		if v != "" && !streams.ValidToken(v) {
+			return fmt.Errorf("%s %q is not 1 to 64 letters, digits, hyphens or underscores", name, clip(v))
+		}
 	}
-	slices.Sort(out)
-	return out
+	return nil
 }
 
 // maxBatch bounds a batch, in bytes, because its empty columns take many times their size

@@ -123,7 +123,12 @@ func (f *fixture) post(body string) reply {
 
 // send posts a body with headers, given as pairs.
 func (f *fixture) send(body io.Reader, headers ...string) (reply, error) {
-	r, err := http.NewRequestWithContext(f.t.Context(), http.MethodPost, f.http.URL+gateway.Path, body)
+	return f.sendTo("", body, headers...)
+}
+
+// sendTo posts a body with parameters.
+func (f *fixture) sendTo(query string, body io.Reader, headers ...string) (reply, error) {
+	r, err := http.NewRequestWithContext(f.t.Context(), http.MethodPost, f.http.URL+gateway.Path+query, body)
 	if err != nil {
 		return reply{}, err
 	}

@@ -72,7 +72,7 @@ func unavailable(why string) *fault {
 
 // serve answers one request on Path.
 func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
-	format, f := formatOf(r.Header)
+	format, f := formatOf(r)
 	if f != nil {
 		s.refuse(w, r, f)
 		return
@@ -202,7 +202,7 @@ func (s *Service) explain(w http.ResponseWriter, r *http.Request, f *fault) {
 		w.Header().Add("WWW-Authenticate", `Basic realm="devices", charset="UTF-8"`)
 	}
 	if f.status == http.StatusUnsupportedMediaType {
-		w.Header().Set("Accept", strings.Join(types(), ", "))
+		w.Header().Set("Accept", strings.Join(types, ", "))
 		w.Header().Set("Accept-Encoding", "gzip, zstd")
 	}
 }

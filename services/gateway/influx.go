@@ -11,7 +11,6 @@ import (
 
 	"headwater/services/decode"
 	"headwater/services/internal/credentials"
-	"headwater/streams"
 )
 
 // Paths of InfluxDB. What writes line protocol there may write it here, unchanged:
@@ -133,10 +132,8 @@ func (s *Service) lineFormat(q url.Values) (decode.LineFormat, error) {
 			*tags = strings.Split(v, ",")
 		}
 	}
-	for name, v := range map[string]string{"site": f.Names.Site, "device": f.Names.Device} {
-		if v != "" && !streams.ValidToken(v) {
-			return f, fmt.Errorf("%s %q is not 1 to 64 letters, digits, hyphens or underscores", name, clip(v))
-		}
+	if err := checkNames(f.Names.Site, f.Names.Device); err != nil {
+		return f, err
 	}
 	bucket := q.Get("bucket")
 	if bucket == "" {
