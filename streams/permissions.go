@@ -102,8 +102,9 @@ func processorPermissions() Permissions {
 }
 
 func notifierPermissions() Permissions {
-	return Permissions{Publish: join(
+	return Permissions{Answers: true, Subscribe: []string{ChannelTests}, Publish: join(
 		[]string{AlertingAll, DeliveriesAll, api("CONSUMER.RESET." + StreamAlerting + ".>")},
+		readBucket(BucketPush), writeBucket(BucketPush, ">"),
 		bury(ServiceNotifier), read(StreamDerived), read(StreamAlerting),
 		readBucket(BucketAlerts), writeBucket(BucketAlerts, ">"), readBucket(BucketSilences), lease(ServiceNotifier), snapshots(ServiceNotifier),
 		report(ServiceNotifier),
@@ -119,7 +120,7 @@ func writerPermissions() Permissions {
 func dashboardPermissions() Permissions {
 	p := Permissions{Publish: []string{
 		api("STREAM.MSG.DELETE." + StreamDeadLetters), api("STREAM.PURGE." + StreamDeadLetters), RedriveSubject("*"),
-		ReplayStart, ReplaySubject("*"),
+		ReplayStart, ReplaySubject("*"), ChannelTests,
 	}}
 	for _, stream := range []string{StreamTelemetry, StreamDerived, StreamAlerting, StreamDeadLetters, StreamAudit} {
 		p.Publish = append(p.Publish, read(stream)...)
@@ -127,13 +128,14 @@ func dashboardPermissions() Permissions {
 	for _, bucket := range []string{
 		BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts, BucketSilences, BucketProblems,
 		BucketCredentials,
-		BucketAccounts, BucketSessions,
+		BucketAccounts, BucketSessions, BucketPush,
 	} {
 		p.Publish = append(p.Publish, readBucket(bucket)...)
 	}
 	p.Publish = append(p.Publish, writeBucket(BucketConfig, ConfigKey)...)
 	p.Publish = append(p.Publish, writeBucket(BucketSilences, SilencesKey)...)
 	p.Publish = append(p.Publish, writeBucket(BucketSilences, HandlingKeys)...)
+	p.Publish = append(p.Publish, writeBucket(BucketPush, ">")...)
 	p.Publish = append(p.Publish, record(ServiceDashboard)...)
 	p.Publish = append(p.Publish, writeBucket(BucketCredentials, ">")...)
 	p.Publish = append(p.Publish, writeBucket(BucketAccounts, AccountsKey)...)

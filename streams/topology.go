@@ -51,7 +51,10 @@ const (
 	BucketProblems    = "problems"
 	BucketAccounts    = "accounts"
 	BucketSessions    = "sessions"
-	BucketSnapshots   = "snapshots"
+	// BucketPush has the keys of this Headwater as a sender of Web Push, the key that signs
+	// links in messages, and the browsers that are notified.
+	BucketPush      = "push"
+	BucketSnapshots = "snapshots"
 )
 
 // ConfigKey is the key in BucketConfig of the rules and channels, as the text that people
@@ -126,6 +129,22 @@ const (
 
 // sessionsBytes bounds BucketSessions.
 const sessionsBytes = 16 << 20
+
+// Keys of BucketPush: the keys of the sender, and the key that signs links.
+const (
+	PushKeysKey  = "vapid"
+	PushLinksKey = "links"
+)
+
+// PushDeviceKey is the key in BucketPush of one browser. The id must be a valid token.
+func PushDeviceKey(id string) string { return "device." + id }
+
+// pushBytes bounds BucketPush, and maxPushValue one value in it. A browser takes half a
+// kilobyte.
+const (
+	pushBytes    = 4 << 20
+	maxPushValue = 8 << 10
+)
 
 // Names of the durable consumers.
 const (
@@ -325,7 +344,9 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	sessions.TTL, sessions.LimitMarkerTTL, sessions.MaxBytes = SessionAge, SessionMarkerTTL, sessionsBytes
 	credentials := bucket(BucketCredentials, "Who may connect as which devices.", 1)
 	credentials.MaxBytes, credentials.MaxValueSize = credentialsBytes, MaxCredential
-	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials, sessions,
+	push := bucket(BucketPush, "Browsers that are notified, and the keys for it.", 1)
+	push.MaxBytes, push.MaxValueSize = pushBytes, maxPushValue
+	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials, sessions, push,
 		bucket(BucketAccounts, "Who may log in to the dashboard, without passwords.", 1),
 		bucket(BucketConfig, "Rules and channels as people wrote them, with earlier versions.", ConfigVersions),
 		bucket(BucketSilences, "What people do about alerts, and about which they are not notified.", 1),

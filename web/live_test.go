@@ -18,6 +18,7 @@ import (
 	"headwater/web/access"
 	"headwater/web/app"
 	"headwater/web/audit"
+	"headwater/web/channels"
 	"headwater/web/connect"
 	"headwater/web/deadletters"
 	"headwater/web/device"
@@ -77,7 +78,7 @@ func (f *fakeSource) Audit(context.Context, audit.Query) (audit.Entries, error) 
 func (f *fakeSource) Cancel(context.Context, string) error { return nil }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}}
 }
 
 // openAccounts are accounts while nobody has one.
@@ -418,3 +419,10 @@ func (*fakeSource) TakeClaim(context.Context, string) (devices.Issued, error) {
 func (*fakeSource) Waiting(context.Context) ([]devices.Waiting, error) { return nil, nil }
 
 func (*fakeSource) SetUnknown(context.Context, []devices.UnknownRule) error { return nil }
+
+// noChannels are no channels at all.
+type noChannels struct{ channels.Source }
+
+func (noChannels) Channels() (channels.List, error)                    { return channels.List{}, nil }
+func (noChannels) Notified(context.Context) ([]channels.Device, error) { return nil, nil }
+func (noChannels) PushKey(context.Context) (string, error)             { return "", nil }

@@ -71,6 +71,8 @@ type Service struct {
 	// board holds the problems that services report.
 	board    *problems.Board
 	arrivals *arrivals
+	// deliveries are the latest outcomes of each channel.
+	deliveries *deliveryLog
 
 	telemetry, derived, alerting *streamReader
 	devices, alerts, lost, muted *watcher
@@ -88,7 +90,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		log: deps.Log, js: deps.JS, fleet: fleet.New(demoSite), book: fleet.NewBook(),
-		past: newHistory(client), board: problems.NewBoard(),
+		past: newHistory(client), board: problems.NewBoard(), deliveries: &deliveryLog{},
 	}
 	s.problems = deps.Problems
 	if s.problems == nil {
@@ -147,6 +149,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Trust:       trustSource{cfg.Authority},
 		Credentials: s.credentials,
 		Connect:     s.arrivals,
+		Channels:    channelSource{js: deps.JS, rules: s.rules, deliveries: s.deliveries, changes: changes},
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)

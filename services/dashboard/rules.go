@@ -376,6 +376,13 @@ func windowWords(c *config.Config) []string {
 	return out
 }
 
+// file returns the name of the file that is in charge; empty if none is.
+func (r *ruleSource) file() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.version.Parts.FileName
+}
+
 // where is where channels and windows are set, in words.
 func (r *ruleSource) where() string {
 	r.mu.Lock()

@@ -1,11 +1,13 @@
 package dashboard
 
 import (
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"headwater/proto/figure"
+	"headwater/services/internal/problems"
 	"headwater/streams"
 	"headwater/web/view"
 )
@@ -50,6 +52,16 @@ const maxReported = 3
 // notices are the reported problems for every page.
 func (s *Service) notices(now time.Time) []view.Problem {
 	all := s.reported(now)
+	// That nobody hears of a critical alert matters more than why.
+	slices.SortStableFunc(all, func(a, b view.Problem) int {
+		switch first, second := a.Part == problems.PartNotifications, b.Part == problems.PartNotifications; {
+		case first == second:
+			return 0
+		case first:
+			return -1
+		}
+		return 1
+	})
 	if more := len(all) - maxReported; more > 0 {
 		text := figure.Plural(more, "more problem is", "more problems are") + " listed on the page Pipeline."
 		all = append(all[:maxReported], view.Problem{Part: "Pipeline", Text: text})

@@ -173,6 +173,10 @@ func (s *Service) onAlerting(m message) {
 			s.odd(m, err)
 			return
 		}
+		s.deliveries.add(channel, d)
+		if d.Outcome == alertingv1.Outcome_OUTCOME_SKIPPED { // nothing was to be sent
+			return
+		}
 		s.survey.delivery(channel, d.Outcome == alertingv1.Outcome_OUTCOME_SENT, at(d.Time), clip(d.Title), clip(d.Error))
 		return
 	}

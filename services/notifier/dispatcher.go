@@ -38,6 +38,7 @@ type dispatcher struct {
 	log         *slog.Logger
 	metrics     *metrics
 	report      *problems.Reporter
+	reach       *reach
 	deadLetters *deadletter.Publisher
 	// open returns the target of a sender.
 	open       func(config.Channel) target
@@ -151,6 +152,7 @@ func (d *dispatcher) stop() {
 			d.report.Clear(failing(name))
 			d.report.Clear(secretless(name))
 		}
+		d.reach.clear()
 	}()
 	for _, r := range d.senders {
 		r.stop()
@@ -233,6 +235,7 @@ func (d *dispatcher) dispatch(ctx context.Context, progress func()) error {
 			}
 		case <-tick.C:
 			d.checkSecrets()
+			d.reach.forget(d.projection.settled)
 			if err := d.projection.place().Check(ctx, d.js, streams.StreamAlerting); err != nil {
 				return err
 			}
@@ -352,14 +355,14 @@ func (d *dispatcher) configure(ctx context.Context, entry jetstream.KeyValueEntr
 	return nil
 }
 
-// checkSecrets reports the channels whose url_file cannot be used, before a
+// checkSecrets reports the channels whose url_file or secret_file cannot be used, before a
 // message has to wait for it.
 func (d *dispatcher) checkSecrets() {
 	for name, r := range d.senders {
-		if _, err := (&remote{cfg: r.channel, secrets: d.cfg.Secrets}).address(); err != nil {
+		if _, err := (&remote{cfg: r.channel, secrets: d.cfg.Secrets}).read(); err != nil {
 			d.report.Set(secretless(name), problems.Problem{
 				Part: "Channel " + name,
-				Text: fmt.Sprintf("It has no address: %v. Its notifications wait. Put the file there, or name another in url_file; it is read before each message.", err),
+				Text: fmt.Sprintf("It cannot be used: %v. Its notifications wait. Put the file there, or name another; it is read before each message.", err),
 			})
 		} else {
 			d.report.Clear(secretless(name))
@@ -367,7 +370,7 @@ func (d *dispatcher) checkSecrets() {
 	}
 }
 
-// secretless returns the id of the problem that a channel has no address.
+// secretless returns the id of the problem that a file of a channel cannot be used.
 func secretless(channel string) string { return "secret:" + channel }
 
 // want starts the sender of a channel. A sender that runs is replaced when the
@@ -376,7 +379,7 @@ func (d *dispatcher) want(ctx context.Context, ch config.Channel, from uint64) e
 	previous := d.senders[ch.Name]
 	if previous != nil {
 		same := previous.channel
-		same.Resolved = ch.Resolved
+		same.Resolved, same.FromPage = ch.Resolved, ch.FromPage
 		if same == ch {
 			previous.channel = ch
 			return nil
@@ -405,7 +408,7 @@ func (d *dispatcher) start(ch config.Channel, from uint64) *running {
 	r.cut = func() { stop(); cut() }
 	s := &sender{
 		name: ch.Name, alerting: d.alerting, next: from, target: d.open(ch), timeout: d.cfg.Timeout, giveUp: d.cfg.GiveUp, address: d.cfg.PublicURL,
-		js: d.js, deadLetters: d.deadLetters, log: d.log.With("channel", ch.Name), metrics: d.metrics, report: d.report,
+		js: d.js, deadLetters: d.deadLetters, log: d.log.With("channel", ch.Name), metrics: d.metrics, report: d.report, reach: d.reach,
 	}
 	d.wait.Go(func() {
 		defer close(r.done)

@@ -464,7 +464,7 @@ func (m *machine) remute() {
 	slices.Sort(changed)
 	for _, id := range changed {
 		a := m.firing[id]
-		previous := a.entry.Mute
+		previous, notified := a.entry.Mute, a.entry.Notified
 		d := policy.Remute(a.entry, m.now, policy.Audience{
 			Notify: m.rules[a.state.GetRule()].Audience(), Channels: m.channels, Mute: m.muteOf(a.state, a.state.GetOpened()),
 		})
@@ -475,7 +475,7 @@ func (m *machine) remute() {
 			a.notified = m.now
 		}
 		for _, ch := range d.Notify {
-			m.say(pendingMessage{channel: ch, muted: previous}, a.state)
+			m.say(pendingMessage{channel: ch, muted: previous, reminder: slices.Contains(notified, ch)}, a.state)
 		}
 	}
 }

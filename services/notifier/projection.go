@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -296,6 +297,18 @@ func (p *projection) put(ctx context.Context, sequence uint64, stored int64, a *
 	return nil
 }
 
+// settled reports whether nobody needs to be notified any more of an episode that a commit
+// told of: it is over, acknowledged or unknown. It is false while the commit is not
+// reflected.
+func (p *projection) settled(episode string, sequence uint64) bool {
+	if p.position < sequence {
+		return false
+	}
+	id, _, _ := strings.Cut(episode, "-")
+	a := p.known[id]
+	return a == nil || a.GetState() != alertingv1.State_STATE_FIRING || streams.EpisodeID(a) != episode
+}
+
 func over(a *alertingv1.Alert) bool { return a.GetState() == alertingv1.State_STATE_RESOLVED }
 
 func (p *projection) remember(a *alertingv1.Alert) {
@@ -305,7 +318,7 @@ func (p *projection) remember(a *alertingv1.Alert) {
 	if over(a) {
 		p.resolved++
 	}
-	p.known[a.GetId()] = &alertingv1.Alert{Id: a.GetId(), State: a.GetState(), Updated: a.GetUpdated(), Committed: a.GetCommitted()}
+	p.known[a.GetId()] = &alertingv1.Alert{Id: a.GetId(), State: a.GetState(), Started: a.GetStarted(), Updated: a.GetUpdated(), Committed: a.GetCommitted()}
 	p.metrics.firing.Set(float64(len(p.known) - p.resolved))
 }
 

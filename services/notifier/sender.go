@@ -31,6 +31,9 @@ const (
 	finishTime = 5 * time.Second
 	// reportAfter is how long a message is tried before a problem is reported.
 	reportAfter = time.Minute
+	// settleTime is how long a sender runs until it gives up messages that are older than
+	// they may be: when everything starts, the network may not be there yet.
+	settleTime = 10 * time.Minute
 	// storeTimeout bounds one request to JetStream.
 	storeTimeout = 5 * time.Second
 )
@@ -49,13 +52,18 @@ type sender struct {
 	log         *slog.Logger
 	metrics     *metrics
 	report      *problems.Reporter
+	reach       *reach
+	// began is when the sender began to run.
+	began time.Time
 
 	// alerting identifies ALERTING. next is the first commit that a consumer
 	// created now would deliver.
 	alerting streams.Place
 	next     uint64
-	// done is the last message whose outcome is recorded.
-	done key
+	// done is the last message whose outcome is recorded, refused the episodes whose
+	// beginning the channel had not taken then.
+	done    key
+	refused []*alertingv1.Refusal
 }
 
 // metadataIncarnation is the key in the metadata of a consumer whose value is the
@@ -124,6 +132,7 @@ func createdFor(c jetstream.Consumer, alerting streams.Place) bool {
 // [process.HardStop].
 func (s *sender) run(ctx, hard context.Context) {
 	defer s.target.close()
+	s.began = time.Now()
 	pause := newBackoff(100*time.Millisecond, 10*time.Second)
 	for ctx.Err() == nil {
 		err := s.work(ctx, hard, pause.Reset)
@@ -222,7 +231,7 @@ func (s *sender) loadDone(ctx context.Context) error {
 	}
 	last, err := stream.GetLastMsgForSubject(ctx, streams.DeliverySubject(s.name))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		s.done = key{}
+		s.done, s.refused = key{}, nil
 		return nil
 	}
 	if err != nil {
@@ -240,10 +249,11 @@ func (s *sender) loadDone(ctx context.Context) error {
 	// the old stream. A key without an incarnation counts for this ALERTING if the
 	// record lies behind the message.
 	if done.incarnation != s.alerting.Incarnation && (done.incarnation != 0 || done.sequence >= last.Sequence) {
-		s.done = key{}
+		s.done, s.refused = key{}, nil
 		return nil
 	}
-	s.done = done
+	s.done, s.refused = done, d.GetRefused()
+	s.reach.restore(s.name, done.sequence, s.refused)
 	return nil
 }
 
@@ -267,7 +277,7 @@ func (s *sender) handle(ctx, hard context.Context, msg jetstream.Msg, meta *jets
 		if m.GetChannel() != s.name || len(m.GetAlerts()) == 0 || !k.after(s.done) {
 			continue
 		}
-		if err := s.deliver(ctx, hard, k, m, meta.Timestamp); err != nil {
+		if err := s.deliver(ctx, hard, outbound{key: k, message: m, commit: commit, committed: meta.Timestamp}); err != nil {
 			return err
 		}
 	}
@@ -311,36 +321,69 @@ func (s *sender) malformed(ctx context.Context, msg jetstream.Msg, meta *jetstre
 	return msg.Ack()
 }
 
+// outbound is a message on its way out.
+type outbound struct {
+	key     key
+	message *alertingv1.Message
+	// commit is what the message is part of, and committed when it was stored.
+	commit    *alertingv1.Commit
+	committed time.Time
+}
+
 // deliver tries until the channel has taken or refused the message, and records the
-// outcome. An error means that the message is not delivered yet, or that its outcome
-// could not be recorded.
-func (s *sender) deliver(ctx, hard context.Context, k key, m *alertingv1.Message, committed time.Time) error {
-	pause := newBackoff(500*time.Millisecond, 5*time.Minute)
-	first := time.Now()
-	d := &alertingv1.Delivery{Key: k.String(), Channel: s.name, Title: m.GetTitle(), Outcome: alertingv1.Outcome_OUTCOME_SENT}
-	for _, a := range m.GetAlerts() {
+// outcome. A message about the end of what the channel never took is skipped. An error
+// means that the message is not delivered yet, or that its outcome could not be recorded.
+func (s *sender) deliver(ctx, hard context.Context, o outbound) error {
+	d := &alertingv1.Delivery{Key: o.key.String(), Channel: s.name, Title: o.message.GetTitle(), Outcome: alertingv1.Outcome_OUTCOME_SENT}
+	for _, a := range o.message.GetAlerts() {
 		d.AlertIds = append(d.AlertIds, a.GetId())
 	}
+	heard := withoutUnheard(o.message, s.refused)
+	var unreached map[string]string
+	if heard == nil {
+		d.Outcome, d.Error = alertingv1.Outcome_OUTCOME_SKIPPED, "the channel did not take the message about the beginning"
+		s.metrics.dropped.WithLabelValues("beginning_refused").Inc()
+	} else {
+		var err error
+		o.message = heard
+		unreached, err = s.insist(ctx, hard, o, d)
+		if err != nil {
+			return err
+		}
+	}
+	d.Refused = refusals(s.refused, o.message, d.GetOutcome(), unreached)
+	d.Time = time.Now().UnixNano()
+	return s.record(hard, o, d)
+}
+
+// insist tries until the channel has taken or refused the message, and fills in the
+// outcome. It returns the titles of the critical alerts that no channel has taken, by
+// episode.
+func (s *sender) insist(ctx, hard context.Context, o outbound, d *alertingv1.Delivery) (unreached map[string]string, err error) {
+	pause := newBackoff(500*time.Millisecond, 5*time.Minute)
+	first := time.Now()
 	for {
 		if ctx.Err() != nil {
-			return fmt.Errorf("deliver %s: %w", d.Key, ctx.Err())
+			return nil, fmt.Errorf("deliver %s: %w", d.Key, ctx.Err())
 		}
 		d.Attempts++
-		err := s.attempt(hard, outgoing(k, m, time.Since(committed), s.address))
+		err := s.attempt(hard, outgoing(o.key, o.message, time.Since(o.committed), s.address))
 		if err == nil {
 			s.report.Clear(failing(s.name))
+			s.reach.took(o.message)
 			s.metrics.attempts.WithLabelValues(s.name, "sent").Inc()
-			s.metrics.latency.WithLabelValues(s.name).Observe(time.Since(committed).Seconds())
-			break
+			s.metrics.latency.WithLabelValues(s.name).Observe(time.Since(o.committed).Seconds())
+			return nil, nil
 		}
-		failure, final := judge(err, first, s.giveUp)
+		failure, final := judge(err, time.Since(o.committed), time.Since(s.began), s.giveUp)
 		if final {
 			s.metrics.attempts.WithLabelValues(s.name, "refused").Inc()
 			d.Outcome, d.Error = alertingv1.Outcome_OUTCOME_FAILED, failure.Reason
-			break
+			return s.reach.failed(s.name, o), nil
 		}
 		s.metrics.attempts.WithLabelValues(s.name, "failed").Inc()
 		if time.Since(first) >= reportAfter {
+			s.reach.failed(s.name, o)
 			s.report.Set(failing(s.name), problems.Problem{
 				Part: "Channel " + s.name, Since: first,
 				Text: fmt.Sprintf("Its notifications cannot be delivered: %s. Each is tried for %s, later ones wait. Check the address of the channel and whether it can be reached from here.", failure.Reason, figure.Duration(s.giveUp)),
@@ -350,8 +393,6 @@ func (s *sender) deliver(ctx, hard context.Context, k key, m *alertingv1.Message
 		s.log.Warn("message not delivered; trying again", "key", d.Key, "attempts", d.Attempts, "err", failure.Reason, "wait", wait.Round(time.Millisecond))
 		process.Sleep(ctx, wait)
 	}
-	d.Time = time.Now().UnixNano()
-	return s.record(hard, k, m, d, committed)
 }
 
 // failing returns the id of the problem that a channel takes nothing.
@@ -364,8 +405,10 @@ func (s *sender) attempt(hard context.Context, m channel.Message) error {
 	return s.target.send(limited, m)
 }
 
-// judge reports whether the failure is the last one.
-func judge(err error, first time.Time, giveUp time.Duration) (failure *channel.Error, final bool) {
+// judge reports whether the failure is the last one. Waited is the time since the message
+// was committed, also by an earlier process: behind a channel that is dead the messages that
+// wait must not take giveUp one after the other. Running is how long the sender has run.
+func judge(err error, waited, running, giveUp time.Duration) (failure *channel.Error, final bool) {
 	failure, ok := errors.AsType[*channel.Error](err)
 	if !ok {
 		failure = &channel.Error{Reason: "could not be sent"}
@@ -373,7 +416,7 @@ func judge(err error, first time.Time, giveUp time.Duration) (failure *channel.E
 	if failure.Permanent {
 		return failure, true
 	}
-	if waited := time.Since(first); waited >= giveUp {
+	if waited >= giveUp && running >= min(giveUp, settleTime) {
 		return &channel.Error{Reason: fmt.Sprintf("given up after %s: %s", figure.Duration(waited), failure.Reason)}, true
 	}
 	return failure, false
@@ -382,12 +425,12 @@ func judge(err error, first time.Time, giveUp time.Duration) (failure *channel.E
 // record stores the outcome, and before it the dead letter of a message that was
 // refused. The channel has the message by then, so record is retried for as long as
 // hard lasts: without it the message would be sent again.
-func (s *sender) record(hard context.Context, k key, m *alertingv1.Message, d *alertingv1.Delivery, committed time.Time) error {
+func (s *sender) record(hard context.Context, o outbound, d *alertingv1.Delivery) error {
 	pause := newBackoff(100*time.Millisecond, 5*time.Second)
 	for {
-		err := s.store(hard, m, d, committed)
+		err := s.store(hard, o.message, d, o.committed)
 		if err == nil {
-			s.done = k
+			s.done, s.refused = o.key, d.GetRefused()
 			return nil
 		}
 		s.log.Error("cannot record the outcome of a message; trying again", "key", d.Key, "err", err)

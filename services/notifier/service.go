@@ -19,6 +19,7 @@ import (
 	"headwater/services/internal/problems"
 	"headwater/services/internal/process"
 	"headwater/services/internal/publicurl"
+	"headwater/services/notifier/channel"
 	"headwater/streams"
 )
 
@@ -98,7 +99,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		laneMetrics: lane.NewMetrics(deps.Metrics, streams.ServiceNotifier),
 		deadLetters: deadletter.New(deps.JS, log, deps.Metrics),
 		report:      problems.New(deps.JS, streams.ServiceNotifier, log),
-		open:        func(ch config.Channel) target { return &remote{cfg: ch, secrets: cfg.Secrets} },
+	}
+	s.open = func(ch config.Channel) target {
+		if ch.Type == config.WebPush {
+			return &phones{js: deps.JS, log: log.With("channel", ch.Name), client: channel.NewPushClient()}
+		}
+		return &remote{cfg: ch, secrets: cfg.Secrets}
 	}
 	s.setReady(reason(errors.New("not started")))
 	return s, nil
@@ -170,6 +176,7 @@ func (s *Service) own(ctx context.Context, d *dispatcher, status *lane.Status, r
 		}
 	})
 	defer dispatching.Wait()
+	defer s.testing(ctx)()
 	return lane.Run(ctx, laneConfig(),
 		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
 		func() lane.Machine {
@@ -183,7 +190,7 @@ func (s *Service) own(ctx context.Context, d *dispatcher, status *lane.Status, r
 func (s *Service) prepare(ctx context.Context) *dispatcher {
 	for {
 		d := &dispatcher{
-			cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, report: s.report, deadLetters: s.deadLetters,
+			cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, report: s.report, reach: newReach(s.report), deadLetters: s.deadLetters,
 			open: s.open, senders: map[string]*running{},
 		}
 		err := d.prepare(ctx)
@@ -239,6 +246,6 @@ func (s *Service) deadLetter(ctx context.Context, in lane.Input, cause error) er
 }
 
 // channelOf returns the channel whose sender reads from the consumer of that name.
-func channelOf(consumer string) (string, bool) {
+func channelOf(consumer string) (channel string, ok bool) {
 	return strings.CutPrefix(consumer, streams.SenderConsumer(""))
 }

@@ -137,6 +137,12 @@ func (f *fixture) startCounted(t *testing.T) (svc *Service, reg *prometheus.Regi
 	if err != nil {
 		t.Fatal(err)
 	}
+	return svc, reg, f.run(t, svc)
+}
+
+// run runs the service until stop is called.
+func (f *fixture) run(t *testing.T, svc *Service) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- svc.Run(ctx) }()
@@ -147,7 +153,7 @@ func (f *fixture) startCounted(t *testing.T) (svc *Service, reg *prometheus.Regi
 		}
 	})
 	t.Cleanup(stop)
-	return svc, reg, stop
+	return stop
 }
 
 func (f *fixture) ready(t *testing.T, svc *Service) {
@@ -625,7 +631,7 @@ func TestMessageBeforeItsChannel(t *testing.T) {
 	f.configure(t, "[]")
 	registry := prometheus.NewRegistry()
 	d := &dispatcher{
-		cfg: f.cfg, js: f.js, log: f.log, metrics: newMetrics(registry), senders: map[string]*running{},
+		cfg: f.cfg, js: f.js, log: f.log, metrics: newMetrics(registry), reach: newReach(nil), senders: map[string]*running{},
 		deadLetters: deadletter.New(f.js, f.log, registry),
 		open:        func(ch config.Channel) target { return &remote{cfg: ch} },
 	}
@@ -696,7 +702,7 @@ func TestSecretInAFile(t *testing.T) {
 	}
 	// The file is missing: people hear of it, the message waits, and goes when it is
 	// there.
-	reported(`"part":"Channel phone","text":"It has no address: url_file: read secret: `)
+	reported(`"part":"Channel phone","text":"It cannot be used: url_file: read secret: `)
 	path := filepath.Join(f.cfg.Secrets, "phone.url")
 	if err := os.WriteFile(path, []byte(phone.URL+"\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -562,7 +562,8 @@ func (w *world) messages(name string) (now []string, ever map[string]bool) {
 	return now, ever
 }
 
-// verifySent checks that every message has been sent, or was refused.
+// verifySent checks that every message has been sent, was refused, or was about the end of
+// what was refused.
 func (w *world) verifySent() error {
 	for name, e := range w.ends {
 		e.mu.Lock()
@@ -570,7 +571,12 @@ func (w *world) verifySent() error {
 		for _, m := range e.taken {
 			taken[m.Key+m.Title] = true
 		}
+		lone, _, err := w.lone(name, e)
 		e.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		maps.Copy(taken, lone)
 		now, _ := w.messages(name)
 		for _, id := range now {
 			if !taken[id] {
@@ -581,17 +587,63 @@ func (w *world) verifySent() error {
 	return nil
 }
 
+// lone returns the messages about the end of episodes whose beginning an end has refused, and
+// those about others too, which are sent with another title. It checks that none of the first
+// arrived if the beginning never did. The caller holds the lock of the end.
+func (w *world) lone(name string, e *end) (lone, partly map[string]bool, err error) {
+	arrived := make(map[string]bool)
+	for _, m := range e.taken {
+		arrived[m.Key+m.Title] = true
+	}
+	refused, heard := make(map[string]bool), make(map[string]bool)
+	lone, partly = make(map[string]bool), make(map[string]bool)
+	commits, stored := w.commits()
+	for i, c := range commits {
+		for j, m := range c.GetMessages() {
+			if m.GetChannel() != name {
+				continue
+			}
+			k := key{stored[i].Incarnation.UnixNano(), stored[i].Time.UnixNano(), stored[i].Sequence, j}.String()
+			id, unheard := k+m.GetTitle(), 0
+			for _, a := range m.GetAlerts() {
+				episode := streams.EpisodeID(a)
+				switch {
+				case !over(a):
+					refused[episode] = refused[episode] || e.refused[id]
+					heard[episode] = heard[episode] || arrived[id]
+				case refused[episode]:
+					unheard++
+					if arrived[id] && !heard[episode] && !w.recreated {
+						return nil, nil, fmt.Errorf("%s was sent the end of %s, whose beginning it had refused", name, episode)
+					}
+				}
+			}
+			switch {
+			case unheard == len(m.GetAlerts()):
+				lone[id] = true
+			case unheard > 0:
+				lone[id], partly[k] = true, true
+			}
+		}
+	}
+	return lone, partly, nil
+}
+
 // verifyEnds checks what arrived: nothing that was not committed, in order, and
 // no more repeats than senders that may have been cut off in the middle. With
 // ALERTING all that says what was done is lost.
 func (w *world) verifyEnds() error {
 	for name, e := range w.ends {
 		_, ever := w.messages(name)
+		_, partly, err := w.lone(name, e)
+		if err != nil {
+			return err
+		}
 		seen := make(map[string]bool)
 		last := make(map[int64]key)
 		for _, m := range e.taken {
 			id := m.Key + m.Title
-			if !ever[id] {
+			if !ever[id] && !partly[m.Key] {
 				return fmt.Errorf("%s was sent %s, which was not decided", name, id)
 			}
 			k, err := parseKey(m.Key)

@@ -2,6 +2,7 @@ package notifier
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -29,23 +30,23 @@ type remote struct {
 	cfg config.Channel
 	// secrets is the folder that relative paths start from.
 	secrets string
-	// sender sends to url; nil before the first message.
-	sender channel.Sender
-	url    config.Secret
+	// sender sends to address; nil before the first message.
+	sender  channel.Sender
+	address channel.Address
 }
 
 func (t *remote) send(ctx context.Context, m channel.Message) error {
-	url, err := t.address()
+	address, err := t.read()
 	if err != nil {
 		return err
 	}
-	if t.sender == nil || url != t.url {
-		sender, err := channel.Open(t.cfg.Type, url)
+	if t.sender == nil || address != t.address {
+		sender, err := channel.Open(t.cfg, address)
 		if err != nil {
 			return &channel.Error{Reason: err.Error()}
 		}
 		t.close()
-		t.sender, t.url = sender, url
+		t.sender, t.address = sender, address
 	}
 	return t.sender.Send(ctx, m)
 }
@@ -56,26 +57,37 @@ func (t *remote) close() {
 	}
 }
 
-func (t *remote) address() (config.Secret, error) {
-	if t.cfg.URLFile == "" {
-		return t.cfg.URL, nil
+// read returns the address, with what is in files. A file may exist in a moment, and until
+// then the message waits.
+func (t *remote) read() (channel.Address, error) {
+	address := channel.Address{URL: t.cfg.URL, Secret: t.cfg.Secret}
+	for _, s := range []struct {
+		field, file string
+		into        *config.Secret
+	}{{"url_file", t.cfg.URLFile, &address.URL}, {"secret_file", t.cfg.SecretFile, &address.Secret}} {
+		if s.file == "" {
+			continue
+		}
+		path := s.file
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(t.secrets, path)
+		}
+		text, err := process.ReadSecret(path)
+		if err == nil && text == "" {
+			err = fmt.Errorf("read secret: %s is empty", path)
+		}
+		if err != nil {
+			return channel.Address{}, &channel.Error{Reason: s.field + ": " + err.Error()}
+		}
+		*s.into = config.Secret(text)
 	}
-	path := t.cfg.URLFile
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(t.secrets, path)
-	}
-	text, err := process.ReadSecret(path)
-	if err != nil {
-		// It may exist in a moment, and until then the message waits.
-		return "", &channel.Error{Reason: "url_file: " + err.Error()}
-	}
-	return config.Secret(text), nil
+	return address, nil
 }
 
 // outgoing returns a message as channels take it. Waited is the time since it was
 // committed. Address is the dashboard's, which may be empty.
 func outgoing(k key, m *alertingv1.Message, waited time.Duration, address string) channel.Message {
-	out := channel.Message{Key: k.String(), Title: m.GetTitle(), Body: m.GetBody()}
+	out := channel.Message{Key: k.String(), Title: m.GetTitle(), Body: m.GetBody(), Home: address}
 	if waited >= policy.Late {
 		out.Body += "\nThis message is " + figure.Duration(waited) + " late."
 	}

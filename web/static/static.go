@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-//go:embed app.css icon.svg *.js vendor
+//go:embed app.css icon.svg *.png *.js vendor
 var content embed.FS
 
 // Prefix is the path below which Handler serves.
@@ -58,6 +58,8 @@ func mimeType(ext string) string {
 		return "text/javascript; charset=utf-8"
 	case ".svg":
 		return "image/svg+xml"
+	case ".png":
+		return "image/png"
 	}
 	return "text/plain; charset=utf-8"
 }
@@ -71,6 +73,10 @@ func URL(name string) string {
 	}
 	return url
 }
+
+// Body returns the content of an embedded file, for one that needs an address of its own. It
+// panics like URL.
+func Body(name string) []byte { return byURL[URL(name)].body }
 
 // Handler serves the embedded files under their addresses and nothing else.
 func Handler() http.Handler {

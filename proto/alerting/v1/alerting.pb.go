@@ -89,6 +89,9 @@ const (
 	Outcome_OUTCOME_UNSPECIFIED Outcome = 0
 	Outcome_OUTCOME_SENT        Outcome = 1
 	Outcome_OUTCOME_FAILED      Outcome = 2
+	// It was about the end of episodes whose beginning the channel did not take, so it was
+	// not sent.
+	Outcome_OUTCOME_SKIPPED Outcome = 3
 )
 
 // Enum value maps for Outcome.
@@ -97,11 +100,13 @@ var (
 		0: "OUTCOME_UNSPECIFIED",
 		1: "OUTCOME_SENT",
 		2: "OUTCOME_FAILED",
+		3: "OUTCOME_SKIPPED",
 	}
 	Outcome_value = map[string]int32{
 		"OUTCOME_UNSPECIFIED": 0,
 		"OUTCOME_SENT":        1,
 		"OUTCOME_FAILED":      2,
+		"OUTCOME_SKIPPED":     3,
 	}
 )
 
@@ -671,9 +676,12 @@ type Delivery struct {
 	// Why it failed, for people; empty when it was sent.
 	Error string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
 	// When the outcome was known, in nanoseconds since the Unix epoch.
-	Time          int64    `protobuf:"fixed64,6,opt,name=time,proto3" json:"time,omitempty"`
-	Title         string   `protobuf:"bytes,7,opt,name=title,proto3" json:"title,omitempty"`
-	AlertIds      []string `protobuf:"bytes,8,rep,name=alert_ids,json=alertIds,proto3" json:"alert_ids,omitempty"`
+	Time     int64    `protobuf:"fixed64,6,opt,name=time,proto3" json:"time,omitempty"`
+	Title    string   `protobuf:"bytes,7,opt,name=title,proto3" json:"title,omitempty"`
+	AlertIds []string `protobuf:"bytes,8,rep,name=alert_ids,json=alertIds,proto3" json:"alert_ids,omitempty"`
+	// The episodes whose beginning the channel has not taken, as of this outcome, the
+	// oldest first. So the last record of a channel is all that its next sender needs.
+	Refused       []*Refusal `protobuf:"bytes,9,rep,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -764,6 +772,69 @@ func (x *Delivery) GetAlertIds() []string {
 	return nil
 }
 
+func (x *Delivery) GetRefused() []*Refusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+// Refusal is an episode whose beginning a channel did not take.
+type Refusal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the episode: the id of the alert and when the episode began.
+	Episode string `protobuf:"bytes,1,opt,name=episode,proto3" json:"episode,omitempty"`
+	// Title of the message if the episode is critical and no channel had taken it; else
+	// empty.
+	Unreached     string `protobuf:"bytes,2,opt,name=unreached,proto3" json:"unreached,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_alerting_v1_alerting_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_alerting_v1_alerting_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_alerting_v1_alerting_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Refusal) GetEpisode() string {
+	if x != nil {
+		return x.Episode
+	}
+	return ""
+}
+
+func (x *Refusal) GetUnreached() string {
+	if x != nil {
+		return x.Unreached
+	}
+	return ""
+}
+
 var File_alerting_v1_alerting_proto protoreflect.FileDescriptor
 
 const file_alerting_v1_alerting_proto_rawDesc = "" +
@@ -816,7 +887,7 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\tR\x04body\x12*\n" +
 	"\x06alerts\x18\x04 \x03(\v2\x12.alerting.v1.AlertR\x06alerts\x12\x1a\n" +
-	"\breminder\x18\x05 \x01(\bR\breminder\"\xdf\x01\n" +
+	"\breminder\x18\x05 \x01(\bR\breminder\"\x8f\x02\n" +
 	"\bDelivery\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
 	"\achannel\x18\x02 \x01(\tR\achannel\x12.\n" +
@@ -825,17 +896,22 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\x05error\x18\x05 \x01(\tR\x05error\x12\x12\n" +
 	"\x04time\x18\x06 \x01(\x10R\x04time\x12\x14\n" +
 	"\x05title\x18\a \x01(\tR\x05title\x12\x1b\n" +
-	"\talert_ids\x18\b \x03(\tR\balertIds*o\n" +
+	"\talert_ids\x18\b \x03(\tR\balertIds\x12.\n" +
+	"\arefused\x18\t \x03(\v2\x14.alerting.v1.RefusalR\arefused\"A\n" +
+	"\aRefusal\x12\x18\n" +
+	"\aepisode\x18\x01 \x01(\tR\aepisode\x12\x1c\n" +
+	"\tunreached\x18\x02 \x01(\tR\tunreached*o\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_PENDING\x10\x01\x12\x10\n" +
 	"\fSTATE_FIRING\x10\x02\x12\x16\n" +
 	"\x12STATE_ACKNOWLEDGED\x10\x03\x12\x12\n" +
-	"\x0eSTATE_RESOLVED\x10\x04*H\n" +
+	"\x0eSTATE_RESOLVED\x10\x04*]\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fOUTCOME_SENT\x10\x01\x12\x12\n" +
-	"\x0eOUTCOME_FAILED\x10\x02B(Z&headwater/proto/alerting/v1;alertingv1b\x06proto3"
+	"\x0eOUTCOME_FAILED\x10\x02\x12\x13\n" +
+	"\x0fOUTCOME_SKIPPED\x10\x03B(Z&headwater/proto/alerting/v1;alertingv1b\x06proto3"
 
 var (
 	file_alerting_v1_alerting_proto_rawDescOnce sync.Once
@@ -850,7 +926,7 @@ func file_alerting_v1_alerting_proto_rawDescGZIP() []byte {
 }
 
 var file_alerting_v1_alerting_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_alerting_v1_alerting_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_alerting_v1_alerting_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_alerting_v1_alerting_proto_goTypes = []any{
 	(State)(0),              // 0: alerting.v1.State
 	(Outcome)(0),            // 1: alerting.v1.Outcome
@@ -860,37 +936,39 @@ var file_alerting_v1_alerting_proto_goTypes = []any{
 	(*Note)(nil),            // 5: alerting.v1.Note
 	(*Message)(nil),         // 6: alerting.v1.Message
 	(*Delivery)(nil),        // 7: alerting.v1.Delivery
-	nil,                     // 8: alerting.v1.Alert.LabelsEntry
-	(*v1.Position)(nil),     // 9: derived.v1.Position
-	(*v1.ConfigChange)(nil), // 10: derived.v1.ConfigChange
-	(*v1.Series)(nil),       // 11: derived.v1.Series
-	(v1.Severity)(0),        // 12: derived.v1.Severity
-	(*v1.Evidence)(nil),     // 13: derived.v1.Evidence
+	(*Refusal)(nil),         // 8: alerting.v1.Refusal
+	nil,                     // 9: alerting.v1.Alert.LabelsEntry
+	(*v1.Position)(nil),     // 10: derived.v1.Position
+	(*v1.ConfigChange)(nil), // 11: derived.v1.ConfigChange
+	(*v1.Series)(nil),       // 12: derived.v1.Series
+	(v1.Severity)(0),        // 13: derived.v1.Severity
+	(*v1.Evidence)(nil),     // 14: derived.v1.Evidence
 }
 var file_alerting_v1_alerting_proto_depIdxs = []int32{
-	9,  // 0: alerting.v1.Commit.input:type_name -> derived.v1.Position
-	10, // 1: alerting.v1.Commit.config:type_name -> derived.v1.ConfigChange
+	10, // 0: alerting.v1.Commit.input:type_name -> derived.v1.Position
+	11, // 1: alerting.v1.Commit.config:type_name -> derived.v1.ConfigChange
 	4,  // 2: alerting.v1.Commit.alerts:type_name -> alerting.v1.Alert
 	6,  // 3: alerting.v1.Commit.messages:type_name -> alerting.v1.Message
-	10, // 4: alerting.v1.Commit.silences:type_name -> derived.v1.ConfigChange
+	11, // 4: alerting.v1.Commit.silences:type_name -> derived.v1.ConfigChange
 	3,  // 5: alerting.v1.Commit.handling:type_name -> alerting.v1.Handling
-	10, // 6: alerting.v1.Handling.change:type_name -> derived.v1.ConfigChange
-	11, // 7: alerting.v1.Alert.series:type_name -> derived.v1.Series
+	11, // 6: alerting.v1.Handling.change:type_name -> derived.v1.ConfigChange
+	12, // 7: alerting.v1.Alert.series:type_name -> derived.v1.Series
 	0,  // 8: alerting.v1.Alert.state:type_name -> alerting.v1.State
-	12, // 9: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
-	13, // 10: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
-	8,  // 11: alerting.v1.Alert.labels:type_name -> alerting.v1.Alert.LabelsEntry
-	9,  // 12: alerting.v1.Alert.committed:type_name -> derived.v1.Position
+	13, // 9: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
+	14, // 10: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
+	9,  // 11: alerting.v1.Alert.labels:type_name -> alerting.v1.Alert.LabelsEntry
+	10, // 12: alerting.v1.Alert.committed:type_name -> derived.v1.Position
 	5,  // 13: alerting.v1.Alert.acknowledged:type_name -> alerting.v1.Note
 	5,  // 14: alerting.v1.Alert.comments:type_name -> alerting.v1.Note
 	5,  // 15: alerting.v1.Alert.resolved:type_name -> alerting.v1.Note
 	4,  // 16: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
 	1,  // 17: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	8,  // 18: alerting.v1.Delivery.refused:type_name -> alerting.v1.Refusal
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_alerting_v1_alerting_proto_init() }
@@ -904,7 +982,7 @@ func file_alerting_v1_alerting_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_alerting_v1_alerting_proto_rawDesc), len(file_alerting_v1_alerting_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -60,24 +60,27 @@ func (c checkCmd) Run(s *session) error {
 // standalone, it looks for them in the folder of the configuration.
 func secretProblems(name string, c *config.Config) []string {
 	var out []string
-	for _, ch := range c.Channels {
-		if ch.URLFile == "" {
-			continue
+	read := func(channel, field, path string, check func(config.Secret) error) {
+		if path == "" {
+			return
 		}
-		path := ch.URLFile
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(filepath.Dir(name), path)
 		}
 		text, err := process.ReadSecret(path)
 		if err == nil {
-			err = config.CheckURL(ch.Type, config.Secret(text))
+			err = check(config.Secret(text))
 			if err != nil {
 				err = fmt.Errorf("what %s holds %w", path, err)
 			}
 		}
 		if err != nil {
-			out = append(out, fmt.Sprintf("%s: channel %s: url_file: %v", name, ch.Name, err))
+			out = append(out, fmt.Sprintf("%s: channel %s: %s: %v", name, channel, field, err))
 		}
+	}
+	for _, ch := range c.Channels {
+		read(ch.Name, "url_file", ch.URLFile, func(s config.Secret) error { return config.CheckURL(ch.Type, s) })
+		read(ch.Name, "secret_file", ch.SecretFile, config.CheckSecret)
 	}
 	return out
 }

@@ -54,6 +54,13 @@ const (
 	AlertAssign        Action = "alert.assign"
 	AlertResolve       Action = "alert.resolve"
 
+	ChannelSave   Action = "channel.save"
+	ChannelDelete Action = "channel.delete"
+	ChannelTest   Action = "channel.test"
+	// PushAdd and PushRemove are about phones and browsers that are notified.
+	PushAdd    Action = "push.add"
+	PushRemove Action = "push.remove"
+
 	LettersRedrive Action = "letters.redrive"
 	LettersPurge   Action = "letters.purge"
 

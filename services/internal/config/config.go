@@ -161,10 +161,12 @@ const (
 	Ntfy ChannelType = "ntfy"
 	// Shoutrrr takes any service URL of the shoutrrr library.
 	Shoutrrr ChannelType = "shoutrrr"
+	// WebPush notifies the phones and browsers that are registered on a page. It has no URL.
+	WebPush ChannelType = "webpush"
 )
 
 // ChannelTypes lists every type.
-func ChannelTypes() []ChannelType { return []ChannelType{Webhook, Ntfy, Shoutrrr} }
+func ChannelTypes() []ChannelType { return []ChannelType{Webhook, Ntfy, Shoutrrr, WebPush} }
 
 // Channel is one way to reach people.
 type Channel struct {
@@ -179,7 +181,33 @@ type Channel struct {
 	URLFile string
 	// Resolved reports whether the channel is also notified when an alert is over.
 	Resolved bool
+	// Secret signs the messages of a webhook; empty when SecretFile is given or they are
+	// not signed. SecretFile names a file that holds it, like URLFile.
+	Secret     Secret
+	SecretFile string
+	// Format is what a webhook posts: FormatHeadwater, FormatAlertmanager or, for channels
+	// of other types, empty.
+	Format string
+	// FromPage reports whether it was made on the page, and may be changed there.
+	FromPage bool
 }
+
+// What a webhook posts.
+const (
+	// FormatHeadwater is the format of Headwater, the default.
+	FormatHeadwater = "headwater"
+	// FormatAlertmanager is the webhook format of Alertmanager, version 4.
+	FormatAlertmanager = "alertmanager"
+)
+
+// Formats lists what a webhook may post.
+func Formats() []string { return []string{FormatHeadwater, FormatAlertmanager} }
+
+// Bounds of the secret of a channel, in bytes.
+const (
+	LeastSecret = 16
+	MaxSecret   = 1024
+)
 
 // Secret is a text that never shows in logs, errors or JSON.
 type Secret string

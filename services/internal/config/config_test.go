@@ -75,6 +75,11 @@ func TestParse(t *testing.T) {
 		Channels: []config.Channel{
 			{Name: "phone", Type: config.Ntfy, URL: "https://ntfy.sh/my-topic", Resolved: true},
 			{Name: "mail", Type: config.Shoutrrr, URLFile: "secrets/mail", Resolved: false},
+			{
+				Name: "receiver", Type: config.Webhook, URL: "https://example.org/alerts", Resolved: true,
+				SecretFile: "secrets/receiver", Format: config.FormatAlertmanager,
+			},
+			{Name: "phones", Type: config.WebPush, Resolved: true},
 		},
 		Grouping: config.Grouping{By: []string{"site", "gateway", "label:team"}, Wait: 2 * time.Second, Interval: 5 * time.Minute, Repeat: 4 * time.Hour},
 		Windows: []config.Window{

@@ -47,7 +47,7 @@ func ParseFile(name string, text []byte) (*Config, error) {
 func (p Parts) Parse(name string) (*Config, error) {
 	r := &reader{name: name, file: name, places: map[string]place{}}
 	size := len(p.File) + len(p.Base)
-	for _, u := range slices.Concat(p.Kept, p.Rules) {
+	for _, u := range slices.Concat(p.Kept, p.Rules, p.Channels) {
 		size += len(u.Text)
 	}
 	if size > MaxBytes {
@@ -104,7 +104,7 @@ func (r *reader) problems() error {
 }
 
 // sectionNames are the fields of a file.
-var sectionNames = []string{rulesSection, "auto", "devices", "series", "mappings", "channels", "grouping", "windows", "lateness", "time_zone", "sites"}
+var sectionNames = []string{rulesSection, "auto", "devices", "series", "mappings", channelsSection, "grouping", "windows", "lateness", "time_zone", "sites"}
 
 // keptName stands in messages for the file with the sections that are kept.
 const keptName = "kept sections"
@@ -129,9 +129,10 @@ func (r *reader) config(name string, p Parts) *Config {
 		return file
 	}
 	c := &Config{Lateness: DefaultLateness, TimeZone: DefaultTimeZone, Grouping: DefaultGrouping()}
-	channels := section("channels")
+	channels := section(channelsSection)
 	c.Channels = channels.channels()
-	r.channelsKnown = !channels.failed["channels"]
+	r.channelsKnown = !channels.failed[channelsSection]
+	r.channelPieces(c, p.Channels)
 	section("grouping").grouping(c)
 	c.Devices = section("devices").devices()
 	c.Series = section("series").series()
@@ -457,14 +458,17 @@ func (o *object) notify(field string, most int, channels []string, channelsKnown
 	return all
 }
 
+// channelFields are the fields of a channel.
+var channelFields = []string{"name", "type", "url", "url_file", "resolved", "secret", "secret_file", "format"}
+
 func (o *object) channels() []Channel {
-	items, _ := o.list("channels", MaxChannels)
+	items, _ := o.list(channelsSection, MaxChannels)
 	lines := map[string]int{}
 	all := make([]Channel, 0, len(items))
 	for _, item := range items {
-		co := o.r.object(item, "name", "type", "url", "url_file", "resolved")
+		co := o.r.object(item, channelFields...)
 		if co == nil {
-			o.failed["channels"] = true
+			o.failed[channelsSection] = true
 			continue
 		}
 		c := co.channel()
@@ -497,12 +501,18 @@ func (o *object) channel() Channel {
 	switch {
 	case o.failed["type"]:
 	case kindName == "":
-		o.fail("type", "is missing: one of webhook, ntfy, shoutrrr")
+		o.fail("type", "is missing: one of %s", channelTypes())
 	case !slices.Contains(ChannelTypes(), c.Type):
-		o.fail("type", "%q is not a type of channel: one of webhook, ntfy, shoutrrr", clip(kindName))
+		o.fail("type", "%q is not a type of channel: one of %s", clip(kindName), channelTypes())
 	}
 	switch {
 	case o.failed["url"] || o.failed["url_file"] || o.failed["type"]:
+	case c.Type == WebPush:
+		for _, field := range []string{"url", "url_file"} {
+			if _, given := o.fields[field]; given {
+				o.fail(field, "is not for channels of type webpush: phones and browsers are registered on the page Channels")
+			}
+		}
 	case c.URL == "" && c.URLFile == "":
 		o.fail("url", "is missing; url_file names a file that holds it instead")
 	case c.URL != "" && c.URLFile != "":
@@ -512,7 +522,56 @@ func (o *object) channel() Channel {
 			o.fail("url", "%v", err)
 		}
 	}
+	o.signing(&c)
 	return c
+}
+
+// signing reads the fields that only webhooks have.
+func (o *object) signing(c *Channel) {
+	var secret string
+	o.string("secret", &secret)
+	o.string("secret_file", &c.SecretFile)
+	o.string("format", &c.Format)
+	c.Secret = Secret(strings.TrimSpace(secret))
+	if c.Type != Webhook && !o.failed["type"] {
+		for _, field := range []string{"secret", "secret_file", "format"} {
+			if _, given := o.fields[field]; given && !o.failed[field] {
+				o.fail(field, "is for channels of type webhook only")
+			}
+		}
+		return
+	}
+	c.Format = cmp.Or(c.Format, FormatHeadwater)
+	if !slices.Contains(Formats(), c.Format) && !o.failed["format"] {
+		o.fail("format", "%q is not a format: one of %s", clip(c.Format), strings.Join(Formats(), ", "))
+	}
+	switch {
+	case o.failed["secret"] || o.failed["secret_file"] || c.Secret == "":
+	case c.SecretFile != "":
+		o.fail("secret_file", "is given together with secret: one of them")
+	default:
+		if err := CheckSecret(c.Secret); err != nil {
+			o.fail("secret", "%v", err)
+		}
+	}
+}
+
+// CheckSecret says what is wrong with the secret that a webhook signs with, without quoting
+// it, or returns nil.
+func CheckSecret(secret Secret) error {
+	if n := len(secret); n < LeastSecret || n > MaxSecret {
+		return fmt.Errorf("has %d bytes, must have %d to %d", n, LeastSecret, MaxSecret)
+	}
+	return nil
+}
+
+// channelTypes lists the types of channels for people.
+func channelTypes() string {
+	var all []string
+	for _, t := range ChannelTypes() {
+		all = append(all, string(t))
+	}
+	return strings.Join(all, ", ")
 }
 
 // ValidChannelName reports whether s is a name of a channel: 1 to 64

@@ -32,6 +32,8 @@ type Parts struct {
 	Kept []Piece
 	// Rules are those made on the page, in the order in which they were made.
 	Rules []Piece
+	// Channels are those made on the page, likewise.
+	Channels []Piece
 	// Author says who made this version: file:NAME, page:WHO, api:WHO or default.
 	// Empty when it is not known.
 	Author string
@@ -39,7 +41,7 @@ type Parts struct {
 	At time.Time
 }
 
-// Piece is the text of one rule: a YAML mapping that begins in the first column,
+// Piece is the text of one rule or channel: a YAML mapping that begins in the first column,
 // with the comments in and right above it.
 type Piece struct {
 	Name string `json:"name"`
@@ -59,6 +61,7 @@ type envelope struct {
 	Base     string    `json:"base,omitempty"`
 	Kept     []Piece   `json:"kept,omitempty"`
 	Rules    []Piece   `json:"rules,omitempty"`
+	Channels []Piece   `json:"channels,omitempty"`
 }
 
 // envelopeStart begins every envelope, of whichever version.
@@ -71,7 +74,7 @@ func (p Parts) Encode() ([]byte, error) {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	err := e.Encode(envelope{
-		Format: format, Author: p.Author, At: p.At, FileName: p.FileName, File: string(p.File), Base: string(p.Base), Kept: p.Kept, Rules: p.Rules,
+		Format: format, Author: p.Author, At: p.At, FileName: p.FileName, File: string(p.File), Base: string(p.Base), Kept: p.Kept, Rules: p.Rules, Channels: p.Channels,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode the configuration: %w", err)
@@ -94,7 +97,7 @@ func Decode(stored []byte) (Parts, error) {
 		return Parts{}, fmt.Errorf("decode the configuration: its format is %s, known is %s", clip(e.Format), format)
 	}
 	return Parts{
-		File: []byte(e.File), FileName: e.FileName, Base: []byte(e.Base), Kept: e.Kept, Rules: e.Rules, Author: e.Author, At: e.At,
+		File: []byte(e.File), FileName: e.FileName, Base: []byte(e.Base), Kept: e.Kept, Rules: e.Rules, Channels: e.Channels, Author: e.Author, At: e.At,
 	}, nil
 }
 

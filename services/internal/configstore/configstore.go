@@ -55,6 +55,10 @@ var (
 	ErrBuiltIn = errors.New("the rule is built in: make it a draft, or write `auto: off` into the file")
 	// ErrNoRule is returned for a rule that does not exist.
 	ErrNoRule = errors.New("there is no rule of that name")
+	// ErrChannelFile is returned for a change of a channel that a file declares.
+	ErrChannelFile = errors.New("the channel is declared in a file and is changed there")
+	// ErrNoChannel is returned for a channel that does not exist.
+	ErrNoChannel = errors.New("there is no channel of that name")
 	// ErrNoVersion is returned for a version that is not kept, or never was.
 	ErrNoVersion = errors.New("that version is not kept")
 )
@@ -358,6 +362,63 @@ func (s *Store) DeleteRule(ctx context.Context, name, author string, expected ui
 	return v, err
 }
 
+// SaveChannel makes a channel, or changes the one of that name. Edit gets the channel as it
+// is, or nil, and returns it as it should be, or an error, which SaveChannel returns. Errors
+// of its own: the problems of config.Parts.Parse, ErrChannelFile, ErrConflict.
+func (s *Store) SaveChannel(ctx context.Context, name, author string, edit func(*config.Channel) (config.Channel, error)) (Version, error) {
+	v, _, err := s.change(ctx, 0, func(v *Version) (config.Parts, error) {
+		p, was, err := v.channel(name)
+		if err != nil && !errors.Is(err, ErrNoChannel) {
+			return config.Parts{}, err
+		}
+		now, err := edit(was)
+		if err != nil {
+			return config.Parts{}, err
+		}
+		if was != nil {
+			was.FromPage = now.FromPage
+			if *was == now {
+				return p, errUnchanged
+			}
+		}
+		return p.WithChannel(now).By(author), nil
+	})
+	return v, err
+}
+
+// DeleteChannel removes a channel. Errors: ErrNoChannel, ErrChannelFile, ErrConflict, and the
+// problems of config.Parts.Parse if a rule names it.
+func (s *Store) DeleteChannel(ctx context.Context, name, author string) (Version, error) {
+	v, _, err := s.change(ctx, 0, func(v *Version) (config.Parts, error) {
+		p, _, err := v.channel(name)
+		return p.WithoutChannel(name).By(author), err
+	})
+	return v, err
+}
+
+// channel returns the parts to change, and the channel of that name in them, or ErrNoChannel.
+func (v *Version) channel(name string) (config.Parts, *config.Channel, error) {
+	if v == nil {
+		return config.Parts{}, nil, ErrNone
+	}
+	c, err := v.Config()
+	if err != nil {
+		return config.Parts{}, nil, err
+	}
+	p := v.Parts
+	i := slices.IndexFunc(c.Channels, func(ch config.Channel) bool { return ch.Name == name })
+	switch {
+	case i < 0:
+		return p, nil, fmt.Errorf("%w: %s", ErrNoChannel, name)
+	case c.Channels[i].FromPage:
+		return p, &c.Channels[i], nil
+	case p.FileName != "":
+		return p, nil, fmt.Errorf("%w: %s in %s", ErrChannelFile, name, p.FileName)
+	}
+	p, err = p.AdoptChannels()
+	return p, &c.Channels[i], err
+}
+
 // SetState enables or mutes a rule or makes it a draft. Expected is as for
 // SaveRule. Errors: ErrNoRule, ErrFile, ErrConflict.
 func (s *Store) SetState(ctx context.Context, name string, state rule.State, author string, expected uint64) (Version, error) {
@@ -400,6 +461,9 @@ func (s *Store) Restore(ctx context.Context, revision uint64, author string, exp
 	v, _, err := s.change(ctx, expected, func(v *Version) (config.Parts, error) {
 		p := old.Parts
 		p.FileName = ""
+		if v != nil { // a channel is no rule, and its secret may have changed
+			p.Channels = v.Parts.Channels
+		}
 		if v != nil && v.Parts.FileName != "" {
 			p.File, p.Base, p.Kept, p.FileName = v.Parts.File, v.Parts.Base, v.Parts.Kept, v.Parts.FileName
 		}

@@ -38,6 +38,10 @@ const (
 	within = 5 * time.Second
 )
 
+// PartNotifications is the part of the problem that nobody is notified of a critical alert.
+// Pages show it before others.
+const PartNotifications = "Notifications"
+
 // Problem is one thing that is wrong.
 type Problem struct {
 	// Part names what has the problem, for people: a channel, "Configuration".

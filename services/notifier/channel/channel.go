@@ -5,7 +5,8 @@
 // Receivers are often machines on the local network, so private addresses are
 // allowed. The addresses under which clouds hand out credentials are refused when
 // the connection is made, after the name was resolved. Redirects are not followed,
-// replies are read within bounds, and no error contains a URL.
+// replies are read within bounds, and no error contains a URL. Names and texts are data:
+// they are escaped for the markup of the receiver.
 package channel
 
 import (
@@ -32,6 +33,8 @@ type Message struct {
 	// URL is where people see it: the chart of the device at that time, or the page
 	// of alerts when there are several. Empty when it is not known.
 	URL string
+	// Home is the address of the dashboard; empty when it is not known.
+	Home string
 	// Alerts are the alerts that it is about; at least one.
 	Alerts []Alert
 }
@@ -90,10 +93,12 @@ type Sender interface {
 type Error struct {
 	// Permanent is set if another attempt would fail in the same way.
 	Permanent bool
+	// Gone is set if it would because the receiver no longer exists.
+	Gone bool
 	// RetryAfter is the pause that the receiver asks for; 0 when it asks for none.
 	RetryAfter time.Duration
-	// Reason is for people. It contains nothing of the channel's URL but the name of
-	// the host.
+	// Reason is for people: what happened, and the beginning of what the receiver
+	// answered. It contains nothing of the channel's URL but the name of the host.
 	Reason string
 }
 
@@ -104,19 +109,26 @@ func permanent(format string, args ...any) *Error {
 	return &Error{Permanent: true, Reason: fmt.Sprintf(format, args...)}
 }
 
+// Address is where a channel sends to, and what it signs with.
+type Address struct {
+	URL config.Secret
+	// Secret signs the messages of a webhook; empty for none.
+	Secret config.Secret
+}
+
 // Open returns the sender of a channel. It does no I/O. Its error does not quote the
-// URL.
-func Open(kind config.ChannelType, url config.Secret) (Sender, error) {
-	if err := config.CheckURL(kind, url); err != nil {
+// address.
+func Open(ch config.Channel, address Address) (Sender, error) {
+	if err := config.CheckURL(ch.Type, address.URL); err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
-	switch kind {
+	switch ch.Type {
 	case config.Webhook:
-		return newWebhook(url), nil
+		return newWebhook(ch, address), nil
 	case config.Ntfy:
-		return newNtfy(url)
+		return newNtfy(address.URL)
 	case config.Shoutrrr:
-		return newShoutrrr(url), nil
+		return newShoutrrr(address.URL), nil
 	default:
 		return nil, errors.New("unknown type of channel")
 	}

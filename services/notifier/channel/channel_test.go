@@ -21,6 +21,7 @@ import (
 	"github.com/nicholas-fedor/shoutrrr/pkg/router"
 
 	"headwater/services/internal/config"
+	"headwater/services/internal/webpush"
 	"headwater/services/rule"
 	"headwater/streams/streamtest"
 	"headwater/streams/streamtest/ports"
@@ -34,7 +35,7 @@ func message() Message {
 	at := time.Date(2026, 11, 22, 14, 3, 12, 500e6, time.UTC)
 	value, high := 9.25, 7.9
 	return Message{
-		Key: "42-0", Title: "Critical: A door seems to be open (door-07)", Severity: rule.Critical, URL: chart,
+		Key: "42-0", Home: "https://headwater.example.org/", Title: "Critical: A door seems to be open (door-07)", Severity: rule.Critical, URL: chart,
 		Body: "Rose by 4.35 °C within 5 min.\ntemperature of door-07 at demo: 9.25 °C",
 		Alerts: []Alert{{
 			ID: "00112233aabbccdd-dn5mn57qoq2o", AlertID: "00112233aabbccdd", URL: chart, Rule: "door-left-open", Description: "A door seems to be open.", Status: StatusFiring,
@@ -54,9 +55,16 @@ func resolved() Message {
 
 // TestBodies holds what goes over the wire to golden files: others build on it.
 func TestBodies(t *testing.T) {
-	for kind, suffix := range map[config.ChannelType]string{config.Webhook: "/hook?token=hunter2", config.Ntfy: "/base/my-topic"} {
+	for _, kind := range []struct {
+		name, suffix string
+		channel      config.Channel
+	}{
+		{"webhook", "/hook?token=hunter2", config.Channel{Type: config.Webhook}},
+		{"ntfy", "/base/my-topic", config.Channel{Type: config.Ntfy}},
+		{"alertmanager", "/hook?token=hunter2", config.Channel{Name: "office", Type: config.Webhook, Format: config.FormatAlertmanager}},
+	} {
 		for name, m := range map[string]Message{"firing": message(), "resolved": resolved()} {
-			t.Run(string(kind)+" "+name, func(t *testing.T) {
+			t.Run(kind.name+" "+name, func(t *testing.T) {
 				var got strings.Builder
 				server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 					body, err := io.ReadAll(r.Body)
@@ -78,14 +86,14 @@ func TestBodies(t *testing.T) {
 					}
 				}))
 				defer server.Close()
-				sender, err := Open(kind, config.Secret(server.URL+suffix))
+				sender, err := Open(kind.channel, Address{URL: config.Secret(server.URL + kind.suffix)})
 				if err != nil {
 					t.Fatal(err)
 				}
 				if err := sender.Send(t.Context(), m); err != nil {
 					t.Fatal(err)
 				}
-				golden := filepath.Join("testdata", string(kind)+"-"+name+".txt")
+				golden := filepath.Join("testdata", kind.name+"-"+name+".txt")
 				if *update {
 					if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
 						t.Fatal(err)
@@ -223,13 +231,32 @@ func TestReplies(t *testing.T) {
 	}
 }
 
+// browser is a browser at a push service that the test runs.
+type browser struct{ endpoint string }
+
+func (b browser) Send(ctx context.Context, m Message) error {
+	keys, err := webpush.NewKeys()
+	if err != nil {
+		return err
+	}
+	return Pusher{Client: newClient(), Keys: keys}.Push(ctx, webpush.Subscription{
+		Endpoint: b.endpoint, Auth: "BTBZMqHH6r4Tts7J_aSIgg",
+		P256dh: "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+	}, m)
+}
+
+func (browser) Close() {}
+
 func open(t *testing.T, kind config.ChannelType, server string) Sender {
 	t.Helper()
 	address := server + "/hunter2"
+	if kind == config.WebPush {
+		return browser{address}
+	}
 	if kind == config.Shoutrrr {
 		address = "generic+" + address
 	}
-	sender, err := Open(kind, config.Secret(address))
+	sender, err := Open(config.Channel{Type: kind}, Address{URL: config.Secret(address)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +330,7 @@ func TestShoutrrrTexts(t *testing.T) {
 	}))
 	defer server.Close()
 	address := strings.Replace(server.URL, "http://", "generic+http://", 1) + "/?template=json"
-	sender, err := Open(config.Shoutrrr, config.Secret(address))
+	sender, err := Open(config.Channel{Type: config.Shoutrrr}, Address{URL: config.Secret(address)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,13 +379,13 @@ func TestOpenRefuses(t *testing.T) {
 		{config.Shoutrrr, "logger://hunter2"},
 		{"pigeon", "http://hunter2"},
 	} {
-		if _, err := Open(tc.kind, tc.url); err == nil || strings.Contains(err.Error(), "hunter2") {
+		if _, err := Open(config.Channel{Type: tc.kind}, Address{URL: tc.url}); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("Open(%s, %s) = %v", tc.kind, tc.url.Reveal(), err)
 		}
 	}
 	// What the library finds out only when it is used.
 	for _, address := range []string{"telegram://hunter2", "slack://hunter2", "ntfy://", "discord://hunter2"} {
-		sender, err := Open(config.Shoutrrr, config.Secret(address))
+		sender, err := Open(config.Channel{Type: config.Shoutrrr}, Address{URL: config.Secret(address)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,7 +404,7 @@ func TestAllowed(t *testing.T) {
 		}
 	}
 	for _, address := range []string{"http://169.254.169.254/hunter2", "http://[::ffff:a9fe:a9fe]/hunter2"} {
-		sender, err := Open(config.Webhook, config.Secret(address))
+		sender, err := Open(config.Channel{Type: config.Webhook}, Address{URL: config.Secret(address)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"headwater/services/internal/config"
 )
 
 const (
@@ -22,8 +24,8 @@ const (
 	// maxHeader bounds the header of a reply, in bytes.
 	maxHeader = 16 << 10
 	// maxReply bounds how much of the body of a reply is read, in bytes, and
-	// replyTime for how long. Its content does not matter: a connection can be reused
-	// only after the body was read to its end.
+	// replyTime for how long. An error quotes the beginning of it, and a connection can be
+	// reused only after the body was read to its end.
 	maxReply  = 64 << 10
 	replyTime = 250 * time.Millisecond
 )
@@ -69,11 +71,12 @@ var (
 	alibaba = netip.AddrFrom4([4]byte{100, 100, 100, 200})
 )
 
-// post sends the body and judges the reply.
-func post(ctx context.Context, client *http.Client, target string, header http.Header, body string) error {
+// post sends the body and judges the reply. An error quotes nothing of the channel's address,
+// which target is, or is made of.
+func post(ctx context.Context, client *http.Client, target, address config.Secret, header http.Header, body string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.Reveal(), strings.NewReader(body))
 	if err != nil {
 		return permanent("the URL can't be used")
 	}
@@ -87,8 +90,13 @@ func post(ctx context.Context, client *http.Client, target string, header http.H
 	patience := time.AfterFunc(replyTime, cancel)
 	defer patience.Stop()
 	defer func() { _ = resp.Body.Close() }()
-	_, _ = io.CopyN(io.Discard, resp.Body, maxReply)
-	return verdict(resp, time.Now())
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxReply)) // as far as it came
+	err = verdict(resp, time.Now())
+	if refused, ok := errors.AsType[*Error](err); ok {
+		refused.Reason = withAnswer(refused.Reason, string(answer), address)
+		return refused
+	}
+	return err
 }
 
 // transport returns what went wrong before there was a reply. An error of net/http
@@ -98,8 +106,11 @@ func transport(err error) *Error {
 		err = outer.Err
 	}
 	switch {
-	case errors.Is(err, errMetadata):
-		return permanent("%v", errMetadata)
+	case errors.Is(err, errMetadata), errors.Is(err, errPrivate):
+		if inner, ok := errors.AsType[*net.OpError](err); ok {
+			err = inner.Err
+		}
+		return permanent("%v", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Error{Reason: "no answer in time"}
 	case errors.Is(err, context.Canceled):
@@ -123,7 +134,7 @@ func verdict(resp *http.Response, now time.Time) error {
 	case code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code >= 500:
 		e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), now)
 	default:
-		e.Permanent = true
+		e.Permanent, e.Gone = true, code == http.StatusNotFound || code == http.StatusGone
 	}
 	return e
 }

@@ -24,6 +24,8 @@ type ntfy struct {
 	// go there, so that no text has to fit a header.
 	server config.Secret
 	topic  string
+	// address is the URL of the channel.
+	address config.Secret
 }
 
 var _ Sender = (*ntfy)(nil)
@@ -35,7 +37,7 @@ func newNtfy(address config.Secret) (*ntfy, error) {
 	}
 	topic := path.Base(strings.TrimRight(u.Path, "/"))
 	u.Path, u.RawPath = strings.TrimRight(path.Dir(strings.TrimRight(u.Path, "/")), "/")+"/", ""
-	return &ntfy{client: newClient(), server: config.Secret(u.String()), topic: topic}, nil
+	return &ntfy{client: newClient(), server: config.Secret(u.String()), topic: topic, address: address}, nil
 }
 
 // ntfyMessage is what ntfy's documentation calls publishing as JSON.
@@ -63,7 +65,7 @@ func (n *ntfy) Send(ctx context.Context, m Message) error {
 	header := http.Header{}
 	header.Set("Content-Type", "application/json")
 	header.Set("Idempotency-Key", m.Key)
-	return post(ctx, n.client, n.server.Reveal(), header, string(body))
+	return post(ctx, n.client, n.server, n.address, header, string(body))
 }
 
 // Close closes idle connections.

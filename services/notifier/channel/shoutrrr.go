@@ -3,11 +3,11 @@ package channel
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net"
-	"net/textproto"
+	"net/http"
 	"net/url"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/nicholas-fedor/shoutrrr/pkg/router"
@@ -20,8 +20,8 @@ import (
 // connections: of the bounds of this package's HTTP client only the time applies.
 type shoutrrr struct {
 	url config.Secret
-	// title is set if the service has a place for a title.
-	title bool
+	// markup is how the service reads texts.
+	markup markup
 	// busy holds a token during a call of the library. A call cannot be cancelled, so
 	// after its time is over it continues in the background, and the next call waits
 	// for it: a channel never has more than one goroutine, nor two sends at once.
@@ -31,7 +31,7 @@ type shoutrrr struct {
 var _ Sender = (*shoutrrr)(nil)
 
 func newShoutrrr(address config.Secret) *shoutrrr {
-	return &shoutrrr{url: address, title: !slices.Contains(untitled(), scheme(address)), busy: make(chan struct{}, 1)}
+	return &shoutrrr{url: address, markup: markupOf(address), busy: make(chan struct{}, 1)}
 }
 
 // untitled lists the services that have no title, do not show it or require a short
@@ -81,35 +81,59 @@ func (s *shoutrrr) send(m Message) error {
 	if err != nil {
 		return s.judge(err, true)
 	}
-	body, params := neutral(m.Body), types.Params{}
-	if m.URL != "" {
-		body += "\n" + m.URL
+	err = s.sendWith(service, m, s.markup)
+	if err != nil && s.markup.plain != nil {
+		if status, words := answered(err); status == http.StatusBadRequest && strings.Contains(words, "entities") {
+			// The service cannot read the markup. The texts matter more than how they look.
+			err = s.sendWith(service, m, *s.markup.plain)
+		}
 	}
-	if s.title {
-		params.SetTitle(neutral(m.Title))
-	} else {
-		body = neutral(m.Title) + "\n" + body
-	}
-	if err := service.Send(body, &params); err != nil {
+	if err != nil {
 		return s.judge(err, false)
 	}
 	return nil
 }
 
-// refused finds the statuses after which another attempt would fail in the same way.
-// Any other error is retried.
-var refused = regexp.MustCompile(`(?i)\b(?:status|code|http)\w*\W{0,12}(40[0134]|410|413|422)\b`)
+// sendWith sends the message with the texts as a markup wants them.
+func (s *shoutrrr) sendWith(service types.Service, m Message, as markup) error {
+	params, text := types.Params{}, neutral(m.Body)
+	maps.Copy(params, as.params)
+	if m.URL != "" {
+		text += "\n" + m.URL
+	}
+	if as.titled {
+		params.SetTitle(as.title(neutral(m.Title)))
+	} else {
+		text = neutral(m.Title) + "\n" + text
+	}
+	return service.Send(as.body(text), &params)
+}
 
-// judge decides whether an error of the library is permanent. It drops the text of the
-// error, which often quotes the URL, and the URL is the secret.
+// refused reports whether another attempt would fail in the same way after a status.
+func refused(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return false
+	}
+	return status >= 300 && status < 500
+}
+
+// judge decides whether an error of the library is permanent. Of its text it quotes only what
+// the other side answered: the rest often quotes the URL, and the URL is the secret.
 func (s *shoutrrr) judge(err error, setup bool) *Error {
 	name := scheme(s.url)
-	if smtp, ok := errors.AsType[*textproto.Error](err); ok {
-		e := &Error{Permanent: smtp.Code >= 500, Reason: name + " answered with an error of the mail server"}
-		return e
-	}
-	if found := refused.FindStringSubmatch(err.Error()); found != nil {
-		return permanent("%s answered %s", name, found[1])
+	status, words := answered(err)
+	switch {
+	case setup:
+	case name == "smtp" && status != 0:
+		return &Error{Permanent: status >= 500, Reason: withAnswer(fmt.Sprintf("the mail server answered %d", status), words, s.url)}
+	case status >= 300:
+		return &Error{
+			Permanent: refused(status), RetryAfter: pauseOf(words),
+			Reason: withAnswer(strings.TrimSpace(fmt.Sprintf("%s answered %d %s", name, status, http.StatusText(status))), words, s.url),
+		}
+	case name == "slack" && words != "":
+		return &Error{Permanent: !slackRetries[words], Reason: withAnswer("slack answered", words, s.url)}
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return &Error{Reason: name + ": " + op.Op + ": " + op.Err.Error()}

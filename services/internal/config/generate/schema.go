@@ -32,6 +32,7 @@ func schema() (string, error) {
 		"MaxWindows": config.MaxWindows, "MaxSites": config.MaxSites, "MaxGroupBy": config.MaxGroupBy,
 		"MaxGlob": rule.MaxGlob, "MaxTags": rule.MaxTags, "MaxTag": rule.MaxTag,
 		"ChannelTypes": compact(config.ChannelTypes()), "WindowKinds": compact(config.WindowKinds()),
+		"Formats": compact(config.Formats()), "LeastSecret": config.LeastSecret, "MaxSecret": config.MaxSecret,
 	})
 	return b.String(), err
 }

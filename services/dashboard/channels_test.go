@@ -1,0 +1,147 @@
+package dashboard
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	alertingv1 "headwater/proto/alerting/v1"
+	"headwater/services/internal/webpush"
+	"headwater/streams"
+	"headwater/streams/streamtest"
+)
+
+const (
+	browserKey  = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
+	browserAuth = "BTBZMqHH6r4Tts7J_aSIgg"
+)
+
+// outcome stores what became of the n-th message.
+func (r *rig) outcome(n int, channel, title, problem string, o alertingv1.Outcome) {
+	r.tb.Helper()
+	r.publish(streams.DeliveryMsg(&alertingv1.Delivery{Key: fmt.Sprintf("%d-0", n), Channel: channel, Outcome: o, Attempts: 2, Title: title, Error: problem, Time: time.Now().UnixNano()}))
+}
+
+// TestFirstPhone registers a browser while there is no channel for it: one is made. A file
+// that takes charge later does not remove it.
+func TestFirstPhone(t *testing.T) {
+	r := newRulesRig(t)
+	good := url.Values{"endpoint": {"https://push.example.org/send/hunter2"}, "p256dh": {browserKey}, "auth": {browserAuth}, "name": {"Chrome on Android"}}
+	for name, spoil := range map[string]url.Values{
+		"http": {"endpoint": {"http://push.example.org/send/hunter2"}}, "no key": {"p256dh": {"AAAA"}}, "no secret": {"auth": {""}}, "a long name": {"name": {strings.Repeat("x", 500)}},
+	} {
+		form := url.Values{}
+		for _, values := range []url.Values{good, spoil} {
+			for k, v := range values {
+				form[k] = v
+			}
+		}
+		// A long name is cut.
+		if status, body, _ := r.submit("/devices-notified", form); (status == http.StatusBadRequest) != (name != "a long name") || strings.Contains(body, "hunter2") {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+	status, body, _ := r.submit("/devices-notified", good)
+	if status != http.StatusOK || strings.Contains(body, "hunter2") {
+		t.Fatalf("%d %s", status, body)
+	}
+	r.shows("/channels", "Chrome on Android")
+	r.shows("/channels", `id="channel-phones"`)
+	r.shows("/audit", "Chrome on Android")
+	r.putFile("rules: []\nauto: off\nchannels: []\n")
+	r.shows("/channels", `id="channel-phones"`)
+	if v, err := r.store().Current(t.Context()); err != nil || len(v.Parts.Channels) != 1 || v.Parts.Channels[0].Text != "name: \"phones\"\ntype: \"webpush\"\n" {
+		t.Errorf("%v: %+v", err, v.Parts.Channels)
+	}
+
+	var keys [2]string
+	for i := range keys {
+		store, err := webpush.Open(t.Context(), r.js)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := store.Keys(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[i], _ = k.Public()
+	}
+	if keys[0] == "" || keys[0] != keys[1] {
+		t.Errorf("the keys are made once: %q", keys)
+	}
+	if r.submit("/devices-notified/"+webpush.IDOf(good.Get("endpoint"))+"/remove", nil); t.Failed() {
+		t.FailNow()
+	}
+	if _, body := r.get("/channels"); strings.Contains(body, "Chrome on Android") {
+		t.Error("the browser is still there")
+	}
+}
+
+// TestChannelTest asks a notifier to send a test, and shows the outcomes of real messages.
+func TestChannelTest(t *testing.T) {
+	r := newRulesRig(t)
+	r.putFile("rules: []\nauto: off\nchannels:\n  - {name: office, type: webhook, url: \"https://u:hunter2@example.org/hunter2?x=hunter2\"}\n  - {name: duty, type: shoutrrr, url: \"telegram://1:hunter2@telegram?chats=1\"}\n")
+	r.shows("/channels", "shoutrrr")
+	for _, path := range []string{"/channels", "/api/v1/channels"} {
+		r.shows(path, "example.org")
+		if _, body := r.get(path); strings.Contains(body, "hunter2") {
+			t.Errorf("%s shows a secret", path)
+		}
+	}
+	if status, body, _ := r.submit("/channels/office/test", nil); status != http.StatusServiceUnavailable || !strings.Contains(body, "No notifier runs that could send it") {
+		t.Errorf("without a notifier: %d", status)
+	}
+	sub, err := r.js.Conn().Subscribe(streams.ChannelTests, func(m *nats.Msg) {
+		asked, err := streams.DecodeChannelTest(m.Data)
+		if err != nil {
+			t.Error(err)
+		}
+		answer, _ := json.Marshal(streams.ChannelTested{Error: map[string]string{"duty": "telegram answered 403 Forbidden"}[asked.Channel]})
+		if err := m.Respond(answer); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := r.js.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, to := r.submit("/channels/office/test", nil); status != http.StatusSeeOther || to != "/channels?done=test" {
+		t.Errorf("taken: %d %s", status, to)
+	}
+	if status, body, _ := r.submit("/channels/duty/test", nil); status != http.StatusBadGateway || !strings.Contains(body, "The test was not delivered: telegram answered 403 Forbidden") {
+		t.Errorf("refused: %d", status)
+	}
+	r.shows("/audit", "channel.test")
+
+	r.outcome(1, "duty", "Critical: first", "telegram answered 403 Forbidden", alertingv1.Outcome_OUTCOME_FAILED)
+	r.outcome(2, "duty", "Resolved: first", "not taken", alertingv1.Outcome_OUTCOME_SKIPPED)
+	for i := range deliveriesKept {
+		r.outcome(3+i, "office", "Warning: many", "", alertingv1.Outcome_OUTCOME_SENT)
+	}
+	r.outcome(3+deliveriesKept, "office", "Warning: last", "", alertingv1.Outcome_OUTCOME_SENT)
+	var list struct {
+		Channels []struct {
+			Name       string
+			Deliveries []struct{ Title, Outcome, Error string }
+		}
+	}
+	streamtest.Eventually(t, "the outcomes are known", func() bool {
+		_, body := r.get("/api/v1/channels")
+		if err := json.Unmarshal([]byte(body), &list); err != nil {
+			t.Fatal(err)
+		}
+		return len(list.Channels) == 2 && len(list.Channels[0].Deliveries) == deliveriesKept && list.Channels[0].Deliveries[0].Title == "Warning: last"
+	})
+	if d := list.Channels[1].Deliveries; len(d) != 2 || d[0].Outcome != "skipped" || d[1].Outcome != "failed" || d[1].Error != "telegram answered 403 Forbidden" {
+		t.Errorf("duty: %+v", d)
+	}
+}

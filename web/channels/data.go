@@ -1,0 +1,107 @@
+package channels
+
+import (
+	"context"
+	"time"
+)
+
+// Source is what the page shows and changes. Its methods return a Refusal for what cannot be
+// done as asked, and any other error when they failed.
+type Source interface {
+	// Channels returns the channels, from memory.
+	Channels() (List, error)
+	// TestChannel sends a test through a channel; with the id of a device, to that device alone.
+	// The Refusal has the answer of the other side.
+	TestChannel(ctx context.Context, channel, device string) error
+	// PushKey returns the key with which browsers subscribe.
+	PushKey(ctx context.Context) (string, error)
+	// Notified returns the phones and browsers that are notified.
+	Notified(ctx context.Context) ([]Device, error)
+	// AddNotified registers a browser, and makes a channel for it if there is none. The same
+	// browser stays one device.
+	AddNotified(ctx context.Context, s Subscription) (Device, error)
+	RemoveNotified(ctx context.Context, id string) error
+}
+
+// Refusal is the error of what cannot be done as asked.
+type Refusal struct {
+	// Status is the status of the answer.
+	Status int
+	// Text says why, for people.
+	Text string
+}
+
+// Error says why.
+func (r Refusal) Error() string { return r.Text }
+
+// TypeWebPush is the type of channel that notifies the devices.
+const TypeWebPush = "webpush"
+
+// List are the channels.
+type List struct {
+	Channels []Channel `json:"channels"`
+	// Where says where channels of files are changed; empty if there are none.
+	Where string `json:"-"`
+}
+
+// Channel is one way to reach people.
+type Channel struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	// To says where it leads, without what is secret: a host or a service.
+	To string `json:"to,omitempty"`
+	// Resolved reports whether it is notified of the end of alerts too.
+	Resolved bool `json:"resolved"`
+	// ReadOnly reports whether a file is in charge of it.
+	ReadOnly bool `json:"read_only"`
+	// Deliveries are what became of the latest messages, the newest first.
+	Deliveries []Delivery `json:"deliveries"`
+}
+
+// Delivery is what became of one message.
+type Delivery struct {
+	At    time.Time `json:"at"`
+	Title string    `json:"title"`
+	// Outcome is "sent", "failed" or "skipped".
+	Outcome  string `json:"outcome"`
+	Attempts int    `json:"attempts"`
+	// Error is why it was not sent, with the answer of the other side.
+	Error string `json:"error,omitempty"`
+}
+
+// Outcomes of a message.
+const (
+	Sent    = "sent"
+	Failed  = "failed"
+	Skipped = "skipped"
+)
+
+// Subscription is a browser as it describes itself, and what its owner calls it.
+type Subscription struct {
+	Endpoint, P256dh, Auth, Name string
+	// Who is the owner; empty while no log-in is required.
+	Who string
+}
+
+// Device is a phone or browser that is notified.
+type Device struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	Who  string `json:"who,omitempty"`
+	// Service is the host of its push service.
+	Service string    `json:"service"`
+	Created time.Time `json:"created"`
+}
+
+// Facts are what the page shows.
+type Facts struct {
+	List    List
+	Devices []Device
+	// Key is that of Source.PushKey.
+	Key string
+	// Secure is where the browser reaches this server over HTTPS, if it does not and there
+	// is such an address.
+	Trust bool
+	// Done and Problem say what became of the last button; either may be empty.
+	Done, Problem string
+}
