@@ -3,6 +3,7 @@ package dashboard
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -38,9 +39,7 @@ func TestFirstPhone(t *testing.T) {
 	} {
 		form := url.Values{}
 		for _, values := range []url.Values{good, spoil} {
-			for k, v := range values {
-				form[k] = v
-			}
+			maps.Copy(form, values)
 		}
 		// A long name is cut.
 		if status, body, _ := r.submit("/devices-notified", form); (status == http.StatusBadRequest) != (name != "a long name") || strings.Contains(body, "hunter2") {

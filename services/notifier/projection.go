@@ -297,9 +297,8 @@ func (p *projection) put(ctx context.Context, sequence uint64, stored int64, a *
 	return nil
 }
 
-// settled reports whether nobody needs to be notified any more of an episode that a commit
-// told of: it is over, acknowledged or unknown. It is false while the commit is not
-// reflected.
+// settled reports whether an episode in a commit is over, acknowledged or unknown, so that
+// nobody needs to be notified of it any more. It is false while the commit is not reflected.
 func (p *projection) settled(episode string, sequence uint64) bool {
 	if p.position < sequence {
 		return false

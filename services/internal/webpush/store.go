@@ -65,7 +65,7 @@ func Open(ctx context.Context, js jetstream.JetStream) (*Store, error) {
 	return &Store{kv}, nil
 }
 
-// Keys returns the keys of this Headwater. They are made once, by whoever asks first.
+// Keys returns the keys of this Headwater. The first caller makes them.
 func (s *Store) Keys(ctx context.Context) (*Keys, error) {
 	data, err := s.once(ctx, streams.PushKeysKey, func() ([]byte, error) {
 		k, err := NewKeys()

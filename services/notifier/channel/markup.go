@@ -15,7 +15,7 @@ type markup struct {
 	title, body func(string) string
 	// titled is set if the service shows a title of its own.
 	titled bool
-	// params are what the service is told about the markup, besides what is in the URL.
+	// params are what the service gets about the markup, besides what is in the URL.
 	params map[string]string
 	// plain is the markup with which the service takes texts as they are; nil if it has
 	// no other one.

@@ -53,7 +53,7 @@ type Action struct {
 	URL string `json:"url"`
 }
 
-// errPrivate is returned for a push service in a private network. Whoever may register a
+// errPrivate is returned for a push service in a private network. The person who registers a
 // browser chooses the address.
 var errPrivate = errors.New("refused: the push service is not in the public internet")
 
@@ -123,7 +123,7 @@ func (p Pusher) Push(ctx context.Context, to webpush.Subscription, m Message) er
 	return post(ctx, p.Client, config.Secret(to.Endpoint), config.Secret(to.Endpoint), header, string(sealed))
 }
 
-// urgency says whether the message may wait until a phone wakes up by itself.
+// urgency is how soon a phone that sleeps must wake up for it.
 func urgency(m Message) string {
 	if m.Resolved || m.Severity == rule.Info {
 		return "normal"
