@@ -62,7 +62,7 @@ func (p *phones) send(ctx context.Context, m channel.Message) error {
 	return p.judge(p.sendAll(ctx, store, channel.Pusher{Client: p.client, Keys: keys}, devices, m))
 }
 
-// pushed is what became of a message to one device.
+// pushed is the outcome of a message to one device.
 type pushed struct {
 	device webpush.Device
 	err    *channel.Error

@@ -7,7 +7,6 @@ import (
 
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
-	"headwater/services/notifier/policy"
 	"headwater/streams"
 )
 
@@ -34,11 +33,8 @@ func withoutUnheard(m *alertingv1.Message, refused []*alertingv1.Refusal) *alert
 	left := proto.CloneOf(m)
 	left.Alerts = heard
 	if len(m.GetAlerts()) < maxListed { // else the text counts alerts that are not listed
-		notices := make([]policy.Notice, len(heard))
-		for i, a := range heard {
-			notices[i] = notice(a)
-		}
-		left.Title, left.Body = policy.Group(notices, len(heard))
+		again := message(kind{channel: m.GetChannel(), over: true, reminder: m.GetReminder()}, heard)
+		left.Title, left.Body = again.GetTitle(), again.GetBody()
 	}
 	return left
 }

@@ -66,7 +66,7 @@ func TestWithoutUnheard(t *testing.T) {
 		"another device was refused":   {about(resolvedState, "a"), []string{"b"}, []string{"a"}, "of all"},
 		"another episode was refused":  {otherEpisode, []string{"a"}, []string{"a"}, "of all"},
 		"a beginning is always sent":   {about(firingState, "a"), []string{"a"}, []string{"a"}, "of all"},
-		"some of a group":              {about(resolvedState, "a", "b", "c"), []string{"b"}, []string{"a", "c"}, "2 alerts, a among them"},
+		"some of a group":              {about(resolvedState, "a", "b", "c"), []string{"b"}, []string{"a", "c"}, "2 alerts at s, a among them"},
 		"all of a group":               {about(resolvedState, "a", "b"), []string{"a", "b"}, nil, ""},
 		"a group that counts unlisted": {about(resolvedState, many...), many[:1], many[1:], "of all"},
 	} {
