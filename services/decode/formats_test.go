@@ -185,7 +185,7 @@ var models = []device{
 
 func TestModels(t *testing.T) {
 	d := decode.New(decode.DefaultLimits(), nil, nil)
-	for _, test := range models {
+	for _, test := range append(models, radios...) {
 		t.Run(test.model, func(t *testing.T) {
 			got, err := d.Message("", test.topic, []byte(test.payload), at(arrival))
 			if err != nil {
@@ -202,8 +202,8 @@ func TestModels(t *testing.T) {
 			}
 		})
 	}
-	if len(models) < 30 {
-		t.Errorf("%d models", len(models))
+	if len(models)+len(radios) < 30 {
+		t.Errorf("%d models", len(models)+len(radios))
 	}
 }
 

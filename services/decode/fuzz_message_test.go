@@ -9,7 +9,7 @@ import (
 
 // FuzzMessage gives every format any topic and payload.
 func FuzzMessage(f *testing.F) {
-	for _, m := range models {
+	for _, m := range append(models, radios...) {
 		f.Add(m.topic, []byte(m.payload))
 	}
 	d := decode.New(decode.DefaultLimits(), nil, nil)
