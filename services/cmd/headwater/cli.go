@@ -102,6 +102,7 @@ type cli struct {
 	} `cmd:"" group:"Files:" help:"The authority of --tls auto: show, export, make a certificate for a device."`
 	Check   checkCmd   `cmd:"" group:"Files:" help:"Check configuration files: each problem with file, line and field."`
 	Schema  schemaCmd  `cmd:"" group:"Files:" help:"Print the JSON Schema of configuration files, for editors."`
+	Decode  decodeCmd  `cmd:"" group:"Files:" help:"Show which readings a topic and a payload become, or what to change."`
 	Detect  detectCmd  `cmd:"" group:"Files:" help:"Score your own CSV files with a detector, row by row: headwater detect --out scores *.csv"`
 	Quality qualityCmd `cmd:"" group:"Files:" help:"Score the detectors on folders of labelled series."`
 	Secrets secretsCmd `cmd:"" group:"Files:" help:"Create the passwords and keys for an installation of separate services."`
