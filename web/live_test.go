@@ -124,6 +124,10 @@ func (*fakeSource) DeadLetter(_ context.Context, sequence uint64) (deadletters.L
 	return deadletters.Letter{Sequence: sequence}, nil
 }
 
+func (*fakeSource) Try(context.Context, string, []byte) (deadletters.Tried, error) {
+	return deadletters.Tried{}, nil
+}
+
 func (*fakeSource) Redrive(context.Context, deadletters.Selection) (deadletters.Redrive, error) {
 	return deadletters.Redrive{}, nil
 }

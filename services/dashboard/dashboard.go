@@ -105,6 +105,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	letters := &deadLetters{js: deps.JS, log: deps.Log, changes: changes}
 	s.credentials = newCredentials(deps.JS, deps.Log, changes, letters)
 	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book, changes)
+	letters.config = s.rules.current
 	s.telemetry = &streamReader{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
 		back: memory, handle: s.onTelemetry, began: func(t time.Time) { s.fleet.Begin(t.UnixNano()) },

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headwater/services/internal/config"
 	"headwater/streams"
 	"headwater/web/deadletters"
 	"headwater/web/view"
@@ -24,6 +25,8 @@ type deadLetters struct {
 	log *slog.Logger
 	// changes takes the changes that people make here.
 	changes recorder
+	// config returns the configuration in force, or nil.
+	config func() *config.Config
 }
 
 // firstReach is how many messages the first search for matching letters goes back;

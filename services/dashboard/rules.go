@@ -280,6 +280,13 @@ func (r *ruleSource) ready() (map[string]knownRule, *config.Config, error) {
 	return r.known, r.config, nil
 }
 
+// current returns the configuration in force, or nil before it is known.
+func (r *ruleSource) current() *config.Config {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.config
+}
+
 // inForce returns the rule of that name, or an empty one.
 func (r *ruleSource) inForce(name string) knownRule {
 	r.mu.Lock()

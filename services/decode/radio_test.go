@@ -16,14 +16,16 @@ var radios = []device{
 	{
 		"rtl_433: Acurite tower", "rtl_433/pi/events",
 		`{"time":"2026-03-14 16:09:25","model":"Acurite-Tower","id":11524,"channel":"A","battery_ok":1,"temperature_C":4.5,"humidity":82,"mic":"CHECKSUM"}`,
-		"rtl_433", []string{
+		"rtl_433",
+		[]string{
 			"home/Acurite-Tower_A_11524 battery_ok=1 @15:09:25", "home/Acurite-Tower_A_11524 temperature_C=4.5 °C @15:09:25", "home/Acurite-Tower_A_11524 humidity=82 % @15:09:25",
 		},
 	},
 	{
 		"rtl_433: Fine Offset WH2600 weather station", "rtl_433/pi/events",
 		`{"time":"2026-03-14T15:09:26","model":"Fineoffset-WHx080","subtype":0,"id":202,"battery_ok":1,"temperature_C":8.1,"humidity":71,"wind_dir_deg":225,"wind_avg_km_h":6.12,"rain_mm":30.6}`,
-		"rtl_433", []string{
+		"rtl_433",
+		[]string{
 			"home/Fineoffset-WHx080_0_202 battery_ok=1 @15:09:26", "home/Fineoffset-WHx080_0_202 temperature_C=8.1 °C @15:09:26", "home/Fineoffset-WHx080_0_202 humidity=71 % @15:09:26",
 			"home/Fineoffset-WHx080_0_202 wind_dir_deg=225 ° @15:09:26", "home/Fineoffset-WHx080_0_202 wind_avg_km_h=6.12 km/h @15:09:26", "home/Fineoffset-WHx080_0_202 rain_mm=30.6 mm @15:09:26",
 		},
@@ -35,7 +37,8 @@ var radios = []device{
 	{
 		"Theengs Gateway: Xiaomi LYWSD03MMC", "home/TheengsGateway/BTtoMQTT/A4C138000001",
 		`{"name":"ATC_000001","id":"A4:C1:38:00:00:01","rssi":-71,"brand":"Xiaomi","model":"TH Sensor","model_id":"LYWSD03MMC_ATC","type":"THB","tempc":21.5,"tempf":70.7,"hum":45,"batt":88,"volt":2.98}`,
-		"OpenMQTTGateway", []string{
+		"OpenMQTTGateway",
+		[]string{
 			"home/A4C138000001 rssi=-71 dBm", "home/A4C138000001 tempc=21.5 °C", "home/A4C138000001 hum=45 %", "home/A4C138000001 batt=88 %", "home/A4C138000001 volt=2.98 V",
 		},
 	},
@@ -53,7 +56,8 @@ var radios = []device{
 	{
 		"ChirpStack: Milesight EM300-TH", "application/17c82e96-be03-4f38-aef3-f83d48582d97/device/24e124136b000001/event/up",
 		`{"deduplicationId":"3ac7e3c4","time":"2026-03-14T15:09:25.5+00:00","deviceInfo":{"tenantName":"t","applicationName":"a","deviceName":"cold room","devEui":"24e124136b000001","tags":{}},"devAddr":"00189440","dr":1,"fPort":85,"data":"AXVc","object":{"battery":92,"temperature":4.1,"humidity":61.5},"rxInfo":[{"gatewayId":"0016c001f153a14c","rssi":-97,"snr":5.2},{"gatewayId":"0016c001f153a14d","rssi":-48,"snr":9.25}],"txInfo":{"frequency":868100000}}`,
-		"ChirpStack", []string{
+		"ChirpStack",
+		[]string{
 			"home/cold_room battery=92 @15:09:25.5", "home/cold_room temperature=4.1 @15:09:25.5", "home/cold_room humidity=61.5 @15:09:25.5",
 			"home/cold_room rssi=-48 dBm @15:09:25.5", "home/cold_room snr=9.25 dB @15:09:25.5",
 		},
@@ -66,7 +70,8 @@ var radios = []device{
 	{
 		"The Things Stack: Dragino LHT65", "v3/farm@ttn/devices/barn-1/up",
 		`{"end_device_ids":{"device_id":"barn-1","application_ids":{"application_id":"farm"},"dev_eui":"A840411F00000001"},"received_at":"2026-03-14T15:09:26.4Z","uplink_message":{"f_port":2,"f_cnt":42,"frm_payload":"y6kKKA==","decoded_payload":{"BatV":3.04,"TempC_SHT":12.5,"Hum_SHT":77.1},"rx_metadata":[{"gateway_ids":{"gateway_id":"g"},"rssi":-104,"snr":7.5}],"received_at":"2026-03-14T15:09:26.2Z"}}`,
-		"The Things Stack", []string{
+		"The Things Stack",
+		[]string{
 			"home/barn-1 BatV=3.04 @15:09:26.2", "home/barn-1 TempC_SHT=12.5 @15:09:26.2", "home/barn-1 Hum_SHT=77.1 @15:09:26.2",
 			"home/barn-1 rssi=-104 dBm @15:09:26.2", "home/barn-1 snr=7.5 dB @15:09:26.2",
 		},

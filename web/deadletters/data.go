@@ -19,6 +19,8 @@ type Source interface {
 	// number at a time: Next of the result is where to continue. One letter that
 	// does not exist counts as gone.
 	Redrive(ctx context.Context, s Selection) (Redrive, error)
+	// Try returns what becomes of a message of a device, which is not stored.
+	Try(ctx context.Context, topic string, payload []byte) (Tried, error)
 	// Purge deletes the selected letters permanently and returns their number.
 	Purge(ctx context.Context, s Selection) (uint64, error)
 }

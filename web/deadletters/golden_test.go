@@ -24,6 +24,7 @@ func TestGolden(t *testing.T) {
 		out := map[string]templ.Component{
 			"deadletters": deadletters.Page(deadletters.Facts{Letters: letters}),
 			"redrive-all": deadletters.ConfirmPage(deadletters.ConfirmFacts{Selection: all, Counts: letters.Counts}),
+			"try":         deadletters.TryPage(try(t, s)),
 			"redriven":    deadletters.RedrivePage(deadletters.RedriveFacts{Selection: all, Result: result}),
 		}
 		for _, l := range letters.Items[:min(1, len(letters.Items))] {
@@ -31,4 +32,16 @@ func TestGolden(t *testing.T) {
 		}
 		return out
 	})
+}
+
+// try returns a message that is partly read.
+func try(t *testing.T, s *fixture.Source) deadletters.TryFacts {
+	t.Helper()
+	f := deadletters.TryFacts{Topic: "tele/heater/SENSOR", Payload: `{"ENERGY":{"Power":132},"AM2301":{"Humidity":"nan"}}`}
+	tried, err := s.Try(t.Context(), f.Topic, []byte(f.Payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Tried = &tried
+	return f
 }

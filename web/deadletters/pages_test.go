@@ -33,6 +33,10 @@ func TestFormsOfDeadLetters(t *testing.T) {
 		{fixture.Warehouse, "/deadletters/purge", "through=many", 400, "through must be"},
 		{fixture.Warehouse, "/deadletters/purge", "through=41&service=a.b", 400, "service must be"},
 		{fixture.Warehouse, "/deadletters/purge", "through=41&x=" + strings.Repeat("x", 5000), 400, "too large"},
+		{fixture.Warehouse, "/deadletters/try", "topic=tele/heater/SENSOR&payload=x", 200, "132 W"},
+		{fixture.Warehouse, "/deadletters/try", "topic=%3Cb%3E&payload=x", 200, "Declare a mapping"},
+		{fixture.Warehouse, "/deadletters/try", "topic=a&payload=0g&as=hex", 400, "not in hexadecimal digits"},
+		{fixture.Warehouse, "/deadletters/try", "topic=" + strings.Repeat("x", 1025), 400, "at most 1024 bytes"},
 		{fixture.Away, "/deadletters/redrive", "through=41", 503, "cannot be redriven"},
 		{fixture.Away, "/deadletters/purge", "through=41", 503, "cannot be purged"},
 	} {
