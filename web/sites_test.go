@@ -185,10 +185,10 @@ func TestPagesOfSites(t *testing.T) {
 		}
 	}
 	links := regexp.MustCompile(`(?:href|action|formaction|hx-get|hx-sse:connect)="(/[^"#]*)"`)
-	for state, paths := range everyPage {
+	for _, state := range []fixture.State{fixture.Warehouse, fixture.Empty} {
 		s := webtest.Server(t, state)
 		offered := map[string]string{}
-		for _, path := range paths {
+		for _, path := range everyPage[state] {
 			res, body := webtest.Get(t, s, http.MethodGet, path, "Cookie", "headwater=operator@warehouse")
 			if res.StatusCode != http.StatusOK {
 				continue

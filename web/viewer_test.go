@@ -12,7 +12,7 @@ import (
 )
 
 // changing is what a page may have that changes something.
-var changing = regexp.MustCompile(`<form[^>]* method="post"[^>]*>|hx-(post|put|delete|patch)="[^"]*"|href="[^"]*(/confirm|/rules/new|/delete|/try)[^"]*"`)
+var changing = regexp.MustCompile(`<form[^>]* method="post"[^>]*>|hx-(post|put|delete|patch)="[^"]*"|href="[^"]*(/confirm|/rules/new|/delete|/rules/[^"]*/try)[^"]*"`)
 
 // TestViewerSeesNothingThatChanges looks at every page in every state as a viewer, and at
 // the pages of alerts, rules and dead letters as an operator.

@@ -423,7 +423,7 @@ func document(p Page, content templ.Component) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if view.May(ctx, view.RoleViewer) {
+		if view.May(ctx, view.RoleViewer) && !p.Who.Limited() {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 35, "<a href=\"/channels\">Channels</a> ")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
