@@ -161,7 +161,7 @@ func handled(a view.Alert, h handling.Handling) view.Alert {
 		a.State = view.AlertAcknowledged
 	}
 	if a.Resolved != nil {
-		a.State, a.Ended = view.AlertResolved, a.Resolved.At
+		a.State, a.End, a.Ended = view.AlertResolved, view.AlertByHand, a.Resolved.At
 		if a.Ended.Before(a.Started) {
 			a.Ended = a.Started
 		}

@@ -39,6 +39,13 @@ var (
 	}
 )
 
+var alertEnds = map[derivedv1.End]view.AlertEnd{
+	derivedv1.End_END_RECOVERED:    view.AlertRecovered,
+	derivedv1.End_END_NO_DATA:      view.AlertNoData,
+	derivedv1.End_END_RULE_CHANGED: view.AlertRuleChanged,
+	derivedv1.End_END_BY_HAND:      view.AlertByHand,
+}
+
 func at(nanoseconds int64) time.Time {
 	if nanoseconds == 0 {
 		return time.Time{}
@@ -219,7 +226,7 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 		Started: in(zone, a.Started), Ended: in(zone, a.Ended), Updated: in(zone, a.Updated), Learned: in(zone, a.Learned),
 		Sentence: clip(a.GetEvidence().GetSentence()), Labels: labelsOf(a.Labels), Runbook: a.Runbook,
 		Opened: at(a.Opened), Acknowledged: noteOf(zone, a.Acknowledged), Resolved: noteOf(zone, a.Resolved),
-		Assignee: a.Assignee, Version: a.Version,
+		Assignee: a.Assignee, Version: a.Version, End: alertEnds[a.End], EndSentence: clip(a.GetEnding().GetSentence()),
 	}
 	for _, n := range a.Comments {
 		alert.Comments = append(alert.Comments, *noteOf(zone, n))

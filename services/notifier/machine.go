@@ -373,7 +373,7 @@ func (m *machine) handle(id string, content []byte) error {
 			next.Acknowledged = note(*h.Acknowledged)
 		}
 		if d.Entry.State == policy.Resolved {
-			next.Resolved = note(*h.Resolved)
+			next.Resolved, next.End = note(*h.Resolved), derivedv1.End_END_BY_HAND
 			next.Ended = max(next.GetStarted(), next.GetResolved().GetTime())
 			next.Updated, next.Learned = next.GetEnded(), max(next.GetLearned(), next.GetResolved().GetTime())
 		}
@@ -547,6 +547,13 @@ func transition(id string, before *alertingv1.Alert, a *derivedv1.Anomaly, entry
 	}
 	if before.GetStarted() == next.Started {
 		next.Acknowledged, next.Assignee, next.Comments = before.GetAcknowledged(), before.GetAssignee(), before.GetComments()
+	}
+	if entry.State == policy.Resolved {
+		// What was seen while it fired stays.
+		next.End, next.Ending, next.Evidence = a.GetEnd(), a.GetEvidence(), nil
+		if before.GetStarted() != next.Started || before.GetEvidence() == nil {
+			next.Evidence = a.GetEvidence()
+		}
 	}
 	if next.Evidence == nil {
 		next.Evidence = before.GetEvidence()

@@ -741,8 +741,11 @@ func TestHandle(t *testing.T) {
 			if a := c.GetAlerts()[0]; a.GetState() != alertingv1.State_STATE_RESOLVED || a.GetEnded() != int64(2*time.Hour) || a.GetResolved().GetAuthor() != "ann" {
 				t.Errorf("resolved by hand: %v", a)
 			}
-			if d := cmp.Diff([]string{"phone: Resolved: warm (d1)"}, told(c)); d != "" {
-				t.Errorf("resolved by hand: %s", d)
+			if d := cmp.Diff([]string{"phone: Resolved by hand: warm (d1)"}, told(c)); d != "" || !strings.Contains(c.GetMessages()[0].GetBody(), "Resolved by ann, 1970-01-01 02:00:00 UTC") {
+				t.Errorf("resolved by hand: %s %v", d, c.GetMessages())
+			}
+			if got := outgoing(key{sequence: 1}, c.GetMessages()[0], 0, "").Alerts[0]; got.End != policy.ByHand || got.Resolved == nil || got.Resolved.Text != "done" {
+				t.Errorf("resolved by hand, for programs: %+v", got)
 			}
 			if c := at(t, m, 12*time.Hour, anomaly("warm", "d1", update, 300, 400), anomaly("warm", "d1", shut, 300, 500)); len(c.GetAlerts()) != 0 || len(c.GetMessages()) != 0 {
 				t.Errorf("resolved is resolved: %v", c)
@@ -760,6 +763,42 @@ func TestHandle(t *testing.T) {
 	for key, content := range map[string]string{"alert.x": `{"episode":"0f3a9c5d71b2e684-2s"}`, "alert.0f3a9c5d71b2e684": "{}", "other": "{}"} {
 		if err := m.ConfigureExtra(1, key, []byte(content)); err == nil || m.ExtraRevision() != 0 {
 			t.Errorf("took in %s of %s", content, key)
+		}
+	}
+}
+
+// TestEnds ends an alert in each way: what was seen while it fired stays, and title, text
+// and the alert for programs say why it ended.
+func TestEnds(t *testing.T) {
+	for end, want := range map[derivedv1.End]struct {
+		title string
+		kind  policy.End
+	}{
+		derivedv1.End_END_UNSPECIFIED:  {"Resolved: It is warm (d1)", ""},
+		derivedv1.End_END_RECOVERED:    {"Resolved: It is warm (d1)", policy.Recovered},
+		derivedv1.End_END_NO_DATA:      {"Ended without data: It is warm (d1)", policy.NoData},
+		derivedv1.End_END_RULE_CHANGED: {"Ended by a change of the rule: It is warm (d1)", policy.RuleChanged},
+	} {
+		m := configured(t)
+		apply(t, m, anomaly("warm", "d1", open, 100, 110))
+		take(t, m)
+		last := anomaly("warm", "d1", shut, 100, 140)
+		last.End, last.Evidence.Sentence, last.Evidence.Value = end, "no reading for 15 min; the last was 9.6 °C", 9.6
+		apply(t, m, last)
+		c := take(t, m)
+		if got := told(c); len(got) != 1 || got[0] != "phone: "+want.title {
+			t.Errorf("%v: %v", end, got)
+		}
+		if body := c.GetMessages()[0].GetBody(); !strings.Contains(body, "No reading for 15 min; the last was 9.6 °C") {
+			t.Errorf("%v: the text is %s", end, body)
+		}
+		a := c.GetAlerts()[0]
+		if a.GetEvidence().GetSentence() != "31 °C is above 30 °C." || a.GetEnding().GetSentence() != last.Evidence.Sentence || a.GetEnd() != end {
+			t.Errorf("%v: %v", end, a)
+		}
+		got := outgoing(key{sequence: 1}, c.GetMessages()[0], 0, "").Alerts[0]
+		if got.End != want.kind || got.Sentence != "31 °C is above 30 °C." || got.EndSentence != last.Evidence.Sentence || *got.Value != 31 {
+			t.Errorf("%v: for programs it is %+v", end, got)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	alertingv1 "headwater/proto/alerting/v1"
+	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/notifier/group"
 	"headwater/services/notifier/policy"
 )
@@ -37,11 +38,12 @@ type pendingMessage struct {
 type kind struct {
 	channel        string
 	over, reminder bool
+	end            policy.End
 	muted          policy.Mute
 }
 
 func (p pendingMessage) kind() kind {
-	return kind{p.channel, p.alerts[0].GetState() == alertingv1.State_STATE_RESOLVED, p.reminder, p.muted}
+	return kind{p.channel, p.alerts[0].GetState() == alertingv1.State_STATE_RESOLVED, p.reminder, endOf(p.alerts[0]), p.muted}
 }
 
 // messages returns the messages that wait, in order. If a channel would get more
@@ -117,21 +119,41 @@ func placeOf(a *alertingv1.Alert) *time.Location {
 	return place
 }
 
+// endOf returns why an alert ended.
+func endOf(a *alertingv1.Alert) policy.End {
+	switch a.GetEnd() {
+	case derivedv1.End_END_RECOVERED:
+		return policy.Recovered
+	case derivedv1.End_END_NO_DATA:
+		return policy.NoData
+	case derivedv1.End_END_RULE_CHANGED:
+		return policy.RuleChanged
+	case derivedv1.End_END_BY_HAND:
+		return policy.ByHand
+	default:
+		return ""
+	}
+}
+
 func mark(n *alertingv1.Note) policy.Mark {
 	return policy.Mark{By: n.GetAuthor(), At: n.GetTime()}
 }
 
 func notice(a *alertingv1.Alert) policy.Notice {
 	n := policy.Notice{
-		Over: a.GetState() == alertingv1.State_STATE_RESOLVED,
+		Over: a.GetState() == alertingv1.State_STATE_RESOLVED, End: endOf(a),
 		Rule: a.GetRule(), Description: a.GetDescription(), Severity: ruleSeverity(a.GetSeverity()),
 		Site: a.GetSeries().GetSite(), Device: a.GetSeries().GetDevice(), Metric: a.GetSeries().GetMetric(), Unit: a.GetUnit(),
 		Started: a.GetStarted(), Ended: a.GetEnded(), Happened: a.GetUpdated(), Learned: a.GetLearned(),
-		Sentence: a.GetEvidence().GetSentence(), Labels: a.GetLabels(), Runbook: a.GetRunbook(), Place: placeOf(a),
+		Labels: a.GetLabels(), Runbook: a.GetRunbook(), Place: placeOf(a),
 		Acknowledged: mark(a.GetAcknowledged()), Resolved: mark(a.GetResolved()),
 	}
-	if e := a.GetEvidence(); e != nil {
-		n.Value, n.Low, n.High = finite(&e.Value), finite(e.Low), finite(e.High)
+	e := a.GetEvidence()
+	if n.Over && a.GetEnding() != nil {
+		e = a.GetEnding()
+	}
+	if e != nil {
+		n.Sentence, n.Value, n.Low, n.High = e.GetSentence(), finite(&e.Value), finite(e.Low), finite(e.High)
 	}
 	return n
 }
@@ -141,6 +163,9 @@ func trimmed(a *alertingv1.Alert) *alertingv1.Alert {
 	c := proto.CloneOf(a)
 	if c.Evidence != nil {
 		c.Evidence.Samples = nil
+	}
+	if c.Ending != nil {
+		c.Ending.Samples = nil
 	}
 	c.Comments = nil
 	return c

@@ -123,9 +123,16 @@ func outgoingAlert(a *alertingv1.Alert, address string) channel.Alert {
 			out.Score = *s
 		}
 	}
+	if n := a.GetAcknowledged(); n != nil {
+		out.Acknowledged = &channel.Note{By: n.GetAuthor(), At: moment(n.GetTime(), place), Text: n.GetText()}
+	}
+	if n := a.GetResolved(); n != nil {
+		out.Resolved = &channel.Note{By: n.GetAuthor(), At: moment(n.GetTime(), place), Text: n.GetText()}
+	}
 	if a.GetState() == alertingv1.State_STATE_RESOLVED {
 		ended := moment(a.GetEnded(), place)
 		out.Status, out.Ended = channel.StatusResolved, &ended
+		out.End, out.EndSentence = endOf(a), a.GetEnding().GetSentence()
 	}
 	return out
 }

@@ -38,8 +38,12 @@ type Alert struct {
 	// learned of it.
 	Updated time.Time `json:"updated,omitzero"`
 	Learned time.Time `json:"learned,omitzero"`
-	// Sentence says why, in words.
+	// Sentence says why it fires, in words.
 	Sentence string `json:"sentence"`
+	// End is why it ended, one of the kinds of ends, and EndSentence says that in words.
+	// Both are empty while it is active, and End of alerts that ended before ends had kinds.
+	End         AlertEnd `json:"end,omitempty"`
+	EndSentence string   `json:"end_sentence,omitempty"`
 	// Labels and Runbook are the rule's at the last transition.
 	Labels  []RuleLabel `json:"labels,omitempty"`
 	Runbook string      `json:"runbook,omitempty"`
@@ -66,6 +70,32 @@ type Note struct {
 	Author string    `json:"by"`
 	At     time.Time `json:"at"`
 	Text   string    `json:"text,omitempty"`
+}
+
+// AlertEnd is why an episode ended.
+type AlertEnd string
+
+// The kinds of ends.
+const (
+	AlertRecovered   AlertEnd = "recovered"
+	AlertNoData      AlertEnd = "no_data"
+	AlertRuleChanged AlertEnd = "rule_changed"
+	AlertByHand      AlertEnd = "by_hand"
+)
+
+// Words says it to people.
+func (e AlertEnd) Words() string {
+	switch e {
+	case AlertRecovered:
+		return "recovered"
+	case AlertNoData:
+		return "no data"
+	case AlertRuleChanged:
+		return "rule changed"
+	case AlertByHand:
+		return "resolved by hand"
+	}
+	return "resolved"
 }
 
 // AlertAction is what a person does about an alert.

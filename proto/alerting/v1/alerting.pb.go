@@ -324,7 +324,13 @@ type Alert struct {
 	Resolved *Note `protobuf:"bytes,22,opt,name=resolved,proto3" json:"resolved,omitempty"`
 	// Counts the versions of the alert from 1 on: of two with the same time of
 	// learning, the higher is newer. 0 in data stored before this field existed.
-	Version       uint64 `protobuf:"varint,23,opt,name=version,proto3" json:"version,omitempty"`
+	Version uint64 `protobuf:"varint,23,opt,name=version,proto3" json:"version,omitempty"`
+	// Why the episode ended; unspecified while it is ongoing, and in data stored before
+	// this field existed.
+	End v1.End `protobuf:"varint,24,opt,name=end,proto3,enum=derived.v1.End" json:"end,omitempty"`
+	// What was seen at the end of the episode; absent while it is ongoing. Evidence is
+	// what was seen while it fired.
+	Ending        *v1.Evidence `protobuf:"bytes,25,opt,name=ending,proto3" json:"ending,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -518,6 +524,20 @@ func (x *Alert) GetVersion() uint64 {
 		return x.Version
 	}
 	return 0
+}
+
+func (x *Alert) GetEnd() v1.End {
+	if x != nil {
+		return x.End
+	}
+	return v1.End(0)
+}
+
+func (x *Alert) GetEnding() *v1.Evidence {
+	if x != nil {
+		return x.Ending
+	}
+	return nil
 }
 
 // Note says who did or wrote something about an episode.
@@ -849,7 +869,7 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\bhandling\x18\x06 \x01(\v2\x15.alerting.v1.HandlingR\bhandling\"R\n" +
 	"\bHandling\x12\x14\n" +
 	"\x05alert\x18\x01 \x01(\tR\x05alert\x120\n" +
-	"\x06change\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06change\"\xe3\x06\n" +
+	"\x06change\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06change\"\xb4\a\n" +
 	"\x05Alert\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12!\n" +
@@ -874,7 +894,9 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\bassignee\x18\x14 \x01(\tR\bassignee\x12-\n" +
 	"\bcomments\x18\x15 \x03(\v2\x11.alerting.v1.NoteR\bcomments\x12-\n" +
 	"\bresolved\x18\x16 \x01(\v2\x11.alerting.v1.NoteR\bresolved\x12\x18\n" +
-	"\aversion\x18\x17 \x01(\x04R\aversion\x1a9\n" +
+	"\aversion\x18\x17 \x01(\x04R\aversion\x12!\n" +
+	"\x03end\x18\x18 \x01(\x0e2\x0f.derived.v1.EndR\x03end\x12,\n" +
+	"\x06ending\x18\x19 \x01(\v2\x14.derived.v1.EvidenceR\x06ending\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"F\n" +
@@ -943,6 +965,7 @@ var file_alerting_v1_alerting_proto_goTypes = []any{
 	(*v1.Series)(nil),       // 12: derived.v1.Series
 	(v1.Severity)(0),        // 13: derived.v1.Severity
 	(*v1.Evidence)(nil),     // 14: derived.v1.Evidence
+	(v1.End)(0),             // 15: derived.v1.End
 }
 var file_alerting_v1_alerting_proto_depIdxs = []int32{
 	10, // 0: alerting.v1.Commit.input:type_name -> derived.v1.Position
@@ -961,14 +984,16 @@ var file_alerting_v1_alerting_proto_depIdxs = []int32{
 	5,  // 13: alerting.v1.Alert.acknowledged:type_name -> alerting.v1.Note
 	5,  // 14: alerting.v1.Alert.comments:type_name -> alerting.v1.Note
 	5,  // 15: alerting.v1.Alert.resolved:type_name -> alerting.v1.Note
-	4,  // 16: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
-	1,  // 17: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
-	8,  // 18: alerting.v1.Delivery.refused:type_name -> alerting.v1.Refusal
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	15, // 16: alerting.v1.Alert.end:type_name -> derived.v1.End
+	14, // 17: alerting.v1.Alert.ending:type_name -> derived.v1.Evidence
+	4,  // 18: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
+	1,  // 19: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
+	8,  // 20: alerting.v1.Delivery.refused:type_name -> alerting.v1.Refusal
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_alerting_v1_alerting_proto_init() }

@@ -130,6 +130,66 @@ func (Severity) EnumDescriptor() ([]byte, []int) {
 	return file_derived_v1_derived_proto_rawDescGZIP(), []int{1}
 }
 
+// End is why an episode ended.
+type End int32
+
+const (
+	End_END_UNSPECIFIED End = 0
+	// The values are normal again.
+	End_END_RECOVERED End = 1
+	// No readings come any more, so nobody knows.
+	End_END_NO_DATA End = 2
+	// The rule was changed or removed.
+	End_END_RULE_CHANGED End = 3
+	// A person said so. Only alerts end like that.
+	End_END_BY_HAND End = 4
+)
+
+// Enum value maps for End.
+var (
+	End_name = map[int32]string{
+		0: "END_UNSPECIFIED",
+		1: "END_RECOVERED",
+		2: "END_NO_DATA",
+		3: "END_RULE_CHANGED",
+		4: "END_BY_HAND",
+	}
+	End_value = map[string]int32{
+		"END_UNSPECIFIED":  0,
+		"END_RECOVERED":    1,
+		"END_NO_DATA":      2,
+		"END_RULE_CHANGED": 3,
+		"END_BY_HAND":      4,
+	}
+)
+
+func (x End) Enum() *End {
+	p := new(End)
+	*p = x
+	return p
+}
+
+func (x End) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (End) Descriptor() protoreflect.EnumDescriptor {
+	return file_derived_v1_derived_proto_enumTypes[2].Descriptor()
+}
+
+func (End) Type() protoreflect.EnumType {
+	return &file_derived_v1_derived_proto_enumTypes[2]
+}
+
+func (x End) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use End.Descriptor instead.
+func (End) EnumDescriptor() ([]byte, []int) {
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
+}
+
 // Series names one metric of one device at one site.
 type Series struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1153,10 +1213,13 @@ type Anomaly struct {
 	Time int64 `protobuf:"fixed64,6,opt,name=time,proto3" json:"time,omitempty"`
 	// When Headwater learned of it, in nanoseconds since the Unix epoch: the
 	// arrival of the reading, or the clock of the lane.
-	Learned       int64     `protobuf:"fixed64,7,opt,name=learned,proto3" json:"learned,omitempty"`
-	Phase         Phase     `protobuf:"varint,8,opt,name=phase,proto3,enum=derived.v1.Phase" json:"phase,omitempty"`
-	Severity      Severity  `protobuf:"varint,9,opt,name=severity,proto3,enum=derived.v1.Severity" json:"severity,omitempty"`
-	Evidence      *Evidence `protobuf:"bytes,10,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	Learned  int64     `protobuf:"fixed64,7,opt,name=learned,proto3" json:"learned,omitempty"`
+	Phase    Phase     `protobuf:"varint,8,opt,name=phase,proto3,enum=derived.v1.Phase" json:"phase,omitempty"`
+	Severity Severity  `protobuf:"varint,9,opt,name=severity,proto3,enum=derived.v1.Severity" json:"severity,omitempty"`
+	Evidence *Evidence `protobuf:"bytes,10,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	// Why the episode ended, if the phase is PHASE_CLOSE; unspecified in data stored
+	// before this field existed.
+	End           End `protobuf:"varint,11,opt,name=end,proto3,enum=derived.v1.End" json:"end,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1259,6 +1322,13 @@ func (x *Anomaly) GetEvidence() *Evidence {
 		return x.Evidence
 	}
 	return nil
+}
+
+func (x *Anomaly) GetEnd() End {
+	if x != nil {
+		return x.End
+	}
+	return End_END_UNSPECIFIED
 }
 
 // Evidence explains a verdict.
@@ -1518,7 +1588,7 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x03p95\x18\x11 \x01(\x01R\x03p95\x12\x10\n" +
 	"\x03p99\x18\x12 \x01(\x01R\x03p99\x12\x16\n" +
 	"\x06window\x18\x13 \x01(\tR\x06window\x12\x0e\n" +
-	"\x02at\x18\x14 \x01(\x10R\x02at\"\xd1\x02\n" +
+	"\x02at\x18\x14 \x01(\x10R\x02at\"\xf4\x02\n" +
 	"\aAnomaly\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12!\n" +
 	"\frule_version\x18\x02 \x01(\x04R\vruleVersion\x12*\n" +
@@ -1530,7 +1600,8 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x05phase\x18\b \x01(\x0e2\x11.derived.v1.PhaseR\x05phase\x120\n" +
 	"\bseverity\x18\t \x01(\x0e2\x14.derived.v1.SeverityR\bseverity\x120\n" +
 	"\bevidence\x18\n" +
-	" \x01(\v2\x14.derived.v1.EvidenceR\bevidence\"\xf5\x01\n" +
+	" \x01(\v2\x14.derived.v1.EvidenceR\bevidence\x12!\n" +
+	"\x03end\x18\v \x01(\x0e2\x0f.derived.v1.EndR\x03end\"\xf5\x01\n" +
 	"\bEvidence\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\x01R\x05value\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x01R\x05score\x12\x1a\n" +
@@ -1555,7 +1626,13 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSEVERITY_INFO\x10\x01\x12\x14\n" +
 	"\x10SEVERITY_WARNING\x10\x02\x12\x15\n" +
-	"\x11SEVERITY_CRITICAL\x10\x03B&Z$headwater/proto/derived/v1;derivedv1b\x06proto3"
+	"\x11SEVERITY_CRITICAL\x10\x03*e\n" +
+	"\x03End\x12\x13\n" +
+	"\x0fEND_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rEND_RECOVERED\x10\x01\x12\x0f\n" +
+	"\vEND_NO_DATA\x10\x02\x12\x14\n" +
+	"\x10END_RULE_CHANGED\x10\x03\x12\x0f\n" +
+	"\vEND_BY_HAND\x10\x04B&Z$headwater/proto/derived/v1;derivedv1b\x06proto3"
 
 var (
 	file_derived_v1_derived_proto_rawDescOnce sync.Once
@@ -1569,48 +1646,50 @@ func file_derived_v1_derived_proto_rawDescGZIP() []byte {
 	return file_derived_v1_derived_proto_rawDescData
 }
 
-var file_derived_v1_derived_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_derived_v1_derived_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_derived_v1_derived_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_derived_v1_derived_proto_goTypes = []any{
 	(Phase)(0),            // 0: derived.v1.Phase
 	(Severity)(0),         // 1: derived.v1.Severity
-	(*Series)(nil),        // 2: derived.v1.Series
-	(*Commit)(nil),        // 3: derived.v1.Commit
-	(*Correction)(nil),    // 4: derived.v1.Correction
-	(*Mend)(nil),          // 5: derived.v1.Mend
-	(*RuleStatus)(nil),    // 6: derived.v1.RuleStatus
-	(*LedgerEntry)(nil),   // 7: derived.v1.LedgerEntry
-	(*Position)(nil),      // 8: derived.v1.Position
-	(*ConfigChange)(nil),  // 9: derived.v1.ConfigChange
-	(*Counts)(nil),        // 10: derived.v1.Counts
-	(*WindowSummary)(nil), // 11: derived.v1.WindowSummary
-	(*Anomaly)(nil),       // 12: derived.v1.Anomaly
-	(*Evidence)(nil),      // 13: derived.v1.Evidence
-	(*Sample)(nil),        // 14: derived.v1.Sample
+	(End)(0),              // 2: derived.v1.End
+	(*Series)(nil),        // 3: derived.v1.Series
+	(*Commit)(nil),        // 4: derived.v1.Commit
+	(*Correction)(nil),    // 5: derived.v1.Correction
+	(*Mend)(nil),          // 6: derived.v1.Mend
+	(*RuleStatus)(nil),    // 7: derived.v1.RuleStatus
+	(*LedgerEntry)(nil),   // 8: derived.v1.LedgerEntry
+	(*Position)(nil),      // 9: derived.v1.Position
+	(*ConfigChange)(nil),  // 10: derived.v1.ConfigChange
+	(*Counts)(nil),        // 11: derived.v1.Counts
+	(*WindowSummary)(nil), // 12: derived.v1.WindowSummary
+	(*Anomaly)(nil),       // 13: derived.v1.Anomaly
+	(*Evidence)(nil),      // 14: derived.v1.Evidence
+	(*Sample)(nil),        // 15: derived.v1.Sample
 }
 var file_derived_v1_derived_proto_depIdxs = []int32{
-	8,  // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
-	9,  // 1: derived.v1.Commit.config:type_name -> derived.v1.ConfigChange
-	11, // 2: derived.v1.Commit.summaries:type_name -> derived.v1.WindowSummary
-	12, // 3: derived.v1.Commit.anomalies:type_name -> derived.v1.Anomaly
-	10, // 4: derived.v1.Commit.counts:type_name -> derived.v1.Counts
-	7,  // 5: derived.v1.Commit.ledger:type_name -> derived.v1.LedgerEntry
-	6,  // 6: derived.v1.Commit.rules:type_name -> derived.v1.RuleStatus
-	5,  // 7: derived.v1.Commit.mends:type_name -> derived.v1.Mend
-	4,  // 8: derived.v1.Commit.corrections:type_name -> derived.v1.Correction
-	2,  // 9: derived.v1.Correction.series:type_name -> derived.v1.Series
-	2,  // 10: derived.v1.Mend.series:type_name -> derived.v1.Series
-	2,  // 11: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
-	2,  // 12: derived.v1.Anomaly.series:type_name -> derived.v1.Series
+	9,  // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
+	10, // 1: derived.v1.Commit.config:type_name -> derived.v1.ConfigChange
+	12, // 2: derived.v1.Commit.summaries:type_name -> derived.v1.WindowSummary
+	13, // 3: derived.v1.Commit.anomalies:type_name -> derived.v1.Anomaly
+	11, // 4: derived.v1.Commit.counts:type_name -> derived.v1.Counts
+	8,  // 5: derived.v1.Commit.ledger:type_name -> derived.v1.LedgerEntry
+	7,  // 6: derived.v1.Commit.rules:type_name -> derived.v1.RuleStatus
+	6,  // 7: derived.v1.Commit.mends:type_name -> derived.v1.Mend
+	5,  // 8: derived.v1.Commit.corrections:type_name -> derived.v1.Correction
+	3,  // 9: derived.v1.Correction.series:type_name -> derived.v1.Series
+	3,  // 10: derived.v1.Mend.series:type_name -> derived.v1.Series
+	3,  // 11: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
+	3,  // 12: derived.v1.Anomaly.series:type_name -> derived.v1.Series
 	0,  // 13: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
 	1,  // 14: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
-	13, // 15: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
-	14, // 16: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	14, // 15: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
+	2,  // 16: derived.v1.Anomaly.end:type_name -> derived.v1.End
+	15, // 17: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_derived_v1_derived_proto_init() }
@@ -1624,7 +1703,7 @@ func file_derived_v1_derived_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_derived_v1_derived_proto_rawDesc), len(file_derived_v1_derived_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"headwater/services/internal/config"
+	"headwater/services/notifier/policy"
 	"headwater/services/rule"
 )
 
@@ -60,8 +61,15 @@ type Alert struct {
 	High  *float64 `json:"high,omitempty"`
 	// Score is how far beyond the band the value is; 1 at its edge.
 	Score float64 `json:"score"`
-	// Sentence is the reason in words.
+	// Sentence is the reason in words: why it fired, also when it is over.
 	Sentence string `json:"sentence,omitempty"`
+	// End is why it ended: recovered, no_data, rule_changed or by_hand. EndSentence says
+	// that in words. Both are empty while it is ongoing.
+	End         policy.End `json:"end,omitempty"`
+	EndSentence string     `json:"end_sentence,omitempty"`
+	// Acknowledged and Resolved say who has done so; absent if nobody has.
+	Acknowledged *Note `json:"acknowledged,omitempty"`
+	Resolved     *Note `json:"resolved_by_hand,omitempty"`
 	// Labels and Runbook come from the rule.
 	Labels  map[string]string `json:"labels,omitempty"`
 	Runbook string            `json:"runbook,omitempty"`
@@ -72,6 +80,13 @@ type Alert struct {
 	Learned time.Time  `json:"learned"`
 	// URL is the chart of the device at that time; empty when it is not known.
 	URL string `json:"url,omitempty"`
+}
+
+// Note says which person did something, when, and why.
+type Note struct {
+	By   string    `json:"by"`
+	At   time.Time `json:"at"`
+	Text string    `json:"text,omitempty"`
 }
 
 // Status of an alert.

@@ -38,6 +38,8 @@ const Late = 2 * time.Minute
 type Notice struct {
 	// Over is set if the episode has ended.
 	Over bool
+	// End is why it has ended.
+	End End
 	// Reminder is set if it is ongoing and people were notified before.
 	Reminder bool
 	// Rule is the name of the rule. Its Description may be empty.
@@ -68,6 +70,34 @@ type Notice struct {
 	Place *time.Location
 }
 
+// End is why an episode ended.
+type End string
+
+// The kinds of ends. The empty one is that of an alert that ended before ends had kinds.
+const (
+	// Recovered means: the values are normal again.
+	Recovered End = "recovered"
+	// NoData means: no readings come any more, so nobody knows.
+	NoData End = "no_data"
+	// RuleChanged means: the rule was changed or removed.
+	RuleChanged End = "rule_changed"
+	// ByHand means: a person has resolved it.
+	ByHand End = "by_hand"
+)
+
+// headline returns the first words about an end.
+func (e End) headline() string {
+	switch e {
+	case NoData:
+		return "Ended without data"
+	case RuleChanged:
+		return "Ended by a change of the rule"
+	case ByHand:
+		return "Resolved by hand"
+	}
+	return "Resolved"
+}
+
 // Mark says who did something and when, in nanoseconds since the Unix epoch. The zero
 // Mark means that nobody did.
 type Mark struct {
@@ -86,7 +116,7 @@ func (n Notice) Title() string {
 
 func (n Notice) headline() string {
 	if n.Over {
-		return "Resolved"
+		return n.End.headline()
 	}
 	headline := "Warning"
 	switch n.Severity {

@@ -81,6 +81,27 @@ type Verdict struct {
 	// Time is when the transition happened.
 	Time     int64
 	Evidence Evidence
+	// End is why the episode ended, if the phase is Close.
+	End End
+}
+
+// End is why an episode ended.
+type End uint8
+
+const (
+	// Recovered means that the values are normal again, or taken as the new normal.
+	Recovered End = iota
+	// NoData means that no readings come any more.
+	NoData
+	// RuleChanged means that the rule was changed or removed. Detectors leave it to
+	// their caller, who changes the rule.
+	RuleChanged
+)
+
+// unheard returns the verdict that closes an episode because no readings come.
+func unheard(v Verdict) Verdict {
+	v.End = NoData
+	return v
 }
 
 // Evidence explains a verdict.

@@ -252,7 +252,7 @@ func (s *ExpressionState) until(now int64, unit string, out []Verdict) []Verdict
 			out = s.look(holds, unit, out)
 		}
 		if s.open {
-			out = append(out, s.verdict(Close, quiet, "no reading of "+s.missing(quiet)+" for "+figure.Duration(s.of.Silence)))
+			out = append(out, unheard(s.verdict(Close, quiet, "no reading of "+s.missing(quiet)+" for "+figure.Duration(s.of.Silence))))
 		}
 		s.open, s.pending = false, false
 	}

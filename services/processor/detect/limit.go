@@ -236,7 +236,7 @@ func (s *limitState) Tick(now int64, unit string, out []Verdict) []Verdict {
 		return out
 	}
 	if s.emitted > 0 {
-		out = append(out, s.closed(quiet, silent(s.limit.Silence, s.last, unit)))
+		out = append(out, unheard(s.closed(quiet, silent(s.limit.Silence, s.last, unit))))
 	}
 	s.end(s.last.Time)
 	return out

@@ -430,16 +430,16 @@ func (s *rateState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	if due > now {
 		return out
 	}
-	sentence := silent(s.rate.Silence, s.last, unit)
+	v := unheard(s.closed(due, silent(s.rate.Silence, s.last, unit)))
 	if e := s.episode; due == s.settles() {
 		direction := "risen"
 		if e.sign < 0 {
 			direction = "fallen"
 		}
-		sentence = quantity(s.last.Value, unit) + ": has not " + direction + " further for " + figure.Duration(s.rate.Settle) +
-			", taken as the new normal"
+		v = s.closed(due, quantity(s.last.Value, unit)+": has not "+direction+" further for "+figure.Duration(s.rate.Settle)+
+			", taken as the new normal")
 	}
-	out = append(out, s.closed(due, sentence))
+	out = append(out, v)
 	s.restart(s.last)
 	return out
 }

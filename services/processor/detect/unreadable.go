@@ -213,7 +213,7 @@ func (s *unreadableState) Misread(at int64, what, unit string, out []Verdict) []
 // Tick closes an episode whose series is silent.
 func (s *unreadableState) Tick(now int64, unit string, out []Verdict) []Verdict {
 	if due := s.Due(); due <= now {
-		out = append(out, s.close(due, "no reading for "+figure.Duration(s.of.Silence)+"; the last number was "+quantity(s.number.Value, unit)))
+		out = append(out, unheard(s.close(due, "no reading for "+figure.Duration(s.of.Silence)+"; the last number was "+quantity(s.number.Value, unit))))
 	}
 	return out
 }

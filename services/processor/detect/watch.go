@@ -396,7 +396,7 @@ func (w *watch) emit(phase Phase, r Sample, o opinion, unit string) Verdict {
 func (w *watch) Tick(now int64, unit string, out []Verdict) []Verdict {
 	if due := w.Due(); due <= now {
 		last := w.recent[w.n-1]
-		out = append(out, w.close(due, last, silent(w.alarms.Silence, last, unit)))
+		out = append(out, unheard(w.close(due, last, silent(w.alarms.Silence, last, unit))))
 	}
 	return out
 }

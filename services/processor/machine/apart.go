@@ -120,7 +120,7 @@ func (m *Machine) otherUnit(main *series, r detect.Sample, unit string) {
 	}
 	if opens {
 		m.emitUnit(main, detect.Open, r, o.unit, detect.Quantity(r.Value, unit)+": comes in "+o.unit+" instead of "+*main.unit+
-			"; until its unit is declared it has summaries of its own and no rule judges it")
+			"; until its unit is declared it has summaries of its own and no rule judges it", detect.Recovered)
 	}
 }
 
@@ -131,27 +131,27 @@ func (m *Machine) sameUnit(main *series, r detect.Sample) {
 	}
 	main.other.since++
 	if main.other.since >= unitAgain {
-		m.emitUnit(main, detect.Close, r, *main.unit, detect.Quantity(r.Value, *main.unit)+": comes in "+*main.unit+" again")
+		m.emitUnit(main, detect.Close, r, *main.unit, detect.Quantity(r.Value, *main.unit)+": comes in "+*main.unit+" again", detect.Recovered)
 		main.other = nil
 	}
 }
 
 // stopUnit closes the episode of another unit, if one is open, for a reason that
 // is no reading.
-func (m *Machine) stopUnit(main *series, why string) {
+func (m *Machine) stopUnit(main *series, why string, end detect.End) {
 	if o := main.other; o != nil {
 		at := max(main.last, m.clock-main.lag, o.last)
 		m.learned = max(m.clock, at)
-		m.emitUnit(main, detect.Close, detect.Sample{Time: at, Value: o.value}, o.unit, why)
+		m.emitUnit(main, detect.Close, detect.Sample{Time: at, Value: o.value}, o.unit, why, end)
 		main.other = nil
 	}
 }
 
-func (m *Machine) emitUnit(main *series, phase detect.Phase, r detect.Sample, unit, sentence string) {
+func (m *Machine) emitUnit(main *series, phase detect.Phase, r detect.Sample, unit, sentence string, end detect.End) {
 	if m.watches != nil {
 		return // a Solo emits what its rule finds
 	}
-	v := detect.Verdict{Phase: phase, Start: main.other.start, Time: r.Time, Evidence: detect.Unbounded(r, sentence)}
+	v := detect.Verdict{Phase: phase, Start: main.other.start, Time: r.Time, Evidence: detect.Unbounded(r, sentence), End: end}
 	if phase == detect.Open {
 		v.Evidence.Score = 1
 	}
@@ -175,20 +175,20 @@ func (m *Machine) declareUnits(d *device) {
 			continue
 		}
 		why := "the unit is declared as " + unit + " now"
-		m.stopUnit(old, why)
+		m.stopUnit(old, why, detect.RuleChanged)
 		now := m.apart(old, unit)
 		if now == nil {
 			continue
 		}
 		for _, sl := range old.slots {
-			m.stop(old, sl, why)
+			m.stop(old, sl, why, detect.RuleChanged)
 		}
 		old.slots, old.apart, now.apart = nil, true, false
 		d.reindex()
 		d.expressions = slices.DeleteFunc(d.expressions, func(sl expressionSlot) bool {
 			about := slices.Contains(sl.rule.expression.Metrics(), old.metric)
 			if about {
-				m.detach(d, sl, why)
+				m.detach(d, sl, why, detect.RuleChanged)
 			}
 			return about
 		})

@@ -216,7 +216,7 @@ func (m *Machine) replaceRules(s *series, tags map[string]string, kept map[*acti
 			known[r] = sl
 			continue
 		}
-		m.stop(s, sl, m.config.stopReason(sl.rule.rule))
+		m.stop(s, sl, m.config.stopReason(sl.rule.rule), detect.RuleChanged)
 	}
 	s.slots = nil
 	zone := m.config.zone(s.device.site)
@@ -246,9 +246,10 @@ func (m *Machine) adopt(s *series, from slot, to *activeRule) detect.State {
 	var state detect.State
 	state, m.verdicts = d.Adopt(from.state, s.silentUntil(to, at), *s.unit, m.verdicts[:0])
 	if state == nil {
-		m.stop(s, from, "the rule has another detector now")
+		m.stop(s, from, "the rule has another detector now", detect.RuleChanged)
 		return d.Start()
 	}
+	m.endVerdicts(detect.RuleChanged)
 	m.emitVerdicts(s, to)
 	return state
 }

@@ -39,7 +39,7 @@ func (m *Machine) replaceExpressions(d *device, tags map[string]string, kept map
 	for _, sl := range old {
 		r := kept[sl.rule]
 		if r == nil || r.expression == nil || !r.rule.Match.MatchesDevice(d.site, d.name, tags) || !d.has(r.expression.Metrics()) {
-			m.detach(d, sl, m.config.stopReason(sl.rule.rule))
+			m.detach(d, sl, m.config.stopReason(sl.rule.rule), detect.RuleChanged)
 			continue
 		}
 		if !judgesAlike(sl.rule.rule, r.rule) {
@@ -67,28 +67,30 @@ func (d *device) has(metrics []string) bool {
 // the condition.
 func (m *Machine) adoptExpression(d *device, sl expressionSlot, r *activeRule) {
 	if r.expression.Shown() != sl.rule.expression.Shown() {
-		m.detach(d, sl, "the rule raises its alerts under another metric now")
+		m.detach(d, sl, "the rule raises its alerts under another metric now", detect.RuleChanged)
 	}
 	at := m.expressionTime(&sl)
 	m.learned = max(m.clock, at)
 	sl.state, m.verdicts = r.expression.Adopt(sl.state, at, m.unitOf(d, r), m.verdicts[:0])
+	m.endVerdicts(detect.RuleChanged)
 	sl.rule = r
 	d.expressions = append(d.expressions, sl)
 	m.afterExpression(d, len(d.expressions)-1, "")
 }
 
 // detach closes the episode of a rule that does not watch the device any more.
-func (m *Machine) detach(d *device, sl expressionSlot, reason string) {
+func (m *Machine) detach(d *device, sl expressionSlot, reason string, end detect.End) {
 	at := max(sl.last, m.clock-sl.lag)
 	m.learned = max(m.clock, at)
 	m.verdicts = sl.state.Stop(at, reason, m.verdicts[:0])
+	m.endVerdicts(end)
 	m.emitExpression(d, sl.rule)
 }
 
 // detachAll calls detach for all rules of a device that is forgotten.
 func (m *Machine) detachAll(d *device) {
 	for i, sl := range d.expressions {
-		m.detach(d, sl, "nothing is heard of the device any more")
+		m.detach(d, sl, "nothing is heard of the device any more", detect.NoData)
 		if sl.state.Failed() != "" {
 			m.recovered(d, i)
 		}

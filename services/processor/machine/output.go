@@ -125,11 +125,19 @@ func (m *Machine) emitVerdicts(s *series, r *activeRule) {
 // It sets learned to the clock of the lane, or to the time of the event if that is later.
 // The arrival of the last message can't be used: it is not part of a snapshot, so a replay
 // would not know it.
-func (m *Machine) stop(s *series, sl slot, reason string) {
+func (m *Machine) stop(s *series, sl slot, reason string, end detect.End) {
 	at := max(s.last, m.clock-s.lag)
 	m.learned = max(m.clock, at)
 	m.verdicts = sl.state.Stop(at, reason, m.verdicts[:0])
+	m.endVerdicts(end)
 	m.emitVerdicts(s, sl.rule)
+}
+
+// endVerdicts sets why the episodes ended that the verdicts in m.verdicts close.
+func (m *Machine) endVerdicts(end detect.End) {
+	for i := range m.verdicts {
+		m.verdicts[i].End = end
+	}
 }
 
 // anomaly returns the message for a verdict.
@@ -141,10 +149,14 @@ func (m *Machine) anomaly(d *device, metric, unit string, r *activeRule, v *dete
 	for _, sample := range v.Evidence.Samples {
 		e.Samples = append(e.Samples, &derivedv1.Sample{Time: sample.Time, Value: sample.Value})
 	}
+	end := derivedv1.End_END_UNSPECIFIED
+	if v.Phase == detect.Close {
+		end = ends[v.End]
+	}
 	return &derivedv1.Anomaly{
 		Rule: r.rule.Name, RuleVersion: r.version,
 		Series: &derivedv1.Series{Site: d.site, Device: d.name, Metric: metric}, Unit: unit,
-		Start: v.Start, Time: v.Time, Learned: m.learned, Phase: phases[v.Phase], Severity: r.severity, Evidence: e,
+		Start: v.Start, Time: v.Time, Learned: m.learned, Phase: phases[v.Phase], Severity: r.severity, Evidence: e, End: end,
 	}
 }
 
@@ -152,6 +164,12 @@ var phases = [...]derivedv1.Phase{
 	detect.Open:   derivedv1.Phase_PHASE_OPEN,
 	detect.Update: derivedv1.Phase_PHASE_UPDATE,
 	detect.Close:  derivedv1.Phase_PHASE_CLOSE,
+}
+
+var ends = [...]derivedv1.End{
+	detect.Recovered:   derivedv1.End_END_RECOVERED,
+	detect.NoData:      derivedv1.End_END_NO_DATA,
+	detect.RuleChanged: derivedv1.End_END_RULE_CHANGED,
 }
 
 // bound returns the bound, or nil if it is infinite.

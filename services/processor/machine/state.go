@@ -284,9 +284,9 @@ func (m *Machine) evictSeries(d *device) {
 			continue
 		}
 		for _, sl := range s.slots {
-			m.stop(s, sl, "nothing is heard of the series any more")
+			m.stop(s, sl, "nothing is heard of the series any more", detect.NoData)
 		}
-		m.stopUnit(s, "nothing is heard of the series any more")
+		m.stopUnit(s, "nothing is heard of the series any more", detect.NoData)
 		m.seriesCount--
 		if !s.apart {
 			delete(d.byMetric, s.metric)
