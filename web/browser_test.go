@@ -78,7 +78,7 @@ func serveOn(t *testing.T, s *web.Server) string {
 // everyPage are the pages in the states in which they differ.
 var everyPage = map[fixture.State][]string{
 	fixture.Warehouse: {
-		"/", "/?q=nothing", "/connect?with=arduino", "/devices/warehouse/door-04", "/devices/warehouse/door-99", "/alerts", "/silences", "/silences?edit=m2", "/pipeline", "/audit", "/deadletters",
+		"/", "/?q=nothing", "/connect?with=arduino", "/devices/warehouse/door-04", "/devices/warehouse/door-99", "/alerts", alertPage, "/silences", "/silences?edit=m2", "/pipeline", "/audit", "/deadletters",
 		"/deadletters?service=writer&reason=rejected", "/deadletters/confirm?do=redrive", "/deadletters/confirm?do=purge&sequence=37", "/channels",
 		"/ledger", "/ledger?range=7d&site=warehouse&device=door-04&page=2", "/rules", "/rules?q=nothing", "/rules/new", "/rules/new?template=fridge-too-warm", "/trust", "/nowhere", "/account", "/people", "/set-up", "/set-up?code=CODE", "/credentials", "/claim?code=door-01.CODE",
 		"/rules/new?like=too-warm", "/rules/door-left-open", "/rules/door-left-open?as=yaml", "/rules/too-warm", "/rules/gone",
@@ -89,9 +89,12 @@ var everyPage = map[fixture.State][]string{
 	},
 	fixture.Empty:   {"/", "/channels", "/connect", "/people", "/set-up", "/trust", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
 	fixture.Away:    {"/", "/connect", "/devices/warehouse/door-04", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
-	fixture.Hostile: {"/", "/connect?with=node-red", "/people", "/credentials", hostileDevice, "/trust", "/alerts", "/silences", "/pipeline", "/audit", "/deadletters", "/ledger", "/rules", "/rules/door-left-open", "/rules/door-left-open/versions"},
+	fixture.Hostile: {"/", "/connect?with=node-red", "/people", "/credentials", hostileDevice, "/trust", "/alerts", alertPage, "/silences", "/pipeline", "/audit", "/deadletters", "/ledger", "/rules", "/rules/door-left-open", "/rules/door-left-open/versions"},
 	fixture.Large:   {"/", "/ledger", "/deadletters"},
 }
+
+// alertPage is the page of an alert that fires.
+const alertPage = "/alerts/0f3a9c5d71b2e684-dn5mn57qoq2o"
 
 const hostileDevice = "/devices/a-site-with-a-name-that-is-as-long-as-a-name-of-a-site-may-be-64/A-very-long-device-name_A-very-long-device-name_A-very-long-devi"
 

@@ -109,6 +109,15 @@ func (s siteAlerts) Alerts(resolved int) view.Alerts {
 	return s.Source.Alerts(math.MaxInt).OfSites(s.of.sees, resolved)
 }
 
+// Story implements alerts.Source.
+func (s siteAlerts) Story(episode string) (view.Story, bool) {
+	story, ok := s.Source.Story(episode)
+	if !ok || !s.of.sees(story.Site) {
+		return view.Story{}, false
+	}
+	return story, true
+}
+
 // Silences implements alerts.Source.
 func (s siteAlerts) Silences() ([]view.Silence, error) { return s.of.silences(s.Source.Silences()) }
 

@@ -74,6 +74,7 @@ func (r redrives) Redrive(ctx context.Context, s deadletters.Selection) (deadlet
 // liveEnd is what the first frame of a live stream ends with.
 var liveEnd = map[string]string{
 	"/live/overview": `id="devices"`, "/live/alerts": `id="resolved"`, "/live/deadletters": `id="nav-deadletters"`,
+	"/live/alerts/{id}":             `id="timeline"`,
 	"/live/silences":                `id="list"`,
 	"/live/devices/{site}/{device}": `id="latest"`,
 }

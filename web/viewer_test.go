@@ -46,6 +46,7 @@ func TestViewerSeesNothingThatChanges(t *testing.T) {
 	s := webtest.Server(t, fixture.Warehouse)
 	for path, offers := range map[string][2]string{
 		"/alerts":      {`action="/alerts/mute"`, `action="/rules`},
+		alertPage:      {`<textarea`, `action="/rules`},
 		"/deadletters": {"do=redrive", "do=purge"},
 		"/rules/humid": {"/rules/humid/try", "/rules/humid/delete"},
 	} {

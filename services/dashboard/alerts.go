@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"headwater/services/dashboard/fleet"
+	"headwater/streams"
 	"headwater/web/view"
 )
 
@@ -11,7 +12,8 @@ type alertSource struct {
 	*fleet.Book
 	*silenceSource
 	*handlings
-	rules *ruleSource
+	notices *fleet.Notices
+	rules   *ruleSource
 }
 
 // Alerts implements alerts.Source.
@@ -21,6 +23,30 @@ func (a alertSource) Alerts(resolved int) view.Alerts {
 		all.Active[i].Mute = a.silenceSource.of(all.Active[i])
 	}
 	return all
+}
+
+// Story implements alerts.Source.
+func (a alertSource) Story(episode string) (view.Story, bool) {
+	id, _, err := streams.ParseEpisodeID(episode)
+	if err != nil {
+		return view.Story{}, false
+	}
+	alert, ok := a.Book.Find(id, episode)
+	if !ok {
+		return view.Story{}, false
+	}
+	if alert.Active() {
+		alert.Mute = a.silenceSource.of(alert)
+	}
+	story := view.Story{Alert: alert, Notices: a.notices.Of(episode)}
+	for i := range story.Notices {
+		n := &story.Notices[i]
+		n.Decided = n.Decided.In(alert.Started.Location())
+		if !n.Done.IsZero() {
+			n.Done = n.Done.In(alert.Started.Location())
+		}
+	}
+	return story, true
 }
 
 // About implements alerts.Source.

@@ -63,6 +63,7 @@ type Service struct {
 	credentials *credentialSource
 	silences    *silenceSource
 	handlings   *handlings
+	told        *fleet.Notices
 	access      accessSource
 	cfg         Config
 	announce    func(link string)
@@ -126,6 +127,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}}
 	s.silences = &silenceSource{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready, zone: s.rules.place, changes: changes}
 	s.rules.silences = s.silences.SilencesOfRule
+	s.told = fleet.NewNotices()
 	s.handlings = &handlings{js: deps.JS, log: deps.Log, book: s.book, changes: changes, show: s.showAlert}
 	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: s.silences.onSilences}
 	s.arrivals = &arrivals{js: deps.JS, fleet: s.fleet, board: s.board}
@@ -212,5 +214,5 @@ func (s *Service) Ready() error {
 
 // alertSource returns the alerts with their silences and rules.
 func (s *Service) alertSource() alertSource {
-	return alertSource{s.book, s.silences, s.handlings, s.rules}
+	return alertSource{s.book, s.silences, s.handlings, s.told, s.rules}
 }

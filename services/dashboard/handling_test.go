@@ -3,6 +3,7 @@ package dashboard
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -10,10 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	alertingv1 "headwater/proto/alerting/v1"
+	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/handling"
 	"headwater/streams"
 	"headwater/streams/streamtest"
@@ -172,5 +175,66 @@ func TestPeopleHandleAlerts(t *testing.T) {
 	}
 	if !sweep(later) {
 		t.Error("still there")
+	}
+}
+
+// TestStory notifies people of an alert and ends it: its page has whom, when and with
+// what outcome, and why it ended, also after another episode has begun.
+func TestStory(t *testing.T) {
+	started := time.Now().Add(-10 * time.Minute).Truncate(time.Second)
+	r := newRig(t, nil)
+	alert := firing(started)
+	episode := streams.EpisodeID(alert)
+	r.reading("kitchen", "temperature", 31, time.Now())
+	message := func(channel string) *alertingv1.Message {
+		return &alertingv1.Message{Channel: channel, Title: "Critical: too-warm (kitchen)", Alerts: []*alertingv1.Alert{alert}}
+	}
+	msg, err := streams.AlertingMsg(0, &alertingv1.Commit{Alerts: []*alertingv1.Alert{alert}, Messages: []*alertingv1.Message{message("phone"), message("mail"), message("chat")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack, err := r.js.PublishMsg(t.Context(), msg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range []*alertingv1.Delivery{
+		{Channel: "phone", Outcome: alertingv1.Outcome_OUTCOME_SENT, Attempts: 2},
+		{Channel: "mail", Outcome: alertingv1.Outcome_OUTCOME_FAILED, Attempts: 1, Error: "550 no such user"},
+	} {
+		d.Key, d.Time = fmt.Sprintf("%d-%d-dn5mn57qoq2o", ack.Sequence, i), time.Now().UnixNano()
+		r.publish(streams.DeliveryMsg(d))
+	}
+	over := firing(started)
+	over.State, over.Ended, over.Learned, over.End = alertingv1.State_STATE_RESOLVED, time.Now().UnixNano(), time.Now().UnixNano(), derivedv1.End_END_NO_DATA
+	over.Ending = &derivedv1.Evidence{Sentence: "no reading for 15 min; the last was 31 °C"}
+	r.publish(streams.AlertingMsg(0, &alertingv1.Commit{Alerts: []*alertingv1.Alert{over}}))
+	r.publish(streams.AlertingMsg(0, &alertingv1.Commit{Alerts: []*alertingv1.Alert{firing(time.Now())}}))
+	r.shows("/api/v1/alerts", `"state":"firing"`)
+	var story view.Story
+	_, body := r.get("/api/v1/alerts/" + episode)
+	if err := json.Unmarshal([]byte(body), &story); err != nil {
+		t.Fatal(err, body)
+	}
+	if story.Sentence != "It is 31 °C, above 30 °C." || story.End != view.AlertNoData || story.EndSentence != over.Ending.GetSentence() {
+		t.Errorf("the episode is %s", body)
+	}
+	outcomes := map[string]view.NoticeOutcome{}
+	for _, n := range story.Notices {
+		outcomes[n.Channel] = n.Outcome
+	}
+	if d := cmp.Diff(map[string]view.NoticeOutcome{"phone": view.NoticeSent, "mail": view.NoticeFailed, "chat": view.NoticeWaiting}, outcomes); d != "" {
+		t.Error(d)
+	}
+	_, page := r.get("/alerts/" + episode)
+	for _, want := range []string{"Sent to phone, attempt 2", "Not sent to mail", "550 no such user", "Being sent to chat", "Ended: no data", "no reading for 15 min"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not have %q: %s", want, page)
+		}
+	}
+	if code, _ := r.get("/alerts/a1-zz"); code != http.StatusNotFound {
+		t.Errorf("an episode that there is not: %d", code)
+	}
+	if _, body := r.get("/api/v1/alerts?state=resolved"); !strings.Contains(body, `"active":[]`) || !strings.Contains(body, `"resolved_total":1`) {
+		t.Errorf("narrowed: %s", body)
 	}
 }

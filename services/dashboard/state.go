@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -181,6 +182,9 @@ func (s *Service) onAlerting(m message) {
 			return
 		}
 		s.deliveries.add(channel, d)
+		if k, ok := noticeKey(d.Key); ok {
+			s.told.Done(k, noticeOutcomes[d.Outcome], at(d.Time), d.Attempts, clip(d.Error))
+		}
 		if d.Outcome == alertingv1.Outcome_OUTCOME_SKIPPED { // nothing was to be sent
 			return
 		}
@@ -195,6 +199,28 @@ func (s *Service) onAlerting(m message) {
 	for _, a := range commit.Alerts {
 		s.putAlert(a)
 	}
+	for i, sent := range commit.Messages {
+		episodes := make([]string, len(sent.Alerts))
+		for j, a := range sent.Alerts {
+			episodes[j] = streams.EpisodeID(a)
+		}
+		s.told.Decided(fleet.NoticeKey{Sequence: m.sequence, Index: i}, view.Notice{
+			Channel: sent.Channel, Title: clip(sent.Title), Decided: m.stored,
+		}, episodes)
+	}
+}
+
+var noticeOutcomes = map[alertingv1.Outcome]view.NoticeOutcome{
+	alertingv1.Outcome_OUTCOME_SENT:    view.NoticeSent,
+	alertingv1.Outcome_OUTCOME_FAILED:  view.NoticeFailed,
+	alertingv1.Outcome_OUTCOME_SKIPPED: view.NoticeSkipped,
+}
+
+// noticeKey reads the beginning of the idempotency key of a message: the sequence of its
+// commit and its index in it.
+func noticeKey(key string) (k fleet.NoticeKey, ok bool) {
+	n, err := fmt.Sscanf(key, "%d-%d", &k.Sequence, &k.Index)
+	return k, err == nil && n == 2
 }
 
 // onAlert applies an entry of the projection of alerts.

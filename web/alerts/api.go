@@ -1,6 +1,7 @@
 package alerts
 
 import (
+	"errors"
 	"net/http"
 
 	"headwater/web/app"
@@ -9,13 +10,24 @@ import (
 
 func (p *Pages) apiAlerts(w http.ResponseWriter, r *http.Request) {
 	n, err := app.Number(r, "resolved", resolvedShown, maxResolved)
-	if err != nil {
+	q, err2 := query(r)
+	if err := errors.Join(err, err2); err != nil {
 		p.shell.FailParameters(w, err)
 		return
 	}
-	a := p.alerts(n)
+	a := p.facts(q, n).Alerts
 	a.Active, a.Resolved = app.OrEmpty(a.Active), app.OrEmpty(a.Resolved)
 	p.shell.Answer(w, r, a)
+}
+
+func (p *Pages) apiStory(w http.ResponseWriter, r *http.Request) {
+	s, ok := p.source.Story(r.PathValue("id"))
+	if !ok {
+		p.shell.Fail(w, http.StatusNotFound, "There is no such alert.")
+		return
+	}
+	s.Notices = app.OrEmpty(s.Notices)
+	p.shell.Answer(w, r, s)
 }
 
 // apiHandle does something about an episode.

@@ -12,6 +12,8 @@ import (
 type Source interface {
 	// Alerts returns the active alerts, and at most resolved of the others.
 	Alerts(resolved int) view.Alerts
+	// Story returns one episode; false when it is not known.
+	Story(episode string) (view.Story, bool)
 	// About returns what an alert shows of its rule; false when there is no rule of
 	// the name.
 	About(rule string) (view.RuleAbout, bool)

@@ -31,11 +31,14 @@ func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, s
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
 		{Method: "GET", Path: "/alerts", Role: app.Viewer, BySite: true, Handle: p.page},
+		{Method: "GET", Path: "/alerts/{id}", Role: app.Viewer, BySite: true, Handle: p.story},
+		{Method: "GET", Path: "/live/alerts/{id}", Role: app.Viewer, BySite: true, Handle: p.liveStory},
 		{Method: "POST", Path: "/alerts/mute", Role: app.Operator, BySite: true, Handle: p.mute},
 		{Method: "POST", Path: "/silences/{id}/unmute", Role: app.Operator, BySite: true, Handle: p.unmute},
 		{Method: "POST", Path: "/alerts/{id}/handle", Role: app.Operator, BySite: true, Handle: p.handle},
 		{Method: "GET", Path: "/live/alerts", Role: app.Viewer, BySite: true, Handle: p.live},
 		{Method: "GET", Path: "/api/v1/alerts", Role: app.Viewer, BySite: true, Handle: p.apiAlerts},
+		{Method: "GET", Path: "/api/v1/alerts/{id}", Role: app.Viewer, BySite: true, Handle: p.apiStory},
 		{Method: "POST", Path: "/api/v1/alerts/{id}/acknowledge", Role: app.Operator, BySite: true, Handle: p.apiHandle(view.AlertAcknowledge)},
 		{Method: "DELETE", Path: "/api/v1/alerts/{id}/acknowledge", Role: app.Operator, BySite: true, Handle: p.apiHandle(view.AlertUnacknowledge)},
 		{Method: "POST", Path: "/api/v1/alerts/{id}/comment", Role: app.Operator, BySite: true, Handle: p.apiHandle(view.AlertComment)},
@@ -44,13 +47,14 @@ func (p *Pages) Routes() []app.Route {
 	}
 }
 
-func (p *Pages) alerts(resolved int) view.Alerts {
-	return p.source.Alerts(resolved).About(p.source.About)
-}
-
 func (p *Pages) page(w http.ResponseWriter, r *http.Request) {
-	p.shell.Page(w, r, http.StatusOK, app.Page{Title: "Alerts", Section: "alerts", Live: "/live/alerts"},
-		Page(p.alerts(resolvedShown), p.justMuted(r)))
+	q, err := query(r)
+	if err != nil {
+		p.shell.BadRequest(w, r, err)
+		return
+	}
+	p.shell.Page(w, r, http.StatusOK, app.Page{Title: "Alerts", Section: "alerts", Live: "/live/alerts" + q.values()},
+		Page(p.facts(q, resolvedShown), p.justMuted(r)))
 }
 
 // justMuted returns the silence that the previous page has begun, while it is in
@@ -68,10 +72,15 @@ func (p *Pages) justMuted(r *http.Request) *view.Silence {
 }
 
 func (p *Pages) live(w http.ResponseWriter, r *http.Request) {
-	p.shell.Stream(w, r, r.URL.Path, func() live.Content {
+	q, err := query(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	p.shell.Stream(w, r, r.URL.Path+q.values(), func() live.Content {
 		return live.Parts(func() []live.Part {
-			a := p.alerts(resolvedShown)
-			return p.shell.Parts(live.Part{ID: "active", Body: Active(a)}, live.Part{ID: "resolved", Body: Resolved(a)})
+			f := p.facts(q, resolvedShown)
+			return p.shell.Parts(live.Part{ID: "active", Body: Active(f)}, live.Part{ID: "resolved", Body: Resolved(f)})
 		})
 	})
 }

@@ -138,7 +138,7 @@ func Revision(v url.Values) (uint64, error) {
 }
 
 // backForm is the form of the pages that a button may lead back to.
-var backForm = regexp.MustCompile(`^(/rules(/[a-z0-9_-]{1,64})?|/alerts|/devices/[A-Za-z0-9_-]{1,64}/[A-Za-z0-9_-]{1,64})$`)
+var backForm = regexp.MustCompile(`^(/rules(/[a-z0-9_-]{1,64})?|/alerts(/[0-9a-z-]{1,64})?|/devices/[A-Za-z0-9_-]{1,64}/[A-Za-z0-9_-]{1,64})$`)
 
 // Back returns the page that a button leads back to, or the standard if the form
 // does not name one of the dashboard's own.

@@ -39,3 +39,11 @@ func severityWord(s view.Severity) string {
 	c := SeverityClass(s)
 	return strings.ToUpper(c[:1]) + c[1:]
 }
+
+// after returns a text behind a separator; nothing if there is no text.
+func after(separator, text string) string {
+	if text == "" {
+		return ""
+	}
+	return separator + view.Plain(text)
+}

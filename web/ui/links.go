@@ -1,6 +1,10 @@
 package ui
 
-import "net/url"
+import (
+	"net/url"
+
+	"headwater/web/view"
+)
 
 // Link is a link with its text.
 type Link struct{ Href, Text string }
@@ -45,3 +49,6 @@ func runbookHost(s string) string {
 	}
 	return u.Host
 }
+
+// AlertURL is the page of one episode of an alert.
+func AlertURL(a view.Alert) string { return "/alerts/" + url.PathEscape(a.Episode) }

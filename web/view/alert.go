@@ -98,6 +98,39 @@ func (e AlertEnd) Words() string {
 	return "resolved"
 }
 
+// Notice is one notification of people about an episode, through one channel.
+type Notice struct {
+	Channel string `json:"channel"`
+	// Title is the title of the message.
+	Title string `json:"title"`
+	// Decided is when the notifier decided to send it, Done when its outcome was known.
+	Decided  time.Time     `json:"decided"`
+	Outcome  NoticeOutcome `json:"outcome"`
+	Done     time.Time     `json:"done,omitzero"`
+	Attempts uint32        `json:"attempts,omitempty"`
+	// Error says why it failed.
+	Error string `json:"error,omitempty"`
+}
+
+// NoticeOutcome is what became of a notification.
+type NoticeOutcome string
+
+// The outcomes.
+const (
+	NoticeWaiting NoticeOutcome = "waiting"
+	NoticeSent    NoticeOutcome = "sent"
+	NoticeFailed  NoticeOutcome = "failed"
+	// NoticeSkipped means that the channel was to get nothing after all.
+	NoticeSkipped NoticeOutcome = "skipped"
+)
+
+// Story is one episode with who was notified of it.
+type Story struct {
+	Alert
+	// Notices are the oldest first.
+	Notices []Notice `json:"notices"`
+}
+
 // AlertAction is what a person does about an alert.
 type AlertAction string
 

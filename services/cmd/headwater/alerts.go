@@ -14,8 +14,12 @@ import (
 )
 
 type alertsLsCmd struct {
-	Resolved int  `help:"How many resolved alerts, at most 1000." default:"0"`
-	JSON     bool `name:"json" help:"Write JSON."`
+	Resolved int    `help:"How many resolved alerts, at most 1000." default:"0"`
+	State    string `help:"Only in this state: firing, acknowledged, muted or resolved."`
+	Site     string `help:"Only of this site."`
+	Rule     string `help:"Only of this rule."`
+	Assignee string `help:"Only assigned to this person."`
+	JSON     bool   `name:"json" help:"Write JSON."`
 }
 
 // Run lists alerts.
@@ -24,7 +28,13 @@ func (c *alertsLsCmd) Run(s *session) error {
 		return usage("--resolved must be from 0 to 1000")
 	}
 	at := s.client.base.JoinPath("api", "v1", "alerts")
-	at.RawQuery = url.Values{"resolved": {strconv.Itoa(max(1, c.Resolved))}}.Encode()
+	query := url.Values{"resolved": {strconv.Itoa(max(1, c.Resolved))}}
+	for name, value := range map[string]string{"state": c.State, "site": c.Site, "rule": c.Rule, "assignee": c.Assignee} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	at.RawQuery = query.Encode()
 	var all view.Alerts
 	if err := s.client.send(s.ctx, http.MethodGet, at, nil, &all); err != nil {
 		return err

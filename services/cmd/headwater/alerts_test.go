@@ -35,6 +35,7 @@ func TestAlerts(t *testing.T) {
 	}{
 		{[]string{"ls"}, exitDone, "GET /api/v1/alerts?resolved=1", []string{"ID", "a1-x  acknowledged  critical  warm  hall/door-1 t  2026-03-14 09:26:53  Bob  31"}},
 		{[]string{"ls", "--json", "--resolved", "5"}, exitDone, "GET /api/v1/alerts?resolved=5", []string{`"id": "a1-x"`}},
+		{[]string{"ls", "--state", "firing", "--site", "hall", "--assignee", "Bob"}, exitDone, "GET /api/v1/alerts?assignee=Bob&resolved=1&site=hall&state=firing", nil},
 		{[]string{"ls", "--resolved", "1001"}, exitUsage, "", nil},
 		{[]string{"ack", "a1-x", "--by", "ann", "--comment", "on my way"}, exitDone, "POST /api/v1/alerts/a1-x/acknowledge?by=ann&text=on+my+way", []string{"a1-x: warm on hall/door-1 is acknowledged"}},
 		{[]string{"ack", "a1-x", "--by", "ann", "--undo"}, exitDone, "DELETE /api/v1/alerts/a1-x/acknowledge?by=ann", []string{"no longer"}},

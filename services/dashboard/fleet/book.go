@@ -96,6 +96,22 @@ func (b *Book) Alert(id string) (a view.Alert, known bool) {
 	return a, known
 }
 
+// Find returns an episode: the newest of its alert, or one of the resolved ones that are
+// kept.
+func (b *Book) Find(alert, episode string) (a view.Alert, known bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if a, known = b.alerts[alert]; known && a.Episode == episode {
+		return a, true
+	}
+	for _, a := range b.resolved {
+		if a.Episode == episode {
+			return a, true
+		}
+	}
+	return view.Alert{}, false
+}
+
 // RemoveAlert forgets an alert and returns it, with the firing alerts of its device.
 func (b *Book) RemoveAlert(id string) (removed view.Alert, firing []view.Alert, ok bool) {
 	b.mu.Lock()

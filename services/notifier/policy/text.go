@@ -168,7 +168,11 @@ func Group(notices []Notice, total int, site string) (title, body string) {
 	if site != "" {
 		what += " at " + clean(site)
 	}
-	title = fmt.Sprintf("%s: %s, %s among them", notices[0].headline(), what, clean(notices[0].Device))
+	headline := notices[0].headline()
+	if notices[0].Over && slices.ContainsFunc(notices, func(n Notice) bool { return n.headline() != headline }) {
+		headline = "Ended" // in several ways, which the lines name
+	}
+	title = fmt.Sprintf("%s: %s, %s among them", headline, what, clean(notices[0].Device))
 	lines := make([]string, 0, len(notices)+1)
 	size := 0
 	for _, n := range notices {
