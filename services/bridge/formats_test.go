@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"headwater/services/bridge"
+	"headwater/services/internal/configstore"
+	"headwater/services/internal/credentials"
 	"headwater/streams"
 	"headwater/streams/natsd"
 	"headwater/streams/streamtest"
@@ -139,5 +142,104 @@ func TestEdgeNodeIsAskedForItsBirths(t *testing.T) {
 	case command := <-asked:
 		t.Errorf("the edge node obeys %q", command)
 	default:
+	}
+}
+
+// TestMappingFollowsTheConfiguration declares a mapping while the bridge runs. One message
+// of it has readings of devices in several lanes, each of which is stored once.
+func TestMappingFollowsTheConfiguration(t *testing.T) {
+	w := newWorld(t)
+	w.start(t)
+	store, err := configstore.Open(t.Context(), w.js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "rules: []\nmappings:\n  - {topic: 'plant/{line}', each: payload, site: plant, device: '{line}-{item.id}', metric: speed, value: item.v, unit: rpm}\n  - {topic: 'tele/#', site: flat}\n"
+	if _, _, err := store.PutFile(t.Context(), "test.yaml", []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	c := w.device(t, "gateway")
+	streamtest.Eventually(t, "the mapping is in force", func() bool {
+		publish(t, c, 1, "tele/plug/LWT", "Online")
+		return slices.Contains(w.readings(t), "mqtt flat/plug/online true")
+	})
+	const n = 20
+	var payload, want []string
+	several := make(map[int]bool)
+	for i := range n {
+		payload = append(payload, fmt.Sprintf(`{"id":%d,"v":%d}`, i, i))
+		want = append(want, fmt.Sprintf("plant/7-%d/speed %drpm", i, i))
+		several[streams.Lane("plant", fmt.Sprintf("7-%d", i), lanes)] = true
+	}
+	if len(several) < 2 {
+		t.Fatal("all devices are in one lane")
+	}
+	publish(t, c, 1, "plant/7", "["+strings.Join(payload, ",")+`,{"id":20},{"v":1}]`)
+	var got []string
+	for _, r := range w.readings(t) {
+		if _, of, _ := strings.Cut(r, " "); strings.HasPrefix(of, "plant/") {
+			got = append(got, of)
+		}
+	}
+	if !equalSets(got, want) {
+		t.Errorf("readings are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	dead := slices.DeleteFunc(w.deadLetters(t), func(d streams.DeadLetter) bool { return d.Origin != "plant/7" })
+	if len(dead) != 1 || !strings.Contains(dead[0].Detail, "device") {
+		t.Fatalf("dead letters are %+v", dead)
+	}
+	// What is stored is not stored again.
+	sequence := uint64(0)
+	for _, m := range stored(t, w.js, streams.StreamDeadLetters) {
+		if letter, err := streams.ParseDeadLetterMsg(m.Subject, m.Header, m.Data); err == nil && letter.Origin == "plant/7" {
+			sequence = m.Sequence
+		}
+	}
+	if got := outcomes(w.redrive(t, sequence)); !slices.Equal(got, []streams.Outcome{streams.OutcomeRefused}) {
+		t.Errorf("the redrive ends %v", got)
+	}
+	if again := w.redriven(t); len(again) != 0 {
+		t.Errorf("%d batches are stored again", len(again))
+	}
+}
+
+// TestCredentialCoversFormats has a device and a gateway with credentials publish in a
+// format, and others in their names. Nats-server acknowledges what it drops.
+func TestCredentialCoversFormats(t *testing.T) {
+	w := newWorld(t)
+	w.start(t, anonymous)
+	plug := w.credential(t, "plug", at("home", "plug"))
+	gateway := w.credential(t, "gw", at("home", credentials.Any))
+	elsewhere := w.credential(t, "hall-plug", at("hall", "plug-2"))
+	p, g := admitted(t, w.options("plug", "plug", plug)), admitted(t, w.options("gw", "gw", gateway))
+	e, plain := admitted(t, w.options("hall-plug", "hall-plug", elsewhere)), admitted(t, w.options("plain", "", ""))
+	var want []string
+	for i, test := range []struct {
+		from          mqtt.Client
+		topic, stored string
+	}{
+		{p, "tele/plug/POWER", "home/plug/POWER"},
+		{p, "tele/lamp/POWER", ""},
+		{p, "plug/sensor/power/state", "home/plug/power"},
+		{p, "zigbee2mqtt/plug/power", "home/plug/power"},
+		{g, "tele/lamp/POWER", "home/lamp/POWER"},
+		{g, "zigbee2mqtt/hall/door/power", "home/hall_door/power"},
+		{e, "tele/plug-2/POWER", ""},
+		{plain, "tele/other/POWER", "home/other/POWER"},
+		{plain, "tele/plug/POWER", ""},
+		{plain, "zigbee2mqtt/plug/power", ""},
+		{plain, "plug/sensor/power/state", ""},
+	} {
+		publish(t, test.from, 1, test.topic, fmt.Sprint(i))
+		if test.stored != "" {
+			want = append(want, "mqtt "+test.stored+" "+fmt.Sprint(i))
+		}
+	}
+	var got []string
+	for _, r := range w.readings(t) {
+		got = append(got, strings.TrimRight(r, "W"))
+	}
+	if !equalSets(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
