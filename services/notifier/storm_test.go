@@ -37,7 +37,7 @@ func machineOf(t *testing.T, text string) *machine {
 func TestStorm(t *testing.T) {
 	const devices, commits, begin = 10_000, 40, time.Hour
 	for name, text := range map[string]string{
-		"by default": storms, "by device": "grouping: {by: [device]}\n" + storms, "by site, with a wait": "grouping: {by: [site], wait: 3s, interval: 5m}\n" + storms,
+		"by default": storms, "by rule": "grouping: {by: [rule]}\n" + storms, "by site, with a wait": "grouping: {by: [site], wait: 3s, interval: 5m}\n" + storms,
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := machineOf(t, text)
@@ -152,14 +152,15 @@ channels:
 // channel is notified when the silence ends, and not of an end without a beginning.
 func TestSilencedWhileItWaits(t *testing.T) {
 	for name, over := range map[string]bool{"it lasts": false, "it is over": true} {
-		m := machineOf(t, storms)
+		text := "grouping: {by: [site]}\n" + storms
+		m := machineOf(t, text)
 		at(t, m, time.Hour, anomaly("warm", "d1", open, 100, 110))
 		at(t, m, time.Hour+time.Second, anomaly("warm", "d2", open, 100, 110))
 		silenced(t, m, 1, `[{"id":"a","device":"d2","from":"1970-01-01T00:30:00Z","until":"1970-01-01T02:00:00Z","author":"jo"}]`)
 		if got := told(at(t, m, time.Hour+time.Minute)); len(got) != 0 {
 			t.Errorf("%s: %v", name, got)
 		}
-		m = restoredWith(t, m, storms)
+		m = restoredWith(t, m, text)
 		if over {
 			if got := told(at(t, m, 90*time.Minute, anomaly("warm", "d2", shut, 100, 200))); len(got) != 0 {
 				t.Errorf("%s: %v", name, got)
@@ -177,5 +178,16 @@ func silenced(t *testing.T, m *machine, revision uint64, content string) {
 	t.Helper()
 	if err := m.ConfigureExtra(revision, streams.SilencesKey, []byte(content)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSecondDoor has two devices begin within a minute: nobody waits to hear of the second.
+func TestSecondDoor(t *testing.T) {
+	m := machineOf(t, storms)
+	for i, device := range []string{"door-1", "door-2"} {
+		want := []string{"phone: Warning: It is warm (" + device + ")"}
+		if d := cmp.Diff(want, told(at(t, m, time.Hour+time.Duration(i)*5*time.Second, anomaly("warm", device, open, 100, 110)))); d != "" {
+			t.Error(d)
+		}
 	}
 }

@@ -50,9 +50,11 @@ type Grouping struct {
 	Repeat time.Duration
 }
 
-// DefaultGrouping is the grouping in force without another one.
+// DefaultGrouping is the grouping in force without another one. Each device has a group of
+// its own, so that nobody waits to hear of a second door because a first one is open; a
+// storm is still a few messages, because a channel gets few messages about single groups.
 func DefaultGrouping() Grouping {
-	return Grouping{By: []string{BySite, ByRule}, Interval: time.Minute}
+	return Grouping{By: []string{BySite, ByDevice, ByRule}, Interval: time.Minute}
 }
 
 func (g Grouping) equal(o Grouping) bool {
