@@ -48,6 +48,7 @@ type Config struct {
 	AddressRate    int           `name:"address-rate" default:"20000" env:"HEADWATER_GATEWAY_ADDRESS_RATE"`
 	LineSiteTags   []string      `name:"line-site-tags" default:"site" env:"HEADWATER_GATEWAY_LINE_SITE_TAGS"`
 	LineDeviceTags []string      `name:"line-device-tags" default:"host,device" env:"HEADWATER_GATEWAY_LINE_DEVICE_TAGS"`
+	Lines          LinesConfig   `embed:"" prefix:"lines-"`
 	MaxAge         time.Duration `name:"max-age" help:"How much older than its arrival a reading may be." default:"168h" env:"HEADWATER_MAX_AGE"`
 	MaxAhead       time.Duration `name:"max-ahead" help:"How far ahead of its arrival a reading may be." default:"5m" env:"HEADWATER_MAX_AHEAD"`
 }
@@ -111,7 +112,7 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: must be more than 0s", name))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Lines.problems()...)...)
 }
 
 // Deps are what the gateway works with.
@@ -213,10 +214,16 @@ func (s *Service) Run(ctx context.Context) error {
 	s.health.set(nil)
 	s.queue.open()
 	s.log.Info("the gateway takes readings", "lanes", topology.Lanes)
+	lines := make(chan error, 1)
+	wg.Go(func() { lines <- s.runLines(zonesCtx) })
 	for {
 		select {
 		case <-s.queue.wake:
 			c.commit(ctx, c.gather(ctx))
+		case err := <-lines:
+			if err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			s.queue.close()
 			s.health.set(errors.New("the gateway is stopping"))

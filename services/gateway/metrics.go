@@ -12,6 +12,7 @@ type metrics struct {
 	readings prometheus.Counter
 	dropped  *prometheus.CounterVec
 	limited  *prometheus.CounterVec
+	lost     prometheus.Counter
 	commit   prometheus.Histogram
 	batch    prometheus.Histogram
 }
@@ -25,6 +26,7 @@ func newMetrics(registerer prometheus.Registerer, waiting func() int) metrics {
 		readings: register.Counter("readings_total", "Readings stored."),
 		dropped:  register.Counters("dropped_total", "Items refused, by reason; the answer to the sender lists them.", "reason"),
 		limited:  register.Counters("limited_total", "Requests refused with 429 because a device or an address sent too much, by reason.", "reason", reasonDeviceRate, reasonAddressRate),
+		lost:     register.Counter("lines_lost_total", "Lines over UDP that were not stored: refused, or too many at once."),
 		commit:   register.Histogram("commit_duration_seconds", "Time to store a commit.", 0.0005, 2, 16),
 		batch:    register.Histogram("commit_readings", "Readings in a commit.", 1, 4, 9),
 	}

@@ -33,6 +33,7 @@ var pure = []string{
 	"headwater/services/decode/intake",
 	"headwater/services/decode/mapping",
 	"headwater/services/internal/calendar",
+	"headwater/services/gateway/pattern",
 	"headwater/services/internal/hearing",
 	"headwater/services/notifier/group",
 	"headwater/services/notifier/policy",
