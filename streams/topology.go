@@ -139,6 +139,9 @@ const (
 // PushDeviceKey is the key in BucketPush of one browser. The id must be a valid token.
 func PushDeviceKey(id string) string { return "device." + id }
 
+// PushUsedKey is the key in BucketPush that a link was used, until it expires.
+func PushUsedKey(id string) string { return "used." + id }
+
 // pushBytes bounds BucketPush, and maxPushValue one value in it. A browser takes half a
 // kilobyte.
 const (
@@ -345,7 +348,7 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	credentials := bucket(BucketCredentials, "Who may connect as which devices.", 1)
 	credentials.MaxBytes, credentials.MaxValueSize = credentialsBytes, MaxCredential
 	push := bucket(BucketPush, "Browsers that are notified, and the keys for it.", 1)
-	push.MaxBytes, push.MaxValueSize = pushBytes, maxPushValue
+	push.MaxBytes, push.MaxValueSize, push.LimitMarkerTTL = pushBytes, maxPushValue, SessionMarkerTTL
 	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials, sessions, push,
 		bucket(BucketAccounts, "Who may log in to the dashboard, without passwords.", 1),
 		bucket(BucketConfig, "Rules and channels as people wrote them, with earlier versions.", ConfigVersions),

@@ -431,4 +431,10 @@ type noChannels struct{ channels.Source }
 
 func (noChannels) Channels() (channels.List, error)                    { return channels.List{}, nil }
 func (noChannels) Notified(context.Context) ([]channels.Device, error) { return nil, nil }
-func (noChannels) PushKey(context.Context) (string, error)             { return "", nil }
+func (noChannels) Linked(context.Context, string) (channels.Linked, error) {
+	return channels.Linked{}, nil
+}
+func (noChannels) Act(context.Context, string) (channels.Linked, error) {
+	return channels.Linked{}, nil
+}
+func (noChannels) PushKey(context.Context) (string, error) { return "", nil }

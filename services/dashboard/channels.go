@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,6 +20,7 @@ import (
 	"headwater/services/internal/audit"
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
+	"headwater/services/internal/links"
 	"headwater/services/internal/webpush"
 	"headwater/streams"
 	"headwater/web/channels"
@@ -73,6 +75,84 @@ type channelSource struct {
 	rules      *ruleSource
 	deliveries *deliveryLog
 	changes    recorder
+	alerts     alertSource
+}
+
+// link returns what a link in a message does, and the alert that it is about.
+func (s channelSource) link(ctx context.Context, token string) (*webpush.Store, links.Link, view.Alert, error) {
+	store, err := s.push(ctx)
+	if err != nil {
+		return nil, links.Link{}, view.Alert{}, err
+	}
+	key, err := store.LinkKey(ctx)
+	if err != nil {
+		return nil, links.Link{}, view.Alert{}, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+	}
+	l, err := links.Parse(key, token, time.Now())
+	switch {
+	case errors.Is(err, links.ErrExpired):
+		return nil, l, view.Alert{}, channels.Refusal{Status: http.StatusGone, Text: err.Error()}
+	case err != nil:
+		return nil, l, view.Alert{}, channels.Refusal{Status: http.StatusNotFound, Text: err.Error()}
+	}
+	id, _, err := streams.ParseEpisodeID(l.Episode)
+	if err != nil {
+		return nil, l, view.Alert{}, channels.Refusal{Status: http.StatusNotFound, Text: links.ErrInvalid.Error()}
+	}
+	a, known := s.alerts.Book.Alert(id)
+	if !known || a.Episode != l.Episode || !a.Active() {
+		return nil, l, a, channels.Refusal{Status: http.StatusConflict, Text: "this alert is over"}
+	}
+	return store, l, a, nil
+}
+
+// Linked implements channels.Source.
+func (s channelSource) Linked(ctx context.Context, token string) (channels.Linked, error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	_, l, a, err := s.link(ctx, token)
+	return linked(l, a), err
+}
+
+func linked(l links.Link, a view.Alert) channels.Linked {
+	return channels.Linked{
+		Mutes: l.Action == links.Mute, What: cmp.Or(a.Description, a.Rule), Where: a.Device + " at " + a.Site, Why: a.Sentence,
+		Acknowledged: a.State == view.AlertAcknowledged,
+	}
+}
+
+// Act implements channels.Source.
+func (s channelSource) Act(ctx context.Context, token string) (channels.Linked, error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	store, l, a, err := s.link(ctx, token)
+	if err != nil {
+		return channels.Linked{}, err
+	}
+	err = store.Use(ctx, links.ID(token), time.Until(l.Expires)+time.Minute)
+	switch {
+	case errors.Is(err, webpush.ErrUsed):
+		return linked(l, a), channels.Refusal{Status: http.StatusGone, Text: err.Error()}
+	case err != nil:
+		return linked(l, a), fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+	}
+	author := cmp.Or(view.PrincipalOf(ctx).Name, "link of channel "+l.Channel)
+	if l.Action == links.Mute {
+		now := time.Now()
+		_, err = s.alerts.Mute(ctx, view.Silence{Rule: a.Rule, Site: a.Site, Device: a.Device, Metric: a.Metric, From: now, Until: now.Add(links.MuteFor), Author: author})
+	} else {
+		_, err = s.alerts.Handle(ctx, l.Episode, view.AlertAcknowledge, view.Note{Author: author, At: time.Now()})
+	}
+	if err != nil {
+		if err := store.Unuse(context.WithoutCancel(ctx), links.ID(token)); err != nil {
+			s.rules.log.Warn("a link of a message stays used although it did nothing", "err", err)
+		}
+		if errors.Is(err, view.ErrOver) {
+			err = channels.Refusal{Status: http.StatusConflict, Text: "this alert is over"}
+		}
+		return linked(l, a), err
+	}
+	return linked(l, a), nil
 }
 
 // Channels implements channels.Source.

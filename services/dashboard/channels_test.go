@@ -2,17 +2,23 @@ package dashboard
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	alertingv1 "headwater/proto/alerting/v1"
+	"headwater/services/internal/audit"
+	"headwater/services/internal/links"
 	"headwater/services/internal/webpush"
 	"headwater/streams"
 	"headwater/streams/streamtest"
@@ -142,5 +148,108 @@ func TestChannelTest(t *testing.T) {
 	})
 	if d := list.Channels[1].Deliveries; len(d) != 2 || d[0].Outcome != "skipped" || d[1].Outcome != "failed" || d[1].Error != "telegram answered 403 Forbidden" {
 		t.Errorf("duty: %+v", d)
+	}
+}
+
+// TestLinksOfMessages acknowledges and mutes with links, without a log-in although one is
+// required. A GET changes nothing, a link works once, and only for its episode.
+func TestLinksOfMessages(t *testing.T) {
+	r := newRig(t, nil)
+	alert := firing(time.Now().Add(-time.Minute))
+	alert.Id = "00112233aabbccdd"
+	body, err := protojson.Marshal(alert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.put(streams.BucketAlerts, alert.GetId(), body)
+	r.ready()
+	r.shows("/alerts", "kitchen")
+	store, err := webpush.Open(t.Context(), r.js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := store.LinkKey(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := links.Link{Action: links.Acknowledge, Episode: streams.EpisodeID(alert), Channel: "phones", Expires: time.Now().Add(time.Hour)}
+	token := func(change func(*links.Link)) string {
+		one := l
+		change(&one)
+		return links.Path + links.Sign(key, one)
+	}
+	ack := token(func(*links.Link) {})
+	mute := token(func(l *links.Link) { l.Action = links.Mute })
+	if _, _, to := r.submit("/set-up", url.Values{"name": {"anna"}, "password": {"correct horse battery"}, "again": {"correct horse battery"}}); to != "/" {
+		t.Fatal("no account was made")
+	}
+	streamtest.Eventually(t, "a log-in is required", func() bool { status, _ := r.get("/alerts"); return status == http.StatusSeeOther })
+
+	state := func() (acknowledged, silences string) {
+		t.Helper()
+		read := func(bucket, key string) string {
+			kv, err := r.js.KeyValue(t.Context(), bucket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			entry, err := kv.Get(t.Context(), key)
+			if errors.Is(err, jetstream.ErrKeyNotFound) {
+				return ""
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(entry.Value())
+		}
+		return read(streams.BucketSilences, streams.HandlingKey(alert.GetId())), read(streams.BucketSilences, streams.SilencesKey)
+	}
+	for path, want := range map[string]string{ack: "Acknowledge?", mute: "Silence for 1 h?"} {
+		if status, body := r.get(path); status != http.StatusOK || !strings.Contains(body, want) || !strings.Contains(body, "kitchen at home") {
+			t.Errorf("GET: %d %s", status, body)
+		}
+	}
+	if a, m := state(); a+m != "" {
+		t.Errorf("a GET changed something: %s %s", a, m)
+	}
+	for name, bad := range map[string]struct {
+		path   string
+		status int
+	}{
+		"tampered":        {strings.Replace(ack, "ack.", "mute.", 1), http.StatusNotFound},
+		"expired":         {token(func(l *links.Link) { l.Expires = time.Now().Add(-time.Second) }), http.StatusGone},
+		"another episode": {token(func(l *links.Link) { l.Episode = alert.GetId() + "-1" }), http.StatusConflict},
+		"no episode":      {token(func(l *links.Link) { l.Episode = "x" }), http.StatusNotFound},
+	} {
+		if status, _, _ := r.submit(bad.path, nil); status != bad.status {
+			t.Errorf("%s: %d, want %d", name, status, bad.status)
+		}
+	}
+	if a, m := state(); a+m != "" {
+		t.Errorf("a bad link changed something: %s %s", a, m)
+	}
+
+	// The service worker asks for JSON.
+	q := httptest.NewRequest(http.MethodPost, ack, nil)
+	q.Header.Set("Accept", "application/json")
+	w := httptest.NewRecorder()
+	r.service.Handler().ServeHTTP(w, q)
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"title":"Acknowledged"`) {
+		t.Errorf("acknowledge: %d %s", w.Code, w.Body)
+	}
+	if status, body, _ := r.submit(mute, nil); status != http.StatusOK || !strings.Contains(body, "Silenced for 1 h") {
+		t.Errorf("mute: %d %s", status, body)
+	}
+	a, m := state()
+	if !strings.Contains(a, "link of channel phones") || !strings.Contains(m, "link of channel phones") || !strings.Contains(m, `"device":"kitchen"`) {
+		t.Errorf("stored %s and %s", a, m)
+	}
+	for _, path := range []string{ack, mute} {
+		if status, body, _ := r.submit(path, nil); status != http.StatusGone || !strings.Contains(body, "This link was used already.") {
+			t.Errorf("a second time: %d", status)
+		}
+	}
+	found, err := audit.Read(t.Context(), r.js, audit.Query{Text: "link of channel phones", Size: 10})
+	if err != nil || len(found.Entries) != 2 {
+		t.Errorf("%v: audited %+v", err, found.Entries)
 	}
 }

@@ -152,7 +152,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Trust:       trustSource{cfg.Authority},
 		Credentials: s.credentials,
 		Connect:     s.arrivals,
-		Channels:    channelSource{js: deps.JS, rules: s.rules, deliveries: s.deliveries, changes: changes},
+		Channels:    channelSource{js: deps.JS, rules: s.rules, deliveries: s.deliveries, changes: changes, alerts: s.alertSource()},
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)

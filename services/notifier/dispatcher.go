@@ -15,6 +15,7 @@ import (
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/problems"
 	"headwater/services/internal/process"
+	"headwater/services/internal/webpush"
 	"headwater/streams"
 )
 
@@ -44,6 +45,8 @@ type dispatcher struct {
 	open       func(config.Channel) target
 	projection *projection
 	config     jetstream.KeyValue
+	// linkKey signs the links of actions.
+	linkKey []byte
 
 	// alerting identifies ALERTING as it was when the dispatcher was prepared.
 	alerting streams.Place
@@ -80,6 +83,13 @@ func (d *dispatcher) prepare(ctx context.Context) error {
 	d.config, err = d.js.KeyValue(ctx, streams.BucketConfig)
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", streams.BucketConfig, err)
+	}
+	push, err := webpush.Open(ctx, d.js)
+	if err == nil {
+		d.linkKey, err = push.LinkKey(ctx)
+	}
+	if err != nil {
+		return err
 	}
 	if d.projection.recreated {
 		d.log.Error("the stream was recreated: messages that were not sent yet are lost; all messages that it holds now are sent", "stream", streams.StreamAlerting)
@@ -408,7 +418,7 @@ func (d *dispatcher) start(ch config.Channel, from uint64) *running {
 	r.cut = func() { stop(); cut() }
 	s := &sender{
 		name: ch.Name, alerting: d.alerting, next: from, target: d.open(ch), timeout: d.cfg.Timeout, giveUp: d.cfg.GiveUp, address: d.cfg.PublicURL,
-		js: d.js, deadLetters: d.deadLetters, log: d.log.With("channel", ch.Name), metrics: d.metrics, report: d.report, reach: d.reach,
+		js: d.js, deadLetters: d.deadLetters, log: d.log.With("channel", ch.Name), metrics: d.metrics, report: d.report, reach: d.reach, linkKey: d.linkKey,
 	}
 	d.wait.Go(func() {
 		defer close(r.done)

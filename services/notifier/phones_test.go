@@ -11,6 +11,7 @@ import (
 
 	alertingv1 "headwater/proto/alerting/v1"
 	"headwater/services/internal/config"
+	"headwater/services/internal/links"
 	"headwater/services/internal/webpush"
 	"headwater/services/internal/webpush/webpushtest"
 	"headwater/services/notifier/channel"
@@ -88,6 +89,16 @@ func TestPhones(t *testing.T) {
 	if err := json.Unmarshal([]byte(anna.Got()[0]), &n); err != nil || n.Title != "Warning: It is warm ("+device+")" || !strings.Contains(n.Body, "31 °C is above 30 °C.") || n.Tag == "" {
 		t.Errorf("%v: %+v", err, n)
 	}
+	key, err := f.push(t).LinkKey(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []links.Action{links.Acknowledge, links.Mute} {
+		l, err := links.Parse(key, strings.TrimPrefix(n.Actions[i].URL, links.Path), time.Now())
+		if err != nil || l.Action != want || l.Episode != n.Tag || l.Channel != "phones" {
+			t.Errorf("button %+v: %v, %+v", n.Actions[i], err, l)
+		}
+	}
 	left, err := f.push(t).Devices(t.Context())
 	if err != nil || len(left) != 2 || left[0].Name != "Anna's phone" || left[1].Name != "Tablet" {
 		t.Errorf("%v: left %v", err, left)
@@ -143,5 +154,21 @@ func TestPhonesStayPublic(t *testing.T) {
 			!strings.Contains(err.Error(), "not in the public internet") && !strings.Contains(err.Error(), "no such host") {
 			t.Errorf("%s: %v", host, err)
 		}
+	}
+}
+
+// TestActions: only a message about one alert that fires has buttons.
+func TestActions(t *testing.T) {
+	now := time.Now()
+	for name, m := range map[string]*alertingv1.Message{"over": about(resolvedState, "a"), "acknowledged": about(alertingv1.State_STATE_ACKNOWLEDGED, "a"), "two": about(firingState, "a", "b")} {
+		if all := actions([]byte("key"), "phone", m, now); all != nil {
+			t.Errorf("%s: %v", name, all)
+		}
+	}
+	if all := actions([]byte("key"), "phone", about(firingState, "a"), now); len(all) != 2 || all[0].Title != "Acknowledge" || all[1].Title != "Silence 1 h" {
+		t.Errorf("firing: %v", all)
+	}
+	if all := actions(nil, "phone", about(firingState, "a"), now); all != nil {
+		t.Errorf("without a key: %v", all)
 	}
 }

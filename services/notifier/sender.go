@@ -46,6 +46,8 @@ type sender struct {
 	giveUp  time.Duration
 	// address is the dashboard's, for links; it may be empty.
 	address string
+	// linkKey signs the links of actions; nil if messages have none.
+	linkKey []byte
 
 	js          jetstream.JetStream
 	deadLetters *deadletter.Publisher
@@ -367,7 +369,9 @@ func (s *sender) insist(ctx, hard context.Context, o outbound, d *alertingv1.Del
 			return nil, fmt.Errorf("deliver %s: %w", d.Key, ctx.Err())
 		}
 		d.Attempts++
-		err := s.attempt(hard, outgoing(o.key, o.message, time.Since(o.committed), s.address))
+		m := outgoing(o.key, o.message, time.Since(o.committed), s.address)
+		m.Actions = actions(s.linkKey, s.name, o.message, time.Now())
+		err := s.attempt(hard, m)
 		if err == nil {
 			s.report.Clear(failing(s.name))
 			s.reach.took(o.message)

@@ -9,6 +9,7 @@ import (
 	alertingv1 "headwater/proto/alerting/v1"
 	"headwater/proto/figure"
 	"headwater/services/internal/config"
+	"headwater/services/internal/links"
 	"headwater/services/internal/process"
 	"headwater/services/internal/publicurl"
 	"headwater/services/notifier/channel"
@@ -135,6 +136,22 @@ func outgoingAlert(a *alertingv1.Alert, address string) channel.Alert {
 		out.End, out.EndSentence = endOf(a), a.GetEnding().GetSentence()
 	}
 	return out
+}
+
+// actions returns what people may do about the only alert of a message while it fires.
+func actions(key []byte, name string, m *alertingv1.Message, now time.Time) []channel.Action {
+	if key == nil || len(m.GetAlerts()) != 1 || m.GetAlerts()[0].GetState() != alertingv1.State_STATE_FIRING {
+		return nil
+	}
+	var all []channel.Action
+	for _, a := range []struct {
+		action links.Action
+		title  string
+	}{{links.Acknowledge, "Acknowledge"}, {links.Mute, "Silence 1 h"}} {
+		token := links.Sign(key, links.Link{Action: a.action, Episode: streams.EpisodeID(m.GetAlerts()[0]), Channel: name, Expires: now.Add(links.Age)})
+		all = append(all, channel.Action{Name: string(a.action), Title: a.title, URL: links.Path + token})
+	}
+	return all
 }
 
 func moment(nanos int64, place *time.Location) time.Time { return time.Unix(0, nanos).In(place) }

@@ -21,6 +21,10 @@ type Source interface {
 	// browser stays one device.
 	AddNotified(ctx context.Context, s Subscription) (Device, error)
 	RemoveNotified(ctx context.Context, id string) error
+	// Linked returns what a link in a message would do, and Act does it, once. The Refusal
+	// of one that is not valid, has expired, was used or is about what is over says so.
+	Linked(ctx context.Context, token string) (Linked, error)
+	Act(ctx context.Context, token string) (Linked, error)
 }
 
 // Refusal is the error of what cannot be done as asked.
@@ -91,6 +95,32 @@ type Device struct {
 	// Service is the host of its push service.
 	Service string    `json:"service"`
 	Created time.Time `json:"created"`
+}
+
+// Linked is what a link in a message does.
+type Linked struct {
+	// Mutes reports whether it mutes for an hour; else it acknowledges.
+	Mutes bool
+	// What, Where and Why describe the alert.
+	What, Where, Why string
+	// Acknowledged reports whether somebody has acknowledged it.
+	Acknowledged bool
+}
+
+// Do says what the link does, Done that it was done.
+func (l Linked) Do() string {
+	if l.Mutes {
+		return "Silence for 1 h"
+	}
+	return "Acknowledge"
+}
+
+// Done says that it was done.
+func (l Linked) Done() string {
+	if l.Mutes {
+		return "Silenced for 1 h"
+	}
+	return "Acknowledged"
 }
 
 // Facts are what the page shows.

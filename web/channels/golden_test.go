@@ -24,6 +24,10 @@ func TestGolden(t *testing.T) {
 		if f.Key, err = s.PushKey(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		return map[string]templ.Component{"channels": channels.Page(f)}
+		l, err := s.Linked(t.Context(), "ack")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return map[string]templ.Component{"channels": channels.Page(f), "confirm": channels.Confirm(l, "/act/ack"), "act": channels.ActDone(l)}
 	})
 }

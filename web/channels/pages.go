@@ -37,6 +37,9 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "POST", Path: "/devices-notified/{id}/remove", Role: app.Operator, Handle: p.removeDevice},
 		{Method: "GET", Path: "/api/v1/channels", Role: app.Viewer, Handle: p.apiChannels},
 		{Method: "POST", Path: "/api/v1/channels/{name}/test", Role: app.Operator, Handle: p.apiTest},
+		// The link is the permission: it is signed, works once and expires.
+		{Method: "GET", Path: "/act/{token}", Role: app.Public, Handle: p.confirm},
+		{Method: "POST", Path: "/act/{token}", Role: app.Public, Handle: p.act},
 		// The browser fetches these without the cookies of a session.
 		{Method: "GET", Path: "/sw.js", Role: app.Public, Handle: serviceWorker},
 		{Method: "GET", Path: "/icon.png", Role: app.Public, Handle: icon},
@@ -162,3 +165,41 @@ func icon(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "public, max-age=86400")
 	_, _ = w.Write(static.Body("icon.png")) // a browser that went away needs no answer
 }
+
+// confirm asks before it does what a link says: programs that look through mail follow links.
+func (p *Pages) confirm(w http.ResponseWriter, r *http.Request) {
+	l, err := p.source.Linked(r.Context(), r.PathValue("token"))
+	if err != nil {
+		p.linkFailed(w, r, err)
+		return
+	}
+	p.shell.Page(w, r, http.StatusOK, app.Page{Title: l.Do()}, Confirm(l, r.URL.Path))
+}
+
+// act does what a link says, for a page and for the buttons of a notification.
+func (p *Pages) act(w http.ResponseWriter, r *http.Request) {
+	l, err := p.source.Act(r.Context(), r.PathValue("token"))
+	switch {
+	case err != nil:
+		p.linkFailed(w, r, err)
+	case wantsJSON(r):
+		p.shell.Answer(w, r, struct {
+			Title string `json:"title"`
+			Text  string `json:"text"`
+		}{l.Done(), l.What + " (" + l.Where + ")"})
+	default:
+		p.shell.Page(w, r, http.StatusOK, app.Page{Title: l.Done()}, ActDone(l))
+	}
+}
+
+func (p *Pages) linkFailed(w http.ResponseWriter, r *http.Request, err error) {
+	status, text := p.refusal(r, err)
+	if wantsJSON(r) {
+		p.shell.Fail(w, status, text)
+		return
+	}
+	p.shell.Page(w, r, status, app.Page{Title: "Not done"}, ui.NotFound(text, []ui.Link{{Href: "/alerts", Text: "Alerts"}}))
+}
+
+// wantsJSON reports whether a program sends the request.
+func wantsJSON(r *http.Request) bool { return r.Header.Get("Accept") == "application/json" }

@@ -164,6 +164,29 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 	return nil
 }
 
+// ErrUsed is returned for a link that was used before.
+var ErrUsed = errors.New("this link was used already")
+
+// Use notes that a link, by its id, is used; it is remembered for that long. Errors: ErrUsed.
+func (s *Store) Use(ctx context.Context, id string, remember time.Duration) error {
+	_, err := s.kv.Create(ctx, streams.PushUsedKey(id), nil, jetstream.KeyTTL(max(remember, time.Second)))
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return ErrUsed
+	}
+	if err != nil {
+		return fmt.Errorf("write bucket %s: %w", streams.BucketPush, err)
+	}
+	return nil
+}
+
+// Unuse makes a link work again: what it was for did not happen.
+func (s *Store) Unuse(ctx context.Context, id string) error {
+	if err := s.kv.Purge(ctx, streams.PushUsedKey(id)); err != nil {
+		return fmt.Errorf("write bucket %s: %w", streams.BucketPush, err)
+	}
+	return nil
+}
+
 // LinkKey returns the key that links of messages are signed with. It is made once, like
 // Keys.
 func (s *Store) LinkKey(ctx context.Context) ([]byte, error) {

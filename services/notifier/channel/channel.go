@@ -38,6 +38,17 @@ type Message struct {
 	Home string
 	// Alerts are the alerts that it is about; at least one.
 	Alerts []Alert
+	// Actions are what people may do about it without a log-in; there may be none.
+	Actions []Action
+}
+
+// Action is something that people may do about an alert.
+type Action struct {
+	// Name names it for programs, Title for people.
+	Name  string `json:"action"`
+	Title string `json:"title"`
+	// URL takes a POST, without the host; a GET asks first.
+	URL string `json:"url"`
 }
 
 // Alert is one alert for programs. Times are RFC 3339 in the time zone of the site.

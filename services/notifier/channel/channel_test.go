@@ -36,7 +36,8 @@ func message() Message {
 	value, high := 9.25, 7.9
 	return Message{
 		Key: "42-0", Home: "https://headwater.example.org/", Title: "Critical: A door seems to be open (door-07)", Severity: rule.Critical, URL: chart,
-		Body: "Rose by 4.35 °C within 5 min.\ntemperature of door-07 at demo: 9.25 °C",
+		Actions: []Action{{"ack", "Acknowledge", "/act/ack.token"}, {"mute", "Silence 1 h", "/act/mute.token"}},
+		Body:    "Rose by 4.35 °C within 5 min.\ntemperature of door-07 at demo: 9.25 °C",
 		Alerts: []Alert{{
 			ID: "00112233aabbccdd-dn5mn57qoq2o", AlertID: "00112233aabbccdd", URL: chart, Rule: "door-left-open", Description: "A door seems to be open.", Status: StatusFiring,
 			Severity: rule.Critical, Site: "demo", Device: "door-07", Metric: "temperature", Unit: "°C",
@@ -49,6 +50,7 @@ func resolved() Message {
 	m := message()
 	ended := m.Alerts[0].Started.Add(30 * time.Minute)
 	m.Key, m.Title, m.Resolved = "57-1", "Resolved: A door seems to be open (door-07)", true
+	m.Actions = nil
 	m.Alerts[0].Status, m.Alerts[0].Ended = StatusResolved, &ended
 	return m
 }

@@ -52,12 +52,28 @@ type ntfyMessage struct {
 	// SequenceID makes a repeat replace the notification that is already on the phone,
 	// without another sound. Servers before 2.16 ignore it.
 	SequenceID string `json:"sequence_id"`
+	// Actions are buttons.
+	Actions []ntfyAction `json:"actions,omitempty"`
+}
+
+// ntfyAction is a button that sends a request, and then clears the notification.
+type ntfyAction struct {
+	Action string `json:"action"`
+	Label  string `json:"label"`
+	URL    string `json:"url"`
+	Method string `json:"method"`
+	Clear  bool   `json:"clear"`
 }
 
 // Send publishes the message.
 func (n *ntfy) Send(ctx context.Context, m Message) error {
 	out := ntfyMessage{Topic: n.topic, Title: m.Title, Message: m.Body, Click: m.URL, SequenceID: sequenceID(m)}
 	out.Priority, out.Tags = look(m)
+	if m.Home != "" { // the phone must know the address
+		for _, a := range m.Actions {
+			out.Actions = append(out.Actions, ntfyAction{Action: "http", Label: a.Title, URL: strings.TrimSuffix(m.Home, "/") + a.URL, Method: http.MethodPost, Clear: true})
+		}
+	}
 	body, err := json.Marshal(out)
 	if err != nil {
 		return permanent("encode the message: %v", err)

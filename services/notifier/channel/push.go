@@ -44,15 +44,6 @@ type Notification struct {
 	Actions []Action `json:"actions,omitempty"`
 }
 
-// Action is a button of a notification.
-type Action struct {
-	// Name names it for programs, Title for people.
-	Name  string `json:"action"`
-	Title string `json:"title"`
-	// URL takes a POST, without the host.
-	URL string `json:"url"`
-}
-
 // errPrivate is returned for a push service in a private network. The person who registers a
 // browser chooses the address.
 var errPrivate = errors.New("refused: the push service is not in the public internet")
@@ -134,7 +125,7 @@ func urgency(m Message) string {
 func notification(m Message) Notification {
 	n := Notification{
 		Title: m.Title, Body: figure.Clip(m.Body, maxPushBody), URL: strings.TrimPrefix(m.URL, strings.TrimSuffix(m.Home, "/")), Tag: m.Key,
-		Stay: m.Severity == rule.Critical && !m.Resolved,
+		Actions: m.Actions, Stay: m.Severity == rule.Critical && !m.Resolved,
 	}
 	if len(m.Alerts) == 1 { // the end takes the place of the beginning
 		n.Tag = m.Alerts[0].ID

@@ -101,6 +101,11 @@ func (s *shoutrrr) sendWith(service types.Service, m Message, as markup) error {
 	if m.URL != "" {
 		text += "\n" + m.URL
 	}
+	if scheme(s.url) == "smtp" && m.Home != "" {
+		for _, a := range m.Actions {
+			text += "\n" + a.Title + ": " + strings.TrimSuffix(m.Home, "/") + a.URL
+		}
+	}
 	if as.titled {
 		params.SetTitle(as.title(neutral(m.Title)))
 	} else {
