@@ -16,7 +16,11 @@ import (
 // group.
 func (m *machine) gather(channel string, a *alertingv1.Alert) {
 	over := a.GetState() == alertingv1.State_STATE_RESOLVED
-	reason := m.groups.Add(group.Key{Channel: channel, Group: m.groupOf(channel, a)}, over, a.GetId(), a, m.now, m.groupPolicy(channel))
+	p := m.groupPolicy(channel)
+	if p.Interval > 0 && m.aboutSilence(a) {
+		p.Wait = max(p.Wait, silentWait)
+	}
+	reason := m.groups.Add(group.Key{Channel: channel, Group: m.groupOf(channel, a)}, over, a.GetId(), a, m.now, p)
 	if m.gathered != nil {
 		m.gathered(reason)
 	}
@@ -25,7 +29,9 @@ func (m *machine) gather(channel string, a *alertingv1.Alert) {
 // flush makes messages of what is due.
 func (m *machine) flush() {
 	for _, due := range m.groups.Due(m.now, group.Rules[*alertingv1.Alert]{Policy: m.policyOf, Go: m.leaves}) {
-		m.outMessages = append(m.outMessages, pendingMessage{channel: due.Channel, alerts: due.Values})
+		m.outMessages = append(m.outMessages, pendingMessage{
+			channel: due.Channel, alerts: due.Values, title: m.silent.title(m, due.Values), behind: m.silent.behind(m, due.Values[0]),
+		})
 	}
 }
 
@@ -73,8 +79,13 @@ func (m *machine) groupOf(channel string, a *alertingv1.Alert) string {
 		return a.GetId()
 	}
 	series := a.GetSeries()
+	by := m.grouping(channel).By
+	if m.grouping(channel).Interval > 0 && m.aboutSilence(a) {
+		// Whatever the rules, people want to know once that a site is silent.
+		return "silent\x00" + series.GetSite()
+	}
 	var values []string
-	for _, part := range m.grouping(channel).By {
+	for _, part := range by {
 		value := ""
 		label, isLabel := strings.CutPrefix(part, config.ByLabel)
 		tag, isTag := strings.CutPrefix(part, config.ByTag)

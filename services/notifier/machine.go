@@ -45,6 +45,8 @@ type machine struct {
 	// groups are the alerts of which channels are to be notified.
 	groups   group.Gathering[*alertingv1.Alert]
 	gathered func(group.Reason)
+	// silent is who does not report.
+	silent silent
 	// reminds reports whether channels are ever notified again of what lasts.
 	reminds bool
 	// ahead is a configuration that was in force in the processor when it found an
@@ -117,6 +119,7 @@ func (m *machine) Configure(revision uint64, content []byte) error {
 	m.grouping, m.tags = c.GroupingOf, c.Tags
 	m.reminds = c.Grouping.Repeat > 0 || slices.ContainsFunc(c.Rules, func(r rule.Rule) bool { return r.Remind > 0 })
 	m.groups.Recheck()
+	m.silent.restart(m, c)
 	m.channels = m.channels[:0:0]
 	for _, ch := range c.Channels {
 		m.channels = append(m.channels, policy.Channel{Name: ch.Name, Resolved: ch.Resolved})
@@ -152,6 +155,7 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 	}
 	m.now = in.Stored.UnixNano()
 	m.lookAhead(c.GetConfig())
+	m.silent.hear(m.now, c.GetSummaries())
 	for _, a := range c.GetAnomalies() {
 		m.apply(a)
 	}
@@ -196,7 +200,7 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 		opened = m.now
 	}
 	var mute policy.Mute
-	if len(m.silences) > 0 {
+	if m.holds() {
 		mute = m.muteOf(transition(id, known.state, a, policy.Entry{State: policy.Firing}, r), opened)
 	}
 	d := policy.Decide(known.entry, policy.Transition{Phase: phase(a.GetPhase()), Start: a.GetStart()},
@@ -240,6 +244,7 @@ func (m *machine) put(id string, before, after *alert) {
 	} else {
 		delete(m.firing, id)
 	}
+	m.silent.see(m, after.state, after.entry.State == policy.Firing)
 	m.changed[chunkOf(id)] = true
 	if m.resolved >= maxResolved+slackResolved {
 		m.forget()
@@ -408,7 +413,7 @@ func (m *machine) muteOf(a *alertingv1.Alert, opened int64) policy.Mute {
 		Severity: ruleSeverity(a.GetSeverity()), Labels: a.GetLabels(), Opened: time.Unix(0, opened), Place: m.place(series.GetSite()),
 	})
 	if !ok {
-		return policy.Mute{}
+		return m.silent.inhibits(m, a)
 	}
 	mute := policy.Mute{ID: found.ID, By: found.Author}
 	if !until.IsZero() {
@@ -416,6 +421,9 @@ func (m *machine) muteOf(a *alertingv1.Alert, opened int64) policy.Mute {
 	}
 	return mute
 }
+
+// holds reports whether anything may hold back messages about alerts.
+func (m *machine) holds() bool { return len(m.silences) > 0 || m.silent.gateways != nil }
 
 // place returns the time zone of a site.
 func (m *machine) place(site string) *time.Location {
@@ -451,10 +459,11 @@ func (m *machine) remute() {
 		if next, ok := silence.Next(m.silences, time.Unix(0, m.now)); ok {
 			m.nextMute = next.UnixNano()
 		}
+		m.nextMute = m.silent.next(m.now, m.nextMute)
 		for id, a := range m.firing {
 			consider(id, a)
 		}
-	} else if len(m.silences) > 0 {
+	} else if m.holds() {
 		for id := range m.outLast {
 			if a := m.firing[id]; a != nil {
 				consider(id, a)

@@ -28,6 +28,10 @@ type pendingMessage struct {
 	// group names what the alerts have in common, for say.
 	group  string
 	alerts []*alertingv1.Alert
+	// title takes the place of the one that the alerts give; empty for that. Behind counts
+	// the devices whose silence that of the only alert explains.
+	title  string
+	behind int
 	// reminder is set if the channel was notified before.
 	reminder bool
 	// muted is the silence that has ended, if that is what the message is about.
@@ -61,25 +65,31 @@ func messages(waiting []pendingMessage) []*alertingv1.Message {
 		k := p.kind()
 		switch {
 		case count[k] <= maxSingle:
-			out = append(out, message(k, p.alerts))
+			out = append(out, message(k, p))
 		case many[k] != nil:
-			out = append(out, message(k, many[k]))
+			out = append(out, message(k, pendingMessage{alerts: many[k]}))
 			many[k] = nil // it lists those of the others
 		}
 	}
 	return out
 }
 
-func message(k kind, alerts []*alertingv1.Alert) *alertingv1.Message {
-	if len(alerts) == 1 {
-		return single(k, alerts[0])
+func message(k kind, p pendingMessage) *alertingv1.Message {
+	var m *alertingv1.Message
+	if len(p.alerts) == 1 {
+		m = single(k, p.alerts[0], p.behind)
+	} else {
+		m = grouped(k, p.alerts)
 	}
-	return grouped(k, alerts)
+	if p.title != "" {
+		m.Title = p.title
+	}
+	return m
 }
 
-func single(k kind, a *alertingv1.Alert) *alertingv1.Message {
+func single(k kind, a *alertingv1.Alert, behind int) *alertingv1.Message {
 	n := notice(a)
-	n.Reminder, n.Muted = k.reminder, k.muted
+	n.Reminder, n.Muted, n.Behind = k.reminder, k.muted, behind
 	return &alertingv1.Message{Channel: k.channel, Reminder: k.reminder, Title: n.Title(), Body: n.Body(), Alerts: []*alertingv1.Alert{trimmed(a)}}
 }
 

@@ -33,7 +33,7 @@ func withoutUnheard(m *alertingv1.Message, refused []*alertingv1.Refusal) *alert
 	left := proto.CloneOf(m)
 	left.Alerts = heard
 	if len(m.GetAlerts()) < maxListed { // else the text counts alerts that are not listed
-		again := message(kind{channel: m.GetChannel(), over: true, reminder: m.GetReminder()}, heard)
+		again := message(kind{channel: m.GetChannel(), over: true, reminder: m.GetReminder()}, pendingMessage{alerts: heard})
 		left.Title, left.Body = again.GetTitle(), again.GetBody()
 	}
 	return left

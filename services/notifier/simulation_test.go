@@ -187,7 +187,8 @@ func (w *world) configure(ctx context.Context) error {
 }
 
 func (w *world) configuration() string {
-	text := fmt.Sprintf("rules:\n  - {name: warm, description: No %d., detector: limit, above: 30}\n  - {name: cold, detector: limit, below: 0, notify: [phone]}\n", w.revised)
+	text := fmt.Sprintf("rules:\n  - {name: warm, description: No %d., detector: limit, above: 30}\n  - {name: cold, detector: limit, below: 0, notify: [phone]}\n  - {name: quiet, detector: silence}\n", w.revised)
+	text += "devices:\n  - {match: {device: \"door-[12]\"}, tags: {gateway: door-0}}\n"
 	text += "grouping: {interval: " + []string{"0s", "5s", "1m"}[w.revised%3] + ", wait: " + []string{"0s", "2s"}[w.revised%2] + "}\n"
 	text += fmt.Sprintf("channels:\n  - {name: phone, type: ntfy, url: \"https://ntfy.example.org/topic%d\"}\n", w.revised/2)
 	if w.revised >= 2 {
@@ -235,7 +236,7 @@ func (w *world) silence(ctx context.Context) error {
 // handle has a person do something about an alert, perhaps about an episode that is over
 // or that never was.
 func (w *world) handle(ctx context.Context) error {
-	rule, device := []string{"warm", "cold", "deleted"}[w.rng.IntN(3)], fmt.Sprintf("door-%d", w.rng.IntN(4))
+	rule, device := []string{"warm", "cold", "deleted", "quiet"}[w.rng.IntN(4)], fmt.Sprintf("door-%d", w.rng.IntN(4))
 	a := &alertingv1.Alert{
 		Id:      alertID(rule, &derivedv1.Series{Site: "hall", Device: device, Metric: "temperature"}),
 		Started: w.episode[rule+device],
@@ -282,6 +283,9 @@ func (w *world) derive(ctx context.Context) error {
 		return err
 	}
 	c := new(derivedv1.Commit)
+	if w.rng.IntN(4) == 0 {
+		c.Summaries = append(c.Summaries, &derivedv1.WindowSummary{Series: &derivedv1.Series{Site: "hall", Device: fmt.Sprintf("door-%d", w.rng.IntN(4))}, Count: 1})
+	}
 	for range w.rng.IntN(5) {
 		c.Anomalies = append(c.Anomalies, w.anomaly())
 	}

@@ -55,7 +55,10 @@ type storedAhead struct {
 
 // storedGroups are machine.now and machine.groups in a chunk.
 type storedGroups struct {
-	Now int64 `json:"now"`
+	Now   int64                       `json:"now"`
+	Back  map[string]map[string]int64 `json:"back,omitempty"`
+	Heard map[string]map[string]int64 `json:"heard,omitempty"`
+	Hour  int64                       `json:"hour,omitempty"`
 	group.Stored
 }
 
@@ -116,7 +119,7 @@ func (m *machine) Snapshot(all bool) ([]lane.Chunk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode alerts that wait: %w", err)
 	}
-	chunk, err := encode(chunkGroups, storedGroups{Now: m.now, Stored: waiting})
+	chunk, err := encode(chunkGroups, storedGroups{Now: m.now, Back: m.silent.storedBack(), Heard: m.silent.heard, Hour: m.silent.hour, Stored: waiting})
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +204,7 @@ func (m *machine) restoreGroups(data []byte) error {
 		return err
 	}
 	m.now = stored.Now
+	m.silent.restore(stored)
 	var err error
 	m.groups, err = group.Restore(stored.Stored, func(body []byte) (*alertingv1.Alert, error) {
 		a := &alertingv1.Alert{}

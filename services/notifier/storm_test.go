@@ -191,3 +191,111 @@ func TestSecondDoor(t *testing.T) {
 		}
 	}
 }
+
+const silences = `
+devices:
+  - {match: {device: "s-*"}, tags: {gateway: gw-7}}
+rules:
+  - {name: quiet, description: It has stopped reporting., detector: silence}
+  - {name: warm, detector: limit, above: 30}
+channels:
+  - {name: phone, type: ntfy, url: "https://ntfy.example.org/topic"}
+`
+
+// site is a machine whose site has devices, which begin and end to be silent.
+type site struct {
+	t       *testing.T
+	m       *machine
+	devices []string
+	// episode is the beginning of the episodes that begin and end.
+	episode int64
+}
+
+func newSite(t *testing.T, devices ...string) *site {
+	return &site{t, machineOf(t, silences), devices, 100}
+}
+
+// expect has devices do something at a time in seconds, and looks at the messages.
+func (s *site) expect(second int, phase derivedv1.Phase, devices []string, want ...string) *alertingv1.Commit {
+	s.t.Helper()
+	now := time.Hour + time.Duration(second)*time.Second
+	c := &derivedv1.Commit{}
+	for _, d := range devices {
+		c.Anomalies = append(c.Anomalies, anomaly("quiet", d, phase, s.episode, int64(now)))
+	}
+	if second == 0 {
+		for _, d := range s.devices {
+			c.Summaries = append(c.Summaries, &derivedv1.WindowSummary{Series: &derivedv1.Series{Site: "s", Device: d, Metric: "t"}, Count: 1})
+		}
+	}
+	in := input(s.t, 1, c)
+	in.Stored = time.Unix(0, int64(now))
+	if _, err := s.m.Apply(in); err != nil {
+		s.t.Fatal(err)
+	}
+	out := take(s.t, s.m)
+	if d := cmp.Diff(want, told(out)); d != "" {
+		s.t.Errorf("after %d s: %s", second, d)
+	}
+	s.m = restoredWith(s.t, s.m, silences)
+	return out
+}
+
+func numbered(form string, from, to int) []string {
+	var all []string
+	for i := from; i <= to; i++ {
+		all = append(all, fmt.Sprintf(form, i))
+	}
+	return all
+}
+
+// TestSilentSite has all devices of a site fall silent within a few seconds, and come back.
+func TestSilentSite(t *testing.T) {
+	all := numbered("d%02d", 1, 48)
+	s := newSite(t, all...)
+	s.expect(0, 0, nil)
+	s.expect(1, open, all[:20])
+	s.expect(3, open, all[20:])
+	s.expect(15, 0, nil)
+	c := s.expect(17, 0, nil, "phone: Warning: site s is silent: 48 devices")
+	if body := c.GetMessages()[0].GetBody(); !strings.HasSuffix(body, "and 28 more") || len(c.GetMessages()[0].GetAlerts()) != maxListed {
+		t.Errorf("the message says %q", body)
+	}
+	s.expect(100, shut, all[:40])
+	s.expect(104, shut, all[40:])
+	s.expect(116, 0, nil, "phone: Resolved: site s reports again: 48 devices")
+	s.episode = 200
+	s.expect(200, open, all[:12])
+	s.expect(216, 0, nil, "phone: Warning: 12 devices at s are silent, d01 among them")
+	s.expect(300, open, all[12:13])
+	s.expect(316, 0, nil, "phone: Warning: It has stopped reporting (d13)")
+}
+
+// TestSilentGateway has a gateway fail: its devices fall silent with it, before and after.
+func TestSilentGateway(t *testing.T) {
+	behind := numbered("s-%02d", 1, 48)
+	s := newSite(t, append(behind, "gw-7", "lamp")...)
+	s.expect(0, 0, nil)
+	s.expect(1, open, behind[:20])
+	s.expect(10, open, []string{"gw-7"})
+	c := s.expect(16, 0, nil, "phone: Warning: It has stopped reporting (gw-7)")
+	if body := c.GetMessages()[0].GetBody(); !strings.Contains(body, "20 devices behind it are silent too.") {
+		t.Errorf("the message says %q", body)
+	}
+	s.expect(20, open, behind[20:])
+	s.expect(120, 0, nil)
+	s.expect(200, shut, []string{"gw-7"})
+	s.expect(216, 0, nil, "phone: Resolved: It has stopped reporting (gw-7)")
+	// All but two are back within the time that they are given.
+	s.expect(230, shut, behind[2:])
+	s.expect(499, 0, nil)
+	c = s.expect(500, 0, nil, "phone: Still warning: 2 alerts at s, s-01 among them")
+	if body := c.GetMessages()[0].GetBody(); !strings.Contains(body, "s-02") {
+		t.Errorf("the message says %q", body)
+	}
+	s.expect(600, shut, behind[:1])
+	s.expect(616, 0, nil, "phone: Resolved: It has stopped reporting (s-01)")
+	if a := s.m.silent; len(a.back) != 0 || len(a.down) != 1 {
+		t.Errorf("%v are down, %v are expected back", a.down, a.back)
+	}
+}

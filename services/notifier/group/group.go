@@ -81,8 +81,10 @@ type slot struct {
 // batch are alerts of a slot.
 type batch[V any] struct {
 	slot
-	// since is when the first of them came, and came its place in the order.
+	// since is when the first of them came, wait how long it waits, and came its place in
+	// the order.
 	since int64
+	wait  time.Duration
 	came  uint64
 	items map[string]*item[V]
 }
@@ -139,7 +141,7 @@ func (g *Gathering[V]) Add(k Key, over bool, id string, value V, now int64, p Po
 	b := g.waiting[s]
 	g.came++
 	if b == nil {
-		b = &batch[V]{slot: s, since: now, came: g.came, items: map[string]*item[V]{}}
+		b = &batch[V]{slot: s, since: now, wait: p.Wait, came: g.came, items: map[string]*item[V]{}}
 		if g.waiting == nil {
 			g.waiting = map[slot]*batch[V]{}
 		}
@@ -152,7 +154,7 @@ func (g *Gathering[V]) Add(k Key, over bool, id string, value V, now int64, p Po
 
 // due returns when a batch is due.
 func (g *Gathering[V]) due(b *batch[V], p Policy) int64 {
-	at := b.since + int64(p.Wait)
+	at := b.since + int64(b.wait)
 	if sent, ok := g.sent[b.slot]; ok {
 		at = max(at, sent+int64(p.Interval))
 	}
@@ -357,9 +359,11 @@ type Stored struct {
 // StoredBatch are alerts of a group that wait, in order.
 type StoredBatch struct {
 	Key
-	Over  bool         `json:"over,omitempty"`
-	Since int64        `json:"since"`
-	Items []StoredItem `json:"items"`
+	Over  bool  `json:"over,omitempty"`
+	Since int64 `json:"since"`
+	// Wait is how long the first of them waits, in nanoseconds.
+	Wait  time.Duration `json:"wait,omitempty"`
+	Items []StoredItem  `json:"items"`
 }
 
 // StoredItem is an alert that waits.
@@ -380,7 +384,7 @@ type StoredSent struct {
 func (g *Gathering[V]) Store(encode func(V) ([]byte, error)) (Stored, error) {
 	var out Stored
 	for _, b := range g.inOrder() {
-		stored := StoredBatch{Key: b.Key, Over: b.over, Since: b.since}
+		stored := StoredBatch{Key: b.Key, Over: b.over, Since: b.since, Wait: b.wait}
 		ids := slices.SortedFunc(maps.Keys(b.items), func(x, y string) int { return cmp.Compare(b.items[x].came, b.items[y].came) })
 		for _, id := range ids {
 			value, err := encode(b.items[id].value)
@@ -411,7 +415,7 @@ func Restore[V any](in Stored, decode func([]byte) (V, error)) (Gathering[V], er
 	g := Gathering[V]{waiting: map[slot]*batch[V]{}, sent: map[slot]int64{}, crowds: map[string]*Crowd{}, next: math.MinInt64}
 	for _, stored := range in.Waiting {
 		g.came++
-		b := &batch[V]{slot: slot{stored.Key, stored.Over}, since: stored.Since, came: g.came, items: map[string]*item[V]{}}
+		b := &batch[V]{slot: slot{stored.Key, stored.Over}, since: stored.Since, wait: stored.Wait, came: g.came, items: map[string]*item[V]{}}
 		for _, i := range stored.Items {
 			value, err := decode(i.Value)
 			if err != nil {

@@ -62,6 +62,9 @@ type Entry struct {
 type Mute struct {
 	// ID identifies the silence, By is who asked for it.
 	ID, By string
+	// Gateway is the device whose silence explains the alert, if that is what holds
+	// messages back.
+	Gateway string `json:",omitempty"`
 	// Until is when it ends, in nanoseconds since the Unix epoch; 0 if it ends with the
 	// episode.
 	Until int64

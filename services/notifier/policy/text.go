@@ -66,6 +66,8 @@ type Notice struct {
 	Muted Mute
 	// Acknowledged and Resolved say which people have done so, if any.
 	Acknowledged, Resolved Mark
+	// Behind counts the devices whose silence that of this gateway explains.
+	Behind int
 	// Place is the time zone of the site, in which times are written; nil means UTC.
 	Place *time.Location
 }
@@ -137,6 +139,9 @@ func (n Notice) Body() string {
 	if lag := time.Duration(n.Learned - n.Happened); lag >= Late {
 		lines = append(lines, fmt.Sprintf("Happened %s ago, learned now.", figure.Duration(lag)))
 	}
+	if n.Behind > 0 {
+		lines = append(lines, figure.Plural(n.Behind, "device behind it is", "devices behind it are")+" silent too.")
+	}
 	if n.Muted != (Mute{}) {
 		lines = append(lines, n.unmuted())
 	}
@@ -156,6 +161,19 @@ func (n Notice) Body() string {
 		lines = append(lines, "What to do: "+clean(n.Runbook))
 	}
 	return figure.Clip(strings.Join(lines, "\n"), MaxBody)
+}
+
+// Silent returns the title of a message about devices of one site that are silent, or
+// report again: the whole site if whole is set. The notice is about one of them.
+func (n Notice) Silent(devices int, whole bool) string {
+	what, some := "is silent", "are silent"
+	if n.Over {
+		what, some = "reports again", "report again"
+	}
+	if whole {
+		return figure.Clip(fmt.Sprintf("%s: site %s %s: %d devices", n.headline(), clean(n.Site), what, devices), MaxTitle)
+	}
+	return figure.Clip(fmt.Sprintf("%s: %d devices at %s %s, %s among them", n.headline(), devices, clean(n.Site), some, clean(n.Device)), MaxTitle)
 }
 
 // Group returns the texts of one message about many alerts: the notices, worst first,
@@ -258,6 +276,9 @@ func (n Notice) when() string {
 
 // unmuted returns the line about the silence that has ended.
 func (n Notice) unmuted() string {
+	if n.Muted.Gateway != "" {
+		return "Nobody was notified while its gateway " + clean(n.Muted.Gateway) + " was silent. That is back, this is not."
+	}
 	s := "It was muted"
 	if by := figure.Clip(clean(n.Muted.By), maxWhat); by != "" {
 		s += " by " + by
