@@ -135,7 +135,7 @@ func (g *Gathering[V]) Add(k Key, over bool, id string, value V, now int64, p Po
 	if !over && begun != nil {
 		reason = ReasonFlapping
 		if ended := g.waiting[slot{k, true}]; ended.item(id) != nil && ended.item(id).untold {
-			delete(ended.items, id)
+			g.remove(ended, id)
 		}
 	}
 	b := g.waiting[s]
@@ -150,6 +150,15 @@ func (g *Gathering[V]) Add(k Key, over bool, id string, value V, now int64, p Po
 	b.items[id] = &item[V]{came: g.came, untold: over && begun != nil, value: value}
 	g.next = min(g.next, g.due(b, p))
 	return reason
+}
+
+// remove removes an item, and a batch that is empty then: the next item begins another
+// batch with a wait of its own.
+func (g *Gathering[V]) remove(b *batch[V], id string) {
+	delete(b.items, id)
+	if len(b.items) == 0 {
+		delete(g.waiting, b.slot)
+	}
 }
 
 // due returns when a batch is due.
@@ -179,9 +188,9 @@ func (g *Gathering[V]) Due(now int64, r Rules[V]) []Message[V] {
 	if now < g.next {
 		return nil
 	}
-	maps.DeleteFunc(g.waiting, func(s slot, b *batch[V]) bool {
+	maps.DeleteFunc(g.waiting, func(s slot, _ *batch[V]) bool {
 		_, known := r.Policy(s.Channel)
-		return !known || len(b.items) == 0
+		return !known
 	})
 	ready := map[string][]*batch[V]{}
 	var channels []string
@@ -294,7 +303,7 @@ func (g *Gathering[V]) take(now int64, b *batch[V], r Rules[V]) []V {
 		if i.untold {
 			continue
 		}
-		delete(b.items, id)
+		g.remove(b, id)
 		end := g.waiting[slot{b.Key, true}].item(id)
 		value, ok := r.Go(b.Key, b.over, id, i.value)
 		if ok {
@@ -303,12 +312,9 @@ func (g *Gathering[V]) take(now int64, b *batch[V], r Rules[V]) []V {
 		if !b.over && end != nil && end.untold {
 			end.untold = false
 			if !ok {
-				delete(g.waiting[slot{b.Key, true}].items, id)
+				g.remove(g.waiting[slot{b.Key, true}], id)
 			}
 		}
-	}
-	if len(b.items) == 0 {
-		delete(g.waiting, b.slot)
 	}
 	if len(values) > 0 {
 		if g.sent == nil {
@@ -338,9 +344,8 @@ func (g *Gathering[V]) forget(now int64, r Rules[V]) {
 	maps.DeleteFunc(g.crowds, func(channel string, c *Crowd) bool { return old(channel, c.Start, c.Ended, c.Begun) })
 	for _, b := range g.waiting {
 		p, _ := r.Policy(b.Channel)
-		if at := g.due(b, p); at > now {
-			g.next = min(g.next, at)
-		}
+		// What is due and still waits, waits for another batch or its channel.
+		g.next = min(g.next, max(now, g.due(b, p)))
 	}
 }
 

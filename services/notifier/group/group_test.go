@@ -144,15 +144,7 @@ func TestCrowd(t *testing.T) {
 	}
 	told := map[bool]map[int]bool{false: {}, true: {}}
 	messages := 0
-	for ms := range 300_000 / 50 {
-		now := int64(time.Hour) + int64(ms)*50*int64(time.Millisecond)
-		for i := range 500 {
-			if n := ms*500 + i; n < 10_000 {
-				g.Add(group.Key{Channel: "phone", Group: fmt.Sprint(n % 1000)}, false, fmt.Sprint(n), n, now, p)
-			} else if n -= 30 * 20 * 500; n >= 0 && n < 10_000 {
-				g.Add(group.Key{Channel: "phone", Group: fmt.Sprint(n % 1000)}, true, fmt.Sprint(n), n, now, p)
-			}
-		}
+	due := func(now int64) {
 		for _, m := range g.Due(now, rules) {
 			messages++
 			for _, n := range m.Values {
@@ -162,6 +154,20 @@ func TestCrowd(t *testing.T) {
 				told[m.Over][n] = true
 			}
 		}
+	}
+	const begin, size = int64(time.Hour), 500
+	for second := range 300 {
+		now := begin + int64(second)*int64(time.Second)
+		for n := range 10_000 {
+			// What begins within one second, and ends within another.
+			if second == 0 || second == 30 {
+				g.Add(group.Key{Channel: "phone", Group: fmt.Sprint(n % 1000)}, second == 30, fmt.Sprint(n), n, now+int64(n/size)*int64(50*time.Millisecond), p)
+			}
+			if n%size == size-1 && (second == 0 || second == 30) {
+				due(now + int64(n/size)*int64(50*time.Millisecond))
+			}
+		}
+		due(now + int64(time.Second) - 1)
 	}
 	if messages > 20 || len(told[false]) != 10_000 || len(told[true]) != 10_000 {
 		t.Errorf("%d messages about %d that began and %d that ended", messages, len(told[false]), len(told[true]))
