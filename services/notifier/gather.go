@@ -1,12 +1,14 @@
 package notifier
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	alertingv1 "headwater/proto/alerting/v1"
 	"headwater/services/internal/config"
+	"headwater/services/notifier/escalate"
 	"headwater/services/notifier/group"
 	"headwater/services/notifier/policy"
 	"headwater/services/rule"
@@ -113,12 +115,49 @@ func (m *machine) groupOf(channel string, a *alertingv1.Alert) string {
 	return strings.Join(values, "\x00")
 }
 
+// audience returns the channels that a rule notifies at once; nil means all, empty but
+// not nil means none.
+func (m *machine) audience(r rule.Rule) []string {
+	if all := r.Audience(); all != nil {
+		return all
+	}
+	return m.first
+}
+
+// escalate notifies more channels of the alerts that nobody has acknowledged.
+func (m *machine) escalate() {
+	if len(m.steps) == 0 {
+		return
+	}
+	due := map[string][]string{}
+	for id, a := range m.firing {
+		held := a.entry.Acknowledged || a.entry.Mute != (policy.Mute{}) || len(a.entry.Notified) == 0 || a.state.GetOpened() == 0
+		channels := escalate.Due(m.steps, escalate.Alert{
+			Severity: ruleSeverity(a.state.GetSeverity()), Opened: a.state.GetOpened(), Notified: a.entry.Notified, Held: held,
+		}, m.now)
+		if len(channels) > 0 {
+			due[id] = channels
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(due)) {
+		a := m.firing[id]
+		for _, ch := range m.channels {
+			if slices.Contains(due[id], ch.Name) {
+				a.entry.Notified = append(slices.Clone(a.entry.Notified), ch.Name)
+				a.notified = m.now
+				m.changed[chunkOf(id)] = true
+				m.say(pendingMessage{channel: ch.Name, escalated: true}, a.state)
+			}
+		}
+	}
+}
+
 // say adds an alert to the message of its group that waits for the commit, or to a new one
 // like the given one.
 func (m *machine) say(like pendingMessage, a *alertingv1.Alert) {
 	like.group = m.groupOf(like.channel, a)
 	for i, p := range m.outMessages {
-		if p.channel == like.channel && p.group == like.group && p.reminder == like.reminder && p.muted == like.muted {
+		if p.channel == like.channel && p.group == like.group && p.reminder == like.reminder && p.muted == like.muted && p.escalated == like.escalated {
 			m.outMessages[i].alerts = append(p.alerts, a)
 			return
 		}

@@ -16,6 +16,7 @@ import (
 	"headwater/services/internal/handling"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/silence"
+	"headwater/services/notifier/escalate"
 	"headwater/services/notifier/group"
 	"headwater/services/notifier/policy"
 	"headwater/services/rule"
@@ -45,6 +46,10 @@ type machine struct {
 	// groups are the alerts of which channels are to be notified.
 	groups   group.Gathering[*alertingv1.Alert]
 	gathered func(group.Reason)
+	// steps are those of the escalation; first are the channels that a rule notifies at
+	// once which names none, nil for all.
+	steps []escalate.Step
+	first []string
 	// silent is who does not report.
 	silent silent
 	// reminds reports whether channels are ever notified again of what lasts.
@@ -124,6 +129,15 @@ func (m *machine) Configure(revision uint64, content []byte) error {
 	for _, ch := range c.Channels {
 		m.channels = append(m.channels, policy.Channel{Name: ch.Name, Resolved: ch.Resolved})
 	}
+	m.steps = nil
+	for _, e := range c.Escalation {
+		m.steps = append(m.steps, escalate.Step(e))
+	}
+	names := make([]string, len(m.channels))
+	for i, ch := range m.channels {
+		names[i] = ch.Name
+	}
+	m.first = escalate.First(m.steps, names)
 	if m.ahead.revision != 0 && m.ahead.revision <= revision {
 		m.ahead, m.aheadChanged = configuration{}, true
 	}
@@ -161,6 +175,7 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 	}
 	m.remute()
 	m.remind()
+	m.escalate()
 	m.flush()
 	return len(c.GetAnomalies()), nil
 }
@@ -204,7 +219,7 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 		mute = m.muteOf(transition(id, known.state, a, policy.Entry{State: policy.Firing}, r), opened)
 	}
 	d := policy.Decide(known.entry, policy.Transition{Phase: phase(a.GetPhase()), Start: a.GetStart()},
-		policy.Audience{Notify: r.Audience(), Channels: m.channels, Mute: mute})
+		policy.Audience{Notify: m.audience(r), Channels: m.channels, Mute: mute})
 	m.observe(d)
 	if !d.Changed {
 		return
@@ -361,7 +376,7 @@ func (m *machine) handle(id string, content []byte) error {
 		known = &alert{}
 	}
 	d := policy.Handle(known.entry, policy.Handling{Episode: episode, Acknowledged: h.Acknowledged != nil, Resolved: h.Resolved != nil}, policy.Audience{
-		Notify: m.rules[known.state.GetRule()].Audience(), Channels: m.channels, Mute: known.entry.Mute,
+		Notify: m.audience(m.rules[known.state.GetRule()]), Channels: m.channels, Mute: known.entry.Mute,
 	})
 	m.observe(d)
 	if !d.Changed {
@@ -475,7 +490,7 @@ func (m *machine) remute() {
 		a := m.firing[id]
 		previous, notified := a.entry.Mute, a.entry.Notified
 		d := policy.Remute(a.entry, m.now, policy.Audience{
-			Notify: m.rules[a.state.GetRule()].Audience(), Channels: m.channels, Mute: m.muteOf(a.state, a.state.GetOpened()),
+			Notify: m.audience(m.rules[a.state.GetRule()]), Channels: m.channels, Mute: m.muteOf(a.state, a.state.GetOpened()),
 		})
 		m.observe(d)
 		a.entry = d.Entry

@@ -36,6 +36,9 @@ type pendingMessage struct {
 	reminder bool
 	// muted is the silence that has ended, if that is what the message is about.
 	muted policy.Mute
+	// escalated is set if nobody has acknowledged the alert, and so the channel is
+	// notified too.
+	escalated bool
 }
 
 // kind is what messages must have in common to be merged.
@@ -44,10 +47,11 @@ type kind struct {
 	over, reminder bool
 	end            policy.End
 	muted          policy.Mute
+	escalated      bool
 }
 
 func (p pendingMessage) kind() kind {
-	return kind{p.channel, p.alerts[0].GetState() == alertingv1.State_STATE_RESOLVED, p.reminder, endOf(p.alerts[0]), p.muted}
+	return kind{p.channel, p.alerts[0].GetState() == alertingv1.State_STATE_RESOLVED, p.reminder, endOf(p.alerts[0]), p.muted, p.escalated}
 }
 
 // messages returns the messages that wait, in order. If a channel would get more
@@ -89,7 +93,7 @@ func message(k kind, p pendingMessage) *alertingv1.Message {
 
 func single(k kind, a *alertingv1.Alert, behind int) *alertingv1.Message {
 	n := notice(a)
-	n.Reminder, n.Muted, n.Behind = k.reminder, k.muted, behind
+	n.Reminder, n.Muted, n.Escalated, n.Behind = k.reminder, k.muted, k.escalated, behind
 	return &alertingv1.Message{Channel: k.channel, Reminder: k.reminder, Title: n.Title(), Body: n.Body(), Alerts: []*alertingv1.Alert{trimmed(a)}}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
+	"headwater/services/internal/handling"
 	"headwater/services/notifier/policy"
 	"headwater/streams"
 )
@@ -298,4 +299,62 @@ func TestSilentGateway(t *testing.T) {
 	if a := s.m.silent; len(a.back) != 0 || len(a.down) != 1 {
 		t.Errorf("%v are down, %v are expected back", a.down, a.back)
 	}
+}
+
+// TestEscalation has alerts that nobody acknowledges reach more channels, step by step.
+func TestEscalation(t *testing.T) {
+	const text = `
+grouping: {by: [site, rule]}
+escalation:
+  - {after: 10m, notify: [boss]}
+  - {severity: warning, after: 1h, notify: [office, boss]}
+rules:
+  - {name: warm, detector: limit, above: 30}
+channels:
+  - {name: phone, type: ntfy, url: "https://ntfy.example.org/topic"}
+  - {name: boss, type: ntfy, url: "https://ntfy.example.org/boss"}
+  - {name: office, type: webhook, url: "https://example.org/"}
+`
+	m := machineOf(t, text)
+	expect := func(what string, c *alertingv1.Commit, want ...string) *alertingv1.Commit {
+		t.Helper()
+		if d := cmp.Diff(want, told(c)); d != "" {
+			t.Errorf("%s: %s", what, d)
+		}
+		m = restoredWith(t, m, text)
+		return c
+	}
+	worse := anomaly("warm", "d1", open, 100, 110)
+	worse.Severity = derivedv1.Severity_SEVERITY_CRITICAL
+	seen := anomaly("warm", "d2", open, 100, 110)
+	seen.Severity = derivedv1.Severity_SEVERITY_CRITICAL
+	c := expect("at once", at(t, m, time.Hour, worse, seen, anomaly("warm", "d3", open, 100, 110)), "phone: Critical: 3 alerts at s, d1 among them")
+	var known *alertingv1.Alert
+	for _, a := range c.GetAlerts() {
+		if a.GetSeries().GetDevice() == "d2" {
+			known = a
+		}
+	}
+	expect("too early", at(t, m, 70*time.Minute-time.Second))
+	h, err := handling.Handling{Episode: streams.EpisodeID(known)}.With(handling.Acknowledge, handling.Note{Author: "ann", At: time.Unix(4000, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := h.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.ConfigureExtra(1, streams.HandlingKey(known.GetId()), content); err != nil {
+		t.Fatal(err)
+	}
+	c = expect("the first step, but for what is acknowledged", at(t, m, 70*time.Minute), "boss: Critical: warm (d1)")
+	if body := c.GetMessages()[0].GetBody(); !strings.Contains(body, "Nobody has acknowledged it, so you are notified too.") {
+		t.Errorf("the message says %q", body)
+	}
+	silenced(t, m, 2, `[{"id":"a","device":"d3","from":"1970-01-01T01:30:00Z","until":"1970-01-01T02:30:00Z","author":"jo"}]`)
+	expect("the second step, but for what is silenced", at(t, m, 2*time.Hour), "office: Critical: warm (d1)")
+	expect("once", at(t, m, 2*time.Hour+time.Minute))
+	expect("the silence ends", at(t, m, 150*time.Minute), "phone: Still warning: warm (d3)", "boss: Warning: warm (d3)", "office: Warning: warm (d3)")
+	expect("all who know are notified of the end", at(t, m, 3*time.Hour, anomaly("warm", "d1", shut, 100, 200)),
+		"phone: Resolved: warm (d1)", "boss: Resolved: warm (d1)", "office: Resolved: warm (d1)")
 }

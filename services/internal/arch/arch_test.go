@@ -35,6 +35,7 @@ var pure = []string{
 	"headwater/services/internal/calendar",
 	"headwater/services/gateway/pattern",
 	"headwater/services/internal/hearing",
+	"headwater/services/notifier/escalate",
 	"headwater/services/notifier/group",
 	"headwater/services/notifier/policy",
 	"headwater/services/processor/codec",

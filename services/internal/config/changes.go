@@ -42,6 +42,7 @@ func Compare(before, after *Config) Changes {
 			(a.Literal == nil) == (b.Literal == nil) && (a.Literal == nil || *a.Literal == *b.Literal)
 	}))
 	other("mappings", slices.EqualFunc(before.Mappings, after.Mappings, func(a, b *mapping.Mapping) bool { return a.Declared == b.Declared }))
+	other("escalation", slices.EqualFunc(before.Escalation, after.Escalation, Escalation.equal))
 	other("grouping", before.Grouping.equal(after.Grouping) && maps.EqualFunc(before.channelGroupings, after.channelGroupings, Grouping.equal))
 	other("windows", slices.Equal(before.Windows, after.Windows))
 	other("lateness", before.Lateness == after.Lateness)

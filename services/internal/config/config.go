@@ -65,6 +65,9 @@ type Config struct {
 	Mappings mapping.Set
 	// Channels are in the order of the text; their names are unique.
 	Channels []Channel
+	// Escalation are the steps in which further channels are notified, in the order of the
+	// text.
+	Escalation []Escalation
 	// Grouping is that of channels without one of their own.
 	Grouping Grouping
 	// channelGroupings are the groupings of the channels that have their own.

@@ -81,6 +81,10 @@ func TestParse(t *testing.T) {
 			},
 			{Name: "phones", Type: config.WebPush, Resolved: true},
 		},
+		Escalation: []config.Escalation{
+			{Severity: rule.Critical, After: 10 * time.Minute, Notify: []string{"mail"}},
+			{Severity: rule.Warning, After: 24 * time.Hour, Notify: []string{"mail", "phone"}},
+		},
 		Grouping: config.Grouping{By: []string{"site", "gateway", "label:team"}, Wait: 2 * time.Second, Interval: 5 * time.Minute, Repeat: 4 * time.Hour},
 		Windows: []config.Window{
 			{Name: "10s", Kind: config.Tumbling, Width: 10 * time.Second, Lateness: 2 * time.Minute},

@@ -104,7 +104,7 @@ func (r *reader) problems() error {
 }
 
 // sectionNames are the fields of a file.
-var sectionNames = []string{rulesSection, "auto", "devices", "series", "mappings", channelsSection, "grouping", "windows", "lateness", "time_zone", "sites"}
+var sectionNames = []string{rulesSection, "auto", "devices", "series", "mappings", channelsSection, "escalation", "grouping", "windows", "lateness", "time_zone", "sites"}
 
 // keptName stands in messages for the file with the sections that are kept.
 const keptName = "kept sections"
@@ -134,6 +134,7 @@ func (r *reader) config(name string, p Parts) *Config {
 	r.channelsKnown = !channels.failed[channelsSection]
 	r.channelPieces(c, p.Channels)
 	section("grouping").grouping(c)
+	c.Escalation = section("escalation").escalation(c.Channels)
 	c.Devices = section("devices").devices()
 	c.Series = section("series").series()
 	c.Mappings = section("mappings").mappings()

@@ -66,6 +66,8 @@ type Notice struct {
 	Muted Mute
 	// Acknowledged and Resolved say which people have done so, if any.
 	Acknowledged, Resolved Mark
+	// Escalated is set if it is sent because nobody has acknowledged the alert.
+	Escalated bool
 	// Behind counts the devices whose silence that of this gateway explains.
 	Behind int
 	// Place is the time zone of the site, in which times are written; nil means UTC.
@@ -138,6 +140,9 @@ func (n Notice) Body() string {
 	lines := append(n.what(), n.when())
 	if lag := time.Duration(n.Learned - n.Happened); lag >= Late {
 		lines = append(lines, fmt.Sprintf("Happened %s ago, learned now.", figure.Duration(lag)))
+	}
+	if n.Escalated {
+		lines = append(lines, "Nobody has acknowledged it, so you are notified too.")
 	}
 	if n.Behind > 0 {
 		lines = append(lines, figure.Plural(n.Behind, "device behind it is", "devices behind it are")+" silent too.")

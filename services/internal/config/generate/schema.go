@@ -29,7 +29,7 @@ func schema() (string, error) {
 	err = t.Execute(&b, map[string]any{
 		"Rule":     lines(ruleSchema(), "    "),
 		"MaxRules": config.MaxRules, "MaxDevices": config.MaxDevices, "MaxSeries": config.MaxSeries, "MaxMappings": config.MaxMappings, "MaxMapping": mapping.MaxText, "MaxChannels": config.MaxChannels,
-		"MaxWindows": config.MaxWindows, "MaxSites": config.MaxSites, "MaxGroupBy": config.MaxGroupBy,
+		"MaxWindows": config.MaxWindows, "MaxSites": config.MaxSites, "MaxGroupBy": config.MaxGroupBy, "MaxSteps": config.MaxSteps,
 		"MaxGlob": rule.MaxGlob, "MaxTags": rule.MaxTags, "MaxTag": rule.MaxTag,
 		"ChannelTypes": compact(config.ChannelTypes()), "WindowKinds": compact(config.WindowKinds()),
 		"Formats": compact(config.Formats()), "LeastSecret": config.LeastSecret, "MaxSecret": config.MaxSecret,
