@@ -389,6 +389,8 @@ func (*fakeSource) Place(string) *time.Location { return time.UTC }
 
 func (*fakeSource) Unmute(context.Context, string) error { return nil }
 
+func (*fakeSource) Stats(string) []view.RuleStats { return nil }
+
 func (*fakeSource) Story(string) (view.Story, bool) { return view.Story{}, true }
 
 func (*fakeSource) Handle(context.Context, string, view.AlertAction, view.Note) (view.Alert, error) {

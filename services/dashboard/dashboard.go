@@ -64,6 +64,7 @@ type Service struct {
 	silences    *silenceSource
 	handlings   *handlings
 	told        *fleet.Notices
+	records     *fleet.Records
 	access      accessSource
 	cfg         Config
 	announce    func(link string)
@@ -127,7 +128,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}}
 	s.silences = &silenceSource{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready, zone: s.rules.place, changes: changes}
 	s.rules.silences = s.silences.SilencesOfRule
-	s.told = fleet.NewNotices()
+	s.told, s.records = fleet.NewNotices(), fleet.NewRecords()
+	s.rules.stats = s.records.Stats
 	s.handlings = &handlings{js: deps.JS, log: deps.Log, book: s.book, changes: changes, show: s.showAlert}
 	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: s.silences.onSilences}
 	s.arrivals = &arrivals{js: deps.JS, fleet: s.fleet, board: s.board}

@@ -231,6 +231,9 @@ func TestStory(t *testing.T) {
 			t.Errorf("the page does not have %q: %s", want, page)
 		}
 	}
+	if got := r.service.rules.Stats("too-warm")[0]; got.Days != 7 || got.Alerts != 2 || got.Ongoing != 1 || got.NoData != 1 || got.NeverActed != 1 {
+		t.Errorf("the statistics are %+v", got)
+	}
 	if code, _ := r.get("/alerts/a1-zz"); code != http.StatusNotFound {
 		t.Errorf("an episode that there is not: %d", code)
 	}

@@ -52,6 +52,8 @@ type ruleSource struct {
 	now   func() time.Time
 	// made takes the changes that people make here.
 	made recorder
+	// stats returns the statistics of a rule over the last days.
+	stats func(rule string, now time.Time, days int) view.RuleStats
 	// silences returns the silences that can mute alerts of a rule.
 	silences func(rule string) []view.Silence
 
@@ -135,6 +137,18 @@ func (r *ruleSource) follow(ctx context.Context) error {
 
 // SilencesOfRule implements rules.Source.
 func (r *ruleSource) SilencesOfRule(name string) []view.Silence { return r.silences(name) }
+
+// statsDays are the periods of the statistics of a rule.
+var statsDays = []int{7, 30}
+
+// Stats implements rules.Source.
+func (r *ruleSource) Stats(name string) []view.RuleStats {
+	var out []view.RuleStats
+	for _, days := range statsDays {
+		out = append(out, r.stats(name, r.now(), days))
+	}
+	return out
+}
 
 // place returns the time zone of a site.
 func (r *ruleSource) place(site string) *time.Location {

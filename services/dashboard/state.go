@@ -258,6 +258,7 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 		alert.Comments = append(alert.Comments, *noteOf(zone, n))
 	}
 	s.showAlert(alert)
+	s.records.Put(alert)
 	if alert.State == view.AlertPending {
 		return
 	}

@@ -151,3 +151,15 @@ func (p *Pages) apiVersions(w http.ResponseWriter, r *http.Request) {
 		Versions []Version `json:"versions"`
 	}{app.OrEmpty(versions)})
 }
+
+func (p *Pages) apiStats(w http.ResponseWriter, r *http.Request) {
+	rule, err := p.rule(r)
+	if err != nil {
+		p.apiFail(w, "The statistics cannot be read", err)
+		return
+	}
+	p.shell.Answer(w, r, struct {
+		Rule    string           `json:"rule"`
+		Periods []view.RuleStats `json:"periods"`
+	}{rule.Name, app.OrEmpty(p.source.Stats(rule.Name))})
+}

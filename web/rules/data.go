@@ -34,6 +34,8 @@ type Source interface {
 	Delete(ctx context.Context, name string, revision uint64, author view.Author) error
 	// SetState changes the state of a rule if it still has the revision.
 	SetState(ctx context.Context, name string, revision uint64, state view.RuleState, author view.Author) (Rule, error)
+	// Stats returns the statistics of a rule, for the last 7 and 30 days.
+	Stats(name string) []view.RuleStats
 	// Versions returns the versions of a rule that are kept, the newest first, also of
 	// a rule that was deleted; view.ErrNotFound when there are none.
 	Versions(ctx context.Context, name string) ([]Version, error)

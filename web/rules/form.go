@@ -117,6 +117,8 @@ type EditorFacts struct {
 	Rule *Rule
 	// Silences are those in force or to come that can mute alerts of the rule.
 	Silences []view.Silence
+	// Stats are the statistics of the rule.
+	Stats []view.RuleStats
 	// Saved reports whether the rule has just been saved.
 	Saved bool
 	// By is the name that the person gave last.

@@ -56,6 +56,7 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "PUT", Path: "/api/v1/rules/{name}", Role: app.Administrator, Handle: p.apiSave},
 		{Method: "DELETE", Path: "/api/v1/rules/{name}", Role: app.Administrator, Handle: p.apiDelete},
 		{Method: "POST", Path: "/api/v1/rules/{name}/state", Role: app.Administrator, Handle: p.apiState},
+		{Method: "GET", Path: "/api/v1/rules/{name}/stats", Role: app.Viewer, Handle: p.apiStats},
 		{Method: "GET", Path: "/api/v1/rules/{name}/versions", Role: app.Viewer, Handle: p.apiVersions},
 	}
 }
@@ -213,7 +214,7 @@ func (p *Pages) edit(w http.ResponseWriter, r *http.Request) {
 func (p *Pages) editor(w http.ResponseWriter, r *http.Request, status int, f EditorFacts) {
 	f.Form, f.Channels = p.source.Form(), p.channels()
 	if f.Rule != nil {
-		f.Silences = p.source.SilencesOfRule(f.Rule.Name)
+		f.Silences, f.Stats = p.source.SilencesOfRule(f.Rule.Name), p.source.Stats(f.Rule.Name)
 	}
 	if f.By == "" {
 		f.By = app.RememberedAuthor(r)
