@@ -113,8 +113,9 @@ func (r *reach) restore(channel string, sequence uint64, refused []*alertingv1.R
 	r.show()
 }
 
-// took notes that a channel took a message: somebody knows of its alerts.
-func (r *reach) took(m *alertingv1.Message) {
+// drop forgets the alerts of a message: a channel took it, so somebody knows of them, or they
+// are over.
+func (r *reach) drop(m *alertingv1.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, a := range m.GetAlerts() {

@@ -158,7 +158,7 @@ func TestReach(t *testing.T) {
 		t.Errorf("both fail it: %v", titles)
 	}
 	for name, settle := range map[string]func(r *reach){
-		"a channel took it": func(r *reach) { r.took(toMail) },
+		"a channel took it": func(r *reach) { r.drop(toMail) },
 		"it is settled":     func(r *reach) { r.forget(func(_ string, sequence uint64) bool { return sequence == 7 }) },
 		"the owner changed": func(r *reach) { r.clear() },
 	} {
@@ -269,7 +269,7 @@ func TestDeadChannel(t *testing.T) {
 	f := setup(t)
 	release := make(chan struct{})
 	dead := newSink(t, func(int, channel.Payload) int { <-release; return http.StatusServiceUnavailable })
-	t.Cleanup(func() { close(release) })
+	defer close(release) // before the service is to stop
 	phone := newSink(t, nil)
 	f.configure(t, webhookAt("dead", dead.URL), webhookAt("phone", phone.URL))
 	f.start(t)

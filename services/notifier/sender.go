@@ -345,6 +345,7 @@ func (s *sender) deliver(ctx, hard context.Context, o outbound) error {
 	if heard == nil {
 		d.Outcome, d.Error = alertingv1.Outcome_OUTCOME_SKIPPED, "the channel did not take the message about the beginning"
 		s.metrics.dropped.WithLabelValues("beginning_refused").Inc()
+		s.reach.drop(o.message) // it is over
 	} else {
 		var err error
 		o.message = heard
@@ -374,7 +375,7 @@ func (s *sender) insist(ctx, hard context.Context, o outbound, d *alertingv1.Del
 		err := s.attempt(hard, m)
 		if err == nil {
 			s.report.Clear(failing(s.name))
-			s.reach.took(o.message)
+			s.reach.drop(o.message)
 			s.metrics.attempts.WithLabelValues(s.name, "sent").Inc()
 			s.metrics.latency.WithLabelValues(s.name).Observe(time.Since(o.committed).Seconds())
 			return nil, nil
