@@ -436,6 +436,7 @@ func (noChannels) Notified(context.Context) ([]channels.Device, error) { return 
 func (noChannels) Linked(context.Context, string) (channels.Linked, error) {
 	return channels.Linked{}, nil
 }
+
 func (noChannels) Act(context.Context, string) (channels.Linked, error) {
 	return channels.Linked{}, nil
 }

@@ -105,8 +105,10 @@ var ways = []way{
 			scheme = "mqtts://"
 		}
 		return []step{
-			{"Say where the broker is", "In configuration.yaml. Each device is called as in Zigbee2MQTT. Its site is home, unless a mapping says otherwise.",
-				"mqtt:\n  base_topic: zigbee2mqtt\n  server: " + scheme + net.JoinHostPort(s.Host, s.Port) + s.certificate("\n  ca: /app/data/"+caFile)},
+			{
+				"Say where the broker is", "In configuration.yaml. Each device is called as in Zigbee2MQTT. Its site is home, unless a mapping says otherwise.",
+				"mqtt:\n  base_topic: zigbee2mqtt\n  server: " + scheme + net.JoinHostPort(s.Host, s.Port) + s.certificate("\n  ca: /app/data/"+caFile),
+			},
 			{"Restart Zigbee2MQTT", "A device shows when it next reports; press one of its buttons if it has any.", ""},
 		}
 	}},
@@ -116,8 +118,10 @@ var ways = []way{
 			tls, note = `,"ssl_ca":"*"`, " The connection is encrypted; with ssl_ca * the device does not check the certificate."
 		}
 		return []step{
-			{"Switch on MQTT", "For Gen2 and later, also in the web page of the device under Settings, MQTT. 192.168.1.50 stands for its address. Its site is home, unless a mapping says otherwise." + note,
-				"curl -X POST http://192.168.1.50/rpc/Mqtt.SetConfig \\\n  -d '{\"config\":{\"enable\":true,\"server\":\"" + net.JoinHostPort(s.Host, s.Port) + "\",\"rpc_ntf\":true,\"status_ntf\":true" + tls + "}}'"},
+			{
+				"Switch on MQTT", "For Gen2 and later, also in the web page of the device under Settings, MQTT. 192.168.1.50 stands for its address. Its site is home, unless a mapping says otherwise." + note,
+				"curl -X POST http://192.168.1.50/rpc/Mqtt.SetConfig \\\n  -d '{\"config\":{\"enable\":true,\"server\":\"" + net.JoinHostPort(s.Host, s.Port) + "\",\"rpc_ntf\":true,\"status_ntf\":true" + tls + "}}'",
+			},
 			{"Restart the device", "", "curl http://192.168.1.50/rpc/Shelly.Reboot"},
 		}
 	}},
