@@ -169,7 +169,7 @@ func (s channelSource) Channels() (channels.List, error) {
 			Deliveries: s.deliveries.of(ch.Name),
 		}
 		if one.ReadOnly {
-			list.Where = "Channels without “Edit” are changed in " + file + "; a change takes effect at once."
+			list.Where = "Channels are changed in " + file + "; a change takes effect at once."
 		}
 		list.Channels = append(list.Channels, one)
 	}
