@@ -1126,7 +1126,7 @@ func surroundings(r List) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if len(r.Channels) == 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 89, "None yet. Alerts appear here only.")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 89, "None yet. Alerts appear on these pages only. <a href=\"/channels\">Notify a phone</a>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -69,6 +69,10 @@ type cli struct {
 		Ls  silenceLsCmd  `cmd:"" help:"List the silences in force and to come."`
 		Rm  silenceRmCmd  `cmd:"" help:"End silences now."`
 	} `cmd:"" group:"A running Headwater:" help:"Which alerts no one is notified of: add, list, end."`
+	Channel struct {
+		Ls   channelLsCmd   `cmd:"" help:"List the channels, and what became of the latest message of each."`
+		Test channelTestCmd `cmd:"" help:"Send a test through channels, and show what the other side answers."`
+	} `cmd:"" group:"A running Headwater:" help:"Where notifications go: list, send a test."`
 	Device struct {
 		Add     deviceAddCmd     `cmd:"" help:"Make a credential and show its token, once."`
 		Ls      deviceLsCmd      `cmd:"" help:"List the credentials, and what becomes of unknown devices."`
