@@ -46,6 +46,8 @@ type machine struct {
 	// groups are the alerts of which channels are to be notified.
 	groups   group.Gathering[*alertingv1.Alert]
 	gathered func(group.Reason)
+	// heard, if not nil, is called with the time of each input, also in a replay.
+	heard func(stored int64)
 	// steps are those of the escalation; first are the channels that a rule notifies at
 	// once which names none, nil for all.
 	steps []escalate.Step
@@ -168,6 +170,9 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 		}
 	}
 	m.now = in.Stored.UnixNano()
+	if m.heard != nil {
+		m.heard(m.now)
+	}
 	m.lookAhead(c.GetConfig())
 	m.silent.hear(m.now, c.GetSummaries())
 	for _, a := range c.GetAnomalies() {

@@ -32,6 +32,7 @@ type Config struct {
 	Timeout time.Duration `name:"notifier-timeout" help:"How long one attempt to send a message may take." default:"10s"`
 	// PublicURL is where people reach the dashboard. Standalone guesses it.
 	PublicURL string        `name:"public-url" placeholder:"URL"`
+	Heartbeat string        `name:"notifier-heartbeat-file" type:"path" placeholder:"FILE"`
 	GiveUp    time.Duration `name:"notifier-give-up" help:"How long a message is tried to be sent before it becomes a dead letter." default:"24h"`
 }
 
@@ -39,6 +40,8 @@ type Config struct {
 func (Config) FlagHelp() map[string]string {
 	return map[string]string{
 		"Secrets": "Folder where the url_file of channels is looked up; the working folder without it.",
+		"Heartbeat": "File with a URL that is called every minute while readings flow from the bridge to the notifier, for " +
+			"healthchecks.io and others that raise an alarm when the calls end.",
 		"PublicURL": "Where people reach the dashboard, like https://headwater.example.org: notifications link to it. " +
 			"Standalone guesses it from --http.",
 	}
@@ -177,11 +180,13 @@ func (s *Service) own(ctx context.Context, d *dispatcher, status *lane.Status, r
 	})
 	defer dispatching.Wait()
 	defer s.testing(ctx)()
+	beat := &heartbeat{file: s.cfg.Heartbeat, timeout: s.cfg.Timeout, log: s.log}
+	defer beat.beating(ctx)()
 	return lane.Run(ctx, laneConfig(),
 		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
 		func() lane.Machine {
 			m := newMachine(s.metrics.observe)
-			m.gathered = s.metrics.gathered
+			m.gathered, m.heard = s.metrics.gathered, beat.heard
 			return m
 		}, status)
 }

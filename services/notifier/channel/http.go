@@ -74,13 +74,19 @@ var (
 // post sends the body and judges the reply. An error quotes nothing of the channel's address,
 // which target is, or is made of.
 func post(ctx context.Context, client *http.Client, target, address config.Secret, header http.Header, body string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target.Reveal(), strings.NewReader(body))
+	req, err := http.NewRequest(http.MethodPost, target.Reveal(), strings.NewReader(body))
 	if err != nil {
 		return permanent("the URL can't be used")
 	}
 	req.Header = header
+	return do(ctx, client, req, address)
+}
+
+// do sends the request and judges the reply as post does.
+func do(ctx context.Context, client *http.Client, req *http.Request, address config.Secret) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	req = req.WithContext(ctx)
 	req.Header.Set("User-Agent", "headwater")
 	resp, err := client.Do(req)
 	if err != nil {
