@@ -20,7 +20,8 @@ import (
 const Site = "load"
 
 // Rules is a configuration file whose rules raise alerts on what the scripted devices
-// report, with windows of Width. If there is a webhook, it is notified.
+// report, with windows of Width. If there is a webhook, it is notified of each beginning and
+// end at once: what is gathered is judged by tests of the notifier.
 func Rules(webhook string) string {
 	text := fmt.Sprintf(`windows: [%s]
 lateness: 5m
@@ -31,7 +32,7 @@ rules:
 	if webhook == "" {
 		return text
 	}
-	return text + fmt.Sprintf("channels:\n  - {name: hook, type: webhook, url: %q}\n", webhook)
+	return text + fmt.Sprintf("grouping: {interval: 0s}\nchannels:\n  - {name: hook, type: webhook, url: %q}\n", webhook)
 }
 
 // Width is the width of the windows of Rules.
