@@ -347,10 +347,7 @@ func channelError(err error) error {
 	if problems := config.Problems(err); problems != nil {
 		return channels.Refusal{Status: http.StatusBadRequest, Text: problems[0].Text}
 	}
-	switch {
-	case errors.Is(err, configstore.ErrNoChannel):
-		return channels.Refusal{Status: http.StatusNotFound, Text: err.Error()}
-	case errors.Is(err, configstore.ErrChannelFile), errors.Is(err, configstore.ErrConflict):
+	if errors.Is(err, configstore.ErrChannelFile) || errors.Is(err, configstore.ErrConflict) {
 		return channels.Refusal{Status: http.StatusConflict, Text: err.Error()}
 	}
 	return fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))

@@ -70,8 +70,11 @@ const (
 	// datagrams that wait for the stream.
 	maxLinesAtOnce = 1000
 	maxDatagrams   = 64
-	// acceptPause is the pause after a connection that could not be accepted.
+	// acceptPause is the pause after a connection that could not be accepted, or a datagram
+	// that could not be read.
 	acceptPause = 50 * time.Millisecond
+	// logInWithin is how long a sender that has not logged in, and has to, may send nothing.
+	logInWithin = 10 * time.Second
 	// answerWithin bounds how long a sender may take to read its answers.
 	answerWithin = 10 * time.Second
 )
@@ -155,7 +158,11 @@ func (l *lineServer) serve(ctx context.Context, conn net.Conn) {
 	decoder := l.readers.Get().(*reader)
 	defer l.readers.Put(decoder)
 	for ctx.Err() == nil {
-		_ = conn.SetReadDeadline(time.Now().Add(l.cfg.Lines.Idle))
+		patience := l.cfg.Lines.Idle
+		if who.refused != "" {
+			patience = min(patience, logInWithin)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
 		if ctx.Err() != nil {
 			return
 		}
@@ -381,7 +388,9 @@ func (l *lineServer) datagrams(ctx context.Context, udp net.PacketConn) {
 			return
 		}
 		if err != nil {
-			continue // an answer to somebody else; nothing of the socket is lost
+			// An answer to somebody else; nothing of the socket is lost.
+			process.Sleep(ctx, acceptPause)
+			continue
 		}
 		select {
 		case free <- struct{}{}:

@@ -57,8 +57,8 @@ var (
 	ErrNoRule = errors.New("there is no rule of that name")
 	// ErrChannelFile is returned for a change of a channel that a file declares.
 	ErrChannelFile = errors.New("the channel is declared in a file and is changed there")
-	// ErrNoChannel is returned for a channel that does not exist.
-	ErrNoChannel = errors.New("there is no channel of that name")
+	// errNoChannel is returned for a channel that does not exist.
+	errNoChannel = errors.New("there is no channel of that name")
 	// ErrNoVersion is returned for a version that is not kept, or never was.
 	ErrNoVersion = errors.New("that version is not kept")
 )
@@ -368,7 +368,7 @@ func (s *Store) DeleteRule(ctx context.Context, name, author string, expected ui
 func (s *Store) SaveChannel(ctx context.Context, name, author string, edit func(*config.Channel) (config.Channel, error)) (Version, error) {
 	v, _, err := s.change(ctx, 0, func(v *Version) (config.Parts, error) {
 		p, was, err := v.channel(name)
-		if err != nil && !errors.Is(err, ErrNoChannel) {
+		if err != nil && !errors.Is(err, errNoChannel) {
 			return config.Parts{}, err
 		}
 		now, err := edit(was)
@@ -386,17 +386,7 @@ func (s *Store) SaveChannel(ctx context.Context, name, author string, edit func(
 	return v, err
 }
 
-// DeleteChannel removes a channel. Errors: ErrNoChannel, ErrChannelFile, ErrConflict, and the
-// problems of config.Parts.Parse if a rule names it.
-func (s *Store) DeleteChannel(ctx context.Context, name, author string) (Version, error) {
-	v, _, err := s.change(ctx, 0, func(v *Version) (config.Parts, error) {
-		p, _, err := v.channel(name)
-		return p.WithoutChannel(name).By(author), err
-	})
-	return v, err
-}
-
-// channel returns the parts to change, and the channel of that name in them, or ErrNoChannel.
+// channel returns the parts to change, and the channel of that name in them, or errNoChannel.
 func (v *Version) channel(name string) (config.Parts, *config.Channel, error) {
 	if v == nil {
 		return config.Parts{}, nil, ErrNone
@@ -409,7 +399,7 @@ func (v *Version) channel(name string) (config.Parts, *config.Channel, error) {
 	i := slices.IndexFunc(c.Channels, func(ch config.Channel) bool { return ch.Name == name })
 	switch {
 	case i < 0:
-		return p, nil, fmt.Errorf("%w: %s", ErrNoChannel, name)
+		return p, nil, fmt.Errorf("%w: %s", errNoChannel, name)
 	case c.Channels[i].FromPage:
 		return p, &c.Channels[i], nil
 	case p.FileName != "":
