@@ -22,7 +22,13 @@ func (m *machine) gather(channel string, a *alertingv1.Alert) {
 	if p.Interval > 0 && m.aboutSilence(a) {
 		p.Wait = max(p.Wait, silentWait)
 	}
-	reason := m.groups.Add(group.Key{Channel: channel, Group: m.groupOf(channel, a)}, over, a.GetId(), a, m.now, p)
+	key := group.Key{Channel: channel, Group: m.groupOf(channel, a)}
+	if p == (group.Policy{}) && m.groups.Waits(key, a.GetId()) {
+		// Nothing is gathered for this channel: it is notified of every episode, also of
+		// several within one step.
+		m.flush()
+	}
+	reason := m.groups.Add(key, over, a.GetId(), a, m.now, p)
 	if m.gathered != nil {
 		m.gathered(reason)
 	}

@@ -116,6 +116,20 @@ func TestFlappingDevice(t *testing.T) {
 	}
 }
 
+// TestEveryEpisodeInOneStep has the end of an episode and two more episodes of the same alert
+// come in one step, as after a standstill: a channel without grouping hears of each.
+func TestEveryEpisodeInOneStep(t *testing.T) {
+	m := machineOf(t, "grouping: {interval: 0s}\n"+storms)
+	at(t, m, time.Hour, anomaly("warm", "d1", open, 1, 1))
+	got := told(at(t, m, time.Hour+time.Second,
+		anomaly("warm", "d1", shut, 1, 2), anomaly("warm", "d1", open, 3, 3), anomaly("warm", "d1", shut, 3, 4),
+		anomaly("warm", "d1", open, 5, 5)))
+	begun, over := "phone: Warning: It is warm (d1)", "phone: Resolved: It is warm (d1)"
+	if d := cmp.Diff([]string{over, begun, over, begun}, got); d != "" {
+		t.Error(d)
+	}
+}
+
 // TestGroups looks at what goes together by site, label, and the gateway of the devices.
 func TestGroups(t *testing.T) {
 	const text = `

@@ -124,6 +124,11 @@ func (b *batch[V]) told() bool {
 	return false
 }
 
+// Waits reports whether a beginning or an end of an alert waits in a group.
+func (g *Gathering[V]) Waits(k Key, id string) bool {
+	return g.waiting[slot{k, false}].item(id) != nil || g.waiting[slot{k, true}].item(id) != nil
+}
+
 // Add has an alert wait that began, or that is over.
 func (g *Gathering[V]) Add(k Key, over bool, id string, value V, now int64, p Policy) Reason {
 	s := slot{k, over}
