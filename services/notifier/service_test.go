@@ -844,3 +844,47 @@ func TestConsumerOfAnotherStream(t *testing.T) {
 		t.Errorf("the consumer begins at %d", got)
 	}
 }
+
+// TestOvertakenSenderStops has a sender of a channel be overtaken by another one while it holds a
+// message, as when its process was paused: it finds out with the first outcome that it records.
+func TestOvertakenSenderStops(t *testing.T) {
+	f := setup(t)
+	ctx := t.Context()
+	stream, err := f.js.Stream(ctx, streams.StreamAlerting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := streams.Place{Incarnation: stream.CachedInfo().Created.UnixNano()}
+	outcome := func(sequence uint64) (outbound, *alertingv1.Delivery) {
+		k := key{place.Incarnation, 1, sequence, 0}
+		return outbound{key: k, message: about(firingState, "a")},
+			&alertingv1.Delivery{Key: k.String(), Channel: "phone", Outcome: alertingv1.Outcome_OUTCOME_SENT, Time: time.Now().UnixNano()}
+	}
+	var senders [2]*sender
+	for i := range senders {
+		senders[i] = &sender{name: "phone", alerting: place, js: f.js, log: f.log, reach: new(reach)}
+		if err := senders[i].loadDone(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	paused, next := senders[0], senders[1]
+	for sequence := range uint64(2) {
+		o, d := outcome(1 + sequence)
+		for range 2 { // the answer to the first attempt may be lost
+			if err := next.record(ctx, o, d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o, d = outcome(1 + sequence)
+		if err := paused.record(ctx, o, d); !errors.Is(err, errOvertaken) {
+			t.Errorf("message %d of the sender that was paused: %v", sequence, err)
+		}
+	}
+	if err := paused.loadDone(ctx); err != nil {
+		t.Fatal(err)
+	}
+	o, d := outcome(3)
+	if err := paused.record(ctx, o, d); err != nil || paused.done != o.key {
+		t.Errorf("after it has looked: %v, done %v", err, paused.done)
+	}
+}
