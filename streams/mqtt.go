@@ -3,8 +3,10 @@ package streams
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,6 +34,70 @@ func mqttAnswer(answer map[string]any) []byte {
 	}
 	return body
 }
+
+// A reply subject of nats-server ends in a number of ReplyDigits digits that grows with each
+// message of the server. The front's are like it.
+const (
+	ReplyDigits  = 10
+	replyLetters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+// AppendReplyNumber appends the number that a reply subject ends in. It is not negative.
+func AppendReplyNumber(dst []byte, n int64) []byte {
+	dst = append(dst, "0000000000"...)
+	for i := len(dst) - 1; n > 0 && i >= len(dst)-ReplyDigits; i-- {
+		dst[i] = replyLetters[n%int64(len(replyLetters))]
+		n /= int64(len(replyLetters))
+	}
+	return dst
+}
+
+// ReplyNumber returns the number that a reply subject ends in, and the text before it. ok is
+// false when it does not end in a number.
+func ReplyNumber(reply string) (before string, n int64, ok bool) {
+	if len(reply) <= ReplyDigits {
+		return "", 0, false
+	}
+	before = reply[:len(reply)-ReplyDigits]
+	for _, c := range []byte(reply[len(before):]) {
+		digit := strings.IndexByte(replyLetters, c)
+		if digit < 0 {
+			return "", 0, false
+		}
+		n = n*int64(len(replyLetters)) + int64(digit)
+	}
+	return before, n, true
+}
+
+// MQTTAnswersTo is what the reply subjects of a server begin with, within MQTTAnswers; their
+// numbers follow. The name is a token.
+func MQTTAnswersTo(server string) string { return "$MQTT.JSA." + server + ".MS." }
+
+// MQTTAnswer returns why a message of a device was not stored, or nil, from the answer to it.
+func MQTTAnswer(body []byte) error {
+	var answer struct {
+		Error *struct {
+			Description string `json:"description"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return fmt.Errorf("decode the answer of the bridge: %w", err)
+	}
+	if answer.Error != nil {
+		return errors.New(answer.Error.Description)
+	}
+	return nil
+}
+
+// MQTTStoredSubject returns the subject within MQTTAll on which a message with QoS 1 or 2 waits
+// for its answer, from that on which it is delivered.
+func MQTTStoredSubject(subject string) string { return mqttPrefix + subject }
+
+// MQTTPublished is the header of a message that a device published with QoS 1.
+func MQTTPublished() nats.Header { return nats.Header{MQTTPublishedHeader: {"1"}} }
+
+// MQTTPublishedHeader holds the QoS with which a device published a message.
+const MQTTPublishedHeader = "Nmqtt-Pub"
 
 // Nats-server's own form of sessions and retained messages of MQTT, in the account of the
 // devices. It is not documented, so tests of the bridge watch over it.

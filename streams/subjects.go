@@ -211,6 +211,25 @@ func ParseAudit(subject string) (service string, err error) {
 	return service, nil
 }
 
+// Matches reports whether a subject matches a filter, in which "*" stands for one token and
+// ">" for all that follow.
+func Matches(filter, subject string) bool {
+	for {
+		want, filterRest, more := strings.Cut(filter, ".")
+		if want == ">" && !more {
+			return subject != ""
+		}
+		got, subjectRest, rest := strings.Cut(subject, ".")
+		if got == "" || want != "*" && want != got || more != rest {
+			return false
+		}
+		if !more {
+			return true
+		}
+		filter, subject = filterRest, subjectRest
+	}
+}
+
 // IsCommand reports whether a subject within MQTTAll is within MQTTCommands.
 func IsCommand(subject string) bool { return strings.HasPrefix(subject, mqttPrefix+commandPrefix) }
 

@@ -3,18 +3,12 @@ package bridge
 import (
 	"encoding/binary"
 	"errors"
-	"strings"
+
+	"headwater/streams"
 )
 
-// A reply subject of nats-server ends in a number of replyDigits digits that grows with
-// each message of the server. So the reply subjects of a round are written as the text
-// before the number, once, and a few bits for each number.
-const (
-	replyDigits  = 10
-	replyLetters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-)
-
-// encodeAnswers packs reply subjects, in any order. For each text that some of them begin
+// encodeAnswers packs reply subjects, in any order: the text before their numbers, once, and a
+// few bits for each number. For each text that some of them begin
 // with it writes its length, the text, their count, and the differences of their numbers.
 // A count of 0 stands for the text without a number.
 func encodeAnswers(replies []string) []byte {
@@ -22,7 +16,7 @@ func encodeAnswers(replies []string) []byte {
 	var prefixes []string
 	var out []byte
 	for _, reply := range replies {
-		prefix, number, ok := splitReply(reply)
+		prefix, number, ok := streams.ReplyNumber(reply)
 		if !ok {
 			out = appendText(out, reply)
 			out = binary.AppendUvarint(out, 0)
@@ -47,23 +41,6 @@ func encodeAnswers(replies []string) []byte {
 
 func appendText(out []byte, text string) []byte {
 	return append(binary.AppendUvarint(out, uint64(len(text))), text...)
-}
-
-// splitReply returns the text that a reply subject begins with and the number that it ends
-// in. ok is false when it does not end in a number.
-func splitReply(reply string) (prefix string, number int64, ok bool) {
-	if len(reply) <= replyDigits {
-		return "", 0, false
-	}
-	cut := len(reply) - replyDigits
-	for i := cut; i < len(reply); i++ {
-		digit := strings.IndexByte(replyLetters, reply[i])
-		if digit < 0 {
-			return "", 0, false
-		}
-		number = number*int64(len(replyLetters)) + int64(digit)
-	}
-	return reply[:cut], number, true
 }
 
 var errAnswers = errors.New("the answers of a message do not decode")
@@ -92,18 +69,8 @@ func decodeAnswers(data []byte, f func(reply string)) error {
 			}
 			data = data[n:]
 			number += difference
-			f(joinReply(prefix, number))
+			f(string(streams.AppendReplyNumber([]byte(prefix), number)))
 		}
 	}
 	return nil
-}
-
-func joinReply(prefix string, number int64) string {
-	reply := append(make([]byte, 0, len(prefix)+replyDigits), prefix...)
-	reply = append(reply, strings.Repeat(replyLetters[:1], replyDigits)...)
-	for i := len(reply) - 1; i >= len(prefix) && number > 0; i-- {
-		reply[i] = replyLetters[number%int64(len(replyLetters))]
-		number /= int64(len(replyLetters))
-	}
-	return string(reply)
 }

@@ -78,7 +78,7 @@ import (
 // service names the bridge on its dead letters.
 const service = streams.ServiceBridge
 
-// Deps is what the bridge needs. Auth, Refuse and System are optional.
+// Deps is what the bridge needs. Front, Auth, Refuse and System are optional.
 type Deps struct {
 	// JS is in the account of the services.
 	JS jetstream.JetStream
@@ -87,6 +87,9 @@ type Deps struct {
 	// Devices0 is a connection to the account of the devices for messages with QoS 0
 	// alone, so that a flood of them cannot hold up the others.
 	Devices0 *nats.Conn
+	// Front is a connection to the account of the devices on which a front stores messages;
+	// without it nats-server's listener takes them all.
+	Front *nats.Conn
 	// Auth is a connection to the account of the auth callout, and IssuerSeed signs
 	// the answers. Without Auth another process must answer log-ins.
 	Auth       *nats.Conn
@@ -204,9 +207,14 @@ func (s *Service) NewFront(server string, secure front.TLS) (*front.Front, error
 	if s.login == nil {
 		return nil, errors.New("a front needs the log-ins of the bridge")
 	}
+	policy, err := s.cfg.policy()
+	if err != nil {
+		return nil, err
+	}
 	return front.New(s.cfg.Front, front.Deps{
-		Server: server, TLS: secure, Seal: s.seal, Log: s.deps.Log, Metrics: s.deps.Metrics,
-		Refused: func(r front.Refused) { s.refusals.front(r, time.Now()) },
+		Server: server, TLS: secure, Seal: s.seal, Log: s.deps.Log, Metrics: s.deps.Metrics, Direct: s.deps.Front,
+		MayPublish: func(d login.Device) func(subject string) bool { return s.login.MayPublish(policy, d) },
+		Refused:    func(r front.Refused) { s.refusals.front(r, time.Now()) },
 	})
 }
 

@@ -103,7 +103,7 @@ func (w *world) startUnready(t *testing.T, edit ...func(*bridge.Config, *bridge.
 	cfg := bridge.DefaultConfig()
 	deps := bridge.Deps{
 		JS: stream(t, w.Conn(t, natsd.UserCore)), Devices: stream(t, r.devices),
-		Devices0: w.Conn(t, natsd.UserDevices0), Auth: w.Conn(t, natsd.UserAuth), IssuerSeed: seed, System: w.Conn(t, natsd.UserSystem),
+		Devices0: w.Conn(t, natsd.UserDevices0), Front: w.Conn(t, natsd.UserDevices), Auth: w.Conn(t, natsd.UserAuth), IssuerSeed: seed, System: w.Conn(t, natsd.UserSystem),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Metrics: r.metrics,
 	}
 	for _, f := range edit {

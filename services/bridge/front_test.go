@@ -15,10 +15,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	cmpdiff "github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
 	"headwater/services/bridge"
@@ -195,6 +197,99 @@ func TestAGatewayWithASpaceInANameGetsInAllItsDevices(t *testing.T) {
 	streamtest.Eventually(t, "the dead letter is stored", func() bool { return len(w.deadLetters(t)) == 1 })
 	if d := w.deadLetters(t)[0]; d.Reason != streams.ReasonTopic || d.Origin != "sensors/hall/a * b/temperature" {
 		t.Errorf("dead letter of %q: %s", d.Origin, d.Detail)
+	}
+}
+
+// TestTheFrontStoresItself has a client send messages, without waiting for acknowledgements, that
+// the front gives to the bridge itself, between others that nats-server takes. Everything is
+// acknowledged in the order in which it was sent, stored once, and heard by who listens.
+func TestTheFrontStoresItself(t *testing.T) {
+	const count, each = 400, 100
+	w := newWorld(t)
+	r := w.start(t, withReader(t))
+	w.through(t, r, "")
+	l := w.listener(t, "app")
+	if code := l.subscribe(t, "sensors/hall/d0/m", 0); code != 0 {
+		t.Fatalf("the subscription is answered with %#x", code)
+	}
+	c := w.raw(t)
+	c.send(packet(0x10, text("MQTT"), []byte{4, 2, 0, 60}, text("door-1")))
+	c.expect("CONNACK", 0x20, 2, 0, 0)
+	var want, heard []string
+	for i := 1; i <= count; i++ {
+		first, device, value := byte(0x32), fmt.Sprintf("d%d", i%5), fmt.Sprint(i)
+		shown := value
+		switch i % each {
+		case 50: // retained
+			first = 0x33
+		case 60: // the topic of a command: nats-server drops it
+			c.send(packet(first, text("commands/d1/set"), []byte{byte(i >> 8), byte(i)}, []byte("1")))
+			continue
+		case 70: // large
+			value += strings.Repeat(" ", 9000)
+		}
+		c.send(packet(first, text("sensors/hall/"+device+"/m"), []byte{byte(i >> 8), byte(i)}, []byte(value)))
+		want = append(want, "mqtt hall/"+device+"/m "+shown)
+		if device == "d0" {
+			heard = append(heard, "sensors/hall/d0/m "+value+" retained=false")
+		}
+		for j := i - each + 1; j <= i && i%each == 0; j++ {
+			c.expect(fmt.Sprint("PUBACK ", j), 0x40, 2, byte(j>>8), byte(j))
+		}
+	}
+	byDevice := func(all []string) map[string][]string {
+		out := map[string][]string{}
+		for _, r := range all {
+			place, _, _ := strings.Cut(strings.TrimPrefix(r, "mqtt "), " ")
+			out[place] = append(out[place], r)
+		}
+		return out
+	}
+	if d := cmpdiff.Diff(byDevice(want), byDevice(w.readings(t))); d != "" {
+		t.Errorf("the readings of a device are not stored once and in order:\n%s", d)
+	}
+	for _, want := range heard {
+		if got := l.next(t); got != want {
+			t.Fatalf("heard %.60q, want %.60q", got, want)
+		}
+	}
+	// After a retained message nats-server may take all that follow until it is acknowledged.
+	if n := r.value(t, "headwater_bridge_front_messages_total", ""); n < count/each*49 || n > count/each*97 {
+		t.Errorf("the front gave %v of %d messages to the bridge itself", n, count)
+	}
+}
+
+// TestTheFrontDisconnectsWhatIsNotStored has the bridge store nothing for a while: the client is
+// disconnected, and may send again.
+func TestTheFrontDisconnectsWhatIsNotStored(t *testing.T) {
+	w := newWorld(t)
+	var full atomic.Bool
+	r := w.start(t, func(_ *bridge.Config, d *bridge.Deps) {
+		d.Refuse = func() error {
+			if full.Load() {
+				return errors.New("the disk is full")
+			}
+			return nil
+		}
+	})
+	w.through(t, r, "")
+	for _, refused := range []bool{true, false} {
+		full.Store(refused)
+		c := w.raw(t)
+		c.send(packet(0x10, text("MQTT"), []byte{4, 2, 0, 60}, text("door-1")))
+		c.expect("CONNACK", 0x20, 2, 0, 0)
+		c.send(packet(0x32, text("sensors/hall/door-1/m"), []byte{0, 1}, []byte("1")))
+		if refused {
+			if end := c.next(); end != nil {
+				t.Errorf("got %x, want the end of the connection", end)
+			}
+			continue
+		}
+		c.expect("PUBACK", 0x40, 2, 0, 1)
+	}
+	w.awaitReadings(t, "mqtt hall/door-1/m 1")
+	if n := r.value(t, "headwater_bridge_front_messages_total", ""); n != 2 {
+		t.Errorf("the front gave %v messages to the bridge itself, want 2", n)
 	}
 }
 

@@ -69,8 +69,7 @@ func (w natsWire) flush(ctx context.Context) error { return w.FlushWithContext(c
 
 // Headers that nats-server sets.
 const (
-	// qosHeader is the QoS with which a device published a message.
-	qosHeader = "Nmqtt-Pub"
+	qosHeader = streams.MQTTPublishedHeader
 	// onceHeader has the same value when a message with QoS 2 is released again.
 	onceHeader = nats.MsgIdHdr
 )

@@ -140,7 +140,7 @@ func (b *broker) send(m *simulated) {
 	m.sends++
 	m.acked = m.acked || b.early
 	b.serial += 1 + b.rng.Int64N(300)
-	reply := joinReply("$MQTT.JSA.server.MS.ABCDEFGHIJKL", b.serial)
+	reply := string(streams.AppendReplyNumber([]byte("$MQTT.JSA.server.MS.ABCDEFGHIJKL"), b.serial))
 	b.waiting[reply] = m
 	msg := &nats.Msg{Subject: m.subject, Reply: reply, Header: nats.Header{}, Data: []byte(m.payload)}
 	if m.once != "" {

@@ -409,13 +409,14 @@ func (b *builder) addBridge() {
 	devices0, _, err2 := b.connect(natsd.UserDevices0, "bridge")
 	auth, _, err3 := b.connect(natsd.UserAuth, "bridge")
 	system, _, err4 := b.connect(natsd.UserSystem, "bridge")
-	b.err = errors.Join(err, err1, err2, err3, err4)
+	direct, _, err5 := b.connect(natsd.UserDevices, "front")
+	b.err = errors.Join(err, err1, err2, err3, err4, err5)
 	if b.err != nil {
 		return
 	}
 	b.add("bridge", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {
 		b.bridge, err = bridge.New(b.cfg.Bridge, bridge.Deps{
-			JS: js, Devices: devices, Devices0: devices0, Auth: auth, IssuerSeed: seed, Refuse: b.guard.refuses, System: system, Log: log, Metrics: metrics,
+			JS: js, Devices: devices, Devices0: devices0, Front: direct, Auth: auth, IssuerSeed: seed, Refuse: b.guard.refuses, System: system, Log: log, Metrics: metrics,
 		})
 		return b.bridge, err
 	})

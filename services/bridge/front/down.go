@@ -43,6 +43,12 @@ func (s *session) fromServer(first byte, size, head int) (bool, error) {
 		}
 		p.replace(head+size, first, body[:2], []byte{0}, s.topic)
 		return true, nil
+	case typePingResp:
+		if s.pings.Load() > 0 {
+			s.pings.Add(-1)
+			p.drop(head + size)
+			return true, nil
+		}
 	case typePubAck:
 		if s.unanswered.Add(-1) == 0 {
 			select {

@@ -11,9 +11,12 @@
 //     package login in the name of the user, sealed with a key of the bridges.
 //
 // Each connection has one to nats-server, and one goroutine for each direction. The front
-// keeps no message: it stops reading from one side while the other one does not read. An
-// acknowledgement is nats-server's own. When nats-server closes a connection, the front
-// closes the client's, and the other way round.
+// stops reading from one side while the other one does not read. When nats-server closes a
+// connection, the front closes the client's, and the other way round.
+//
+// Most messages with QoS 1 need nats-server only to get to the bridges. The front sends those
+// on one connection for all clients, as nats-server would, and acknowledges them when a bridge
+// has stored them (see direct). Every other acknowledgement is nats-server's own.
 //
 // What MQTT 3.1.1 does not have is lost: properties of messages, such as their expiry;
 // options of subscriptions; the delay of a will. A client may not use topic aliases,
@@ -32,6 +35,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -94,6 +98,12 @@ type Deps struct {
 	TLS TLS
 	// Seal seals where clients come from.
 	Seal login.Seal
+	// Direct, if not nil, is a connection to the account of the devices, of the front alone.
+	// On it the front stores messages with QoS 1, unless MayPublish says of a client, which
+	// nats-server has admitted, that it may not publish them. MayPublish returns nil for a
+	// client that it does not know.
+	Direct     *nats.Conn
+	MayPublish func(login.Device) func(subject string) bool
 	// Refused, if not nil, is called for each client that is refused. It must return at
 	// once.
 	Refused func(Refused)
@@ -115,6 +125,8 @@ type TLS struct {
 type Front struct {
 	deps    Deps
 	limiter *limiter
+	// direct is nil if nats-server stores everything.
+	direct *direct
 	// within bounds the time until a client has sent its first packet.
 	within  time.Duration
 	open    prometheus.Gauge
@@ -146,6 +158,12 @@ func New(cfg Config, deps Deps) (*Front, error) {
 		opened: metrics.NewCounterVec(prometheus.CounterOpts{
 			Name: name("front_connects_total"), Help: "Connections of devices that nats-server has admitted, by version of MQTT.",
 		}, []string{"version"}),
+	}
+	stored := metrics.NewCounter(prometheus.CounterOpts{
+		Name: name("front_messages_total"), Help: "Messages with QoS 1 that the front gave to the bridges itself, without nats-server's listener.",
+	})
+	if deps.Direct != nil {
+		f.direct = newDirect(deps.Direct, stored)
 	}
 	for _, reason := range Reasons() {
 		f.refused.WithLabelValues(string(reason))
@@ -182,6 +200,14 @@ var versions = map[byte]string{level31: "3.1", level311: "3.1.1", level5: "5"}
 // from the clients, waits a moment for what nats-server still has to acknowledge, and
 // closes their connections.
 func (f *Front) Run(ctx context.Context, listener net.Listener) error {
+	if f.direct != nil {
+		stop, err := f.direct.listen()
+		if err != nil {
+			_ = listener.Close()
+			return err
+		}
+		defer stop()
+	}
 	var sessions sync.WaitGroup
 	defer sessions.Wait()
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })

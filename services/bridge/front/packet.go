@@ -21,8 +21,12 @@ const (
 	typeUnsubscribe = 10
 	typeUnsubAck    = 11
 	typePingReq     = 12
+	typePingResp    = 13
 	typeDisconnect  = 14
 )
+
+// flagRetain is the flag of a PUBLISH whose message stays for those who subscribe later.
+const flagRetain = 1
 
 // Levels of the protocol: MQTT 3.1, 3.1.1 and 5.
 const (

@@ -1,6 +1,9 @@
 package front
 
-import "net"
+import (
+	"io"
+	"net"
+)
 
 const (
 	// smallBuffer is what a connection that sends little has in each direction, largeBuffer
@@ -16,7 +19,8 @@ const (
 // pump moves packets from one connection to another. Bytes that stay as they are, are
 // written from where they were read to, without a copy. One goroutine only.
 type pump struct {
-	src, dst net.Conn
+	src net.Conn
+	dst io.Writer
 	// judge looks at the packet at the head of what is read. It returns false to see more
 	// of it, else it calls pass, replace or drop. It is not called again for the rest of
 	// a packet that is passed or dropped.
@@ -38,6 +42,8 @@ type pump struct {
 	quiet int
 	// broken is set when nothing can be written any more.
 	broken bool
+	// written, if not nil, is called when what is judged is written.
+	written func()
 }
 
 // run moves packets until a connection ends or a packet is refused. What comes before
@@ -118,6 +124,14 @@ func (p *pump) settle() {
 
 // flush writes what is judged.
 func (p *pump) flush() error {
+	err := p.writeJudged()
+	if p.written != nil {
+		p.written()
+	}
+	return err
+}
+
+func (p *pump) writeJudged() error {
 	if len(p.out) > 0 {
 		if p.r-p.run <= smallBuffer {
 			p.settle()

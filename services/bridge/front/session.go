@@ -37,7 +37,7 @@ type session struct {
 	topic    []byte // of down
 
 	// unanswered counts the messages with QoS 1 that nats-server has not acknowledged.
-	// answered has a value after it was zero.
+	// answered has a value after it was zero, and after the front has acknowledged some.
 	unanswered atomic.Int64
 	answered   chan struct{}
 	// inFlight bounds what a client of MQTT 5 gets.
@@ -45,18 +45,33 @@ type session struct {
 	// unsubscribes are the numbers of filters in the requests that nats-server has not
 	// answered.
 	unsubscribes counts
+	// mayPublish reports whether the client may publish on a subject; nil if the front stores
+	// nothing for it. routes are those of its topics. debts are what it is owed.
+	mayPublish func(subject string) bool
+	routes     map[string]route
+	debts      debts
+	// pinged is when the front last reported the client to nats-server, pings counts the
+	// answers to that which are to come.
+	pinged time.Time
+	pings  atomic.Int64
+	// writing is locked while something is written to the client, inPacket while only a part
+	// of a packet is written, which torn says of the last one.
+	writing        sync.Mutex
+	inPacket, torn bool
 	// farewell is the reason code of the DISCONNECT that a client of MQTT 5 gets; negative
 	// for none.
 	farewell atomic.Int32
-	// quiet is closed when nothing more is read from the client.
-	quiet chan struct{}
+	// quiet is closed when nothing more is read from the client, over when nothing more comes
+	// from nats-server.
+	quiet, over chan struct{}
 }
 
 func newSession(f *Front, device net.Conn, host string) *session {
-	s := &session{front: f, device: device, host: host, answered: make(chan struct{}, 1), quiet: make(chan struct{})}
+	s := &session{front: f, device: device, host: host, answered: make(chan struct{}, 1), quiet: make(chan struct{}), over: make(chan struct{})}
+	s.debts.fewer = make(chan struct{}, 1)
 	s.farewell.Store(codeUnspecified)
 	s.up = pump{src: device, judge: s.fromClient}
-	s.down = pump{judge: s.fromServer}
+	s.down = pump{judge: s.fromServer, written: s.between}
 	return s
 }
 
@@ -115,6 +130,10 @@ func (s *session) open(ctx context.Context) bool {
 	code, present := s.admit(ctx)
 	if code == codeUnavailable {
 		s.front.refused.WithLabelValues(string(ReasonServer)).Inc()
+	}
+	if code == 0 && s.front.direct != nil {
+		s.pinged = time.Now()
+		s.mayPublish = s.front.deps.MayPublish(s.claims())
 	}
 	_, err = slowly{s.device}.Write(s.connect.appendConnAck(nil, code, present, s.assigned, ""))
 	// The texts are parts of the buffer, which is used again.
@@ -219,6 +238,14 @@ func (s *session) origin() (string, error) {
 	return s.front.deps.Seal.Close(o, string(escape.ID(nil, s.connect.clientID))) //nolint:wrapcheck // it is not reported
 }
 
+// claims are what the client has said of itself.
+func (s *session) claims() login.Device {
+	return login.Device{
+		Protocol: login.ProtocolMQTT, Host: s.host, ClientID: s.client, User: string(s.connect.user), Password: string(s.connect.password),
+		Certificate: certificate(s.device),
+	}
+}
+
 // maxURIs bounds the names of a certificate that are passed on.
 const maxURIs = 8
 
@@ -250,7 +277,7 @@ func (s *session) dial(ctx context.Context, user string, clean, withWill bool) (
 		return codeUnavailable, false
 	}
 	s.server = server
-	s.up.dst, s.down.src, s.down.dst = server, server, slowly{s.device}
+	s.up.dst, s.down.src, s.down.dst = server, server, toDevice{s}
 	hurry := context.AfterFunc(ctx, func() { _ = server.SetReadDeadline(past) })
 	_ = server.SetDeadline(time.Now().Add(answerWithin))
 	var answer [4]byte
@@ -297,11 +324,11 @@ func (s *session) toServer(ctx context.Context) {
 	_ = s.server.SetReadDeadline(time.Now().Add(answerWithin))
 }
 
-// settle waits a moment until nats-server has acknowledged what the client has sent.
+// settle waits a moment until everything that the client has sent is acknowledged.
 func (s *session) settle() {
 	timeout := time.NewTimer(settleWithin)
 	defer timeout.Stop()
-	for s.unanswered.Load() > 0 {
+	for s.unanswered.Load() > 0 || s.debts.len() > 0 {
 		select {
 		case <-s.answered:
 		case <-timeout.C:
@@ -313,6 +340,8 @@ func (s *session) settle() {
 // toClient passes on what nats-server sends, until it closes the connection.
 func (s *session) toClient() {
 	err := s.down.move()
+	close(s.over)
+	s.tear()
 	if s.down.broken {
 		if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 			s.front.refuse(errReader, s.client, s.host)
@@ -324,7 +353,7 @@ func (s *session) toClient() {
 	}
 	_ = s.device.SetReadDeadline(past)
 	if code := s.farewell.Load(); code >= 0 && s.connect.level == level5 && s.down.rest == 0 {
-		_, _ = s.down.dst.Write([]byte{typeDisconnect << 4, 1, byte(code)})
+		_, _ = slowly{s.device}.Write([]byte{typeDisconnect << 4, 1, byte(code)})
 	}
 }
 

@@ -103,7 +103,19 @@ func (s *session) publish(first byte, size, head int, body []byte) (bool, error)
 		return false, err
 	case size-payload > streams.MaxDevicePayload:
 		return false, errPayload
-	case qos == 1:
+	case qos == 1 && s.mayPublish != nil:
+		switch {
+		case binary.BigEndian.Uint16(id) == 0:
+			return false, errMalformed
+		case first&flagRetain == 0 && size <= largestDirect && len(body) < size:
+			return false, nil
+		}
+		stored, err := s.store(topic, id, body[payload:], first&flagRetain == 0 && size <= largestDirect, head+size)
+		if stored || err != nil {
+			return true, err
+		}
+	}
+	if qos == 1 {
 		s.unanswered.Add(1)
 	}
 	p := &s.up

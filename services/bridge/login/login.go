@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +28,7 @@ import (
 	"headwater/services/bridge/escape"
 	"headwater/services/internal/brake"
 	"headwater/services/internal/credentials"
+	"headwater/streams"
 )
 
 // Subject is where nats-server asks. It equals server.AuthCalloutSubject; importing
@@ -185,7 +187,7 @@ func (r *Responder) answer(m *nats.Msg, policy Policy) {
 	var admitted admission
 	refusal := r.originate(&d, now)
 	if refusal == "" {
-		admitted, refusal = r.judge(policy, d, now)
+		admitted, refusal = r.judge(policy, d, now, func(p Policy, d Device) (Role, Refusal) { return r.shared(p, d, now) })
 	}
 	if refusal != "" {
 		r.refuse(refusal, d)
@@ -208,7 +210,7 @@ func (r *Responder) answer(m *nats.Msg, policy Policy) {
 // originate replaces the address and the user of a client that comes through a front by
 // those that the front has seen. Only a front can have sealed them.
 func (r *Responder) originate(d *Device, now time.Time) Refusal {
-	if d.Protocol != protocolMQTT || !Sealed(d.User) {
+	if d.Protocol != ProtocolMQTT || !Sealed(d.User) {
 		return ""
 	}
 	o, err := r.seal.Open(d.User, d.ClientID)
@@ -250,10 +252,25 @@ type admission struct {
 	until      time.Time
 }
 
-// judge returns what the client is admitted as, or why it is refused. While a sender
-// must wait before its next password, its password is not compared. The tokens of single
-// devices are too long to be guessed, so nobody waits for those.
-func (r *Responder) judge(policy Policy, d Device, now time.Time) (admission, Refusal) {
+// MayPublish returns whether a client that nats-server has admitted by the policy may publish
+// on a subject; nil if it would not be admitted any more. Any number of goroutines may use it.
+func (r *Responder) MayPublish(policy Policy, d Device) func(subject string) bool {
+	admitted, refusal := r.judge(policy, d, time.Now(), Policy.Judge)
+	if refusal != "" {
+		return nil
+	}
+	return func(subject string) bool {
+		covers := func(filter string) bool { return streams.Matches(filter, subject) }
+		var c jwt.UserClaims
+		r.grant(&c, admitted, d.ClientID)
+		return slices.ContainsFunc(c.Pub.Allow, covers) && !slices.ContainsFunc(c.Pub.Deny, covers)
+	}
+}
+
+// judge returns what the client is admitted as, or why it is refused. Without a credential of
+// its own, shared judges it. The tokens of single devices are too long to be guessed, so
+// nobody waits for those.
+func (r *Responder) judge(policy Policy, d Device, now time.Time, shared func(Policy, Device) (Role, Refusal)) (admission, Refusal) {
 	if c, until, proven := r.credential(policy, d, now); c.Name != "" {
 		switch {
 		case !proven:
@@ -265,7 +282,7 @@ func (r *Responder) judge(policy Policy, d Device, now time.Time) (admission, Re
 		}
 		return admission{RoleOwner, c, until}, ""
 	}
-	role, refusal := r.shared(policy, d, now)
+	role, refusal := shared(policy, d)
 	switch {
 	case refusal != "":
 	case r.credentials.Owner(d.ClientID) != "":
@@ -279,7 +296,7 @@ func (r *Responder) judge(policy Policy, d Device, now time.Time) (admission, Re
 // credential returns the credential that a client claims to have, if any, and whether it
 // proves that.
 func (r *Responder) credential(policy Policy, d Device, now time.Time) (c credentials.Credential, until time.Time, proven bool) {
-	if d.Protocol != protocolMQTT {
+	if d.Protocol != ProtocolMQTT {
 		return c, until, false
 	}
 	c, found := r.credentials.ByCertificate(d.Certificate.URIs, d.Certificate.Fingerprint)
@@ -312,7 +329,8 @@ func (r *Responder) mayUse(clientID, credential string) bool {
 	return owner == credential
 }
 
-// shared judges a client without a credential of its own.
+// shared judges a client without a credential of its own. While a sender must wait before its
+// next password, its password is not compared.
 func (r *Responder) shared(policy Policy, d Device, now time.Time) (Role, Refusal) {
 	if !policy.byPassword(d) {
 		return policy.Judge(d)

@@ -20,13 +20,13 @@ func TestOriginIsTakenFromTheFrontOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &Responder{seal: seal}
-	client := Device{Protocol: protocolMQTT, Host: "127.0.0.1", ClientID: "host%2Ehw", User: name, Password: "p"}
+	client := Device{Protocol: ProtocolMQTT, Host: "127.0.0.1", ClientID: "host%2Ehw", User: name, Password: "p"}
 	got := client
 	if refusal := r.originate(&got, now); refusal != "" {
 		t.Fatalf("refused: %s", refusal)
 	}
 	want := Device{
-		Protocol: protocolMQTT, Host: "192.0.2.7", ClientID: "host.hw", User: "device", Password: "p", Certificate: origin.Certificate,
+		Protocol: ProtocolMQTT, Host: "192.0.2.7", ClientID: "host.hw", User: "device", Password: "p", Certificate: origin.Certificate,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -57,7 +57,7 @@ func TestOriginIsTakenFromTheFrontOnly(t *testing.T) {
 			t.Errorf("%s: refusal %q, %+v", what, refusal, d)
 		}
 	}
-	plain := Device{Protocol: protocolMQTT, Host: "192.0.2.9", ClientID: "a%2Eb", User: "device"}
+	plain := Device{Protocol: ProtocolMQTT, Host: "192.0.2.9", ClientID: "a%2Eb", User: "device"}
 	got = plain
 	if refusal := r.originate(&got, now); refusal != "" || !cmp.Equal(got, plain) {
 		t.Errorf("a client without a front: refusal %q, %+v", refusal, got)

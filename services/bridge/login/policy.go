@@ -150,7 +150,7 @@ type Certificate struct {
 // Judge returns what the client is admitted as, or why it is refused.
 func (p Policy) Judge(d Device) (Role, Refusal) {
 	switch {
-	case d.Protocol != protocolMQTT:
+	case d.Protocol != ProtocolMQTT:
 		return 0, RefusalProtocol
 	case p.byPassword(d):
 		switch {
@@ -168,7 +168,7 @@ func (p Policy) Judge(d Device) (Role, Refusal) {
 
 // byPassword reports whether a password decides about the client.
 func (p Policy) byPassword(d Device) bool {
-	if d.Protocol != protocolMQTT || d.User == "" && d.Password == "" {
+	if d.Protocol != ProtocolMQTT || d.User == "" && d.Password == "" {
 		return false
 	}
 	return p.Device.User != "" || p.Reader.User != "" && p.Reader.User == d.User
@@ -179,7 +179,8 @@ func (p Policy) names(user string) bool {
 	return user == "" || user == p.Device.User || user == p.Reader.User
 }
 
-const protocolMQTT = "mqtt"
+// ProtocolMQTT is the protocol of devices.
+const ProtocolMQTT = "mqtt"
 
 // matches compares in a time that reveals nothing about what was right.
 func (c Credential) matches(d Device) bool {

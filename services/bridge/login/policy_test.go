@@ -58,7 +58,7 @@ func TestJudge(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			if test.device.Protocol == "" {
-				test.device.Protocol = protocolMQTT
+				test.device.Protocol = ProtocolMQTT
 			}
 			if role, got := test.policy.Judge(test.device); got != test.want || role != test.role {
 				t.Errorf("got role %d, %q, want role %d, %q", role, got, test.role, test.want)

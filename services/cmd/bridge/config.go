@@ -70,6 +70,7 @@ func (cfg config) connect(p *process.Process, deps *bridge.Deps) ([]*nats.Conn, 
 	}{
 		{cfg.NATSUser, cfg.NATSPassword, func(_ *nats.Conn, js jetstream.JetStream) { deps.JS = js }},
 		{cfg.DevicesUser, cfg.DevicesPassword, func(_ *nats.Conn, js jetstream.JetStream) { deps.Devices = js }},
+		{cfg.DevicesUser, cfg.DevicesPassword, func(nc *nats.Conn, _ jetstream.JetStream) { deps.Front = nc }},
 		{cfg.Devices0User, cfg.Devices0Password, func(nc *nats.Conn, _ jetstream.JetStream) { deps.Devices0 = nc }},
 		{cfg.AuthUser, cfg.AuthPassword, func(nc *nats.Conn, _ jetstream.JetStream) { deps.Auth = nc }},
 		{cfg.SystemUser, cfg.SystemPassword, func(nc *nats.Conn, _ jetstream.JetStream) { deps.System = nc }},

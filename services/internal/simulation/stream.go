@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headwater/streams"
 )
 
 // Cluster keeps streams, buckets and objects as nats-server does. It is safe
@@ -182,26 +184,12 @@ func (c *Cluster) remove(s *stream) {
 // forSubject returns the stream that takes the subject, or nil.
 func (c *Cluster) forSubject(subject string) *stream {
 	for name, s := range c.streams {
-		if slices.ContainsFunc(s.cfg.Subjects, func(filter string) bool { return matches(filter, subject) }) {
+		if slices.ContainsFunc(s.cfg.Subjects, func(filter string) bool { return streams.Matches(filter, subject) }) {
 			s, _ = c.find(name)
 			return s
 		}
 	}
 	return nil
-}
-
-// matches reports whether a subject matches a filter.
-func matches(filter, subject string) bool {
-	want, got := strings.Split(filter, "."), strings.Split(subject, ".")
-	for i, token := range want {
-		switch {
-		case token == ">":
-			return len(got) > i
-		case i >= len(got) || token != "*" && token != got[i]:
-			return false
-		}
-	}
-	return len(want) == len(got)
 }
 
 // Error codes of nats-server.
@@ -272,7 +260,7 @@ func (s *stream) lastOf(subject string) uint64 {
 func (s *stream) lastMessage(subject string) *message {
 	wild := strings.HasSuffix(subject, ">")
 	for _, m := range slices.Backward(s.messages) {
-		if m.subject == subject || wild && matches(subject, m.subject) {
+		if m.subject == subject || wild && streams.Matches(subject, m.subject) {
 			return m
 		}
 	}
@@ -309,7 +297,7 @@ func (s *stream) next(from uint64, filters []string) *message {
 		return 0
 	})
 	for _, m := range s.messages[i:] {
-		if len(filters) == 0 || slices.ContainsFunc(filters, func(filter string) bool { return matches(filter, m.subject) }) {
+		if len(filters) == 0 || slices.ContainsFunc(filters, func(filter string) bool { return streams.Matches(filter, m.subject) }) {
 			return m
 		}
 	}
@@ -390,7 +378,7 @@ func (c *Cluster) Archive(name, filter string) []Stored {
 	defer c.mu.Unlock()
 	var all []Stored
 	for _, m := range c.archive[name] {
-		if matches(filter, m.Subject) {
+		if streams.Matches(filter, m.Subject) {
 			all = append(all, m)
 		}
 	}
