@@ -112,11 +112,10 @@ const faults = `(() => {
 		out.push('wider than the window by ' + over + ' px: ' + wide.slice(0, 3).join(' | '));
 	}
 
-	// The navigation is there as a whole, with its counts.
-	const nav = document.querySelector('.top nav ul').getBoundingClientRect();
-	for (const e of document.querySelectorAll('.top nav a, .top nav .badge')) {
+	// The navigation is there as a whole, with its counts and the menu that is open.
+	for (const e of document.querySelectorAll('.bar .item, .bar .item .badge, .menu[open] a')) {
 		const r = e.getBoundingClientRect();
-		if (r.width === 0 || r.left < Math.floor(nav.left) || r.right > Math.ceil(nav.right) || e.scrollWidth > e.clientWidth) out.push('cut in the navigation: ' + name(e));
+		if (r.width === 0 || r.left < 0 || r.right > innerWidth || r.bottom > innerHeight + 0.5 || e.scrollWidth > e.clientWidth) out.push('cut in the navigation: ' + name(e));
 	}
 
 	for (const e of document.querySelectorAll('.unit')) if (e.getClientRects().length > 1) out.push('a unit in two lines: ' + name(e.parentElement));
@@ -125,12 +124,13 @@ const faults = `(() => {
 	const targets = [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary')].filter(seen);
 	const inline = (e) => getComputedStyle(e).display.startsWith('inline') && [...e.parentElement.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
 	const boxes = targets.map((e) => [e, e.getBoundingClientRect()]).filter(([, r]) => r.width > 0 && r.height > 0);
+	const layer = (e) => e.closest('.top nav'); // which the page scrolls under
 	const small = (r) => r.width < 23.99 || r.height < 23.99;
 	for (const [e, r] of boxes) {
 		if (!small(r) || inline(e)) continue;
 		const [x, y] = [r.left + r.width / 2, r.top + r.height / 2];
 		for (const [f, o] of boxes) {
-			if (f === e || f.contains(e) || e.contains(f)) continue;
+			if (f === e || f.contains(e) || e.contains(f) || layer(f) !== layer(e)) continue;
 			const gap = Math.hypot(Math.max(o.left - x, 0, x - o.right), Math.max(o.top - y, 0, y - o.bottom));
 			const apart = Math.hypot(o.left + o.width / 2 - x, o.top + o.height / 2 - y);
 			if (gap < 11.99 || small(o) && apart < 23.99) { out.push('small target: ' + name(e) + ' beside ' + name(f)); break; }

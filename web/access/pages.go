@@ -254,10 +254,10 @@ func (p *Pages) showPeople(w http.ResponseWriter, r *http.Request, status int, f
 	f.Accounts, err = p.source.Accounts(r.Context())
 	if err != nil {
 		status, text := p.refusal(r, err)
-		p.shell.Page(w, r, status, app.Page{Title: "People and tokens", Section: "account"}, ui.Failure(text))
+		p.shell.Page(w, r, status, app.Page{Title: "People and tokens", Section: "people"}, ui.Failure(text))
 		return
 	}
-	p.shell.Page(w, r, status, app.Page{Title: "People and tokens", Section: "account"}, PeoplePage(f))
+	p.shell.Page(w, r, status, app.Page{Title: "People and tokens", Section: "people"}, PeoplePage(f))
 }
 
 // change shows what came of a change of the page of users and tokens.

@@ -55,9 +55,15 @@ const maxSiteHandlers = 100
 // HandlerBySite is Handler with routes for each set of sites that a sender may be limited
 // to; without sites they are for those who may see all. All sets have the same routes.
 func (s *Shell) HandlerBySite(routes func(sites []string) []Route) (http.Handler, error) {
-	all, err := s.mux(routes(nil))
+	declared := routes(nil)
+	all, err := s.mux(declared)
 	if err != nil {
 		return nil, err
+	}
+	for _, r := range declared {
+		if r.Method == http.MethodGet {
+			s.pages[strings.TrimSuffix(r.Path, "{$}")] = r
+		}
 	}
 	var mu sync.Mutex
 	bySites := make(map[string]http.Handler)

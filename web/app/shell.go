@@ -50,13 +50,16 @@ type Shell struct {
 	exposed string
 	gate    Gate
 	hub     *live.Hub
+	// pages are the routes of GET by their path, for the navigation. They are complete
+	// before the first request.
+	pages map[string]Route
 }
 
 // New returns a shell.
 func New(cfg Config, source Source, log *slog.Logger) *Shell {
 	s := &Shell{
 		Log: log, Now: time.Now, source: source, exposed: cfg.Exposed, gate: cfg.Gate,
-		hub: live.New(source.Version, cfg.StreamsPerAddress, log),
+		hub: live.New(source.Version, cfg.StreamsPerAddress, log), pages: make(map[string]Route),
 	}
 	if s.gate == nil {
 		s.gate = open{}
@@ -88,6 +91,7 @@ func (s *Shell) Page(w http.ResponseWriter, r *http.Request, status int, p Page,
 	if p.Who.Open {
 		p.Exposed = s.exposed
 	}
+	p.menus = s.menusFor(p.Who)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	if err := document(p, content).Render(r.Context(), w); err != nil && r.Context().Err() == nil {
@@ -115,8 +119,9 @@ func (s *Shell) Parts(page ...live.Part) []live.Part {
 	status := s.source.Status()
 	return append([]live.Part{
 		{ID: "banner", Body: Banner(status)},
-		{ID: "nav-alerts", Body: NavAlerts(status)},
-		{ID: "nav-deadletters", Body: NavDeadLetters(status)},
+		{ID: "nav-alerts", Body: NavBadge("alerts", "", status)},
+		{ID: "nav-deadletters", Body: NavBadge("deadletters", "", status)},
+		{ID: "nav-bar-deadletters", Body: NavBadge("deadletters", "bar-", status)},
 	}, page...)
 }
 

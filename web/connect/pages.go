@@ -71,7 +71,7 @@ func (p *Pages) page(w http.ResponseWriter, r *http.Request) {
 		p.shell.BadRequest(w, r, err)
 		return
 	}
-	p.shell.Page(w, r, http.StatusOK, app.Page{Title: "Connect a device", Section: "overview", Live: f.address("/live/connect", "")}, Page(p.complete(f)))
+	p.shell.Page(w, r, http.StatusOK, app.Page{Title: "Connect a device", Section: "connect", Live: f.address("/live/connect", "")}, Page(p.complete(f)))
 }
 
 func (p *Pages) live(w http.ResponseWriter, r *http.Request) {

@@ -48,7 +48,7 @@ func (p *Pages) page(w http.ResponseWriter, r *http.Request) {
 	}
 	facts, ok := p.facts(site, device, rng, at)
 	if !ok {
-		p.shell.Page(w, r, http.StatusNotFound, app.Page{Title: "Not found"},
+		p.shell.Page(w, r, http.StatusNotFound, app.Page{Title: "Not found", Section: "devices"},
 			ui.NotFound("No device "+app.Clip(site)+"/"+app.Clip(device)+" has reported.", []ui.Link{{Href: "/", Text: "All devices"}, {Href: "/deadletters", Text: "What could not be processed"}}))
 		return
 	}
@@ -56,7 +56,7 @@ func (p *Pages) page(w http.ResponseWriter, r *http.Request) {
 	if !at.IsZero() {
 		live += "&at=" + url.QueryEscape(r.FormValue("at"))
 	}
-	p.shell.Page(w, r, http.StatusOK, app.Page{Title: device, Section: "overview", Live: live}, Page(facts))
+	p.shell.Page(w, r, http.StatusOK, app.Page{Title: device, Section: "devices", Live: live}, Page(facts))
 }
 
 // moment reads the time about which a page is asked for; zero means now.

@@ -62,7 +62,7 @@ func (f Facts) in(state string) []view.Silence {
 func (f Facts) has(field, value string) bool { return slices.Contains(f.Form[field], value) }
 
 func shellPage() app.Page {
-	return app.Page{Title: "Silences", Section: "alerts", Live: "/live/silences"}
+	return app.Page{Title: "Silences", Section: "silences", Live: "/live/silences"}
 }
 
 // show renders the page.

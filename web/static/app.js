@@ -29,6 +29,49 @@
   });
   showTheme();
 
+  // Devices as cards or as a table.
+  const showView = () => {
+    const views = document.getElementById('views');
+    if (!views) return;
+    views.hidden = false;
+    views.querySelectorAll('button').forEach((b) => b.setAttribute('aria-pressed', String(b.dataset.view === (root.dataset.view ?? 'cards'))));
+  };
+  document.addEventListener('click', (event) => {
+    const chosen = event.target.closest?.('#views button')?.dataset.view;
+    if (!chosen) return;
+    if (chosen === 'table') root.dataset.view = chosen; else delete root.dataset.view;
+    try { localStorage.setItem('view', chosen); } catch { /* storage may be refused */ }
+    showView();
+  });
+  showView();
+
+  // The title, the icon and the badge of the installed app show how many alerts fire.
+  let firing = -1;
+  const showFiring = () => {
+    const place = document.getElementById('nav-alerts');
+    if (!place) return;
+    const count = parseInt(place.textContent, 10) || 0;
+    const title = (count ? `(${count}) ` : '') + document.title.replace(/^\(\d+\) /, '');
+    if (document.title !== title) document.title = title;
+    if (count === firing) return;
+    firing = count;
+    const icon = document.querySelector('link[rel="icon"]');
+    icon.href = icon.href.replace(/\?.*/, '') + (count ? `?firing=${count}` : '');
+    navigator.setAppBadge?.(count).catch(() => { /* the app is not installed */ });
+  };
+  showFiring();
+
+  // An open menu closes when its reader has done with it.
+  const closeMenus = (but) => document.querySelectorAll('.menu[open]').forEach((menu) => { if (!menu.contains(but)) menu.open = false; });
+  document.addEventListener('click', (event) => closeMenus(event.target));
+  document.addEventListener('focusin', (event) => closeMenus(event.target));
+  document.addEventListener('keydown', (event) => {
+    const menu = event.key === 'Escape' && document.querySelector('.menu[open]');
+    if (!menu) return;
+    menu.open = false;
+    menu.querySelector('summary').focus();
+  });
+
   // The live stream. The server sends an event at least every 5 s: without one
   // for 10 s, or when the browser has no network, the values are old, and the page
   // shows that. A stream may be dead without having ended.
@@ -157,6 +200,7 @@
         if (what === 'datetime') element.title = element.dateTime;
       }
     }
+    showFiring();
     if (fits) return;
     root.dataset.misfits = Number(root.dataset.misfits ?? 0) + 1;
     if (Date.now() - renewed < staleAfter) return;
@@ -177,6 +221,10 @@
     document.body.append(next);
     htmx.process(next);
   });
+
+  // The worker that shows a page of its own while the server cannot be reached. A
+  // browser has none where the address is not trusted.
+  if (document.querySelector('.bar')) navigator.serviceWorker?.register('/sw.js').catch(() => { /* the pages work without it */ });
 
   // Copy a command.
   document.addEventListener('click', async (event) => {
@@ -200,5 +248,5 @@
       document.querySelectorAll(`[aria-invalid][aria-describedby~="${CSS.escape(said.id)}"]`).forEach((field) => { field.setAttribute('aria-invalid', said.dataset.invalid); });
     });
   };
-  document.addEventListener('htmx:after:swap', () => { showTheme(); showCopy(); showInvalid(); });
+  document.addEventListener('htmx:after:swap', () => { showTheme(); showView(); showFiring(); showCopy(); showInvalid(); });
 })();

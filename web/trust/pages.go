@@ -41,11 +41,11 @@ func ServedPlain(path string) bool {
 func (p *Pages) page(w http.ResponseWriter, r *http.Request) {
 	a := p.source.Authority()
 	if len(a.PEM) == 0 {
-		p.shell.Page(w, r, http.StatusNotFound, app.Page{Title: "Certificate"}, None())
+		p.shell.Page(w, r, http.StatusNotFound, app.Page{Title: "Certificate", Section: "trust"}, None())
 		return
 	}
 	f := Facts{Authority: a, Host: host(r, a.Address), Reader: readerOf(r.UserAgent())}
-	p.shell.Page(w, r, http.StatusOK, app.Page{Title: "Trust this Headwater"}, Page(f))
+	p.shell.Page(w, r, http.StatusOK, app.Page{Title: "Trust this Headwater", Section: "trust"}, Page(f))
 }
 
 // host returns where other machines reach this server: as this browser did, unless it is on
