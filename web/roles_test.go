@@ -102,7 +102,7 @@ func TestEveryRouteByRole(t *testing.T) {
 func TestRolesFitWhatRoutesDo(t *testing.T) {
 	public := []string{
 		"GET /api/v1/openapi.json", "GET /static/", "GET /log-in", "POST /log-in", "POST /log-out", "GET /set-up", "POST /set-up",
-		"GET /trust", "GET /trust/ca.crt", "GET /claim", "POST /claim", "GET /act/{token}", "POST /act/{token}", "GET /sw.js", "GET /icon.png", "GET /icon.svg", "GET /manifest.webmanifest",
+		"GET /trust", "GET /trust/ca.crt", "GET /claim", "POST /claim", "GET /act/{token}", "POST /act/{token}", "GET /sw.js", "GET /icon.png", "GET /icon.svg", "GET /offline", "GET /manifest.webmanifest",
 	}
 	own := []string{"POST /account/password", "POST /account/log-out"}
 	// These only show what would become of a message.

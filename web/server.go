@@ -108,6 +108,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 				shell.Fail(w, http.StatusNotFound, "There is no "+r.Method+" "+app.Clip(r.URL.Path)+"; see /api/v1/openapi.json.")
 			}},
 			{Method: "GET", Path: app.IconPath, Role: app.Public, Handle: app.Icon},
+			{Method: "GET", Path: "/offline", Role: app.Public, Handle: app.Offline},
 			{Method: "GET", Path: static.Prefix, Role: app.Public, Handle: static.Handler().ServeHTTP},
 			{Path: "/", Role: app.Viewer, BySite: true, Handle: shell.NotFound},
 		},

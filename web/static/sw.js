@@ -1,5 +1,6 @@
 // The service worker: it shows notifications while no page is open, and does what their
-// buttons say. It keeps no files.
+// buttons say. In place of a page that cannot be loaded it shows one that says so, the only
+// page that it keeps.
 'use strict';
 
 const here = (address) => {
@@ -10,8 +11,36 @@ const here = (address) => {
   return new URL('/alerts', self.location.origin).href;
 };
 
-self.addEventListener('install', () => self.skipWaiting());
+const offline = '/offline';
+
+// keep stores the page with the files that it names.
+const keep = async () => {
+  const page = await fetch(offline, { cache: 'reload' });
+  if (!page.ok) throw new Error(`${offline}: ${page.status}`);
+  const files = [...(await page.clone().text()).matchAll(/(?:href|src)="(\/static\/[^"]+)"/g)].map(([, file]) => file);
+  await caches.delete(offline);
+  const cache = await caches.open(offline);
+  await cache.addAll(files);
+  await cache.put(offline, page);
+};
+
+self.addEventListener('install', (event) => {
+  self.skipWaiting();
+  // Notifications come first: they work without the page.
+  event.waitUntil(keep().catch(() => { /* the next version tries again */ }));
+});
 self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim()));
+
+self.addEventListener('fetch', (event) => {
+  const { request } = event;
+  const kept = request.mode === 'navigate' && request.method === 'GET' ? offline : new URL(request.url).pathname.startsWith('/static/') ? request : null;
+  if (!kept) return;
+  event.respondWith(fetch(request).catch(async (error) => {
+    const found = await caches.match(kept);
+    if (!found) throw error;
+    return found;
+  }));
+});
 
 self.addEventListener('push', (event) => {
   let n = { title: 'Headwater', body: 'Something happened.', tag: 'headwater' };
