@@ -1,6 +1,10 @@
 package overview
 
-import "headwater/web/view"
+import (
+	"slices"
+
+	"headwater/web/view"
+)
 
 // Source is what the overview shows. Its methods answer from memory, at once.
 type Source interface {
@@ -24,6 +28,10 @@ type Query struct {
 	State view.State
 	// Sites are the sites beyond which nothing is there; none means all sites.
 	Sites []string
+	// Site selects the devices of one site; empty means all.
+	Site string
+	// BySite orders the devices by site and not by state, and asks for the sites.
+	BySite bool
 	// Page counts from 1.
 	Page int
 	// Size is the number of devices on a page.
@@ -32,7 +40,8 @@ type Query struct {
 
 // Devices is one page of devices with the counts of all.
 type Devices struct {
-	// Items are in the order of state (firing, silent, ok) and then of name.
+	// Items are in the order of state (firing, silent, ok) and then of name, unless the
+	// query asks for that of sites.
 	Items []view.Device `json:"devices"`
 	// Matching counts the devices that the query selects, over all pages.
 	Matching int `json:"matching"`
@@ -42,4 +51,46 @@ type Devices struct {
 	Firing  int `json:"firing"`
 	Silent  int `json:"silent"`
 	Unknown int `json:"unknown"`
+	// Sites are all sites in the order of their names, whatever the query, if it asks for
+	// them.
+	Sites []Site `json:"-"`
 }
+
+// Site is what is known of the devices of one site.
+type Site struct {
+	Name                           string
+	Total, Firing, Silent, Unknown int
+	// Strip has the states of the devices in the order of their names. In a large site
+	// each cell is the worst state of several.
+	Strip []view.State
+}
+
+// NewSite returns a site whose devices have these states, in the order of their names.
+func NewSite(name string, states []view.State) Site {
+	s := Site{Name: name, Total: len(states)}
+	cells := min(stripCells, len(states))
+	s.Strip = make([]view.State, cells)
+	for i, state := range states {
+		switch state {
+		case view.StateFiring:
+			s.Firing++
+		case view.StateSilent:
+			s.Silent++
+		case view.StateUnknown:
+			s.Unknown++
+		}
+		cell := &s.Strip[i*cells/len(states)]
+		if *cell == "" || worse(state, *cell) {
+			*cell = state
+		}
+	}
+	return s
+}
+
+// stripCells bounds the cells of a strip, and so the bytes of a page.
+const stripCells = 240
+
+// notable are the states of devices that are not well, the least bad first.
+var notable = []view.State{view.StateUnknown, view.StateSilent, view.StateFiring}
+
+func worse(a, b view.State) bool { return slices.Index(notable, a) > slices.Index(notable, b) }

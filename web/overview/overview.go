@@ -1,11 +1,15 @@
 package overview
 
 import (
+	"cmp"
+	"math"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"headwater/web/ui"
 	"headwater/web/view"
 )
 
@@ -16,6 +20,8 @@ type Facts struct {
 	// Firing are the first of the firing alerts, FiringMore counts the others.
 	Firing     []view.Alert
 	FiringMore int
+	// Silent are the first of the devices that have stopped reporting.
+	Silent []view.Device
 	// Rate is the number of readings a second, Rates the numbers of the last 60
 	// seconds.
 	Rate  float64
@@ -45,6 +51,9 @@ func (o Facts) values(page int) string {
 	if o.Query.State != "" {
 		v.Set("state", string(o.Query.State))
 	}
+	if o.Query.Site != "" {
+		v.Set("site", o.Query.Site)
+	}
 	if page > 1 {
 		v.Set("page", strconv.Itoa(page))
 	}
@@ -52,6 +61,117 @@ func (o Facts) values(page int) string {
 		return ""
 	}
 	return "?" + v.Encode()
+}
+
+// with returns the address of the first page of the query with another state or site.
+func (o Facts) with(state view.State, site string) string {
+	o.Query.State, o.Query.Site = state, site
+	return o.PageURL(1)
+}
+
+// maxSites bounds the sites that are shown.
+const maxSites = 60
+
+// Sites returns the sites to show, those with the most problems first, and how many
+// others there are: none while all devices of the only site are in the list.
+func (o Facts) Sites() (sites []Site, more int) {
+	for _, s := range o.Devices.Sites {
+		if o.Query.Site == "" || o.Query.Site == s.Name {
+			sites = append(sites, s)
+		}
+	}
+	if len(o.Devices.Sites) < 2 && o.Devices.Total <= o.Query.Size {
+		return nil, 0
+	}
+	slices.SortStableFunc(sites, func(a, b Site) int {
+		return cmp.Or(b.Firing-a.Firing, b.Silent-a.Silent)
+	})
+	n := min(maxSites, len(sites))
+	return sites[:n], len(sites) - n
+}
+
+// group is the devices of one site in the list.
+type group struct {
+	Site    string
+	Devices []view.Device
+}
+
+// groups returns the devices of the page by site.
+func (o Facts) groups() []group {
+	var out []group
+	for _, d := range o.Devices.Items {
+		if len(out) == 0 || out[len(out)-1].Site != d.Site {
+			out = append(out, group{Site: d.Site})
+		}
+		last := &out[len(out)-1]
+		last.Devices = append(last.Devices, d)
+	}
+	return out
+}
+
+// stripPath returns the cells of one state as lines. A cell is 1 wide; the line is as thick
+// as the strip is high.
+func stripPath(strip []view.State, state view.State) string {
+	var b strings.Builder
+	for i := 0; i < len(strip); {
+		n := 1
+		for i+n < len(strip) && strip[i+n] == strip[i] {
+			n++
+		}
+		if strip[i] == state {
+			b.WriteString("M" + strconv.Itoa(i) + " 1h" + strconv.Itoa(n))
+		}
+		i += n
+	}
+	return b.String()
+}
+
+// words says how many devices of the site are in which state.
+func (s Site) words() string {
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		word string
+	}{{s.Firing, "firing"}, {s.Silent, "silent"}, {s.Unknown, "not heard yet"}} {
+		if p.n > 0 {
+			parts = append(parts, ui.FormatCount(uint64(p.n))+" "+p.word)
+		}
+	}
+	if parts == nil {
+		return "all OK"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// trendSlots is how much of the recent past makes a trend: five minutes.
+const trendSlots = 20
+
+// trend says where a metric is heading: 1 up, -1 down, 0 neither. A change counts when it
+// is well above what the readings of a slot differ by.
+func trend(m view.Metric) int {
+	if len(m.Spark) < 6 {
+		return 0
+	}
+	slots := m.Spark[max(0, len(m.Spark)-trendSlots):]
+	third := len(slots) / 3
+	before, after, spread := 0.0, 0.0, 0.0
+	for i, s := range slots {
+		spread += (s.Max - s.Min) / float64(len(slots))
+		switch {
+		case i < third:
+			before += s.Last / float64(third)
+		case i >= len(slots)-third:
+			after += s.Last / float64(third)
+		}
+	}
+	least := max(2*spread, 0.01*max(math.Abs(before), math.Abs(after)))
+	switch change := after - before; {
+	case change > least:
+		return 1
+	case change < -least:
+		return -1
+	}
+	return 0
 }
 
 type choice struct{ Value, Text string }
@@ -167,4 +287,12 @@ func (s Start) HTTPCommand() string {
 	}
 	return command + s.HTTP + `/api/v1/telemetry -H 'Content-Type: application/json' \
   -d '{"site":"home","device":"kitchen","metric":"temperature","value":21.5,"unit":"°C"}'`
+}
+
+// current is the value of aria-current of a selection.
+func current(is bool) string {
+	if is {
+		return "true"
+	}
+	return "false"
 }

@@ -15,6 +15,7 @@ import (
 const (
 	devicesOnPage = 50
 	firingOnPage  = 5
+	silentOnPage  = 5
 	maxDevices    = 1000
 )
 
@@ -66,13 +67,21 @@ func query(r *http.Request) (Query, error) {
 	default:
 		return q, errors.New("state must be ok, firing, silent or unknown")
 	}
+	q.Site = r.FormValue("site")
+	if q.Site != "" && !app.ValidToken(q.Site) {
+		return q, app.TokenError("site")
+	}
 	q.Page, err = app.Number(r, "page", 1, app.MaxPage)
 	return q, err
 }
 
 func (p *Pages) facts(q Query, start Start) Facts {
 	alerts := p.source.Alerts(0).About(p.source.About)
+	q.BySite = true
 	f := Facts{Query: q, Devices: p.source.Devices(q), Start: start}
+	if f.Devices.Silent > 0 {
+		f.Silent = p.source.Devices(Query{State: view.StateSilent, Page: 1, Size: silentOnPage}).Items
+	}
 	f.Rate, f.Rates = p.source.Rates()
 	f.Firing = alerts.Active[:min(firingOnPage, len(alerts.Active))]
 	f.FiringMore = len(alerts.Active) - len(f.Firing)
@@ -99,7 +108,8 @@ func (p *Pages) live(w http.ResponseWriter, r *http.Request) {
 			for _, d := range f.Devices.Items {
 				list.Parts = append(list.Parts, live.Part{ID: RowID(d), Body: Row(d)})
 			}
-			return p.shell.Parts(live.Part{ID: "tiles", Body: Tiles(f)}, live.Part{ID: "firing", Body: Firing(f)}, list)
+			return p.shell.Parts(live.Part{ID: "firing", Body: Attention(f)}, live.Part{ID: "tiles", Body: Tiles(f)},
+				live.Part{ID: "sites", Body: Sites(f)}, list)
 		})
 	})
 }

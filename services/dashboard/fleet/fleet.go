@@ -324,12 +324,23 @@ func (f *Fleet) Devices(q overview.Query, now time.Time) overview.Devices {
 	text := strings.ToLower(q.Text)
 	var groups [3][]*record // firing, silent, ok
 	var out overview.Devices
+	var states []view.State // of the site at hand
+	site := ""
+	closeSite := func(next string) {
+		if q.BySite && len(states) > 0 && site != next {
+			out.Sites = append(out.Sites, overview.NewSite(site, states))
+			states = states[:0]
+		}
+		site = next
+	}
 	for _, d := range f.order {
 		if len(q.Sites) > 0 && !slices.Contains(q.Sites, d.site) {
 			continue
 		}
 		out.Total++
 		state := f.state(d)
+		closeSite(d.site)
+		states = append(states, state)
 		group := 2
 		switch state {
 		case view.StateFiring:
@@ -341,11 +352,15 @@ func (f *Fleet) Devices(q overview.Query, now time.Time) overview.Devices {
 		case view.StateUnknown:
 			out.Unknown++
 		}
-		if (q.State == "" || q.State == state) && strings.Contains(d.search, text) {
+		if q.BySite {
+			group = 0
+		}
+		if (q.State == "" || q.State == state) && (q.Site == "" || q.Site == d.site) && strings.Contains(d.search, text) {
 			groups[group] = append(groups[group], d)
 			out.Matching++
 		}
 	}
+	closeSite("")
 	skip := (max(1, q.Page) - 1) * q.Size
 	for _, group := range groups {
 		passed := min(skip, len(group))
