@@ -103,7 +103,9 @@ const MQTTPublishedHeader = "Nmqtt-Pub"
 // devices. It is not documented, so tests of the bridge watch over it.
 const (
 	// StreamSessions holds what nats-server remembers of each client id.
-	StreamSessions  = "$MQTT_sess"
+	StreamSessions = "$MQTT_sess"
+	// SessionsAll are the subjects of all sessions.
+	SessionsAll     = sessionPrefix + ">"
 	sessionPrefix   = "$MQTT.sess."
 	retainedPrefix  = "$MQTT.rmsgs."
 	sessionTaken    = "$MQTT.JSA.headwater.SP."
@@ -158,6 +160,17 @@ func SessionConsumers(session []byte) (map[string][]string, error) {
 		all[streamReleased] = []string{s.Released.Durable}
 	}
 	return all, nil
+}
+
+// SessionClient returns the client id of a session; empty if it cannot be read.
+func SessionClient(session []byte) string {
+	var s struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(session, &s); err != nil {
+		return ""
+	}
+	return s.ID
 }
 
 // streamReleased is nats-server's stream of messages with QoS 2 on their way to devices.

@@ -405,6 +405,51 @@ func TestMQTT5(t *testing.T) {
 	w.awaitReadings(t, "mqtt hall/a_b/m 1")
 }
 
+// TestAnOldSessionOfMQTT5 has a client continue its session without asking to keep it: it
+// gets what waited for it, and the session ends with the connection.
+func TestAnOldSessionOfMQTT5(t *testing.T) {
+	w := newWorld(t)
+	w.through(t, w.start(t), "")
+	connect := func(flags byte, properties ...byte) (raw, byte) {
+		t.Helper()
+		c := w.raw(t)
+		c.send(packet(0x10, text("MQTT"), []byte{5, flags, 0, 60, byte(len(properties))}, properties, text("door-1")))
+		answer := c.next()
+		if len(answer) < 5 || answer[0] != 0x20 || answer[3] != 0 {
+			t.Fatalf("CONNACK %x", answer)
+		}
+		return c, answer[2]
+	}
+	leave := func(c raw) {
+		t.Helper()
+		c.send([]byte{0xe0, 0})
+		for p := c.next(); p != nil; p = c.next() {
+		}
+	}
+	c, _ := connect(2, 17, 0, 0, 0, 60)
+	c.send(packet(0x82, []byte{0, 2, 0}, text("commands/door-1/#"), []byte{1}))
+	c.expect("SUBACK", 0x90, 4, 0, 2, 0, 1)
+	leave(c)
+	m := nats.NewMsg("$MQTT.msgs.commands.door-1.set")
+	m.Header.Set("Nmqtt-Pub", "1")
+	m.Data = []byte("on")
+	if _, err := w.devices.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	c, present := connect(0)
+	if present != 1 {
+		t.Error("the session is lost")
+	}
+	if got := c.next(); len(got) == 0 || got[0]&^8 != 0x32 || !bytes.HasSuffix(got, []byte("on")) {
+		t.Errorf("the command that waited: %x", got)
+	}
+	leave(c)
+	if c, present = connect(0); present != 0 {
+		t.Error("the session outlives its connection")
+	}
+	leave(c)
+}
+
 // TestReceiveMaximumIsHonoured has a client that takes one command at a time.
 func TestReceiveMaximumIsHonoured(t *testing.T) {
 	w := newWorld(t)

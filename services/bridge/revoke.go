@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -136,7 +137,53 @@ func (r *revoker) end(ctx context.Context, due map[string]credentials.Credential
 		errs = append(errs, r.svc.deps.System.FlushWithContext(ctx))
 		r.svc.deps.Log.Info("closed the connections of devices whose credentials changed", "connections", len(open))
 	}
+	errs = append(errs, r.forgetAway(ctx, due))
 	return errors.Join(errs...)
+}
+
+// forgetAway clears the sessions of revoked credentials whose client ids nobody knows
+// beforehand: a credential may use any that begins with its name. It reads every session.
+func (r *revoker) forgetAway(ctx context.Context, due map[string]credentials.Credential) error {
+	revoked := slices.DeleteFunc(slices.Collect(maps.Values(due)), func(c credentials.Credential) bool { return c.State != credentials.StateRevoked })
+	if len(revoked) == 0 {
+		return nil
+	}
+	stream, err := r.sessions(ctx)
+	if stream == nil {
+		return err
+	}
+	for from := uint64(1); ; {
+		m, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(streams.SessionsAll))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the sessions of devices: %w", err)
+		}
+		from = m.Sequence + 1
+		id := streams.SessionClient(m.Data)
+		shown := escape.Shown(id)
+		owner := r.svc.credentials.Owner(shown)
+		if slices.ContainsFunc(revoked, func(c credentials.Credential) bool {
+			return c.Name == owner || owner == "" && c.Uses(shown)
+		}) {
+			if err := r.forget(ctx, id, true); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// sessions returns the stream of sessions; nil if no device has ever connected.
+func (r *revoker) sessions(ctx context.Context) (jetstream.Stream, error) {
+	stream, err := r.svc.deps.Devices.Stream(ctx, streams.StreamSessions)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", streams.StreamSessions, err)
+	}
+	return stream, nil
 }
 
 // connection is an open connection of a credential that changed.
@@ -224,12 +271,9 @@ func (r *revoker) forget(ctx context.Context, clientID string, session bool) err
 	if err := nc.FlushWithContext(ctx); err != nil || !session {
 		return err
 	}
-	stream, err := r.svc.deps.Devices.Stream(ctx, streams.StreamSessions)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil // no device has ever connected
-	}
-	if err != nil {
-		return fmt.Errorf("look up stream %s: %w", streams.StreamSessions, err)
+	stream, err := r.sessions(ctx)
+	if stream == nil {
+		return err
 	}
 	subject := streams.SessionSubject(clientID)
 	m, err := stream.GetLastMsgForSubject(ctx, subject)

@@ -73,7 +73,8 @@ const (
 	// acceptPause is the pause after a connection that could not be accepted, or a datagram
 	// that could not be read.
 	acceptPause = 50 * time.Millisecond
-	// logInWithin is how long a sender that has not logged in, and has to, may send nothing.
+	// logInWithin is how long a sender that has to log in may take to do it, whatever it
+	// sends meanwhile.
 	logInWithin = 10 * time.Second
 	// answerWithin bounds how long a sender may take to read its answers.
 	answerWithin = 10 * time.Second
@@ -157,12 +158,17 @@ func (l *lineServer) serve(ctx context.Context, conn net.Conn) {
 	who := l.stranger(remote)
 	decoder := l.readers.Get().(*reader)
 	defer l.readers.Put(decoder)
+	stranger := time.Now() // since when it is one
 	for ctx.Err() == nil {
-		patience := l.cfg.Lines.Idle
-		if who.refused != "" {
-			patience = min(patience, logInWithin)
+		now := time.Now()
+		if who.refused == "" {
+			stranger = now
 		}
-		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		until := now.Add(l.cfg.Lines.Idle)
+		if latest := stranger.Add(logInWithin); who.refused != "" && latest.Before(until) {
+			until = latest
+		}
+		_ = conn.SetReadDeadline(until)
 		if ctx.Err() != nil {
 			return
 		}

@@ -49,8 +49,9 @@ func unauthorized(why string) *fault {
 }
 
 // claim returns the credential that a request names, with the token that it sent: as
-// Bearer, as Basic, or as clients of InfluxDB send it. A user that is not a credential is
-// none: it may be meant for a proxy in front.
+// Bearer, as Basic, or as clients of InfluxDB send it. A token that is not of a credential
+// is a wrong one. A user that is not a credential is none: it may be meant for a proxy in
+// front.
 func (s *Service) claim(r *http.Request) (c credentials.Credential, token string, claimed bool) {
 	scheme, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	switch {
@@ -59,7 +60,7 @@ func (s *Service) claim(r *http.Request) (c credentials.Credential, token string
 		return s.named(name, token)
 	case strings.EqualFold(scheme, "Bearer"), strings.EqualFold(scheme, "Token") && value != "":
 		c, _ = s.credentials.ByToken(value)
-		return c, value, c.Name != "" || s.credentials.Len() > 0
+		return c, value, true
 	}
 	name, token, ok := r.BasicAuth()
 	if !ok && r.URL.Path == PathWrite1 {

@@ -35,8 +35,6 @@ func withCredentials(t *testing.T, change ...func(*gateway.Config)) senders {
 	f.gone = create("gone", credentials.KindDevice, credentials.StateRevoked, credentials.Pattern{Site: "hall", Device: "gone"})
 	f.gateway = create("gw", credentials.KindGateway, credentials.StateAllowed, credentials.Pattern{Site: "yard", Device: credentials.Any})
 	f.door = create("door-1", credentials.KindDevice, credentials.StateAllowed, credentials.Pattern{Site: "hall", Device: "door-1"})
-	// Where strangers may send, its token would not show that: while no credential is known,
-	// none is asked for.
 	streamtest.Eventually(t, "the last credential is taken", func() bool {
 		status, reasons := f.send(t, nothing, "hall/door-1")
 		if status == http.StatusUnauthorized {
@@ -128,6 +126,27 @@ func TestSenderSpeaksForItsDevicesOnly(t *testing.T) {
 			if reasons[i] != reason {
 				t.Errorf("%s: item %d is refused for %q, want %q", name, i, reasons[i], reason)
 			}
+		}
+	}
+}
+
+// TestAWrongTokenIsRefused although no credential exists yet: the sender of one believes to
+// be known.
+func TestAWrongTokenIsRefused(t *testing.T) {
+	f := senders{fixture: run(t)}
+	f.ready()
+	for name, test := range map[string]struct {
+		authorize func(*http.Request)
+		status    int
+	}{
+		"bearer":          {bearer("guess"), 401},
+		"InfluxDB":        {func(r *http.Request) { r.Header.Set("Authorization", "Token guess") }, 401},
+		"empty":           {func(r *http.Request) { r.Header.Set("Authorization", "Token ") }, 202},
+		"nothing":         {nothing, 202},
+		"user of a proxy": {basic("proxy", "x"), 202},
+	} {
+		if status, _ := f.send(t, test.authorize, "hall/x"); status != test.status {
+			t.Errorf("%s: status %d, want %d", name, status, test.status)
 		}
 	}
 }

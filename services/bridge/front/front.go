@@ -125,10 +125,14 @@ type TLS struct {
 type Front struct {
 	deps    Deps
 	limiter *limiter
+	gate    *gate
+	endings *endings
 	// direct is nil if nats-server stores everything.
 	direct *direct
-	// within bounds the time until a client has sent its first packet.
-	within  time.Duration
+	// within bounds the time until a client has sent its first packet, patience that until
+	// nats-server takes it.
+	within, patience time.Duration
+
 	open    prometheus.Gauge
 	refused *prometheus.CounterVec
 	opened  *prometheus.CounterVec
@@ -150,7 +154,7 @@ func New(cfg Config, deps Deps) (*Front, error) {
 	metrics := promauto.With(deps.Metrics)
 	name := func(name string) string { return prometheus.BuildFQName("headwater", "bridge", name) }
 	f := &Front{
-		deps: deps, within: connectWithin, limiter: newLimiter(most, cfg.PerAddress, cfg.ConnectsPerSec),
+		deps: deps, within: connectWithin, patience: turnWithin, gate: newGate(connectsAtOnce), endings: newEndings(), limiter: newLimiter(most, cfg.PerAddress, cfg.ConnectsPerSec),
 		open: metrics.NewGauge(prometheus.GaugeOpts{Name: name("front_connections"), Help: "Connections of devices that are open."}),
 		refused: metrics.NewCounterVec(prometheus.CounterOpts{
 			Name: name("front_refused_total"), Help: "Connections of devices that were refused or closed because of what they sent, by reason.",

@@ -273,6 +273,9 @@ type fake struct {
 
 	mu  sync.Mutex
 	got [][]byte // by connection; guarded by mu
+
+	// hold, if not nil, withholds the answers until it is closed.
+	hold chan struct{}
 }
 
 func newFake(t *testing.T) *fake {
@@ -317,6 +320,9 @@ func (s *fake) serve(conn net.Conn) {
 			return
 		}
 		if first {
+			if s.hold != nil {
+				<-s.hold
+			}
 			_, _ = conn.Write([]byte{0x20, 2, 1, 0})
 		}
 	}
@@ -352,7 +358,7 @@ func (c fromConn) RemoteAddr() net.Addr { return c.address }
 
 // serve runs a front for clients of 192.0.2.7 until the test ends. It returns what opens a
 // connection to it, and the clients that it refuses.
-func serve(t *testing.T, d Deps, within time.Duration) (dial func() net.Conn, refused chan Refused) {
+func serve(t *testing.T, d Deps, within time.Duration, change ...func(*Front)) (dial func() net.Conn, refused chan Refused) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -362,6 +368,9 @@ func serve(t *testing.T, d Deps, within time.Duration) (dial func() net.Conn, re
 	d.Refused = func(r Refused) { refused <- r }
 	f := newFront(t, d)
 	f.within = within
+	for _, c := range change {
+		c(f)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -538,5 +547,85 @@ func TestANewSessionThatStays(t *testing.T) {
 		if !errors.Is(err, error(errUser)) || c.clean != clean || string(c.clientID) != "a%2Eb" || c.keepAlive != longestSilence {
 			t.Errorf("connection %d: %+v, %v", i, c, err)
 		}
+	}
+}
+
+// connecting5 returns a CONNECT of MQTT 5 that continues the old session.
+func connecting5(id string, properties ...byte) []byte {
+	body := append(appendText(nil, "MQTT"), 5, 0, 0, 60, byte(len(properties)))
+	return appendPacket(nil, typeConnect<<4, append(body, properties...), appendText(nil, id))
+}
+
+// TestASessionThatEndsWithItsConnection has clients of MQTT 5 continue an old session, and
+// not say how long it stays then.
+func TestASessionThatEndsWithItsConnection(t *testing.T) {
+	server, d := newFake(t), deps()
+	d.Server = server.Addr().String()
+	var f *Front
+	dial, _ := serve(t, d, time.Minute, func(front *Front) { f = front })
+	// cleans are the flags for a clean session of the connections to nats-server that have
+	// sent something.
+	cleans := func() (all []bool) {
+		for _, got := range server.all() {
+			if len(got) == 0 {
+				continue
+			}
+			_, _, head, _ := header(got)
+			c, _ := parseConnect(got[head:]) // the name of the user is one that a client may not send
+			all = append(all, c.clean)
+		}
+		return all
+	}
+	for _, leaves := range []bool{true, false} {
+		conn, before := dial(), len(cleans())
+		if _, err := conn.Write(connecting5("a")); err != nil {
+			t.Fatal(err)
+		}
+		answer := make([]byte, 4)
+		if _, err := io.ReadFull(conn, answer); err != nil {
+			t.Fatal(err)
+		}
+		if answer[2] != 1 || answer[3] != 0 {
+			t.Errorf("the answer is %x, without its session", answer)
+		}
+		if got := cleans()[before:]; !slices.Equal(got, []bool{false}) {
+			t.Errorf("while it is connected: %v", got)
+		}
+		if leaves {
+			if _, err := conn.Write([]byte{0xe0, 0}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = conn.Close()
+		streamtest.Eventually(t, "the session is ended", func() bool { return slices.Equal(cleans()[before:], []bool{false, true}) })
+	}
+	streamtest.Eventually(t, "nothing is left of the sessions", func() bool {
+		f.endings.mu.Lock()
+		defer f.endings.mu.Unlock()
+		return len(f.endings.byID) == 0
+	})
+}
+
+func TestASessionIsTakenOver(t *testing.T) {
+	e := newEndings()
+	first := e.add("a")
+	if e.take("a") != nil || e.begin("a", first) {
+		t.Error("a session that another connection has is ended")
+	}
+	second := e.add("a")
+	e.finish("a", first)
+	if !e.begin("a", second) {
+		t.Error("the session is not ended")
+	}
+	wait := e.take("a")
+	select {
+	case <-wait:
+		t.Error("a connection does not wait until the old session has ended")
+	default:
+	}
+	e.finish("a", second)
+	<-wait
+	if e.take("a") != nil || len(e.byID) > 0 {
+		t.Error("something is left")
 	}
 }

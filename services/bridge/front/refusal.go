@@ -25,6 +25,7 @@ const (
 	ReasonMalformed   Reason = "malformed"
 	ReasonUnsupported Reason = "unsupported"
 	ReasonReader      Reason = "slow-reader"
+	ReasonBusy        Reason = "busy"
 	// ReasonServer is for a client that nats-server did not answer. It is only counted.
 	ReasonServer Reason = "server"
 )
@@ -33,7 +34,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonRate, ReasonConnections, ReasonFull, ReasonSlow, ReasonProtocol, ReasonVersion, ReasonConnect, ReasonClientID,
-		ReasonUser, ReasonTopic, ReasonPayload, ReasonMalformed, ReasonUnsupported, ReasonReader, ReasonServer,
+		ReasonUser, ReasonTopic, ReasonPayload, ReasonMalformed, ReasonUnsupported, ReasonReader, ReasonBusy, ReasonServer,
 	}
 }
 
@@ -47,6 +48,7 @@ const (
 	codePassword       = 0x86
 	codeNotAuthorized  = 0x87
 	codeUnavailable    = 0x88
+	codeBusy           = 0x89
 	codeShuttingDown   = 0x8b
 	codeAuthMethod     = 0x8c
 	codeTopicName      = 0x90
@@ -87,6 +89,7 @@ var (
 	errAlias       = &refusal{ReasonUnsupported, codeTopicAlias, "it uses a topic alias"}
 	errShared      = &refusal{ReasonUnsupported, codeShared, "it asks for a shared subscription"}
 	errIdentifier  = &refusal{ReasonUnsupported, codeSubscriptionID, "it asks for a subscription identifier"}
+	errBusy        = &refusal{ReasonBusy, codeBusy, fmt.Sprintf("more devices connect at once than can be let in within %s; it may try again", turnWithin)}
 	errReader      = &refusal{ReasonReader, codeUnspecified, fmt.Sprintf("it took nothing of what was sent to it for %s", writeWithin)}
 )
 
@@ -109,7 +112,7 @@ func returnCode(code byte) (byte, bool) {
 		return 1, true
 	case codeClientID:
 		return 2, true
-	case codeUnavailable:
+	case codeUnavailable, codeBusy:
 		return 3, true
 	case codePassword:
 		return 4, true

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -16,6 +17,7 @@ import (
 
 	"headwater/services/bridge/escape"
 	"headwater/services/bridge/login"
+	"headwater/services/internal/brake"
 	"headwater/services/internal/process"
 )
 
@@ -64,6 +66,14 @@ type session struct {
 	// quiet is closed when nothing more is read from the client, over when nothing more comes
 	// from nats-server.
 	quiet, over chan struct{}
+	// closed is set when nats-server has closed its connection first, left when the client
+	// has.
+	closed atomic.Bool
+	left   bool
+	// last, if not nil, is what ends the session after the connection: a CONNECT without a
+	// will. ending is its entry in the front.
+	last   *connect
+	ending *ending
 }
 
 func newSession(f *Front, device net.Conn, host string) *session {
@@ -85,6 +95,7 @@ func (s *session) serve(ctx context.Context) {
 	hurry := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(past) })
 	defer hurry()
 	if !s.open(ctx) {
+		s.endSession(ctx)
 		s.linger()
 		return
 	}
@@ -96,6 +107,7 @@ func (s *session) serve(ctx context.Context) {
 	down.Go(s.toClient)
 	s.toServer(ctx)
 	down.Wait()
+	s.endSession(ctx)
 	s.linger()
 }
 
@@ -127,7 +139,14 @@ func (s *session) open(ctx context.Context) bool {
 		s.client = rand.Text()[:22]
 		s.connect.clientID, s.assigned = []byte(s.client), s.client
 	}
+	if err := s.front.gate.enter(ctx, brake.Network(s.host), s.front.patience); err != nil {
+		if ctx.Err() == nil {
+			s.refuseConnect(err)
+		}
+		return false
+	}
 	code, present := s.admit(ctx)
+	s.front.gate.leave()
 	if code == codeUnavailable {
 		s.front.refused.WithLabelValues(string(ReasonServer)).Inc()
 	}
@@ -144,6 +163,7 @@ func (s *session) open(ctx context.Context) bool {
 	s.inFlight.limit(int(s.connect.receiveMaximum))
 	if err != nil {
 		_ = s.server.Close()
+		s.left = true
 	}
 	return err == nil
 }
@@ -205,7 +225,7 @@ func (s *session) refuseConnect(err error) {
 	if !ok || s.connect.level == 0 {
 		return
 	}
-	_, _ = s.device.Write(s.connect.appendConnAck(nil, why.code, false, "", why.text))
+	_, _ = slowly{s.device}.Write(s.connect.appendConnAck(nil, why.code, false, "", why.text))
 }
 
 // admit connects to nats-server as the client, and returns its answer as a reason code of
@@ -214,28 +234,98 @@ func (s *session) admit(ctx context.Context) (code byte, present bool) {
 	if s.connect.level == level5 && s.connect.keepAlive == 0 {
 		s.connect.keepAlive = longestSilence
 	}
-	user, err := s.origin()
+	if wait := s.front.endings.take(s.client); wait != nil {
+		select {
+		case <-wait:
+		case <-ctx.Done():
+		}
+	}
+	user, err := s.origin(&s.connect)
 	if err != nil {
 		return codePassword, false
 	}
-	if s.connect.clean && s.connect.keeps() {
+	keeps := s.connect.keeps()
+	switch {
+	case s.connect.clean && keeps:
 		// The first connection ends the old session, the second one begins one that stays.
-		if code, _ := s.dial(ctx, user, true, false); code != 0 {
+		server, code, _ := s.dial(ctx, &s.connect, user, true, false)
+		if code != 0 {
 			return code, false
 		}
-		_, _ = s.server.Write([]byte{typeDisconnect << 4, 0})
-		_ = s.server.SetReadDeadline(time.Now().Add(answerWithin))
-		_, _ = io.Copy(io.Discard, s.server)
-		_ = s.server.Close()
+		hangUp(server)
+	case !s.connect.clean && !keeps && s.assigned == "":
+		// The client continues an old session, if there is one, and that ends with this
+		// connection. MQTT 3.1.1 needs another connection for the end. A new session ends
+		// by itself.
+		server, code, present := s.dial(ctx, &s.connect, user, false, true)
+		if code != 0 {
+			return code, false
+		}
+		if present {
+			s.attach(server)
+			last := s.connect
+			last.will = nil
+			last.clientID, last.user, last.password = bytes.Clone(last.clientID), bytes.Clone(last.user), bytes.Clone(last.password)
+			s.last, s.ending = &last, s.front.endings.add(s.client)
+			return 0, true
+		}
+		hangUp(server)
 	}
-	code, present = s.dial(ctx, user, !s.connect.keeps(), true)
-	return code, present && !s.connect.clean
+	server, code, present := s.dial(ctx, &s.connect, user, !keeps, true)
+	if code != 0 {
+		return code, false
+	}
+	s.attach(server)
+	return 0, present && !s.connect.clean
+}
+
+// attach has packets pass between the client and a connection to nats-server.
+func (s *session) attach(server net.Conn) {
+	s.server = server
+	s.up.dst, s.down.src, s.down.dst = server, server, toDevice{s}
+}
+
+// endSession ends the session of a client that has left, if it must end with the
+// connection. It stays if another connection has
+// taken it over, also of another front: then nats-server has closed this one. A client whose
+// front stops comes back.
+func (s *session) endSession(ctx context.Context) {
+	if s.last == nil {
+		return
+	}
+	ends := s.front.endings
+	defer ends.finish(s.client, s.ending)
+	if !s.left || ctx.Err() != nil {
+		return
+	}
+	if s.front.gate.enter(ctx, brake.Network(s.host), s.front.patience) != nil {
+		return // the next connection finds the session
+	}
+	defer s.front.gate.leave()
+	if !ends.begin(s.client, s.ending) {
+		return
+	}
+	user, err := s.origin(s.last)
+	if err != nil {
+		return
+	}
+	if server, code, _ := s.dial(ctx, s.last, user, true, false); code == 0 {
+		hangUp(server)
+	}
+}
+
+// hangUp ends a connection to nats-server, and returns when nats-server is done with it.
+func hangUp(server net.Conn) {
+	_, _ = server.Write([]byte{typeDisconnect << 4, 0})
+	_ = server.SetReadDeadline(time.Now().Add(answerWithin))
+	_, _ = io.Copy(io.Discard, server)
+	_ = server.Close()
 }
 
 // origin is the name of the user that tells login where the client comes from.
-func (s *session) origin() (string, error) {
-	o := login.Origin{Host: s.host, User: string(s.connect.user), Sent: time.Now().Unix(), Certificate: certificate(s.device)}
-	return s.front.deps.Seal.Close(o, string(escape.ID(nil, s.connect.clientID))) //nolint:wrapcheck // it is not reported
+func (s *session) origin(c *connect) (string, error) {
+	o := login.Origin{Host: s.host, User: string(c.user), Sent: time.Now().Unix(), Certificate: certificate(s.device)}
+	return s.front.deps.Seal.Close(o, string(escape.ID(nil, c.clientID))) //nolint:wrapcheck // it is not reported
 }
 
 // claims are what the client has said of itself.
@@ -269,30 +359,29 @@ func certificate(conn net.Conn) (c login.Certificate) {
 }
 
 // dial opens a connection to nats-server and sends the first packet on it. After a code
-// other than 0 the connection is closed.
-func (s *session) dial(ctx context.Context, user string, clean, withWill bool) (code byte, present bool) {
+// other than 0 there is none.
+func (s *session) dial(ctx context.Context, c *connect, user string, clean, withWill bool) (server net.Conn, code byte, present bool) {
 	dialer := net.Dialer{Timeout: connectWithin}
 	server, err := dialer.DialContext(ctx, "tcp", s.front.deps.Server)
 	if err != nil {
-		return codeUnavailable, false
+		return nil, codeUnavailable, false
 	}
-	s.server = server
-	s.up.dst, s.down.src, s.down.dst = server, server, toDevice{s}
 	hurry := context.AfterFunc(ctx, func() { _ = server.SetReadDeadline(past) })
 	_ = server.SetDeadline(time.Now().Add(answerWithin))
 	var answer [4]byte
-	if _, err = server.Write(s.connect.appendTo(nil, user, clean, withWill)); err == nil {
+	if _, err = server.Write(c.appendTo(nil, user, clean, withWill)); err == nil {
 		_, err = io.ReadFull(server, answer[:])
 	}
 	if !hurry() || err != nil || answer[0] != typeConnAck<<4 || answer[1] != 2 {
 		_ = server.Close()
-		return codeUnavailable, false
+		return nil, codeUnavailable, false
 	}
 	_ = server.SetDeadline(time.Time{})
 	if answer[3] != 0 {
 		_ = server.Close()
+		return nil, reasonCode(answer[3]), false
 	}
-	return reasonCode(answer[3]), answer[2]&1 != 0
+	return server, 0, answer[2]&1 != 0
 }
 
 // slowly writes to a client that may be slow, but not dead.
@@ -307,6 +396,7 @@ func (c slowly) Write(b []byte) (int, error) {
 // end of its connection, after all that was sent.
 func (s *session) toServer(ctx context.Context) {
 	err := s.up.move()
+	s.left = ctx.Err() == nil && !s.up.broken && !s.closed.Load()
 	close(s.quiet)
 	switch why, refused := errors.AsType[*refusal](err); {
 	case refused:
@@ -340,6 +430,9 @@ func (s *session) settle() {
 // toClient passes on what nats-server sends, until it closes the connection.
 func (s *session) toClient() {
 	err := s.down.move()
+	if !s.down.broken {
+		s.closed.Store(true)
+	}
 	close(s.over)
 	s.tear()
 	if s.down.broken {

@@ -31,22 +31,37 @@ func Subjects(mappings mapping.Set, site, device string) []string {
 			add(p)
 		}
 	}
-	for _, m := range mappings {
-		if m.Device != "" && m.For(site, device) {
-			all = append(all, m.Subjects(site, device)...)
-		}
-	}
+	all = append(all, mapped(mappings, site, device)...)
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
+// mapped returns the subjects of a device of a site on which the declared mappings read its
+// name from the topic alone.
+func mapped(mappings mapping.Set, site, device string) (all []string) {
+	for _, m := range mappings {
+		of := site
+		if m.Site == "" && site == decode.Home {
+			of = "" // the site of a mapping that names none
+		}
+		if m.Device != "" && m.For(of, device) {
+			all = append(all, m.Subjects(of, device)...)
+		}
+	}
+	return all
+}
+
 // Guards returns subjects that cover what nobody else may send on: those of a device on
-// whose topics the payload names no other. Mappings may name devices by anything.
+// whose topics the payload names no other.
 func Guards(mappings mapping.Set, site, device string) []string {
-	if device == "*" || reserved(device) {
+	if device == "*" {
 		return nil
 	}
-	all := subjects(sparkplug + star(site) + "/+/" + device + "/#")
+	all := mapped(mappings, site, device)
+	if reserved(device) {
+		return all
+	}
+	all = append(all, subjects(sparkplug+star(site)+"/+/"+device+"/#")...)
 	for _, topic := range []string{device + "/#", "tele/" + device + "/#", "stat/" + device + "/#", "zigbee2mqtt/" + device + "/#", "shellies/" + device + "/#"} {
 		if of(mappings, topic, site) {
 			all = append(all, subjects(topic)...)

@@ -450,20 +450,33 @@ func kind(v any) string {
 // For reports whether the messages of a device of a site have topics of their own: the
 // device is a level of the topic, and so is the site, or it is given. "*" stands for all.
 func (m *Mapping) For(site, device string) bool {
-	return (device == "*" || m.Device == "{device}") && (site == "*" || m.Site == "{site}" || m.Site == site)
+	return (device == "*" || m.device.level(m.levels) >= 0) && (site == "*" || m.site.level(m.levels) >= 0 || m.Site == site)
+}
+
+// level returns the level of a pattern that is the whole text, like {device}; -1 if none is.
+func (t template) level(of []level) int {
+	if len(t) != 1 || t[0].program == nil {
+		return -1
+	}
+	name, ok := t[0].program.Node().(*ast.IdentifierNode)
+	if !ok {
+		return -1
+	}
+	return slices.IndexFunc(of, func(l level) bool { return l.name == name.Value })
 }
 
 // Subjects returns the subjects of nats-server that cover the topics of a device of a site
 // for which the mapping is.
 func (m *Mapping) Subjects(site, device string) []string {
+	inDevice, inSite := m.device.level(m.levels), m.site.level(m.levels)
 	levels := make([]string, len(m.levels))
 	for i, l := range m.levels {
 		switch {
 		case !l.any:
 			levels[i] = strings.ReplaceAll(l.literal, ".", "//")
-		case l.name == "device" && m.Device == "{device}":
+		case i == inDevice:
 			levels[i] = device
-		case l.name == "site" && m.Site == "{site}":
+		case i == inSite:
 			levels[i] = site
 		default:
 			levels[i] = "*"

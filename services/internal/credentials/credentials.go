@@ -182,6 +182,20 @@ func (c Credential) SameRights(o Credential) bool {
 // owner has.
 func (c Credential) Proves() bool { return len(c.Tokens) > 0 || c.Identity != Identity{} }
 
+// Uses reports whether a client id of MQTT is one of the credential's: one that it lists, its
+// name, or its name with ":" or "/" and more.
+func (c Credential) Uses(clientID string) bool {
+	return slices.Contains(c.ClientIDs, clientID) || c.Proves() && c.Name == owner(clientID)
+}
+
+// owner is the name of the only credential that may use a client id that none lists.
+func owner(clientID string) string {
+	if i := strings.IndexAny(clientID, ":/"); i >= 0 {
+		return clientID[:i]
+	}
+	return clientID
+}
+
 // Covers reports whether the credential may send the readings of a device.
 func (c Credential) Covers(site, device string) bool {
 	return slices.ContainsFunc(c.Devices, func(p Pattern) bool { return p.matches(site, device) })

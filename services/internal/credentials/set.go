@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -288,21 +287,16 @@ func found(c *Credential) (Credential, bool) {
 	return *c, true
 }
 
-// Owner returns the name of the credential that alone may use a client id of MQTT: one of
-// its client ids, its name, or its name with ":" or "/" and more. Empty means that there is
-// none.
+// Owner returns the name of the credential that alone may use a client id of MQTT, see
+// Uses. A credential that lists it comes first. Empty means that there is none.
 func (s *Set) Owner(clientID string) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if c := s.ids[clientID]; c != nil {
 		return c.Name
 	}
-	name := clientID
-	if i := strings.IndexAny(clientID, ":/"); i >= 0 {
-		name = clientID[:i]
-	}
-	if c := s.byName[name]; c != nil && c.Proves() {
-		return name
+	if c := s.byName[owner(clientID)]; c != nil && c.Proves() {
+		return c.Name
 	}
 	return ""
 }
