@@ -167,7 +167,7 @@ var fields = []Field{
 	{
 		Name: "expression", Kind: KindParagraph, Max: expression.MaxText, at: func(r *Rule) any { return &r.Expression }, check: checkCondition,
 		Doc:   "the condition, like `temperature > outside + 5`; naming it is enough, `detector` may be left out",
-		Label: "Alert while", Hint: `Over the metrics of the device and windows of them, like temperature > outside + 5 and avg("temperature", "10m") > 8. There are avg, min, max, sum, count, last, age and abs.`,
+		Label: "Alert while", Hint: `Over the metrics of the device and windows of them, like temperature > outside + 5 and avg("temperature", "10m") > 8. There are avg, min, max, sum, count, last, age, abs, ln, exp, sqrt and pow.`,
 	},
 	{
 		Name: "resolve", Kind: KindParagraph, Max: expression.MaxText, at: func(r *Rule) any { return &r.Resolve }, check: checkCondition,
@@ -359,8 +359,11 @@ func (f Field) fill(r *Rule) {
 
 // same reports whether both rules have the same value.
 func (f Field) same(a, b *Rule) bool {
-	return !f.given(a) && !f.given(b) || reflect.DeepEqual(f.at(a), f.at(b))
+	return !f.given(a) && !f.given(b) || sameValue(f.at(a), f.at(b))
 }
+
+// sameValue reports whether two places hold the same.
+func sameValue(a, b any) bool { return reflect.DeepEqual(a, b) }
 
 // ZeroMeans reports whether people may write 0 for the field. For the others it
 // would say that nothing is given.

@@ -12,7 +12,10 @@
 //	avg min max sum count   of the readings of a metric in the last span
 //	last                    the latest value; with a span, if it is not older
 //	age                     the seconds since the latest reading
-//	abs                     of a number
+//	abs ln exp sqrt pow     of numbers
+//
+// CompileNumber reads the other kind: a number made of the latest values, for derived
+// series.
 //
 // The package is pure. Types are checked when an expression is compiled.
 package expression
@@ -97,6 +100,8 @@ type Program struct {
 	// variables are the names of the values in the compiled program.
 	variables []string
 	program   *vm.Program
+	// numeric reports whether the result is a number and not a condition.
+	numeric bool
 }
 
 // Text returns the expression as it was given.
@@ -127,6 +132,10 @@ func (p *Program) Metrics() []string {
 // ErrDivision is returned for a division by zero.
 var ErrDivision = errors.New("division by zero")
 
+// ErrDomain is returned where ln, exp, sqrt or pow have no result, like the root of
+// -1.
+var ErrDomain = errors.New("a function has no result for this number")
+
 // Scratch is the memory that evaluations reuse. It must not be used by two
 // goroutines at a time.
 type Scratch struct {
@@ -134,22 +143,12 @@ type Scratch struct {
 	env map[string]any
 }
 
-// Eval evaluates the expression with one value for each of Names, then one for
+// Eval evaluates a condition with one value for each of Names, then one for
 // each of Calls. An error means that these values have no result.
 func (p *Program) Eval(s *Scratch, values []float64) (bool, error) {
-	if s.env == nil {
-		s.env = make(map[string]any, len(values))
-	}
-	clear(s.env)
-	for i, v := range values {
-		s.env[p.variables[i]] = v
-	}
-	result, err := s.vm.Run(p.program, s.env)
+	result, err := p.run(s, values)
 	if err != nil {
-		if errors.Is(err, ErrDivision) {
-			return false, ErrDivision
-		}
-		return false, fmt.Errorf("evaluate: %w", plain(err))
+		return false, err
 	}
 	is, ok := result.(bool)
 	if !ok {
@@ -158,12 +157,52 @@ func (p *Program) Eval(s *Scratch, values []float64) (bool, error) {
 	return is, nil
 }
 
+// Number evaluates a program of CompileNumber, like Eval. The result is finite.
+func (p *Program) Number(s *Scratch, values []float64) (float64, error) {
+	result, err := p.run(s, values)
+	if err != nil {
+		return 0, err
+	}
+	v := float(result)
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0, ErrDomain
+	}
+	return v, nil
+}
+
+func (p *Program) run(s *Scratch, values []float64) (any, error) {
+	if s.env == nil {
+		s.env = make(map[string]any, len(values))
+	}
+	clear(s.env)
+	for i, v := range values {
+		s.env[p.variables[i]] = v
+	}
+	result, err := s.vm.Run(p.program, s.env)
+	for _, known := range []error{ErrDivision, ErrDomain} {
+		if errors.Is(err, known) {
+			return nil, known
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("evaluate: %w", plain(err))
+	}
+	return result, nil
+}
+
 // name and call return the variables of the i-th metric and call.
 func name(i int) string { return "n" + strconv.Itoa(i) + "_" }
 func call(i int) string { return "c" + strconv.Itoa(i) + "_" }
 
-// Compile compiles an expression. The error is meant for people.
-func Compile(text string) (*Program, error) {
+// Compile compiles a condition. The error is meant for people.
+func Compile(text string) (*Program, error) { return compile(text, false) }
+
+// CompileNumber compiles an expression whose result is a number. It takes the latest
+// values alone, without windows and ages, so it depends on nothing but these. The
+// error is meant for people.
+func CompileNumber(text string) (*Program, error) { return compile(text, true) }
+
+func compile(text string, numeric bool) (*Program, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, errors.New("is empty")
 	}
@@ -174,7 +213,7 @@ func Compile(text string) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{program: &Program{text: strings.TrimSpace(text)}}
+	r := &reader{program: &Program{text: strings.TrimSpace(text), numeric: numeric}}
 	root := r.read(tree.Node)
 	if r.err != nil {
 		return nil, r.err
@@ -199,7 +238,11 @@ func Compile(text string) (*Program, error) {
 	for _, v := range p.variables {
 		env[v] = 0.0
 	}
-	options := append(options(), expr.Env(env), expr.AsBool())
+	result := expr.AsBool()
+	if numeric {
+		result = expr.AsFloat64()
+	}
+	options := append(options(), expr.Env(env), result)
 	p.program, err = expr.Compile(root, options...)
 	if err != nil {
 		return nil, p.spoken(plain(err))
@@ -209,14 +252,44 @@ func Compile(text string) (*Program, error) {
 
 // options returns the options that define the language.
 func options() []expr.Option {
-	abs := func(args ...any) (any, error) { return math.Abs(float(args[0])), nil }
-	return []expr.Option{
+	all := []expr.Option{
 		expr.DisableAllBuiltins(), expr.MaxNodes(maxNodes),
-		expr.Function("abs", abs, new(func(float64) float64), new(func(int) float64)),
 		expr.Operator("/", "divide"),
 		expr.Function("divide", divide, new(func(float64, float64) float64), new(func(float64, int) float64),
 			new(func(int, float64) float64), new(func(int, int) float64)),
 	}
+	for name, m := range mathematics {
+		if m.arguments == 1 {
+			all = append(all, expr.Function(name, m.call, new(func(float64) float64), new(func(int) float64)))
+			continue
+		}
+		all = append(all, expr.Function(name, m.call, new(func(float64, float64) float64), new(func(float64, int) float64),
+			new(func(int, float64) float64), new(func(int, int) float64)))
+	}
+	return all
+}
+
+// function is a function of numbers.
+type function struct {
+	arguments int
+	of        func(a, b float64) float64
+}
+
+// mathematics are the functions of numbers.
+var mathematics = map[string]function{
+	"abs":  {1, func(a, _ float64) float64 { return math.Abs(a) }},
+	"ln":   {1, func(a, _ float64) float64 { return math.Log(a) }},
+	"exp":  {1, func(a, _ float64) float64 { return math.Exp(a) }},
+	"sqrt": {1, func(a, _ float64) float64 { return math.Sqrt(a) }},
+	"pow":  {2, math.Pow},
+}
+
+func (f function) call(args ...any) (any, error) {
+	v := f.of(float(args[0]), float(args[len(args)-1]))
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return nil, ErrDomain
+	}
+	return v, nil
 }
 
 func float(v any) float64 {
@@ -289,6 +362,9 @@ func (r *reader) read(n ast.Node) string {
 	switch n := n.(type) {
 	case *ast.IntegerNode:
 		r.program.numbers = append(r.program.numbers, float64(n.Value), -float64(n.Value))
+		if r.program.numeric { // so that both sides of a choice have one type
+			return strconv.Itoa(n.Value) + ".0"
+		}
 		return strconv.Itoa(n.Value)
 	case *ast.FloatNode:
 		r.program.numbers = append(r.program.numbers, n.Value, -n.Value)
@@ -343,15 +419,22 @@ func (r *reader) call(n *ast.CallNode) string {
 	if !ok {
 		return r.fail(n, "only functions can be called")
 	}
-	if callee.Value == "abs" {
-		if len(n.Arguments) != 1 {
-			return r.fail(n, "abs takes one number")
+	if m, known := mathematics[callee.Value]; known {
+		if len(n.Arguments) != m.arguments {
+			return r.fail(n, "%s takes %s", callee.Value, []string{"", "one number", "two numbers"}[m.arguments])
 		}
-		return "abs(" + r.read(n.Arguments[0]) + ")"
+		all := make([]string, len(n.Arguments))
+		for i, a := range n.Arguments {
+			all[i] = r.read(a)
+		}
+		return callee.Value + "(" + strings.Join(all, ", ") + ")"
 	}
 	c := Call{Function: Function(callee.Value)}
 	if !slices.Contains(Functions(), c.Function) {
-		return r.fail(n, "%q is not a function: there are avg, min, max, sum, count, last, age and abs", callee.Value)
+		return r.fail(n, "%q is not a function: there are avg, min, max, sum, count, last, age, abs, ln, exp, sqrt and pow", callee.Value)
+	}
+	if r.program.numeric && (c.Function != Last || len(n.Arguments) > 1) {
+		return r.fail(n, "there are only the latest values here; difference, sum and integral are over time")
 	}
 	texts := make([]string, len(n.Arguments))
 	for i, a := range n.Arguments {
@@ -402,6 +485,9 @@ func (p *Program) spoken(err error) error {
 	}
 	if strings.HasPrefix(text, "expected bool, but got") {
 		text = "is a number and not a condition: compare it with something"
+	}
+	if p.numeric && strings.Contains(text, "but got bool") {
+		text = "is a condition and not a number: write condition ? 1 : 0"
 	}
 	text = strings.NewReplacer("float64", "number", "int", "number", "bool", "condition", "(mismatched types ", "(").Replace(text)
 	return errors.New(text)

@@ -189,3 +189,44 @@ func BenchmarkEval(b *testing.B) {
 		}
 	}
 }
+
+func TestNumber(t *testing.T) {
+	for text, tc := range map[string]struct {
+		values []float64
+		want   float64
+		err    error
+	}{
+		"a - b":                        {[]float64{5, 2}, 3, nil},
+		"a > 3 ? 1 : 0":                {[]float64{5}, 1, nil},
+		"a > 3 ? a : 0":                {[]float64{2}, 0, nil},
+		"2 * a / 4":                    {[]float64{3}, 1.5, nil},
+		"last(\"air-flow\") + 1":       {[]float64{3}, 4, nil},
+		"pow(a, 2) + sqrt(b) - exp(0)": {[]float64{3, 16}, 12, nil},
+		"ln(exp(a))":                   {[]float64{2}, 2, nil},
+		"ln(a)":                        {[]float64{0}, 0, expression.ErrDomain},
+		"sqrt(a)":                      {[]float64{-1}, 0, expression.ErrDomain},
+		"a / b":                        {[]float64{1, 0}, 0, expression.ErrDivision},
+		"a * 1e308":                    {[]float64{1e10}, 0, expression.ErrDomain},
+	} {
+		p, err := expression.CompileNumber(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		var s expression.Scratch
+		if got, err := p.Number(&s, tc.values); got != tc.want || !errors.Is(err, tc.err) {
+			t.Errorf("%s: %v, %v, want %v, %v", text, got, err, tc.want, tc.err)
+		}
+	}
+	for text, want := range map[string]string{
+		"a > 3":           "is a condition and not a number: write condition ? 1 : 0",
+		`avg("a", "10m")`: "there are only the latest values here; difference, sum and integral are over time at character 1",
+		`age("a")`:        "there are only the latest values here; difference, sum and integral are over time at character 1",
+		"pow(a)":          "pow takes two numbers at character 1",
+		"5":               "names no metric",
+	} {
+		if _, err := expression.CompileNumber(text); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
