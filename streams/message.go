@@ -42,6 +42,11 @@ func DecodeDerived(data []byte) (*derivedv1.Commit, error) {
 	if err := proto.Unmarshal(data, c); err != nil {
 		return nil, fmt.Errorf("decode commit of the processor: %w", err)
 	}
+	if c.Readings != nil {
+		if err := c.Readings.Check(); err != nil {
+			return nil, fmt.Errorf("decode commit of the processor: %w", err)
+		}
+	}
 	return c, nil
 }
 

@@ -114,6 +114,7 @@ func notifierPermissions() Permissions {
 func writerPermissions() Permissions {
 	return Permissions{Publish: join(
 		bury(ServiceWriter), read(StreamTelemetry), read(StreamDerived), lease(ServiceWriter),
+		readBucket(BucketDevices), writeBucket(BucketDevices, ">"),
 	)}
 }
 

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -66,25 +67,31 @@ func (s *Service) onTelemetry(m message) {
 		s.odd(m, err)
 		return
 	}
-	if n := len(b.Time); n > 0 {
-		dictionary := b.Dictionary()
-		batch := make([]fleet.Series, len(dictionary))
-		for i, d := range dictionary {
-			batch[i] = fleet.Series{Site: d.Site, Device: d.Device, Metric: d.Metric, Unit: d.Unit, Kind: kinds[d.Kind]}
-		}
-		s.fleet.Add(b.Arrival, batch, func(yield func(fleet.Reading) bool) {
-			for r := range b.Readings() {
-				if !yield(fleet.Reading{Series: r.Series, Time: r.Time, Value: value(r)}) {
-					return
-				}
-			}
-		})
-	}
+	s.onReadings(b, s.fleet.Add)
 	if b.Clock != nil {
 		s.fleet.Clock(b.Clock.CaughtUp)
 	}
 	s.ledger.batch(lane, m.sequence, b)
 	s.survey.batch(lane, m.sequence, uint64(len(b.Time)), at(b.Arrival), at(b.GetClock().GetCaughtUp()))
+}
+
+// onReadings adds the readings of a batch, which may be nil, to the fleet.
+func (s *Service) onReadings(b *telemetryv1.Batch, add func(int64, []fleet.Series, iter.Seq[fleet.Reading])) {
+	if len(b.GetTime()) == 0 {
+		return
+	}
+	dictionary := b.Dictionary()
+	batch := make([]fleet.Series, len(dictionary))
+	for i, d := range dictionary {
+		batch[i] = fleet.Series{Site: d.Site, Device: d.Device, Metric: d.Metric, Unit: d.Unit, Kind: kinds[d.Kind]}
+	}
+	add(b.Arrival, batch, func(yield func(fleet.Reading) bool) {
+		for r := range b.Readings() {
+			if !yield(fleet.Reading{Series: r.Series, Time: r.Time, Value: value(r)}) {
+				return
+			}
+		}
+	})
 }
 
 func value(r telemetryv1.Reading) view.Value {
@@ -121,6 +128,7 @@ func (s *Service) onDerived(m message) {
 		s.odd(m, err)
 		return
 	}
+	s.onReadings(commit.Readings, s.fleet.AddDerived)
 	s.ledger.commit(lane, m.sequence, commit)
 	s.survey.commit(lane, commit.GetInput().GetSequence(), m.stored)
 	for _, st := range commit.Rules {

@@ -40,12 +40,18 @@ const (
 
 // simRules are the configurations that people change between.
 var simRules = []string{
-	"rules:\n  - {name: warm, detector: limit, above: 30}\n  - {name: rise, detector: rate, rise: 3, within: 5m}\n",
-	"rules:\n  - {name: warm, detector: limit, above: 27, for: 10s}\n  - {name: rise, detector: rate, rise: 3, within: 5m}\n",
+	"rules:\n  - {name: warm, detector: limit, above: 30}\n  - {name: rise, detector: rate, rise: 3, within: 5m}\n  - {name: apart, match: {metric: spread}, detector: limit, above: 25}\n" +
+		simDerived,
+	"rules:\n  - {name: warm, detector: limit, above: 27, for: 10s}\n  - {name: rise, detector: rate, rise: 3, within: 5m}\n" +
+		simDerived + "  - {metric: twice, expression: 2 * spread}\n",
 	"rules:\n  - {name: hot, detector: limit, above: 33}\n" +
 		"windows: [10s, {kind: hopping, width: 3m, every: 1m, delay: 5s}, {kind: session, gap: 20s, max: 5m}, {kind: sliding, width: 1m, every: 15s}]\n" +
 		"lateness: 1m\ntime_zone: Asia/Kolkata\n",
 }
+
+// simDerived are derived series: of two metrics, of one over time, and of a derived one.
+const simDerived = "derived:\n  - {metric: spread, expression: temperature - humidity, unit: K}\n" +
+	"  - {metric: step, difference: spread}\n  - {metric: load, integral: temperature, over: 10m}\n"
 
 // group is what arrives in a lane at one time. However it is cut into messages,
 // the outputs are the same.
@@ -191,6 +197,10 @@ func (w *world) arrive(n int) *group {
 			at -= int64(w.rng.IntN(400)) * second
 		}
 		g.rows = append(g.rows, row{key, at, 22 + w.value[key.Device]})
+		if w.rng.IntN(2) == 0 {
+			key.Metric, key.Unit = "humidity", "%"
+			g.rows = append(g.rows, row{key, at, float64(w.rng.IntN(20))})
+		}
 	}
 	return g
 }
@@ -347,6 +357,7 @@ func (w *world) committed(n int) uint64 {
 // of commits, their positions and the order of counts.
 func (w *world) verify(n int) error {
 	var got derivedv1.Commit
+	var derived []machinetest.Reading
 	var changes []lane.ConfigChange
 	var after []uint64
 	position := uint64(0)
@@ -364,6 +375,7 @@ func (w *world) verify(n int) error {
 			after = append(after, position)
 		}
 		machinetest.Add(&got, c)
+		derived = append(derived, machinetest.Derived(c)...)
 	}
 	m := machine.New(n, machine.DefaultLimits(), nil)
 	configure := func(upTo uint64) error {
@@ -411,6 +423,9 @@ func (w *world) verify(n int) error {
 		return err
 	}
 	want.Input = nil
+	if all := machinetest.Derived(want); !slices.Equal(all, derived) {
+		return fmt.Errorf("%d derived readings are not the %d expected ones", len(derived), len(all))
+	}
 	return same(want, &got)
 }
 

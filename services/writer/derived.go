@@ -95,10 +95,14 @@ func (l *lane) step(ctx, hard context.Context, m jetstream.Msg) {
 		l.s.giveBack(m)
 		return
 	}
+	if len(commit.GetReadings().GetSeries()) > 0 {
+		l.s.registry.See(commit.GetReadings())
+	}
 	l.confirm(ctx, hard, m)
 }
 
-// requests returns the points of a commit.
+// requests returns the points of a commit. The readings of derived series come here in the
+// order in which they replace each other, and before roll-ups are recomputed from them.
 func requests(cfg Config, commit *derivedv1.Commit, m jetstream.Msg) []request {
 	letter := func(site, device string) streams.DeadLetter {
 		d := streams.DeadLetter{Origin: m.Subject(), Site: site, Device: device}
@@ -114,6 +118,17 @@ func requests(cfg Config, commit *derivedv1.Commit, m jetstream.Msg) []request {
 			deadLetter: func(line int) streams.DeadLetter {
 				series := w.summaries[line].GetSeries()
 				return letter(series.GetSite(), series.GetDevice())
+			},
+		})
+	}
+	if readings := commit.GetReadings(); len(readings.GetSeries()) > 0 {
+		all := new(lines)
+		new(encoder).append(all, readings)
+		out = append(out, request{
+			bucket: cfg.bucket(raw), lines: all,
+			deadLetter: func(line int) streams.DeadLetter {
+				series := readings.Dictionary()[readings.GetSeries()[line]]
+				return letter(series.Site, series.Device)
 			},
 		})
 	}

@@ -18,6 +18,7 @@ import (
 	"headwater/services/internal/influx"
 	"headwater/services/internal/lease"
 	"headwater/services/internal/process"
+	"headwater/services/internal/registry"
 	"headwater/streams"
 )
 
@@ -41,8 +42,10 @@ type Service struct {
 	metrics     *metrics
 	influx      *influx.Client
 	deadLetters *deadletter.Publisher
-	leases      *lease.Metrics
-	inProgress  inProgress
+	// registry gets the derived series, which no other service sees as they arrive.
+	registry   *registry.Registry
+	leases     *lease.Metrics
+	inProgress inProgress
 
 	mu     sync.Mutex
 	idle   error            // why the writer does not run, nil while it does; guarded by mu
@@ -63,6 +66,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return &Service{
 		cfg: cfg, js: deps.JS, log: deps.Log, metrics: newMetrics(deps.Metrics), influx: client,
 		deadLetters: deadletter.New(deps.JS, deps.Log, deps.Metrics),
+		registry:    registry.New(deps.JS, deps.Log, deps.Metrics),
 		leases:      lease.NewMetrics(deps.Metrics, streams.ServiceWriter),
 		idle:        errors.New("the writer has not started"),
 		gates:       make(map[string]*gate),
@@ -88,6 +92,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var beside, movers sync.WaitGroup
 	beside.Go(func() { s.inProgress.run(done, readings.CachedInfo().Config.AckWait/3) })
 	beside.Go(func() { s.watchLag(ctx, readings) })
+	beside.Go(func() { _ = s.registry.Run(ctx) })
 
 	keeper := s.newKeeper(len(lanes))
 	s.setIdle(nil)

@@ -24,6 +24,7 @@ import (
 
 	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/internal/registry"
 	"headwater/streams"
 	"headwater/streams/natsd"
 	"headwater/streams/streamtest"
@@ -621,6 +622,40 @@ func TestSummariesAreWrittenInOrderByAnyNumberOfWriters(t *testing.T) {
 		}
 	}
 	w.all()
+}
+
+// TestReadingsOfDerivedSeries stores them in the order of the commits, beside those of
+// devices, and makes them known.
+func TestReadingsOfDerivedSeries(t *testing.T) {
+	w := newWorld(t)
+	js, err := jetstream.New(w.server.Conn(t, natsd.UserOf(streams.ServiceWriter))) // it may do no more than its user
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, stop := w.run(js, nil)
+	for i := range 5 {
+		var b telemetryv1.Builder
+		for at := range int64(3) {
+			b.Value(telemetryv1.Key{Site: "w", Device: "door-1", Metric: "spread", Unit: "K"}, 60e9+at, float64(i)+float64(at))
+			w.want[fmt.Sprintf("headwater/raw spread,device=door-1,site=w,unit=K %d value", 60e9+at)] = fmt.Sprintf("value=%d", int64(i)+at)
+		}
+		m, err := streams.DerivedMsg(0, &derivedv1.Commit{Readings: b.Take(int64(i))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.publish(m.Subject, m.Data)
+	}
+	w.readings("door-1", 2)
+	w.all()
+	stop()
+	bucket, err := w.js.KeyValue(t.Context(), streams.BucketDevices)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry, err := bucket.Get(t.Context(), registry.Key("w", "door-1"))
+	if err != nil || !strings.Contains(string(entry.Value()), `"spread"`) {
+		t.Errorf("the registry has %v, %v", entry, err)
+	}
 }
 
 // TestWriterThatLosesItsLaneStopsWriting cuts the writer that has the lanes off

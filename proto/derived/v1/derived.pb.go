@@ -12,6 +12,7 @@ package derivedv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	v1 "headwater/proto/telemetry/v1"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -281,7 +282,10 @@ type Commit struct {
 	// written to the history once more, in this order, after the readings up to
 	// the input above: several writers store those, and the last to write would
 	// win.
-	Corrections   []*Correction `protobuf:"bytes,11,rep,name=corrections,proto3" json:"corrections,omitempty"`
+	Corrections []*Correction `protobuf:"bytes,11,rep,name=corrections,proto3" json:"corrections,omitempty"`
+	// Readings of derived series. One of a series and time replaces those before
+	// it. Only readings and arrival of the batch are set.
+	Readings      *v1.Batch `protobuf:"bytes,12,opt,name=readings,proto3" json:"readings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -389,6 +393,13 @@ func (x *Commit) GetMends() []*Mend {
 func (x *Commit) GetCorrections() []*Correction {
 	if x != nil {
 		return x.Corrections
+	}
+	return nil
+}
+
+func (x *Commit) GetReadings() *v1.Batch {
+	if x != nil {
+		return x.Readings
 	}
 	return nil
 }
@@ -1499,11 +1510,11 @@ var File_derived_v1_derived_proto protoreflect.FileDescriptor
 const file_derived_v1_derived_proto_rawDesc = "" +
 	"\n" +
 	"\x18derived/v1/derived.proto\x12\n" +
-	"derived.v1\"L\n" +
+	"derived.v1\x1a\x1ctelemetry/v1/telemetry.proto\"L\n" +
 	"\x06Series\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x16\n" +
-	"\x06metric\x18\x03 \x01(\tR\x06metric\"\x8c\x04\n" +
+	"\x06metric\x18\x03 \x01(\tR\x06metric\"\xbd\x04\n" +
 	"\x06Commit\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x127\n" +
@@ -1517,7 +1528,8 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x05rules\x18\t \x03(\v2\x16.derived.v1.RuleStatusR\x05rules\x12&\n" +
 	"\x05mends\x18\n" +
 	" \x03(\v2\x10.derived.v1.MendR\x05mends\x128\n" +
-	"\vcorrections\x18\v \x03(\v2\x16.derived.v1.CorrectionR\vcorrections\"v\n" +
+	"\vcorrections\x18\v \x03(\v2\x16.derived.v1.CorrectionR\vcorrections\x12/\n" +
+	"\breadings\x18\f \x01(\v2\x13.telemetry.v1.BatchR\breadings\"v\n" +
 	"\n" +
 	"Correction\x12*\n" +
 	"\x06series\x18\x01 \x01(\v2\x12.derived.v1.SeriesR\x06series\x12\x12\n" +
@@ -1665,6 +1677,7 @@ var file_derived_v1_derived_proto_goTypes = []any{
 	(*Anomaly)(nil),       // 13: derived.v1.Anomaly
 	(*Evidence)(nil),      // 14: derived.v1.Evidence
 	(*Sample)(nil),        // 15: derived.v1.Sample
+	(*v1.Batch)(nil),      // 16: telemetry.v1.Batch
 }
 var file_derived_v1_derived_proto_depIdxs = []int32{
 	9,  // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
@@ -1676,20 +1689,21 @@ var file_derived_v1_derived_proto_depIdxs = []int32{
 	7,  // 6: derived.v1.Commit.rules:type_name -> derived.v1.RuleStatus
 	6,  // 7: derived.v1.Commit.mends:type_name -> derived.v1.Mend
 	5,  // 8: derived.v1.Commit.corrections:type_name -> derived.v1.Correction
-	3,  // 9: derived.v1.Correction.series:type_name -> derived.v1.Series
-	3,  // 10: derived.v1.Mend.series:type_name -> derived.v1.Series
-	3,  // 11: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
-	3,  // 12: derived.v1.Anomaly.series:type_name -> derived.v1.Series
-	0,  // 13: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
-	1,  // 14: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
-	14, // 15: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
-	2,  // 16: derived.v1.Anomaly.end:type_name -> derived.v1.End
-	15, // 17: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	16, // 9: derived.v1.Commit.readings:type_name -> telemetry.v1.Batch
+	3,  // 10: derived.v1.Correction.series:type_name -> derived.v1.Series
+	3,  // 11: derived.v1.Mend.series:type_name -> derived.v1.Series
+	3,  // 12: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
+	3,  // 13: derived.v1.Anomaly.series:type_name -> derived.v1.Series
+	0,  // 14: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
+	1,  // 15: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
+	14, // 16: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
+	2,  // 17: derived.v1.Anomaly.end:type_name -> derived.v1.End
+	15, // 18: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_derived_v1_derived_proto_init() }

@@ -158,6 +158,16 @@ func (f *Fleet) ticked() bool { return f.listened.Now != hearing.Never }
 // Add adds the readings of one batch. Arrival is in nanoseconds since the Unix
 // epoch.
 func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
+	f.add(arrival, batch, readings, false)
+}
+
+// AddDerived is Add for readings that Headwater has derived from others. They show like
+// those, and are no sign of life of the device.
+func (f *Fleet) AddDerived(arrival int64, batch []Series, readings iter.Seq[Reading]) {
+	f.add(arrival, batch, readings, true)
+}
+
+func (f *Fleet) add(arrival int64, batch []Series, readings iter.Seq[Reading], derived bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	type place struct {
@@ -180,10 +190,14 @@ func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 		}
 		places[i] = place{device: d, metric: d.metric(s.Metric), feeds: f.feeds[d.name]}
 	}
-	f.tick(arrival)
+	if !derived {
+		f.tick(arrival)
+	}
 	count := uint64(0)
 	for r := range readings {
-		count++
+		if !derived {
+			count++
+		}
 		p := &places[r.Series]
 		if p.metric == nil {
 			if !p.gone {
@@ -191,7 +205,7 @@ func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
 			}
 			continue
 		}
-		if !p.used {
+		if !p.used && !derived {
 			p.used = true
 			f.reported(p.device, arrival)
 			if p.device.site == f.demos {

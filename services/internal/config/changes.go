@@ -41,6 +41,7 @@ func Compare(before, after *Config) Changes {
 		return a.Match.Site == b.Match.Site && a.Match.Device == b.Match.Device && a.Match.Metric == b.Match.Metric && a.Unit == b.Unit &&
 			(a.Literal == nil) == (b.Literal == nil) && (a.Literal == nil || *a.Literal == *b.Literal)
 	}))
+	other("derived", slices.EqualFunc(before.Derived, after.Derived, rule.Derived.Equal))
 	other("mappings", slices.EqualFunc(before.Mappings, after.Mappings, func(a, b *mapping.Mapping) bool { return a.Declared == b.Declared }))
 	other("escalation", slices.EqualFunc(before.Escalation, after.Escalation, Escalation.equal))
 	other("grouping", before.Grouping.equal(after.Grouping) && maps.EqualFunc(before.channelGroupings, after.channelGroupings, Grouping.equal))

@@ -60,6 +60,10 @@ type Config struct {
 	// Series say how the readings of series are to be read, in the order of the
 	// text.
 	Series []Series
+	// Derived are the derived series, in the order of the text.
+	Derived []rule.Derived
+	// derivedOrder are the numbers of Derived, each after those that it is made from.
+	derivedOrder []derivedOf
 	// Mappings say how topics that are not Headwater's own become readings, in the order
 	// of the text.
 	Mappings mapping.Set

@@ -104,7 +104,7 @@ func (r *reader) problems() error {
 }
 
 // sectionNames are the fields of a file.
-var sectionNames = []string{rulesSection, "auto", "devices", "series", "mappings", channelsSection, "escalation", "grouping", "windows", "lateness", "time_zone", "sites"}
+var sectionNames = []string{rulesSection, "auto", "devices", "series", "derived", "mappings", channelsSection, "escalation", "grouping", "windows", "lateness", "time_zone", "sites"}
 
 // keptName stands in messages for the file with the sections that are kept.
 const keptName = "kept sections"
@@ -137,6 +137,7 @@ func (r *reader) config(name string, p Parts) *Config {
 	c.Escalation = section("escalation").escalation(c.Channels)
 	c.Devices = section("devices").devices()
 	c.Series = section("series").series()
+	section("derived").derived(c)
 	c.Mappings = section("mappings").mappings()
 	c.Rules = section(rulesSection).rules(c.Channels)
 	if file.fields[rulesSection].node == nil {

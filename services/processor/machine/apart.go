@@ -73,6 +73,11 @@ func (c *configuration) unit(s *series) string {
 	if c.parsed == nil {
 		return ""
 	}
+	for _, sl := range s.device.derived {
+		if sl.declared.Metric == s.metric {
+			return sl.declared.Unit
+		}
+	}
 	unit, _ := c.parsed.Reading(s.device.site, s.device.name, s.metric)
 	return unit
 }

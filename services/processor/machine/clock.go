@@ -67,6 +67,7 @@ func (m *Machine) tick(now int64) {
 func (m *Machine) wake(d *device) {
 	d.chunk.changed = true
 	m.release(d, m.clock)
+	m.tickDerived(d)
 	p := m.progress(d)
 	for _, s := range d.series {
 		m.summaries = s.window.Advance(d.spec, p, m.summaries[:0])

@@ -22,6 +22,10 @@ type configuration struct {
 	parsed *config.Config
 	// rules are the rules that are evaluated: all except drafts.
 	rules []*activeRule
+	// derived are the derived series, by their numbers in parsed.
+	derived []*activeDerived
+	// derivedNames are their metrics.
+	derivedNames map[string]bool
 	// judgesNonNumeric is set if one of them judges readings that are not numbers.
 	judgesNonNumeric bool
 }
@@ -113,16 +117,16 @@ func (m *Machine) Configure(revision uint64, content []byte) error {
 		m.config.revision = revision
 		return nil
 	}
-	parsed, rules, err := parse(content)
+	parsed, rules, derived, err := parse(content)
 	if err != nil {
 		return err
 	}
-	m.install(revision, content, parsed, rules)
+	m.install(revision, content, parsed, rules, derived)
 	return nil
 }
 
 // install puts rules and windows in force, which are those of the content.
-func (m *Machine) install(revision uint64, content []byte, parsed *config.Config, rules []*activeRule) {
+func (m *Machine) install(revision uint64, content []byte, parsed *config.Config, rules []*activeRule, derived []*activeDerived) {
 	old := make(map[string]*activeRule, len(m.config.rules))
 	for _, r := range m.config.rules {
 		old[r.rule.Name] = r
@@ -139,7 +143,11 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 		}
 	}
 	was := m.config
-	m.config = configuration{revision: revision, content: bytes.Clone(content), parsed: parsed, rules: rules, judgesNonNumeric: anyTexts(rules)}
+	m.config = configuration{
+		revision: revision, content: bytes.Clone(content), parsed: parsed, rules: rules, judgesNonNumeric: anyTexts(rules),
+		derived: derived, derivedNames: namesOf(derived),
+	}
+	m.derivedStored = m.derivedStored || len(derived) > 0
 	m.specs = make(map[string]*window.Spec)
 	m.configChanged = true
 	for i := range m.chunks {
@@ -148,6 +156,7 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 			d.spec = m.specOf(d.site)
 			tags := m.config.tags(d.deviceKey)
 			moved := was.zone(d.site) != m.config.zone(d.site)
+			m.replaceDerived(d, was.parsed != nil && was.parsed.Lateness == parsed.Lateness)
 			m.declareUnits(d)
 			for _, s := range d.series {
 				if s.window.Change(before, d.spec, m.progress(d)) {
@@ -276,14 +285,19 @@ func judgesAlike(a, b rule.Rule) bool {
 	return a.SameDetection(b)
 }
 
-// parse parses a configuration and makes the detectors of its rules.
-func parse(content []byte) (*config.Config, []*activeRule, error) {
+// parse parses a configuration, and makes the detectors of its rules and what derives its
+// series.
+func parse(content []byte) (*config.Config, []*activeRule, []*activeDerived, error) {
 	parsed, err := config.Parse("configuration", content)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	rules, err := activate(parsed.Rules)
-	return parsed, rules, err
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	derived, err := activateDerived(parsed)
+	return parsed, rules, derived, err
 }
 
 // activate makes the detectors of the rules that are evaluated.

@@ -12,6 +12,7 @@
 //	readings.go     one reading: windows first, then the detectors
 //	hold.go         readings ahead of their time, which wait until it has come
 //	downsample.go   means of ten seconds of fast series, for detectors that learn
+//	derived.go      series that are made from others of the device
 //	expressions.go  rules about several metrics of a device
 //	apart.go        readings in another unit than that of their metric
 //	clock.go        the clock of the lane: windows that end, detectors that are due, and
@@ -104,6 +105,12 @@ type Machine struct {
 	// the previous tick left devices to it.
 	nextChunk int
 	ledger    ledger
+	// deriving is set while a reading is taken that is derived from others, and not part of
+	// the input.
+	deriving bool
+	// derivedStored is set once there were derived series: then their chunks are stored, even
+	// empty ones.
+	derivedStored bool
 	// clockChanged and configChanged are for the snapshot.
 	clockChanged, configChanged bool
 

@@ -18,6 +18,8 @@ type Metrics struct {
 	anomalies                       map[derivedv1.Phase]prometheus.Counter
 	seriesKept                      *prometheus.GaugeVec
 	received, rejected              *prometheus.CounterVec
+	derived, derivedLimit           prometheus.Counter
+	derivedLate, shadowed           prometheus.Counter
 	failures                        *prometheus.CounterVec
 }
 
@@ -25,7 +27,7 @@ type Metrics struct {
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	register := meter.New(reg, streams.ServiceProcessor)
 	dropped := register.Counters("dropped_total",
-		"Readings that are in the history but in no summary: repeats of another reading with the same or another value, readings that arrived too late, and readings of series beyond the limits.", "reason")
+		"Readings that are in the history but in no summary, or change no derived series: repeats of another reading with the same or another value, readings that arrived too late, readings of series beyond the limits, readings that came too late for a derived series, and those that a device sends under the name of one.", "reason")
 	anomalies := register.Counters("anomalies_total", "Transitions of episodes committed, by phase.", "phase")
 	return &Metrics{
 		readings:   register.Counter("readings_total", "Readings whose outputs are committed."),
@@ -40,10 +42,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			derivedv1.Phase_PHASE_UPDATE: anomalies.WithLabelValues("update"),
 			derivedv1.Phase_PHASE_CLOSE:  anomalies.WithLabelValues("close"),
 		},
-		received:   register.Counters("received_readings_total", "Readings that arrived in TELEMETRY and are committed, by source.", "source"),
-		rejected:   register.Counters("received_rejected_total", "Messages of devices that became dead letters instead of readings and are committed, by source.", "source"),
-		failures:   register.Counters("rule_failures_total", "Times that a rule with an expression began to fail in a lane.", "rule"),
-		seriesKept: register.Gauges("series", "Series for which a lane has state.", "lane"),
+		received:    register.Counters("received_readings_total", "Readings that arrived in TELEMETRY and are committed, by source.", "source"),
+		rejected:    register.Counters("received_rejected_total", "Messages of devices that became dead letters instead of readings and are committed, by source.", "source"),
+		derived:     register.Counter("derived_readings_total", "Readings of derived series committed, those that replace earlier ones included."),
+		derivedLate: dropped.WithLabelValues("derived_late"), shadowed: dropped.WithLabelValues("derived_name"),
+		derivedLimit: register.Counter("derived_left_out_total", "Times that a device had more derived series declared than it may have; the last ones are not computed."),
+		failures:     register.Counters("rule_failures_total", "Times that a rule with an expression began to fail in a lane.", "rule"),
+		seriesKept:   register.Gauges("series", "Series for which a lane has state.", "lane"),
 	}
 }
 
@@ -60,6 +65,10 @@ func (m *Metrics) committed(o *output) {
 	m.tooLate.Add(float64(o.counts.tooLate))
 	m.overLimit.Add(float64(o.counts.overLimit))
 	m.uncompared.Add(float64(o.counts.uncompared))
+	m.derived.Add(float64(o.counts.derived))
+	m.derivedLate.Add(float64(o.counts.derivedLate))
+	m.shadowed.Add(float64(o.counts.shadowed))
+	m.derivedLimit.Add(float64(o.counts.derivedLimit))
 	for source, n := range o.counts.arrived {
 		m.received.WithLabelValues(string(source)).Add(float64(n))
 	}

@@ -66,6 +66,10 @@ func TestMetrics(t *testing.T) {
 		"headwater_processor_dropped_total conflict":       2,
 		"headwater_processor_dropped_total too_late":       3,
 		"headwater_processor_dropped_total series_limit":   1,
+		"headwater_processor_dropped_total derived_late":   0,
+		"headwater_processor_dropped_total derived_name":   0,
+		"headwater_processor_derived_readings_total":       0,
+		"headwater_processor_derived_left_out_total":       0,
 		"headwater_processor_late_uncompared_total":        2,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -23,7 +23,9 @@ type output struct {
 	// corrections are values that replaced others of the same event time.
 	corrections []*derivedv1.Correction
 	rules       []*derivedv1.RuleStatus
-	counts      counts
+	// derived are the readings of derived series.
+	derived telemetryv1.Builder
+	counts  counts
 	// spare are messages of earlier commits, for reuse.
 	spare []*derivedv1.WindowSummary
 }
@@ -36,6 +38,12 @@ type counts struct {
 	// uncompared are readings that were too late and of which no other of the same event
 	// time is remembered, so that a clash would not be seen. It is only a metric.
 	uncompared uint64
+	// derivedLate are readings that came too late to change derived series, shadowed are
+	// readings of a device under the name of one that is derived, and derivedLimit counts
+	// devices for which more series are declared than one may have. They are only metrics.
+	derivedLate, shadowed, derivedLimit uint64
+	// derived are the derived readings of the commit. It is only a metric.
+	derived uint64
 	// arrived are readings and rejected are messages that became dead letters, by source.
 	// They are only metrics.
 	arrived, rejected map[streams.Source]uint64
@@ -56,7 +64,13 @@ const maxSpare = maxOutputs
 
 // weight returns the size of the commit in summaries.
 func (o *output) weight() int {
-	return len(o.summaries) + anomalyWeight*len(o.anomalies) + len(o.ledger) + len(o.rules) + len(o.mends) + len(o.corrections)
+	return len(o.summaries) + anomalyWeight*len(o.anomalies) + len(o.ledger) + len(o.rules) + len(o.mends) + len(o.corrections) +
+		o.derivedWeight()
+}
+
+// derivedWeight is the size of the derived readings in summaries.
+func (o *output) derivedWeight() int {
+	return (o.derived.Len() + derivedPerWeight - 1) / derivedPerWeight
 }
 
 // summary returns a message for the next summary, which may hold the values of an old one.
@@ -86,6 +100,9 @@ func (o *output) reset() {
 	o.summaries, o.anomalies, o.ledger, o.rules = o.summaries[:0], o.anomalies[:0], o.ledger[:0], o.rules[:0]
 	o.mends, o.corrections = o.mends[:0], o.corrections[:0]
 	o.counts = counts{}
+	if !o.derived.Empty() {
+		o.derived.Take(0)
+	}
 }
 
 // emitSummaries adds the summaries in m.summaries to the output.
@@ -183,7 +200,7 @@ func bound(v float64) *float64 {
 // Pending returns how many outputs wait for the next commit.
 func (m *Machine) Pending() int {
 	return len(m.output.summaries) + len(m.output.anomalies) + len(m.output.ledger) + len(m.output.rules) +
-		len(m.output.mends) + len(m.output.corrections)
+		len(m.output.mends) + len(m.output.corrections) + m.output.derivedWeight()
 }
 
 // Take returns the commit with all outputs since the last Take. If pos has no incarnation,
@@ -203,6 +220,10 @@ func (m *Machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 		Counts: &derivedv1.Counts{
 			Readings: c.readings, Duplicates: c.duplicates, Conflicts: c.conflicts, TooLate: c.tooLate, NotNumeric: c.notNumeric,
 		},
+	}
+	if !m.output.derived.Empty() {
+		commit.Readings = m.output.derived.Take(m.now())
+		m.output.counts.derived = uint64(len(commit.Readings.Series))
 	}
 	if change != nil {
 		commit.Config = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}

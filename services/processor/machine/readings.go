@@ -59,21 +59,24 @@ func (m *Machine) notFinite(t *target, at int64, v float64) {
 	m.takeNonNumeric(t.series, at, strconv.FormatFloat(v, 'g', -1, 64))
 }
 
-// reading takes one number.
-func (m *Machine) reading(t *target, at int64, v float64) {
+// reading takes one number and returns what became of it in the windows.
+func (m *Machine) reading(t *target, at int64, v float64) window.Result {
 	switch {
+	case t.derived:
+		m.output.counts.shadowed++
+		return window.TooLate
 	case !finite(v):
 		m.notFinite(t, at, v)
-		return
+		return window.TooLate
 	case t.series == nil:
 		m.output.counts.overLimit++
 		if t.main != nil && inRange(at) {
 			m.otherUnit(t.main, detect.Sample{Time: at, Value: v}, t.unit)
 		}
-		return
+		return window.TooLate
 	case !inRange(at):
 		m.output.counts.tooLate++
-		return
+		return window.TooLate
 	}
 	s, d := t.series, t.device
 	d.chunk.changed = true
@@ -86,21 +89,18 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 	case window.Late:
 		d.wakes = past
 	case window.Duplicate:
-		m.output.counts.duplicates++
+		if !m.deriving {
+			m.output.counts.duplicates++
+		}
 	case window.Conflict, window.LateConflict:
 		m.correct(s, detect.Sample{Time: at, Value: v}, t.unit)
 		if result == window.LateConflict {
 			m.addStale(s, at)
 		}
 	case window.TooLate:
-		m.output.counts.tooLate++
 		m.addStale(s, at)
-		known, clash := s.stale.compare(at, v)
-		switch {
-		case clash:
-			m.rewrite(s, detect.Sample{Time: at, Value: v}, t.unit)
-		case !known:
-			m.output.counts.uncompared++
+		if !m.deriving {
+			m.tooLate(s, detect.Sample{Time: at, Value: v}, t.unit)
 		}
 		if s.window.Dirty() { // another window waits longer
 			d.wakes = past
@@ -123,6 +123,23 @@ func (m *Machine) reading(t *target, at int64, v float64) {
 			m.score(s, r)
 		}
 	}
+	if s == t.main && len(d.derived) > 0 && result != window.Duplicate {
+		m.derive(d, s.metric, r)
+	}
+	return result
+}
+
+// tooLate counts a reading that came after the lateness, and compares it with others of its
+// event time.
+func (m *Machine) tooLate(s *series, r detect.Sample, unit string) {
+	m.output.counts.tooLate++
+	known, clash := s.stale.compare(r.Time, r.Value)
+	switch {
+	case clash:
+		m.rewrite(s, r, unit)
+	case !known:
+		m.output.counts.uncompared++
+	}
 }
 
 // rewrite counts a reading that replaces another value of the same event time, and has
@@ -137,7 +154,9 @@ func (m *Machine) rewrite(s *series, r detect.Sample, unit string) {
 
 // correct takes a reading that replaces another value of the same event time.
 func (m *Machine) correct(s *series, r detect.Sample, unit string) {
-	m.rewrite(s, r, unit)
+	if !m.deriving { // a derived reading is part of the output itself
+		m.rewrite(s, r, unit)
+	}
 	d := s.device
 	d.wakes = past
 	for i := range d.held {

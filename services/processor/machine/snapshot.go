@@ -21,6 +21,7 @@ const (
 	chunkConfig  = "config"
 	chunkLedger  = "ledger"
 	chunkDevices = "devices-"
+	chunkDerived = "derived-"
 )
 
 // Snapshot returns the chunks of the state that have changed since the last Snapshot or
@@ -47,6 +48,10 @@ func (m *Machine) Snapshot(all bool) ([]lane.Chunk, error) {
 		if all && len(c.devices) > 0 || !all && c.changed {
 			id := chunkDevices + strconv.Itoa(i)
 			chunks = append(chunks, lane.Chunk{ID: id, Data: m.appendDevices(codec.Uint(nil, Format), c.devices)})
+			if m.derivedStored {
+				id := chunkDerived + strconv.Itoa(i)
+				chunks = append(chunks, lane.Chunk{ID: id, Data: appendDerived(codec.Uint(nil, derivedFormat), c.devices)})
+			}
 		}
 	}
 	m.markSaved()
@@ -102,10 +107,11 @@ func (m *Machine) appendSeries(b []byte, s *series) []byte {
 // error the machine must not be used.
 func (m *Machine) Restore(chunks []lane.Chunk) error {
 	*m = *New(m.lane, m.limits, m.metrics)
-	// The chunks of devices can't be read without the configuration, so it comes first.
-	for _, first := range []bool{true, false} {
+	// The chunks of devices can't be read without the configuration, so it comes first, and
+	// what is derived comes after the devices.
+	for _, turn := range []int{0, 1, 2} {
 		for _, c := range chunks {
-			if (c.ID == chunkConfig) != first {
+			if turnOf(c.ID) != turn {
 				continue
 			}
 			if err := m.restore(c); err != nil {
@@ -118,10 +124,25 @@ func (m *Machine) Restore(chunks []lane.Chunk) error {
 	return nil
 }
 
+// turnOf returns when a chunk is read.
+func turnOf(id string) int {
+	switch {
+	case id == chunkConfig:
+		return 0
+	case strings.HasPrefix(id, chunkDerived):
+		return 2
+	}
+	return 1
+}
+
 func (m *Machine) restore(c lane.Chunk) error {
 	r := codec.NewReader(c.Data)
-	if format := r.Uint(); r.Err() == nil && format != Format {
-		return fmt.Errorf("format %d, not %d", format, Format)
+	want := uint64(Format)
+	if strings.HasPrefix(c.ID, chunkDerived) {
+		want = derivedFormat
+	}
+	if format := r.Uint(); r.Err() == nil && format != want {
+		return fmt.Errorf("format %d, not %d", format, want)
 	}
 	switch {
 	case c.ID == chunkClock:
@@ -145,6 +166,9 @@ func (m *Machine) restore(c lane.Chunk) error {
 		for range r.Count() {
 			m.readDevice(r)
 		}
+	case strings.HasPrefix(c.ID, chunkDerived):
+		m.derivedStored = true
+		m.readDerived(r)
 	default:
 		return fmt.Errorf("unknown: %w", codec.ErrCorrupt)
 	}
@@ -160,7 +184,7 @@ func (m *Machine) readConfig(r *codec.Reader) error {
 	if r.Err() != nil {
 		return r.Err()
 	}
-	parsed, rules, err := parse(m.config.content)
+	parsed, rules, derived, err := parse(m.config.content)
 	if err != nil {
 		return fmt.Errorf("configuration %d: %w", m.config.revision, err)
 	}
@@ -168,6 +192,8 @@ func (m *Machine) readConfig(r *codec.Reader) error {
 		rule.version = r.Uint()
 	}
 	m.config.parsed, m.config.rules, m.config.judgesNonNumeric = parsed, rules, anyTexts(rules)
+	m.config.derived, m.config.derivedNames = derived, namesOf(derived)
+	m.derivedStored = m.derivedStored || len(derived) > 0
 	return nil
 }
 
@@ -186,7 +212,7 @@ func (m *Machine) readDevice(r *codec.Reader) {
 		if r.Err() != nil {
 			return
 		}
-		m.addSeries(d, s)
+		m.insertSeries(d, s, len(d.series))
 	}
 	m.readExpressions(r, d)
 	m.readHeld(r, d)

@@ -26,15 +26,23 @@ func NewSolo(lane int, limits Limits, c *config.Config, r rule.Rule) (*Solo, err
 	if err != nil {
 		return nil, err
 	}
+	derived, err := activateDerived(c)
+	if err != nil {
+		return nil, err
+	}
 	m := New(lane, limits, nil)
 	anyTags := r
 	anyTags.Match.Tags = nil
-	m.watches = func(key deviceKey, metric string) bool {
+	// judged reports whether the rule may judge a metric of a device that it matches.
+	judged := func(key deviceKey, metric string) bool {
 		return anyTags.Matches(key.site, key.name, metric, nil) &&
-			(rules[0].expression == nil || slices.Contains(rules[0].expression.Metrics(), metric)) &&
+			(rules[0].expression == nil || slices.Contains(rules[0].expression.Metrics(), metric))
+	}
+	m.watches = func(key deviceKey, metric string) bool {
+		return (judged(key, metric) || m.feeds(key, metric, func(derived string) bool { return judged(key, derived) })) &&
 			(len(r.Match.Tags) == 0 || r.Match.MatchesDevice(key.site, key.name, c.Tags(key.site, key.name)))
 	}
-	m.install(0, nil, c, rules)
+	m.install(0, nil, c, rules, derived)
 	return &Solo{machine: m, rule: rules[0]}, nil
 }
 
@@ -57,6 +65,31 @@ func (s *Solo) Metrics() []string {
 		return nil
 	}
 	return s.rule.expression.Metrics()
+}
+
+// Inputs returns the metrics from which series are derived that the rule may judge, in one
+// or more steps.
+func (s *Solo) Inputs() []string {
+	var all []string
+	found := func(d *activeDerived) bool {
+		return slices.Contains(all, d.declared.Metric) || slices.Contains(s.Metrics(), d.declared.Metric) ||
+			s.rule.expression == nil && rule.Glob(s.rule.rule.Match.Metric, d.declared.Metric)
+	}
+	// A step adds at least one metric, until there is nothing to add.
+	for before := -1; before < len(all); {
+		before = len(all)
+		for _, d := range s.machine.config.derived {
+			if !found(d) {
+				continue
+			}
+			for _, in := range d.spec.Inputs {
+				if !slices.Contains(all, in) {
+					all = append(all, in)
+				}
+			}
+		}
+	}
+	return all
 }
 
 // Watched returns how many series the rule watches, or how many devices if it has an

@@ -45,6 +45,8 @@ type device struct {
 	series []*series
 	// held are readings that wait for their event time, in order of it.
 	held []heldReading
+	// derived are its derived series, each after those that it is made from.
+	derived []derivedSlot
 	// expressions are the rules about the device as a whole.
 	expressions []expressionSlot
 	// byMetric is an index of series, nil while there are few.
@@ -107,15 +109,29 @@ func chunkOf(k deviceKey) int {
 func (m *Machine) addDevice(k deviceKey) *device {
 	c := &m.chunks[chunkOf(k)]
 	d := &device{deviceKey: k, chunk: c, spec: m.specOf(k.site), watermark: past, closes: window.Never, wakes: window.Never}
+	d.derived = m.derivedOf(k)
 	c.devices = append(c.devices, d)
 	m.devices[k] = d
 	return d
 }
 
-// addSeries puts a series at the end of the series of its device.
+// addSeries puts a series at the end of the series of its device, but before the derived
+// ones: all series of a message are added before its first reading, so the order would depend
+// on how readings are packed.
 func (m *Machine) addSeries(d *device, s *series) {
+	at := len(d.series)
+	if !m.derives(d.deviceKey, d, s.metric) {
+		for at > 0 && m.derives(d.deviceKey, d, d.series[at-1].metric) {
+			at--
+		}
+	}
+	m.insertSeries(d, s, at)
+}
+
+// insertSeries puts a series at an index of the series of its device.
+func (m *Machine) insertSeries(d *device, s *series, at int) {
 	s.device = d
-	d.series = append(d.series, s)
+	d.series = slices.Insert(d.series, at, s)
 	switch {
 	case d.byMetric != nil && !s.apart:
 		d.byMetric[s.metric] = s
@@ -155,6 +171,9 @@ type target struct {
 	series *series
 	// main is the series of the metric in its own unit, which may be the same.
 	main *series
+	// derived is set if the device has a derived series of that name. Then its own readings
+	// are only in the history.
+	derived bool
 }
 
 // resolve looks up the series of a batch, and adds the new ones.
@@ -169,7 +188,9 @@ func (m *Machine) resolve(dictionary []telemetryv1.Series) {
 			last = m.devices[key]
 		}
 		t := target{kind: entry.Kind, unit: entry.Unit, device: last}
-		if entry.Kind == telemetryv1.Kind_KIND_VALUE {
+		if entry.Kind == telemetryv1.Kind_KIND_VALUE && m.derives(key, last, entry.Metric) {
+			t.derived = true
+		} else if entry.Kind == telemetryv1.Kind_KIND_VALUE {
 			t.series, t.main = m.seriesOf(key, t.device, entry.Metric, entry.Unit)
 			if t.main != nil {
 				t.device, last = t.main.device, t.main.device
@@ -244,6 +265,9 @@ func (m *Machine) plan(d *device) {
 	}
 	for i := range d.expressions {
 		d.planExpression(i)
+	}
+	for i := range d.derived {
+		d.wakes = min(d.wakes, d.derived[i].state.Due())
 	}
 }
 

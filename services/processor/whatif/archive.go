@@ -57,13 +57,18 @@ type archive struct {
 // newArchive returns an archive that feeds the trials of a rule, one for each lane;
 // nil trials are skipped. It adds the number of readings to counted.
 func newArchive(client *influx.Client, r rule.Rule, trials []*trial, counted *atomic.Uint64) *archive {
-	a := &archive{client: client, trials: trials, builders: make([]telemetryv1.Builder, len(trials)), counted: counted, what: "/.*/"}
+	a := &archive{client: client, trials: trials, builders: make([]telemetryv1.Builder, len(trials)), counted: counted, what: everything}
 	if metrics := expressionMetrics(trials); len(metrics) > 0 {
 		a.what = strings.Join(metrics, ", ")
 	} else if !hasGlob(r.Match.Metric) {
 		a.what = influx.QuoteIdent(r.Match.Metric)
 	} else if r.Match.Metric != "" && r.Match.Metric != "*" {
 		a.what = "/" + globExpression(r.Match.Metric) + "/"
+	}
+	for _, metric := range derivedFrom(trials) {
+		if a.what != everything {
+			a.what += ", " + influx.QuoteIdent(metric)
+		}
 	}
 	for _, tag := range [...]struct{ name, glob string }{{"site", r.Match.Site}, {"device", r.Match.Device}} {
 		switch {
@@ -74,6 +79,19 @@ func newArchive(client *influx.Client, r rule.Rule, trials []*trial, counted *at
 		}
 	}
 	return a
+}
+
+// everything selects all metrics.
+const everything = "/.*/"
+
+// derivedFrom returns the metrics from which series are derived that the rule may judge.
+func derivedFrom(trials []*trial) []string {
+	for _, t := range trials {
+		if t != nil {
+			return t.machine.Inputs()
+		}
+	}
+	return nil
 }
 
 // expressionMetrics returns the metrics of the rule's expression, quoted; none if it

@@ -27,7 +27,8 @@ func schema() (string, error) {
 	}
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
-		"Rule":     lines(ruleSchema(), "    "),
+		"Rule":    lines(ruleSchema(), "    "),
+		"Derived": lines(entrySchema(rule.DerivedFields(), []string{"metric"}, derivedConditions()), "    "), "MaxDerived": rule.MaxDerived,
 		"MaxRules": config.MaxRules, "MaxDevices": config.MaxDevices, "MaxSeries": config.MaxSeries, "MaxMappings": config.MaxMappings, "MaxMapping": mapping.MaxText, "MaxChannels": config.MaxChannels,
 		"MaxWindows": config.MaxWindows, "MaxSites": config.MaxSites, "MaxGroupBy": config.MaxGroupBy, "MaxSteps": config.MaxSteps,
 		"MaxGlob": rule.MaxGlob, "MaxTags": rule.MaxTags, "MaxTag": rule.MaxTag,
@@ -128,6 +129,43 @@ func ruleSchema() object {
 		{"anyOf", []object{{{"required", []string{"detector"}}}, {{"required", []string{"expression"}}}}},
 		{"properties", top},
 		{"allOf", conditions()},
+	}
+}
+
+// entrySchema is the schema of one entry of a section whose fields are in a table.
+func entrySchema[T any](table []rule.FieldOf[T], required []string, more object) object {
+	top, match := object{}, object{}
+	for _, f := range table {
+		outer, inner, nested := strings.Cut(f.Name, ".")
+		if !nested {
+			top = append(top, member{f.Name, flat(fieldSchema(f.Field))})
+			continue
+		}
+		if len(match) == 0 {
+			top = append(top, member{outer, nil})
+		}
+		match = append(match, member{inner, flat(fieldSchema(f.Field))})
+		top[len(top)-1].value = object{
+			{"description", "Which ones, by patterns and by the tags of the device."},
+			{"type", "object"},
+			{"additionalProperties", false},
+			{"properties", match},
+		}
+	}
+	return append(object{{"type", "object"}, {"additionalProperties", false}, {"required", required}, {"properties", top}}, more...)
+}
+
+// derivedConditions say that a derived series has one function, and which ones have a
+// span.
+func derivedConditions() object {
+	var all []object
+	for _, f := range rule.DerivedFunctions() {
+		all = append(all, object{{"required", []string{f}}})
+	}
+	return object{
+		{"oneOf", all},
+		{"dependentRequired", object{{"sum", []string{"over"}}, {"integral", []string{"over"}}}},
+		{"dependentSchemas", object{{"expression", flat{{"properties", object{{"over", false}}}}}}},
 	}
 }
 

@@ -14,7 +14,10 @@ import (
 )
 
 // tables are the parts of documents that are generated, by their names.
-var tables = map[string]func() string{"fields": commonFields, "detectors": detectors, "detector fields": ownFields}
+var tables = map[string]func() string{
+	"fields": commonFields, "detectors": detectors, "detector fields": ownFields,
+	"derived": func() string { return fieldsOf(rule.DerivedFields()) },
+}
 
 const (
 	begin = "<!-- generated: "
@@ -80,6 +83,20 @@ func ownFields() string {
 	return b.String()
 }
 
+// fieldsOf are the fields of a table.
+func fieldsOf[T any](table []rule.FieldOf[T]) string {
+	var b strings.Builder
+	b.WriteString("| field | default | |\n|---|---|---|\n")
+	for _, f := range table {
+		normal := f.Empty
+		if f.Default != nil {
+			normal = "`" + config.Text(f.Default) + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", f.Name, normal, f.Doc+boundWords(f.Field))
+	}
+	return b.String()
+}
+
 // of names the detectors that take a field.
 func of(f rule.Field) string {
 	all, learners := f.Detectors(), rule.Learners()
@@ -122,22 +139,24 @@ func described(f rule.Field) string {
 	if len(f.Choices) > 0 && f.Name != "detector" {
 		text = "`" + strings.Join(f.Choices, "`, `") + "`; " + text
 	}
-	bounds := func(f rule.Field) string {
-		switch {
-		case f.Bounds == rule.Bounds{}:
-			return ""
-		case f.Kind == rule.KindSpan:
-			return "; " + figure.FormatDuration(time.Duration(f.Bounds.Least)) + " to " + figure.FormatDuration(time.Duration(f.Bounds.Most))
-		case math.IsInf(f.Bounds.Most, 1) && !f.ZeroMeans():
-			return "; above 0"
-		}
-		return "; " + f.Bounds.String()
-	}
-	text += bounds(f)
+	text += boundWords(f)
 	for _, d := range f.Detectors() {
-		if own := bounds(f.Of(d)); f.Own() && own != bounds(f) {
+		if own := boundWords(f.Of(d)); f.Own() && own != boundWords(f) {
 			text += own + " with `" + string(d) + "`"
 		}
 	}
 	return text
+}
+
+// boundWords says which numbers and times a field takes.
+func boundWords(f rule.Field) string {
+	switch {
+	case f.Bounds == rule.Bounds{}:
+		return ""
+	case f.Kind == rule.KindSpan:
+		return "; " + figure.FormatDuration(time.Duration(f.Bounds.Least)) + " to " + figure.FormatDuration(time.Duration(f.Bounds.Most))
+	case math.IsInf(f.Bounds.Most, 1) && !f.ZeroMeans():
+		return "; above 0"
+	}
+	return "; " + f.Bounds.String()
 }

@@ -3,6 +3,7 @@ package machinetest
 
 import (
 	derivedv1 "headwater/proto/derived/v1"
+	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/config"
 	"headwater/services/rule"
 )
@@ -25,6 +26,26 @@ func Rule(tb Fatal, text string) (*config.Config, rule.Rule) {
 		tb.Fatalf("parse: %v", err)
 	}
 	return c, r
+}
+
+// Reading is a reading of a derived series.
+type Reading struct {
+	Series telemetryv1.Series
+	Time   int64
+	Value  float64
+}
+
+// Derived returns the readings of derived series in a commit, in their order.
+func Derived(c *derivedv1.Commit) []Reading {
+	if c.Readings == nil {
+		return nil
+	}
+	dictionary := c.Readings.Dictionary()
+	var out []Reading
+	for r := range c.Readings.Readings() {
+		out = append(out, Reading{Series: dictionary[r.Series], Time: r.Time, Value: r.Value})
+	}
+	return out
 }
 
 // Add adds the outputs of a commit, and its counts, to those before.

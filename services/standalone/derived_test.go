@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"headwater/streams/streamtest"
+	pages "headwater/web/device"
+	"headwater/web/view"
+)
+
+// TestDerivedSeries declares a series of two metrics and sends these: it is in the history,
+// a late reading revises it, and a rule about it raises an alert.
+func TestDerivedSeries(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	must(t, os.WriteFile(file, []byte("derived:\n  - {metric: spread, expression: inside - outside, unit: K}\n"+
+		"rules:\n  - {name: wide, match: {metric: spread}, detector: limit, above: 30}\n"), 0o600))
+	cfg.File.Path = file
+	at, _ := start(t, cfg)
+	begin := time.Now().Add(-2 * time.Minute).Truncate(time.Second)
+	send := func(metric string, after int, v float64) {
+		t.Helper()
+		body := fmt.Sprintf(`{"site":"hall","device":"door-1","metric":%q,"value":%v,"unit":"°C","ts":%d}`, metric, v,
+			begin.Add(time.Duration(after)*time.Second).UnixMilli())
+		res, err := http.Post(at.HTTP+"/api/v1/telemetry", "application/json", strings.NewReader(body))
+		must(t, err)
+		res.Body.Close()
+		if res.StatusCode != http.StatusAccepted {
+			t.Fatalf("a reading is answered %s", res.Status)
+		}
+	}
+	holds := func(want ...float64) {
+		t.Helper()
+		streamtest.Eventually(t, fmt.Sprintf("the history has the spread %v", want), func() bool {
+			res, err := http.Get(at.HTTP + "/api/v1/series?site=hall&device=door-1&metric=spread&from=-1h&points=2000")
+			must(t, err)
+			defer res.Body.Close()
+			var s pages.Series
+			// Until the first value the metric is not known, and the answer is none of these.
+			return json.NewDecoder(res.Body).Decode(&s) == nil && s.Unit == "K" && slices.Equal(s.Mean, want)
+		})
+	}
+	send("outside", 0, 4)
+	for i, v := range []float64{20, 21, 22} {
+		send("inside", 10*i, v)
+	}
+	holds(16, 17, 18)
+	send("outside", 15, -10) // late
+	holds(16, 17, 31, 32)
+	send("inside", 30, 25)
+	streamtest.Eventually(t, "the rule about it raises an alert", func() bool {
+		var a view.Alerts
+		getJSON(t, at.HTTP+"/api/v1/alerts", &a)
+		return slices.ContainsFunc(a.Active, func(a view.Alert) bool { return a.Rule == "wide" && a.Metric == "spread" && a.Unit == "K" })
+	})
+	streamtest.Eventually(t, "the page has its latest value", func() bool {
+		var page struct {
+			Metrics []struct {
+				Name  string
+				Value float64
+			}
+		}
+		getJSON(t, at.HTTP+"/api/v1/devices/hall/door-1", &page)
+		return len(page.Metrics) == 3 && page.Metrics[2].Name == "spread" && page.Metrics[2].Value == 35
+	})
+}
