@@ -1,7 +1,9 @@
 package streams
 
 import (
+	"encoding/hex"
 	"fmt"
+	"hash/fnv"
 	"net/textproto"
 	"strconv"
 	"strings"
@@ -211,6 +213,16 @@ func headerValue(s string) string {
 		cut--
 	}
 	return textproto.TrimString(s[:cut])
+}
+
+// AlertID names the alert of a rule on a series: 16 hexadecimal digits.
+func AlertID(rule string, s *derivedv1.Series) string {
+	h := fnv.New64a()
+	for _, part := range []string{rule, s.GetSite(), s.GetDevice(), s.GetMetric()} {
+		_, _ = h.Write([]byte(part))
+		_, _ = h.Write([]byte{0})
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // EpisodeID names one episode of an alert: the id of the alert, which all its episodes

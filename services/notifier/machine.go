@@ -1,9 +1,7 @@
 package notifier
 
 import (
-	"encoding/hex"
 	"fmt"
-	"hash/fnv"
 	"math"
 	"slices"
 	"time"
@@ -209,7 +207,7 @@ func (m *machine) rule(a *derivedv1.Anomaly) (rule.Rule, bool) {
 }
 
 func (m *machine) apply(a *derivedv1.Anomaly) {
-	id := alertID(a.GetRule(), a.GetSeries())
+	id := streams.AlertID(a.GetRule(), a.GetSeries())
 	known := m.alerts[id]
 	if known == nil {
 		known = &alert{}
@@ -538,16 +536,6 @@ func (m *machine) remind() {
 			}
 		}
 	}
-}
-
-// alertID is stable for a rule and a series: 16 hexadecimal digits.
-func alertID(name string, s *derivedv1.Series) string {
-	h := fnv.New64a()
-	for _, part := range []string{name, s.GetSite(), s.GetDevice(), s.GetMetric()} {
-		_, _ = h.Write([]byte(part))
-		_, _ = h.Write([]byte{0})
-	}
-	return hex.EncodeToString(h.Sum(nil))
 }
 
 func phase(p derivedv1.Phase) policy.Phase {

@@ -112,7 +112,7 @@ func TestMachine(t *testing.T) {
 		t.Error(d)
 	}
 	want := &alertingv1.Alert{
-		Id: alertID("warm", &derivedv1.Series{Site: "s", Device: "d1", Metric: "t"}), Rule: "warm", RuleVersion: 1,
+		Id: streams.AlertID("warm", &derivedv1.Series{Site: "s", Device: "d1", Metric: "t"}), Rule: "warm", RuleVersion: 1,
 		Series: &derivedv1.Series{Site: "s", Device: "d1", Metric: "t"}, Unit: "°C", State: alertingv1.State_STATE_FIRING,
 		Severity: derivedv1.Severity_SEVERITY_WARNING, Started: 100, Updated: 110, Learned: 110, Description: "It is warm.",
 		Evidence: anomaly("warm", "d1", open, 100, 110).Evidence, TimeZone: "Asia/Kolkata", Opened: c.GetAlerts()[0].GetOpened(), Version: 1,
@@ -428,10 +428,10 @@ func TestOldAlertsAreForgotten(t *testing.T) {
 		t.Errorf("%d are over of %d", m.resolved, len(m.alerts))
 	}
 	series := &derivedv1.Series{Site: "s", Device: "d0", Metric: "t"}
-	if m.alerts[alertID("warm", series)] != nil {
+	if m.alerts[streams.AlertID("warm", series)] != nil {
 		t.Error("the oldest should be forgotten")
 	}
-	if m.alerts[alertID("cold", series)] == nil {
+	if m.alerts[streams.AlertID("cold", series)] == nil {
 		t.Error("one that fires is never forgotten")
 	}
 }

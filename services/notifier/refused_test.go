@@ -33,7 +33,7 @@ func about(state alertingv1.State, devices ...string) *alertingv1.Message {
 	for _, d := range devices {
 		s := &derivedv1.Series{Site: "s", Device: d, Metric: "t"}
 		m.Alerts = append(m.Alerts, &alertingv1.Alert{
-			Id: alertID("warm", s), Rule: "warm", Series: s, State: state, Severity: derivedv1.Severity_SEVERITY_CRITICAL, Started: 1, Ended: 2,
+			Id: streams.AlertID("warm", s), Rule: "warm", Series: s, State: state, Severity: derivedv1.Severity_SEVERITY_CRITICAL, Started: 1, Ended: 2,
 		})
 	}
 	return m

@@ -242,7 +242,7 @@ func (f *fixture) alert(t *testing.T, device string) *alertingv1.Alert {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entry, err := kv.Get(t.Context(), alertID("warm", &derivedv1.Series{Site: "s", Device: device, Metric: "t"}))
+	entry, err := kv.Get(t.Context(), streams.AlertID("warm", &derivedv1.Series{Site: "s", Device: device, Metric: "t"}))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil
 	}

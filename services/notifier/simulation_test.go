@@ -238,7 +238,7 @@ func (w *world) silence(ctx context.Context) error {
 func (w *world) handle(ctx context.Context) error {
 	rule, device := []string{"warm", "cold", "deleted", "quiet"}[w.rng.IntN(4)], fmt.Sprintf("door-%d", w.rng.IntN(4))
 	a := &alertingv1.Alert{
-		Id:      alertID(rule, &derivedv1.Series{Site: "hall", Device: device, Metric: "temperature"}),
+		Id:      streams.AlertID(rule, &derivedv1.Series{Site: "hall", Device: device, Metric: "temperature"}),
 		Started: w.episode[rule+device],
 	}
 	bucket, err := w.admin.KeyValue(ctx, streams.BucketSilences)

@@ -35,6 +35,13 @@ type Config struct {
 	LeftOpenAfter time.Duration `help:"Leave a door open this long after the start; 0 for never." default:"0s" env:"HEADWATER_SIMULATOR_LEFT_OPEN_AFTER"`
 	LeftOpenEvery time.Duration `help:"Mean time between two doors left open; 0 for never." default:"12h" env:"HEADWATER_SIMULATOR_LEFT_OPEN_EVERY"`
 	LeftOpenFor   time.Duration `help:"How long such a door stays open on average." default:"90m" env:"HEADWATER_SIMULATOR_LEFT_OPEN_FOR"`
+
+	// Began is when the demo began that has a past: one of its sensors drifts and one is
+	// silent. Without it, all are well.
+	Began time.Time `kong:"-"`
+	// Backlog reports whether the devices begin with what they measured in the quarter of
+	// an hour before.
+	Backlog bool `kong:"-"`
 }
 
 // FlagHelp returns the help that is too long for a tag, by field.
@@ -63,12 +70,16 @@ func DefaultConfig() Config { return process.Defaults[Config]() }
 
 // Demo is the warehouse for newcomers: every device reports every 2 seconds over a
 // connection of its own. A door is left open 20 seconds after the start, and then one
-// about every 10 minutes, for a few minutes.
-func Demo(broker string) Config {
+// about every 10 minutes, for a few minutes. Began is when it began, if it has the past
+// that DemoPast returns; zero if it has none.
+func Demo(broker string, began time.Time) Config {
 	cfg := DefaultConfig()
 	cfg.MQTT = []string{broker}
 	cfg.Site = DemoSite
 	cfg.Connections = cfg.Devices
+	if cfg.Began = began; !began.IsZero() {
+		cfg.Connections-- // one is silent
+	}
 	cfg.Interval = 2 * time.Second
 	cfg.LeftOpenAfter = 20 * time.Second
 	cfg.LeftOpenEvery = 10 * time.Minute

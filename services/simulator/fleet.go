@@ -16,6 +16,7 @@ type device struct {
 	topic    string
 	value    func(t int64) float64
 	interval time.Duration // 0: whenever the link has room
+	backlog  bool          // whether it sends first what it measured before the start
 	phase    time.Duration // how long after the start the timetable begins, below interval
 
 	grid  int64  // the timetable's first reading, ns since the epoch
@@ -46,7 +47,11 @@ func (d *device) next(now int64) int64 {
 	if d.interval == 0 {
 		t, d.due = now, now
 	} else {
-		d.due += int64(d.interval)
+		if d.backlog && t < d.grid {
+			d.due += int64(backlogEvery)
+		} else {
+			d.due += int64(d.interval)
+		}
 		if t < d.grid && d.grid < d.due {
 			d.due = d.grid // t was the early reading of begin
 		}
@@ -60,7 +65,7 @@ func (d *device) next(now int64) int64 {
 // many: a device that can't report does not store forever.
 func (d *device) skip(now int64, patience time.Duration) int64 {
 	late := now - d.due
-	if d.interval == 0 || late <= int64(max(patience, d.interval)) {
+	if d.interval == 0 || d.backlog && d.due < d.grid || late <= int64(max(patience, d.interval)) {
 		return 0
 	}
 	missed := late / int64(d.interval)
@@ -97,12 +102,15 @@ func (t timetable) moved() { heap.Fix(&t, 0) }
 // since the epoch.
 func fleet(cfg Config, start int64) ([]*device, error) {
 	paced := cfg.Rate > 0
-	devices := make([]*device, cfg.Devices)
+	devices := make([]*device, 0, cfg.Devices)
 	source, err := sensors(cfg, start)
 	if err != nil {
 		return nil, err
 	}
-	for i := range devices {
+	for i := range cfg.Devices {
+		if !cfg.Began.IsZero() && i == silent {
+			continue
+		}
 		s := source(i)
 		d := &device{
 			topic:    "sensors/" + cfg.Site + "/" + s.id + "/" + warehouse.Metric,
@@ -121,7 +129,11 @@ func fleet(cfg Config, start int64) ([]*device, error) {
 		d.phase = time.Duration(float64(d.interval) * float64(i) / float64(cfg.Devices))
 		d.phase -= d.phase % time.Millisecond
 		d.begin(start, paced)
-		devices[i] = d
+		if cfg.Backlog {
+			d.backlog = true
+			d.due -= int64(backlog)
+		}
+		devices = append(devices, d)
 	}
 	return devices, nil
 }
@@ -157,7 +169,11 @@ func sensors(cfg Config, start int64) (func(i int) sensor, error) {
 	}
 	return func(i int) sensor {
 		s := w.Sensor(i)
-		return sensor{s.Device(), s.Interval(), s.At}
+		value := s.At
+		if !cfg.Began.IsZero() && i == drifting {
+			value = drifted(value, s.Step(), cfg.Began)
+		}
+		return sensor{s.Device(), s.Interval(), value}
 	}, nil
 }
 

@@ -29,7 +29,7 @@ func TestFleetIDsAndIntervals(t *testing.T) {
 			"warehouse", DefaultConfig(), "sensors/warehouse/door-01/temperature",
 			[]time.Duration{time.Second, 30 * time.Second, time.Minute, 5 * time.Minute},
 		},
-		{"demo", Demo("tcp://localhost:1883"), "sensors/demo/door-01/temperature", []time.Duration{2 * time.Second, 2 * time.Second}},
+		{"demo", Demo("tcp://localhost:1883", time.Time{}), "sensors/demo/door-01/temperature", []time.Duration{2 * time.Second, 2 * time.Second}},
 		{
 			"rate", configured(func(c *Config) { c.Rate, c.Devices, c.Warehouse = 1000, 50, false }),
 			"sensors/warehouse/device-0001/temperature",
@@ -155,7 +155,7 @@ func TestEncode(t *testing.T) {
 }
 
 func TestDemoLeavesADoorOpenSoon(t *testing.T) {
-	devices, err := fleet(Demo("tcp://localhost:1883"), noon)
+	devices, err := fleet(Demo("tcp://localhost:1883", time.Time{}), noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestConfigSaysAllThatIsWrong(t *testing.T) {
 	if err := DefaultConfig().Validate(); err != nil {
 		t.Errorf("the default: %v", err)
 	}
-	if err := Demo("tcp://127.0.0.1:1883").Validate(); err != nil {
+	if err := Demo("tcp://127.0.0.1:1883", time.Time{}).Validate(); err != nil {
 		t.Errorf("the demo: %v", err)
 	}
 	bad := Config{

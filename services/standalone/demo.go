@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,12 +25,12 @@ var errNotEmpty = errors.New("--demo needs an empty data folder: name a new one 
 // remembers one. --demo adds its rules. --no-demo removes its devices, and those of its
 // rules that nobody changed.
 func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (err error) {
-	s.demo, err = s.folder.hasDemo()
+	s.demo, err = s.folder.demo()
 	if err != nil {
 		return err
 	}
 	asked := s.cfg.Demo
-	if asked == nil || *asked == s.demo {
+	if asked == nil || *asked == (s.demo != nil) {
 		return nil
 	}
 	bucket, err := js.KeyValue(ctx, streams.BucketDevices)
@@ -57,23 +58,28 @@ func (s *standalone) settleDemo(ctx context.Context, js jetstream.JetStream) (er
 	if err != nil {
 		return err
 	}
+	var began *demoState
 	entry := audit.Entry{Who: "--demo", Action: audit.DemoAdd, Object: simulator.DemoSite}
 	if !*asked {
 		if err := store.RemoveDemo(ctx); err != nil {
 			return fmt.Errorf("remove the rules of the demo: %w", err)
+		}
+		if err := forgetPastAlerts(ctx, js); err != nil {
+			return fmt.Errorf("remove the past alerts of the demo: %w", err)
 		}
 		entry = audit.Entry{Who: "--no-demo", Action: audit.DemoRemove, Object: simulator.DemoSite, Detail: figure.Plural(removed, "device", "devices") + " removed"}
 	} else {
 		if err := store.AddDemo(ctx); err != nil {
 			return fmt.Errorf("add the rules of the demo: %w", err)
 		}
-		if err := s.folder.setDemo(true); err != nil {
+		began = &demoState{Began: time.Now().UTC().Truncate(time.Second)}
+		if err := s.folder.setDemo(began); err != nil {
 			return fmt.Errorf("remember the demo in the data folder: %w", err)
 		}
 	}
 	metrics := prometheus.WrapRegistererWith(prometheus.Labels{"service": "standalone"}, s.process.Metrics)
 	audit.New(js, streams.ServiceProvision, s.log("demo"), metrics).Write(ctx, entry)
-	s.demo, s.endDemo = *asked, !*asked
+	s.demo, s.endDemo = began, !*asked
 	return nil
 }
 
@@ -95,5 +101,5 @@ func (s *standalone) forgetDemo(ctx context.Context) error {
 	} else if err != nil {
 		return fmt.Errorf("remove the history of the demo: %w", err)
 	}
-	return s.folder.setDemo(false)
+	return s.folder.setDemo(nil)
 }

@@ -277,6 +277,41 @@ func TestDemo(t *testing.T) {
 	}
 	at, stop := start(t, cfg)
 	streamtest.Eventually(t, "20 devices", func() bool { return devices(at) == 20 })
+	var alerts struct {
+		Resolved []struct{ Acknowledged *struct{} }
+	}
+	streamtest.Eventually(t, "past alerts, some acknowledged", func() bool {
+		getJSON(t, at.HTTP+"/api/v1/alerts", &alerts)
+		acknowledged := 0
+		for _, a := range alerts.Resolved {
+			if a.Acknowledged != nil {
+				acknowledged++
+			}
+		}
+		return acknowledged >= 3 && len(alerts.Resolved) > acknowledged
+	})
+	var month struct {
+		Min []float64 `json:"min"`
+	}
+	getJSON(t, at.HTTP+"/api/v1/series?site=demo&device=door-04&metric=temperature&from=-30d&points=60", &month)
+	if len(month.Min) < 50 {
+		t.Errorf("the month has %d points", len(month.Min))
+	}
+	var silent struct {
+		State    string
+		LastSeen time.Time `json:"last_seen"`
+	}
+	streamtest.Eventually(t, "the silent device was last seen hours ago", func() bool {
+		getJSON(t, at.HTTP+"/api/v1/devices/demo/door-20", &silent)
+		return silent.State != "ok" && !silent.LastSeen.IsZero() && time.Since(silent.LastSeen) > 4*time.Hour
+	})
+	var book struct {
+		Totals struct{ Received, Stored, Missing uint64 }
+	}
+	streamtest.Eventually(t, "the ledger counts the past and closes", func() bool {
+		getJSON(t, at.HTTP+"/api/v1/ledger?from=-30d", &book)
+		return book.Totals.Received > 80_000 && book.Totals.Stored+1000 > book.Totals.Received && book.Totals.Missing == 0
+	})
 	streamtest.Eventually(t, "the rules of the demo", func() bool { return rules(at) == "door-left-open too-warm unusual" })
 	var warm struct{ Revision uint64 }
 	getJSON(t, at.HTTP+"/api/v1/rules/too-warm", &warm)

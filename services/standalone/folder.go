@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/shirou/gopsutil/v4/disk"
@@ -150,23 +152,47 @@ func (f *folder) demoMark() string { return filepath.Join(f.path, demoName) }
 
 const demoName = "demo"
 
-func (f *folder) hasDemo() (bool, error) {
-	_, err := os.Stat(f.demoMark())
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
+// demoState is what the data folder remembers of the demo.
+type demoState struct {
+	Note string `json:"note"`
+	// Began is when the demo began that has a past; zero if it has none, as those of
+	// earlier versions.
+	Began time.Time `json:"began,omitzero"`
+	// Filled reports whether the past is stored.
+	Filled bool `json:"filled,omitempty"`
 }
 
-func (f *folder) setDemo(on bool) error {
-	if on {
-		return os.WriteFile(f.demoMark(), []byte("The demo's devices are of the site demo; --no-demo removes them.\n"), 0o600)
-	}
-	err := os.Remove(f.demoMark())
+// demo returns what the folder remembers of the demo; nil if there is none.
+func (f *folder) demo() (*demoState, error) {
+	body, err := os.ReadFile(f.demoMark())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
-	return err
+	if err != nil {
+		return nil, err
+	}
+	s := new(demoState)
+	if !json.Valid(body) { // a text, from an earlier version
+		return s, nil
+	}
+	return s, json.Unmarshal(body, s)
+}
+
+// setDemo remembers the demo; nil forgets it.
+func (f *folder) setDemo(s *demoState) error {
+	if s == nil {
+		err := os.Remove(f.demoMark())
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	s.Note = "The demo's devices are of the site demo; --no-demo removes them."
+	body, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(f.demoMark(), append(body, '\n'), 0o600)
 }
 
 // syncTree forces the folder to the disk, with all files and folders below it. Without

@@ -76,8 +76,9 @@ type standalone struct {
 	guard   *supervisor
 	dangers []process.Danger
 	// asks reports whether the dashboard asks for a log-in.
-	asks    func(context.Context) bool
-	demo    bool
+	asks func(context.Context) bool
+	// demo is nil without the demo.
+	demo    *demoState
 	endDemo bool
 	closers []func() error
 }
@@ -373,7 +374,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 	)
 	b.addBridge()
 	b.parts = append(b.parts, s.started())
-	if s.demo && b.err == nil {
+	if s.demo != nil && b.err == nil {
 		b.addDemo()
 	}
 	return b.parts, b.err
@@ -444,7 +445,9 @@ func (s *standalone) mqttAddress() string {
 // addDemo creates the fleet of the demo, which reports over MQTT like any device.
 func (b *builder) addDemo() {
 	broker, trust := b.demoBroker()
-	fleet, err := simulator.New(simulator.Demo(broker), simulator.Deps{
+	cfg := simulator.Demo(broker, b.demo.Began)
+	cfg.Backlog = !b.demo.Began.IsZero() && !b.demo.Filled
+	fleet, err := simulator.New(cfg, simulator.Deps{
 		TLS: trust, Log: b.log("demo"), Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"service": "demo"}, b.process.Metrics),
 	})
 	if err != nil {
@@ -458,6 +461,23 @@ func (b *builder) addDemo() {
 			return nil
 		}
 		return fleet.Run(ctx)
+	}})
+	if cfg.Backlog {
+		b.addPast()
+	}
+}
+
+// addPast gives the demo its past.
+func (b *builder) addPast() {
+	_, js, err := b.connect(natsd.UserCore, "past")
+	if err != nil {
+		b.err = errors.Join(b.err, err)
+		return
+	}
+	b.parts = append(b.parts, process.Part{Name: "past", Run: func(ctx context.Context) error {
+		b.fillPast(ctx, js)
+		<-ctx.Done()
+		return nil
 	}})
 }
 
@@ -507,7 +527,7 @@ func (s *standalone) announce(ctx context.Context) {
 		data = s.folder.path
 	}
 	s.process.Log.Info("Headwater starts", "dashboard", at.HTTP, "mqtt", s.publicMQTT(), "influxdb", s.cfg.Writer.Influx.URL,
-		"data", data, "durability", s.cfg.Durability, "demo", s.demo)
+		"data", data, "durability", s.cfg.Durability, "demo", s.demo != nil)
 	if t := s.trusted(); t.Address != "" {
 		s.process.Log.Info("phones, computers and devices have to trust the certificate once", "how", "http://"+t.Address+trust.Path, "sha256", t.Fingerprint)
 	}
