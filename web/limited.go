@@ -10,6 +10,7 @@ import (
 	"headwater/web/app"
 	"headwater/web/deadletters"
 	"headwater/web/device"
+	"headwater/web/explore"
 	"headwater/web/ledger"
 	"headwater/web/overview"
 	"headwater/web/silences"
@@ -27,6 +28,7 @@ func (s Sources) limited(sites []string) Sources {
 	s.Shell = siteShell{s.Shell, s.Alerts, of}
 	s.Overview = siteOverview{s.Overview, of}
 	s.Device = siteDevice{s.Device, of}
+	s.Explore = siteExplore{s.Explore, of}
 	s.Alerts = siteAlerts{s.Alerts, of}
 	s.Silences = siteSilences{s.Silences, s.Alerts, of}
 	s.Ledger = siteLedger{s.Ledger, of}
@@ -97,6 +99,26 @@ func (s siteDevice) Device(site, dev string) (view.Device, bool) {
 // Alerts implements device.Source.
 func (s siteDevice) Alerts(resolved int) view.Alerts {
 	return s.Source.Alerts(math.MaxInt).OfSites(s.of.sees, resolved)
+}
+
+// siteExplore is asked for series of the sites of its sender; Device is what else it shows.
+type siteExplore struct {
+	explore.Source
+	of ofSites
+}
+
+// Device implements explore.Source.
+func (s siteExplore) Device(site, dev string) (view.Device, bool) {
+	if !s.of.sees(site) {
+		return view.Device{}, false
+	}
+	return s.Source.Device(site, dev)
+}
+
+// Find implements explore.Source.
+func (s siteExplore) Find(q explore.Query) ([]explore.Found, bool) {
+	q.Sites = s.of
+	return s.Source.Find(q)
 }
 
 type siteAlerts struct {

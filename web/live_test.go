@@ -23,6 +23,7 @@ import (
 	"headwater/web/deadletters"
 	"headwater/web/device"
 	"headwater/web/devices"
+	"headwater/web/explore"
 	"headwater/web/ledger"
 	"headwater/web/overview"
 	"headwater/web/pipeline"
@@ -78,7 +79,7 @@ func (f *fakeSource) Audit(context.Context, audit.Query) (audit.Entries, error) 
 func (f *fakeSource) Cancel(context.Context, string) error { return nil }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Explore: f}
 }
 
 // openAccounts are accounts while nobody has one.
@@ -163,6 +164,8 @@ func (f fakeFeed) Take() []device.Point {
 }
 
 func (f fakeFeed) Close() { f.feeds.Add(-1) }
+
+func (*fakeSource) Find(explore.Query) ([]explore.Found, bool) { return nil, false }
 
 func (f *fakeSource) Alerts(int) view.Alerts { return view.Alerts{} }
 

@@ -17,6 +17,7 @@ import (
 	"headwater/web/deadletters"
 	"headwater/web/device"
 	"headwater/web/devices"
+	"headwater/web/explore"
 	"headwater/web/ledger"
 	"headwater/web/overview"
 	"headwater/web/pipeline"
@@ -59,6 +60,7 @@ type Sources struct {
 	Credentials devices.Source
 	Connect     connect.Source
 	Channels    channels.Source
+	Explore     explore.Source
 }
 
 // Server serves the pages, their live updates and the API.
@@ -70,7 +72,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Silences == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Explore == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
@@ -99,6 +101,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		ledger.New(shell, sources.Ledger).Routes(),
 		deadletters.New(shell, sources.DeadLetters).Routes(),
 		audit.New(shell, sources.Audit).Routes(),
+		explore.New(shell, sources.Explore).Routes(),
 		trust.New(shell, sources.Trust).Routes(),
 		devices.New(shell, sources.Credentials, cfg.MQTT).Routes(),
 		channels.New(shell, sources.Channels, len(sources.Trust.Authority().PEM) > 0).Routes(),

@@ -76,6 +76,7 @@ var liveEnd = map[string]string{
 	"/live/overview": `id="devices"`, "/live/alerts": `id="resolved"`, "/live/deadletters": `id="nav-deadletters"`,
 	"/live/alerts/{id}":             `id="timeline"`,
 	"/live/silences":                `id="list"`,
+	"/live/explore":                 `id="nav-deadletters"`,
 	"/live/devices/{site}/{device}": `id="latest"`,
 }
 
@@ -93,6 +94,7 @@ func TestOtherSitesAreNotThere(t *testing.T) {
 	form := url.Values{
 		"site": {"warehouse"}, "device": {"door-04"}, "metric": {"temperature"}, "rule": {"humid"}, "through": {"41"}, "do": {"redrive"},
 		"for": {"1h"}, "comment": {"seen"}, "text": {"seen"}, "person": {"otto"}, "range": {"24h"}, "size": {"100"},
+		"series": {"warehouse.door-04.temperature"},
 	}
 	// None of these is part of a request, so no answer repeats it.
 	secret := []string{"door-01", "door-07", "door-09", "rose by 3.4", "The humidity is", `"Ann"`, `"received":3600`, "m1"}

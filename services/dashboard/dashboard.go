@@ -142,6 +142,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Access:      s.access,
 		Shell:       s,
 		Overview:    overviewSource{s.alertSource(), s.fleet},
+		Explore:     exploreSource{s.fleet},
 		Device:      deviceSource{s.alertSource(), s.fleet, s.past},
 		Alerts:      s.alertSource(),
 		Silences:    s.silences,

@@ -146,7 +146,6 @@ func (h *history) read(ctx context.Context, q device.SeriesQuery) (device.Series
 			if t.width == day {
 				into.days = rolled.Times
 			}
-			all.add(rolled, into)
 			before := q
 			before.To = first
 			if first.Sub(q.From) > t.width {
@@ -154,6 +153,7 @@ func (h *history) read(ctx context.Context, q device.SeriesQuery) (device.Series
 					return device.Series{}, err
 				}
 			}
+			all.add(rolled, into)
 		}
 	}
 	if from.Before(to) {
@@ -210,27 +210,30 @@ func floor(a, b int64) int64 { return (a - modulo(a, b)) / b }
 func modulo(a, b int64) int64 { return ((a % b) + b) % b }
 
 // bucket is what a chart shows for one part of the time.
-type bucket struct{ low, high, mean, count float64 }
+type bucket struct{ low, high, mean, count, last float64 }
 
 // buckets are the buckets of a chart, by their start in nanoseconds.
 type buckets map[int64]bucket
 
-// add adds an answer. Where the roll-up and the readings meet, a bucket may come from
-// both.
+// add adds an answer, which is later than those before it. Where the roll-up and the
+// readings meet, a bucket may come from both.
 func (b buckets) add(answer *influx.Series, into grid) {
 	if answer == nil {
 		return
 	}
-	low, high, mean, count := answer.Floats("min"), answer.Floats("max"), answer.Floats("mean"), answer.Floats("count")
+	low, high, mean, count, last := answer.Floats("min"), answer.Floats("max"), answer.Floats("mean"), answer.Floats("count"), answer.Floats("last")
 	for i, t := range answer.Times {
 		if math.IsNaN(low[i]) || math.IsNaN(high[i]) || math.IsNaN(mean[i]) || math.IsNaN(count[i]) || count[i] == 0 {
 			continue
 		}
 		t = into.start(t)
-		n := bucket{low[i], high[i], mean[i], count[i]}
+		n := bucket{low[i], high[i], mean[i], count[i], mean[i]}
+		if i < len(last) && !math.IsNaN(last[i]) {
+			n.last = last[i]
+		}
 		if o, there := b[t]; there {
 			part := n.count / (n.count + o.count)
-			n = bucket{min(n.low, o.low), max(n.high, o.high), o.mean + (n.mean-o.mean)*part, n.count + o.count}
+			n = bucket{min(n.low, o.low), max(n.high, o.high), o.mean + (n.mean-o.mean)*part, n.count + o.count, n.last}
 		}
 		b[t] = n
 	}
@@ -246,7 +249,7 @@ func (b buckets) count() float64 {
 
 func (b buckets) appendTo(s *device.Series) {
 	for _, t := range slices.Sorted(maps.Keys(b)) {
-		add(s, t, b[t].low, b[t].high, b[t].mean)
+		add(s, t, b[t])
 	}
 }
 
@@ -261,7 +264,7 @@ func (h *history) buckets(ctx context.Context, q device.SeriesQuery, into grid, 
 	if len(into.days) > 0 {
 		p["width"] = fineDays
 	}
-	answer, err := h.query(ctx, `SELECT min("value") AS "min", max("value") AS "max", mean("value") AS "mean", count("value") AS "count"`+
+	answer, err := h.query(ctx, `SELECT min("value") AS "min", max("value") AS "max", mean("value") AS "mean", count("value") AS "count", last("value") AS "last"`+
 		where+` GROUP BY time($width) fill(none)`, p)
 	if err == nil && len(answer) > 0 {
 		all.add(&answer[0], into)
@@ -274,12 +277,12 @@ func (h *history) buckets(ctx context.Context, q device.SeriesQuery, into grid, 
 // returned one by one, because the days of a site are not the days of UTC.
 func (h *history) rolled(ctx context.Context, q device.SeriesQuery, t tier, width time.Duration) (rolled *influx.Series, first, end time.Time, err error) {
 	p := params(q)
-	ask := `SELECT "min", "max", "mean", "count"` + where
+	ask := `SELECT "min", "max", "mean", "count", "last"` + where
 	least := t.width - time.Hour // a day on which the clocks go forward
 	if t.width < day {
 		p["width"], least = width, t.width
-		ask = `SELECT min("low") AS "min", max("high") AS "max", sum("total") / sum("n") AS "mean", sum("n") AS "count" FROM` +
-			` (SELECT "min" AS "low", "max" AS "high", "mean" * "count" AS "total", "count" AS "n"` + where + `)` +
+		ask = `SELECT min("low") AS "min", max("high") AS "max", sum("total") / sum("n") AS "mean", sum("n") AS "count", last("end") AS "last" FROM` +
+			` (SELECT "min" AS "low", "max" AS "high", "mean" * "count" AS "total", "count" AS "n", "last" AS "end"` + where + `)` +
 			` WHERE time >= $from AND time < $to GROUP BY time($width) fill(none)`
 	}
 	answer, err := h.ask(ctx, t.name, ask+`; SELECT first("count") AS "n"`+where+`; SELECT last("count") AS "n"`+where, p)
@@ -330,7 +333,7 @@ func (h *history) readings(ctx context.Context, q device.SeriesQuery) (device.Se
 	values := answer.Floats("value")
 	for i, t := range answer.Times {
 		if !math.IsNaN(values[i]) {
-			add(&out, t, values[i], values[i], values[i])
+			add(&out, t, bucket{values[i], values[i], values[i], 1, values[i]})
 		}
 	}
 	return out, nil
@@ -361,19 +364,22 @@ func (h *history) flags(ctx context.Context, q device.SeriesQuery) (device.Serie
 		if flag {
 			v = 1
 		}
-		add(&out, t, v, v, v)
+		add(&out, t, bucket{v, v, v, 1, v})
 	}
+	out.Count = nil // only the changes are there
 	if n := len(out.TimeMS) - q.Points; n > 0 {
-		out.TimeMS, out.Min, out.Max, out.Mean = out.TimeMS[n:], out.Min[n:], out.Max[n:], out.Mean[n:]
+		out.TimeMS, out.Min, out.Max, out.Mean, out.Last = out.TimeMS[n:], out.Min[n:], out.Max[n:], out.Mean[n:], out.Last[n:]
 	}
 	return out, nil
 }
 
-func add(s *device.Series, nanoseconds int64, low, high, mean float64) {
+func add(s *device.Series, nanoseconds int64, b bucket) {
 	s.TimeMS = append(s.TimeMS, nanoseconds/int64(time.Millisecond))
-	s.Min = append(s.Min, figure.Zero(low))
-	s.Max = append(s.Max, figure.Zero(high))
-	s.Mean = append(s.Mean, figure.Zero(mean))
+	s.Min = append(s.Min, figure.Zero(b.low))
+	s.Max = append(s.Max, figure.Zero(b.high))
+	s.Mean = append(s.Mean, figure.Zero(b.mean))
+	s.Last = append(s.Last, figure.Zero(b.last))
+	s.Count = append(s.Count, b.count)
 }
 
 // query queries the readings.

@@ -47,6 +47,9 @@ var menus = []menu{
 		{"silences", "/silences", "Silences"},
 		{"channels", "/channels", "Channels"},
 	}},
+	{"", "Explore", "M4 4v16h16M8 15l4-5 3 3 5-7", []entry{
+		{"explore", "/explore", "Explore"},
+	}},
 	{"", "System", "M4 5h16v6H4zM4 13h16v6H4zM7.500 8h.01M7.500 16h.01", []entry{
 		{"pipeline", "/pipeline", "Pipeline"},
 		{"ledger", "/ledger", "Ledger"},

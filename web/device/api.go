@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
+	"slices"
+	"strings"
 
 	"headwater/proto/units"
 	"headwater/web/app"
@@ -20,7 +21,7 @@ const (
 )
 
 func (p *Pages) apiDevice(w http.ResponseWriter, r *http.Request) {
-	f, ok := p.facts(r.PathValue("site"), r.PathValue("device"), view.Ranges[len(view.Ranges)-1], time.Time{})
+	f, ok := p.facts(r.PathValue("site"), r.PathValue("device"), Facts{Range: view.Ranges[len(view.Ranges)-1]})
 	if !ok {
 		p.shell.Fail(w, http.StatusNotFound, "No such device has reported.")
 		return
@@ -48,43 +49,35 @@ func summaries(in []Summary) []summary {
 
 func (p *Pages) apiSeries(w http.ResponseWriter, r *http.Request) {
 	q, err := p.seriesQuery(r)
+	with := strings.FieldsFunc(r.FormValue("with"), func(r rune) bool { return r == ',' })
+	if slices.ContainsFunc(with, func(column string) bool { return column != "last" && column != "count" }) {
+		err = errors.Join(err, errors.New("with must be last, count or both with a comma between"))
+	}
 	if err != nil {
 		p.shell.FailParameters(w, err)
 		return
 	}
-	d, ok := p.source.Device(q.Site, q.Device)
-	if !ok {
-		p.shell.Fail(w, http.StatusNotFound, "No such device has reported.")
-		return
-	}
-	var metric *view.Metric
-	for i := range d.Metrics {
-		if d.Metrics[i].Name == q.Metric {
-			metric = &d.Metrics[i]
-		}
-	}
-	switch {
-	case metric == nil:
-		p.shell.Fail(w, http.StatusNotFound, "The device has no such metric.")
-		return
-	case !metric.Drawn():
-		p.shell.Fail(w, http.StatusBadRequest, "The metric is text, which has no series of numbers.")
+	metric, status, problem := p.drawable(q)
+	if problem != "" {
+		p.shell.Fail(w, status, problem)
 		return
 	}
 	of := metric.ChartUnits()
-	if q.Unit == "" {
-		q.Unit = metric.Unit
-	}
-	q.Bare = q.Unit == "" || units.Same(q.Unit, of[0])
+	q = inUnitOf(q, metric)
 	series, err := p.source.Series(r.Context(), q)
 	series.Source = "history"
 	switch {
 	case errors.Is(err, view.ErrUnavailable):
-		series = remembered(q, metric)
+		series = remembered(q, &metric)
 	case err != nil:
-		p.shell.Log.Warn("history was not read", "device", q.Site+"/"+q.Device, "err", err)
-		p.shell.Fail(w, http.StatusBadGateway, "The history cannot be read: "+err.Error()+".")
+		p.failHistory(r.Context(), w, q, err)
 		return
+	}
+	if !slices.Contains(with, "last") {
+		series.Last = nil
+	}
+	if !slices.Contains(with, "count") {
+		series.Count = nil
 	}
 	series.Site, series.Device, series.Metric = q.Site, q.Device, q.Metric
 	series.Unit, series.Kind, series.From, series.To = q.Unit, metric.Kind, q.From, q.To
@@ -94,6 +87,13 @@ func (p *Pages) apiSeries(w http.ResponseWriter, r *http.Request) {
 	for _, e := range p.source.Episodes(q.Site, q.Device, q.From, q.To) {
 		if e.Metric == q.Metric && (len(of) == 1 || e.Unit == "" || units.Same(e.Unit, q.Unit)) {
 			series.Episodes = append(series.Episodes, e)
+		}
+	}
+	series.Silences = []view.Silence{}
+	for _, silence := range p.source.SilencesOf(q.Site, q.Device) {
+		ofOther := silence.Metric != "" && !strings.ContainsAny(silence.Metric, "*?") && silence.Metric != q.Metric
+		if silence.Weekly == nil && !ofOther && silence.From.Before(q.To) && (silence.Until.IsZero() || silence.Until.After(q.From)) {
+			series.Silences = append(series.Silences, silence)
 		}
 	}
 	p.shell.Answer(w, r, series)

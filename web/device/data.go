@@ -110,8 +110,15 @@ type Series struct {
 	Min    []float64 `json:"min"`
 	Max    []float64 `json:"max"`
 	Mean   []float64 `json:"mean"`
+	// Last are the values of the latest readings and Count the numbers of readings of
+	// the buckets; a flag has no count. An answer has them if they are asked for.
+	Last  []float64 `json:"last,omitempty"`
+	Count []float64 `json:"count,omitempty"`
 	// Episodes are the anomalies of the series that touch the range.
 	Episodes []view.Episode `json:"episodes"`
+	// Silences are those, in force or to come, that can mute alerts of the series and
+	// do not come back every week.
+	Silences []view.Silence `json:"silences"`
 }
 
 // Point is one new reading for a chart. A flag is 0 or 1.

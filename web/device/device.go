@@ -1,6 +1,7 @@
 package device
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -13,16 +14,6 @@ import (
 	"headwater/web/view"
 )
 
-// Ranges are the spans that the charts of a device can show. The longest are
-// read from roll-ups.
-var Ranges = append(view.Ranges[:len(view.Ranges):len(view.Ranges)],
-	view.Range{Name: "30d", Words: "30 days", Span: 30 * 24 * time.Hour},
-	view.Range{Name: "1y", Words: "year", Span: 366 * 24 * time.Hour},
-)
-
-// RangeNamed returns the range of that name, or the default for an empty name.
-func RangeNamed(name string) (view.Range, bool) { return view.RangeIn(Ranges, name) }
-
 // Facts are what the page of a device shows.
 type Facts struct {
 	Device view.Device
@@ -30,6 +21,8 @@ type Facts struct {
 	// At is the moment about which the charts show the range; zero when they go up
 	// to now.
 	At time.Time
+	// From and To bound the time that the charts show; zero when Range and At say it.
+	From, To time.Time
 	// Episodes are the anomalies that touch the range, the newest first.
 	Episodes []view.Episode
 	// Firing are the alerts of the device that fire, with their silences.
@@ -40,10 +33,13 @@ type Facts struct {
 	Summaries []Summary
 }
 
-// Period bounds what the charts show, given the time: up to now, or with the moment
-// in the middle, as far as there is a past.
+// Period bounds what the charts show first, given the time: as asked for, up to now, or
+// with the moment in the middle.
 func (f Facts) Period(now time.Time) (from, to time.Time) {
-	if f.At.IsZero() {
+	switch {
+	case !f.From.IsZero():
+		return f.From, f.To
+	case f.At.IsZero():
 		return now.Add(-f.Range.Span), now
 	}
 	return f.At.Add(-f.Range.Span / 2), f.At.Add(f.Range.Span / 2)
@@ -61,7 +57,10 @@ func (f Facts) alertOf(e view.Episode) (view.Alert, bool) {
 
 // when is the time that the charts show, in words.
 func (f Facts) when() string {
-	if f.At.IsZero() {
+	switch {
+	case !f.From.IsZero():
+		return "the time from " + ui.UTC(f.From) + " to " + ui.UTC(f.To)
+	case f.At.IsZero():
 		return "the last " + f.Range.Words
 	}
 	return "the " + f.Range.Words + " about " + ui.UTC(f.At)
@@ -76,13 +75,19 @@ func (f Facts) pageURL(r view.Range) string {
 	return ui.DeviceURL(f.Device.Site, f.Device.Device) + "?" + q.Encode()
 }
 
-// chartAttributes are the fixed time that the script of a chart is to show.
+// chartAttributes are the time that the script of a chart is to show: a fixed one, the
+// time up to now to which it goes back, or both.
 func (f Facts) chartAttributes() templ.Attributes {
-	if f.At.IsZero() {
-		return nil
+	span := templ.Attributes{"data-span": strconv.FormatInt(f.Range.Span.Milliseconds(), 10)}
+	if f.At.IsZero() && f.From.IsZero() {
+		return span
 	}
 	from, to := f.Period(f.At)
-	return templ.Attributes{"data-from": from.UTC().Format(time.RFC3339Nano), "data-to": to.UTC().Format(time.RFC3339Nano)}
+	fixed := templ.Attributes{"data-from": from.UTC().Format(time.RFC3339Nano), "data-to": to.UTC().Format(time.RFC3339Nano)}
+	if f.At.IsZero() {
+		maps.Copy(fixed, span)
+	}
+	return fixed
 }
 
 // windowWords says how long a window is and, unless it follows from that, of

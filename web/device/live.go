@@ -3,9 +3,9 @@ package device
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"headwater/web/live"
 	"headwater/web/ui"
@@ -14,22 +14,23 @@ import (
 
 func (p *Pages) live(w http.ResponseWriter, r *http.Request) {
 	site, device := r.PathValue("site"), r.PathValue("device")
-	rng, ok := RangeNamed(r.FormValue("range"))
+	rng, ok := view.RangeIn(view.LongRanges, r.FormValue("range"))
 	if !ok {
 		http.Error(w, "unknown range", http.StatusBadRequest)
 		return
 	}
-	at, err := p.moment(r)
+	show, err := p.shown(r, rng)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if _, ok := p.facts(site, device, rng, at); !ok {
+	if _, ok := p.facts(site, device, show); !ok {
 		http.Error(w, "unknown device", http.StatusNotFound)
 		return
 	}
-	p.shell.Stream(w, r, r.URL.Path+" "+rng.Name+" "+at.UTC().Format(time.RFC3339Nano), func() live.Content {
-		return &content{pages: p, site: site, device: device, rng: rng, at: at, feed: p.source.Follow(site, device)}
+	key := fmt.Sprintln(r.URL.Path, rng.Name, show.At.UnixNano(), show.From.UnixNano(), show.To.UnixNano())
+	p.shell.Stream(w, r, key, func() live.Content {
+		return &content{pages: p, site: site, device: device, show: show, feed: p.source.Follow(site, device)}
 	})
 }
 
@@ -37,8 +38,7 @@ func (p *Pages) live(w http.ResponseWriter, r *http.Request) {
 type content struct {
 	pages        *Pages
 	site, device string
-	rng          view.Range
-	at           time.Time
+	show         Facts
 	feed         Feed
 	facts        Facts
 	marks        []byte
@@ -49,7 +49,7 @@ func (c *content) Close() { c.feed.Close() }
 
 // Parts implements live.Content.
 func (c *content) Parts() []live.Part {
-	if facts, ok := c.pages.facts(c.site, c.device, c.rng, c.at); ok {
+	if facts, ok := c.pages.facts(c.site, c.device, c.show); ok {
 		c.facts = facts
 	}
 	var shape strings.Builder

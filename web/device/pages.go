@@ -28,32 +28,33 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "GET", Path: "/live/devices/{site}/{device}", Role: app.Viewer, BySite: true, Handle: p.live},
 		{Method: "GET", Path: "/api/v1/devices/{site}/{device}", Role: app.Viewer, BySite: true, Handle: p.apiDevice},
 		{Method: "GET", Path: "/api/v1/series", Role: app.Viewer, BySite: true, Handle: p.apiSeries},
+		{Method: "GET", Path: "/api/v1/series.csv", Role: app.Viewer, BySite: true, Handle: p.apiCSV},
 	}
 }
 
 func (p *Pages) page(w http.ResponseWriter, r *http.Request) {
 	site, device := r.PathValue("site"), r.PathValue("device")
-	rng, ok := RangeNamed(r.FormValue("range"))
+	rng, ok := view.RangeIn(view.LongRanges, r.FormValue("range"))
 	if !ok {
 		p.shell.BadRequest(w, r, errors.New("range must be 15m, 1h, 6h, 24h, 7d, 30d or 1y"))
 		return
 	}
-	at, err := p.moment(r)
+	show, err := p.shown(r, rng)
 	if err != nil {
 		p.shell.BadRequest(w, r, err)
 		return
 	}
-	if p.shell.Now().Sub(at) < rng.Span/2 {
-		at = time.Time{} // the charts up to now show it
-	}
-	facts, ok := p.facts(site, device, rng, at)
+	facts, ok := p.facts(site, device, show)
 	if !ok {
 		p.shell.Page(w, r, http.StatusNotFound, app.Page{Title: "Not found", Section: "devices"},
 			ui.NotFound("No device "+app.Clip(site)+"/"+app.Clip(device)+" has reported.", []ui.Link{{Href: "/", Text: "All devices"}, {Href: "/deadletters", Text: "What could not be processed"}}))
 		return
 	}
 	live := "/live" + ui.DeviceURL(site, device) + "?range=" + rng.Name
-	if !at.IsZero() {
+	switch {
+	case !show.From.IsZero():
+		live += "&" + url.Values{"from": {r.FormValue("from")}, "to": {r.FormValue("to")}}.Encode()
+	case !show.At.IsZero():
 		live += "&at=" + url.QueryEscape(r.FormValue("at"))
 	}
 	p.shell.Page(w, r, http.StatusOK, app.Page{Title: device, Section: "devices", Live: live}, Page(facts))
@@ -72,8 +73,23 @@ func (p *Pages) moment(r *http.Request) (time.Time, error) {
 	return at, nil
 }
 
-// facts returns what the page of a device shows; false when it is not known.
-func (p *Pages) facts(site, device string, rng view.Range, at time.Time) (Facts, bool) {
+// shown reads the time that a page is asked to show.
+func (p *Pages) shown(r *http.Request, rng view.Range) (Facts, error) {
+	f := Facts{Range: rng}
+	var err error
+	if r.FormValue("from") != "" || r.FormValue("to") != "" {
+		f.From, f.To, err = app.Span(r, p.shell.Now())
+		return f, err
+	}
+	f.At, err = p.moment(r)
+	if p.shell.Now().Sub(f.At) < rng.Span/2 {
+		f.At = time.Time{} // the charts up to now show it
+	}
+	return f, err
+}
+
+// facts returns what the page of a device shows at a time; false when it is not known.
+func (p *Pages) facts(site, device string, f Facts) (Facts, bool) {
 	if !app.ValidToken(site) || !app.ValidToken(device) {
 		return Facts{}, false
 	}
@@ -81,8 +97,9 @@ func (p *Pages) facts(site, device string, rng view.Range, at time.Time) (Facts,
 	if !ok {
 		return Facts{}, false
 	}
-	f := Facts{Device: d, Range: rng, At: at, Silences: p.source.SilencesOf(site, device), Summaries: p.source.Summaries(site, device)}
+	f.Device, f.Silences, f.Summaries = d, p.source.SilencesOf(site, device), p.source.Summaries(site, device)
 	from, to := f.Period(p.shell.Now())
+	f.Firing = nil
 	f.Episodes = slices.Clone(p.source.Episodes(site, device, from, to))
 	for i := range f.Episodes {
 		if about, ok := p.source.About(f.Episodes[i].Rule); ok {

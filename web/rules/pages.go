@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -183,6 +184,11 @@ func (p *Pages) newRule(w http.ResponseWriter, r *http.Request) {
 		if token := r.FormValue(name); token != "" && app.ValidToken(token) {
 			draft.Fields["match."+name] = token
 		}
+	}
+	if above, err := strconv.ParseFloat(r.FormValue("above"), 64); err == nil && !math.IsInf(above, 0) && !math.IsNaN(above) {
+		draft.Fields["above"] = strconv.FormatFloat(above, 'g', -1, 64)
+		name := strings.Trim(strings.ToLower(draft.Fields["match.device"]+"-"+draft.Fields["match.metric"]), "-")
+		draft.Fields["name"] = p.freeName(name[:min(60, len(name))])
 	}
 	p.editor(w, r, http.StatusOK, EditorFacts{Check: p.source.Check(draft)})
 }

@@ -1,9 +1,16 @@
-// Draws the charts of a device: the history in buckets that keep the extremes,
-// new readings appended as they come, anomalies as bands with their sentence.
+// Draws charts: the history in buckets that keep the extremes, new readings
+// appended as they come, anomalies as bands with their sentence. All charts of a page
+// show the same time; a pointer, two fingers and the keyboard change it.
 (() => {
   'use strict';
-  const charts = new Map(); // metric, and its unit if there is one -> Chart
+  const charts = new Set();
+  const known = new WeakMap(); // figure -> Chart
   const reduced = matchMedia('(prefers-reduced-motion: reduce)');
+  const shortest = 1; // seconds that a chart shows at least
+  const longest = 20 * 366 * 86400;
+  const settled = 150; // ms of rest of a wheel or a finger after which the history is read again
+  const tableRows = 500;
+  const unwanted = /[\u0000-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
   const number = headwaterNumber;
   const part = (options) => new Intl.DateTimeFormat(undefined, { hourCycle: 'h23', ...options });
@@ -11,6 +18,10 @@
   const minutes = part({ hour: '2-digit', minute: '2-digit' });
   const days = part({ month: 'short', day: 'numeric' });
   const moment = part({ month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit' });
+
+  const period = ([from, to]) => `${moment.format(from * 1000)} to ${moment.format(to * 1000)}`;
+  const iso = (t) => new Date(Math.round(t * 1000)).toISOString();
+  const colourNames = { text: '--text-2', grid: '--line', surface: '--surface', info: '--info', warning: '--warn', critical: '--bad', ink: '--text' };
 
   // A custom property holds light-dark(...), which only an element resolves.
   function colours(figure) {
@@ -20,10 +31,8 @@
       probe.style.color = `var(${name})`;
       return getComputedStyle(probe).color;
     };
-    const out = {
-      line: read('--accent'), text: read('--text-2'), grid: read('--line'), surface: read('--surface'),
-      info: read('--info'), warning: read('--warn'), critical: read('--bad'),
-    };
+    const out = { lines: [1, 2, 3, 4, 5, 6].map((n) => read(`--series-${n}`)) };
+    for (const [name, property] of Object.entries(colourNames)) out[name] = read(property);
     probe.remove();
     return out;
   }
@@ -47,87 +56,91 @@
     return `${number(Math.round(10 * ms / size) / 10)} ${unit} a point, from ${of}`;
   }
 
-  class Chart {
-    constructor(figure) {
-      this.figure = figure;
-      this.plot = figure.querySelector('.plot');
-      this.note = figure.querySelector('p.chart-note');
-      this.read = figure.querySelector('.chart-read');
-      this.lines = figure.querySelector('.chart-lines');
-      this.tier = figure.querySelector('.chart-tier');
-      // A chart of a past period does not move.
-      this.period = figure.dataset.from ? [figure.dataset.from, figure.dataset.to].map((t) => Date.parse(t) / 1000) : null;
-      this.span = this.period ? 1000 * (this.period[1] - this.period[0]) : Number(figure.dataset.span);
-      // The alerts that a tried rule would have raised, beside the real ones.
-      this.tried = JSON.parse(figure.dataset.tried ?? '[]').map((e) => ({ ...e, tried: true }));
-      this.flag = figure.dataset.kind === 'flag';
-      this.unit = figure.dataset.unit;
-      this.data = [[], [], [], []]; // seconds, max, min, mean
-      this.episodes = [];
-      this.waiting = [];
-      this.bucket = 0;
-      this.started = false;
-      this.loaded = false;
-      this.u = null;
-      this.dirty = false;
-      this.plot.tabIndex = 0;
-      this.say('Loading the history');
-      // A screen reader announces what the keys choose, not what arrives by itself.
-      this.plot.addEventListener('keydown', (event) => this.key(event));
-      this.plot.addEventListener('blur', () => { this.read.ariaLive = 'off'; });
-      new ResizeObserver(() => this.resize()).observe(this.plot);
-    }
+  // time is what all charts of the page show: seconds, up to now or a fixed period.
+  const time = {
+    span: 0, // of the time up to now, in seconds; 0 if the page shows a fixed period
+    home: null, // the fixed period that the page shows first
+    fixed: null,
+    compare: '', // days by which the line to compare with is older; empty for none
 
-    size() {
-      return { width: Math.max(200, this.plot.clientWidth), height: this.flag ? 120 : window.innerWidth < 600 ? 200 : 240 };
-    }
-
-    async load() {
-      const { site, device, metric, of } = this.figure.dataset;
-      const points = Math.min(2000, Math.max(120, Math.round(this.plot.clientWidth * Math.min(2, devicePixelRatio))));
-      const { from, to: until } = this.figure.dataset;
-      const query = new URLSearchParams({ site, device, metric, points, ...(of === undefined ? {} : { unit: of }), ...(this.period ? { from, to: until } : { from: `-${this.span}ms` }) });
-      let answer;
-      try {
-        const response = await fetch(`/api/v1/series?${query}`, { headers: { Accept: 'application/json' } });
-        if (!response.ok) {
-          const problem = await response.json().catch(() => ({}));
-          throw new Error(problem.detail ?? `the server answered ${response.status}`);
-        }
-        answer = await response.json();
-      } catch (error) {
-        this.loaded = true; // live points continue without the history
-        this.say(`The history could not be loaded: ${error.message.replace(/\.$/, '')}.`);
-        this.take(this.waiting.splice(0));
-        return;
+    adopt({ dataset: { span, from, to } }) {
+      this.span = Number(span ?? 0) / 1000;
+      this.fixed = from ? [Date.parse(from) / 1000, Date.parse(to) / 1000] : null;
+      this.home = this.span ? null : this.fixed;
+    },
+    window() {
+      if (this.fixed) return this.fixed;
+      const now = Date.now() / 1000;
+      return [now - this.span, now];
+    },
+    atHome() { return this.fixed === this.home; },
+    // go shows another time: at once with the data that are there, and after that many
+    // ms without another wish with those of its own resolution.
+    go(fixed, rest = 0) {
+      if (fixed) {
+        const length = Math.min(longest, Math.max(shortest, fixed[1] - fixed[0]));
+        const middle = (fixed[0] + fixed[1]) / 2;
+        const to = Math.min(Date.now() / 1000, middle + length / 2);
+        fixed = [to - length, to];
       }
+      this.fixed = fixed ?? this.home;
+      showTools();
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => { bookmark(); charts.forEach((c) => c.refresh()); }, rest);
+      this.since = performance.now();
+      if (this.drawing) return;
+      this.drawing = requestAnimationFrame(() => { this.drawing = 0; charts.forEach((c) => c.frame(true)); });
+    },
+    // zoom shows 1/factor of the time, with a moment staying where it is.
+    zoom(factor, about, rest) {
+      const [from, to] = this.window();
+      const at = about ?? (from + to) / 2;
+      this.go([at - (at - from) / factor, at + (to - at) / factor], rest);
+    },
+    pan(share, rest) {
+      const [from, to] = this.window();
+      this.go([from + share * (to - from), to + share * (to - from)], rest);
+    },
+  };
+
+  // A series of a chart, with its columns: seconds, greatest, least and the line.
+  class Series {
+    constructor({ site, device, metric, of, unit, kind, name }) {
+      Object.assign(this, { site, device, metric, of, unit, name: name ?? metric });
+      this.flag = kind === 'flag';
+      this.key = of ? `${metric} ${of}` : metric; // as live readings name it
+      this.data = [[], [], [], []];
+      this.past = [[], []]; // seconds and the line of the time to compare with
+      this.episodes = [];
+      this.silences = [];
+      this.bucket = 0;
+      this.until = 0;
+    }
+
+    words(v) { return this.flag ? (v >= 0.5 ? 'on' : 'off') : number(v); }
+
+    async read(from, to, points, line, signal) {
+      const { site, device, metric, of } = this;
+      const query = new URLSearchParams({ site, device, metric, points, from, ...(to && { to }), ...(of !== undefined && { unit: of }), ...(['last', 'count'].includes(line) && { with: line }) });
+      const response = await fetch(`/api/v1/series?${query}`, { headers: { Accept: 'application/json' }, signal });
+      if (response.ok) return response.json();
+      const problem = await response.json().catch(() => ({}));
+      throw new Error(problem.detail ?? `the server answered ${response.status}`);
+    }
+
+    // fill takes an answer.
+    fill(answer, line) {
       this.bucket = answer.bucket_ms / 1000;
-      this.tier.textContent = grain(answer);
-      const shift = this.bucket / 2;
       const to = Date.parse(answer.to) / 1000;
-      this.data = [answer.time_ms.map((t) => Math.min(t / 1000 + shift, to)), answer.max, answer.min, answer.mean];
-      this.episodes = [...answer.episodes, ...this.tried];
+      this.data = [answer.time_ms.map((t) => Math.min(t / 1000 + this.bucket / 2, to)), answer.max, answer.min, answer[line] ?? answer.mean];
+      this.episodes = answer.episodes;
+      this.silences = answer.silences ?? [];
       // The last seconds may not have been written when the history was read.
       this.until = to - 5;
-      this.first = this.data[0].length;
-      this.loaded = true;
-      this.say(answer.source === 'memory' ? 'InfluxDB does not answer: the chart shows the last 15 minutes from memory.' : '');
-      this.take(this.waiting.splice(0));
-      this.build();
-    }
-
-    say(text) {
-      this.note.textContent = text;
-      this.note.hidden = !text;
     }
 
     // take appends readings [ms, value], in any order.
-    take(points) {
-      if (!this.loaded) {
-        this.waiting.push(...points);
-        if (this.waiting.length > 5000) this.waiting.splice(0, this.waiting.length - 5000);
-        return;
-      }
+    take(points, begin) {
       const [x, max, min, mean] = this.data;
       for (const [ms, value] of points) {
         const t = ms / 1000;
@@ -143,29 +156,24 @@
         min.splice(i, 0, value);
         mean.splice(i, 0, value);
       }
-      const [begin] = this.window();
       let old = 0;
       while (old < x.length - 1 && x[old + 1] < begin) old++;
       if (old > 0) this.data.forEach((column) => column.splice(0, old));
-      this.dirty = true;
-      this.figure.dataset.points = x.length; // how many the chart holds, for tests
-      if (x.length > (this.first ?? 0) + 6000) { this.loaded = false; this.load(); }
     }
 
     // drawn returns the data with a hole wherever the series paused. The readings of
     // one pixel are one point, with their extremes.
-    drawn() {
+    drawn(pixel) {
       const [x] = this.data;
       const steps = [];
       for (let i = Math.max(1, x.length - 400); i < x.length; i++) steps.push(x[i] - x[i - 1]);
       steps.sort((a, b) => a - b);
       const limit = x.length < 4 ? Infinity : Math.max(6 * steps[steps.length >> 1], 3 * this.bucket, 10);
-      const [begin, end] = this.window();
-      const pixel = (end - begin) / Math.max(1, this.plot.clientWidth * devicePixelRatio);
       const out = [[], [], [], []];
       const last = (c) => out[c].length - 1;
       let many = 1; // readings in the last point
       this.merged = false;
+      this.gaps = [];
       for (let i = 0; i < x.length; i++) {
         const near = i > 0 && Math.floor(x[i] / pixel) === Math.floor(x[i - 1] / pixel);
         if (near && !this.flag) {
@@ -178,6 +186,7 @@
         }
         many = 1;
         if (i > 0 && x[i] - x[i - 1] > limit) {
+          this.gaps.push([x[i - 1], x[i]]);
           out[0].push((x[i] + x[i - 1]) / 2);
           for (let c = 1; c < 4; c++) out[c].push(null);
         }
@@ -185,110 +194,273 @@
       }
       return out;
     }
+  }
 
-    window() {
-      if (this.period) return this.period;
-      const now = Date.now() / 1000;
-      return [now - this.span / 1000, now];
+  class Chart {
+    constructor(figure) {
+      this.figure = figure;
+      this.plot = figure.querySelector('.plot');
+      this.note = figure.querySelector('p.chart-note');
+      this.read = figure.querySelector('.chart-read');
+      this.lines = figure.querySelector('.chart-lines');
+      this.tier = figure.querySelector('.chart-tier');
+      this.table = figure.querySelector('.chart-table');
+      const { series, tried, line, kind } = figure.dataset;
+      this.series = (series ? JSON.parse(series) : [figure.dataset]).map((s) => new Series(s));
+      this.line = line ?? 'mean';
+      this.flag = kind === 'flag'; // a low chart of one flag
+      this.polled = figure.dataset.poll !== undefined;
+      // The alerts that a tried rule would have raised, beside the real ones.
+      this.tried = JSON.parse(tried ?? '[]').map((e) => ({ ...e, tried: true }));
+      this.waiting = [];
+      this.started = false;
+      this.loaded = false;
+      this.u = null;
+      this.dirty = false;
+      this.plot.tabIndex = 0;
+      this.say('Loading the history');
+      // A screen reader announces what the keys choose, not what arrives by itself.
+      this.plot.addEventListener('keydown', (event) => this.key(event));
+      this.plot.addEventListener('blur', () => { this.read.ariaLive = 'off'; });
+      this.plot.addEventListener('dblclick', () => time.go(null));
+      this.plot.addEventListener('wheel', (event) => this.wheel(event), { passive: false });
+      for (const name of ['pointerdown', 'pointermove', 'pointerup', 'pointercancel']) this.plot.addEventListener(name, (event) => this.pointer(event));
+      this.fingers = new Map(); // pointer id -> its place, and the moment under it
+      figure.querySelector('.chart-png')?.addEventListener('click', () => this.picture());
+      figure.querySelector('.chart-csv')?.addEventListener('click', (event) => this.address(event.currentTarget));
+      this.table?.addEventListener('toggle', () => this.fillTable());
+      new ResizeObserver(() => this.resize()).observe(this.plot);
+    }
+
+    size() {
+      return { width: Math.max(200, this.plot.clientWidth), height: this.flag ? 120 : window.innerWidth < 600 ? 200 : 240 };
+    }
+
+    points() { return Math.min(2000, Math.max(120, Math.round(this.plot.clientWidth * Math.min(2, devicePixelRatio)))); }
+
+    refresh() { if (this.started) this.load(); }
+
+    // load reads the history of the time that the page shows. What is there stays
+    // until the answer has come.
+    async load() {
+      this.started = true;
+      this.abort?.abort();
+      const { signal } = this.abort = new AbortController();
+      const [from, to] = time.window();
+      const since = time.since ?? performance.now();
+      time.since = undefined;
+      this.asked = Date.now();
+      this.loaded = false; // live readings wait for the history
+      this.figure.ariaBusy = 'true';
+      const points = this.points();
+      const range = time.fixed ? [iso(from), iso(to)] : [`-${Math.round(time.span * 1000)}ms`];
+      const failures = [];
+      const ask = (s, begin, end) => s.read(begin, end, points, this.line, signal).catch((error) => { failures.push(error); });
+      const days = Number(time.compare);
+      const before = new Date(from * 1000);
+      before.setDate(before.getDate() - days); // a day of the calendar, also when the clocks change
+      const shift = from - before / 1000;
+      const [now, past] = await Promise.all([
+        Promise.all(this.series.map((s) => ask(s, ...range))),
+        Promise.all(this.series.map((s) => (days ? ask(s, iso(from - shift), iso(to - shift)) : null))),
+      ]);
+      if (signal.aborted) return;
+      this.figure.ariaBusy = 'false';
+      this.series.forEach((s, i) => {
+        if (now[i]) s.fill(now[i], this.line);
+        s.past = past[i] ? [past[i].time_ms.map((t) => (t + past[i].bucket_ms / 2) / 1000 + shift), past[i][this.line] ?? past[i].mean] : [[], []];
+      });
+      this.loaded = true; // live points continue without the history
+      this.first = this.series[0].data[0].length;
+      if (now[0]) this.tier.textContent = grain(now[0]);
+      this.say(failures.length ? `The history could not be loaded: ${failures[0].message.replace(/\.$/, '')}.`
+        : now.some((a) => a?.source === 'memory') ? 'InfluxDB does not answer: the chart shows the last 15 minutes from memory.' : '');
+      this.since = since;
+      this.shown = `${Math.round(from)} ${Math.round(to)}`;
+      this.take(this.waiting.splice(0));
+      if (now.some(Boolean) || this.u) this.build();
+    }
+
+    say(text) {
+      this.note.textContent = text;
+      this.note.hidden = !text;
+    }
+
+    take(points) {
+      if (!this.loaded) {
+        this.waiting.push(...points);
+        if (this.waiting.length > 5000) this.waiting.splice(0, this.waiting.length - 5000);
+        return;
+      }
+      const [begin, end] = time.window();
+      if (time.fixed) points = points.filter(([ms]) => ms >= 1000 * begin && ms < 1000 * end);
+      const [one] = this.series;
+      one.take(points, begin);
+      this.dirty = true;
+      const held = one.data[0].length;
+      this.figure.dataset.points = held; // for tests
+      if (held > (this.first ?? 0) + 6000) { this.first = held; this.load(); }
+    }
+
+    // drawn joins the columns of all series: of each the greatest, the least and the
+    // line, then the lines to compare with.
+    drawn() {
+      const [begin, end] = time.window();
+      const pixel = (end - begin) / Math.max(1, this.plot.clientWidth * devicePixelRatio);
+      const now = this.series.map((s) => s.drawn(pixel));
+      const all = [...now, ...this.series.map((s) => s.past)];
+      return all.length === 2 && !all[1][0].length ? [...now[0], []] : uPlot.join(all);
+    }
+
+    // scaleOf names the scale of a series: there is one for each unit, of which the
+    // first two have an axis.
+    scaleOf(s) { return s.flag ? 'flag' : `y ${this.line === 'count' ? 'readings' : s.unit ?? ''}`; }
+
+    range(key, low, high) {
+      if (key === 'flag') return [-0.15, 1.15];
+      if (low === null || high === null) return [0, 1];
+      for (const s of this.series) {
+        if (this.scaleOf(s) !== key || this.line === 'count') continue;
+        for (const { low: l, high: h, baseline } of [...s.episodes, ...this.tried]) {
+          for (const bound of [l, h, baseline]) {
+            if (bound !== undefined && Math.abs(bound - (low + high) / 2) < 2 * (high - low)) {
+              low = Math.min(low, bound);
+              high = Math.max(high, bound);
+            }
+          }
+        }
+      }
+      const least = 0.01 * Math.max(Math.abs(low), Math.abs(high)); // noise must not look like a mountain
+      if (high - low < least) { [low, high] = [(low + high - least) / 2, (low + high + least) / 2]; }
+      const pad = (high - low) * 0.08 || 1;
+      return [low - pad, high + pad];
     }
 
     build() {
+      const left = this.u?.cursor.left ?? -10;
       this.u?.destroy();
       const c = this.colours = colours(this.figure);
       const font = '12px system-ui, sans-serif';
       const axis = { stroke: c.text, font, grid: { stroke: c.grid, width: 1 }, ticks: { show: false } };
-      const steps = this.flag ? uPlot.paths.stepped({ align: 1 }) : undefined;
+      const keys = [...new Set(this.series.map((s) => this.scaleOf(s)))];
+      const banded = this.line === 'mean' || this.line === 'last';
+      const lines = [{}];
+      const bands = [];
+      this.series.forEach((s, k) => {
+        const colour = c.lines[k % c.lines.length];
+        const paths = s.flag ? uPlot.paths.stepped({ align: 1 }) : undefined;
+        const part = { scale: this.scaleOf(s), paths };
+        const edge = { ...part, stroke: alpha(colour, 45), width: 1, points: { show: false }, show: banded };
+        bands.push({ series: [lines.length, lines.length + 1], fill: alpha(colour, this.series.length > 1 ? 14 : 22) });
+        lines.push(edge, edge, { ...part, stroke: colour, width: 1.75, dash: [[], [8, 3], [2, 3], [8, 3, 2, 3]][k % 4], points: { show: (u) => this.marked(u), size: 5, fill: colour, stroke: colour } });
+      });
+      this.series.forEach((s, k) => {
+        const colour = this.series.length > 1 ? c.lines[k % c.lines.length] : c.text;
+        lines.push({ scale: this.scaleOf(s), stroke: alpha(colour, 70), width: 1.25, dash: [3, 4], points: { show: false }, spanGaps: true });
+      });
       this.u = new uPlot({
         ...this.size(),
-        padding: [10, 24, 0, 4],
+        padding: [10, keys.length > 1 ? 4 : 24, 0, 4],
         legend: { show: false },
-        cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-        scales: {
-          x: { time: true, range: () => this.window() },
-          y: {
-            range: (u, low, high) => {
-              if (this.flag) return [-0.15, 1.15];
-              if (low === null || high === null) return [0, 1];
-              for (const e of this.episodes) {
-                for (const bound of [e.low, e.high, e.baseline]) {
-                  if (bound !== undefined && Math.abs(bound - (low + high) / 2) < 2 * (high - low)) {
-                    low = Math.min(low, bound);
-                    high = Math.max(high, bound);
-                  }
-                }
-              }
-              const least = 0.01 * Math.max(Math.abs(low), Math.abs(high)); // noise must not look like a mountain
-              if (high - low < least) { [low, high] = [(low + high - least) / 2, (low + high + least) / 2]; }
-              const pad = (high - low) * 0.08 || 1;
-              return [low - pad, high + pad];
-            },
+        cursor: {
+          y: false, points: { size: 7 },
+          drag: { x: true, y: false, setScale: false },
+          sync: { key: 'page', setSeries: false, scales: ['x', null], filters: { pub: (type) => type === 'mousemove' } },
+          bind: {
+            mousedown: (u, target, handle) => (event) => (event.button === 0 && !event.shiftKey ? handle(event) : null),
+            dblclick: () => () => null,
           },
         },
-        series: [
-          {},
-          { stroke: alpha(c.line, 45), width: 1, points: { show: false }, paths: steps },
-          { stroke: alpha(c.line, 45), width: 1, points: { show: false }, paths: steps },
-          { stroke: c.line, width: 1.75, paths: steps, points: { show: (u) => this.marked(u), size: 5, fill: c.line, stroke: c.line } },
-        ],
-        bands: [{ series: [1, 2], fill: alpha(c.line, 22) }],
+        scales: {
+          x: { time: true, range: () => time.window() },
+          ...Object.fromEntries(keys.map((key) => [key, { range: (u, low, high) => this.range(key, low, high) }])),
+        },
+        series: lines,
+        bands: banded ? bands : [],
         axes: [
           { ...axis, size: 40, space: 80, values: (u, splits, i, space, step) => this.times(splits, step) },
-          {
+          ...keys.slice(0, 2).map((key, side) => ({
             ...axis,
+            scale: key,
+            side: side ? 1 : 3,
+            grid: { ...axis.grid, show: side === 0 },
             space: 36,
             size: (u, values) => Math.max(34, 14 + 7.2 * Math.max(0, ...(values ?? []).map((v) => v.length))),
-            splits: this.flag ? () => [0, 1] : undefined,
-            values: (u, splits) => (this.flag ? splits.map((v) => (v ? 'on' : 'off')) : apart(splits)),
-          },
+            splits: key === 'flag' ? () => [0, 1] : undefined,
+            values: (u, splits) => (key === 'flag' ? splits.map((v) => (v ? 'on' : 'off')) : apart(splits)),
+          })),
         ],
         hooks: {
           drawClear: [(u) => this.marks(u)],
           draw: [(u) => this.alone(u)],
           setCursor: [(u) => this.readout(u.cursor.idx)],
+          setSelect: [(u) => this.select(u)],
         },
       }, this.drawn(), this.plot);
-      this.readout(null);
+      if (left >= 0) this.u.setCursor({ left, top: 10 }, true, false);
+      this.readout(this.u.cursor.idx);
+      this.fillTable();
+    }
+
+    // select zooms to what was dragged over.
+    select(u) {
+      const { left, width } = u.select;
+      if (width < 4) return;
+      const [from, to] = [u.posToVal(left, 'x'), u.posToVal(left + width, 'x')];
+      u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+      time.go([from, to]);
     }
 
     // marked reports whether each point has a mark: they are far enough apart, and
     // none hides the extremes of a bucket.
     marked(u) {
       const [x] = u.data;
-      if (this.bucket > 0 || this.merged || x.length === 0) return false;
+      if (this.series.length > 1 || this.series[0].bucket > 0 || this.series[0].merged || x.length === 0) return false;
       return u.valToPos(x.at(-1), 'x') - u.valToPos(x[0], 'x') >= 10 * (x.length - 1);
     }
 
     // alone draws points with a pause on both sides, for which a line has no length:
     // as a dot on the range that they span.
     alone(u) {
-      const [x, max, min, mean] = u.data;
       const { ctx, bbox } = u;
+      const [x] = u.data;
       const ratio = devicePixelRatio;
       ctx.save();
       ctx.beginPath();
       ctx.rect(bbox.left - 3 * ratio, bbox.top, bbox.width + 6 * ratio, bbox.height);
       ctx.clip();
-      for (let from = 0, i = 0; i <= x.length; i++) {
-        if (i < x.length && mean[i] !== null) continue;
-        const left = from < i ? u.valToPos(x[from], 'x', true) : 0;
-        if (from < i && u.valToPos(x[i - 1], 'x', true) - left < 4 * ratio) {
-          ctx.strokeStyle = alpha(this.colours.line, 45);
-          ctx.fillStyle = this.colours.line;
-          ctx.lineWidth = 2 * ratio;
-          for (let k = from; k < i; k++) {
-            const at = u.valToPos(x[k], 'x', true);
-            ctx.beginPath();
-            ctx.moveTo(at, u.valToPos(max[k], 'y', true));
-            ctx.lineTo(at, u.valToPos(min[k], 'y', true));
-            ctx.stroke();
-            ctx.beginPath();
-            ctx.arc(at, u.valToPos(mean[k], 'y', true), 2.5 * ratio, 0, 2 * Math.PI);
-            ctx.fill();
+      this.series.forEach((s, k) => {
+        const [max, min, mean] = u.data.slice(1 + 3 * k, 4 + 3 * k);
+        const scale = this.scaleOf(s);
+        let run = [];
+        for (let i = 0; i <= x.length; i++) {
+          if (i < x.length && mean[i] === undefined) continue; // a point of another series
+          if (i < x.length && mean[i] !== null) { run.push(i); continue; }
+          if (run.length && u.valToPos(x[run.at(-1)], 'x', true) - u.valToPos(x[run[0]], 'x', true) < 4 * ratio) {
+            ctx.strokeStyle = alpha(this.colours.lines[k % 6], 45);
+            ctx.fillStyle = this.colours.lines[k % 6];
+            ctx.lineWidth = 2 * ratio;
+            for (const n of run) {
+              const at = u.valToPos(x[n], 'x', true);
+              ctx.beginPath();
+              if (u.series[1 + 3 * k].show) {
+                ctx.moveTo(at, u.valToPos(max[n], scale, true));
+                ctx.lineTo(at, u.valToPos(min[n], scale, true));
+                ctx.stroke();
+                ctx.beginPath();
+              }
+              ctx.arc(at, u.valToPos(mean[n], scale, true), 2.5 * ratio, 0, 2 * Math.PI);
+              ctx.fill();
+            }
           }
+          run = [];
         }
-        from = i + 1;
-      }
+      });
       ctx.restore();
+      if (this.since === undefined) return;
+      this.figure.dataset.took = Math.round(performance.now() - this.since); // ms from the wish to the drawing
+      this.figure.dataset.shown = this.shown;
+      this.since = undefined;
     }
 
     times(splits, step) {
@@ -304,43 +476,63 @@
       });
     }
 
-    // explain shows what the lines of the anomalies mean, if there are any.
+    // explain shows what the lines and shades mean, as far as there are some.
     explain() {
-      const has = (name) => this.episodes.some((e) => e[name] !== undefined);
-      const bounded = has('low') || has('high');
-      this.lines.hidden = !bounded;
-      this.lines.querySelector('.key-expected').hidden = !has('baseline');
+      const all = this.series.flatMap((s) => [...s.episodes, ...this.tried]);
+      const has = (name) => all.some((e) => e[name] !== undefined);
+      const shown = { bound: has('low') || has('high'), expected: has('baseline'), gap: this.gaps().length > 0, silence: this.silences().length > 0, past: this.series.some((s) => s.past[0].length) };
+      for (const [name, is] of Object.entries(shown)) {
+        const key = this.lines.querySelector(`.key-${name}`);
+        if (key) key.hidden = !is;
+      }
+      this.lines.hidden = !Object.values(shown).some(Boolean);
     }
 
-    // marks draws the anomalies behind the line.
+    gaps() { return this.series.length > 1 ? [] : this.series[0].gaps ?? []; }
+
+    silences() {
+      const [from, to] = time.window();
+      return this.series.flatMap((s) => s.silences).map((s) => [Date.parse(s.from) / 1000, s.until ? Date.parse(s.until) / 1000 : to])
+        .filter(([begin, end]) => begin < to && end > from);
+    }
+
+    // marks draws pauses, silences and anomalies behind the lines.
     marks(u) {
       this.explain();
       const { ctx, bbox } = u;
       const ratio = devicePixelRatio;
+      const at = (t) => u.valToPos(t, 'x', true);
       ctx.save();
       ctx.beginPath();
       ctx.rect(bbox.left, bbox.top - 10 * ratio, bbox.width, bbox.height + 10 * ratio);
       ctx.clip();
-      for (const e of this.episodes) {
-        const colour = this.colours[e.severity] ?? this.colours.info;
-        const start = u.valToPos(Date.parse(e.start) / 1000, 'x', true);
-        const end = u.valToPos(e.end ? Date.parse(e.end) / 1000 : this.window()[1], 'x', true);
-        const width = Math.max(2 * ratio, end - start);
-        if (e.tried) this.hatch(u, start, width);
-        else this.flagged(u, start, width, colour);
-        ctx.strokeStyle = e.tried ? this.colours.text : colour;
-        ctx.lineWidth = ratio;
-        for (const bound of [e.low, e.high]) this.level(u, bound, start, width, [4, 4]);
-        ctx.lineWidth = 1.5 * ratio;
-        this.level(u, e.baseline, start, width, [8, 3, 1.5, 3]);
+      ctx.fillStyle = alpha(this.colours.text, 9);
+      for (const [from, to] of this.gaps()) ctx.fillRect(at(from), bbox.top, at(to) - at(from), bbox.height);
+      ctx.fillStyle = alpha(this.colours.text, 60);
+      for (const [from, to] of this.silences()) ctx.fillRect(at(from), bbox.top + bbox.height - 4 * ratio, at(to) - at(from), 4 * ratio);
+      for (const s of this.series) {
+        for (const e of [...s.episodes, ...this.tried]) {
+          const colour = this.colours[e.severity] ?? this.colours.info;
+          const start = at(Date.parse(e.start) / 1000);
+          const end = at(e.end ? Date.parse(e.end) / 1000 : time.window()[1]);
+          const width = Math.max(2 * ratio, end - start);
+          if (e.tried) this.hatch(u, start, width);
+          else this.flagged(u, start, width, colour);
+          if (this.line === 'count') continue; // a bound is of values
+          ctx.strokeStyle = e.tried ? this.colours.text : colour;
+          ctx.lineWidth = ratio;
+          for (const bound of [e.low, e.high]) this.level(u, this.scaleOf(s), bound, start, width, [4, 4]);
+          ctx.lineWidth = 1.5 * ratio;
+          this.level(u, this.scaleOf(s), e.baseline, start, width, [8, 3, 1.5, 3]);
+        }
       }
       ctx.restore();
     }
 
     // level draws a value, if it is in view, over a time, in dashes of those lengths.
-    level({ ctx, bbox, valToPos }, value, start, width, dashes) {
+    level({ ctx, bbox, valToPos }, scale, value, start, width, dashes) {
       if (value === undefined) return;
-      const y = valToPos(value, 'y', true);
+      const y = valToPos(value, scale, true);
       if (y < bbox.top || y > bbox.top + bbox.height) return;
       ctx.setLineDash(dashes.map((length) => length * devicePixelRatio));
       ctx.beginPath();
@@ -372,7 +564,7 @@
       const height = 14 * ratio;
       const foot = bbox.top + bbox.height;
       ctx.save();
-      ctx.fillStyle = alpha(this.colours.line, 10);
+      ctx.fillStyle = alpha(this.colours.lines[0], 10);
       ctx.fillRect(start, bbox.top, width, bbox.height);
       ctx.beginPath();
       ctx.rect(start, foot - height, width, height);
@@ -392,48 +584,199 @@
       ctx.restore();
     }
 
-    // readout shows the value under the cursor, or the latest, and the anomaly there.
+    // at returns the value of a column at a point of the chart or the nearest before
+    // it that is of the series; null where it paused.
+    at(column, i) {
+      const all = this.u.data[column];
+      let n = i;
+      while (n > 0 && all[n] === undefined) n--;
+      return all[n] ?? null;
+    }
+
+    // readout shows the values under the cursor, or the latest, and the anomaly there.
     readout(index) {
-      const data = this.u.data;
-      let i = index;
-      if (i === null || i === undefined) {
-        i = data[0].length - 1;
-        while (i >= 0 && data[3][i] === null) i--;
-      }
-      if (i < 0 || data[3][i] === null || data[3][i] === undefined) {
-        this.read.textContent = data[0].length ? '' : 'no readings in this range';
+      const { data } = this.u;
+      const chosen = index !== null && index !== undefined;
+      const [one] = this.series;
+      const several = this.series.length > 1;
+      let i = chosen ? index : data[0].length - 1;
+      if (!chosen) while (i >= 0 && this.series.every((s, k) => this.at(3 + 3 * k, i) === null)) i--;
+      if (i < 0 || !several && this.at(3, i) === null) {
+        this.read.textContent = data[0].length && i >= 0 ? '' : 'no readings in this range';
         return;
       }
-      const unit = this.unit && !this.flag ? ` ${this.unit}` : '';
-      const say = (v) => (this.flag ? (v >= 0.5 ? 'on' : 'off') : number(v));
-      let text = `${say(data[3][i])}${unit}`;
-      if (data[1][i] !== data[2][i]) text += ` (${say(data[2][i])} to ${say(data[1][i])})`;
+      const unitOf = (s) => (this.line === 'count' ? ' readings' : s.unit && !s.flag ? ` ${s.unit}` : '');
+      const said = this.series.map((s, k) => {
+        const value = this.at(3 + 3 * k, i);
+        let text = value === null ? '–' : `${s.words(value)}${unitOf(s)}`;
+        const [high, low] = [this.at(1 + 3 * k, i), this.at(2 + 3 * k, i)];
+        if (value !== null && high !== low && this.u.series[1 + 3 * k].show) text += ` (${s.words(low)} to ${s.words(high)})`;
+        const past = s.past[0].length ? this.at(1 + 3 * this.series.length + k, i) : null;
+        if (past !== null) text += `, ${time.compare === '1' ? 'yesterday' : 'last week'} ${s.words(past)}${unitOf(s)}`;
+        return several ? `${s.name} ${text}` : text;
+      });
       const date = new Date(data[0][i] * 1000);
-      text += ` · ${(date.toDateString() === new Date().toDateString() ? seconds : moment).format(date)}`;
-      const at = data[0][i] * 1000;
-      const there = this.episodes.filter((x) => Date.parse(x.start) <= at && (!x.end || at <= Date.parse(x.end)));
-      if (index === null || index === undefined) there.length = 0;
+      let text = `${said.join(' · ')} · ${(date.toDateString() === new Date().toDateString() ? seconds : moment).format(date)}`;
+      const there = !chosen ? [] : [...this.series.flatMap((s) => s.episodes), ...this.tried].filter((x) => Date.parse(x.start) <= +date && (!x.end || +date <= Date.parse(x.end)));
       for (const tried of [false, true]) {
         const e = there.find((x) => Boolean(x.tried) === tried);
         if (!e) continue;
-        const which = tried ? 'simulated: ' : this.period ? `${e.rule}: ` : '';
-        if (e.baseline !== undefined) text += ` · ${e.within_ms ? 'from' : 'expected'} ${say(e.baseline)}${unit}`;
-        text += ` · ${which}${e.sentence.replace(/[\u0000-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, ' ')}`;
+        const which = tried ? 'simulated: ' : time.home ? `${e.rule}: ` : '';
+        if (e.baseline !== undefined) text += ` · ${e.within_ms ? 'from' : 'expected'} ${one.words(e.baseline)}${unitOf(one)}`;
+        text += ` · ${which}${e.sentence.replace(unwanted, ' ')}`;
       }
       this.read.textContent = text;
     }
 
+    // fillTable writes what is drawn as a table, while that is open.
+    fillTable() {
+      if (!this.table?.open || !this.u) return;
+      const { data } = this.u;
+      const columns = this.series.flatMap((s, k) => {
+        const name = this.series.length > 1 ? `${s.name} ` : '';
+        const unit = this.line === 'count' || s.flag || !s.unit ? '' : ` (${s.unit})`;
+        const all = [[`${name}${s.flag ? 'state' : this.line}${unit}`, 3 + 3 * k, s]];
+        if (this.u.series[1 + 3 * k].show && !s.flag) all.push([`${name}least${unit}`, 2 + 3 * k, s], [`${name}greatest${unit}`, 1 + 3 * k, s]);
+        if (s.past[0].length) all.push([`${name}${time.compare === '1' ? 'yesterday' : 'last week'}${unit}`, 1 + 3 * this.series.length + k, s]);
+        return all;
+      });
+      const line = (cells, tag) => {
+        const row = document.createElement('tr');
+        row.append(...cells.map((text, i) => {
+          const cell = document.createElement(tag || i === 0 ? 'th' : 'td');
+          if (cell.tagName === 'TH') cell.scope = tag ? 'col' : 'row';
+          cell.textContent = text;
+          return cell;
+        }));
+        return row;
+      };
+      const rows = [];
+      const [from, to] = time.window();
+      let more = 0;
+      data[0].forEach((t, i) => {
+        if (t < from || t > to || this.series.every((s, k) => typeof data[3 + 3 * k][i] !== 'number')) return;
+        if (rows.length === tableRows) { more++; return; }
+        rows.push(line([moment.format(t * 1000), ...columns.map(([, c, s]) => { const v = c > 3 * this.series.length ? this.at(c, i) : data[c][i]; return typeof v === 'number' ? s.words(v) : '–'; })]));
+      });
+      this.table.querySelector('thead').replaceChildren(line(['Time', ...columns.map(([name]) => name)], 'th'));
+      this.table.querySelector('tbody').replaceChildren(...rows);
+      this.table.querySelector('.chart-more').textContent = more ? `${more} more rows: zoom in to see them, or take the CSV.` : '';
+    }
+
+    // address lets a link to the CSV mean what the chart shows.
+    address(link) {
+      const [from, to] = time.window();
+      const url = new URL(link.href);
+      url.searchParams.set('from', iso(from));
+      url.searchParams.set('to', iso(to));
+      url.searchParams.set('points', this.points());
+      url.searchParams.set('zone', part({}).resolvedOptions().timeZone);
+      link.href = url;
+    }
+
+    // picture saves the chart as PNG, with its name and its time.
+    picture() {
+      if (!this.u) return;
+      const source = this.u.ctx.canvas;
+      const ratio = devicePixelRatio;
+      const canvas = document.createElement('canvas');
+      const head = 44 * ratio;
+      canvas.width = source.width;
+      canvas.height = source.height + head;
+      const ctx = canvas.getContext('2d');
+      ctx.fillStyle = this.colours.surface;
+      ctx.fillRect(0, 0, canvas.width, canvas.height);
+      ctx.drawImage(source, 0, head);
+      ctx.font = `600 ${13 * ratio}px system-ui, sans-serif`;
+      let left = 12 * ratio;
+      this.series.forEach((s, k) => {
+        const name = `${s.site} / ${s.device} ${s.metric}${s.unit ? ` (${s.unit})` : ''}`;
+        ctx.fillStyle = this.series.length > 1 ? this.colours.lines[k % 6] : this.colours.ink;
+        ctx.fillText(name, left, 18 * ratio);
+        left += ctx.measureText(`${name}    `).width;
+      });
+      ctx.font = `${12 * ratio}px system-ui, sans-serif`;
+      ctx.fillStyle = this.colours.text;
+      ctx.fillText(`${period(time.window())} · ${part({}).resolvedOptions().timeZone}`, 12 * ratio, 35 * ratio);
+      canvas.toBlob((blob) => {
+        const link = document.createElement('a');
+        link.href = URL.createObjectURL(blob);
+        link.download = `${this.series.map((s) => `${s.device}-${s.metric}`).join('_').slice(0, 100)}.png`;
+        link.click();
+        this.figure.dataset.picture = blob.size; // for tests
+        setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+      }, 'image/png');
+    }
+
+    // moment returns the time under a place of the window, in seconds.
+    moment(x) { return this.u.posToVal(x - this.u.over.getBoundingClientRect().left, 'x'); }
+
+    // wheel zooms with Ctrl, as pads do for a pinch, and moves sideways.
+    wheel(event) {
+      if (!this.u) return;
+      if (event.ctrlKey) time.zoom(Math.exp(-event.deltaY / (event.deltaMode ? 10 : 250)), this.moment(event.clientX), settled);
+      else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) time.pan((event.deltaX || event.deltaY) / this.u.over.clientWidth, settled);
+      else return;
+      event.preventDefault();
+    }
+
+    // pointer moves the time with a finger, or with the mouse and Shift, and zooms with
+    // two fingers: the moments that were under them stay there.
+    pointer(event) {
+      const { fingers } = this;
+      const { pointerId: id, clientX: x } = event;
+      if (event.type === 'pointerdown') {
+        if (!this.u || event.pointerType === 'mouse' && !(event.shiftKey && event.button === 0) || fingers.size > 1) return;
+        fingers.set(id, { x, first: x });
+        for (const f of fingers.values()) f.moment = this.moment(f.x);
+        if (event.pointerType === 'mouse') this.plot.setPointerCapture(id);
+      } else if (!fingers.has(id)) {
+        return;
+      } else if (event.type !== 'pointermove') {
+        fingers.delete(id);
+        for (const f of fingers.values()) f.moment = this.moment(f.x);
+        return;
+      }
+      const finger = fingers.get(id);
+      finger.x = x;
+      finger.moved ||= Math.abs(x - finger.first) > 6; // a tap is no move
+      if (event.type !== 'pointermove' || !finger.moved) return;
+      const { left, width } = this.u.over.getBoundingClientRect();
+      const [a, b] = fingers.values();
+      const [from, to] = time.window();
+      const seconds = b && Math.abs(b.x - a.x) > 10 ? Math.abs((b.moment - a.moment) / (b.x - a.x)) : (to - from) / width; // per pixel
+      const begin = a.moment - seconds * (a.x - left);
+      time.go([begin, begin + seconds * width], settled);
+    }
+
     key(event) {
-      if (!this.u || !['ArrowLeft', 'ArrowRight', 'Home', 'End', 'Escape'].includes(event.key)) return;
+      if (!this.u || event.ctrlKey || event.altKey || event.metaKey) return;
+      const x = this.u.data[0];
+      const now = this.u.cursor.idx;
+      const chosen = now !== null && now !== undefined && this.u.cursor.left >= 0;
+      const [from, to] = time.window();
+      const choose = (i) => {
+        if (!x.length) return;
+        const first = x.findIndex((t) => t >= from);
+        const last = x.findLastIndex((t) => t <= to);
+        const at = x[Math.min(last, Math.max(first, i))];
+        if (at !== undefined) this.u.setCursor({ left: this.u.valToPos(at, 'x'), top: 10 });
+      };
+      const steps = {
+        ArrowLeft: () => (event.shiftKey ? time.pan(-0.25) : choose((chosen ? now : x.length) - 1)),
+        ArrowRight: () => (event.shiftKey ? time.pan(0.25) : choose((chosen ? now : x.length - 2) + 1)),
+        Home: () => choose(0),
+        End: () => choose(x.length - 1),
+        '+': () => time.zoom(2, chosen ? x[now] : undefined),
+        '-': () => time.zoom(0.5, chosen ? x[now] : undefined),
+        0: () => time.go(null),
+        Escape: () => (chosen ? this.u.setCursor({ left: -10, top: -10 }) : time.go(null)),
+      };
+      const step = steps[{ '=': '+', '_': '-' }[event.key] ?? event.key];
+      if (!step) return;
       event.preventDefault();
       this.read.ariaLive = 'polite';
-      const x = this.u.data[0];
-      if (!x.length) return;
-      if (event.key === 'Escape') { this.u.setCursor({ left: -10, top: -10 }); return; }
-      const now = this.u.cursor.idx ?? x.length - 1;
-      const next = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: x.length - 1 }[event.key];
-      const i = Math.min(x.length - 1, Math.max(0, next));
-      this.u.setCursor({ left: this.u.valToPos(x[i], 'x'), top: 10 });
+      step();
     }
 
     resize() {
@@ -443,6 +786,9 @@
     // frame draws what arrived since the last frame and moves the window.
     frame(force) {
       if (!this.u || document.hidden) return;
+      const [from, to] = time.window();
+      // A polled chart has no live readings: its buckets are read again as time passes.
+      if (this.polled && !time.fixed && this.figure.ariaBusy !== 'true' && Date.now() - this.asked > 1000 * Math.min(600, Math.max(5, (to - from) / this.points()))) this.load();
       if (this.dirty || force) {
         this.dirty = false;
         this.u.setData(this.drawn());
@@ -451,57 +797,132 @@
     }
   }
 
-  // keyOf names a chart as live readings do: a metric, a blank and the unit.
-  const keyOf = ({ dataset: { metric, of } }) => (of ? `${metric} ${of}` : metric);
-  const metricOf = (key) => key.split(' ', 1)[0];
+  // The controls of the time, if the page has some; they may be on one that has no
+  // chart yet.
+  const tools = () => document.querySelector('.chart-tools');
 
-  // chartOf returns the chart of readings: that of their unit, or the one of a metric
-  // of which no unit was known when the page was made.
-  const chartOf = (key) => charts.get(key) ?? charts.get(metricOf(key));
+  function showTools() {
+    const bar = tools();
+    if (!bar) return;
+    const [from, to] = time.window();
+    bar.dataset.ready = '';
+    bar.querySelector('[data-go="home"]').disabled = time.atHome();
+    bar.querySelector('.chart-window').textContent = time.atHome() ? '' : period([from, to]);
+    bar.querySelector('[data-compare]').value = time.compare;
+    const form = bar.querySelector('form');
+    const local = (t) => new Date(t * 1000 - 60000 * new Date(t * 1000).getTimezoneOffset()).toISOString().slice(0, 19);
+    if (!form.contains(document.activeElement)) [form.elements.from.value, form.elements.to.value] = [local(from), local(to)];
+  }
+
+  // bookmark keeps in the address of the page what its charts show.
+  function bookmark() {
+    const bar = tools();
+    if (!bar) return;
+    const [from, to] = time.window();
+    const url = new URL(location);
+    const set = (name, value) => (value ? url.searchParams.set(name, value) : url.searchParams.delete(name));
+    if (time.fixed || bar.dataset.bookmark === '') {
+      set('from', time.atHome() ? '' : iso(from));
+      set('to', time.atHome() ? '' : iso(to));
+    } else {
+      set('from', bar.dataset.bookmark);
+      set('to', '');
+    }
+    set('compare', time.compare);
+    if (url.href !== location.href) history.replaceState(history.state, '', url);
+  }
+
+  document.addEventListener('click', (event) => {
+    const go = event.target.closest?.('.chart-tools [data-go]')?.dataset.go;
+    if (!go) return;
+    ({ back: () => time.pan(-0.5), on: () => time.pan(0.5), in: () => time.zoom(2), out: () => time.zoom(0.5), home: () => time.go(null) })[go]();
+  });
+  document.addEventListener('click', (event) => {
+    const link = event.target.closest?.('a[data-keep], a[data-rule]');
+    if (!link) return;
+    const url = new URL(link.href);
+    if (link.dataset.rule !== undefined) { // a limit that nothing of what is seen exceeds
+      const chart = known.get(link.closest('figure'));
+      const [from, to] = time.window();
+      const [x, max] = chart.series[Number(link.dataset.rule)].data;
+      const most = Math.max(...max.filter((_, i) => x[i] >= from && x[i] <= to));
+      if (Number.isFinite(most)) url.searchParams.set('above', Number(most.toPrecision(4)));
+    } else {
+      const here = new URLSearchParams(location.search);
+      for (const name of ['from', 'to', 'compare']) if (here.has(name)) url.searchParams.set(name, here.get(name)); else url.searchParams.delete(name);
+    }
+    link.href = url;
+  });
+  document.addEventListener('change', (event) => {
+    if (!event.target.matches?.('.chart-tools [data-compare]')) return;
+    time.compare = event.target.value;
+    bookmark();
+    charts.forEach((chart) => chart.refresh());
+  });
+  document.addEventListener('submit', (event) => {
+    if (!event.target.matches?.('.chart-tools form')) return;
+    event.preventDefault();
+    const [from, to] = ['from', 'to'].map((name) => Date.parse(event.target.elements[name].value) / 1000);
+    if (from < to) time.go([from, to]);
+  });
 
   // A device may have many metrics: a chart loads when it comes near the view.
   const near = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
       near.unobserve(entry.target);
-      const chart = charts.get(keyOf(entry.target));
-      chart.started = true;
-      chart.load();
+      known.get(entry.target).load();
     }
   }, { rootMargin: '800px' });
 
   function find() {
     if (typeof uPlot === 'undefined') return;
+    charts.forEach((chart) => { if (!chart.figure.isConnected) { chart.abort?.abort(); chart.u?.destroy(); charts.delete(chart); } });
     document.querySelectorAll('figure.chart').forEach((figure) => {
-      if (charts.get(keyOf(figure))?.figure.isConnected) return;
+      if (known.has(figure)) return;
+      if (charts.size === 0) {
+        time.adopt(figure);
+        const compare = !tools() ? '' : new URLSearchParams(location.search).get('compare');
+        time.compare = ['1', '7'].includes(compare) ? compare : '';
+      }
       const chart = new Chart(figure);
-      charts.set(keyOf(figure), chart);
+      known.set(figure, chart);
+      charts.add(chart);
       near.observe(figure);
     });
+    if (charts.size) showTools();
   }
 
   find();
   document.addEventListener('htmx:after:swap', find);
+  const all = (f) => [...charts].filter((chart) => !chart.polled).forEach(f);
+  // Live readings are for the chart of their unit, or the one of a metric of which no unit
+  // was known when the page was made.
   document.addEventListener('points', (event) => {
-    for (const [metric, points] of Object.entries(JSON.parse(event.detail.data))) chartOf(metric)?.take(points);
+    for (const [key, points] of Object.entries(JSON.parse(event.detail.data))) {
+      const of = (name) => [...charts].find((chart) => !chart.polled && chart.series[0].key === name);
+      (of(key) ?? of(key.split(' ', 1)[0]))?.take(points);
+    }
   });
   document.addEventListener('episodes', (event) => {
-    const all = JSON.parse(event.detail.data);
-    for (const chart of charts.values()) {
-      const { metric, of, only } = chart.figure.dataset;
-      chart.episodes = all.filter((e) => e.metric === metric && (only === undefined || !e.unit || e.unit === of));
+    const episodes = JSON.parse(event.detail.data);
+    all((chart) => {
+      if (!time.atHome()) return; // those are of the time that the page showed first
+      const [one] = chart.series;
+      one.episodes = episodes.filter((e) => e.metric === one.metric && (chart.figure.dataset.only === undefined || !e.unit || e.unit === one.of));
       chart.dirty = true;
-    }
+    });
   });
   // A stream that reconnected may have missed readings: ask for the history again.
   let connected = false;
   document.addEventListener('htmx:sse:after:connection', (event) => {
     if (event.target?.id !== 'feed') return;
-    if (connected) charts.forEach((chart) => { if (chart.started) { chart.loaded = false; chart.load(); } });
+    if (connected) charts.forEach((chart) => chart.refresh());
     connected = true;
   });
-  document.addEventListener('headwater:theme', () => charts.forEach((chart) => chart.u && chart.build()));
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => charts.forEach((chart) => chart.u && chart.build()));
+  const repaint = () => charts.forEach((chart) => chart.u && chart.build());
+  document.addEventListener('headwater:theme', repaint);
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', repaint);
 
   let last = 0;
   const slide = reduced.matches ? 5000 : 1000;

@@ -18,6 +18,12 @@ var Ranges = [...]Range{
 	{"7d", "7 days", 7 * 24 * time.Hour},
 }
 
+// LongRanges are Ranges and longer ones, which are read from roll-ups.
+var LongRanges = append(Ranges[:len(Ranges):len(Ranges)],
+	Range{"30d", "30 days", 30 * 24 * time.Hour},
+	Range{"1y", "year", 366 * 24 * time.Hour},
+)
+
 // RangeNamed returns the range of that name, or the default for an empty name.
 func RangeNamed(name string) (Range, bool) { return RangeIn(Ranges[:], name) }
 

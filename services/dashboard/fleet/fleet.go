@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"headwater/services/internal/hearing"
+	"headwater/web/explore"
 	"headwater/web/overview"
 	"headwater/web/view"
 )
@@ -387,6 +388,35 @@ func (f *Fleet) Devices(q overview.Query, now time.Time) overview.Devices {
 		}
 	}
 	return out
+}
+
+// Find returns the series that a query selects, in the order of their names, and whether
+// there are more.
+func (f *Fleet) Find(q explore.Query, now time.Time) (found []explore.Found, more bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	words := strings.Fields(strings.ToLower(q.Text))
+	for _, d := range f.order {
+		if len(q.Sites) > 0 && !slices.Contains(q.Sites, d.site) || !hold(d.search, words) {
+			continue
+		}
+		name := strings.ToLower(d.site + "/" + d.id + " ")
+		for _, m := range f.view(d, now).Metrics {
+			if !m.Drawn() || !hold(name+strings.ToLower(m.Name), words) {
+				continue
+			}
+			if len(found) == q.Most {
+				return found, true
+			}
+			found = append(found, explore.Found{Site: d.site, Device: d.id, Metric: m})
+		}
+	}
+	return found, false
+}
+
+// hold reports whether a text holds every word.
+func hold(text string, words []string) bool {
+	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) })
 }
 
 // FirstSeen returns the devices whose first reading arrived at a time or later, at most

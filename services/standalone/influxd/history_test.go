@@ -92,6 +92,9 @@ func TestChartOfAYear(t *testing.T) {
 		if end := time.UnixMilli(s.TimeMS[last] + s.BucketMS); end.Before(now) || s.Max[last] < 25 {
 			t.Errorf("%s: the last bucket ends at %v, its greatest value is %v", test.tier, end, s.Max[last])
 		}
+		if len(s.Last) != len(s.TimeMS) || len(s.Count) != len(s.TimeMS) || s.Last[last] != 25 || slices.Min(s.Count) < 1 {
+			t.Errorf("%s: %d latest values, %d counts, the latest value is %v", test.tier, len(s.Last), len(s.Count), s.Last[last])
+		}
 		if !slices.IsSorted(s.TimeMS) || slices.Min(s.Mean) < 20 || slices.Max(s.Mean) > 40 {
 			t.Errorf("%s: means from %v to %v", test.tier, slices.Min(s.Mean), slices.Max(s.Mean))
 		}
@@ -253,7 +256,7 @@ func runDashboard(t *testing.T, server *streamtest.Server, url string, now time.
 	})
 	return func(t *testing.T, from, to time.Time, points string) device.Series {
 		t.Helper()
-		path := "/api/v1/series?site=w&device=door-1&metric=temperature&points=" + points +
+		path := "/api/v1/series?site=w&device=door-1&metric=temperature&with=last,count&points=" + points +
 			"&from=" + from.UTC().Format(time.RFC3339) + "&to=" + to.UTC().Format(time.RFC3339)
 		status, body := ask(path)
 		var s device.Series
