@@ -283,7 +283,7 @@ func (s *session) owes(w *delivery) {
 	d.payers.Go(s.pay)
 }
 
-// pay writes acknowledgements until nothing that is stored lacks one. The client may read
+// pay writes acknowledgements until everything that is stored has one. The client may read
 // slowly, which holds up nobody else.
 func (s *session) pay() {
 	d := &s.debts
