@@ -597,7 +597,7 @@ func Attention(o Facts) templ.Component {
 				}
 			}
 			if len(o.Silent) > 0 {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 51, "<li class=\"alert alert-silent\"><span class=\"severity severity-warning\">silent</span><div class=\"alert-text\"><p class=\"sentence\">")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 51, "<li class=\"alert alert-silent\"><span class=\"severity severity-warning\">Silent</span><div class=\"alert-text\"><p class=\"sentence\">")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
