@@ -135,6 +135,7 @@ func dashboardPermissions() Permissions {
 	}
 	p.Publish = append(p.Publish, writeBucket(BucketConfig, ConfigKey)...)
 	p.Publish = append(p.Publish, writeBucket(BucketSilences, SilencesKey)...)
+	p.Publish = append(p.Publish, writeBucket(BucketSilences, OverridesKey)...)
 	p.Publish = append(p.Publish, writeBucket(BucketSilences, HandlingKeys)...)
 	p.Publish = append(p.Publish, writeBucket(BucketPush, ">")...)
 	p.Publish = append(p.Publish, record(ServiceDashboard)...)

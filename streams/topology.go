@@ -68,6 +68,9 @@ const ConfigVersions = 64
 // reader sees all of a change or nothing.
 const SilencesKey = "silences"
 
+// OverridesKey is the key in BucketSilences of all overrides of rotas, likewise.
+const OverridesKey = "overrides"
+
 // handlingPrefix begins the keys of BucketSilences that HandlingKey returns.
 const handlingPrefix = "alert."
 

@@ -132,7 +132,7 @@ func (r *replays) compare(ctx context.Context, out *replay.Replay) error {
 	if err != nil {
 		return err
 	}
-	tried, err := config.ParseRule("rule", []byte(out.Rule), inForce.Channels)
+	tried, err := config.ParseRule("rule", []byte(out.Rule), inForce.Targets())
 	if err != nil {
 		return fmt.Errorf("read the rule that was tried: %w", err)
 	}

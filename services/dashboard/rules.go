@@ -364,6 +364,9 @@ func (r *ruleSource) Rules(text string) (rules.List, error) {
 	for _, ch := range c.Channels {
 		out.Channels = append(out.Channels, rules.Channel{Name: ch.Name, Type: string(ch.Type), Resolved: ch.Resolved})
 	}
+	for _, one := range c.Rotas {
+		out.Channels = append(out.Channels, rules.Channel{Name: one.Name, Type: rules.TypeRota, Resolved: true})
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out.Changes = slices.Clone(r.changes)
@@ -491,11 +494,11 @@ func (r *ruleSource) Form() rules.Form { return rulebook.Form() }
 // Check implements rules.Source.
 func (r *ruleSource) Check(d rules.Draft) rules.Check {
 	known, c, err := r.ready()
-	var channels []config.Channel
+	var targets []string
 	if err == nil {
-		channels = c.Channels
+		targets = c.Targets()
 	}
-	checked, parsed := rulebook.Check(d, channels)
+	checked, parsed := rulebook.Check(d, targets)
 	if parsed == nil {
 		r.match(&checked, rulebook.Loosely(checked.Draft.Fields), c)
 		return checked

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	alertingv1 "headwater/proto/alerting/v1"
+	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/config"
 	"headwater/services/notifier/escalate"
 	"headwater/services/notifier/group"
@@ -37,9 +38,11 @@ func (m *machine) gather(channel string, a *alertingv1.Alert) {
 // flush makes messages of what is due.
 func (m *machine) flush() {
 	for _, due := range m.groups.Due(m.now, group.Rules[*alertingv1.Alert]{Policy: m.policyOf, Go: m.leaves}) {
-		m.outMessages = append(m.outMessages, pendingMessage{
-			channel: due.Channel, alerts: due.Values, title: m.silent.title(m, due.Values), behind: m.silent.behind(m, due.Values[0]),
-		})
+		if values := m.duty.keep(m, due.Channel, due.Values); len(values) > 0 {
+			m.outMessages = append(m.outMessages, pendingMessage{
+				channel: due.Channel, alerts: values, title: m.silent.title(m, values), behind: m.silent.behind(m, values[0]),
+			})
+		}
 	}
 }
 
@@ -121,13 +124,15 @@ func (m *machine) groupOf(channel string, a *alertingv1.Alert) string {
 	return strings.Join(values, "\x00")
 }
 
-// audience returns the channels that a rule notifies at once; nil means all, empty but
-// not nil means none.
-func (m *machine) audience(r rule.Rule) []string {
-	if all := r.Audience(); all != nil {
-		return all
-	}
-	return m.first
+// audience returns whom an alert of a rule may reach now.
+func (m *machine) audience(r rule.Rule, severity derivedv1.Severity, site string, mute policy.Mute) policy.Audience {
+	to := policy.Audience{Notify: m.duty.now(m.named(r), m.now), Channels: m.channels, Mute: mute}
+	return m.duty.divert(to, ruleSeverity(severity), m.now, m.place(site))
+}
+
+// audienceOf is audience for an alert that is known.
+func (m *machine) audienceOf(a *alertingv1.Alert, mute policy.Mute) policy.Audience {
+	return m.audience(m.rules[a.GetRule()], a.GetSeverity(), a.GetSeries().GetSite(), mute)
 }
 
 // escalate notifies more channels of the alerts that nobody has acknowledged.
@@ -135,10 +140,14 @@ func (m *machine) escalate() {
 	if len(m.steps) == 0 {
 		return
 	}
+	steps := slices.Clone(m.steps)
+	for i := range steps {
+		steps[i].Notify = m.duty.now(steps[i].Notify, m.now)
+	}
 	due := map[string][]string{}
 	for id, a := range m.firing {
 		held := a.entry.Acknowledged || a.entry.Mute != (policy.Mute{}) || len(a.entry.Notified) == 0 || a.state.GetOpened() == 0
-		channels := escalate.Due(m.steps, escalate.Alert{
+		channels := escalate.Due(steps, escalate.Alert{
 			Severity: ruleSeverity(a.state.GetSeverity()), Opened: a.state.GetOpened(), Notified: a.entry.Notified, Held: held,
 		}, m.now)
 		if len(channels) > 0 {
@@ -161,6 +170,13 @@ func (m *machine) escalate() {
 // say adds an alert to the message of its group that waits for the commit, or to a new one
 // like the given one.
 func (m *machine) say(like pendingMessage, a *alertingv1.Alert) {
+	if like.reminder && like.muted == (policy.Mute{}) {
+		if m.duty.rests(m, like.channel, a) {
+			return // people are reminded after the quiet hours
+		}
+	} else if len(m.duty.keep(m, like.channel, []*alertingv1.Alert{a})) == 0 {
+		return
+	}
 	like.group = m.groupOf(like.channel, a)
 	for i, p := range m.outMessages {
 		if p.channel == like.channel && p.group == like.group && p.reminder == like.reminder && p.muted == like.muted && p.escalated == like.escalated {

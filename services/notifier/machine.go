@@ -46,10 +46,11 @@ type machine struct {
 	gathered func(group.Reason)
 	// heard, if not nil, is called with the time of each input, also in a replay.
 	heard func(stored int64)
-	// steps are those of the escalation; first are the channels that a rule notifies at
-	// once which names none, nil for all.
+	// steps are those of the escalation; first are the channels and rotas that a rule
+	// notifies at once which names none, nil for all.
 	steps []escalate.Step
 	first []string
+	duty  duty
 	// silent is who does not report.
 	silent silent
 	// reminds reports whether channels are ever notified again of what lasts.
@@ -133,11 +134,11 @@ func (m *machine) Configure(revision uint64, content []byte) error {
 	for _, e := range c.Escalation {
 		m.steps = append(m.steps, escalate.Step(e))
 	}
-	names := make([]string, len(m.channels))
-	for i, ch := range m.channels {
-		names[i] = ch.Name
+	m.duty.configure(c)
+	m.first = escalate.First(m.steps, m.duty.targets)
+	if m.first == nil && len(c.Rotas) > 0 {
+		m.first = m.duty.targets
 	}
-	m.first = escalate.First(m.steps, names)
 	if m.ahead.revision != 0 && m.ahead.revision <= revision {
 		m.ahead, m.aheadChanged = configuration{}, true
 	}
@@ -176,6 +177,7 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 	for _, a := range c.GetAnomalies() {
 		m.apply(a)
 	}
+	m.duty.due(m)
 	m.remute()
 	m.remind()
 	m.escalate()
@@ -222,7 +224,7 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 		mute = m.muteOf(transition(id, known.state, a, policy.Entry{State: policy.Firing}, r), opened)
 	}
 	d := policy.Decide(known.entry, policy.Transition{Phase: phase(a.GetPhase()), Start: a.GetStart()},
-		policy.Audience{Notify: m.audience(r), Channels: m.channels, Mute: mute})
+		m.audience(r, severity(a.GetSeverity(), r), a.GetSeries().GetSite(), mute))
 	m.observe(d)
 	if !d.Changed {
 		return
@@ -238,6 +240,9 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 // become replaces an alert and sends what was decided at a time.
 func (m *machine) become(before *alert, next *alertingv1.Alert, d policy.Decision, now int64) {
 	next.Version = before.state.GetVersion() + 1
+	if next.GetSeverity() > before.state.GetSeverity() {
+		m.duty.recheck() // what waits may not wait any more
+	}
 	after := &alert{entry: d.Entry, state: next, notified: before.notified}
 	if len(d.Notify) > 0 {
 		after.notified = now
@@ -323,6 +328,8 @@ func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	case change == nil:
 	case change.Extra == streams.SilencesKey:
 		c.Silences = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
+	case change.Extra == streams.OverridesKey:
+		c.Overrides = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
 	case change.Extra != "":
 		id, _ := streams.ParseHandlingKey(change.Extra)
 		c.Handling = &alertingv1.Handling{Alert: id, Change: &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}}
@@ -338,11 +345,15 @@ func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	return body, nil
 }
 
-// ConfigureExtra applies what people have done about an alert, at once, or silences,
-// from the next input on.
+// ConfigureExtra applies what people have done about an alert, at once, or silences and
+// overrides of rotas, from the next input on.
 func (m *machine) ConfigureExtra(revision uint64, key string, content []byte) error {
 	if id, ok := streams.ParseHandlingKey(key); ok {
 		if err := m.handle(id, content); err != nil {
+			return err
+		}
+	} else if key == streams.OverridesKey {
+		if err := m.duty.override(content); err != nil {
 			return err
 		}
 	} else if key != streams.SilencesKey {
@@ -356,6 +367,15 @@ func (m *machine) ConfigureExtra(revision uint64, key string, content []byte) er
 	}
 	m.extra, m.extraChanged = max(m.extra, revision), true
 	return nil
+}
+
+// named returns the channels and rotas that a rule notifies at once; nil means all channels,
+// empty but not nil means none.
+func (m *machine) named(r rule.Rule) []string {
+	if all := r.Audience(); all != nil {
+		return all
+	}
+	return m.first
 }
 
 // ExtraRevision returns the newest revision of what people did about alerts.
@@ -378,9 +398,8 @@ func (m *machine) handle(id string, content []byte) error {
 	if known == nil {
 		known = &alert{}
 	}
-	d := policy.Handle(known.entry, policy.Handling{Episode: episode, Acknowledged: h.Acknowledged != nil, Resolved: h.Resolved != nil}, policy.Audience{
-		Notify: m.audience(m.rules[known.state.GetRule()]), Channels: m.channels, Mute: known.entry.Mute,
-	})
+	d := policy.Handle(known.entry, policy.Handling{Episode: episode, Acknowledged: h.Acknowledged != nil, Resolved: h.Resolved != nil},
+		m.audienceOf(known.state, known.entry.Mute))
 	m.observe(d)
 	if !d.Changed {
 		return nil
@@ -492,9 +511,7 @@ func (m *machine) remute() {
 	for _, id := range changed {
 		a := m.firing[id]
 		previous, notified := a.entry.Mute, a.entry.Notified
-		d := policy.Remute(a.entry, m.now, policy.Audience{
-			Notify: m.audience(m.rules[a.state.GetRule()]), Channels: m.channels, Mute: m.muteOf(a.state, a.state.GetOpened()),
-		})
+		d := policy.Remute(a.entry, m.now, m.audienceOf(a.state, m.muteOf(a.state, a.state.GetOpened())))
 		m.observe(d)
 		a.entry = d.Entry
 		m.changed[chunkOf(id)] = true
@@ -530,8 +547,14 @@ func (m *machine) remind() {
 		a.notified = m.now
 		m.changed[chunkOf(id)] = true
 		r := m.rules[a.state.GetRule()]
+		onCall, off := m.duty.shifts(m.named(r), m.now)
 		for _, ch := range m.channels {
-			if slices.Contains(a.entry.Notified, ch.Name) && r.Notifies(ch.Name) {
+			notified := slices.Contains(a.entry.Notified, ch.Name)
+			switch {
+			case slices.Contains(onCall, ch.Name) && !notified:
+				a.entry.Notified = append(slices.Clone(a.entry.Notified), ch.Name)
+				m.say(pendingMessage{channel: ch.Name, reminder: true}, a.state)
+			case slices.Contains(onCall, ch.Name) || notified && r.Notifies(ch.Name) && !slices.Contains(off, ch.Name):
 				m.say(pendingMessage{channel: ch.Name, reminder: true}, a.state)
 			}
 		}

@@ -36,6 +36,8 @@ type pendingMessage struct {
 	reminder bool
 	// muted is the silence that has ended, if that is what the message is about.
 	muted policy.Mute
+	// waited is set if it waited until quiet hours ended.
+	waited bool
 	// escalated is set if nobody has acknowledged the alert, and so the channel is
 	// notified too.
 	escalated bool
@@ -48,10 +50,11 @@ type kind struct {
 	end            policy.End
 	muted          policy.Mute
 	escalated      bool
+	waited         bool
 }
 
 func (p pendingMessage) kind() kind {
-	return kind{p.channel, p.alerts[0].GetState() == alertingv1.State_STATE_RESOLVED, p.reminder, endOf(p.alerts[0]), p.muted, p.escalated}
+	return kind{p.channel, p.alerts[0].GetState() == alertingv1.State_STATE_RESOLVED, p.reminder, endOf(p.alerts[0]), p.muted, p.escalated, p.waited}
 }
 
 // messages returns the messages that wait, in order. If a channel would get more
@@ -93,7 +96,7 @@ func message(k kind, p pendingMessage) *alertingv1.Message {
 
 func single(k kind, a *alertingv1.Alert, behind int) *alertingv1.Message {
 	n := notice(a)
-	n.Reminder, n.Muted, n.Escalated, n.Behind = k.reminder, k.muted, k.escalated, behind
+	n.Reminder, n.Muted, n.Escalated, n.Waited, n.Behind = k.reminder, k.muted, k.escalated, k.waited, behind
 	return &alertingv1.Message{Channel: k.channel, Reminder: k.reminder, Title: n.Title(), Body: n.Body(), Alerts: []*alertingv1.Alert{trimmed(a)}}
 }
 

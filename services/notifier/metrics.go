@@ -5,6 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"headwater/services/internal/meter"
+	"headwater/services/internal/oncall"
 	"headwater/services/notifier/group"
 	"headwater/services/notifier/policy"
 	"headwater/streams"
@@ -13,11 +14,11 @@ import (
 // metrics are what the notifier counts. Channels are few and named by people,
 // so they may be labels.
 type metrics struct {
-	decisions, held, grouped, attempts, dropped *prometheus.CounterVec
-	latency                                     *prometheus.HistogramVec
-	senders                                     prometheus.Gauge
-	firing                                      prometheus.Gauge
-	losses                                      prometheus.Counter
+	decisions, held, grouped, quiet, attempts, dropped *prometheus.CounterVec
+	latency                                            *prometheus.HistogramVec
+	senders                                            prometheus.Gauge
+	firing                                             prometheus.Gauge
+	losses                                             prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -27,6 +28,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		decisions: register.Counters("decisions_total", "Anomalies by what was decided about them, replayed ones included.", "reason"),
 		held:      register.Counters("held_total", "Channels that were not notified of a decision, by reason, replayed ones included.", "reason"),
 		grouped:   register.Counters("grouped_total", "Alerts of which a channel is to be notified, by what becomes of them in their group, replayed ones included.", "reason"),
+		quiet:     register.Counters("quiet_total", "Alerts of which a channel is to be notified, by what its quiet hours do, replayed ones included.", "reason"),
 		attempts: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "headwater_notifier_attempts_total", Help: "Attempts to deliver a message, by channel and outcome.",
 		}, []string{"channel", "outcome"}),
@@ -42,6 +44,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 }
 
 func (m *metrics) gathered(r group.Reason) { m.grouped.WithLabelValues(string(r)).Inc() }
+
+func (m *metrics) hushed(h oncall.Hush) { m.quiet.WithLabelValues(string(h)).Inc() }
 
 func (m *metrics) observe(d policy.Decision) {
 	m.decisions.WithLabelValues(string(d.Reason)).Inc()

@@ -11,7 +11,6 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 
 	alertingv1 "headwater/proto/alerting/v1"
 	"headwater/proto/figure"
@@ -63,16 +62,11 @@ type sender struct {
 	// created now would deliver.
 	alerting streams.Place
 	next     uint64
-	// done is the last message whose outcome is recorded, recorded the sequence of that
-	// record, and refused the episodes whose beginning the channel had not taken then.
-	done     key
-	recorded uint64
-	refused  []*alertingv1.Refusal
+	// done is the last message whose outcome is recorded, refused the episodes whose
+	// beginning the channel had not taken then.
+	done    key
+	refused []*alertingv1.Refusal
 }
-
-// errOvertaken is returned when another sender has recorded an outcome meanwhile: this one was
-// paused, or cut off, and does not know it. What it has in hand may be sent already.
-var errOvertaken = errors.New("another sender of the channel is at work")
 
 // metadataIncarnation is the key in the metadata of a consumer whose value is the
 // incarnation of the ALERTING that the consumer was created for.
@@ -229,42 +223,34 @@ func giveBack(messages jetstream.MessagesContext, inHand jetstream.Msg) {
 	}
 }
 
-// lastRecord returns the last outcome that is recorded, and its sequence; nil for none.
-func (s *sender) lastRecord(ctx context.Context) (*alertingv1.Delivery, uint64, error) {
-	stream, err := s.js.Stream(ctx, streams.StreamAlerting)
-	if err != nil {
-		return nil, 0, fmt.Errorf("look up stream %s: %w", streams.StreamAlerting, err)
-	}
-	last, err := stream.GetLastMsgForSubject(ctx, streams.DeliverySubject(s.name))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, 0, nil
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("read the last delivery: %w", err)
-	}
-	d, err := streams.DecodeDelivery(last.Data)
-	return d, last.Sequence, err
-}
-
 // loadDone finds out which message was recorded last. Only the record in the stream
 // counts, not what this sender remembers: if the stream lost its end, new messages
 // have the sequences of the lost ones.
 func (s *sender) loadDone(ctx context.Context) error {
-	d, sequence, err := s.lastRecord(ctx)
+	stream, err := s.js.Stream(ctx, streams.StreamAlerting)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", streams.StreamAlerting, err)
+	}
+	last, err := stream.GetLastMsgForSubject(ctx, streams.DeliverySubject(s.name))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		s.done, s.refused = key{}, nil
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the last delivery: %w", err)
+	}
+	d, err := streams.DecodeDelivery(last.Data)
 	if err != nil {
 		return err
 	}
-	var done key
-	if d != nil {
-		if done, err = parseKey(d.GetKey()); err != nil {
-			return err
-		}
+	done, err := parseKey(d.GetKey())
+	if err != nil {
+		return err
 	}
-	s.recorded = sequence
 	// A record that was in flight while ALERTING was recreated is about a message of
 	// the old stream. A key without an incarnation counts for this ALERTING if the
 	// record lies behind the message.
-	if d == nil || done.incarnation != s.alerting.Incarnation && (done.incarnation != 0 || done.sequence >= sequence) {
+	if done.incarnation != s.alerting.Incarnation && (done.incarnation != 0 || done.sequence >= last.Sequence) {
 		s.done, s.refused = key{}, nil
 		return nil
 	}
@@ -443,41 +429,20 @@ func judge(err error, waited, running, giveUp time.Duration) (failure *channel.E
 
 // record stores the outcome, and before it the dead letter of a message that was
 // refused. The channel has the message by then, so record is retried for as long as
-// hard lasts: without it the message would be sent again. A sender that was overtaken finds
-// that out here, after one message that was sent again.
+// hard lasts: without it the message would be sent again.
 func (s *sender) record(hard context.Context, o outbound, d *alertingv1.Delivery) error {
 	pause := newBackoff(100*time.Millisecond, 5*time.Second)
 	for {
 		err := s.store(hard, o.message, d, o.committed)
-		switch {
-		case err == nil:
+		if err == nil {
 			s.done, s.refused = o.key, d.GetRefused()
 			return nil
-		case errors.Is(err, errOvertaken):
-			return err
 		}
 		s.log.Error("cannot record the outcome of a message; trying again", "key", d.Key, "err", err)
 		if !process.Sleep(hard, pause.NextBackOff()) {
 			return fmt.Errorf("record the outcome of %s; it may be sent twice: %w", d.Key, err)
 		}
 	}
-}
-
-// compare finds out why an outcome was not recorded. It returns nil if it was, by an attempt
-// whose answer was lost.
-func (s *sender) compare(ctx context.Context, d *alertingv1.Delivery) error {
-	last, sequence, err := s.lastRecord(ctx)
-	switch {
-	case err != nil:
-		return err
-	case last != nil && !proto.Equal(last, d):
-		return errOvertaken
-	}
-	s.recorded = sequence
-	if last == nil {
-		return errors.New("the outcomes that were recorded before are gone")
-	}
-	return nil
 }
 
 func (s *sender) store(hard context.Context, m *alertingv1.Message, d *alertingv1.Delivery, committed time.Time) error {
@@ -502,14 +467,9 @@ func (s *sender) store(hard context.Context, m *alertingv1.Message, d *alertingv
 	if err != nil {
 		return err
 	}
-	ack, err := s.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(s.recorded))
-	switch {
-	case streams.IsConflict(err), err == nil && ack.Duplicate:
-		return s.compare(ctx, d)
-	case err != nil:
+	if _, err := s.js.PublishMsg(ctx, msg); err != nil {
 		return fmt.Errorf("record delivery: %w", err)
 	}
-	s.recorded = ack.Sequence
 	return nil
 }
 

@@ -186,7 +186,7 @@ func (s *Service) own(ctx context.Context, d *dispatcher, status *lane.Status, r
 		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
 		func() lane.Machine {
 			m := newMachine(s.metrics.observe)
-			m.gathered, m.heard = s.metrics.gathered, beat.heard
+			m.gathered, m.heard, m.duty.hushed = s.metrics.gathered, beat.heard, s.metrics.hushed
 			return m
 		}, status)
 }
@@ -232,6 +232,9 @@ func readCommit(body []byte) (lane.Position, *lane.ConfigChange, error) {
 	}
 	if change := c.GetSilences(); change != nil {
 		return pos, &lane.ConfigChange{Revision: change.GetRevision(), Content: change.GetContent(), Extra: streams.SilencesKey}, nil
+	}
+	if change := c.GetOverrides(); change != nil {
+		return pos, &lane.ConfigChange{Revision: change.GetRevision(), Content: change.GetContent(), Extra: streams.OverridesKey}, nil
 	}
 	if h := c.GetHandling(); h != nil {
 		return pos, &lane.ConfigChange{Revision: h.GetChange().GetRevision(), Content: h.GetChange().GetContent(), Extra: streams.HandlingKey(h.GetAlert())}, nil

@@ -25,6 +25,7 @@ import (
 	"headwater/services/internal/config"
 	"headwater/services/internal/handling"
 	"headwater/services/internal/lane"
+	"headwater/services/internal/oncall"
 	"headwater/services/internal/silence"
 	"headwater/services/internal/simulation"
 	"headwater/services/notifier/channel"
@@ -193,6 +194,18 @@ func (w *world) configuration() string {
 	text += fmt.Sprintf("channels:\n  - {name: phone, type: ntfy, url: \"https://ntfy.example.org/topic%d\"}\n", w.revised/2)
 	if w.revised >= 2 {
 		text += fmt.Sprintf("  - {name: log, type: webhook, url: \"https://example.org/\", resolved: %t}\n", w.revised%2 == 0)
+		now := time.Now().UTC()
+		clock := func(in time.Duration) string { return now.Add(in).Format("15:04") }
+		if w.revised%2 == 0 {
+			text += fmt.Sprintf("rotas:\n  - {name: duty, handover: \"daily %s\", time_zone: UTC, people: [phone, log]}\n", clock(time.Minute))
+		}
+		switch w.revised % 3 {
+		case 0:
+			text += fmt.Sprintf("quiet_hours:\n  - {from: %q, until: %q, channels: [phone]}\n", clock(0), clock(2*time.Minute))
+		case 1:
+			text += fmt.Sprintf("quiet_hours:\n  - {from: %q, until: %q, channels: [phone], instead: [log]}\n", clock(0), clock(2*time.Minute))
+		}
+		text += "escalation:\n  - {severity: warning, after: 1m, notify: [" + []string{"duty", "log"}[w.revised%2] + "]}\n"
 	}
 	return text
 }
@@ -230,6 +243,27 @@ func (w *world) silence(ctx context.Context) error {
 		return err
 	}
 	_, err = bucket.Put(ctx, streams.SilencesKey, body)
+	return err
+}
+
+// standIn has people stand in for others.
+func (w *world) standIn(ctx context.Context) error {
+	bucket, err := w.admin.KeyValue(ctx, streams.BucketSilences)
+	if err != nil {
+		return err
+	}
+	var all []oncall.Override
+	for i := range w.rng.IntN(3) {
+		from := time.Now().Add(time.Duration(w.rng.Int64N(int64(30 * time.Second))))
+		all = append(all, oncall.Override{
+			ID: fmt.Sprintf("o%d", i), Rota: "duty", Who: []string{"phone", "log", "nobody"}[w.rng.IntN(3)], From: from, Until: from.Add(time.Duration(1 + w.rng.Int64N(int64(time.Minute)))),
+		})
+	}
+	body, err := oncall.Encode(all)
+	if err != nil {
+		return err
+	}
+	_, err = bucket.Put(ctx, streams.OverridesKey, body)
 	return err
 }
 
@@ -353,6 +387,8 @@ func (w *world) trouble(ctx context.Context) error {
 		return w.silence(ctx)
 	case 7, 8, 9, 10, 11:
 		return w.handle(ctx)
+	case 12, 13:
+		return w.standIn(ctx)
 	case 2:
 		if w.empty {
 			w.cluster.DropBucket(streams.BucketAlerts)
@@ -500,6 +536,11 @@ func (w *world) verifyLane() error {
 		}
 		if change := got.GetSilences(); change != nil {
 			if err := m.ConfigureExtra(change.GetRevision(), streams.SilencesKey, change.GetContent()); err != nil {
+				return err
+			}
+		}
+		if change := got.GetOverrides(); change != nil {
+			if err := m.ConfigureExtra(change.GetRevision(), streams.OverridesKey, change.GetContent()); err != nil {
 				return err
 			}
 		}

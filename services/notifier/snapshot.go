@@ -28,6 +28,7 @@ const (
 	chunkAhead    = "ahead"
 	chunkSilences = "silences"
 	chunkGroups   = "groups"
+	chunkDuty     = "overrides"
 	chunkAlerts   = "alerts-"
 )
 
@@ -53,12 +54,23 @@ type storedAhead struct {
 	Content  []byte `json:"content"`
 }
 
+// storedWait is what waits for the end of quiet hours in a chunk.
+type storedWait struct {
+	Channel string `json:"channel"`
+	ID      string `json:"id"`
+	// First, Begun and Ended are encoded alerts, as in waits.
+	First []byte `json:"first,omitempty"`
+	Begun []byte `json:"begun,omitempty"`
+	Ended []byte `json:"ended,omitempty"`
+}
+
 // storedGroups are machine.now and machine.groups in a chunk.
 type storedGroups struct {
 	Now   int64                       `json:"now"`
 	Back  map[string]map[string]int64 `json:"back,omitempty"`
 	Heard map[string]map[string]int64 `json:"heard,omitempty"`
 	Hour  int64                       `json:"hour,omitempty"`
+	Quiet []storedWait                `json:"quiet,omitempty"`
 	group.Stored
 }
 
@@ -114,12 +126,23 @@ func (m *machine) Snapshot(all bool) ([]lane.Chunk, error) {
 			return nil, err
 		}
 		chunks = append(chunks, chunk)
+		if m.duty.stored != nil {
+			chunk, err := encode(chunkDuty, storedAhead{m.extra, m.duty.stored})
+			if err != nil {
+				return nil, err
+			}
+			chunks = append(chunks, chunk)
+		}
+	}
+	quiet, err := m.duty.store()
+	if err != nil {
+		return nil, err
 	}
 	waiting, err := m.groups.Store(func(a *alertingv1.Alert) ([]byte, error) { return proto.MarshalOptions{Deterministic: true}.Marshal(a) })
 	if err != nil {
 		return nil, fmt.Errorf("encode alerts that wait: %w", err)
 	}
-	chunk, err := encode(chunkGroups, storedGroups{Now: m.now, Back: m.silent.storedBack(), Heard: m.silent.heard, Hour: m.silent.hour, Stored: waiting})
+	chunk, err := encode(chunkGroups, storedGroups{Now: m.now, Back: m.silent.storedBack(), Heard: m.silent.heard, Hour: m.silent.hour, Quiet: quiet, Stored: waiting})
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +169,8 @@ func (m *machine) Restore(chunks []lane.Chunk) error {
 			err = m.restoreAhead(c.Data)
 		} else if c.ID == chunkSilences {
 			err = m.restoreSilences(c.Data)
+		} else if c.ID == chunkDuty {
+			err = m.restoreDuty(c.Data)
 		} else if c.ID == chunkGroups {
 			err = m.restoreGroups(c.Data)
 		} else {
@@ -205,12 +230,23 @@ func (m *machine) restoreGroups(data []byte) error {
 	}
 	m.now = stored.Now
 	m.silent.restore(stored)
+	if err := m.duty.restore(stored.Quiet); err != nil {
+		return err
+	}
 	var err error
 	m.groups, err = group.Restore(stored.Stored, func(body []byte) (*alertingv1.Alert, error) {
 		a := &alertingv1.Alert{}
 		return a, proto.Unmarshal(body, a)
 	})
 	return err
+}
+
+func (m *machine) restoreDuty(data []byte) error {
+	var stored storedAhead
+	if err := json.Unmarshal(data, &stored); err != nil {
+		return err
+	}
+	return m.duty.override(stored.Content)
 }
 
 func (m *machine) restoreSilences(data []byte) error {

@@ -129,7 +129,10 @@ type Change struct {
 	What string `json:"what"`
 }
 
-// Channel is a channel that rules may notify. Its address is secret.
+// TypeRota is the type of a Channel that is a rota: the person on call is notified.
+const TypeRota = "rota"
+
+// Channel is a channel or a rota that rules may notify. Its address is secret.
 type Channel struct {
 	Name string `json:"name"`
 	Type string `json:"type"`

@@ -148,7 +148,9 @@ type Commit struct {
 	// The silences that people changed; they took effect after the input above.
 	Silences *v1.ConfigChange `protobuf:"bytes,5,opt,name=silences,proto3" json:"silences,omitempty"`
 	// What people did about one alert; it took effect after the input above.
-	Handling      *Handling `protobuf:"bytes,6,opt,name=handling,proto3" json:"handling,omitempty"`
+	Handling *Handling `protobuf:"bytes,6,opt,name=handling,proto3" json:"handling,omitempty"`
+	// The overrides of rotas that people changed, likewise.
+	Overrides     *v1.ConfigChange `protobuf:"bytes,7,opt,name=overrides,proto3" json:"overrides,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -221,6 +223,13 @@ func (x *Commit) GetSilences() *v1.ConfigChange {
 func (x *Commit) GetHandling() *Handling {
 	if x != nil {
 		return x.Handling
+	}
+	return nil
+}
+
+func (x *Commit) GetOverrides() *v1.ConfigChange {
+	if x != nil {
+		return x.Overrides
 	}
 	return nil
 }
@@ -859,14 +868,15 @@ var File_alerting_v1_alerting_proto protoreflect.FileDescriptor
 
 const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\n" +
-	"\x1aalerting/v1/alerting.proto\x12\valerting.v1\x1a\x18derived/v1/derived.proto\"\xad\x02\n" +
+	"\x1aalerting/v1/alerting.proto\x12\valerting.v1\x1a\x18derived/v1/derived.proto\"\xe5\x02\n" +
 	"\x06Commit\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x12*\n" +
 	"\x06alerts\x18\x03 \x03(\v2\x12.alerting.v1.AlertR\x06alerts\x120\n" +
 	"\bmessages\x18\x04 \x03(\v2\x14.alerting.v1.MessageR\bmessages\x124\n" +
 	"\bsilences\x18\x05 \x01(\v2\x18.derived.v1.ConfigChangeR\bsilences\x121\n" +
-	"\bhandling\x18\x06 \x01(\v2\x15.alerting.v1.HandlingR\bhandling\"R\n" +
+	"\bhandling\x18\x06 \x01(\v2\x15.alerting.v1.HandlingR\bhandling\x126\n" +
+	"\toverrides\x18\a \x01(\v2\x18.derived.v1.ConfigChangeR\toverrides\"R\n" +
 	"\bHandling\x12\x14\n" +
 	"\x05alert\x18\x01 \x01(\tR\x05alert\x120\n" +
 	"\x06change\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06change\"\xb4\a\n" +
@@ -974,26 +984,27 @@ var file_alerting_v1_alerting_proto_depIdxs = []int32{
 	6,  // 3: alerting.v1.Commit.messages:type_name -> alerting.v1.Message
 	11, // 4: alerting.v1.Commit.silences:type_name -> derived.v1.ConfigChange
 	3,  // 5: alerting.v1.Commit.handling:type_name -> alerting.v1.Handling
-	11, // 6: alerting.v1.Handling.change:type_name -> derived.v1.ConfigChange
-	12, // 7: alerting.v1.Alert.series:type_name -> derived.v1.Series
-	0,  // 8: alerting.v1.Alert.state:type_name -> alerting.v1.State
-	13, // 9: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
-	14, // 10: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
-	9,  // 11: alerting.v1.Alert.labels:type_name -> alerting.v1.Alert.LabelsEntry
-	10, // 12: alerting.v1.Alert.committed:type_name -> derived.v1.Position
-	5,  // 13: alerting.v1.Alert.acknowledged:type_name -> alerting.v1.Note
-	5,  // 14: alerting.v1.Alert.comments:type_name -> alerting.v1.Note
-	5,  // 15: alerting.v1.Alert.resolved:type_name -> alerting.v1.Note
-	15, // 16: alerting.v1.Alert.end:type_name -> derived.v1.End
-	14, // 17: alerting.v1.Alert.ending:type_name -> derived.v1.Evidence
-	4,  // 18: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
-	1,  // 19: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
-	8,  // 20: alerting.v1.Delivery.refused:type_name -> alerting.v1.Refusal
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	11, // 6: alerting.v1.Commit.overrides:type_name -> derived.v1.ConfigChange
+	11, // 7: alerting.v1.Handling.change:type_name -> derived.v1.ConfigChange
+	12, // 8: alerting.v1.Alert.series:type_name -> derived.v1.Series
+	0,  // 9: alerting.v1.Alert.state:type_name -> alerting.v1.State
+	13, // 10: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
+	14, // 11: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
+	9,  // 12: alerting.v1.Alert.labels:type_name -> alerting.v1.Alert.LabelsEntry
+	10, // 13: alerting.v1.Alert.committed:type_name -> derived.v1.Position
+	5,  // 14: alerting.v1.Alert.acknowledged:type_name -> alerting.v1.Note
+	5,  // 15: alerting.v1.Alert.comments:type_name -> alerting.v1.Note
+	5,  // 16: alerting.v1.Alert.resolved:type_name -> alerting.v1.Note
+	15, // 17: alerting.v1.Alert.end:type_name -> derived.v1.End
+	14, // 18: alerting.v1.Alert.ending:type_name -> derived.v1.Evidence
+	4,  // 19: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
+	1,  // 20: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
+	8,  // 21: alerting.v1.Delivery.refused:type_name -> alerting.v1.Refusal
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_alerting_v1_alerting_proto_init() }

@@ -152,11 +152,11 @@ func (c *rulesApplyCmd) Run(s *session) error {
 	if err := s.client.rules(s.ctx, http.MethodGet, nil, nil, nil, &all); err != nil {
 		return err
 	}
-	channels := make([]config.Channel, len(all.Channels))
+	targets := make([]string, len(all.Channels))
 	for i, ch := range all.Channels {
-		channels[i].Name = ch.Name
+		targets[i] = ch.Name
 	}
-	r, err := config.ParseRule(name, text, channels)
+	r, err := config.ParseRule(name, text, targets)
 	if err != nil {
 		for _, p := range config.Problems(err) {
 			fmt.Fprintln(s.err, safe(p.Error()))

@@ -12,12 +12,12 @@ import (
 // Check reads a draft. It returns the draft as fields and as YAML, as far as one
 // can be made from the other, what is wrong with it, and the rule, which is nil when
 // the draft is not a rule.
-func Check(d rules.Draft, channels []config.Channel) (rules.Check, *rule.Rule) {
+func Check(d rules.Draft, targets []string) (rules.Check, *rule.Rule) {
 	out := rules.Check{Draft: d}
 	if !d.AsYAML {
 		out.Draft.YAML = Text(d.Fields)
 	}
-	r, err := config.ParseRule("rule", []byte(out.Draft.YAML), channels)
+	r, err := config.ParseRule("rule", []byte(out.Draft.YAML), targets)
 	if err != nil {
 		out.Problems = Problems(err)
 		if d.AsYAML {
@@ -35,7 +35,7 @@ func Check(d rules.Draft, channels []config.Channel) (rules.Check, *rule.Rule) {
 		return out, &r
 	}
 	out.Draft.Fields = Fields(r)
-	again, err := config.ParseRule("rule", []byte(Text(out.Draft.Fields)), channels)
+	again, err := config.ParseRule("rule", []byte(Text(out.Draft.Fields)), targets)
 	out.YAMLOnly = err != nil || !again.Equal(r)
 	return out, &r
 }

@@ -77,7 +77,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-var channels = []config.Channel{{Name: "phone"}, {Name: "duty-1"}}
+var channels = []string{"phone", "duty-1"}
 
 // anyRule is any rule that is right.
 func anyRule(t *rapid.T) rule.Rule {

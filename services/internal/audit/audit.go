@@ -54,6 +54,12 @@ const (
 	AlertAssign        Action = "alert.assign"
 	AlertResolve       Action = "alert.resolve"
 
+	// OnCallDeclare is about rotas, quiet hours and escalation, OnCallOverride and OnCallReturn
+	// about who stands in.
+	OnCallDeclare  Action = "oncall.declare"
+	OnCallOverride Action = "oncall.override"
+	OnCallReturn   Action = "oncall.return"
+
 	ChannelSave   Action = "channel.save"
 	ChannelDelete Action = "channel.delete"
 	ChannelTest   Action = "channel.test"

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"headwater/services/decode/mapping"
+	"headwater/services/internal/oncall"
 	"headwater/services/rule"
 )
 
@@ -43,7 +44,9 @@ func Compare(before, after *Config) Changes {
 	}))
 	other("derived", slices.EqualFunc(before.Derived, after.Derived, rule.Derived.Equal))
 	other("mappings", slices.EqualFunc(before.Mappings, after.Mappings, func(a, b *mapping.Mapping) bool { return a.Declared == b.Declared }))
-	other("escalation", slices.EqualFunc(before.Escalation, after.Escalation, Escalation.equal))
+	other(escalationSection, slices.EqualFunc(before.Escalation, after.Escalation, Escalation.equal))
+	other(rotasSection, slices.EqualFunc(before.Rotas, after.Rotas, oncall.Rota.Equal))
+	other(quietSection, slices.EqualFunc(before.QuietHours, after.QuietHours, oncall.Quiet.Equal))
 	other("grouping", before.Grouping.equal(after.Grouping) && maps.EqualFunc(before.channelGroupings, after.channelGroupings, Grouping.equal))
 	other("windows", slices.Equal(before.Windows, after.Windows))
 	other("lateness", before.Lateness == after.Lateness)

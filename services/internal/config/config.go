@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"headwater/services/decode/mapping"
+	"headwater/services/internal/oncall"
 	"headwater/services/rule"
 )
 
@@ -72,6 +73,10 @@ type Config struct {
 	// Escalation are the steps in which further channels are notified, in the order of the
 	// text.
 	Escalation []Escalation
+	// Rotas are in the order of the text; their names are unique, also among channels.
+	Rotas []oncall.Rota
+	// QuietHours are in the order of the text.
+	QuietHours []oncall.Quiet
 	// Grouping is that of channels without one of their own.
 	Grouping Grouping
 	// channelGroupings are the groupings of the channels that have their own.

@@ -21,7 +21,7 @@ type Escalation struct {
 	Severity rule.Severity
 	// After is how long the alert has been known.
 	After time.Duration
-	// Notify lists the channels.
+	// Notify lists channels and rotas.
 	Notify []string
 }
 
@@ -29,8 +29,8 @@ func (e Escalation) equal(o Escalation) bool {
 	return e.Severity == o.Severity && e.After == o.After && slices.Equal(e.Notify, o.Notify)
 }
 
-func (o *object) escalation(channels []Channel) []Escalation {
-	items, _ := o.list("escalation", MaxSteps)
+func (o *object) escalation(targets []string) []Escalation {
+	items, _ := o.list(escalationSection, MaxSteps)
 	var all []Escalation
 	for _, item := range items {
 		so := o.r.object(item, "severity", "after", "notify")
@@ -46,7 +46,7 @@ func (o *object) escalation(channels []Channel) []Escalation {
 		so.required("after")
 		so.bounded("after", &s.After, MinEscalation, rule.MaxSpan)
 		so.required("notify")
-		s.Notify = so.notify("notify", rule.MaxNotify, names(channels), o.r.channelsKnown)
+		s.Notify = so.notify("notify", rule.MaxNotify, targets, o.r.channelsKnown)
 		all = append(all, s)
 	}
 	return all

@@ -65,12 +65,12 @@ func (p Parts) Parse(name string) (*Config, error) {
 }
 
 // ParseRule reads the text of one rule, as the page and the API have it, with
-// the channels that it may name.
-func ParseRule(name string, text []byte, channels []Channel) (rule.Rule, error) {
+// the names of channels and rotas that it may notify.
+func ParseRule(name string, text []byte, targets []string) (rule.Rule, error) {
 	r := &reader{name: name, file: name, origin: rule.FromPage}
 	var u rule.Rule
 	if o := r.ruleObject(text); o != nil {
-		u = o.rule(names(channels), true)
+		u = o.rule(targets, true)
 	}
 	if err := r.problems(); err != nil {
 		return rule.Rule{}, err
@@ -104,7 +104,7 @@ func (r *reader) problems() error {
 }
 
 // sectionNames are the fields of a file.
-var sectionNames = []string{rulesSection, "auto", "devices", "series", "derived", "mappings", channelsSection, "escalation", "grouping", "windows", "lateness", "time_zone", "sites"}
+var sectionNames = []string{rulesSection, "auto", "devices", "series", "derived", "mappings", channelsSection, rotasSection, escalationSection, quietSection, "grouping", "windows", "lateness", "time_zone", "sites"}
 
 // keptName stands in messages for the file with the sections that are kept.
 const keptName = "kept sections"
@@ -133,13 +133,18 @@ func (r *reader) config(name string, p Parts) *Config {
 	c.Channels = channels.channels()
 	r.channelsKnown = !channels.failed[channelsSection]
 	r.channelPieces(c, p.Channels)
+	section("time_zone").zone(&c.TimeZone)
 	section("grouping").grouping(c)
-	c.Escalation = section("escalation").escalation(c.Channels)
+	rotas := section(rotasSection)
+	c.Rotas = rotas.rotas(c)
+	r.channelsKnown = r.channelsKnown && !rotas.failed[rotasSection]
+	c.Escalation = section(escalationSection).escalation(c.Targets())
+	c.QuietHours = section(quietSection).quietHours(c)
 	c.Devices = section("devices").devices()
 	c.Series = section("series").series()
 	section("derived").derived(c)
 	c.Mappings = section("mappings").mappings()
-	c.Rules = section(rulesSection).rules(c.Channels)
+	c.Rules = section(rulesSection).rules(c.Targets())
 	if file.fields[rulesSection].node == nil {
 		r.pieces(c, p.Kept, rule.Kept)
 	}
@@ -148,7 +153,6 @@ func (r *reader) config(name string, p Parts) *Config {
 	section("auto").toggle("auto", &r.auto)
 	section("lateness").bounded("lateness", &c.Lateness, 0, MaxLateness)
 	c.Windows = section("windows").windows(c.Lateness)
-	section("time_zone").zone("time_zone", &c.TimeZone)
 	section("sites").zones(c)
 	return c
 }
@@ -176,7 +180,7 @@ func (r *reader) pieces(c *Config, pieces []Piece, origin rule.Origin) {
 	for _, p := range pieces {
 		r.file = "rule " + clip(p.Name)
 		if o := r.ruleObject([]byte(p.Text)); o != nil {
-			u := o.rule(names(c.Channels), r.channelsKnown)
+			u := o.rule(c.Targets(), r.channelsKnown)
 			r.place(o, u.Name)
 			c.Rules = append(c.Rules, u)
 		}
@@ -236,8 +240,7 @@ var ruleFields, matchFields = func() (top, match []string) {
 	return top, match
 }()
 
-func (o *object) rules(channels []Channel) []rule.Rule {
-	known := names(channels)
+func (o *object) rules(known []string) []rule.Rule {
 	items, _ := o.list(rulesSection, MaxRules)
 	all := make([]rule.Rule, 0, len(items))
 	for _, item := range items {

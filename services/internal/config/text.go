@@ -42,12 +42,15 @@ type reader struct {
 	found         []*Problem
 }
 
+// KeptNote ends the text of a problem of what the file in charge does not mention.
+const KeptNote = " (kept from before, for the file does not mention it)"
+
 func (r *reader) problem(line int, field, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	switch {
 	case r.places == nil: // a rule by itself
 	case r.origin == rule.Kept:
-		text += " (kept from before, for the file does not mention it)"
+		text += KeptNote
 	case r.origin == rule.FromPage:
 		text += " (in a rule made on the page)"
 	}

@@ -234,7 +234,7 @@ func (o *object) zones(c *Config) {
 		}
 		zone := c.TimeZone
 		if so := o.r.object(value{node: it.Value(), line: line(key), path: path}, "time_zone"); so != nil {
-			so.zone("time_zone", &zone)
+			so.zone(&zone)
 		}
 		sites[key.Value] = zone
 	}
@@ -242,7 +242,8 @@ func (o *object) zones(c *Config) {
 }
 
 // zone reads the name of a time zone.
-func (o *object) zone(field string, into *string) {
+func (o *object) zone(into *string) {
+	const field = "time_zone"
 	name := *into
 	o.string(field, &name)
 	if _, given := o.fields[field]; !given || o.failed[field] {

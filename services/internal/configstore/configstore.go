@@ -57,6 +57,8 @@ var (
 	ErrNoRule = errors.New("there is no rule of that name")
 	// ErrChannelFile is returned for a change of a channel that a file declares.
 	ErrChannelFile = errors.New("the channel is declared in a file and is changed there")
+	// ErrOnCallFile is returned for a change of who is on call while a file declares that.
+	ErrOnCallFile = errors.New("who is on call is declared in a file and is changed there")
 	// errNoChannel is returned for a channel that does not exist.
 	errNoChannel = errors.New("there is no channel of that name")
 	// ErrNoVersion is returned for a version that is not kept, or never was.
@@ -326,7 +328,7 @@ func (s *Store) SaveRule(ctx context.Context, text, author string, expected uint
 		if err != nil {
 			return config.Parts{}, err
 		}
-		r, err := config.ParseRule("rule", []byte(text), c.Channels)
+		r, err := config.ParseRule("rule", []byte(text), c.Targets())
 		if err != nil {
 			return config.Parts{}, err
 		}
@@ -407,6 +409,26 @@ func (v *Version) channel(name string) (config.Parts, *config.Channel, error) {
 	}
 	p, err = p.AdoptChannels()
 	return p, &c.Channels[i], err
+}
+
+// SaveOnCall puts another text of the sections in force that say who is on call. Expected is
+// as for SaveRule. Errors: the problems of config.Parts.Parse, ErrOnCallFile, ErrConflict.
+func (s *Store) SaveOnCall(ctx context.Context, text, author string, expected uint64) (Version, error) {
+	v, _, err := s.change(ctx, expected, func(v *Version) (config.Parts, error) {
+		if v == nil {
+			return config.Parts{}, ErrNone
+		}
+		was, inFile := v.Parts.OnCallText()
+		if inFile {
+			return config.Parts{}, fmt.Errorf("%w: %s", ErrOnCallFile, v.Parts.FileName)
+		}
+		if was == text {
+			return v.Parts, errUnchanged
+		}
+		p, err := v.Parts.WithOnCall(text)
+		return p.By(author), err
+	})
+	return v, err
 }
 
 // SetState enables or mutes a rule or makes it a draft. Expected is as for

@@ -156,6 +156,8 @@ const (
 	HoldNotified Hold = "told"
 	// HoldAcknowledged means: somebody has acknowledged the episode.
 	HoldAcknowledged Hold = "acknowledged"
+	// HoldQuiet means: the channel has quiet hours, and others are notified in its place.
+	HoldQuiet Hold = "quiet"
 )
 
 // Decision is what follows from a transition.
@@ -179,6 +181,8 @@ type Audience struct {
 	Notify []string
 	// Channels are the configured channels.
 	Channels []Channel
+	// Quiet lists the channels that Notify would have without their quiet hours.
+	Quiet []string
 	// Mute is the silence that holds back messages about the alert now.
 	Mute Mute
 }
@@ -211,7 +215,7 @@ func begin(last Entry, t Transition, to Audience) Decision {
 	for _, c := range to.Channels {
 		switch {
 		case !to.names(c):
-			d.Held[c.Name] = HoldNotListed
+			d.Held[c.Name] = to.unnamed(c)
 		case to.Mute != Mute{}:
 			d.Held[c.Name] = HoldMuted
 		default:
@@ -224,6 +228,14 @@ func begin(last Entry, t Transition, to Audience) Decision {
 
 // names reports whether the rule notifies the channel.
 func (a Audience) names(c Channel) bool { return a.Notify == nil || slices.Contains(a.Notify, c.Name) }
+
+// unnamed returns why the rule does not notify the channel.
+func (a Audience) unnamed(c Channel) Hold {
+	if slices.Contains(a.Quiet, c.Name) {
+		return HoldQuiet
+	}
+	return HoldNotListed
+}
 
 // Remute returns what follows when the silence of an alert changed, at a time in
 // nanoseconds since the Unix epoch. Channels that were notified that the episode fires
@@ -281,7 +293,7 @@ func (d Decision) inform(to Audience, all bool) Decision {
 		known := slices.Contains(d.Entry.Notified, c.Name)
 		switch {
 		case !to.names(c):
-			d.Held[c.Name] = HoldNotListed
+			d.Held[c.Name] = to.unnamed(c)
 		case to.Mute != Mute{}:
 			d.Held[c.Name] = HoldMuted
 		case d.Entry.Acknowledged:

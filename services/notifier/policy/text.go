@@ -68,6 +68,8 @@ type Notice struct {
 	Acknowledged, Resolved Mark
 	// Escalated is set if it is sent because nobody has acknowledged the alert.
 	Escalated bool
+	// Waited is set if it waited until quiet hours ended.
+	Waited bool
 	// Behind counts the devices whose silence that of this gateway explains.
 	Behind int
 	// Place is the time zone of the site, in which times are written; nil means UTC.
@@ -143,6 +145,9 @@ func (n Notice) Body() string {
 	}
 	if n.Escalated {
 		lines = append(lines, "Nobody has acknowledged it, so you are notified too.")
+	}
+	if n.Waited {
+		lines = append(lines, "It waited until the quiet hours ended.")
 	}
 	if n.Behind > 0 {
 		lines = append(lines, figure.Plural(n.Behind, "device behind it is", "devices behind it are")+" silent too.")

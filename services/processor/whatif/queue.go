@@ -181,7 +181,7 @@ func (q *Queue) prepare(ctx context.Context, request streams.ReplayRequest) (*en
 	if err != nil {
 		return nil, errors.New("the configuration in force cannot be used")
 	}
-	tried, err := config.ParseRule("rule", []byte(request.Rule), inForce.Channels)
+	tried, err := config.ParseRule("rule", []byte(request.Rule), inForce.Targets())
 	if err != nil {
 		return nil, err
 	}

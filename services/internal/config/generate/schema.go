@@ -13,6 +13,7 @@ import (
 	"headwater/proto/figure"
 	"headwater/services/decode/mapping"
 	"headwater/services/internal/config"
+	"headwater/services/internal/oncall"
 	"headwater/services/rule"
 )
 
@@ -30,7 +31,7 @@ func schema() (string, error) {
 		"Rule":    lines(ruleSchema(), "    "),
 		"Derived": lines(entrySchema(rule.DerivedFields(), []string{"metric"}, derivedConditions()), "    "), "MaxDerived": rule.MaxDerived,
 		"MaxRules": config.MaxRules, "MaxDevices": config.MaxDevices, "MaxSeries": config.MaxSeries, "MaxMappings": config.MaxMappings, "MaxMapping": mapping.MaxText, "MaxChannels": config.MaxChannels,
-		"MaxWindows": config.MaxWindows, "MaxSites": config.MaxSites, "MaxGroupBy": config.MaxGroupBy, "MaxSteps": config.MaxSteps,
+		"MaxWindows": config.MaxWindows, "MaxSites": config.MaxSites, "MaxGroupBy": config.MaxGroupBy, "MaxSteps": config.MaxSteps, "MaxRotas": oncall.MaxRotas, "MaxMembers": oncall.MaxMembers, "MaxQuiet": oncall.MaxQuiet,
 		"MaxGlob": rule.MaxGlob, "MaxTags": rule.MaxTags, "MaxTag": rule.MaxTag,
 		"ChannelTypes": compact(config.ChannelTypes()), "WindowKinds": compact(config.WindowKinds()),
 		"Formats": compact(config.Formats()), "LeastSecret": config.LeastSecret, "MaxSecret": config.MaxSecret,
