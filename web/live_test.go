@@ -25,6 +25,7 @@ import (
 	"headwater/web/devices"
 	"headwater/web/explore"
 	"headwater/web/ledger"
+	"headwater/web/oncall"
 	"headwater/web/overview"
 	"headwater/web/pipeline"
 	"headwater/web/replay"
@@ -79,7 +80,7 @@ func (f *fakeSource) Audit(context.Context, audit.Query) (audit.Entries, error) 
 func (f *fakeSource) Cancel(context.Context, string) error { return nil }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Explore: f}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Explore: f, OnCall: nobodyOnCall{}}
 }
 
 // openAccounts are accounts while nobody has one.
@@ -430,6 +431,18 @@ func (*fakeSource) TakeClaim(context.Context, string) (devices.Issued, error) {
 func (*fakeSource) Waiting(context.Context) ([]devices.Waiting, error) { return nil, nil }
 
 func (*fakeSource) SetUnknown(context.Context, []devices.UnknownRule) error { return nil }
+
+// nobodyOnCall has no rota.
+type nobodyOnCall struct{ oncall.Source }
+
+func (nobodyOnCall) OnCall() (oncall.State, error) { return oncall.State{}, nil }
+
+func (nobodyOnCall) StandIn(_ context.Context, o oncall.Override) (oncall.Override, error) {
+	return o, nil
+}
+func (nobodyOnCall) Return(context.Context, string) error { return nil }
+
+func (nobodyOnCall) Declare(context.Context, string, uint64, view.Author) error { return nil }
 
 // noChannels are no channels at all.
 type noChannels struct{ channels.Source }

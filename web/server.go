@@ -19,6 +19,7 @@ import (
 	"headwater/web/devices"
 	"headwater/web/explore"
 	"headwater/web/ledger"
+	"headwater/web/oncall"
 	"headwater/web/overview"
 	"headwater/web/pipeline"
 	"headwater/web/replay"
@@ -61,6 +62,7 @@ type Sources struct {
 	Connect     connect.Source
 	Channels    channels.Source
 	Explore     explore.Source
+	OnCall      oncall.Source
 }
 
 // Server serves the pages, their live updates and the API.
@@ -72,7 +74,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Silences == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Explore == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Explore == nil || sources.OnCall == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
@@ -105,6 +107,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		trust.New(shell, sources.Trust).Routes(),
 		devices.New(shell, sources.Credentials, cfg.MQTT).Routes(),
 		channels.New(shell, sources.Channels, len(sources.Trust.Authority().PEM) > 0).Routes(),
+		oncall.New(shell, sources.OnCall).Routes(),
 		[]app.Route{
 			{Method: "GET", Path: "/api/v1/openapi.json", Role: app.Public, Handle: apiDescription},
 			{Path: "/api/", Role: app.Viewer, BySite: true, Handle: func(w http.ResponseWriter, r *http.Request) {

@@ -62,6 +62,7 @@ type Service struct {
 	rules       *ruleSource
 	credentials *credentialSource
 	silences    *silenceSource
+	duty        *dutySource
 	handlings   *handlings
 	told        *fleet.Notices
 	records     *fleet.Records
@@ -131,7 +132,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.told, s.records = fleet.NewNotices(), fleet.NewRecords()
 	s.rules.stats = s.records.Stats
 	s.handlings = &handlings{js: deps.JS, log: deps.Log, book: s.book, changes: changes, show: s.showAlert}
-	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: s.silences.onSilences}
+	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: func(key string, value []byte, at time.Time) {
+		s.silences.onSilences(key, value, at)
+		s.duty.on(key, value, at)
+	}}
+	s.duty = &dutySource{js: deps.JS, log: deps.Log, rules: s.rules, changes: changes}
 	s.arrivals = &arrivals{js: deps.JS, fleet: s.fleet, board: s.board}
 	s.reports = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketProblems, handle: s.arrivals.onReport}
 	s.cfg, s.announce = cfg, deps.Announce
@@ -156,6 +161,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Credentials: s.credentials,
 		Connect:     s.arrivals,
 		Channels:    channelSource{js: deps.JS, rules: s.rules, deliveries: s.deliveries, changes: changes, alerts: s.alertSource()},
+		OnCall:      s.duty,
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)

@@ -145,43 +145,56 @@ func (s *silenceSource) tidy(all []silence.Silence, now time.Time) []silence.Sil
 // update changes the silences and shows the new ones at once, before the watch delivers
 // them.
 func (s *silenceSource) update(ctx context.Context, change func([]silence.Silence) ([]silence.Silence, error)) error {
-	bucket, err := s.js.KeyValue(ctx, streams.BucketSilences)
+	all, err := updateList(ctx, s.js, streams.SilencesKey, silence.Decode, silence.Encode, func(all []silence.Silence) ([]silence.Silence, error) {
+		return change(s.tidy(all, time.Now()))
+	})
+	if err == nil {
+		s.put(all)
+	}
+	return err
+}
+
+// updateList changes a list that is one text in the bucket of the silences, by
+// compare-and-set, and returns it as it is then.
+func updateList[T any](ctx context.Context, js jetstream.JetStream, key string, decode func([]byte) ([]T, error), encode func([]T) ([]byte, error),
+	change func([]T) ([]T, error),
+) ([]T, error) {
+	bucket, err := js.KeyValue(ctx, streams.BucketSilences)
 	if err != nil {
-		return fmt.Errorf("%w: bucket %s", view.ErrUnavailable, streams.BucketSilences)
+		return nil, fmt.Errorf("%w: bucket %s", view.ErrUnavailable, streams.BucketSilences)
 	}
 	for range saveAttempts {
-		var all []silence.Silence
+		var all []T
 		var revision uint64
-		entry, err := bucket.Get(ctx, streams.SilencesKey)
+		entry, err := bucket.Get(ctx, key)
 		switch {
 		case errors.Is(err, jetstream.ErrKeyNotFound):
 		case err != nil:
-			return fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+			return nil, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 		default:
 			revision = entry.Revision()
-			all, err = silence.Decode(entry.Value())
+			all, err = decode(entry.Value())
 			if err != nil {
-				return err
+				return nil, err
 			}
 		}
-		all, err = change(s.tidy(all, time.Now()))
+		all, err = change(all)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		body, err := silence.Encode(all)
+		body, err := encode(all)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		_, err = bucket.Update(ctx, streams.SilencesKey, body, revision)
+		_, err = bucket.Update(ctx, key, body, revision)
 		if err == nil {
-			s.put(all)
-			return nil
+			return all, nil
 		}
 		if !streams.IsConflict(err) {
-			return fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+			return nil, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
 		}
 	}
-	return view.ErrConflict
+	return nil, view.ErrConflict
 }
 
 // Mute implements silences.Source and alerts.Source.

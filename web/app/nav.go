@@ -46,6 +46,7 @@ var menus = []menu{
 		{"rules", "/rules", "Rules"},
 		{"silences", "/silences", "Silences"},
 		{"channels", "/channels", "Channels"},
+		{"oncall", "/oncall", "On call"},
 	}},
 	{"", "Explore", "M4 4v16h16M8 15l4-5 3 3 5-7", []entry{
 		{"explore", "/explore", "Explore"},

@@ -73,6 +73,11 @@ type cli struct {
 		Ls   channelLsCmd   `cmd:"" help:"List the channels, and what became of the latest message of each."`
 		Test channelTestCmd `cmd:"" help:"Send a test through channels, and show what the other side answers."`
 	} `cmd:"" group:"A running Headwater:" help:"Where notifications go: list, send a test."`
+	Oncall struct {
+		Ls  oncallLsCmd  `cmd:"" help:"List who is on call, now and in the next two weeks."`
+		Add oncallAddCmd `cmd:"" help:"Have somebody stand in."`
+		Rm  oncallRmCmd  `cmd:"" help:"End overrides now."`
+	} `cmd:"" group:"A running Headwater:" help:"Who is on call: list, stand in, end that."`
 	Device struct {
 		Add     deviceAddCmd     `cmd:"" help:"Make a credential and show its token, once."`
 		Ls      deviceLsCmd      `cmd:"" help:"List the credentials, and what becomes of unknown devices."`
