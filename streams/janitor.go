@@ -248,6 +248,15 @@ func (j Janitor) lanesNeed(ctx context.Context, lanes int) (map[string]*held, er
 	if err := add(ServiceNotifier, 0, StreamDerived, StreamAlerting); err != nil {
 		return nil, err
 	}
+	for _, name := range []string{StreamTelemetry, StreamDerived} {
+		sent, known, err := sentUp(ctx, j.JS, handles[name])
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			needs[name].should.add(sent+1, "the centre")
+		}
+	}
 	reflected, err := reflectedUntil(ctx, bucket, handles[StreamAlerting])
 	if err != nil {
 		return nil, err
@@ -272,6 +281,29 @@ func reflectedUntil(ctx context.Context, manifests jetstream.KeyValue, alerting 
 	}
 	reflected, _, err := c.Place().Resume(ctx, alerting)
 	return min(reflected.Sequence, c.Channels) + 1, err
+}
+
+// sentUp returns how far an edge has sent a stream to its centre, and whether this is an
+// edge. What is not sent yet is kept while there is room: it must not keep an edge without a
+// link from taking readings.
+func sentUp(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream) (uint64, bool, error) {
+	bucket, err := js.KeyValue(ctx, BucketEdges)
+	if err != nil {
+		return 0, false, fmt.Errorf("open bucket %s: %w", BucketEdges, err)
+	}
+	entry, err := bucket.Get(ctx, UplinkKey(stream.CachedInfo().Config.Name))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("read key %s of bucket %s: %w", UplinkKey(stream.CachedInfo().Config.Name), BucketEdges, err)
+	}
+	var u Uplink
+	if err := json.Unmarshal(entry.Value(), &u); err != nil {
+		return 0, true, nil //nolint:nilerr // nothing is known to be sent
+	}
+	at, _, err := u.Place().Resume(ctx, stream)
+	return at.Sequence, true, err
 }
 
 // clean purges one stream, and returns it if it was above its mark.

@@ -65,6 +65,8 @@ func provisionPermissions() Permissions {
 	return Permissions{Publish: join(
 		[]string{api(">"), "$JS.ACK.>", "$JS.FC.>"},
 		writeBucket(BucketConfig, ">"), writeBucket(BucketLeases, janitorLease), report(ServiceProvision), record(ServiceProvision),
+		// Standalone sends up as this user when it is an edge.
+		writeBucket(BucketEdges, UplinkKeys),
 	)}
 }
 
@@ -85,7 +87,8 @@ func bridgePermissions() Permissions {
 
 func gatewayPermissions() Permissions {
 	return Permissions{Publish: join(
-		[]string{telemetryPrefix + "*." + string(SourceHTTP)},
+		[]string{telemetryPrefix + "*." + string(SourceHTTP), telemetryPrefix + "*." + edgePrefix + "*", derivedPrefix + edgePrefix + "*"},
+		read(StreamTelemetry), read(StreamDerived), readBucket(BucketEdges), writeBucket(BucketEdges, EdgeKeys), writeBucket(BucketEdges, EdgeStatusKeys),
 		readBucket(BucketCredentials), readBucket(BucketConfig), readBucket(BucketDevices), writeBucket(BucketDevices, ">"), record(ServiceGateway), report(ServiceGateway),
 	)}
 }
@@ -129,7 +132,7 @@ func dashboardPermissions() Permissions {
 	for _, bucket := range []string{
 		BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts, BucketSilences, BucketProblems,
 		BucketCredentials,
-		BucketAccounts, BucketSessions, BucketPush,
+		BucketAccounts, BucketSessions, BucketPush, BucketEdges,
 	} {
 		p.Publish = append(p.Publish, readBucket(bucket)...)
 	}
@@ -138,6 +141,7 @@ func dashboardPermissions() Permissions {
 	p.Publish = append(p.Publish, writeBucket(BucketSilences, OverridesKey)...)
 	p.Publish = append(p.Publish, writeBucket(BucketSilences, HandlingKeys)...)
 	p.Publish = append(p.Publish, writeBucket(BucketPush, ">")...)
+	p.Publish = append(p.Publish, writeBucket(BucketEdges, EdgeKeys)...)
 	p.Publish = append(p.Publish, record(ServiceDashboard)...)
 	p.Publish = append(p.Publish, writeBucket(BucketCredentials, ">")...)
 	p.Publish = append(p.Publish, writeBucket(BucketAccounts, AccountsKey)...)

@@ -27,6 +27,18 @@ const (
 	SourceRedrive Source = "redrive"
 )
 
+// edgePrefix begins the sources of edges, and within DERIVED what edges derived.
+const edgePrefix = "edge."
+
+// EdgeSource is for readings that an edge has sent up. The name must be a valid token.
+func EdgeSource(edge string) Source { return Source(edgePrefix + edge) }
+
+// Edge returns the name of the edge of an EdgeSource, and whether it is one.
+func (s Source) Edge() (name string, ok bool) {
+	name, ok = strings.CutPrefix(string(s), edgePrefix)
+	return name, ok && ValidToken(name)
+}
+
 const (
 	telemetryPrefix  = "telemetry."
 	derivedPrefix    = "derived."
@@ -139,11 +151,24 @@ func ParseTelemetry(subject string) (lane int, source Source, err error) {
 	case SourceMQTT, SourceMQTT2, SourceMQTT0, SourceHTTP, SourceRedrive:
 		return lane, source, nil
 	}
+	if _, ok := source.Edge(); ok {
+		return lane, source, nil
+	}
 	return 0, "", fmt.Errorf("%w: source of %q", ErrSubject, subject)
 }
 
 // DerivedSubject is the subject of the commits of one lane of the processor.
 func DerivedSubject(lane int) string { return derivedPrefix + strconv.Itoa(lane) }
+
+// DerivedEdgeSubject is the subject of the anomalies that an edge has sent up. The name
+// must be a valid token.
+func DerivedEdgeSubject(edge string) string { return derivedPrefix + edgePrefix + edge }
+
+// ParseDerivedEdge undoes DerivedEdgeSubject; ok reports whether it is such a subject.
+func ParseDerivedEdge(subject string) (edge string, ok bool) {
+	edge, ok = strings.CutPrefix(subject, derivedPrefix+edgePrefix)
+	return edge, ok && ValidToken(edge)
+}
 
 // ParseDerived undoes DerivedSubject.
 func ParseDerived(subject string) (lane int, err error) {

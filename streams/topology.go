@@ -55,6 +55,58 @@ const (
 	// links in messages, and the browsers that are notified.
 	BucketPush      = "push"
 	BucketSnapshots = "snapshots"
+	// BucketEdges has, at the centre, the edges and what is known of each, and at an edge
+	// how far each stream was sent up.
+	BucketEdges = "edges"
+)
+
+// Keys of BucketEdges.
+const (
+	edgeKeyPrefix   = "edge."
+	statusKeyPrefix = "status."
+	uplinkKeyPrefix = "uplink."
+	// EdgeKeys matches the keys of all edges, EdgeStatusKeys those of what is known of them,
+	// UplinkKeys those of the places of an edge itself.
+	EdgeKeys       = edgeKeyPrefix + "*"
+	EdgeStatusKeys = statusKeyPrefix + "*"
+	UplinkKeys     = uplinkKeyPrefix + "*"
+)
+
+// EdgeKey is the key in BucketEdges of an edge, and EdgeStatusKey that of what is known of
+// it. The name must be a valid token.
+func EdgeKey(edge string) string { return edgeKeyPrefix + edge }
+
+// EdgeStatusKey belongs to EdgeKey.
+func EdgeStatusKey(edge string) string { return statusKeyPrefix + edge }
+
+// ParseEdgeKey returns the edge of a key of EdgeKeys or EdgeStatusKeys, and whether the key
+// is that of the edge itself.
+func ParseEdgeKey(key string) (edge string, itself bool) {
+	if edge, itself = strings.CutPrefix(key, edgeKeyPrefix); itself {
+		return edge, true
+	}
+	return strings.TrimPrefix(key, statusKeyPrefix), false
+}
+
+// UplinkKey is the key in BucketEdges of an Uplink of a stream, as JSON.
+func UplinkKey(stream string) string { return uplinkKeyPrefix + stream }
+
+// Uplink is how far an edge has sent a stream to its centre.
+type Uplink struct {
+	Incarnation int64  `json:"incarnation"`
+	Sequence    uint64 `json:"sequence"`
+	Stored      int64  `json:"stored"`
+}
+
+// Place is the place in the stream.
+func (u Uplink) Place() Place { return Place(u) }
+
+// MaxEdges is the largest number of edges of a centre, MaxEdgeValue the largest value of
+// BucketEdges in bytes, and edgesBytes bounds the bucket.
+const (
+	MaxEdges     = 1000
+	MaxEdgeValue = 16 << 10
+	edgesBytes   = 32 << 20
 )
 
 // ConfigKey is the key in BucketConfig of the rules and channels, as the text that people
@@ -352,7 +404,9 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	credentials.MaxBytes, credentials.MaxValueSize = credentialsBytes, MaxCredential
 	push := bucket(BucketPush, "Browsers that are notified, and the keys for it.", 1)
 	push.MaxBytes, push.MaxValueSize, push.LimitMarkerTTL = pushBytes, maxPushValue, SessionMarkerTTL
-	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials, sessions, push,
+	edges := bucket(BucketEdges, "Edges, what is known of them, and how far this one has sent.", 1)
+	edges.MaxBytes, edges.MaxValueSize = edgesBytes, MaxEdgeValue
+	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials, sessions, push, edges,
 		bucket(BucketAccounts, "Who may log in to the dashboard, without passwords.", 1),
 		bucket(BucketConfig, "Rules and channels as people wrote them, with earlier versions.", ConfigVersions),
 		bucket(BucketSilences, "What people do about alerts, and about which they are not notified.", 1),

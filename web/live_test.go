@@ -23,6 +23,7 @@ import (
 	"headwater/web/deadletters"
 	"headwater/web/device"
 	"headwater/web/devices"
+	"headwater/web/edges"
 	"headwater/web/explore"
 	"headwater/web/ledger"
 	"headwater/web/oncall"
@@ -80,7 +81,7 @@ func (f *fakeSource) Audit(context.Context, audit.Query) (audit.Entries, error) 
 func (f *fakeSource) Cancel(context.Context, string) error { return nil }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Explore: f, OnCall: nobodyOnCall{}}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f}
 }
 
 // openAccounts are accounts while nobody has one.
@@ -401,10 +402,18 @@ func (*fakeSource) Handle(context.Context, string, view.AlertAction, view.Note) 
 	return view.Alert{}, nil
 }
 
-func (*fakeSource) Credentials() (devices.List, error)      { return devices.List{}, nil }
-func (*fakeSource) NewDevices(time.Time) []view.Device      { return nil }
-func (*fakeSource) Refused(time.Time) []connect.Refused     { return nil }
-func (*fakeSource) Undecoded(time.Time) []connect.Undecoded { return nil }
+func (*fakeSource) Credentials() (devices.List, error)          { return devices.List{}, nil }
+func (*fakeSource) Edges(context.Context) ([]edges.Edge, error) { return nil, nil }
+func (*fakeSource) InviteEdge(context.Context, edges.Draft) (edges.Invited, error) {
+	return edges.Invited{}, nil
+}
+func (*fakeSource) SetEdgePolicy(context.Context, string, edges.Policy) (edges.Edge, error) {
+	return edges.Edge{}, nil
+}
+func (*fakeSource) RevokeEdge(context.Context, string) (edges.Edge, error) { return edges.Edge{}, nil }
+func (*fakeSource) NewDevices(time.Time) []view.Device                     { return nil }
+func (*fakeSource) Refused(time.Time) []connect.Refused                    { return nil }
+func (*fakeSource) Undecoded(time.Time) []connect.Undecoded                { return nil }
 
 func (*fakeSource) AddCredential(context.Context, devices.Draft) (devices.Issued, error) {
 	return devices.Issued{}, nil

@@ -17,6 +17,7 @@ import (
 	"headwater/web/deadletters"
 	"headwater/web/device"
 	"headwater/web/devices"
+	"headwater/web/edges"
 	"headwater/web/explore"
 	"headwater/web/ledger"
 	"headwater/web/oncall"
@@ -63,6 +64,7 @@ type Sources struct {
 	Channels    channels.Source
 	Explore     explore.Source
 	OnCall      oncall.Source
+	Edges       edges.Source
 }
 
 // Server serves the pages, their live updates and the API.
@@ -74,7 +76,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Silences == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Explore == nil || sources.OnCall == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
@@ -103,6 +105,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		ledger.New(shell, sources.Ledger).Routes(),
 		deadletters.New(shell, sources.DeadLetters).Routes(),
 		audit.New(shell, sources.Audit).Routes(),
+		edges.New(shell, sources.Edges).Routes(),
 		explore.New(shell, sources.Explore).Routes(),
 		trust.New(shell, sources.Trust).Routes(),
 		devices.New(shell, sources.Credentials, cfg.MQTT).Routes(),

@@ -16,6 +16,7 @@ import (
 	"headwater/services/dashboard/fleet"
 	"headwater/services/internal/accounts"
 	"headwater/services/internal/audit"
+	"headwater/services/internal/edges"
 	"headwater/services/internal/influx"
 	"headwater/services/internal/problems"
 	"headwater/streams"
@@ -160,6 +161,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Trust:       trustSource{cfg.Authority},
 		Credentials: s.credentials,
 		Connect:     s.arrivals,
+		Edges:       edgeSource{store: edges.Store{JS: deps.JS}, made: changes, address: cfg.Address, authority: cfg.Authority},
 		Channels:    channelSource{js: deps.JS, rules: s.rules, deliveries: s.deliveries, changes: changes, alerts: s.alertSource()},
 		OnCall:      s.duty,
 	}, deps.Log)

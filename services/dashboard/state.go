@@ -118,12 +118,16 @@ func (s *Service) odd(m message, err error) {
 
 // onDerived applies summaries and anomalies.
 func (s *Service) onDerived(m message) {
-	lane, err := streams.ParseDerived(m.subject)
+	commit, err := streams.DecodeDerived(m.data)
 	if err != nil {
 		s.odd(m, err)
 		return
 	}
-	commit, err := streams.DecodeDerived(m.data)
+	if _, ok := streams.ParseDerivedEdge(m.subject); ok {
+		s.onAnomalies(commit.Anomalies)
+		return
+	}
+	lane, err := streams.ParseDerived(m.subject)
 	if err != nil {
 		s.odd(m, err)
 		return
@@ -153,7 +157,12 @@ func (s *Service) onDerived(m message) {
 		}
 		s.book.PutSummary(w.GetSeries().GetSite(), w.GetSeries().GetDevice(), shown)
 	}
-	for _, a := range commit.Anomalies {
+	s.onAnomalies(commit.Anomalies)
+}
+
+// onAnomalies shows anomalies beside the values of their series.
+func (s *Service) onAnomalies(anomalies []*derivedv1.Anomaly) {
+	for _, a := range anomalies {
 		e := view.Episode{
 			Rule: a.Rule, Metric: a.GetSeries().GetMetric(), Unit: a.Unit, Severity: severities[a.Severity], Start: at(a.Start),
 			Sentence: clip(a.GetEvidence().GetSentence()),

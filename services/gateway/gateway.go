@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -22,10 +23,12 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"headwater/services/decode"
+	"headwater/services/internal/audit"
 	"headwater/services/internal/credentials"
 	"headwater/services/internal/problems"
 	"headwater/services/internal/process"
 	"headwater/services/internal/registry"
+	"headwater/services/internal/uplink"
 	"headwater/services/internal/zones"
 	"headwater/streams"
 )
@@ -34,7 +37,12 @@ import (
 const Path = "/api/v1/telemetry"
 
 // Paths are all paths on which Handler answers.
-func Paths() []string { return []string{Path, PathWrite2, PathWrite1, pathQuery, pathPing} }
+func Paths() []string {
+	return []string{
+		Path, PathWrite2, PathWrite1, pathQuery, pathPing,
+		uplink.PathJoin, uplink.PathContact, uplink.PathReadings, uplink.PathAlerts,
+	}
+}
 
 // Config is what the gateway accepts.
 type Config struct {
@@ -142,6 +150,9 @@ type Service struct {
 	quotas      quotas
 	noisy       *noisy
 	health      health
+	audit       *audit.Log
+	// edges takes what edges send; nil until the streams are there.
+	edges atomic.Pointer[edgeIntake]
 	// memory bounds the bodies that are being read.
 	memory *semaphore.Weighted
 	// zstd decompresses the bodies of all readers.
@@ -175,6 +186,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		credentials: credentials.NewSet(deps.JS, deps.Log, nil),
 		quotas:      newQuotas(cfg),
 		noisy:       newNoisy(problems.New(deps.JS, streams.ServiceGateway, deps.Log)),
+		audit:       audit.New(deps.JS, streams.ServiceGateway, deps.Log, deps.Metrics),
 		zstd:        unpack,
 	}
 	s.readers.New = func() any { return newReader(limits, s.zones.Of, s.zones.Series, s.zstd) }
@@ -211,6 +223,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 
 	c := newCommitter(s, topology.Lanes)
+	s.edges.Store(newEdgeIntake(s, topology.Lanes))
 	s.health.set(nil)
 	s.queue.open()
 	s.log.Info("the gateway takes readings", "lanes", topology.Lanes)
@@ -242,5 +255,6 @@ func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+Path, s.serve)
 	s.routeInflux(mux)
+	s.routeEdges(mux)
 	return mux
 }

@@ -124,15 +124,19 @@ func (m *machine) groupOf(channel string, a *alertingv1.Alert) string {
 	return strings.Join(values, "\x00")
 }
 
-// audience returns whom an alert of a rule may reach now.
-func (m *machine) audience(r rule.Rule, severity derivedv1.Severity, site string, mute policy.Mute) policy.Audience {
+// audience returns whom an alert of a rule may reach now. What an edge, the notifier,
+// notifies people of, nobody is notified of here.
+func (m *machine) audience(r rule.Rule, severity derivedv1.Severity, site string, mute policy.Mute, notifier string) policy.Audience {
+	if notifier != "" {
+		return policy.Audience{Notify: []string{}, Channels: m.channels, Mute: mute}
+	}
 	to := policy.Audience{Notify: m.duty.now(m.named(r), m.now), Channels: m.channels, Mute: mute}
 	return m.duty.divert(to, ruleSeverity(severity), m.now, m.place(site))
 }
 
 // audienceOf is audience for an alert that is known.
 func (m *machine) audienceOf(a *alertingv1.Alert, mute policy.Mute) policy.Audience {
-	return m.audience(m.rules[a.GetRule()], a.GetSeverity(), a.GetSeries().GetSite(), mute)
+	return m.audience(m.rules[a.GetRule()], a.GetSeverity(), a.GetSeries().GetSite(), mute, a.GetNotifier())
 }
 
 // escalate notifies more channels of the alerts that nobody has acknowledged.

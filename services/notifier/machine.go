@@ -175,7 +175,7 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 	m.lookAhead(c.GetConfig())
 	m.silent.hear(m.now, c.GetSummaries())
 	for _, a := range c.GetAnomalies() {
-		m.apply(a)
+		m.apply(a, c.GetNotifier())
 	}
 	m.duty.due(m)
 	m.remute()
@@ -208,7 +208,9 @@ func (m *machine) rule(a *derivedv1.Anomaly) (rule.Rule, bool) {
 	return r, ok
 }
 
-func (m *machine) apply(a *derivedv1.Anomaly) {
+// apply handles one anomaly. Notifier is the edge that notifies people of it, empty if this
+// machine does.
+func (m *machine) apply(a *derivedv1.Anomaly, notifier string) {
 	id := streams.AlertID(a.GetRule(), a.GetSeries())
 	known := m.alerts[id]
 	if known == nil {
@@ -224,13 +226,13 @@ func (m *machine) apply(a *derivedv1.Anomaly) {
 		mute = m.muteOf(transition(id, known.state, a, policy.Entry{State: policy.Firing}, r), opened)
 	}
 	d := policy.Decide(known.entry, policy.Transition{Phase: phase(a.GetPhase()), Start: a.GetStart()},
-		m.audience(r, severity(a.GetSeverity(), r), a.GetSeries().GetSite(), mute))
+		m.audience(r, severity(a.GetSeverity(), r), a.GetSeries().GetSite(), mute, notifier))
 	m.observe(d)
 	if !d.Changed {
 		return
 	}
 	next := transition(id, known.state, a, d.Entry, r)
-	next.Opened = opened
+	next.Opened, next.Notifier = opened, notifier
 	if m.zone != nil {
 		next.TimeZone = m.zone(a.GetSeries().GetSite())
 	}

@@ -823,3 +823,42 @@ func restoredWith(t *testing.T, m *machine, configuration string) *machine {
 	}
 	return other
 }
+
+// TestEdgeNotifies checks that nobody is notified of what an edge notifies people of, at
+// any later step either, and that the alert is there.
+func TestEdgeNotifies(t *testing.T) {
+	m := newMachine(func(policy.Decision) {})
+	if err := m.Configure(1, []byte(rules+"escalation: [{severity: warning, after: 1m, notify: [log]}]\n")); err != nil {
+		t.Fatal(err)
+	}
+	step := func(notifier string, stored time.Time, anomalies ...*derivedv1.Anomaly) []string {
+		t.Helper()
+		in := input(t, 1, &derivedv1.Commit{Notifier: notifier, Anomalies: anomalies})
+		in.Stored = stored
+		if _, err := m.Apply(in); err != nil {
+			t.Fatal(err)
+		}
+		c := take(t, m)
+		for _, a := range c.GetAlerts() {
+			if a.GetNotifier() != notifier {
+				t.Errorf("notifier %q, want %q", a.GetNotifier(), notifier)
+			}
+		}
+		return told(c)
+	}
+	at := time.Unix(1_000_000, 0)
+	if got := step("attic", at, anomaly("warm", "d1", open, 100, 110), anomaly("unheard", "d1", open, 100, 110)); len(got) > 0 || len(m.firing) != 2 {
+		t.Errorf("notified of %v, %d alerts fire", got, len(m.firing))
+	}
+	if got := step("", at.Add(time.Hour), anomaly("cold", "d2", open, 100, 110)); len(got) != 1 {
+		t.Errorf("an hour later: %v", got)
+	}
+	// The other alert escalates by now.
+	if d := cmp.Diff([]string{"log: Warning: cold (d2)"}, step("attic", at.Add(2*time.Hour), anomaly("warm", "d1", shut, 100, 120))); d != "" {
+		t.Errorf("at the end: %s", d)
+	}
+	// An edge that has no channel leaves it to this Headwater.
+	if got := step("", at.Add(3*time.Hour), anomaly("unheard", "d9", open, 100, 110)); len(got) != 1 {
+		t.Errorf("an edge without channels: %v", got)
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/shirou/gopsutil/v4/disk"
 
+	"headwater/services/edge"
 	"headwater/services/internal/certs"
 	"headwater/services/internal/process"
 )
@@ -91,7 +92,7 @@ func (f *folder) shut(log *slog.Logger) error {
 		return err
 	}
 	own := process.Mine(info) && info.Mode()&fs.ModeSticky == 0 && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
-		return !slices.Contains([]string{lockName, "nats", "influxdb", influxTokenFile, demoName, strictName, certs.Folder, "lost+found"}, e.Name())
+		return !slices.Contains([]string{lockName, "nats", "influxdb", influxTokenFile, demoName, strictName, certs.Folder, edge.FileName, "lost+found"}, e.Name())
 	})
 	if own {
 		err = os.Chmod(f.path, 0o700)

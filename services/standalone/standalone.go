@@ -21,6 +21,7 @@ import (
 	"headwater/services/bridge/login"
 	"headwater/services/configfile"
 	"headwater/services/dashboard"
+	"headwater/services/edge"
 	"headwater/services/gateway"
 	"headwater/services/internal/certs"
 	"headwater/services/internal/influx"
@@ -80,6 +81,8 @@ type standalone struct {
 	// demo is nil without the demo.
 	demo    *demoState
 	endDemo bool
+	// link is the centre that this Headwater sends to, or nil.
+	link    *edge.Link
 	closers []func() error
 }
 
@@ -102,6 +105,9 @@ func (s *standalone) open(ctx context.Context) (err error) {
 	}
 	s.onClose(s.folder.close)
 	if err := s.refuseUnsafe(); err != nil {
+		return err
+	}
+	if s.link, err = edge.Open(s.folder.path, s.cfg.Join); err != nil {
 		return err
 	}
 	if err := s.openTLS(); err != nil {
@@ -355,6 +361,11 @@ func (s *standalone) parts() ([]process.Part, error) {
 			dashboard.Deps{JS: js, DevicesJS: devices, Problems: s.problems, Announce: announce, Log: log, Metrics: metrics})
 		return pages, err
 	})
+	if s.link != nil {
+		b.add("edge", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
+			return edge.New(cfg.Edge, s.link, edge.Deps{JS: js, Log: log, Metrics: metrics})
+		})
+	}
 	if b.err != nil {
 		return nil, b.err
 	}

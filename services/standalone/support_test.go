@@ -16,6 +16,8 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"headwater/services/edge"
+	"headwater/services/internal/certs"
 	"headwater/services/internal/influx"
 	"headwater/services/internal/process"
 	"headwater/streams"
@@ -187,6 +189,15 @@ func child(dir string) int {
 	if front := os.Getenv(childFolder + "_FRONT"); front != "" {
 		cfg.Front = front
 	}
+	if at := os.Getenv(childFolder + "_HTTP"); at != "" {
+		cfg.HTTP = at
+	}
+	if os.Getenv(childFolder+"_TLS") != "" {
+		cfg.TLS.Mode = certs.Auto
+	}
+	cfg.File.Path = os.Getenv(childFolder + "_RULES")
+	cfg.Join = os.Getenv(childFolder + "_JOIN")
+	cfg.Edge = edge.Config{Every: time.Second, Gather: 100 * time.Millisecond}
 	p := process.New("standalone", process.Defaults[process.Base](), os.Stderr)
 	if err := Run(ctx, p, cfg); err != nil {
 		fmt.Fprintln(os.Stderr, err)

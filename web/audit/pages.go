@@ -173,6 +173,10 @@ var actions = []action{
 	{"device.claim", "made a claim code for device"},
 	{"device.claimed", "used the claim code of device"},
 	{"device.revoke", "revoked device"},
+	{"edge.invite", "invited edge"},
+	{"edge.join", "joined as edge"},
+	{"edge.policy", "changed what is sent by edge"},
+	{"edge.revoke", "revoked edge"},
 }
 
 func actionWords(name string) string {

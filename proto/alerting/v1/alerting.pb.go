@@ -339,7 +339,10 @@ type Alert struct {
 	End v1.End `protobuf:"varint,24,opt,name=end,proto3,enum=derived.v1.End" json:"end,omitempty"`
 	// What was seen at the end of the episode; absent while it is ongoing. Evidence is
 	// what was seen while it fired.
-	Ending        *v1.Evidence `protobuf:"bytes,25,opt,name=ending,proto3" json:"ending,omitempty"`
+	Ending *v1.Evidence `protobuf:"bytes,25,opt,name=ending,proto3" json:"ending,omitempty"`
+	// Name of the edge that notifies people of the episode; empty if this Headwater
+	// does.
+	Notifier      string `protobuf:"bytes,26,opt,name=notifier,proto3" json:"notifier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -547,6 +550,13 @@ func (x *Alert) GetEnding() *v1.Evidence {
 		return x.Ending
 	}
 	return nil
+}
+
+func (x *Alert) GetNotifier() string {
+	if x != nil {
+		return x.Notifier
+	}
+	return ""
 }
 
 // Note says who did or wrote something about an episode.
@@ -879,7 +889,7 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\toverrides\x18\a \x01(\v2\x18.derived.v1.ConfigChangeR\toverrides\"R\n" +
 	"\bHandling\x12\x14\n" +
 	"\x05alert\x18\x01 \x01(\tR\x05alert\x120\n" +
-	"\x06change\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06change\"\xb4\a\n" +
+	"\x06change\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06change\"\xd0\a\n" +
 	"\x05Alert\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12!\n" +
@@ -906,7 +916,8 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\bresolved\x18\x16 \x01(\v2\x11.alerting.v1.NoteR\bresolved\x12\x18\n" +
 	"\aversion\x18\x17 \x01(\x04R\aversion\x12!\n" +
 	"\x03end\x18\x18 \x01(\x0e2\x0f.derived.v1.EndR\x03end\x12,\n" +
-	"\x06ending\x18\x19 \x01(\v2\x14.derived.v1.EvidenceR\x06ending\x1a9\n" +
+	"\x06ending\x18\x19 \x01(\v2\x14.derived.v1.EvidenceR\x06ending\x12\x1a\n" +
+	"\bnotifier\x18\x1a \x01(\tR\bnotifier\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"F\n" +

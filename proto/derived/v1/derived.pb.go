@@ -285,7 +285,10 @@ type Commit struct {
 	Corrections []*Correction `protobuf:"bytes,11,rep,name=corrections,proto3" json:"corrections,omitempty"`
 	// Readings of derived series. One of a series and time replaces those before
 	// it. Only readings and arrival of the batch are set.
-	Readings      *v1.Batch `protobuf:"bytes,12,opt,name=readings,proto3" json:"readings,omitempty"`
+	Readings *v1.Batch `protobuf:"bytes,12,opt,name=readings,proto3" json:"readings,omitempty"`
+	// Name of the edge that found the anomalies and notifies people of them; empty
+	// if the notifier that reads this does.
+	Notifier      string `protobuf:"bytes,13,opt,name=notifier,proto3" json:"notifier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,6 +405,13 @@ func (x *Commit) GetReadings() *v1.Batch {
 		return x.Readings
 	}
 	return nil
+}
+
+func (x *Commit) GetNotifier() string {
+	if x != nil {
+		return x.Notifier
+	}
+	return ""
 }
 
 // Correction is the valid value at one event time of a series.
@@ -1514,7 +1524,7 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x06Series\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x16\n" +
-	"\x06metric\x18\x03 \x01(\tR\x06metric\"\xbd\x04\n" +
+	"\x06metric\x18\x03 \x01(\tR\x06metric\"\xd9\x04\n" +
 	"\x06Commit\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x127\n" +
@@ -1529,7 +1539,8 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x05mends\x18\n" +
 	" \x03(\v2\x10.derived.v1.MendR\x05mends\x128\n" +
 	"\vcorrections\x18\v \x03(\v2\x16.derived.v1.CorrectionR\vcorrections\x12/\n" +
-	"\breadings\x18\f \x01(\v2\x13.telemetry.v1.BatchR\breadings\"v\n" +
+	"\breadings\x18\f \x01(\v2\x13.telemetry.v1.BatchR\breadings\x12\x1a\n" +
+	"\bnotifier\x18\r \x01(\tR\bnotifier\"v\n" +
 	"\n" +
 	"Correction\x12*\n" +
 	"\x06series\x18\x01 \x01(\v2\x12.derived.v1.SeriesR\x06series\x12\x12\n" +

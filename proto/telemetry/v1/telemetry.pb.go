@@ -309,7 +309,11 @@ type Origin struct {
 	// recreated stream counts from one again.
 	Incarnation int64 `protobuf:"fixed64,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// Highest sequence of the input stream whose readings are stored.
-	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// When the input stream stored that message, in nanoseconds since the Unix
+	// epoch; 0 if unknown. Set on what an edge has sent up: a stream that lost its
+	// end in a power cut assigns the sequence again, to another message.
+	Stored        int64 `protobuf:"fixed64,3,opt,name=stored,proto3" json:"stored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -354,6 +358,13 @@ func (x *Origin) GetIncarnation() int64 {
 func (x *Origin) GetSequence() uint64 {
 	if x != nil {
 		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Origin) GetStored() int64 {
+	if x != nil {
+		return x.Stored
 	}
 	return 0
 }
@@ -433,10 +444,11 @@ const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\brejected\x18\x12 \x03(\rR\brejected\x12&\n" +
 	"\ftotal_before\x18\x13 \x01(\x04H\x00R\vtotalBefore\x88\x01\x01\x12\x18\n" +
 	"\aanswers\x18\x14 \x01(\fR\aanswersB\x0f\n" +
-	"\r_total_before\"F\n" +
+	"\r_total_before\"^\n" +
 	"\x06Origin\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x10R\vincarnation\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence\"$\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x16\n" +
+	"\x06stored\x18\x03 \x01(\x10R\x06stored\"$\n" +
 	"\x05Clock\x12\x1b\n" +
 	"\tcaught_up\x18\x01 \x01(\x10R\bcaughtUp*J\n" +
 	"\x04Kind\x12\x14\n" +

@@ -88,6 +88,12 @@ type cli struct {
 		Unknown deviceUnknownCmd `cmd:"" help:"Decide what becomes of devices without a credential."`
 		Import  deviceImportCmd  `cmd:"" help:"Make credentials for the devices of a CSV file."`
 	} `cmd:"" group:"A running Headwater:" help:"Who may connect: a credential for each device."`
+	Edge struct {
+		Invite edgeInviteCmd `cmd:"" help:"Print the line with which a Headwater at a site joins this one."`
+		Ls     edgeLsCmd     `cmd:"" help:"List the edges, how far each has sent, and what that saved."`
+		Set    edgeSetCmd    `cmd:"" help:"Change which readings an edge sends."`
+		Revoke edgeRevokeCmd `cmd:"" help:"Take nothing from edges any more."`
+	} `cmd:"" group:"A running Headwater:" help:"Sites that send to this Headwater: invite, list, change, revoke."`
 	Audit struct {
 		Ls auditLsCmd `cmd:"" help:"List changes, the newest first."`
 	} `cmd:"" group:"A running Headwater:" help:"Who changed what, when and from where."`

@@ -178,7 +178,7 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // features are the folders of web that hold one feature each, and the adapter of
 // each in services/dashboard is the file of the same name.
-var features = []string{"access", "alerts", "audit", "channels", "connect", "deadletters", "device", "devices", "explore", "ledger", "oncall", "overview", "pipeline", "replay", "rules", "silences", "trust"}
+var features = []string{"access", "alerts", "audit", "channels", "connect", "deadletters", "device", "devices", "edges", "explore", "ledger", "oncall", "overview", "pipeline", "replay", "rules", "silences", "trust"}
 
 // webParts are the folders of web, and which of them each may import. The root of
 // web puts all together; internal and browsertest help tests.

@@ -89,6 +89,11 @@ const (
 	DeviceClaim   Action = "device.claim"
 	DeviceClaimed Action = "device.claimed"
 	DeviceRevoke  Action = "device.revoke"
+	// EdgeInvite is a new invitation of an edge, EdgeJoin its use.
+	EdgeInvite Action = "edge.invite"
+	EdgeJoin   Action = "edge.join"
+	EdgePolicy Action = "edge.policy"
+	EdgeRevoke Action = "edge.revoke"
 	// DeviceUnknown is a decision about devices without a credential.
 	DeviceUnknown Action = "device.unknown"
 )

@@ -152,7 +152,15 @@ func (p Pattern) matches(site, device string) bool {
 // NewToken makes a token. The text is shown to people once and kept nowhere.
 func NewToken() (text string, t Token) {
 	text = rand.Text()
-	return text, Token{Hash: hash(text)}
+	return text, TokenOf(text)
+}
+
+// TokenOf is the token of a text that somebody else has made.
+func TokenOf(text string) Token { return Token{Hash: hash(text)} }
+
+// Is reports whether the token has that text. It takes as long for any text.
+func (t Token) Is(text string) bool {
+	return t.Hash != "" && subtle.ConstantTimeCompare([]byte(hash(text)), []byte(t.Hash)) == 1
 }
 
 func hash(token string) string {

@@ -163,7 +163,7 @@ func onCommandLine(args []string) (names []string) {
 
 // secretName reports whether the name of a flag stands for a secret.
 func secretName(name string) bool {
-	return slices.ContainsFunc([]string{"password", "token", "secret", "seed"}, func(end string) bool { return strings.HasSuffix(name, end) })
+	return slices.ContainsFunc([]string{"password", "token", "secret", "seed", "join"}, func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
 // redact hides the value of a flag whose name stands for a secret, and the passwords in

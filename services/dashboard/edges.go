@@ -1,0 +1,180 @@
+package dashboard
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"headwater/services/internal/audit"
+	store "headwater/services/internal/edges"
+	"headwater/services/internal/uplink"
+	"headwater/streams"
+	"headwater/web/edges"
+	"headwater/web/trust"
+	"headwater/web/view"
+)
+
+// edgeSource implements edges.Source.
+type edgeSource struct {
+	store store.Store
+	made  recorder
+	// address is where edges reach this centre, authority who signed its certificate.
+	address   string
+	authority trust.Authority
+}
+
+// Edges implements edges.Source.
+func (s edgeSource) Edges(ctx context.Context) ([]edges.Edge, error) {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	all, err := s.store.All(ctx)
+	if err != nil {
+		return nil, explainEdge(err)
+	}
+	now := time.Now()
+	out := make([]edges.Edge, len(all))
+	for i, e := range all {
+		out[i] = shownEdge(e.Edge, e.Status, now)
+	}
+	return out, nil
+}
+
+func shownEdge(e store.Edge, st store.Status, now time.Time) edges.Edge {
+	out := edges.Edge{
+		Name: e.Name, State: edges.StateOffline, Sites: e.Sites, Policy: shownPolicy(e.Policy), Version: view.Plain(st.Version),
+		Joined: e.Joined, Seen: st.Seen, Started: st.Started, Waiting: st.Readings.Waiting() + st.Alerts.Waiting(),
+		Skipped: st.Skipped, Refused: st.Refused, Paused: st.Paused, Sent: edges.Traffic(st.Sent), Whole: edges.Traffic(st.Whole),
+	}
+	if e.Invite.Until.After(now) {
+		out.InviteEnds = e.Invite.Until
+	}
+	switch {
+	case e.Revoked:
+		out.State = edges.StateRevoked
+	case e.Joined.IsZero():
+		out.State = edges.StateInvited
+	case now.Sub(st.Seen) < edges.OfflineAfter:
+		out.State = edges.StateOnline
+	}
+	return out
+}
+
+func shownPolicy(p uplink.Policy) edges.Policy {
+	out := edges.Policy{Readings: []string{}, Budget: p.Budget, Rate: p.Rate}
+	for _, s := range p.Readings {
+		out.Readings = append(out.Readings, s.String())
+	}
+	return out
+}
+
+func policyOf(p edges.Policy) (uplink.Policy, error) {
+	out := uplink.Policy{Budget: p.Budget, Rate: p.Rate}
+	for _, text := range p.Readings {
+		s, err := uplink.ParseSelection(text)
+		if err != nil {
+			return out, fmt.Errorf("%w: %w", edges.ErrDraft, err)
+		}
+		out.Readings = append(out.Readings, s)
+	}
+	return out, nil
+}
+
+// InviteEdge implements edges.Source.
+func (s edgeSource) InviteEdge(ctx context.Context, d edges.Draft) (edges.Invited, error) {
+	invited, err := s.invite(ctx, d)
+	s.made.record(ctx, audit.Entry{Action: audit.EdgeInvite, Object: d.Name, After: strings.Join(invited.Edge.Policy.Readings, "\n")}, err)
+	return invited, err
+}
+
+func (s edgeSource) invite(ctx context.Context, d edges.Draft) (edges.Invited, error) {
+	to := uplink.Invitation{Address: strings.TrimSuffix(cmp.Or(d.Address, s.address), "/"), Name: d.Name}
+	if block, _ := pem.Decode(s.authority.PEM); block != nil && strings.HasPrefix(to.Address, "https://") {
+		sum := sha256.Sum256(block.Bytes)
+		to.Authority = hex.EncodeToString(sum[:])
+	}
+	if err := to.Validate(); err != nil {
+		return edges.Invited{}, fmt.Errorf("%w: %w", edges.ErrDraft, err)
+	}
+	var policy *uplink.Policy
+	if d.Policy != nil {
+		p, err := policyOf(*d.Policy)
+		if err != nil {
+			return edges.Invited{}, err
+		}
+		policy = &p
+	}
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	all, err := s.store.All(ctx)
+	if err != nil {
+		return edges.Invited{}, explainEdge(err)
+	}
+	if len(all) >= streams.MaxEdges {
+		return edges.Invited{}, fmt.Errorf("%w: there are %d edges already, which is the most", edges.ErrDraft, len(all))
+	}
+	now := time.Now().UTC()
+	e, secret, err := s.store.Invite(ctx, d.Name, now, func(e *store.Edge) {
+		if d.Sites != nil {
+			e.Sites = d.Sites
+		}
+		if policy != nil {
+			e.Policy = *policy
+		}
+	})
+	if err != nil {
+		return edges.Invited{}, explainEdge(err)
+	}
+	to.Secret = secret
+	return edges.Invited{Edge: shownEdge(e, store.Status{}, now), Line: to.Line(), Until: e.Invite.Until}, nil
+}
+
+// SetEdgePolicy implements edges.Source.
+func (s edgeSource) SetEdgePolicy(ctx context.Context, name string, p edges.Policy) (edges.Edge, error) {
+	policy, err := policyOf(p)
+	if err != nil {
+		return edges.Edge{}, err
+	}
+	return s.change(ctx, audit.EdgePolicy, name, strings.Join(p.Readings, "\n"), func(ctx context.Context, now time.Time) (store.Edge, error) {
+		return s.store.SetPolicy(ctx, name, now, policy)
+	})
+}
+
+// RevokeEdge implements edges.Source.
+func (s edgeSource) RevokeEdge(ctx context.Context, name string) (edges.Edge, error) {
+	return s.change(ctx, audit.EdgeRevoke, name, "", func(ctx context.Context, now time.Time) (store.Edge, error) {
+		return s.store.Revoke(ctx, name, now)
+	})
+}
+
+func (s edgeSource) change(ctx context.Context, action audit.Action, name, after string, change func(context.Context, time.Time) (store.Edge, error)) (edges.Edge, error) {
+	within, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	now := time.Now().UTC()
+	e, err := change(within, now)
+	s.made.record(ctx, audit.Entry{Action: action, Object: name, After: after}, err)
+	if err != nil {
+		return edges.Edge{}, explainEdge(err)
+	}
+	st, err := s.store.Status(within, name)
+	if err != nil {
+		return edges.Edge{}, explainEdge(err)
+	}
+	return shownEdge(e, st, now), nil
+}
+
+// explainEdge says in the words of the pages what failed.
+func explainEdge(err error) error {
+	switch {
+	case errors.Is(err, store.ErrNone):
+		return fmt.Errorf("%w: %w", view.ErrNotFound, err)
+	case errors.Is(err, store.ErrDraft):
+		return fmt.Errorf("%w: %s", edges.ErrDraft, strings.TrimPrefix(err.Error(), store.ErrDraft.Error()+": "))
+	}
+	return fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
+}

@@ -1,0 +1,252 @@
+// Package edge sends what a Headwater at a site finds up to a centre: anomalies at once, and
+// the readings that the centre declares. The site works alone: nothing that it does waits
+// for the link, and what is not sent yet waits in its own streams.
+//
+// It goes over HTTPS, not over a leaf node of NATS: a site needs no open port and no more
+// than a proxy lets through, each request stands for itself, so there is nothing to resume
+// after a cut, and the centre opens nothing of its streams to the network. How a frame is
+// stored once is described in services/internal/uplink.
+package edge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"headwater/services/internal/meter"
+	"headwater/services/internal/process"
+	"headwater/services/internal/uplink"
+	"headwater/streams"
+)
+
+// name is that of the service in metrics.
+const name = "edge"
+
+// Config is how an edge sends.
+type Config struct {
+	// Every is the pause between two reports to the centre.
+	Every time.Duration `name:"edge-report-every" help:"Pause between two reports to the centre." default:"30s" hidden:""`
+	// Gather is how long readings wait for others of their upload.
+	Gather time.Duration `name:"edge-gather" help:"How long readings wait for others that are sent with them." default:"1s" hidden:""`
+}
+
+// Validate returns what is wrong with the configuration, or nil.
+func (c Config) Validate() error {
+	if c.Every <= 0 || c.Gather <= 0 {
+		return errors.New("--edge-report-every and --edge-gather must be longer than 0s")
+	}
+	return nil
+}
+
+// Deps are what an edge works with.
+type Deps struct {
+	// JS is JetStream in the account of the services.
+	JS      jetstream.JetStream
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Service sends up.
+type Service struct {
+	cfg     Config
+	deps    Deps
+	link    *Link
+	started time.Time
+	metrics *metrics
+
+	mu sync.Mutex
+	// answer is the last one of the centre; guarded by mu.
+	answer uplink.Answer
+	// own is what reports took; guarded by mu.
+	own   uplink.Traffic
+	pipes []*pipe
+}
+
+type metrics struct {
+	up       prometheus.Gauge
+	readings prometheus.Counter
+	bytes    prometheus.Counter
+	skipped  prometheus.Counter
+}
+
+// New returns an edge that belongs to a centre. It does no I/O.
+func New(cfg Config, link *Link, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	register := meter.New(deps.Metrics, name)
+	return &Service{
+		cfg: cfg, deps: deps, link: link, started: time.Now().UTC(),
+		metrics: &metrics{
+			up:       register.Gauge("link_up", "1 while the centre answers."),
+			readings: register.Counter("readings_sent_total", "Readings that the centre has stored."),
+			bytes:    register.Counter("sent_bytes_total", "Bytes of what was sent, compressed."),
+			skipped:  register.Counter("skipped_total", "Messages that were removed for lack of room before they were sent."),
+		},
+	}, nil
+}
+
+// Ready returns nil: an edge works without its link.
+func (s *Service) Ready() error { return nil }
+
+// Run sends until ctx ends. It returns nil.
+func (s *Service) Run(ctx context.Context) error {
+	topology, err := process.AwaitStreams(ctx, s.deps.JS, s.deps.Log, func(error) {})
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return err
+	}
+	s.pipes = []*pipe{
+		newPipe(s, streams.StreamTelemetry, topology.Telemetry, uplink.PathReadings, s.cfg.Gather, &readingsPacker{}),
+		newPipe(s, streams.StreamDerived, topology.Derived, uplink.PathAlerts, gatherAlerts, &alertsPacker{js: s.deps.JS}),
+	}
+	for _, p := range s.pipes {
+		if !p.restore(ctx) {
+			return nil
+		}
+	}
+	c := s.connect(ctx)
+	if c == nil {
+		return nil
+	}
+	var parts sync.WaitGroup
+	for i, p := range s.pipes {
+		p.align([]uplink.Place{s.answer.Readings, s.answer.Alerts}[i])
+		parts.Go(func() { p.run(ctx, c) })
+	}
+	s.report(ctx, c)
+	parts.Wait()
+	return nil
+}
+
+// gatherAlerts is how long anomalies wait for others of their upload: those of one reading.
+const gatherAlerts = 20 * time.Millisecond
+
+// connect joins the centre and gets its first answer. It returns nil when ctx ends first.
+func (s *Service) connect(ctx context.Context) *client {
+	var c *client
+	var pause backoff
+	for {
+		var err error
+		if c == nil {
+			c, err = open(ctx, s.link)
+		}
+		if err == nil {
+			err = c.join(ctx)
+		}
+		if err == nil {
+			err = s.contact(ctx, c)
+		}
+		if err == nil {
+			s.deps.Log.Info("this edge is connected to its centre", "centre", s.link.Address, "edge", s.link.Name)
+			return c
+		}
+		if !pause.wait(ctx, s.deps.Log, err) {
+			return nil
+		}
+	}
+}
+
+// report reports to the centre until ctx ends.
+func (s *Service) report(ctx context.Context, c *client) {
+	for process.Sleep(ctx, s.cfg.Every) {
+		if err := s.contact(ctx, c); err != nil && ctx.Err() == nil {
+			s.deps.Log.Debug("the centre could not be reached", "err", err)
+		}
+	}
+	// The last report says how far it came. It is not worth waiting for.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = s.contact(last, c)
+}
+
+// contact reports once, and takes in what the centre answers.
+func (s *Service) contact(ctx context.Context, c *client) error {
+	r := uplink.Contact{Version: process.Version(), Started: s.started}
+	s.mu.Lock()
+	r.Sent = s.own
+	s.mu.Unlock()
+	acked := make([]uplink.Place, len(s.pipes))
+	for i, p := range s.pipes {
+		st, last, paused := p.progress(ctx)
+		acked[i] = st.Acked
+		r.Sent.Add(st.Sent)
+		r.Whole.Add(st.Whole)
+		r.Skipped += st.Skipped
+		r.Paused = r.Paused || paused
+		progress := uplink.Progress{Place: st.at(), Last: last}
+		if i == 0 {
+			r.Readings = progress
+		} else {
+			r.Alerts = progress
+		}
+	}
+	answer, sent, err := c.contact(ctx, r)
+	if err != nil {
+		s.metrics.up.Set(0)
+		return err
+	}
+	s.metrics.up.Set(1)
+	for i, p := range s.pipes {
+		p.compare(acked[i], []uplink.Place{answer.Readings, answer.Alerts}[i])
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.own.Add(uplink.Traffic{Messages: 1, Bytes: uint64(sent)})
+	s.answer = answer
+	return nil
+}
+
+// policy returns what is to be sent.
+func (s *Service) policy() uplink.Policy {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.answer.Policy
+}
+
+// backoff is the pause between attempts to reach the centre, and logs the first failure.
+type backoff struct {
+	pause  time.Duration
+	failed bool
+}
+
+const (
+	leastPause = 200 * time.Millisecond
+	mostPause  = 10 * time.Second
+	// refusedPause is that of an edge that the centre does not let in.
+	refusedPause = 15 * time.Second
+)
+
+// wait waits before the next attempt and reports whether ctx still runs.
+func (b *backoff) wait(ctx context.Context, log *slog.Logger, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	if !b.failed {
+		log.Warn("the centre cannot be reached; what is to be sent waits here", "err", err)
+	}
+	b.failed = true
+	b.pause = min(max(2*b.pause, leastPause), mostPause)
+	if errors.Is(err, errRefused) {
+		b.pause = refusedPause
+	}
+	return process.Sleep(ctx, b.pause)
+}
+
+// reset ends a series of failures.
+func (b *backoff) reset(log *slog.Logger) {
+	if b.failed {
+		log.Info("the centre answers again")
+	}
+	*b = backoff{}
+}
+
+func same(a, b uplink.Policy) bool { return reflect.DeepEqual(a, b) }

@@ -1,0 +1,114 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	derivedv1 "headwater/proto/derived/v1"
+	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/internal/config"
+	"headwater/services/internal/uplink"
+	"headwater/streams"
+)
+
+// readingsPacker packs the readings of TELEMETRY that the policy selects.
+type readingsPacker struct {
+	policy   uplink.Policy
+	selector *uplink.Selector
+	frames   []*telemetryv1.Batch
+	items    int
+}
+
+func (p *readingsPacker) begin(policy uplink.Policy) {
+	if p.selector == nil || !same(policy, p.policy) {
+		p.policy, p.selector = policy, uplink.NewSelector(policy)
+	}
+	p.frames, p.items = nil, 0
+}
+
+func (p *readingsPacker) add(data []byte, at uplink.Place) uplink.Traffic {
+	b, err := streams.DecodeTelemetry(data)
+	if err != nil || len(b.GetSeries()) == 0 {
+		return uplink.Traffic{}
+	}
+	if f := p.selector.Select(b); f != nil {
+		f.Origin = &telemetryv1.Origin{Incarnation: at.Incarnation, Sequence: at.Sequence, Stored: at.Stored}
+		p.frames = append(p.frames, f)
+		p.items += len(f.GetSeries())
+	}
+	return uplink.Whole(b)
+}
+
+func (p *readingsPacker) take(context.Context) ([]byte, int, error) { return pack(p.frames, p.items) }
+
+// alertsPacker packs the anomalies of DERIVED.
+type alertsPacker struct {
+	js     jetstream.JetStream
+	frames []*derivedv1.Commit
+	items  int
+}
+
+func (p *alertsPacker) begin(uplink.Policy) { p.frames, p.items = nil, 0 }
+
+func (p *alertsPacker) add(data []byte, at uplink.Place) uplink.Traffic {
+	c, err := streams.DecodeDerived(data)
+	if err != nil || len(c.GetAnomalies()) == 0 {
+		return uplink.Traffic{}
+	}
+	p.frames = append(p.frames, &derivedv1.Commit{
+		Input:     &derivedv1.Position{Incarnation: at.Incarnation, Sequence: at.Sequence, Stored: at.Stored},
+		Anomalies: c.GetAnomalies(),
+	})
+	p.items += len(c.GetAnomalies())
+	return uplink.Traffic{}
+}
+
+func (p *alertsPacker) take(ctx context.Context) ([]byte, int, error) {
+	if len(p.frames) == 0 {
+		return nil, 0, nil
+	}
+	notifier, err := p.notifier(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, f := range p.frames {
+		f.Notifier = notifier
+	}
+	return pack(p.frames, p.items)
+}
+
+// notifier says who notifies people: this edge if it has channels; empty for the centre.
+func (p *alertsPacker) notifier(ctx context.Context) (string, error) {
+	bucket, err := p.js.KeyValue(ctx, streams.BucketConfig)
+	if err != nil {
+		return "", fmt.Errorf("open bucket %s: %w", streams.BucketConfig, err)
+	}
+	entry, err := bucket.Get(ctx, streams.ConfigKey)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the configuration: %w", err)
+	}
+	c, err := config.Parse("configuration", entry.Value())
+	if err != nil {
+		return "", fmt.Errorf("read the configuration: %w", err)
+	}
+	if len(c.Channels) == 0 {
+		return "", nil
+	}
+	return name, nil
+}
+
+// pack packs frames; no body for none.
+func pack[M proto.Message](frames []M, items int) ([]byte, int, error) {
+	if len(frames) == 0 {
+		return nil, 0, nil
+	}
+	body, err := uplink.Pack(frames)
+	return body, items, err
+}

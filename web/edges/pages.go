@@ -1,0 +1,111 @@
+package edges
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"headwater/web/app"
+	"headwater/web/view"
+)
+
+// maxBody bounds a draft, in bytes.
+const maxBody = 64 << 10
+
+// Pages are the API of the edges.
+type Pages struct {
+	shell  *app.Shell
+	source Source
+}
+
+// New returns the pages.
+func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, source: source} }
+
+// Routes are the addresses of the pages.
+func (p *Pages) Routes() []app.Route {
+	return []app.Route{
+		{Method: "GET", Path: "/api/v1/edges", Role: app.Viewer, Handle: p.list},
+		{Method: "POST", Path: "/api/v1/edges", Role: app.Administrator, Handle: p.invite},
+		{Method: "PUT", Path: "/api/v1/edges/{name}/policy", Role: app.Administrator, Handle: p.policy},
+		{Method: "POST", Path: "/api/v1/edges/{name}/revoke", Role: app.Administrator, Handle: p.revoke},
+	}
+}
+
+func (p *Pages) list(w http.ResponseWriter, r *http.Request) {
+	all, err := p.source.Edges(r.Context())
+	if err != nil {
+		p.fail(w, "The edges cannot be read", err)
+		return
+	}
+	p.shell.Answer(w, r, struct {
+		Edges []Edge `json:"edges"`
+	}{app.OrEmpty(all)})
+}
+
+func (p *Pages) invite(w http.ResponseWriter, r *http.Request) {
+	var d Draft
+	if err := body(w, r, &d); err != nil {
+		p.shell.FailParameters(w, err)
+		return
+	}
+	invited, err := p.source.InviteEdge(r.Context(), d)
+	if err != nil {
+		p.fail(w, "The edge was not invited", err)
+		return
+	}
+	p.shell.AnswerWith(w, r, http.StatusCreated, invited)
+}
+
+func (p *Pages) policy(w http.ResponseWriter, r *http.Request) {
+	var to Policy
+	if err := body(w, r, &to); err != nil {
+		p.shell.FailParameters(w, err)
+		return
+	}
+	p.change(w, r, func(name string) (Edge, error) { return p.source.SetEdgePolicy(r.Context(), name, to) })
+}
+
+func (p *Pages) revoke(w http.ResponseWriter, r *http.Request) {
+	p.change(w, r, func(name string) (Edge, error) { return p.source.RevokeEdge(r.Context(), name) })
+}
+
+func (p *Pages) change(w http.ResponseWriter, r *http.Request, change func(name string) (Edge, error)) {
+	name := r.PathValue("name")
+	if !app.ValidToken(name) {
+		p.shell.FailParameters(w, app.TokenError("name"))
+		return
+	}
+	e, err := change(name)
+	if err != nil {
+		p.fail(w, "The edge was not changed", err)
+		return
+	}
+	p.shell.Answer(w, r, e)
+}
+
+// body reads the JSON of a request.
+func body(w http.ResponseWriter, r *http.Request, into any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf("the body is not the JSON that is expected: %w", err)
+	}
+	return nil
+}
+
+func (p *Pages) fail(w http.ResponseWriter, what string, err error) {
+	p.shell.Fail(w, status(err), what+": "+err.Error()+".")
+}
+
+// status returns the status of an answer that stands for an error of the source.
+func status(err error) int {
+	for of, s := range map[error]int{
+		view.ErrNotFound: http.StatusNotFound, view.ErrUnavailable: http.StatusServiceUnavailable, ErrDraft: http.StatusBadRequest,
+	} {
+		if errors.Is(err, of) {
+			return s
+		}
+	}
+	return http.StatusInternalServerError
+}
