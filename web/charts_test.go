@@ -91,19 +91,28 @@ const chartState = `(() => {
 
 type shownTime struct{ From, To, Length float64 }
 
-// pixels counts the pixels of the first chart that have the colour of its line.
-const pixels = `(() => {
+// pixels counts the pixels of the first chart that have the colour of its line, and pausing
+// those of them where the series paused.
+const (
+	pixels  = countPixels + `(0, 1)`
+	pausing = countPixels + `(0.206, 0.244)`
+)
+
+const countPixels = `((from, to) => {
 	const canvas = document.querySelector('figure.chart canvas');
-	const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+	const { data, width } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
 	const probe = document.createElement('i');
 	document.body.append(probe);
 	probe.style.color = 'var(--accent)';
 	const [r, g, b] = getComputedStyle(probe).color.match(/\d+/g).map(Number);
 	probe.remove();
+	const over = document.querySelector('figure.chart .u-over');
+	const scale = width / canvas.clientWidth;
+	const at = (share) => scale * (over.getBoundingClientRect().left - canvas.getBoundingClientRect().left + share * over.clientWidth);
 	let n = 0;
-	for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200 && Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b) < 40) n++;
+	for (let i = 0; i < data.length; i += 4) if (i / 4 % width >= at(from) && i / 4 % width <= at(to) && data[i + 3] > 200 && Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b) < 40) n++;
 	return n;
-})()`
+})`
 
 // TestCharts zooms, moves, compares and exports with a mouse, fingers and keys, on a wide
 // and a narrow page, light and dark, and explores.
@@ -204,6 +213,9 @@ func TestCharts(t *testing.T) {
 			}
 			ask[bool](ctx, t, `(() => { const s = document.querySelector('[data-compare]'); s.value = '1'; s.dispatchEvent(new Event('change', { bubbles: true })); return true; })()`)
 			until(ctx, t, `document.querySelector('figure.chart .chart-read').textContent.includes('yesterday') && location.search.includes('compare=1')`)
+			if n := ask[int](ctx, t, pausing); n > 0 {
+				t.Errorf("a line is drawn where the series paused: %d pixels", n)
+			}
 			ask[bool](ctx, t, `(document.querySelector('figure.chart .chart-table').open = true)`)
 			until(ctx, t, `document.querySelectorAll('figure.chart .chart-table tbody tr').length > 50 && document.querySelector('figure.chart .chart-table thead').innerText.includes('yesterday')`)
 

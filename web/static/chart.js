@@ -139,6 +139,16 @@
       this.until = to - 5;
     }
 
+    // shifted returns an answer about the past as seconds of the present and the line,
+    // with holes where the series paused.
+    shifted(answer, line, seconds) {
+      const then = new Series(this);
+      then.fill(answer, line);
+      then.data[0] = then.data[0].map((t) => t + seconds);
+      const [x, , , values] = then.drawn(1e-6);
+      return [x, values];
+    }
+
     // take appends readings [ms, value], in any order.
     take(points, begin) {
       const [x, max, min, mean] = this.data;
@@ -268,7 +278,7 @@
       this.figure.ariaBusy = 'false';
       this.series.forEach((s, i) => {
         if (now[i]) s.fill(now[i], this.line);
-        s.past = past[i] ? [past[i].time_ms.map((t) => (t + past[i].bucket_ms / 2) / 1000 + shift), past[i][this.line] ?? past[i].mean] : [[], []];
+        s.past = past[i] ? s.shifted(past[i], this.line, shift) : [[], []];
       });
       this.loaded = true; // live points continue without the history
       this.first = this.series[0].data[0].length;
@@ -309,7 +319,8 @@
       const pixel = (end - begin) / Math.max(1, this.plot.clientWidth * devicePixelRatio);
       const now = this.series.map((s) => s.drawn(pixel));
       const all = [...now, ...this.series.map((s) => s.past)];
-      return all.length === 2 && !all[1][0].length ? [...now[0], []] : uPlot.join(all);
+      if (all.length === 2 && !all[1][0].length) return [...now[0], []];
+      return uPlot.join(all, all.map((table) => table.map(() => 2))); // a hole takes in the points of others in it
     }
 
     // scaleOf names the scale of a series: there is one for each unit, of which the
@@ -356,7 +367,7 @@
       });
       this.series.forEach((s, k) => {
         const colour = this.series.length > 1 ? c.lines[k % c.lines.length] : c.text;
-        lines.push({ scale: this.scaleOf(s), stroke: alpha(colour, 70), width: 1.25, dash: [3, 4], points: { show: false }, spanGaps: true });
+        lines.push({ scale: this.scaleOf(s), stroke: alpha(colour, 70), width: 1.25, dash: [3, 4], points: { show: false } });
       });
       this.u = new uPlot({
         ...this.size(),
