@@ -17,7 +17,7 @@ type metrics struct {
 	decisions, held, grouped, quiet, attempts, dropped *prometheus.CounterVec
 	latency                                            *prometheus.HistogramVec
 	senders                                            prometheus.Gauge
-	firing                                             prometheus.Gauge
+	firing, acknowledged                               prometheus.Gauge
 	losses                                             prometheus.Counter
 }
 
@@ -37,9 +37,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "headwater_notifier_delivery_seconds", Help: "Time from the commit of a message until its channel has taken it.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 3, 14),
 		}, []string{"channel"}),
-		senders: register.Gauge("senders", "Channels that have a sender."),
-		firing:  register.Gauge("alerts_firing", "Alerts that are firing."),
-		losses:  register.Counter("alerting_losses_total", "Times that the end of ALERTING was found to be lost."),
+		senders:      register.Gauge("senders", "Channels that have a sender."),
+		firing:       register.Gauge("alerts_firing", "Alerts that are firing and that nobody has acknowledged."),
+		acknowledged: register.Gauge("alerts_acknowledged", "Alerts that are firing and that somebody has acknowledged."),
+		losses:       register.Counter("alerting_losses_total", "Times that the end of ALERTING was found to be lost."),
 	}
 }
 

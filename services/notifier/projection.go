@@ -69,6 +69,8 @@ type projection struct {
 	revisions map[string]uint64
 	// resolved counts the alerts in known that are over.
 	resolved int
+	// acknowledged counts those that somebody has acknowledged.
+	acknowledged int
 }
 
 // saveEvery is how often the checkpoint is written while commits come in. Commits
@@ -99,7 +101,7 @@ func (p *projection) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.known, p.revisions, p.resolved = map[string]*alertingv1.Alert{}, map[string]uint64{}, 0
+	p.known, p.revisions, p.resolved, p.acknowledged = map[string]*alertingv1.Alert{}, map[string]uint64{}, 0, 0
 	if err := p.loadAlerts(ctx); err != nil {
 		return err
 	}
@@ -310,6 +312,10 @@ func (p *projection) settled(episode string, sequence uint64) bool {
 
 func over(a *alertingv1.Alert) bool { return a.GetState() == alertingv1.State_STATE_RESOLVED }
 
+func acknowledged(a *alertingv1.Alert) bool {
+	return a.GetState() == alertingv1.State_STATE_ACKNOWLEDGED
+}
+
 func (p *projection) remember(a *alertingv1.Alert) {
 	if over(p.known[a.GetId()]) {
 		p.resolved--
@@ -317,8 +323,15 @@ func (p *projection) remember(a *alertingv1.Alert) {
 	if over(a) {
 		p.resolved++
 	}
+	if acknowledged(p.known[a.GetId()]) {
+		p.acknowledged--
+	}
+	if acknowledged(a) {
+		p.acknowledged++
+	}
 	p.known[a.GetId()] = &alertingv1.Alert{Id: a.GetId(), State: a.GetState(), Started: a.GetStarted(), Updated: a.GetUpdated(), Committed: a.GetCommitted()}
-	p.metrics.firing.Set(float64(len(p.known) - p.resolved))
+	p.metrics.firing.Set(float64(len(p.known) - p.resolved - p.acknowledged))
+	p.metrics.acknowledged.Set(float64(p.acknowledged))
 }
 
 // forget removes the alerts that have been over for longest. Nats-server does not

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	alertingv1 "headwater/proto/alerting/v1"
@@ -390,5 +391,26 @@ func TestCheckpointIsLost(t *testing.T) {
 			}
 			h.expect(t, map[string]string{"a": "STATE_RESOLVED 2"})
 		})
+	}
+}
+
+// TestFiringIsNotAcknowledged follows the counts of an alert through its life.
+func TestFiringIsNotAcknowledged(t *testing.T) {
+	p := &projection{metrics: newMetrics(prometheus.NewRegistry()), known: map[string]*alertingv1.Alert{}}
+	for _, step := range []struct {
+		state                alertingv1.State
+		firing, acknowledged float64
+	}{
+		{alertingv1.State_STATE_FIRING, 1, 0},
+		{alertingv1.State_STATE_ACKNOWLEDGED, 0, 1},
+		{alertingv1.State_STATE_ACKNOWLEDGED, 0, 1},
+		{alertingv1.State_STATE_FIRING, 1, 0},
+		{alertingv1.State_STATE_ACKNOWLEDGED, 0, 1},
+		{alertingv1.State_STATE_RESOLVED, 0, 0},
+	} {
+		p.remember(&alertingv1.Alert{Id: "a", State: step.state})
+		if firing, acknowledged := testutil.ToFloat64(p.metrics.firing), testutil.ToFloat64(p.metrics.acknowledged); firing != step.firing || acknowledged != step.acknowledged {
+			t.Errorf("%s: %g fire and %g are acknowledged", step.state, firing, acknowledged)
+		}
 	}
 }
