@@ -101,10 +101,12 @@ func TestEveryRouteByRole(t *testing.T) {
 // account.
 func TestRolesFitWhatRoutesDo(t *testing.T) {
 	public := []string{
-		"GET /api/v1/openapi.json", "GET /static/", "GET /log-in", "POST /log-in", "POST /log-out", "GET /set-up", "POST /set-up",
+		"GET /api/v1/openapi.json", "GET /static/", "GET /log-in", "POST /log-in", "POST /log-out", "GET /log-in/oidc", "GET /log-in/oidc/callback", "POST /log-in/passkey/begin", "POST /log-in/passkey", "GET /set-up", "POST /set-up",
 		"GET /trust", "GET /trust/ca.crt", "GET /claim", "POST /claim", "GET /act/{token}", "POST /act/{token}", "GET /sw.js", "GET /icon.png", "GET /icon.svg", "GET /offline", "GET /manifest.webmanifest",
 	}
-	own := []string{"POST /account/password", "POST /account/log-out"}
+	own := []string{
+		"POST /account/password", "POST /account/log-out", "POST /account/passkeys/begin", "POST /account/passkeys", "POST /account/passkeys/{id}/remove",
+	}
 	// These only show what would become of a message.
 	shown := []string{"POST /deadletters/try", "POST /api/v1/decode"}
 	shell := app.New(app.Config{}, newSource(), slog.New(slog.DiscardHandler))

@@ -15,6 +15,8 @@ import (
 
 	"headwater/services/internal/accounts"
 	"headwater/services/internal/audit"
+	"headwater/services/internal/oidc"
+	"headwater/services/internal/passkey"
 	"headwater/services/internal/process"
 	"headwater/web/access"
 	"headwater/web/app"
@@ -25,6 +27,8 @@ import (
 // accessSource implements access.Source.
 type accessSource struct {
 	accounts *accounts.Store
+	// provider is where people log in elsewhere, if it is on.
+	provider *oidc.Provider
 	changes  recorder
 	log      *slog.Logger
 	// guarded reports whether other machines reach the pages, or a log-in is required
@@ -95,6 +99,11 @@ var refusals = map[error]int{
 	accounts.ErrLast: http.StatusConflict, accounts.ErrFirst: http.StatusConflict, accounts.ErrClosed: http.StatusForbidden,
 }
 
+// passkeyRefusals are the statuses of what passkeys refuse.
+var passkeyRefusals = map[error]int{
+	passkey.ErrSite: http.StatusNotFound, passkey.ErrAnswer: http.StatusUnauthorized, accounts.ErrNoPasskey: http.StatusNotFound,
+}
+
 // refused returns the error of a source for an error of the accounts.
 func (a accessSource) refused(err error) error {
 	if err == nil {
@@ -103,9 +112,11 @@ func (a accessSource) refused(err error) error {
 	if accounts.IsInvalid(err) {
 		return access.Refusal{Status: http.StatusBadRequest, Text: strings.ReplaceAll(err.Error(), "\n", "; ")}
 	}
-	for known, status := range refusals {
-		if errors.Is(err, known) {
-			return access.Refusal{Status: status, Text: err.Error()}
+	for _, all := range []map[error]int{refusals, passkeyRefusals} {
+		for known, status := range all {
+			if errors.Is(err, known) {
+				return access.Refusal{Status: status, Text: err.Error()}
+			}
 		}
 	}
 	a.log.Warn("accounts cannot be reached", "err", err)
@@ -120,6 +131,86 @@ func (a accessSource) LogIn(ctx context.Context, host, name, password string) (s
 		a.changes.record(ctx, audit.Entry{Who: name, Action: audit.LogIn, Object: name}, err)
 	}
 	return session, a.refused(err)
+}
+
+// Provider implements access.Source.
+func (a accessSource) Provider() string {
+	if !a.provider.On() {
+		return ""
+	}
+	return a.provider.Label()
+}
+
+// errNoProvider is returned where nobody logs in elsewhere.
+var errNoProvider = access.Refusal{Status: http.StatusNotFound, Text: "people log in here only: there is no --oidc-issuer"}
+
+// BeginExternal implements access.Source.
+func (a accessSource) BeginExternal(ctx context.Context, redirect, next string) (string, access.Flow, error) {
+	if !a.provider.On() {
+		return "", access.Flow{}, errNoProvider
+	}
+	address, flow, err := a.provider.Begin(ctx, redirect, next)
+	return address, access.Flow(flow), a.external(err)
+}
+
+// FinishExternal implements access.Source.
+func (a accessSource) FinishExternal(ctx context.Context, host, redirect string, flow access.Flow, back url.Values) (string, error) {
+	if !a.provider.On() {
+		return "", errNoProvider
+	}
+	forgive, err := a.accounts.Attempt(host)
+	if err != nil {
+		return "", a.refused(err)
+	}
+	person, err := a.provider.Finish(ctx, redirect, oidc.Flow(flow), back)
+	if err != nil {
+		if errors.Is(err, oidc.ErrBusy) || errors.Is(err, oidc.ErrUnreachable) {
+			forgive()
+		}
+		return "", a.external(err)
+	}
+	forgive()
+	session, u, before, err := a.accounts.External(ctx, person.Subject, person.Name, accounts.Role(person.Role))
+	name := u.Name
+	if name == "" {
+		name = person.Name
+	}
+	detail := "by " + a.provider.Label()
+	switch {
+	case err != nil:
+	case before == "":
+		a.changes.record(ctx, audit.Entry{Who: name, Action: audit.UserAdd, Object: name, After: person.Role, Detail: detail}, nil)
+	case before != u.Role:
+		a.changes.record(ctx, audit.Entry{Who: name, Action: audit.UserChange, Object: name, Before: string(before), After: person.Role, Detail: detail}, nil)
+	}
+	a.changes.record(ctx, audit.Entry{Who: name, Action: audit.LogIn, Object: name, Detail: detail}, err)
+	return session, a.refused(err)
+}
+
+// external returns the error of a source for an error of the provider.
+func (a accessSource) external(err error) error {
+	refused, isRefused := errors.AsType[oidc.Refusal](err)
+	switch {
+	case err == nil:
+		return nil
+	case isRefused:
+		return access.Refusal{Status: http.StatusForbidden, Text: refused.Error()}
+	case errors.Is(err, oidc.ErrBusy):
+		return access.Refusal{Status: http.StatusServiceUnavailable, Text: err.Error()}
+	}
+	a.log.Warn("people cannot log in elsewhere", "provider", a.provider.Label(), "err", err)
+	return access.Refusal{
+		Status: http.StatusServiceUnavailable,
+		Text:   a.provider.Label() + " does not answer: try again in a moment, or log in with a password",
+	}
+}
+
+// EndExternal implements access.Source.
+func (a accessSource) EndExternal(back string) string {
+	if !a.provider.On() {
+		return ""
+	}
+	return a.provider.LogOut(back)
 }
 
 // LogOut implements access.Source.
@@ -138,6 +229,80 @@ func (a accessSource) LogOutEverywhere(ctx context.Context, name string) error {
 func (a accessSource) ChangePassword(ctx context.Context, host, name, old, password string) (string, error) {
 	session, err := a.accounts.ChangePassword(ctx, host, name, old, password)
 	a.changes.record(ctx, audit.Entry{Action: audit.UserPassword, Object: name}, err)
+	return session, a.refused(err)
+}
+
+// OffersPasskeys implements access.Source.
+func (a accessSource) OffersPasskeys(ctx context.Context, base string) bool {
+	site, err := passkey.SiteOf(base)
+	if err != nil {
+		return false
+	}
+	has, err := a.accounts.HasPasskeys(ctx, site)
+	return err == nil && has
+}
+
+// Passkeys implements access.Source.
+func (a accessSource) Passkeys(ctx context.Context, base, name string) (all []access.Passkey, possible bool, err error) {
+	known, err := a.accounts.Passkeys(ctx, name)
+	if err != nil {
+		return nil, false, a.refused(err)
+	}
+	for _, k := range known {
+		all = append(all, access.Passkey{ID: k.Key.ID(), Name: k.Name, Site: k.Site, Created: k.Created})
+	}
+	_, err = passkey.SiteOf(base)
+	return all, err == nil, nil
+}
+
+// BeginPasskey implements access.Source.
+func (a accessSource) BeginPasskey(ctx context.Context, base, host, name, password string) ([]byte, string, error) {
+	site, err := passkey.SiteOf(base)
+	if err != nil {
+		return nil, "", a.refused(err)
+	}
+	options, sealed, err := a.accounts.BeginPasskey(ctx, site, host, name, password)
+	return options, sealed, a.refused(err)
+}
+
+// AddPasskey implements access.Source.
+func (a accessSource) AddPasskey(ctx context.Context, base, name, label, sealed, answer string) error {
+	site, err := passkey.SiteOf(base)
+	if err != nil {
+		return a.refused(err)
+	}
+	err = a.accounts.AddPasskey(ctx, site, name, label, sealed, answer)
+	a.changes.record(ctx, audit.Entry{Action: audit.UserPasskey, Object: name, After: label, Detail: "for " + site.ID}, err)
+	return a.refused(err)
+}
+
+// RemovePasskey implements access.Source.
+func (a accessSource) RemovePasskey(ctx context.Context, name, id string) error {
+	label, err := a.accounts.RemovePasskey(ctx, name, id)
+	a.changes.record(ctx, audit.Entry{Action: audit.UserPasskey, Object: name, Before: label, Detail: "removed"}, err)
+	return a.refused(err)
+}
+
+// AskPasskey implements access.Source.
+func (a accessSource) AskPasskey(ctx context.Context, base string) ([]byte, string, error) {
+	site, err := passkey.SiteOf(base)
+	if err != nil {
+		return nil, "", a.refused(err)
+	}
+	options, sealed, err := a.accounts.AskPasskey(ctx, site)
+	return options, sealed, a.refused(err)
+}
+
+// LogInPasskey implements access.Source.
+func (a accessSource) LogInPasskey(ctx context.Context, base, host, sealed, answer string) (string, error) {
+	site, err := passkey.SiteOf(base)
+	if err != nil {
+		return "", a.refused(err)
+	}
+	session, u, with, err := a.accounts.LogInPasskey(ctx, site, host, sealed, answer)
+	if err == nil {
+		a.changes.record(ctx, audit.Entry{Who: u.Name, Action: audit.LogIn, Object: u.Name, Detail: "with the passkey " + with}, nil)
+	}
 	return session, a.refused(err)
 }
 
@@ -202,7 +367,7 @@ func (a accessSource) Accounts(ctx context.Context) (access.Accounts, error) {
 	}
 	var all access.Accounts
 	for _, u := range users {
-		all.Users = append(all.Users, access.User{Name: u.Name, Role: string(u.Role), Sites: u.Sites, Waiting: !u.Active(), Created: u.Created, By: u.By})
+		all.Users = append(all.Users, access.User{Name: u.Name, Role: string(u.Role), Sites: u.Sites, Waiting: !u.Active(), External: u.Subject != "", Password: u.Hash != "", Created: u.Created, By: u.By})
 	}
 	for _, t := range tokens {
 		all.Tokens = append(all.Tokens, access.Token{Name: t.Name, Role: string(t.Role), Sites: t.Sites, Created: t.Created, Expires: t.Expires, By: t.By})

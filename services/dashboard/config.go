@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"headwater/services/internal/influx"
+	"headwater/services/internal/oidc"
 	"headwater/services/internal/process"
 	"headwater/web/trust"
 )
@@ -12,6 +13,7 @@ import (
 // Config are the settings of a dashboard.
 type Config struct {
 	Influx    influx.Config `embed:"" prefix:"influx-"`
+	OIDC      oidc.Config   `embed:"" prefix:"oidc-"`
 	SetUpLink bool          `name:"set-up-link" help:"Print a link with which you become an administrator, once, within 1 hour."`
 	// PublicMQTT is shown to people who have no device yet.
 	StreamsPerAddress int    `help:"Open pages that one address (or proxy) may have, of 1,000 in all." default:"64"`
@@ -32,7 +34,7 @@ func DefaultConfig() Config { return process.Defaults[Config]() }
 
 // Validate returns all errors of the configuration, joined.
 func (c Config) Validate() error {
-	err := c.Influx.Validate()
+	err := errors.Join(c.Influx.Validate(), c.OIDC.Validate())
 	if c.StreamsPerAddress < 1 {
 		err = errors.Join(err, fmt.Errorf("--streams-per-address: %d is less than 1", c.StreamsPerAddress))
 	}

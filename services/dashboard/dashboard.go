@@ -18,6 +18,7 @@ import (
 	"headwater/services/internal/audit"
 	"headwater/services/internal/edges"
 	"headwater/services/internal/influx"
+	"headwater/services/internal/oidc"
 	"headwater/services/internal/problems"
 	"headwater/streams"
 	"headwater/web"
@@ -141,8 +142,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.arrivals = &arrivals{js: deps.JS, fleet: s.fleet, board: s.board}
 	s.reports = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketProblems, handle: s.arrivals.onReport}
 	s.cfg, s.announce = cfg, deps.Announce
+	provider, err := oidc.New(cfg.OIDC)
+	if err != nil {
+		return nil, err
+	}
 	s.access = accessSource{
-		accounts: accounts.New(deps.JS, time.Now), changes: changes, log: deps.Log, guarded: cfg.Exposed != "" || cfg.RequireLogIn, required: cfg.RequireLogIn,
+		provider: provider, accounts: accounts.New(deps.JS, time.Now), changes: changes, log: deps.Log, guarded: cfg.Exposed != "" || cfg.RequireLogIn, required: cfg.RequireLogIn,
 	}
 	s.web, err = web.New(web.Config{MQTT: cfg.PublicMQTT, Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress}, web.Sources{
 		Access:      s.access,

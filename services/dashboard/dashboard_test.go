@@ -66,6 +66,9 @@ func (i *influxStub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // rig is a dashboard on a nats-server and an InfluxDB of its own.
 type rig struct {
+	// configure, if not nil, changes the configuration.
+	configure func(*Config)
+
 	tb      testing.TB
 	server  *streamtest.Server
 	js      jetstream.JetStream
@@ -86,6 +89,9 @@ func newRig(t *testing.T, prepare func(*rig)) *rig {
 	}
 	cfg := DefaultConfig()
 	cfg.Influx.URL = influxServer.URL
+	if r.configure != nil {
+		r.configure(&cfg)
+	}
 	service, err := New(cfg, Deps{
 		JS: r.server.JS(t), DevicesJS: r.server.DevicesJS(t), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})

@@ -14,6 +14,7 @@ import (
 	"headwater/services/edge"
 	"headwater/services/gateway"
 	"headwater/services/internal/certs"
+	"headwater/services/internal/oidc"
 	"headwater/services/internal/process"
 	"headwater/services/notifier"
 	"headwater/services/processor"
@@ -48,6 +49,7 @@ type Config struct {
 	TLS               certs.Config       `embed:"" group:"TLS:"`
 	Hosts             process.HostConfig `embed:"" group:"Dashboard:"`
 	SetUpLink         bool               `name:"set-up-link" help:"Print a link with which you become an administrator, once, within 1 hour." group:"Dashboard:"`
+	OIDC              oidc.Config        `embed:"" prefix:"oidc-" group:"Dashboard:"`
 	StreamsPerAddress int                `help:"Open pages that one address (or proxy) may have, of 1,000 in all." default:"64" group:"Dashboard:"`
 	Profiles          bool               `help:"Serve /debug/pprof as well." group:"Dashboard:"`
 	DiskShare         int                `default:"50" group:"Disk:"`

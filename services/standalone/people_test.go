@@ -150,8 +150,9 @@ func TestPeople(t *testing.T) {
 		until("it is refused", `document.querySelector('[role="alert"]')?.innerText.includes("is wrong")`)
 		fill("log in", "/log-in", map[string]string{"name": "anna", "password": passphrase})
 		until("anna is logged in", says("anna")+` && location.pathname === "/"`)
+		passkeys(ctx, t, at.HTTP, browser{step, until, fill, says})
 		_, log := anna.ask(http.MethodGet, "/api/v1/audit", nil)
-		for _, want := range []string{`"login"`, `"user.add"`, `"user.password"`, `"anna"`, `"vera"`} {
+		for _, want := range []string{`"user.passkey"`, `with the passkey test phone`, `"login"`, `"user.add"`, `"user.password"`, `"anna"`, `"vera"`} {
 			if !strings.Contains(log, want) {
 				t.Errorf("the audit has no %s", want)
 			}

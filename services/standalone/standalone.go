@@ -343,7 +343,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 		}
 		look := dashboard.Config{
 			Influx: cfg.Writer.Influx, PublicMQTT: s.publicMQTT(), StreamsPerAddress: cfg.StreamsPerAddress,
-			Authority: s.trusted(), SetUpLink: cfg.SetUpLink, Address: cfg.Notifier.PublicURL,
+			Authority: s.trusted(), SetUpLink: cfg.SetUpLink, OIDC: cfg.OIDC, Address: cfg.Notifier.PublicURL,
 		}
 		if look.Address == "" {
 			look.Address = publicurl.Guess(s.http.Addr(), s.certs != nil)

@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -18,11 +19,34 @@ type Source interface {
 
 	// LogIn returns a new session of a person. Host is where the request came from.
 	LogIn(ctx context.Context, host, name, password string) (session string, err error)
+	// Provider is the name of where people log in elsewhere; empty if they don't.
+	Provider() string
+	// BeginExternal returns where a browser goes to log in elsewhere, to come back to
+	// redirect, and what it keeps until then. FinishExternal returns a new session from
+	// what it brings back.
+	BeginExternal(ctx context.Context, redirect, next string) (address string, flow Flow, err error)
+	FinishExternal(ctx context.Context, host, redirect string, flow Flow, back url.Values) (session string, err error)
+	// EndExternal returns where people log out there, to come back to an address; empty if
+	// nowhere.
+	EndExternal(back string) string
 	// LogOut ends a session everywhere, LogOutEverywhere all sessions of a person.
 	LogOut(ctx context.Context, session string) error
 	LogOutEverywhere(ctx context.Context, name string) error
 	// ChangePassword ends all sessions of a person and returns a new one.
 	ChangePassword(ctx context.Context, host, name, old, password string) (session string, err error)
+
+	// Of passkeys, base is the address at which the browser reaches the pages. A browser is
+	// asked with options, and brings sealed back with its answer.
+	//
+	// OffersPasskeys reports whether anybody has one there.
+	OffersPasskeys(ctx context.Context, base string) bool
+	// Passkeys returns those of a person, and whether there can be any at the address.
+	Passkeys(ctx context.Context, base, name string) (all []Passkey, possible bool, err error)
+	BeginPasskey(ctx context.Context, base, host, name, password string) (options []byte, sealed string, err error)
+	AddPasskey(ctx context.Context, base, name, label, sealed, answer string) error
+	RemovePasskey(ctx context.Context, name, id string) error
+	AskPasskey(ctx context.Context, base string) (options []byte, sealed string, err error)
+	LogInPasskey(ctx context.Context, base, host, sealed, answer string) (session string, err error)
 
 	// Invited returns whose password the code of a link sets; empty if it creates an
 	// administrator.
@@ -46,6 +70,23 @@ type Source interface {
 	// AddToken creates a token and returns its text, which is not kept.
 	AddToken(ctx context.Context, t Token) (text string, err error)
 	RemoveToken(ctx context.Context, name string) error
+}
+
+// Flow is a log-in elsewhere that has begun.
+type Flow struct {
+	State    string `json:"state"`
+	Nonce    string `json:"nonce"`
+	Verifier string `json:"verifier"`
+	// Next is where the person goes afterwards.
+	Next string `json:"next"`
+}
+
+// Passkey is a key with which a person logs in.
+type Passkey struct {
+	ID, Name string
+	// Site is the name of the site that it is for.
+	Site    string
+	Created time.Time
 }
 
 // Refusal is the error of what cannot be done as asked.
@@ -72,8 +113,11 @@ type User struct {
 	// Sites are the sites that the person is limited to; none means all.
 	Sites []string `json:"sites,omitempty"`
 	// Waiting reports whether the person has to set a password with a link first.
-	Waiting bool      `json:"waiting,omitempty"`
-	Created time.Time `json:"created"`
+	Waiting bool `json:"waiting,omitempty"`
+	// External reports whether the person logs in elsewhere, Password whether here.
+	External bool      `json:"external,omitempty"`
+	Password bool      `json:"-"`
+	Created  time.Time `json:"created"`
 	// By is who created the user.
 	By string `json:"by"`
 }
@@ -139,6 +183,13 @@ type FirstFacts struct {
 // LogInFacts are what the page of the log-in shows.
 type LogInFacts struct {
 	Name, Next, Problem string
+	// Provider is the name of where people log in elsewhere; empty if they don't.
+	Provider string
+	// Passkeys reports whether anybody logs in here with a passkey.
+	Passkeys bool
+	// End is where a person who has just logged out here logs out there; empty for
+	// nobody.
+	End string
 }
 
 // AccountFacts are what the page of one's own account shows.
@@ -146,6 +197,13 @@ type AccountFacts struct {
 	Who     view.Principal
 	Changed bool
 	Problem string
+	// Passkeys are those of the person, and Possible reports whether more of them can be
+	// added at this address.
+	Passkeys []Passkey
+	Possible bool
+	// Provider is where a person without a password logs in; empty for one with a
+	// password.
+	Provider string
 }
 
 // PeopleFacts are what the page of users and tokens shows.

@@ -29,12 +29,18 @@ func TestGolden(t *testing.T) {
 			"people":      access.PeoplePage(people),
 			"people-once": access.PeoplePage(secret),
 			"log-in":      access.LogInPage(access.LogInFacts{Next: "/alerts"}),
+			"log-in-with": access.LogInPage(access.LogInFacts{Next: "/alerts", Provider: "id.example.org", Passkeys: true, End: "https://id.example.org/end"}),
 			"log-in-no":   access.LogInPage(access.LogInFacts{Name: "vera", Next: "/", Problem: "The name or the password is wrong."}),
 			"first":       access.FirstPage(access.FirstFacts{}),
 			"invited":     access.FirstPage(access.FirstFacts{Code: "CODE", Invited: true, Name: "vera", Problem: "The two passwords differ."}),
 			"no-link":     access.NoLinkPage(""),
 			"account":     access.AccountPage(access.AccountFacts{Who: view.Principal{Name: "vera", Role: view.RoleViewer, Person: true}}),
-			"open":        access.AccountPage(access.AccountFacts{Who: view.Anonymous()}),
+			"account-at":  access.AccountPage(access.AccountFacts{Who: view.Principal{Name: "vera", Role: view.RoleViewer, Person: true}, Provider: "id.example.org"}),
+			"account-key": access.AccountPage(access.AccountFacts{
+				Who: view.Principal{Name: "vera", Role: view.RoleViewer, Person: true}, Possible: true,
+				Passkeys: []access.Passkey{{ID: "KEY", Name: "phone <b>", Site: "headwater.example.org", Created: people.Accounts.Users[0].Created}},
+			}),
+			"open": access.AccountPage(access.AccountFacts{Who: view.Anonymous()}),
 		}
 	})
 }

@@ -30,6 +30,13 @@ func (p *Pages) Routes() []app.Route {
 	return []app.Route{
 		{Method: "GET", Path: app.LogInPath, Role: app.Public, Handle: p.logInPage},
 		{Method: "POST", Path: app.LogInPath, Role: app.Public, Handle: p.logIn},
+		{Method: "GET", Path: externalPath, Role: app.Public, Handle: p.beginExternal},
+		{Method: "GET", Path: callbackPath, Role: app.Public, Handle: p.finishExternal},
+		{Method: "POST", Path: logInPasskeyPath + "/begin", Role: app.Public, Handle: p.askPasskey},
+		{Method: "POST", Path: logInPasskeyPath, Role: app.Public, Handle: p.logInPasskey},
+		{Method: "POST", Path: passkeysPath + "/begin", Role: app.Viewer, BySite: true, Handle: p.beginPasskey},
+		{Method: "POST", Path: passkeysPath, Role: app.Viewer, BySite: true, Handle: p.addPasskey},
+		{Method: "POST", Path: passkeysPath + "/{id}/remove", Role: app.Viewer, BySite: true, Handle: p.removePasskey},
 		{Method: "POST", Path: "/log-out", Role: app.Public, Handle: p.logOut},
 		{Method: "GET", Path: SetUpPath, Role: app.Public, Handle: p.setUpPage},
 		{Method: "POST", Path: SetUpPath, Role: app.Public, Handle: p.setUp},
@@ -94,7 +101,11 @@ func (p *Pages) logInPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, next, http.StatusSeeOther)
 		return
 	}
-	p.shell.Page(w, r, http.StatusOK, app.Page{Title: "Log in"}, LogInPage(LogInFacts{Next: next}))
+	f := LogInFacts{Next: next}
+	if r.URL.Query().Get("out") != "" {
+		f.End = p.source.EndExternal(app.BaseURL(r) + app.LogInPath)
+	}
+	p.showLogIn(w, r, http.StatusOK, f)
 }
 
 func (p *Pages) logIn(w http.ResponseWriter, r *http.Request) {
@@ -106,7 +117,7 @@ func (p *Pages) logIn(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		status, text := p.refusal(r, err)
 		f.Problem = text
-		p.shell.Page(w, r, status, app.Page{Title: "Log in"}, LogInPage(f))
+		p.showLogIn(w, r, status, f)
 		return
 	}
 	p.replace(w, r, session)
@@ -132,7 +143,11 @@ func (p *Pages) logOut(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	keep(w, r, "")
-	http.Redirect(w, r, app.LogInPath, http.StatusSeeOther)
+	to := app.LogInPath
+	if p.source.Provider() != "" {
+		to += "?out=1"
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 func (p *Pages) setUpPage(w http.ResponseWriter, r *http.Request) {
@@ -196,8 +211,31 @@ func (p *Pages) setUp(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Pages) account(w http.ResponseWriter, r *http.Request) {
-	f := AccountFacts{Who: app.PrincipalOf(r.Context()), Changed: r.URL.Query().Get("changed") != ""}
-	p.shell.Page(w, r, http.StatusOK, app.Page{Title: "Your account", Section: "account"}, AccountPage(f))
+	p.showAccount(w, r, http.StatusOK, AccountFacts{Changed: r.URL.Query().Get("changed") != ""})
+}
+
+// showAccount shows the page of one's own account.
+func (p *Pages) showAccount(w http.ResponseWriter, r *http.Request, status int, f AccountFacts) {
+	f.Who = app.PrincipalOf(r.Context())
+	if provider := p.source.Provider(); provider != "" && f.Who.Person {
+		all, err := p.source.Accounts(r.Context())
+		if err != nil {
+			p.shell.Log.Warn("an account cannot be read", "err", err)
+		}
+		for _, u := range all.Users {
+			if u.Name == f.Who.Name && u.External && !u.Password {
+				f.Provider = provider
+			}
+		}
+	}
+	if f.Who.Person && f.Provider == "" {
+		var err error
+		f.Passkeys, f.Possible, err = p.source.Passkeys(r.Context(), app.BaseURL(r), f.Who.Name)
+		if err != nil {
+			p.shell.Log.Warn("the passkeys of an account cannot be read", "err", err)
+		}
+	}
+	p.shell.Page(w, r, status, app.Page{Title: "Your account", Section: "account"}, AccountPage(f))
 }
 
 // person returns the name of the person who sends a request. It answers by itself if that
@@ -216,7 +254,7 @@ func (p *Pages) changePassword(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	f := AccountFacts{Who: app.PrincipalOf(r.Context()), Problem: errAgain}
+	f := AccountFacts{Problem: errAgain}
 	status := http.StatusBadRequest
 	if r.PostForm.Get("password") == r.PostForm.Get("again") {
 		session, err := p.source.ChangePassword(r.Context(), host(r), name, r.PostForm.Get("old"), r.PostForm.Get("password"))
@@ -227,7 +265,7 @@ func (p *Pages) changePassword(w http.ResponseWriter, r *http.Request) {
 		}
 		status, f.Problem = p.refusal(r, err)
 	}
-	p.shell.Page(w, r, status, app.Page{Title: "Your account", Section: "account"}, AccountPage(f))
+	p.showAccount(w, r, status, f)
 }
 
 func (p *Pages) logOutEverywhere(w http.ResponseWriter, r *http.Request) {
@@ -237,7 +275,7 @@ func (p *Pages) logOutEverywhere(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := p.source.LogOutEverywhere(r.Context(), name); err != nil {
 		status, text := p.refusal(r, err)
-		p.shell.Page(w, r, status, app.Page{Title: "Your account", Section: "account"}, AccountPage(AccountFacts{Who: app.PrincipalOf(r.Context()), Problem: text}))
+		p.showAccount(w, r, status, AccountFacts{Problem: text})
 		return
 	}
 	keep(w, r, "")

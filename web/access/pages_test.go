@@ -46,8 +46,46 @@ func TestLogIn(t *testing.T) {
 		t.Error("a cookie without the prefix counts over HTTPS")
 	}
 	res, _ = webtest.Post(t, s, "/log-out", "", as("viewer")...)
-	if res.Header.Get("Location") != "/log-in" || !strings.Contains(res.Header.Get("Set-Cookie"), "Max-Age=0") {
+	if res.Header.Get("Location") != "/log-in?out=1" || !strings.Contains(res.Header.Get("Set-Cookie"), "Max-Age=0") {
 		t.Errorf("a log-out: %v", res.Header)
+	}
+}
+
+// TestLogInElsewhere goes to a provider and back.
+func TestLogInElsewhere(t *testing.T) {
+	s := webtest.Server(t, fixture.Warehouse)
+	_, body := webtest.Get(t, s, http.MethodGet, "/log-in?next=/alerts", as("nobody")...)
+	if !strings.Contains(body, `href="/log-in/oidc?next=%2Falerts"`) {
+		t.Errorf("the page has no link: %s", body)
+	}
+	res, _ := webtest.Get(t, s, http.MethodGet, "/log-in/oidc?next=/alerts", as("nobody")...)
+	begun, _, _ := strings.Cut(res.Header.Get("Set-Cookie"), ";")
+	if at := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || !strings.HasPrefix(at, "https://id.example.org/authorize?") || !strings.HasPrefix(begun, "headwater-oidc=") {
+		t.Fatalf("%d, leads to %q, with the cookie %q", res.StatusCode, at, begun)
+	}
+	for _, c := range []struct {
+		state, cookie string
+		status        int
+		location      string
+	}{
+		{"STATE", begun, http.StatusSeeOther, "/alerts"},
+		{"FORGED", begun, http.StatusForbidden, ""},
+		{"STATE", "headwater=nobody", http.StatusForbidden, ""},
+		{"", "headwater-oidc=e30", http.StatusForbidden, ""}, // an empty one
+		{"STATE", "headwater-oidc=x", http.StatusForbidden, ""},
+	} {
+		res, body := webtest.Get(t, s, http.MethodGet, "/log-in/oidc/callback?code=CODE&state="+c.state, "Cookie", "headwater=nobody; "+c.cookie)
+		if res.StatusCode != c.status || res.Header.Get("Location") != c.location || c.status != http.StatusSeeOther && !strings.Contains(body, "was not begun in this browser") {
+			t.Errorf("back with state %q and %q: %d to %q", c.state, c.cookie, res.StatusCode, res.Header.Get("Location"))
+		}
+		cookies := strings.Join(res.Header.Values("Set-Cookie"), "\n")
+		if !strings.Contains(cookies, "headwater-oidc=;") || strings.Contains(cookies, "headwater=viewer") != (c.status == http.StatusSeeOther) {
+			t.Errorf("back with state %q: cookies %s", c.state, cookies)
+		}
+	}
+	_, body = webtest.Get(t, s, http.MethodGet, "/log-in?out=1", as("nobody")...)
+	if !strings.Contains(body, `href="https://id.example.org/end?back=`) {
+		t.Errorf("after the log-out: %s", body)
 	}
 }
 

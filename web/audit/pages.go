@@ -164,6 +164,7 @@ var actions = []action{
 	{"user.change", "changed user"},
 	{"user.remove", "removed user"},
 	{"user.password", "changed the password of user"},
+	{"user.passkey", "changed the passkeys of user"},
 	{"token.add", "created token"},
 	{"token.remove", "removed token"},
 	{"device.add", "added device"},

@@ -39,6 +39,9 @@ const (
 	userSessions = 20
 	// idleFor is how long a session lasts without a request.
 	idleFor = 7 * 24 * time.Hour
+	// externalFor is how long a session of a user lasts who has no password here: the
+	// provider of the log-in is asked again then, so that whom it no longer lets in is out.
+	externalFor = 24 * time.Hour
 	// noteEvery is how often the time of the last request is stored.
 	noteEvery = time.Hour
 	// guesses and guessPause slow down guesses of passwords, of one account as of
@@ -75,6 +78,8 @@ type Store struct {
 	sessions map[string]known
 	byHost   *brake.Brake
 	byUser   *brake.Brake
+	// answered are the challenges of passkeys that were answered, until when that counts.
+	answered map[string]time.Time
 }
 
 // known is a session as it was read last.
@@ -87,7 +92,7 @@ type known struct {
 // New returns a store; it does no I/O.
 func New(js jetstream.JetStream, now func() time.Time) *Store {
 	return &Store{
-		js: js, now: now, hash: newHasher(argonMemory), sessions: make(map[string]known),
+		js: js, now: now, hash: newHasher(argonMemory), sessions: make(map[string]known), answered: make(map[string]time.Time),
 		byHost: brake.New(guesses, guessPause), byUser: brake.New(guesses, guessPause),
 	}
 }
@@ -243,7 +248,7 @@ func (s *Store) AddUser(ctx context.Context, u User) (code string, err error) {
 }
 
 // ResetUser returns the code of a link with which a user sets a new password. The old
-// password ends now, and so do all sessions.
+// password and all passkeys end now, and so do all sessions.
 func (s *Store) ResetUser(ctx context.Context, name string) (code string, err error) {
 	now := s.now().UTC()
 	code = rand.Text()
@@ -252,6 +257,7 @@ func (s *Store) ResetUser(ctx context.Context, name string) (code string, err er
 		if err := b.setPassword(name, ""); err != nil {
 			return err
 		}
+		b.user(name).Passkeys = nil
 		if was && !b.administered() {
 			return ErrLast
 		}
@@ -359,6 +365,31 @@ func (s *Store) LogIn(ctx context.Context, host, name, password string) (session
 	}
 	return s.begin(ctx, u)
 }
+
+// External returns a new session of a user whom a provider of log-ins has let in with a role,
+// and whom it creates the first time. Before is the role that the user had; empty for a new
+// one.
+func (s *Store) External(ctx context.Context, subject, name string, role Role) (session string, u User, before Role, err error) {
+	now := s.now().UTC()
+	b, err := s.current(ctx)
+	if err != nil {
+		return "", User{}, "", err
+	}
+	if i := slices.IndexFunc(b.Users, func(u User) bool { return u.Subject == subject }); i >= 0 && b.Users[i].Role == role {
+		u, before = b.Users[i], role
+	} else if err := s.update(ctx, func(b *book) (err error) {
+		u, before, err = b.external(subject, name, role, now)
+		return err
+	}); err != nil {
+		return "", User{}, "", err
+	}
+	session, err = s.begin(ctx, u)
+	return session, u, before, err
+}
+
+// Attempt counts an attempt to log in from an address that a provider of log-ins decides
+// about. It returns ErrThrottled after too many that failed; forgive takes one back.
+func (s *Store) Attempt(host string) (forgive func(), err error) { return s.slow(host, "") }
 
 // ChangePassword sets a new password of a user who knows the old one. All sessions of the
 // user end; it returns a new one.

@@ -437,3 +437,46 @@ func TestNoBucketIsNoAccount(t *testing.T) {
 		t.Errorf("closed %t, %v", closed, err)
 	}
 }
+
+// TestExternal has a provider of log-ins bring people.
+func TestExternal(t *testing.T) {
+	w := newWorld(t)
+	s := New(w.js(), w.clock)
+	ctx := t.Context()
+	if _, _, _, err := s.External(ctx, "id 2", "vera", Viewer); !errors.Is(err, ErrFirst) {
+		t.Errorf("a viewer before there is an administrator: %v", err)
+	}
+	_, anna, before, err := s.External(ctx, "id 1", "anna", Administrator)
+	if err != nil || anna.Name != "anna" || before != "" {
+		t.Fatalf("%+v, %q, %v", anna, before, err)
+	}
+	if closed, err := s.Closed(ctx); !closed || err != nil {
+		t.Errorf("no log-in is required: %v", err)
+	}
+	if _, err := s.LogIn(ctx, here, "anna", ""); !errors.Is(err, ErrWrong) {
+		t.Errorf("a log-in without a password: %v", err)
+	}
+	session, vera, _, err := s.External(ctx, "id 2", "vera", Operator)
+	w.must(err)
+	if _, other, _, err := s.External(ctx, "id 3", "anna", Viewer); err != nil || other.Name != "anna-2" || other.Role != Viewer {
+		t.Errorf("another one of that name is %+v, %v", other, err)
+	}
+	w.must(s.ChangeUser(ctx, "vera", Operator, []string{"attic"}))
+	if _, again, before, err := s.External(ctx, "id 2", "veronica", Viewer); err != nil || again.Name != vera.Name || before != Operator || !slices.Equal(again.Sites, []string{"attic"}) {
+		t.Errorf("with another role: %+v, was %q, %v", again, before, err)
+	}
+	if u, err := s.Session(ctx, session, true); err != nil || u.Role != Viewer {
+		t.Errorf("the open session: %+v, %v", u, err)
+	}
+	if _, _, _, err := s.External(ctx, "id 1", "anna", Viewer); !errors.Is(err, ErrLast) {
+		t.Errorf("the last administrator loses the role: %v", err)
+	}
+	w.later(externalFor - time.Minute)
+	if _, err := s.Session(ctx, session, true); err != nil {
+		t.Errorf("within a day: %v", err)
+	}
+	w.later(2 * time.Minute)
+	if _, err := s.Session(ctx, session, true); !errors.Is(err, ErrNobody) {
+		t.Errorf("after a day: %v", err)
+	}
+}

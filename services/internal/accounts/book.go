@@ -80,6 +80,12 @@ type User struct {
 	Sites []string `json:"sites,omitempty"`
 	// Hash is what is kept of the password; empty until it is set for the first time.
 	Hash string `json:"hash,omitempty"`
+	// Subject is who the user is for a provider of log-ins; empty for one who logs in here
+	// only.
+	Subject string `json:"subject,omitempty"`
+	// Passkeys are those with which the user logs in, and Handle is how they name the user.
+	Passkeys []Passkey `json:"passkeys,omitempty"`
+	Handle   string    `json:"handle,omitempty"`
 	// Epoch changes when all sessions of the user end at once.
 	Epoch   uint64    `json:"epoch"`
 	Created time.Time `json:"created"`
@@ -88,7 +94,7 @@ type User struct {
 }
 
 // Active reports whether the user can log in.
-func (u User) Active() bool { return u.Hash != "" }
+func (u User) Active() bool { return u.Hash != "" || u.Subject != "" }
 
 // Token is what a program logs in with.
 type Token struct {
@@ -127,6 +133,8 @@ type book struct {
 	Users  []User  `json:"users,omitempty"`
 	Tokens []Token `json:"tokens,omitempty"`
 	Links  []Link  `json:"links,omitempty"`
+	// Key seals what browsers keep while they are asked for a passkey.
+	Key []byte `json:"key,omitempty"`
 }
 
 // closed reports whether a log-in is required.
@@ -217,6 +225,40 @@ func (b *book) changeUser(name string, role Role, sites []string) error {
 		return ErrLast
 	}
 	return nil
+}
+
+// numbers bounds the users of one name that a provider of log-ins may bring, each with a
+// number behind it.
+const numbers = 99
+
+// external returns the user of a provider of log-ins, with the role that it says. A new one
+// never gets the account of another user.
+func (b *book) external(subject, name string, role Role, now time.Time) (u User, before Role, err error) {
+	if i := slices.IndexFunc(b.Users, func(u User) bool { return u.Subject == subject }); i >= 0 {
+		u = b.Users[i]
+		if u.Role == role {
+			return u, role, nil
+		}
+		sites := u.Sites
+		if role == Administrator {
+			sites = nil
+		}
+		if err := b.changeUser(u.Name, role, sites); err != nil {
+			return User{}, "", err
+		}
+		return b.Users[i], u.Role, nil
+	}
+	free := name
+	for n := 2; b.user(free) != nil; n++ {
+		if n > numbers {
+			return User{}, "", fmt.Errorf("%w: %s", ErrExists, name)
+		}
+		free = fmt.Sprintf("%s-%d", name, n)
+	}
+	if err := b.addUser(User{Name: free, Role: role, Subject: subject, Created: now, By: free, Epoch: b.nextEpoch()}); err != nil {
+		return User{}, "", err
+	}
+	return *b.user(free), "", nil
 }
 
 // removeUser removes a user with the links to set the password.

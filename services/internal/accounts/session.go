@@ -164,7 +164,7 @@ func (s *Store) Session(ctx context.Context, session string, use bool) (User, er
 		return User{}, err
 	}
 	now := s.now()
-	if one.Epoch != u.Epoch || one.ended(now) {
+	if one.Epoch != u.Epoch || one.ended(now) || u.Hash == "" && now.Sub(one.Created) >= externalFor {
 		return User{}, ErrNobody
 	}
 	if use && now.Sub(one.Used) >= noteEvery {

@@ -79,8 +79,10 @@ const (
 	UserChange   Action = "user.change"
 	UserRemove   Action = "user.remove"
 	UserPassword Action = "user.password"
-	TokenAdd     Action = "token.add"
-	TokenRemove  Action = "token.remove"
+	// UserPasskey is a passkey that a user added or removed.
+	UserPasskey Action = "user.passkey"
+	TokenAdd    Action = "token.add"
+	TokenRemove Action = "token.remove"
 
 	DeviceAdd     Action = "device.add"
 	DeviceApprove Action = "device.approve"
