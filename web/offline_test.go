@@ -41,6 +41,8 @@ func TestOfflinePage(t *testing.T) {
 			t.Errorf("the page stands at, and looks like, %q", got)
 		}
 		down.Store(false)
+		// As a browser does; or the page has just looked by itself, and is gone.
+		_, _ = chromedp.Run(ctx, chromedp.Evaluate[bool](`window.dispatchEvent(new Event('online'))`))
 		heading(ctx, t, "People and tokens")
 	})
 }
