@@ -40,8 +40,8 @@ type Config struct {
 	MQTT               string             `name:"mqtt" help:"Address on which devices connect." default:"127.0.0.1:1883"`
 	Durability         streams.Durability `enum:"power-safe,fast,replicated" default:"power-safe"`
 	Demo               *bool              `negatable:""`
-	Join               string             `help:"Belong to a centre: the line of headwater edge invite, or @FILE with it. Remembered." placeholder:"LINE"`
-	Edge               edge.Config        `embed:""`
+	Join               string             `help:"Belong to a centre: the line of headwater edge invite, or @FILE with it. Remembered." placeholder:"LINE" group:"Edge:"`
+	Edge               edge.Config        `embed:"" group:"Edge:"`
 	File               configfile.Config  `embed:""`
 	process.ModeConfig `embed:""`
 	Lanes              int `help:"Number of lanes, fixed when the data folder is new." default:"0" hidden:""`
