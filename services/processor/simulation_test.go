@@ -40,17 +40,22 @@ const (
 
 // simRules are the configurations that people change between.
 var simRules = []string{
-	"rules:\n  - {name: warm, detector: limit, above: 30}\n  - {name: rise, detector: rate, rise: 3, within: 5m}\n  - {name: apart, match: {metric: spread}, detector: limit, above: 25}\n" +
-		simDerived,
-	"rules:\n  - {name: warm, detector: limit, above: 27, for: 10s}\n  - {name: rise, detector: rate, rise: 3, within: 5m}\n" +
-		simDerived + "  - {metric: twice, expression: 2 * spread}\n",
+	"rules:\n  - {name: warm, detector: limit, above: 30}\n  - {name: rise, detector: rate, rise: 3, within: 5m}\n  - {name: apart, match: {metric: spread}, detector: limit, above: 25}\n",
+	"rules:\n  - {name: warm, detector: limit, above: 27, for: 10s}\n  - {name: rise, detector: rate, rise: 3, within: 5m}\n",
 	"rules:\n  - {name: hot, detector: limit, above: 33}\n" +
 		"windows: [10s, {kind: hopping, width: 3m, every: 1m, delay: 5s}, {kind: session, gap: 20s, max: 5m}, {kind: sliding, width: 1m, every: 15s}]\n" +
 		"lateness: 1m\ntime_zone: Asia/Kolkata\n",
 }
 
-// simDerived are derived series: of two metrics, of one over time, and of a derived one.
-const simDerived = "derived:\n  - {metric: spread, expression: temperature - humidity, unit: K}\n" +
+// simDerived are added to them: a meter, and series that are derived from two metrics, over
+// time, and from a derived one.
+var simDerived = []string{
+	simSeries,
+	simSeries + "  - {metric: twice, expression: 2 * spread}\n",
+	"",
+}
+
+const simSeries = "counters:\n  - {metric: humidity, rollover: 20}\nderived:\n  - {metric: spread, expression: temperature - humidity, unit: K}\n" +
 	"  - {metric: step, difference: spread}\n  - {metric: load, integral: temperature, over: 10m}\n"
 
 // group is what arrives in a lane at one time. However it is cut into messages,
@@ -105,6 +110,8 @@ type world struct {
 	// janitor has the streams purged of what no snapshot needs; otherwise
 	// snapshots are damaged. Both at once may lose what nobody promises to keep.
 	janitor bool
+	// derives has derived series, which take three times as long.
+	derives bool
 
 	crew    *simulation.Crew
 	groups  []*group
@@ -117,7 +124,7 @@ func newWorld(ctx context.Context, seed uint64) (*world, error) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	w := &world{
 		seed: seed, rng: rng, cluster: simulation.NewCluster(), log: slog.New(slog.DiscardHandler),
-		contest: rng.IntN(3) != 0, janitor: rng.IntN(2) == 0, now: epoch, value: make(map[string]float64),
+		contest: rng.IntN(3) != 0, janitor: rng.IntN(2) == 0, derives: rng.IntN(10) == 0, now: epoch, value: make(map[string]float64),
 	}
 	if os.Getenv("HEADWATER_SIMULATION_LOG") != "" {
 		w.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -173,7 +180,12 @@ func (w *world) configure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = bucket.PutString(ctx, streams.ConfigKey, simRules[w.revised%len(simRules)])
+	n := w.revised % len(simRules)
+	text := simRules[n]
+	if w.derives {
+		text += simDerived[n]
+	}
+	_, err = bucket.PutString(ctx, streams.ConfigKey, text)
 	w.revised++
 	return err
 }
@@ -197,7 +209,7 @@ func (w *world) arrive(n int) *group {
 			at -= int64(w.rng.IntN(400)) * second
 		}
 		g.rows = append(g.rows, row{key, at, 22 + w.value[key.Device]})
-		if w.rng.IntN(2) == 0 {
+		if w.derives && w.rng.IntN(2) == 0 {
 			key.Metric, key.Unit = "humidity", "%"
 			g.rows = append(g.rows, row{key, at, float64(w.rng.IntN(20))})
 		}

@@ -47,6 +47,11 @@ type Derived struct {
 	Over time.Duration
 	// MaxAge is for how long, in event time, a reading is valid without another one.
 	MaxAge time.Duration
+
+	// Counter is the meter whose consumption or, if Cost is set, whose costs the series is;
+	// nil for one that is declared itself.
+	Counter *Counter
+	Cost    bool
 }
 
 // FieldOf declares one field of a T.
@@ -121,7 +126,12 @@ func DerivedFunctions() []string { return slices.Clone(derivedFunctions) }
 func (d Derived) WithDefaults() Derived { return withDefaults(derivedFields, d) }
 
 // Equal reports whether both say the same.
-func (d Derived) Equal(o Derived) bool { return equal(derivedFields, d, o) }
+func (d Derived) Equal(o Derived) bool {
+	if d.Counter != nil && o.Counter != nil && !d.Counter.Equal(*o.Counter) {
+		return false
+	}
+	return equal(derivedFields, d, o) && (d.Counter == nil) == (o.Counter == nil) && d.Cost == o.Cost
+}
 
 // Problems returns what is wrong with the declaration, whose defaults are filled in.
 func (d Derived) Problems() []*FieldError {
@@ -153,6 +163,9 @@ func (d Derived) Problems() []*FieldError {
 
 // Inputs returns the metrics from which the series is made.
 func (d Derived) Inputs() []string {
+	if d.Counter != nil {
+		return []string{d.Counter.Metric}
+	}
 	if d.Expression == "" {
 		for _, metric := range []string{d.Difference, d.Sum, d.Integral} {
 			if metric != "" {

@@ -17,11 +17,12 @@ import (
 )
 
 // TestDerivedSeries declares a series of two metrics and sends these: it is in the history,
-// a late reading revises it, and a rule about it raises an alert.
+// a late reading revises it, and a rule about it raises an alert. Beside it a meter counts.
 func TestDerivedSeries(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	file := filepath.Join(t.TempDir(), "rules.yaml")
 	must(t, os.WriteFile(file, []byte("derived:\n  - {metric: spread, expression: inside - outside, unit: K}\n"+
+		"counters:\n  - {metric: pulses, unit: m3, rollover: 65536}\n"+
 		"rules:\n  - {name: wide, match: {metric: spread}, detector: limit, above: 30}\n"), 0o600))
 	cfg.File.Path = file
 	at, _ := start(t, cfg)
@@ -37,24 +38,24 @@ func TestDerivedSeries(t *testing.T) {
 			t.Fatalf("a reading is answered %s", res.Status)
 		}
 	}
-	holds := func(want ...float64) {
+	holds := func(metric, unit string, want ...float64) {
 		t.Helper()
-		streamtest.Eventually(t, fmt.Sprintf("the history has the spread %v", want), func() bool {
-			res, err := http.Get(at.HTTP + "/api/v1/series?site=hall&device=door-1&metric=spread&from=-1h&points=2000")
+		streamtest.Eventually(t, fmt.Sprintf("the history has %v of %s", want, metric), func() bool {
+			res, err := http.Get(at.HTTP + "/api/v1/series?site=hall&device=door-1&from=-1h&points=2000&metric=" + metric)
 			must(t, err)
 			defer res.Body.Close()
 			var s pages.Series
 			// Until the first value the metric is not known, and the answer is none of these.
-			return json.NewDecoder(res.Body).Decode(&s) == nil && s.Unit == "K" && slices.Equal(s.Mean, want)
+			return json.NewDecoder(res.Body).Decode(&s) == nil && s.Unit == unit && slices.Equal(s.Mean, want)
 		})
 	}
 	send("outside", 0, 4)
 	for i, v := range []float64{20, 21, 22} {
 		send("inside", 10*i, v)
 	}
-	holds(16, 17, 18)
+	holds("spread", "K", 16, 17, 18)
 	send("outside", 15, -10) // late
-	holds(16, 17, 31, 32)
+	holds("spread", "K", 16, 17, 31, 32)
 	send("inside", 30, 25)
 	streamtest.Eventually(t, "the rule about it raises an alert", func() bool {
 		var a view.Alerts
@@ -71,4 +72,8 @@ func TestDerivedSeries(t *testing.T) {
 		getJSON(t, at.HTTP+"/api/v1/devices/hall/door-1", &page)
 		return len(page.Metrics) == 3 && page.Metrics[2].Name == "spread" && page.Metrics[2].Value == 35
 	})
+	for i, v := range []float64{65530, 65534, 0, 65535, 4, 5} { // with a slip to 0, and a roll-over
+		send("pulses", 60+i, v)
+	}
+	holds("pulses_used", "m3", 4, 0, 1, 5, 1)
 }

@@ -42,7 +42,8 @@ func Compare(before, after *Config) Changes {
 		return a.Match.Site == b.Match.Site && a.Match.Device == b.Match.Device && a.Match.Metric == b.Match.Metric && a.Unit == b.Unit &&
 			(a.Literal == nil) == (b.Literal == nil) && (a.Literal == nil || *a.Literal == *b.Literal)
 	}))
-	other("derived", slices.EqualFunc(before.Derived, after.Derived, rule.Derived.Equal))
+	other("derived", slices.EqualFunc(declared(before), declared(after), rule.Derived.Equal))
+	other("counters", slices.EqualFunc(before.Counters, after.Counters, rule.Counter.Equal))
 	other("mappings", slices.EqualFunc(before.Mappings, after.Mappings, func(a, b *mapping.Mapping) bool { return a.Declared == b.Declared }))
 	other(escalationSection, slices.EqualFunc(before.Escalation, after.Escalation, Escalation.equal))
 	other(rotasSection, slices.EqualFunc(before.Rotas, after.Rotas, oncall.Rota.Equal))
@@ -53,6 +54,11 @@ func Compare(before, after *Config) Changes {
 	other("time_zone", before.TimeZone == after.TimeZone)
 	other("sites", maps.Equal(before.siteZones, after.siteZones))
 	return out
+}
+
+// declared returns the derived series that have an entry of their own.
+func declared(c *Config) []rule.Derived {
+	return slices.DeleteFunc(slices.Clone(c.Derived), func(d rule.Derived) bool { return d.Counter != nil })
 }
 
 func delta[T any](before, after []T, name func(T) string, same func(a, b T) bool) Delta {

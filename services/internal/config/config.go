@@ -63,6 +63,10 @@ type Config struct {
 	Series []Series
 	// Derived are the derived series, in the order of the text.
 	Derived []rule.Derived
+	// Counters are the meters, in the order of the text. What is derived of them is in Derived.
+	Counters []rule.Counter
+	// derivedBy are the entries that declare Derived, while the text is read.
+	derivedBy []*object
 	// derivedOrder are the numbers of Derived, each after those that it is made from.
 	derivedOrder []derivedOf
 	// Mappings say how topics that are not Headwater's own become readings, in the order

@@ -43,7 +43,6 @@ func (c *Config) DerivedOf(site, device string, tags map[string]string) (numbers
 func (o *object) derived(c *Config) {
 	items, _ := o.list("derived", rule.MaxDerived)
 	everywhere := 0
-	lines := make(map[string][]*object)
 	for _, item := range items {
 		do := o.r.object(item, derivedTop...)
 		if do == nil {
@@ -69,18 +68,71 @@ func (o *object) derived(c *Config) {
 				do.fail("match", "a device has at most %d derived series, and more are declared for all devices", rule.MaxDerivedOfDevice)
 			}
 		}
-		lines[d.Metric] = append(lines[d.Metric], do)
-		c.Derived = append(c.Derived, d)
+		c.derive(d, do)
 	}
-	o.order(c, lines)
+}
+
+// derive adds a derived series that an entry declares.
+func (c *Config) derive(d rule.Derived, entry *object) {
+	c.Derived = append(c.Derived, d)
+	c.derivedBy = append(c.derivedBy, entry)
+}
+
+// counters reads the meters. Their consumption and costs are derived series.
+func (o *object) counters(c *Config) {
+	items, _ := o.list("counters", rule.MaxCounters)
+	for _, item := range items {
+		co := o.r.object(item, append(slices.Clone(counterTop), "tariff")...)
+		if co == nil {
+			continue
+		}
+		var m rule.Counter
+		read(co, rule.CounterFields(), &m)
+		m.Tariff = co.tariff()
+		m = m.WithDefaults()
+		for _, p := range m.Problems() {
+			if !co.failed[p.Field] && !(p.Field == "currency" && co.failed["price"]) {
+				co.fail(p.Field, "%s", p.Problem)
+			}
+		}
+		for _, d := range m.Series() {
+			c.derive(d, co)
+		}
+		c.Counters = append(c.Counters, m)
+	}
+}
+
+// tariff reads the prices of a meter.
+func (o *object) tariff() []rule.Tariff {
+	items, _ := o.list("tariff", rule.MaxTariff)
+	var all []rule.Tariff
+	for _, item := range items {
+		to := o.r.object(item, topOf(rule.TariffFields())...)
+		if to == nil {
+			o.failed["price"] = true
+			continue
+		}
+		var t rule.Tariff
+		read(to, rule.TariffFields(), &t)
+		if _, given := to.fields["price"]; !given {
+			to.fail("price", "is missing: what a unit costs then")
+		}
+		all = append(all, t)
+		for _, p := range rule.WithTariffDefaults(t).Problems() {
+			if !to.failed[p.Field] {
+				to.fail(p.Field, "%s", p.Problem)
+			}
+		}
+	}
+	return all
 }
 
 // missing reports whether a problem is that a field is missing. It is not reported beside
 // others of the same entry, which may be the reason.
 func missing(p *rule.FieldError) bool { return strings.HasPrefix(p.Problem, "is missing") }
 
-// derivedTop are the fields of a derived series.
-var derivedTop = topOf(rule.DerivedFields())
+// derivedTop and counterTop are the fields of a derived series and of a meter.
+var derivedTop, counterTop = topOf(rule.DerivedFields()), topOf(rule.CounterFields())
 
 // topOf returns the fields of a table without what lies in a mapping.
 func topOf[T any](table []rule.FieldOf[T]) []string {
@@ -124,8 +176,12 @@ func read[T any](o *object, table []rule.FieldOf[T], into *T) {
 
 // order puts derived series behind what they are made from. One that is made from itself, by
 // whatever way, is a problem.
-func (o *object) order(c *Config, entries map[string][]*object) {
-	inputs := make(map[string][]string)
+func (c *Config) order() {
+	inputs, entries := make(map[string][]string), make(map[string][]*object)
+	for i, d := range c.Derived {
+		entries[d.Metric] = append(entries[d.Metric], c.derivedBy[i])
+	}
+	c.derivedBy = nil
 	for _, d := range c.Derived {
 		for _, metric := range d.Inputs() {
 			if entries[metric] != nil && metric != d.Metric {

@@ -104,7 +104,7 @@ func (r *reader) problems() error {
 }
 
 // sectionNames are the fields of a file.
-var sectionNames = []string{rulesSection, "auto", "devices", "series", "derived", "mappings", channelsSection, rotasSection, escalationSection, quietSection, "grouping", "windows", "lateness", "time_zone", "sites"}
+var sectionNames = []string{rulesSection, "auto", "devices", "series", "derived", "counters", "mappings", channelsSection, rotasSection, escalationSection, quietSection, "grouping", "windows", "lateness", "time_zone", "sites"}
 
 // keptName stands in messages for the file with the sections that are kept.
 const keptName = "kept sections"
@@ -143,6 +143,8 @@ func (r *reader) config(name string, p Parts) *Config {
 	c.Devices = section("devices").devices()
 	c.Series = section("series").series()
 	section("derived").derived(c)
+	section("counters").counters(c)
+	c.order()
 	c.Mappings = section("mappings").mappings()
 	c.Rules = section(rulesSection).rules(c.Targets())
 	if file.fields[rulesSection].node == nil {

@@ -156,7 +156,7 @@ func (m *Machine) install(revision uint64, content []byte, parsed *config.Config
 			d.spec = m.specOf(d.site)
 			tags := m.config.tags(d.deviceKey)
 			moved := was.zone(d.site) != m.config.zone(d.site)
-			m.replaceDerived(d, was.parsed != nil && was.parsed.Lateness == parsed.Lateness)
+			m.replaceDerived(d)
 			m.declareUnits(d)
 			for _, s := range d.series {
 				if s.window.Change(before, d.spec, m.progress(d)) {

@@ -2,10 +2,12 @@ package machine
 
 import (
 	"slices"
+	"time"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/config"
 	"headwater/services/processor/codec"
+	"headwater/services/processor/counter"
 	"headwater/services/processor/derive"
 	"headwater/services/processor/detect"
 	"headwater/services/processor/window"
@@ -29,28 +31,100 @@ const (
 // activeDerived is a derived series in force.
 type activeDerived struct {
 	declared rule.Derived
-	spec     *derive.Spec
+	lateness time.Duration
+	// formulas are by the time zone of the sites that they are for.
+	formulas map[string]*formula
+}
+
+// formula says how a series is derived.
+type formula struct {
+	inputs []string
+	start  func() derivation
+	read   func(*codec.Reader) derivation
+}
+
+// derivation is the state of a derived series.
+type derivation interface {
+	// Add takes a reading of an input, which arrived at now, and appends what is derived from
+	// it to out. It reports false for a reading that is too late. If full is set, values are
+	// stale instead.
+	Add(input int, r derive.Reading, now int64, full bool, out []derive.Reading) ([]derive.Reading, bool)
+	// Tick appends the values that are due by the clock of the lane, and Flush about so many
+	// of those that are stale.
+	Tick(clock int64, out []derive.Reading) []derive.Reading
+	Flush(most int, out []derive.Reading) []derive.Reading
+	Stale() bool
+	// Due returns when Tick or Flush has something to do, by the clock of the lane.
+	Due() int64
+	Append(b []byte) []byte
 }
 
 // derivedSlot is one derived series of a device.
 type derivedSlot struct {
 	*activeDerived
+	*formula
 	// index is that of the declaration.
 	index int
-	state *derive.State
+	state derivation
 }
 
 // activateDerived returns the derived series of a configuration, by their numbers.
 func activateDerived(c *config.Config) ([]*activeDerived, error) {
 	var all []*activeDerived
 	for _, d := range c.Derived {
-		spec, err := derive.New(d, c.Lateness)
-		if err != nil {
-			return nil, err
+		active := &activeDerived{declared: d, lateness: c.Lateness, formulas: make(map[string]*formula)}
+		if d.Counter == nil {
+			spec, err := derive.New(d, c.Lateness)
+			if err != nil {
+				return nil, err
+			}
+			active.formulas[anyZone] = &formula{
+				inputs: spec.Inputs,
+				start:  func() derivation { return spec.Start() }, read: func(r *codec.Reader) derivation { return spec.Read(r) },
+			}
 		}
-		all = append(all, &activeDerived{declared: d, spec: spec})
+		all = append(all, active)
 	}
 	return all, nil
+}
+
+// anyZone is the key of the formula of a series that is the same in all time zones.
+const anyZone = ""
+
+// in returns the formula for sites in a time zone, which must be known.
+func (a *activeDerived) in(zone string) *formula {
+	c := a.declared.Counter
+	if c == nil {
+		zone = anyZone
+	}
+	f := a.formulas[zone]
+	if f != nil {
+		return f
+	}
+	place, err := time.LoadLocation(zone)
+	if err != nil {
+		place = time.UTC // it was known when the configuration was read
+	}
+	spec := &counter.Spec{Rollover: c.Rollover, MaxRate: c.MaxRate, Lateness: a.lateness, Place: place, Cost: a.declared.Cost, Price: c.Price}
+	for _, t := range c.Tariff {
+		spec.Prices = append(spec.Prices, counter.Price{Weekly: t.Weekly(), Price: t.Price})
+	}
+	f = &formula{
+		inputs: a.declared.Inputs(),
+		start:  func() derivation { return spec.Start() }, read: func(r *codec.Reader) derivation { return spec.Read(r) },
+	}
+	a.formulas[zone] = f
+	return f
+}
+
+// continues reports whether a series continues with the state of another declaration: that of
+// the same meter does, so that no consumption is lost.
+func (a *activeDerived) continues(o *activeDerived) bool {
+	x, y := a.declared, o.declared
+	if x.Counter != nil && y.Counter != nil {
+		return x.Metric == y.Metric && x.Cost == y.Cost
+	}
+	return a.lateness == o.lateness && x.Equal(y)
 }
 
 // namesOf returns the metrics that are derived.
@@ -73,20 +147,21 @@ func (m *Machine) derivedOf(d deviceKey) []derivedSlot {
 	}
 	all := make([]derivedSlot, len(numbers))
 	for i, n := range numbers {
-		all[i] = derivedSlot{activeDerived: m.config.derived[n], index: n, state: m.config.derived[n].spec.Start()}
+		f := m.config.derived[n].in(m.config.zone(d.site))
+		all[i] = derivedSlot{activeDerived: m.config.derived[n], formula: f, index: n, state: f.start()}
 	}
 	return all
 }
 
 // replaceDerived gives the device the derived series in force. One that is derived as before
 // keeps what it knows.
-func (m *Machine) replaceDerived(d *device, sameLateness bool) {
+func (m *Machine) replaceDerived(d *device) {
 	old := d.derived
 	d.derived = m.derivedOf(d.deviceKey)
 	for i := range d.derived {
 		for _, o := range old {
-			if sl := &d.derived[i]; sameLateness && sl.declared.Equal(o.declared) {
-				sl.state = sl.spec.Read(codec.NewReader(o.state.Append(nil)))
+			if sl := &d.derived[i]; sl.continues(o.activeDerived) {
+				sl.state = sl.read(codec.NewReader(o.state.Append(nil)))
 			}
 		}
 	}
@@ -108,7 +183,7 @@ func (m *Machine) derives(key deviceKey, d *device, metric string) bool {
 func (m *Machine) derive(d *device, metric string, r detect.Sample) {
 	for i := range d.derived {
 		sl := &d.derived[i]
-		input := slices.Index(sl.spec.Inputs, metric)
+		input := slices.Index(sl.inputs, metric)
 		if input < 0 {
 			continue
 		}
@@ -168,7 +243,7 @@ func (m *Machine) feeds(key deviceKey, metric string, wanted func(metric string)
 	needed := make(map[string]bool)
 	for i := len(slots) - 1; i >= 0; i-- {
 		if sl := slots[i]; needed[sl.declared.Metric] || wanted(sl.declared.Metric) {
-			for _, in := range sl.spec.Inputs {
+			for _, in := range sl.inputs {
 				needed[in] = true
 			}
 		}
@@ -211,7 +286,7 @@ func (m *Machine) readDerived(r *codec.Reader) {
 				r.Fail()
 				return
 			}
-			d.derived[i].state = d.derived[i].spec.Read(r)
+			d.derived[i].state = d.derived[i].read(r)
 		}
 		if d != nil {
 			m.plan(d)

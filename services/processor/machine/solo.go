@@ -82,7 +82,7 @@ func (s *Solo) Inputs() []string {
 			if !found(d) {
 				continue
 			}
-			for _, in := range d.spec.Inputs {
+			for _, in := range d.declared.Inputs() {
 				if !slices.Contains(all, in) {
 					all = append(all, in)
 				}

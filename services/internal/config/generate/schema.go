@@ -30,6 +30,12 @@ func schema() (string, error) {
 	err = t.Execute(&b, map[string]any{
 		"Rule":    lines(ruleSchema(), "    "),
 		"Derived": lines(entrySchema(rule.DerivedFields(), []string{"metric"}, derivedConditions()), "    "), "MaxDerived": rule.MaxDerived,
+		"Counter": lines(entrySchema(rule.CounterFields(), []string{"metric"}, nil, member{"tariff", object{
+			{"description", "Other prices at times of the week. The first that is in force counts."},
+			{"type", []string{"array", "null"}},
+			{"maxItems", rule.MaxTariff},
+			{"items", entrySchema(rule.TariffFields(), []string{"price"}, nil)},
+		}}), "    "), "MaxCounters": rule.MaxCounters,
 		"MaxRules": config.MaxRules, "MaxDevices": config.MaxDevices, "MaxSeries": config.MaxSeries, "MaxMappings": config.MaxMappings, "MaxMapping": mapping.MaxText, "MaxChannels": config.MaxChannels,
 		"MaxWindows": config.MaxWindows, "MaxSites": config.MaxSites, "MaxGroupBy": config.MaxGroupBy, "MaxSteps": config.MaxSteps, "MaxRotas": oncall.MaxRotas, "MaxMembers": oncall.MaxMembers, "MaxQuiet": oncall.MaxQuiet,
 		"MaxGlob": rule.MaxGlob, "MaxTags": rule.MaxTags, "MaxTag": rule.MaxTag,
@@ -133,8 +139,9 @@ func ruleSchema() object {
 	}
 }
 
-// entrySchema is the schema of one entry of a section whose fields are in a table.
-func entrySchema[T any](table []rule.FieldOf[T], required []string, more object) object {
+// entrySchema is the schema of one entry of a section whose fields are in a table, and
+// further ones.
+func entrySchema[T any](table []rule.FieldOf[T], required []string, more object, further ...member) object {
 	top, match := object{}, object{}
 	for _, f := range table {
 		outer, inner, nested := strings.Cut(f.Name, ".")
@@ -153,6 +160,7 @@ func entrySchema[T any](table []rule.FieldOf[T], required []string, more object)
 			{"properties", match},
 		}
 	}
+	top = append(top, further...)
 	return append(object{{"type", "object"}, {"additionalProperties", false}, {"required", required}, {"properties", top}}, more...)
 }
 

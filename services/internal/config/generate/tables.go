@@ -16,7 +16,9 @@ import (
 // tables are the parts of documents that are generated, by their names.
 var tables = map[string]func() string{
 	"fields": commonFields, "detectors": detectors, "detector fields": ownFields,
-	"derived": func() string { return fieldsOf(rule.DerivedFields()) },
+	"derived":  func() string { return fieldsOf(rule.DerivedFields()) },
+	"counters": func() string { return fieldsOf(rule.CounterFields()) },
+	"tariff":   func() string { return fieldsOf(rule.TariffFields()) },
 }
 
 const (
