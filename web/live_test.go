@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"headwater/proto/cost"
 	"headwater/streams"
 	"headwater/web/access"
 	"headwater/web/app"
@@ -80,8 +81,13 @@ func (f *fakeSource) Audit(context.Context, audit.Query) (audit.Entries, error) 
 
 func (f *fakeSource) Cancel(context.Context, string) error { return nil }
 
+// builtIn are the prices that Headwater brings.
+type builtIn struct{}
+
+func (builtIn) Prices() cost.Prices { return cost.Default() }
+
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f}
 }
 
 // openAccounts are accounts while nobody has one.

@@ -14,6 +14,7 @@ import (
 	"headwater/web/audit"
 	"headwater/web/channels"
 	"headwater/web/connect"
+	"headwater/web/cost"
 	"headwater/web/deadletters"
 	"headwater/web/device"
 	"headwater/web/devices"
@@ -65,6 +66,7 @@ type Sources struct {
 	Explore     explore.Source
 	OnCall      oncall.Source
 	Edges       edges.Source
+	Cost        cost.Source
 }
 
 // Server serves the pages, their live updates and the API.
@@ -76,7 +78,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Silences == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
@@ -111,6 +113,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		devices.New(shell, sources.Credentials, cfg.MQTT).Routes(),
 		channels.New(shell, sources.Channels, len(sources.Trust.Authority().PEM) > 0).Routes(),
 		oncall.New(shell, sources.OnCall).Routes(),
+		cost.New(shell, sources.Cost).Routes(),
 		[]app.Route{
 			{Method: "GET", Path: "/api/v1/openapi.json", Role: app.Public, Handle: apiDescription},
 			{Path: "/api/", Role: app.Viewer, BySite: true, Handle: func(w http.ResponseWriter, r *http.Request) {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"headwater/proto/cost"
 	"headwater/services/dashboard/fleet"
 	"headwater/services/internal/accounts"
 	"headwater/services/internal/audit"
@@ -169,6 +170,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Edges:       edgeSource{store: edges.Store{JS: deps.JS}, made: changes, address: cfg.Address, authority: cfg.Authority},
 		Channels:    channelSource{js: deps.JS, rules: s.rules, deliveries: s.deliveries, changes: changes, alerts: s.alertSource()},
 		OnCall:      s.duty,
+		Cost:        costSource{cost.Default()},
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)

@@ -56,6 +56,7 @@ var menus = []menu{
 		{"ledger", "/ledger", "Ledger"},
 		{"deadletters", "/deadletters", "Dead letters"},
 		{"people", "/people", "People and tokens"},
+		{"cost", "/cost", "Cost"},
 		{"audit", "/audit", "Audit"},
 		{"trust", "/trust", "Certificate"},
 	}},

@@ -119,6 +119,7 @@ type cli struct {
 	Schema  schemaCmd  `cmd:"" group:"Files:" help:"Print the JSON Schema of configuration files, for editors."`
 	Decode  decodeCmd  `cmd:"" group:"Files:" help:"Show which readings a topic and a payload become, or what to change."`
 	Detect  detectCmd  `cmd:"" group:"Files:" help:"Score your own CSV files with a detector, row by row: headwater detect --out scores *.csv"`
+	Cost    costCmd    `cmd:"" group:"Files:" help:"Compare what a managed cloud costs for all readings with deciding at the site."`
 	Quality qualityCmd `cmd:"" group:"Files:" help:"Score the detectors on folders of labelled series."`
 	Secrets secretsCmd `cmd:"" group:"Files:" help:"Create the passwords and keys for an installation of separate services."`
 }

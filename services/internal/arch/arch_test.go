@@ -25,6 +25,7 @@ var modules = []string{"proto", "services", "services/standalone", "streams", "w
 
 // pure lists the packages that use neither network nor clock.
 var pure = []string{
+	"headwater/proto/cost",
 	"headwater/proto/figure",
 	"headwater/proto/units",
 	"headwater/services/bridge/escape",
@@ -178,7 +179,7 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // features are the folders of web that hold one feature each, and the adapter of
 // each in services/dashboard is the file of the same name.
-var features = []string{"access", "alerts", "audit", "channels", "connect", "deadletters", "device", "devices", "edges", "explore", "ledger", "oncall", "overview", "pipeline", "replay", "rules", "silences", "trust"}
+var features = []string{"access", "alerts", "audit", "channels", "connect", "cost", "deadletters", "device", "devices", "edges", "explore", "ledger", "oncall", "overview", "pipeline", "replay", "rules", "silences", "trust"}
 
 // webParts are the folders of web, and which of them each may import. The root of
 // web puts all together; internal and browsertest help tests.
