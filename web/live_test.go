@@ -402,6 +402,10 @@ func (*fakeSource) Unmute(context.Context, string) error { return nil }
 
 func (*fakeSource) Stats(string) []view.RuleStats { return nil }
 
+func (*fakeSource) Advice(string) rules.Advice { return rules.Advice{} }
+
+func (*fakeSource) Advise(string) error { return nil }
+
 func (*fakeSource) Story(string) (view.Story, bool) { return view.Story{}, true }
 
 func (*fakeSource) Handle(context.Context, string, view.AlertAction, view.Note) (view.Alert, error) {

@@ -112,6 +112,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.credentials = newCredentials(deps.JS, deps.Log, changes, letters)
 	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book, changes)
 	letters.config = s.rules.current
+	replayed := &replays{js: deps.JS, book: s.book}
+	s.rules.coach = newCoach(deps.Log, s.rules, replayed)
 	s.telemetry = &streamReader{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
 		back: memory, handle: s.onTelemetry, began: func(t time.Time) { s.fleet.Begin(t.UnixNano()) },
@@ -159,7 +161,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Alerts:      s.alertSource(),
 		Silences:    s.silences,
 		Rules:       s.rules,
-		Replay:      &replays{js: deps.JS, book: s.book},
+		Replay:      replayed,
 		Pipeline:    s,
 		Ledger:      s.ledger,
 		DeadLetters: letters,
@@ -213,7 +215,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
 		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.silences.run, s.handlings.run, s.reports.run,
-		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.credentials.set.Run, s.arrivals.run, s.web.Run,
+		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.rules.coach.run, s.credentials.set.Run, s.arrivals.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })
 	}

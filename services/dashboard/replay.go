@@ -47,6 +47,12 @@ func (r *replays) Begin(ctx context.Context, q replay.Query) (replay.Replay, err
 	if err != nil {
 		return replay.Replay{}, err
 	}
+	status, err = r.start(ctx, body)
+	return replay.Replay{ReplayStatus: status}, err
+}
+
+// start asks processors to begin a replay, until one is free.
+func (r *replays) start(ctx context.Context, body []byte) (status streams.ReplayStatus, err error) {
 	for range replayTries {
 		status, err = r.ask(ctx, streams.ReplayStart, body)
 		if errors.Is(err, nats.ErrNoResponders) {
@@ -56,7 +62,7 @@ func (r *replays) Begin(ctx context.Context, q replay.Query) (replay.Replay, err
 			break
 		}
 	}
-	return replay.Replay{ReplayStatus: status}, err
+	return status, err
 }
 
 // wrong returns what is wrong with a request; empty if nothing is.

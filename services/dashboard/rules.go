@@ -54,6 +54,8 @@ type ruleSource struct {
 	made recorder
 	// stats returns the statistics of a rule over the last days.
 	stats func(rule string, now time.Time, days int) view.RuleStats
+	// coach proposes quieter settings.
+	coach *noiseCoach
 	// silences returns the silences that can mute alerts of a rule.
 	silences func(rule string) []view.Silence
 

@@ -36,6 +36,12 @@ type Source interface {
 	SetState(ctx context.Context, name string, revision uint64, state view.RuleState, author view.Author) (Rule, error)
 	// Stats returns the statistics of a rule, for the last 7 and 30 days.
 	Stats(name string) []view.RuleStats
+	// Advice returns what was found about quieter settings of a rule as it is now; its
+	// zero value if nothing was asked for.
+	Advice(name string) Advice
+	// Advise has quieter settings of a rule looked for. Nobody is notified, and nothing
+	// changes.
+	Advise(name string) error
 	// Versions returns the versions of a rule that are kept, the newest first, also of
 	// a rule that was deleted; view.ErrNotFound when there are none.
 	Versions(ctx context.Context, name string) ([]Version, error)
@@ -199,4 +205,47 @@ type Version struct {
 	// Current reports whether it is the version in force.
 	Current bool   `json:"current,omitempty"`
 	YAML    string `json:"yaml,omitempty"`
+}
+
+// AdviceState is how far the search for quieter settings is.
+type AdviceState string
+
+// The states of a search; the zero value means that there was none.
+const (
+	AdviceRunning AdviceState = "running"
+	AdviceDone    AdviceState = "done"
+	// AdviceFailed means that it ended without an answer, for the reason of the advice.
+	AdviceFailed AdviceState = "failed"
+)
+
+// Over reports whether the search has ended.
+func (s AdviceState) Over() bool { return s == AdviceDone || s == AdviceFailed }
+
+// Advice is what was found about settings with which a rule would raise fewer alerts.
+type Advice struct {
+	State AdviceState `json:"state,omitempty"`
+	// Revision is that of the rule.
+	Revision uint64 `json:"revision"`
+	// At is when the search ended, or began.
+	At time.Time `json:"at,omitzero"`
+	// From and To are the period of the stored readings, and Before counts the alerts that
+	// the rule as it is would have raised in it.
+	From   time.Time `json:"from,omitzero"`
+	To     time.Time `json:"to,omitzero"`
+	Before int       `json:"alerts"`
+	// Proposals are settings with which it would have raised fewer.
+	Proposals []Proposal `json:"proposals,omitempty"`
+	// Why says why there are none; empty if there are some.
+	Why string `json:"why,omitempty"`
+}
+
+// Proposal is a change of a rule.
+type Proposal struct {
+	// Words are the settings as they stand in YAML, and Was what they are now.
+	Words string `json:"settings"`
+	Was   string `json:"was"`
+	// Alerts counts the alerts that it would have raised.
+	Alerts int `json:"alerts"`
+	// YAML is the whole rule with the settings.
+	YAML string `json:"yaml"`
 }

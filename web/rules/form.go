@@ -119,6 +119,8 @@ type EditorFacts struct {
 	Silences []view.Silence
 	// Stats are the statistics of the rule.
 	Stats []view.RuleStats
+	// Advice is what was found about quieter settings.
+	Advice Advice
 	// Saved reports whether the rule has just been saved.
 	Saved bool
 	// By is the name that the person gave last.

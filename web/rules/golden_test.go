@@ -40,6 +40,8 @@ func TestGolden(t *testing.T) {
 				out["rule-versions"] = rules.VersionsPage(rules.VersionsFacts{Name: r.Name, Rule: facts.Rule, Versions: versions})
 				out["rule-delete"] = rules.DeletePage(r)
 				out["rule-form"] = rules.Editor(facts)
+				facts.Stats, facts.Advice = s.Stats("door-left-open"), s.Advice("door-left-open")
+				out["rule-quieter"] = rules.Quieter(facts)
 			case 1:
 				theirs := r
 				theirs.Author, theirs.YAML = r.Author+fixture.Evil, "name: humid\n# "+fixture.Evil+"\n"

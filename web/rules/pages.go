@@ -51,6 +51,9 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "POST", Path: "/rules/{name}/state", Role: app.Administrator, Handle: p.setState},
 		{Method: "GET", Path: "/rules/{name}/delete", Role: app.Administrator, Handle: p.confirmDelete},
 		{Method: "POST", Path: "/rules/{name}/delete", Role: app.Administrator, Handle: p.delete},
+		{Method: "GET", Path: "/rules/{name}/quieter", Role: app.Viewer, Handle: p.quieter},
+		{Method: "POST", Path: "/rules/{name}/quieter", Role: app.Operator, Handle: p.advise},
+		{Method: "POST", Path: "/rules/{name}/quieter/take", Role: app.Operator, Handle: p.take},
 		{Method: "GET", Path: "/live/rules", Role: app.Viewer, Handle: p.shell.Live},
 		{Method: "GET", Path: "/api/v1/rules", Role: app.Viewer, Handle: p.apiList},
 		{Method: "GET", Path: "/api/v1/rules/{name}", Role: app.Viewer, Handle: p.apiOne},
@@ -58,6 +61,8 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "DELETE", Path: "/api/v1/rules/{name}", Role: app.Administrator, Handle: p.apiDelete},
 		{Method: "POST", Path: "/api/v1/rules/{name}/state", Role: app.Administrator, Handle: p.apiState},
 		{Method: "GET", Path: "/api/v1/rules/{name}/stats", Role: app.Viewer, Handle: p.apiStats},
+		{Method: "GET", Path: "/api/v1/rules/{name}/advice", Role: app.Viewer, Handle: p.apiAdvice},
+		{Method: "POST", Path: "/api/v1/rules/{name}/advice", Role: app.Operator, Handle: p.apiAdvise},
 		{Method: "GET", Path: "/api/v1/rules/{name}/versions", Role: app.Viewer, Handle: p.apiVersions},
 	}
 }
@@ -220,7 +225,7 @@ func (p *Pages) edit(w http.ResponseWriter, r *http.Request) {
 func (p *Pages) editor(w http.ResponseWriter, r *http.Request, status int, f EditorFacts) {
 	f.Form, f.Channels = p.source.Form(), p.channels()
 	if f.Rule != nil {
-		f.Silences, f.Stats = p.source.SilencesOfRule(f.Rule.Name), p.source.Stats(f.Rule.Name)
+		f.Silences, f.Stats, f.Advice = p.source.SilencesOfRule(f.Rule.Name), p.source.Stats(f.Rule.Name), p.source.Advice(f.Rule.Name)
 	}
 	if f.By == "" {
 		f.By = app.RememberedAuthor(r)

@@ -59,6 +59,13 @@ func TestFormsOfRules(t *testing.T) {
 		{"what is built in cannot be deleted", fixture.Warehouse, "/rules/unusual/delete", "revision=11", 400, "it is built in"},
 		{"deleted too late", fixture.Warehouse, "/rules/humid/delete", "revision=8", 409, "it was not deleted"},
 		{"deleted before", fixture.Warehouse, "/rules/gone/delete", "revision=8", 404, "Rule not found"},
+		{"quieter settings", fixture.Warehouse, "/rules/door-left-open/quieter", "", 303, "/rules/door-left-open#quieter"},
+		{"quieter settings of no rule", fixture.Warehouse, "/rules/gone/quieter", "", 404, "Rule not found"},
+		{"a proposal taken", fixture.Warehouse, "/rules/door-left-open/quieter/take", "revision=12&proposal=0", 303, "/rules/door-left-open?saved=1"},
+		{"a proposal taken too late", fixture.Warehouse, "/rules/door-left-open/quieter/take", "revision=11&proposal=0", 409, "the proposal was not taken"},
+		{"a proposal that was not made", fixture.Warehouse, "/rules/door-left-open/quieter/take", "revision=12&proposal=2", 409, "the proposal was not taken"},
+		{"a rule that has none", fixture.Warehouse, "/rules/humid/quieter/take", "revision=9&proposal=0", 409, "the proposal was not taken"},
+		{"no number", fixture.Warehouse, "/rules/door-left-open/quieter/take", "revision=12&proposal=x", 400, "the number of one"},
 		{"restored", fixture.Warehouse, "/rules/door-left-open/restore", "revision=12&version=9", 303, "/rules/door-left-open?saved=1"},
 		{"restored too late", fixture.Warehouse, "/rules/door-left-open/restore", "revision=11&version=9", 409, "Changed meanwhile"},
 		{"restored to where it was deleted", fixture.Warehouse, "/rules/door-left-open/restore", "revision=12&version=7", 404, "Rule not found"},
@@ -262,5 +269,32 @@ func TestEveryDetectorShowsItsFields(t *testing.T) {
 		if !strings.Contains(page, `data-for="`+d.Name+`"`) {
 			t.Errorf("the form says nothing of %s", d.Name)
 		}
+	}
+}
+
+// TestQuieterSettings looks at the part of the page about a rule that nobody acts on.
+func TestQuieterSettings(t *testing.T) {
+	for _, c := range []struct {
+		state       fixture.State
+		rule        string
+		holds, none string
+	}{
+		{fixture.Warehouse, "door-left-open", "14 times in 7 days, never acknowledged.", `hx-trigger="every 1s"`},
+		{fixture.Warehouse, "door-left-open", `With <strong class="mono">rise: 4.5</strong> it would have been 2.`, ""},
+		{fixture.Warehouse, "humid", "</section>", `id="quieter"`},
+		{fixture.Large, "door-left-open", `hx-trigger="every 1s"`, `name="proposal"`},
+		{fixture.Hostile, "a-rule-with-a-name-that-is-as-long-as-a-name-of-a-rule-may-be-64", "which is all that is stored", ""},
+	} {
+		_, body := webtest.Get(t, webtest.Server(t, c.state), http.MethodGet, "/rules/"+c.rule)
+		if !strings.Contains(body, c.holds) || c.none != "" && strings.Contains(body, c.none) {
+			t.Errorf("%s in %s: want %q and not %q: %s", c.rule, c.state, c.holds, c.none, body[max(0, strings.Index(body, "<main")):])
+		}
+	}
+	s := webtest.Server(t, fixture.Large)
+	if res, body := webtest.Get(t, s, http.MethodGet, "/rules/door-left-open/quieter", "Hx-Request", "true"); res.StatusCode != http.StatusOK || !strings.HasPrefix(body, `<section id="quieter"`) {
+		t.Errorf("%d: %s", res.StatusCode, body)
+	}
+	if res, _ := webtest.Get(t, s, http.MethodGet, "/rules/door-left-open/quieter"); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("without a script it answers %d", res.StatusCode)
 	}
 }

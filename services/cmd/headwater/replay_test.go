@@ -17,6 +17,7 @@ import (
 	"headwater/services/processor"
 	"headwater/streams"
 	"headwater/streams/streamtest"
+	"headwater/web/rules"
 )
 
 // process runs a processor on the world's streams.
@@ -105,5 +106,31 @@ func TestReplay(t *testing.T) {
 				t.Errorf("%v: %q is not in\n%s%s", c.args, text, out.String(), errs.String())
 			}
 		}
+	}
+}
+
+// TestAdviceNeedsHistory asks for quieter settings of a rule of which a processor has a few
+// minutes of readings only.
+func TestAdviceNeedsHistory(t *testing.T) {
+	w := newRules(t)
+	w.process(t)
+	w.warm(t, 20, 20, 31, 33, 20, 20)
+	c, err := newClient(w.url, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	streamtest.Eventually(t, "the rule is made", func() bool {
+		at := c.base.JoinPath("api", "v1", "rules", "too-warm")
+		at.RawQuery = "revision=0&author=Ana"
+		return c.send(t.Context(), "PUT", at, []byte("name: too-warm\ndetector: limit\nabove: 30\n"), nil) == nil
+	})
+	at := c.base.JoinPath("api", "v1", "rules", "too-warm", "advice")
+	if err := c.send(t.Context(), "POST", at, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	var a rules.Advice
+	streamtest.Eventually(t, "the answer", func() bool { return c.send(t.Context(), "GET", at, nil, &a) == nil && a.State.Over() })
+	if a.State != rules.AdviceDone || len(a.Proposals) != 0 || a.Before != 1 || !strings.Contains(a.Why, "and a day is needed") {
+		t.Errorf("advice %+v", a)
 	}
 }

@@ -34,6 +34,7 @@ var pure = []string{
 	"headwater/services/decode/intake",
 	"headwater/services/decode/mapping",
 	"headwater/services/internal/calendar",
+	"headwater/services/internal/coach",
 	"headwater/services/internal/oncall",
 	"headwater/services/gateway/pattern",
 	"headwater/services/internal/hearing",

@@ -424,33 +424,44 @@ func (p Parts) With(r Piece) Parts {
 
 // SetState returns the text of a rule with another state, its comments kept.
 func SetState(text string, state rule.State) (string, error) {
+	return SetField(text, "state", string(state))
+}
+
+// SetField returns the text of a rule with another value of a field that is one line, as
+// people write it, with the comments kept. It fails if the text is no rule, before or after.
+func SetField(text, field, value string) (string, error) {
 	r := &reader{file: "rule"}
 	u, err := r.again(text)
 	if err != nil {
 		return "", err
 	}
-	u.State = state
-	field := "state: " + string(state)
+	fields := Fields(u)
+	fields[field] = value
+	plain := FormatFields(fields)
+	if u, err = r.again(plain); err != nil {
+		return "", err
+	}
+	written := field + ": " + value
 	lines := strings.SplitAfter(strings.TrimRight(text, "\n")+"\n", "\n")
 	changed := false
 	for i, line := range lines {
-		if rest, found := strings.CutPrefix(line, "state:"); found && !changed {
+		if rest, found := strings.CutPrefix(line, field+":"); found && !changed {
 			_, comment, commented := strings.Cut(rest, " #")
-			lines[i] = field + "\n"
+			lines[i] = written + "\n"
 			if commented {
-				lines[i] = field + " #" + comment
+				lines[i] = written + " #" + comment
 			}
 			changed = true
 		}
 	}
 	if !changed {
-		lines = append(lines, field+"\n")
+		lines = append(lines, written+"\n")
 	}
 	edited := strings.Join(lines, "")
 	if got, err := r.again(edited); err == nil && got.Equal(u) {
 		return edited, nil
 	}
-	return Format(u), nil
+	return plain, nil
 }
 
 // By returns the parts as a version of the author's, whose name is one line.

@@ -238,6 +238,24 @@ func TestSetState(t *testing.T) {
 	}
 }
 
+func TestSetField(t *testing.T) {
+	for name, tc := range map[string]struct{ text, field, value, want string }{
+		"comments stay": {"name: a # here\ndetector: limit\nabove: 30 # °C\n", "above", "31", "name: a # here\ndetector: limit\nabove: 31 # °C\n"},
+		"a new field":   {"name: a\ndetector: limit\nabove: 1\n", "for", "10m", "name: a\ndetector: limit\nabove: 1\nfor: 10m\n"},
+		"in a row":      {"{name: a, detector: limit, above: 1}\n", "above", "2.5", "name: a\ndetector: limit\nabove: 2.5\n"},
+		"out of bounds": {"name: a\ndetector: auto\nfalse_alarms: 1\n", "false_alarms", "-1", ""},
+		"no such field": {"name: a\ndetector: silence\n", "for", "10m", "name: a\ndetector: silence\n"},
+		"no rule":       {"name: [a\n", "for", "10m", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := config.SetField(tc.text, tc.field, tc.value)
+			if got != tc.want || (err != nil) != (tc.want == "") {
+				t.Errorf("%v\n%s", err, got)
+			}
+		})
+	}
+}
+
 // drawn returns any rule that is valid.
 func drawn(t *rapid.T) rule.Rule {
 	name := rapid.StringMatching(`[a-z0-9_-]{1,20}`)
