@@ -94,6 +94,21 @@ func TestJanitor(t *testing.T) {
 	if first := firstAfterCleaning(time.Now()); first != 41 {
 		t.Errorf("nothing is old, but the first message is %d", first)
 	}
+	edges, err := js.KeyValue(t.Context(), streams.BucketEdges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sentUp := func(sequence string) {
+		t.Helper()
+		if _, err := edges.Put(t.Context(), streams.UplinkKey(streams.StreamTelemetry), []byte(`{"sequence":`+sequence+`}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sentUp("50")
+	if first := firstAfterCleaning(later); first != 51 {
+		t.Errorf("the centre needs 51, but the first message is %d", first)
+	}
+	sentUp("100")
 	if first := firstAfterCleaning(later); first != 61 {
 		t.Errorf("lane 0 needs 61, but the first message is %d", first)
 	}
