@@ -107,7 +107,7 @@ func processorPermissions() Permissions {
 func notifierPermissions() Permissions {
 	return Permissions{Answers: true, Subscribe: []string{ChannelTests}, Publish: join(
 		[]string{AlertingAll, DeliveriesAll, api("CONSUMER.RESET." + StreamAlerting + ".>")},
-		readBucket(BucketPush), writeBucket(BucketPush, ">"),
+		readBucket(BucketPush), writeBucket(BucketPush, ">"), readBucket(BucketAbout),
 		bury(ServiceNotifier), read(StreamDerived), read(StreamAlerting),
 		readBucket(BucketAlerts), writeBucket(BucketAlerts, ">"), readBucket(BucketSilences), lease(ServiceNotifier), snapshots(ServiceNotifier),
 		report(ServiceNotifier),
@@ -132,7 +132,7 @@ func dashboardPermissions() Permissions {
 	for _, bucket := range []string{
 		BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts, BucketSilences, BucketProblems,
 		BucketCredentials,
-		BucketAccounts, BucketSessions, BucketPush, BucketEdges,
+		BucketAccounts, BucketSessions, BucketPush, BucketEdges, BucketAbout,
 	} {
 		p.Publish = append(p.Publish, readBucket(bucket)...)
 	}
@@ -142,6 +142,7 @@ func dashboardPermissions() Permissions {
 	p.Publish = append(p.Publish, writeBucket(BucketSilences, HandlingKeys)...)
 	p.Publish = append(p.Publish, writeBucket(BucketPush, ">")...)
 	p.Publish = append(p.Publish, writeBucket(BucketEdges, EdgeKeys)...)
+	p.Publish = append(p.Publish, writeBucket(BucketAbout, ">")...)
 	p.Publish = append(p.Publish, record(ServiceDashboard)...)
 	p.Publish = append(p.Publish, writeBucket(BucketCredentials, ">")...)
 	p.Publish = append(p.Publish, writeBucket(BucketAccounts, AccountsKey)...)

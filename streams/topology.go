@@ -45,6 +45,8 @@ const (
 	BucketWorkers   = "workers"
 	BucketManifests = "manifests"
 	BucketDevices   = "devices"
+	// BucketAbout has what people say about devices, by AboutKey.
+	BucketAbout = "about"
 	// BucketCredentials has a key for each credential of a device, and UnknownKey.
 	BucketCredentials = "credentials"
 	BucketAlerts      = "alerts"
@@ -196,6 +198,22 @@ func PushDeviceKey(id string) string { return "device." + id }
 
 // PushUsedKey is the key in BucketPush that a link was used, until it expires.
 func PushUsedKey(id string) string { return "used." + id }
+
+// AboutKey is the key in BucketAbout of a device. Both parts must be valid tokens.
+func AboutKey(site, device string) string { return site + "." + device }
+
+// ParseAboutKey returns the device of a key of AboutKey, and whether it is such a key.
+func ParseAboutKey(key string) (site, device string, ok bool) {
+	site, device, ok = strings.Cut(key, ".")
+	return site, device, ok && ValidToken(site) && ValidToken(device)
+}
+
+// MaxAbout bounds what people say about one device in BucketAbout, in bytes, and
+// aboutBytes the bucket.
+const (
+	MaxAbout   = 128 << 10
+	aboutBytes = 64 << 20
+)
 
 // pushBytes bounds BucketPush, and maxPushValue one value in it. A browser takes half a
 // kilobyte.
@@ -402,11 +420,13 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	sessions.TTL, sessions.LimitMarkerTTL, sessions.MaxBytes = SessionAge, SessionMarkerTTL, sessionsBytes
 	credentials := bucket(BucketCredentials, "Who may connect as which devices.", 1)
 	credentials.MaxBytes, credentials.MaxValueSize = credentialsBytes, MaxCredential
+	about := bucket(BucketAbout, "What people say about devices.", 1)
+	about.MaxBytes, about.MaxValueSize = aboutBytes, MaxAbout
 	push := bucket(BucketPush, "Browsers that are notified, and the keys for it.", 1)
 	push.MaxBytes, push.MaxValueSize, push.LimitMarkerTTL = pushBytes, maxPushValue, SessionMarkerTTL
 	edges := bucket(BucketEdges, "Edges, what is known of them, and how far this one has sent.", 1)
 	edges.MaxBytes, edges.MaxValueSize = edgesBytes, MaxEdgeValue
-	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials, sessions, push, edges,
+	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials, sessions, push, edges, about,
 		bucket(BucketAccounts, "Who may log in to the dashboard, without passwords.", 1),
 		bucket(BucketConfig, "Rules and channels as people wrote them, with earlier versions.", ConfigVersions),
 		bucket(BucketSilences, "What people do about alerts, and about which they are not notified.", 1),

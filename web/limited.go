@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 
@@ -13,6 +14,7 @@ import (
 	"headwater/web/explore"
 	"headwater/web/ledger"
 	"headwater/web/overview"
+	"headwater/web/registry"
 	"headwater/web/silences"
 	"headwater/web/view"
 )
@@ -33,6 +35,7 @@ func (s Sources) limited(sites []string) Sources {
 	s.Silences = siteSilences{s.Silences, s.Alerts, of}
 	s.Ledger = siteLedger{s.Ledger, of}
 	s.DeadLetters = siteLetters{s.DeadLetters, of}
+	s.Registry = siteRegistry{s.Registry, of}
 	return s
 }
 
@@ -249,6 +252,35 @@ type siteLedger struct {
 func (s siteLedger) Ledger(ctx context.Context, q ledger.Query) (ledger.Ledger, error) {
 	q.Sites = s.of
 	return s.Source.Ledger(ctx, q)
+}
+
+type siteRegistry struct {
+	registry.Source
+	of ofSites
+}
+
+// After implements registry.Source.
+func (s siteRegistry) After(q registry.Query) []view.Device {
+	q.Sites = s.of
+	return s.Source.After(q)
+}
+
+// Device implements registry.Source.
+func (s siteRegistry) Device(site, dev string) (view.Device, bool) {
+	if !s.of.sees(site) {
+		return view.Device{}, false
+	}
+	return s.Source.Device(site, dev)
+}
+
+// Describe implements registry.Source.
+func (s siteRegistry) Describe(ctx context.Context, by, what string, changes []registry.Change) (registry.Outcome, error) {
+	for _, c := range changes {
+		if !s.of.sees(c.Site) {
+			return registry.Outcome{}, fmt.Errorf("%w: there is no site %s", registry.ErrDraft, c.Site)
+		}
+	}
+	return s.Source.Describe(ctx, by, what, changes)
 }
 
 type siteLetters struct {

@@ -30,6 +30,7 @@ import (
 	"headwater/web/oncall"
 	"headwater/web/overview"
 	"headwater/web/pipeline"
+	"headwater/web/registry"
 	"headwater/web/replay"
 	"headwater/web/rules"
 	"headwater/web/silences"
@@ -87,7 +88,7 @@ type builtIn struct{}
 func (builtIn) Prices() cost.Prices { return cost.Default() }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f, Registry: noRegistry{}}
 }
 
 // openAccounts are accounts while nobody has one.
@@ -476,3 +477,8 @@ func (noChannels) Act(context.Context, string) (channels.Linked, error) {
 	return channels.Linked{}, nil
 }
 func (noChannels) PushKey(context.Context) (string, error) { return "", nil }
+
+// noRegistry is a registry in which nothing is said.
+type noRegistry struct{ registry.Source }
+
+func (noRegistry) After(registry.Query) []view.Device { return nil }

@@ -24,6 +24,7 @@ import (
 	"headwater/web/oncall"
 	"headwater/web/overview"
 	"headwater/web/pipeline"
+	"headwater/web/registry"
 	"headwater/web/replay"
 	"headwater/web/rules"
 	"headwater/web/silences"
@@ -67,6 +68,7 @@ type Sources struct {
 	OnCall      oncall.Source
 	Edges       edges.Source
 	Cost        cost.Source
+	Registry    registry.Source
 }
 
 // Server serves the pages, their live updates and the API.
@@ -78,7 +80,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Silences == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || sources.Registry == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
@@ -110,6 +112,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		edges.New(shell, sources.Edges).Routes(),
 		explore.New(shell, sources.Explore).Routes(),
 		trust.New(shell, sources.Trust).Routes(),
+		registry.New(shell, sources.Registry).Routes(),
 		devices.New(shell, sources.Credentials, cfg.MQTT).Routes(),
 		channels.New(shell, sources.Channels, len(sources.Trust.Authority().PEM) > 0).Routes(),
 		oncall.New(shell, sources.OnCall).Routes(),

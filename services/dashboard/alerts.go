@@ -14,6 +14,7 @@ type alertSource struct {
 	*handlings
 	notices *fleet.Notices
 	rules   *ruleSource
+	fleet   *fleet.Fleet
 }
 
 // Alerts implements alerts.Source.
@@ -21,8 +22,17 @@ func (a alertSource) Alerts(resolved int) view.Alerts {
 	all := a.Book.Alerts(resolved)
 	for i := range all.Active {
 		all.Active[i].Mute = a.silenceSource.of(all.Active[i])
+		a.label(&all.Active[i])
+	}
+	for i := range all.Resolved {
+		a.label(&all.Resolved[i])
 	}
 	return all
+}
+
+// label names the device of an alert as people call it.
+func (a alertSource) label(one *view.Alert) {
+	one.DeviceName, one.Room = a.fleet.Label(one.Site, one.Device)
 }
 
 // Story implements alerts.Source.
@@ -38,6 +48,7 @@ func (a alertSource) Story(episode string) (view.Story, bool) {
 	if alert.Active() {
 		alert.Mute = a.silenceSource.of(alert)
 	}
+	a.label(&alert)
 	story := view.Story{Alert: alert, Notices: a.notices.Of(episode)}
 	for i := range story.Notices {
 		n := &story.Notices[i]

@@ -69,6 +69,7 @@ type Service struct {
 	handlings   *handlings
 	told        *fleet.Notices
 	records     *fleet.Records
+	registry    *registrySource
 	access      accessSource
 	cfg         Config
 	announce    func(link string)
@@ -82,6 +83,7 @@ type Service struct {
 
 	telemetry, derived, alerting *streamReader
 	devices, alerts, lost, muted *watcher
+	described                    *watcher
 	reports                      *watcher
 }
 
@@ -109,11 +111,14 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.survey.losses, s.ledger.losses = found, found
 	changes := recorder{audit.New(deps.JS, streams.ServiceDashboard, deps.Log, deps.Metrics)}
 	letters := &deadLetters{js: deps.JS, log: deps.Log, changes: changes}
+	s.registry = newRegistry(deps.JS, s.fleet, changes)
+	s.described = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketAbout, entry: s.registry.onEntry}
 	s.credentials = newCredentials(deps.JS, deps.Log, changes, letters)
 	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book, changes)
 	letters.config = s.rules.current
 	replayed := &replays{js: deps.JS, book: s.book}
 	s.rules.coach = newCoach(deps.Log, s.rules, replayed)
+	s.rules.took = s.registry.onConfig
 	s.telemetry = &streamReader{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
 		back: memory, handle: s.onTelemetry, began: func(t time.Time) { s.fleet.Begin(t.UnixNano()) },
@@ -168,6 +173,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Audit:       auditSource{deps.JS},
 		Trust:       trustSource{cfg.Authority},
 		Credentials: s.credentials,
+		Registry:    s.registry,
 		Connect:     s.arrivals,
 		Edges:       edgeSource{store: edges.Store{JS: deps.JS}, made: changes, address: cfg.Address, authority: cfg.Authority},
 		Channels:    channelSource{js: deps.JS, rules: s.rules, deliveries: s.deliveries, changes: changes, alerts: s.alertSource()},
@@ -214,7 +220,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("dashboard started", "url", s.past.client.URL())
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
-		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.silences.run, s.handlings.run, s.reports.run,
+		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.described.run, s.silences.run, s.handlings.run, s.reports.run,
 		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.rules.coach.run, s.credentials.set.Run, s.arrivals.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })
@@ -234,5 +240,5 @@ func (s *Service) Ready() error {
 
 // alertSource returns the alerts with their silences and rules.
 func (s *Service) alertSource() alertSource {
-	return alertSource{s.book, s.silences, s.handlings, s.told, s.rules}
+	return alertSource{s.book, s.silences, s.handlings, s.told, s.rules, s.fleet}
 }

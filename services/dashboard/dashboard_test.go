@@ -73,6 +73,7 @@ type rig struct {
 	server  *streamtest.Server
 	js      jetstream.JetStream
 	influx  *influxStub
+	url     string // of the InfluxDB
 	service *Service
 	stop    func()
 }
@@ -87,8 +88,16 @@ func newRig(t *testing.T, prepare func(*rig)) *rig {
 	if prepare != nil {
 		prepare(r)
 	}
+	r.url = influxServer.URL
+	r.begin(t)
+	return r
+}
+
+// begin starts a dashboard, which must not run already.
+func (r *rig) begin(t *testing.T) {
+	t.Helper()
 	cfg := DefaultConfig()
-	cfg.Influx.URL = influxServer.URL
+	cfg.Influx.URL = r.url
 	if r.configure != nil {
 		r.configure(&cfg)
 	}
@@ -108,7 +117,6 @@ func newRig(t *testing.T, prepare func(*rig)) *rig {
 	})
 	r.stop = func() { cancel(); done.Wait() }
 	t.Cleanup(r.stop)
-	return r
 }
 
 func (r *rig) ready() {

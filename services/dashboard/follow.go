@@ -226,6 +226,8 @@ type watcher struct {
 	// handle takes one entry; the value is nil when the key was removed, and at is
 	// when it was put or removed. It is called from one goroutine.
 	handle func(key string, value []byte, at time.Time)
+	// entry, if not nil, is called instead of handle.
+	entry func(jetstream.KeyValueEntry)
 
 	mu     sync.Mutex // guards what follows
 	loaded bool
@@ -293,6 +295,8 @@ func (w *watcher) read(ctx context.Context) error {
 				w.mu.Lock()
 				w.loaded, w.err = true, nil
 				w.mu.Unlock()
+			case w.entry != nil:
+				w.entry(entry)
 			case entry.Operation() == jetstream.KeyValuePut:
 				w.handle(entry.Key(), entry.Value(), entry.Created())
 			default:

@@ -58,6 +58,8 @@ type ruleSource struct {
 	coach *noiseCoach
 	// silences returns the silences that can mute alerts of a rule.
 	silences func(rule string) []view.Silence
+	// took, if not nil, is called with each configuration that comes into force.
+	took func(c *config.Config, revision uint64)
 
 	mu      sync.Mutex // guards what follows
 	version configstore.Version
@@ -180,10 +182,17 @@ func (r *ruleSource) entry(entry jetstream.KeyValueEntry) {
 
 // take applies a version unless a newer one is known.
 func (r *ruleSource) take(v configstore.Version) {
+	if c := r.accept(v); c != nil && r.took != nil {
+		r.took(c, v.Revision)
+	}
+}
+
+// accept applies a version and returns its configuration; nil if it does not come into force.
+func (r *ruleSource) accept(v configstore.Version) *config.Config {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if v.Revision <= r.version.Revision {
-		return
+		return nil
 	}
 	c, err := v.Config()
 	var all []configstore.Rule
@@ -193,7 +202,7 @@ func (r *ruleSource) take(v configstore.Version) {
 	if err != nil {
 		// The services keep the previous version, and so does the page.
 		r.problem = err
-		return
+		return nil
 	}
 	known := make(map[string]knownRule, len(all))
 	for _, one := range all {
@@ -220,6 +229,7 @@ func (r *ruleSource) take(v configstore.Version) {
 	r.remember(v, known)
 	r.version, r.config, r.known, r.problem, r.err = v, c, known, nil, nil
 	r.counted = nil
+	return c
 }
 
 // remember notes which rules a version removes, and forgets those that are back or

@@ -47,6 +47,7 @@ type dispatcher struct {
 	config     jetstream.KeyValue
 	// linkKey signs the links of actions.
 	linkKey []byte
+	names   *names
 
 	// alerting identifies ALERTING as it was when the dispatcher was prepared.
 	alerting streams.Place
@@ -349,6 +350,7 @@ func (d *dispatcher) configure(ctx context.Context, entry jetstream.KeyValueEntr
 		d.revision = entry.Revision()
 		return nil
 	}
+	d.names.config.Store(c)
 	wanted := map[string]bool{}
 	for _, ch := range c.Channels {
 		wanted[ch.Name] = true
@@ -418,7 +420,7 @@ func (d *dispatcher) start(ch config.Channel, from uint64) *running {
 	r.cut = func() { stop(); cut() }
 	s := &sender{
 		name: ch.Name, alerting: d.alerting, next: from, target: d.open(ch), timeout: d.cfg.Timeout, giveUp: d.cfg.GiveUp, address: d.cfg.PublicURL,
-		js: d.js, deadLetters: d.deadLetters, log: d.log.With("channel", ch.Name), metrics: d.metrics, report: d.report, reach: d.reach, linkKey: d.linkKey,
+		js: d.js, deadLetters: d.deadLetters, log: d.log.With("channel", ch.Name), metrics: d.metrics, report: d.report, reach: d.reach, linkKey: d.linkKey, names: d.names,
 	}
 	d.wait.Go(func() {
 		defer close(r.done)

@@ -48,6 +48,7 @@ type sender struct {
 	address string
 	// linkKey signs the links of actions; nil if messages have none.
 	linkKey []byte
+	names   *names
 
 	js          jetstream.JetStream
 	deadLetters *deadletter.Publisher
@@ -371,6 +372,7 @@ func (s *sender) insist(ctx, hard context.Context, o outbound, d *alertingv1.Del
 		}
 		d.Attempts++
 		m := outgoing(o.key, o.message, time.Since(o.committed), s.address)
+		s.names.call(hard, &m)
 		m.Actions = actions(s.linkKey, s.name, o.message, time.Now())
 		err := s.attempt(hard, m)
 		if err == nil {

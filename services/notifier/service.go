@@ -196,7 +196,7 @@ func (s *Service) prepare(ctx context.Context) *dispatcher {
 	for {
 		d := &dispatcher{
 			cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, report: s.report, reach: newReach(s.report), deadLetters: s.deadLetters,
-			open: s.open, senders: map[string]*running{},
+			open: s.open, senders: map[string]*running{}, names: &names{js: s.js},
 		}
 		err := d.prepare(ctx)
 		if err == nil {

@@ -631,7 +631,7 @@ func TestMessageBeforeItsChannel(t *testing.T) {
 	f.configure(t, "[]")
 	registry := prometheus.NewRegistry()
 	d := &dispatcher{
-		cfg: f.cfg, js: f.js, log: f.log, metrics: newMetrics(registry), reach: newReach(nil), senders: map[string]*running{},
+		cfg: f.cfg, js: f.js, log: f.log, metrics: newMetrics(registry), reach: newReach(nil), senders: map[string]*running{}, names: &names{js: f.js},
 		deadLetters: deadletter.New(f.js, f.log, registry),
 		open:        func(ch config.Channel) target { return &remote{cfg: ch} },
 	}

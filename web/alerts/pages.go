@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"headwater/web/app"
 	"headwater/web/live"
@@ -161,4 +162,16 @@ func status(err error) int {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusBadRequest
+}
+
+// placeWords says of which series an alert is, beside what its device is called.
+func placeWords(a view.Alert) string {
+	parts := []string{a.Site}
+	if a.Room != "" {
+		parts = append(parts, view.Plain(a.Room))
+	}
+	if a.DeviceName != "" {
+		parts = append(parts, a.Device)
+	}
+	return strings.Join(append(parts, a.Metric), " · ")
 }

@@ -219,3 +219,24 @@ func rateWords(e view.Episode, of string) string {
 func (f Facts) bounded(metric string) bool {
 	return slices.ContainsFunc(f.Episodes, func(e view.Episode) bool { return e.Metric == metric && (e.Low != nil || e.High != nil) })
 }
+
+// aboutRows are what people say about the device, and what it tells about itself.
+func aboutRows(d view.Device) [][2]string {
+	var rows [][2]string
+	add := func(label, text string) {
+		if text != "" {
+			rows = append(rows, [2]string{label, text})
+		}
+	}
+	if d.About.Name != "" {
+		add("Id", d.Device)
+	}
+	add("Room", d.About.Room)
+	add("Location", d.About.Location)
+	add("Tags", strings.Join(d.About.TagList(), ", "))
+	if d.About.Interval != 0 {
+		add("Expected", "every "+d.About.Interval.String())
+	}
+	add("Firmware", d.Firmware())
+	return rows
+}

@@ -296,3 +296,15 @@ func current(is bool) string {
 	}
 	return "false"
 }
+
+// placeWords says where a device is, and its id if it is called something else.
+func placeWords(d view.Device) string {
+	parts := []string{d.Site}
+	if d.About.Room != "" {
+		parts = append(parts, view.Plain(d.About.Room))
+	}
+	if d.About.Name != "" {
+		parts = append(parts, d.Device)
+	}
+	return strings.Join(parts, " · ")
+}

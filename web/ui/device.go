@@ -8,7 +8,7 @@ func UnitOf(m view.Metric) string {
 	if m.Value.Kind != view.KindNumber {
 		return ""
 	}
-	return Unit(m.Unit)
+	return Unit(m.ShownUnit())
 }
 
 // ValueWords is the latest value of a metric without its unit.
@@ -16,7 +16,7 @@ func ValueWords(d view.Device, m view.Metric) string {
 	if m.Value.Kind == "" && d.Waiting {
 		return "…"
 	}
-	return m.Value.String()
+	return m.Shown()
 }
 
 // oddWords introduces a reading that is not of the usual kind.

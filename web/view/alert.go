@@ -20,16 +20,19 @@ const (
 type Alert struct {
 	// ID is the same for all episodes of one rule on one series; Episode is the id of
 	// this one.
-	ID          string   `json:"alert_id"`
-	Episode     string   `json:"id"`
-	Rule        string   `json:"rule"`
-	Description string   `json:"description,omitempty"`
-	Site        string   `json:"site"`
-	Device      string   `json:"device"`
-	Metric      string   `json:"metric"`
-	Unit        string   `json:"unit,omitempty"`
-	State       string   `json:"state"`
-	Severity    Severity `json:"severity"`
+	ID          string `json:"alert_id"`
+	Episode     string `json:"id"`
+	Rule        string `json:"rule"`
+	Description string `json:"description,omitempty"`
+	Site        string `json:"site"`
+	Device      string `json:"device"`
+	// DeviceName and Room are what people say about the device; empty if they say nothing.
+	DeviceName string   `json:"device_name,omitempty"`
+	Room       string   `json:"room,omitempty"`
+	Metric     string   `json:"metric"`
+	Unit       string   `json:"unit,omitempty"`
+	State      string   `json:"state"`
+	Severity   Severity `json:"severity"`
 	// Started and Ended are event times, in the time zone of the site like all times
 	// of an alert; Ended is zero while the alert is active.
 	Started time.Time `json:"started"`

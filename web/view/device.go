@@ -22,6 +22,8 @@ type Device struct {
 	Site   string `json:"site"`
 	Device string `json:"device"`
 	State  State  `json:"state"`
+	// About is what people say about the device.
+	About DeviceAbout `json:"about,omitzero"`
 	// LastSeen is when the latest reading arrived; it is exact to the minute if that
 	// was before the dashboard's memory begins, and zero if no reading is kept.
 	LastSeen  time.Time `json:"last_seen,omitzero"`
@@ -51,6 +53,11 @@ type Metric struct {
 	Value Value `json:"value"`
 	// Time is the event time of that reading; zero when there is none.
 	Time time.Time `json:"time,omitzero"`
+	// Changed is the event time at which the value became what it is; zero when it has not
+	// changed since the dashboard remembers.
+	Changed time.Time `json:"changed,omitzero"`
+	// About is what people say about the metric.
+	About MetricAbout `json:"-"`
 	// Odd is the latest reading when it is newer and of another kind, such as a
 	// text among numbers.
 	Odd *Odd `json:"odd,omitempty"`

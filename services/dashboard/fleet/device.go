@@ -22,6 +22,7 @@ type record struct {
 	first    time.Time
 	metrics  []*metric // by name
 	firing   []view.Alert
+	about    view.DeviceAbout
 	waiting  bool // whether the history is still to be queried
 	asked    bool // whether the arrivals were queried
 }
@@ -35,6 +36,9 @@ type metric struct {
 	latest [len(kinds)]latest
 	slots  []slot
 	recent []device.Point
+	// changed is the event time at which the latest value differed from the previous one; 0
+	// when it has not.
+	changed int64
 }
 
 // kinds are the kinds of values. A series with several kinds has the first one that
@@ -61,6 +65,9 @@ type slot struct {
 func (d *record) index() {
 	var b strings.Builder
 	b.WriteString(d.site + "/" + d.id)
+	for _, text := range append([]string{d.about.Name, d.about.Room, d.about.Location}, d.about.TagList()...) {
+		b.WriteString("\n" + text)
+	}
 	for _, m := range d.metrics {
 		b.WriteString("\n" + m.name)
 	}
@@ -114,11 +121,19 @@ func (f *Fleet) state(d *record) view.State {
 	if len(d.firing) > 0 {
 		return view.StateFiring
 	}
+	if expected := int64(d.about.Interval); expected > 0 { // people know better
+		return f.silentAfter(d, max(int64(silentMin), silentIntervals*expected))
+	}
 	least := silentMin
 	if d.reports < silentReports {
 		least = silentUnknown
 	}
-	patience := max(int64(least), silentIntervals*d.interval)
+	return f.silentAfter(d, max(int64(least), silentIntervals*d.interval))
+}
+
+// silentAfter returns the state of a device that is silent when it has not reported for
+// longer than patience.
+func (f *Fleet) silentAfter(d *record, patience int64) view.State {
 	switch {
 	case f.ticked() && f.listened.Now-d.since() <= patience:
 		return view.StateOK
@@ -182,6 +197,9 @@ func (m *metric) turn(unit string) {
 func (m *metric) put(r Reading, unit string) {
 	l := &m.latest[kindIndex(r.Value.Kind)]
 	if l.count == 0 || r.Time >= l.time {
+		if l.count > 0 && l.value != r.Value {
+			m.changed = r.Time
+		}
 		l.time, l.value = r.Time, r.Value
 		if r.Value.Kind == view.KindNumber {
 			m.turn(m.in(unit))
@@ -266,7 +284,7 @@ func (f *Fleet) view(d *record, now time.Time) view.Device {
 	out := view.Device{
 		Site: d.site, Device: d.id, State: f.state(d), FirstSeen: d.first,
 		Metrics: make([]view.Metric, len(d.metrics)), Firing: d.firing, Waiting: d.waiting,
-		Clashes: f.clashes[d.name].within(now),
+		Clashes: f.clashes[d.name].within(now), About: d.about,
 	}
 	if d.seen != 0 {
 		out.LastSeen = time.Unix(0, d.seen)
@@ -274,7 +292,10 @@ func (f *Fleet) view(d *record, now time.Time) view.Device {
 	begin := now.Add(-view.SlotCount * view.SlotWidth).UnixNano()
 	for i, m := range d.metrics {
 		usual, newest := m.usual(), m.newest()
-		v := view.Metric{Name: m.name, Unit: m.unit, Kind: kinds[usual]}
+		v := view.Metric{Name: m.name, Unit: m.unit, Kind: kinds[usual], About: d.about.Metrics[m.name]}
+		if m.changed != 0 {
+			v.Changed = time.Unix(0, m.changed)
+		}
 		if len(m.units) > 1 {
 			v.Units = slices.Clone(m.units)
 		}

@@ -76,10 +76,12 @@ type Fleet struct {
 	// silent in the time in which it did not tick.
 	listened hearing.Clock
 	clashes  map[name]*clashes
-	demo     int64 // the latest arrival from the site of the demo
-	demos    string
-	version  uint64
-	dropped  uint64
+	// said returns what people say about a device.
+	said    func(site, device string) view.DeviceAbout
+	demo    int64 // the latest arrival from the site of the demo
+	demos   string
+	version uint64
+	dropped uint64
 	// droppedClashes are those of devices beyond maxClashing.
 	droppedClashes uint64
 }
@@ -93,7 +95,7 @@ type second struct {
 
 // New returns an empty memory. DemoSite names the site of the demo's devices.
 func New(demoSite string) *Fleet {
-	return &Fleet{devices: make(map[name]*record), gone: make(map[name]int64), feeds: make(map[name][]*Feed), firing: make(map[name][]view.Alert), clashes: make(map[name]*clashes), listened: hearing.New(), demos: demoSite}
+	return &Fleet{devices: make(map[name]*record), gone: make(map[name]int64), feeds: make(map[name][]*Feed), firing: make(map[name][]view.Alert), clashes: make(map[name]*clashes), listened: hearing.New(), demos: demoSite, said: func(string, string) view.DeviceAbout { return view.DeviceAbout{} }}
 }
 
 // Version returns a number that changes with every change.
@@ -295,6 +297,72 @@ func (f *Fleet) SetFiring(site, dev string, alerts []view.Alert) {
 	f.version++
 }
 
+// Say sets where it is known what people say about devices. It is called before anything
+// is added. Said must not call the fleet.
+func (f *Fleet) Say(said func(site, device string) view.DeviceAbout) { f.said = said }
+
+// Describe takes what people say about one device, if it is known.
+func (f *Fleet) Describe(site, dev string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d := f.devices[name{site, dev}]; d != nil {
+		f.describe(d)
+	}
+}
+
+// DescribeAll takes what people say about every device.
+func (f *Fleet) DescribeAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range f.order {
+		f.describe(d)
+	}
+}
+
+func (f *Fleet) describe(d *record) {
+	d.about = f.said(d.site, d.id)
+	d.index()
+	f.version++
+}
+
+// Label returns the name and the room of a device, as far as people say them.
+func (f *Fleet) Label(site, dev string) (called, room string) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	d := f.devices[name{site, dev}]
+	if d == nil {
+		return "", ""
+	}
+	return d.about.Name, d.about.Room
+}
+
+// After returns at most size devices of the sites, of which none means all, that contain
+// the text, in the order of their names, from the one after the given device on; from the
+// first one after none.
+func (f *Fleet) After(text string, sites []string, site, dev string, size int, now time.Time) []view.Device {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	from := 0
+	if site != "" {
+		at, there := slices.BinarySearchFunc(f.order, &record{name: name{site, dev}}, compareDevices)
+		from = at
+		if there {
+			from++
+		}
+	}
+	text = strings.ToLower(text)
+	var out []view.Device
+	for _, d := range f.order[from:] {
+		if len(out) == size {
+			break
+		}
+		if (len(sites) == 0 || slices.Contains(sites, d.site)) && strings.Contains(d.search, text) {
+			out = append(out, f.view(d, now))
+		}
+	}
+	return out
+}
+
 // device returns the device, created if necessary, or nil if there are too many.
 func (f *Fleet) device(n name) *record {
 	d := f.devices[n]
@@ -304,7 +372,7 @@ func (f *Fleet) device(n name) *record {
 	if len(f.devices) >= maxDevices {
 		return nil
 	}
-	d = &record{name: n, firing: f.firing[n]}
+	d = &record{name: n, firing: f.firing[n], about: f.said(n.site, n.id)}
 	d.index()
 	f.devices[n] = d
 	at, _ := slices.BinarySearchFunc(f.order, d, compareDevices)

@@ -33,6 +33,7 @@ var pure = []string{
 	"headwater/services/decode",
 	"headwater/services/decode/intake",
 	"headwater/services/decode/mapping",
+	"headwater/services/internal/about",
 	"headwater/services/internal/calendar",
 	"headwater/services/internal/coach",
 	"headwater/services/internal/oncall",
@@ -180,7 +181,7 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // features are the folders of web that hold one feature each, and the adapter of
 // each in services/dashboard is the file of the same name.
-var features = []string{"access", "alerts", "audit", "channels", "connect", "cost", "deadletters", "device", "devices", "edges", "explore", "ledger", "oncall", "overview", "pipeline", "replay", "rules", "silences", "trust"}
+var features = []string{"access", "alerts", "audit", "channels", "connect", "cost", "deadletters", "device", "devices", "edges", "explore", "ledger", "oncall", "overview", "pipeline", "registry", "replay", "rules", "silences", "trust"}
 
 // webParts are the folders of web, and which of them each may import. The root of
 // web puts all together; internal and browsertest help tests.

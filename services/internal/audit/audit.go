@@ -96,6 +96,8 @@ const (
 	EdgeJoin   Action = "edge.join"
 	EdgePolicy Action = "edge.policy"
 	EdgeRevoke Action = "edge.revoke"
+	// DeviceDescribe is what people say about devices: names, rooms, tags.
+	DeviceDescribe Action = "device.describe"
 	// DeviceUnknown is a decision about devices without a credential.
 	DeviceUnknown Action = "device.unknown"
 )

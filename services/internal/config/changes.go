@@ -35,9 +35,7 @@ func Compare(before, after *Config) Changes {
 			out.Other = append(out.Other, name)
 		}
 	}
-	other("devices", slices.EqualFunc(before.Devices, after.Devices, func(a, b Devices) bool {
-		return a.Match.Site == b.Match.Site && a.Match.Device == b.Match.Device && maps.Equal(a.Tags, b.Tags)
-	}))
+	other("devices", SameDevices(before, after))
 	other("series", slices.EqualFunc(before.Series, after.Series, func(a, b Series) bool {
 		return a.Match.Site == b.Match.Site && a.Match.Device == b.Match.Device && a.Match.Metric == b.Match.Metric && a.Unit == b.Unit &&
 			(a.Literal == nil) == (b.Literal == nil) && (a.Literal == nil || *a.Literal == *b.Literal)
@@ -59,6 +57,13 @@ func Compare(before, after *Config) Changes {
 // declared returns the derived series that have an entry of their own.
 func declared(c *Config) []rule.Derived {
 	return slices.DeleteFunc(slices.Clone(c.Derived), func(d rule.Derived) bool { return d.Counter != nil })
+}
+
+// SameDevices reports whether two configurations say the same about devices.
+func SameDevices(a, b *Config) bool {
+	return slices.EqualFunc(a.Devices, b.Devices, func(a, b Devices) bool {
+		return a.Match.Site == b.Match.Site && a.Match.Device == b.Match.Device && a.Equal(b.About)
+	})
 }
 
 func delta[T any](before, after []T, name func(T) string, same func(a, b T) bool) Delta {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"headwater/services/decode/mapping"
+	"headwater/services/internal/about"
 	"headwater/services/internal/oncall"
 	"headwater/services/rule"
 )
@@ -56,7 +57,7 @@ type Config struct {
 	// the page, then the built-in rule unless the configuration says otherwise. Their
 	// names are unique and their defaults filled in.
 	Rules []rule.Rule
-	// Devices give tags to devices, in the order of the text.
+	// Devices are what is said about devices, in the order of the text.
 	Devices []Devices
 	// Series say how the readings of series are to be read, in the order of the
 	// text.
@@ -114,12 +115,23 @@ func (c *Config) Rule(name string) (rule.Rule, bool) {
 	return c.Rules[i], true
 }
 
-// Devices are the devices of one pattern, and what they are tagged with.
+// Devices are the devices of one pattern, and what is said about them.
 type Devices struct {
 	// Match selects by site and device; its metric and tags are empty.
 	Match rule.Match
-	// Tags are names of [a-z0-9_-] with values of any text.
-	Tags map[string]string
+	about.About
+}
+
+// About returns what the text says about a device. Where entries differ, the later one
+// counts.
+func (c *Config) About(site, device string) about.About {
+	var all about.About
+	for _, d := range c.Devices {
+		if d.Match.MatchesDevice(site, device, nil) {
+			all = all.Under(d.About)
+		}
+	}
+	return all
 }
 
 // Tags returns what the device is tagged with, or nil. Where entries differ, the
@@ -127,7 +139,7 @@ type Devices struct {
 func (c *Config) Tags(site, device string) map[string]string {
 	var tags map[string]string
 	for _, d := range c.Devices {
-		if !d.Match.MatchesDevice(site, device, nil) {
+		if len(d.Tags) == 0 || !d.Match.MatchesDevice(site, device, nil) {
 			continue
 		}
 		if tags == nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"headwater/services/internal/about"
 	"headwater/services/internal/config"
 	"headwater/services/rule"
 )
@@ -64,8 +65,11 @@ func TestParse(t *testing.T) {
 			},
 		},
 		Devices: []config.Devices{
-			{Match: rule.Match{Site: "hall", Device: "door-*"}, Tags: map[string]string{"kind": "door", "floor": "2"}},
-			{Match: rule.Match{Device: "door-3"}, Tags: map[string]string{"floor": "basement"}},
+			{Match: rule.Match{Site: "hall", Device: "door-*"}, About: about.About{
+				Tags: map[string]string{"kind": "door", "floor": "2"}, Interval: 5 * time.Minute,
+				Metrics: map[string]about.Metric{"temperature": {Name: "Air", Unit: "°C", Precision: new(1), Low: new(-40.0), High: new(60.0), Interval: time.Minute}},
+			}},
+			{Match: rule.Match{Device: "door-3"}, About: about.About{Tags: map[string]string{"floor": "basement"}, Name: "Delivery door", Room: "Hall 1", Location: "north wall", Notes: "Replaced in March."}},
 		},
 		Series: []config.Series{
 			{Match: rule.Match{Metric: "pressure"}, Unit: "hPa"},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"headwater/services/decode/mapping"
+	"headwater/services/internal/about"
 	"headwater/services/rule"
 )
 
@@ -257,23 +259,78 @@ func (o *object) rules(known []string) []rule.Rule {
 	return all
 }
 
+// deviceFields and metricFields are the fields of an entry of devices, and of a metric in
+// it.
+var (
+	deviceFields = []string{"match", "name", "room", "location", "notes", "tags", "interval", "metrics"}
+	metricFields = []string{"name", "unit", "precision", "low", "high", "interval"}
+)
+
 func (o *object) devices() []Devices {
 	items, _ := o.list("devices", MaxDevices)
 	all := make([]Devices, 0, len(items))
 	for _, item := range items {
-		do := o.r.object(item, "match", "tags")
+		do := o.r.object(item, deviceFields...)
 		if do == nil {
 			continue
 		}
-		d := Devices{Tags: do.words("tags")}
+		d := Devices{About: about.About{Tags: do.words("tags")}}
 		do.match(&d.Match, "which devices, like {site: hall, device: \"door-*\"}", "site", "device")
-		if len(d.Tags) == 0 && !do.failed["tags"] {
-			do.fail("tags", "is missing: like {kind: door}")
+		do.string("name", &d.Name)
+		do.string("room", &d.Room)
+		do.string("location", &d.Location)
+		do.string("notes", &d.Notes)
+		do.duration("interval", &d.Interval)
+		d.Metrics = do.metrics()
+		if d.Empty() && len(do.failed) == 0 {
+			do.fail("tags", "is missing: like {kind: door}; or name, room, location, notes, interval or metrics")
 		}
-		for _, p := range rule.TagProblems("tags", d.Tags) {
-			do.fail(p.Field, "%s", p.Problem)
+		for _, p := range d.Problems() {
+			do.fail(p.Field, "%s", p.Text)
 		}
 		all = append(all, d)
+	}
+	return all
+}
+
+// metrics reads what is said about metrics, by name.
+func (o *object) metrics() map[string]about.Metric {
+	v, ok := o.fields["metrics"]
+	if !ok {
+		return nil
+	}
+	m, ok := v.node.(ast.MapNode)
+	if !ok {
+		o.fail("metrics", "must be a mapping of metrics, like {temperature: {precision: 1}}, not %s", kind(v.node))
+		return nil
+	}
+	all := make(map[string]about.Metric)
+	for it := m.MapRange(); it.Next(); {
+		key, ok := it.Key().(*ast.StringNode)
+		if !ok {
+			o.fail("metrics", "the name must be plain text, not %s", kind(it.Key()))
+			continue
+		}
+		if _, twice := all[key.Value]; twice {
+			o.fail("metrics", "%q is given twice", clip(key.Value))
+		}
+		mo := o.r.object(value{node: it.Value(), line: line(key), path: join(v.path, clip(key.Value))}, metricFields...)
+		if mo == nil {
+			o.failed["metrics"] = true
+			continue
+		}
+		one := about.Metric{Low: mo.number("low"), High: mo.number("high")}
+		mo.string("name", &one.Name)
+		mo.string("unit", &one.Unit)
+		mo.duration("interval", &one.Interval)
+		if n := mo.number("precision"); n != nil {
+			if *n != math.Trunc(*n) {
+				mo.fail("precision", "must be a whole number")
+			} else {
+				one.Precision = new(int(*n))
+			}
+		}
+		all[key.Value] = one
 	}
 	return all
 }

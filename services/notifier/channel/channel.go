@@ -63,8 +63,11 @@ type Alert struct {
 	Severity    rule.Severity `json:"severity"`
 	Site        string        `json:"site"`
 	Device      string        `json:"device"`
-	Metric      string        `json:"metric"`
-	Unit        string        `json:"unit,omitempty"`
+	// DeviceName and Room are what people say about the device; absent if they say nothing.
+	DeviceName string `json:"device_name,omitempty"`
+	Room       string `json:"room,omitempty"`
+	Metric     string `json:"metric"`
+	Unit       string `json:"unit,omitempty"`
 	// Value is the value that was judged, Low and High the band of what is
 	// normal, as far as they are known.
 	Value *float64 `json:"value,omitempty"`

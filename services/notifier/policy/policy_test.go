@@ -463,3 +463,18 @@ func TestGroup(t *testing.T) {
 		t.Errorf("title %q, body %q", title, body)
 	}
 }
+
+func TestCalled(t *testing.T) {
+	for _, test := range []struct{ title, device, name, room, wantTitle, wantBody string }{
+		{"Hot (d)", "d", "", "", "Hot (d)", "body"},
+		{"Hot (d)", "d", "Door", "", "Hot (Door)", "body\nd is Door"},
+		{"Hot (d)", "d", "", "Hall", "Hot (d)", "body\nd is in Hall"},
+		{"3 alerts at hall, d among them", "d", "Door", "Hall", "3 alerts at hall, d among them", "body\nd is Door, in Hall"},
+		{"Hot (d)", "d", "a\nb\x1b", "", "Hot (a b)", "body\nd is a b"},
+	} {
+		title, body := policy.Called(test.title, "body", test.device, test.name, test.room)
+		if title != test.wantTitle || body != test.wantBody {
+			t.Errorf("%+v: %q, %q", test, title, body)
+		}
+	}
+}

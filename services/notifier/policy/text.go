@@ -173,6 +173,27 @@ func (n Notice) Body() string {
 	return figure.Clip(strings.Join(lines, "\n"), MaxBody)
 }
 
+// Called returns the texts of a message with what people call one of its devices: the name
+// in place of the device at the end of the title, where Title writes it, and a line of the
+// body that says which device that is. Without a name and a room they stay as they are.
+func Called(title, body, device, name, room string) (newTitle, newBody string) {
+	device = clean(device)
+	if name != "" {
+		if start, found := strings.CutSuffix(title, "("+device+")"); found {
+			title = figure.Clip(start+"("+clean(name)+")", MaxTitle)
+		}
+	}
+	switch name, room = clean(name), clean(room); {
+	case name != "" && room != "":
+		body += "\n" + device + " is " + name + ", in " + room
+	case name != "":
+		body += "\n" + device + " is " + name
+	case room != "":
+		body += "\n" + device + " is in " + room
+	}
+	return title, body
+}
+
 // Silent returns the title of a message about devices of one site that are silent, or
 // report again: the whole site if whole is set. The notice is about one of them.
 func (n Notice) Silent(devices int, whole bool) string {

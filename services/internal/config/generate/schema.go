@@ -12,6 +12,7 @@ import (
 
 	"headwater/proto/figure"
 	"headwater/services/decode/mapping"
+	"headwater/services/internal/about"
 	"headwater/services/internal/config"
 	"headwater/services/internal/oncall"
 	"headwater/services/rule"
@@ -38,6 +39,8 @@ func schema() (string, error) {
 		}}), "    "), "MaxCounters": rule.MaxCounters,
 		"MaxRules": config.MaxRules, "MaxDevices": config.MaxDevices, "MaxSeries": config.MaxSeries, "MaxMappings": config.MaxMappings, "MaxMapping": mapping.MaxText, "MaxChannels": config.MaxChannels,
 		"MaxWindows": config.MaxWindows, "MaxSites": config.MaxSites, "MaxGroupBy": config.MaxGroupBy, "MaxSteps": config.MaxSteps, "MaxRotas": oncall.MaxRotas, "MaxMembers": oncall.MaxMembers, "MaxQuiet": oncall.MaxQuiet,
+		"MaxAboutName": about.MaxName, "MaxLocation": about.MaxLocation, "MaxNotes": about.MaxNotes, "MaxMetrics": about.MaxMetrics,
+		"MaxUnit": about.MaxUnit, "MaxPrecision": about.MaxPrecision,
 		"MaxGlob": rule.MaxGlob, "MaxTags": rule.MaxTags, "MaxTag": rule.MaxTag,
 		"ChannelTypes": compact(config.ChannelTypes()), "WindowKinds": compact(config.WindowKinds()),
 		"Formats": compact(config.Formats()), "LeastSecret": config.LeastSecret, "MaxSecret": config.MaxSecret,
