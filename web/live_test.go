@@ -418,9 +418,11 @@ func (*fakeSource) Edges(context.Context) ([]edges.Edge, error) { return nil, ni
 func (*fakeSource) InviteEdge(context.Context, edges.Draft) (edges.Invited, error) {
 	return edges.Invited{}, nil
 }
+
 func (*fakeSource) SetEdgePolicy(context.Context, string, edges.Policy) (edges.Edge, error) {
 	return edges.Edge{}, nil
 }
+
 func (*fakeSource) RevokeEdge(context.Context, string) (edges.Edge, error) { return edges.Edge{}, nil }
 func (*fakeSource) NewDevices(time.Time) []view.Device                     { return nil }
 func (*fakeSource) Refused(time.Time) []connect.Refused                    { return nil }

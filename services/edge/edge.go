@@ -100,7 +100,7 @@ func (s *Service) Run(ctx context.Context) error {
 	topology, err := process.AwaitStreams(ctx, s.deps.JS, s.deps.Log, func(error) {})
 	switch {
 	case ctx.Err() != nil:
-		return nil
+		return nil //nolint:nilerr // stopped, nothing is wrong
 	case err != nil:
 		return err
 	}

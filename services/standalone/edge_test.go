@@ -113,7 +113,7 @@ func TestEdge(t *testing.T) {
 	_, _ = edgeProcess.Wait(), centreProcess.Wait()
 	// The line is remembered.
 	edge, _ = startChild(t, edgeFolder, edgeEnv[1:]...)
-	centre, _ = startChild(t, centreFolder, centreEnv...)
+	startChild(t, centreFolder, centreEnv...)
 	for range 3 {
 		if err := link.Start(); err != nil {
 			t.Fatal(err)
