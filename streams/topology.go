@@ -212,7 +212,7 @@ func ParseAboutKey(key string) (site, device string, ok bool) {
 // aboutBytes the bucket.
 const (
 	MaxAbout   = 128 << 10
-	aboutBytes = 64 << 20
+	aboutBytes = 32 << 20
 )
 
 // pushBytes bounds BucketPush, and maxPushValue one value in it. A browser takes half a

@@ -95,9 +95,9 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// fixedBytes is what buckets of a fixed size may take, such as those of credentials and
-// sessions. Nats-server reserves it, however small the disk is.
-const fixedBytes = 128 << 20
+// fixedBytes is what buckets of a fixed size may take, such as those of credentials,
+// sessions and what is said about devices. Nats-server reserves it, however small the disk is.
+const fixedBytes = 192 << 20
 
 func (s *Server) configuration(cfg Config) (string, error) {
 	public, err := s.issuer.PublicKey()
