@@ -51,7 +51,7 @@ func TestConnectADevice(t *testing.T) {
 				t.Log(shown)
 			}
 		}()
-		must(t, chromedp.Do(ctx, chromedp.Navigate(at.HTTP+"/"), chromedp.Click(`a[href="/connect"]`), chromedp.WaitVisible("#waiting")))
+		must(t, chromedp.Do(ctx, chromedp.Navigate(at.HTTP+"/"), chromedp.Click(`main a[href="/connect"]`), chromedp.WaitVisible("#waiting")))
 		shows("nothing came", "Waiting for home/kitchen", "Nothing has come since", "--mqtt 0.0.0.0:1883")
 		command, err := chromedp.Run(ctx, chromedp.Evaluate[string](`document.querySelector("#command-step-1").innerText`))
 		must(t, err)
