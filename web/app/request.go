@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -108,6 +109,17 @@ func Form(w http.ResponseWriter, r *http.Request, most int64) error {
 	r.Body = http.MaxBytesReader(w, r.Body, most)
 	if err := r.ParseForm(); err != nil {
 		return fmt.Errorf("the form cannot be read: %w", err)
+	}
+	return nil
+}
+
+// JSON reads the JSON of a request, of at most that many bytes, into a value whose fields are
+// all that it may have.
+func JSON(w http.ResponseWriter, r *http.Request, most int64, into any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf("the body is not the JSON that is expected: %w", err)
 	}
 	return nil
 }

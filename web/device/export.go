@@ -142,7 +142,7 @@ func writeCSV(w http.ResponseWriter, all []exported, zone *time.Location) error 
 	for _, e := range all {
 		name := e.q.Site + "/" + e.q.Device + " " + e.q.Metric
 		if e.flag {
-			row = append(row, plainCell(name))
+			row = append(row, app.Cell(name))
 			continue
 		}
 		of := strings.TrimSpace(ui.Unit(e.q.Unit))
@@ -150,9 +150,9 @@ func writeCSV(w http.ResponseWriter, all []exported, zone *time.Location) error 
 			of = " (" + of + ")"
 		}
 		for _, column := range []string{"mean", "min", "max", "last"} {
-			row = append(row, plainCell(name+" "+column+of))
+			row = append(row, app.Cell(name+" "+column+of))
 		}
-		row = append(row, plainCell(name+" count"))
+		row = append(row, app.Cell(name+" count"))
 	}
 	if err := out.Write(row); err != nil {
 		return err
@@ -203,12 +203,4 @@ func (e *exported) cells(at int64) []string {
 		}
 	}
 	return cells
-}
-
-// plainCell returns a text that no spreadsheet takes for a formula.
-func plainCell(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r\n", rune(text[0])) {
-		return "'" + text
-	}
-	return text
 }

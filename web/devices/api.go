@@ -1,7 +1,6 @@
 package devices
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -33,7 +32,7 @@ func (p *Pages) list(w http.ResponseWriter, r *http.Request) {
 
 func (p *Pages) add(w http.ResponseWriter, r *http.Request) {
 	var d Draft
-	if err := body(w, r, &d); err != nil {
+	if err := app.JSON(w, r, maxBody, &d); err != nil {
 		p.shell.FailParameters(w, err)
 		return
 	}
@@ -106,7 +105,7 @@ func (p *Pages) setRevoked(w http.ResponseWriter, r *http.Request, revoked bool)
 
 func (p *Pages) unknown(w http.ResponseWriter, r *http.Request) {
 	var rules []UnknownRule
-	if err := body(w, r, &rules); err != nil {
+	if err := app.JSON(w, r, maxBody, &rules); err != nil {
 		p.shell.FailParameters(w, err)
 		return
 	}
@@ -123,16 +122,6 @@ func (p *Pages) name(w http.ResponseWriter, r *http.Request) (name string, ok bo
 		return "", false
 	}
 	return name, true
-}
-
-// body reads the JSON of a request.
-func body(w http.ResponseWriter, r *http.Request, into any) error {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("the body is not the JSON that is expected: %w", err)
-	}
-	return nil
 }
 
 func (p *Pages) fail(w http.ResponseWriter, what string, err error) {

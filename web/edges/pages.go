@@ -1,9 +1,7 @@
 package edges
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 
 	"headwater/web/app"
@@ -45,7 +43,7 @@ func (p *Pages) list(w http.ResponseWriter, r *http.Request) {
 
 func (p *Pages) invite(w http.ResponseWriter, r *http.Request) {
 	var d Draft
-	if err := body(w, r, &d); err != nil {
+	if err := app.JSON(w, r, maxBody, &d); err != nil {
 		p.shell.FailParameters(w, err)
 		return
 	}
@@ -59,7 +57,7 @@ func (p *Pages) invite(w http.ResponseWriter, r *http.Request) {
 
 func (p *Pages) policy(w http.ResponseWriter, r *http.Request) {
 	var to Policy
-	if err := body(w, r, &to); err != nil {
+	if err := app.JSON(w, r, maxBody, &to); err != nil {
 		p.shell.FailParameters(w, err)
 		return
 	}
@@ -82,16 +80,6 @@ func (p *Pages) change(w http.ResponseWriter, r *http.Request, change func(name 
 		return
 	}
 	p.shell.Answer(w, r, e)
-}
-
-// body reads the JSON of a request.
-func body(w http.ResponseWriter, r *http.Request, into any) error {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("the body is not the JSON that is expected: %w", err)
-	}
-	return nil
 }
 
 func (p *Pages) fail(w http.ResponseWriter, what string, err error) {

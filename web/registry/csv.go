@@ -54,26 +54,6 @@ const (
 	maxRowProblems = 20
 )
 
-// formula are the characters with which a spreadsheet begins a formula, or with which
-// escape begins a text.
-const formula = "=+-@\t\r\n'"
-
-// escape returns a text that no spreadsheet takes for a formula.
-func escape(s string) string {
-	if s != "" && strings.ContainsRune(formula, rune(s[0])) {
-		return "'" + s
-	}
-	return s
-}
-
-// unescape returns what escape was given.
-func unescape(s string) string {
-	if len(s) > 1 && s[0] == '\'' && strings.ContainsRune(formula, rune(s[1])) {
-		return s[1:]
-	}
-	return s
-}
-
 // writeHeader writes the names of the columns.
 func writeHeader(w *csv.Writer) error { return w.Write(columns) }
 
@@ -81,9 +61,9 @@ func writeHeader(w *csv.Writer) error { return w.Write(columns) }
 func writeDevice(w *csv.Writer, d view.Device) error {
 	a := d.About
 	row := map[string]string{
-		colSite: d.Site, colDevice: d.Device, colName: escape(a.Name), colRoom: escape(a.Room), colLocation: escape(a.Location),
-		colNotes: escape(a.Notes), colTags: escape(joinTags(a.Tags)), colInterval: a.Interval.String(),
-		colFirmware: escape(view.Plain(d.Firmware())), colFirst: moment(d.FirstSeen), colLast: moment(d.LastSeen),
+		colSite: d.Site, colDevice: d.Device, colName: app.Cell(a.Name), colRoom: app.Cell(a.Room), colLocation: app.Cell(a.Location),
+		colNotes: app.Cell(a.Notes), colTags: app.Cell(joinTags(a.Tags)), colInterval: a.Interval.String(),
+		colFirmware: app.Cell(view.Plain(d.Firmware())), colFirst: moment(d.FirstSeen), colLast: moment(d.LastSeen),
 	}
 	if m, ok := d.Battery(); ok {
 		row[colBattery] = m.Value.String() + m.ShownUnit()
@@ -94,7 +74,7 @@ func writeDevice(w *csv.Writer, d view.Device) error {
 	for _, name := range slices.Sorted(maps.Keys(a.Metrics)) {
 		m := a.Metrics[name]
 		row := map[string]string{
-			colSite: d.Site, colDevice: d.Device, colMetric: name, colName: escape(m.Name), colUnit: escape(m.Unit), colInterval: m.Interval.String(),
+			colSite: d.Site, colDevice: d.Device, colMetric: name, colName: app.Cell(m.Name), colUnit: app.Cell(m.Unit), colInterval: m.Interval.String(),
 			colLow: number(m.Low), colHigh: number(m.High),
 		}
 		if m.Precision != nil {
@@ -293,7 +273,7 @@ type row struct {
 
 func (r row) get(column string) string {
 	if i, there := r.at[column]; there {
-		return unescape(r.record[i])
+		return app.OfCell(r.record[i])
 	}
 	return ""
 }

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -465,9 +464,7 @@ func (p *Pages) apiSave(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var said view.DeviceAbout
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxForm))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(&said)
+	err := app.JSON(w, r, maxForm, &said)
 	var by view.Author
 	if err == nil {
 		by, err = app.AuthorOfAPI(r)

@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -51,10 +50,8 @@ func (b body) query(now time.Time) (Query, error) {
 
 func (p *Pages) apiBegin(w http.ResponseWriter, r *http.Request) {
 	var b body
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 2*streams.MaxReplayRule))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&b); err != nil {
-		p.shell.FailParameters(w, fmt.Errorf("the body is no JSON with rule, from, to and warm: %w", err))
+	if err := app.JSON(w, r, 2*streams.MaxReplayRule, &b); err != nil {
+		p.shell.FailParameters(w, err)
 		return
 	}
 	q, err := b.query(p.shell.Now())

@@ -30,7 +30,7 @@ func TestReplaysOfTheAPI(t *testing.T) {
 		{fixture.Warehouse, "POST", "", `{` + rule + `, "warm": "a while"}`, 400, "warm must be"},
 		{fixture.Warehouse, "POST", "", `{"rules": []}`, 400, "unknown field"},
 		{fixture.Warehouse, "POST", "", `{"rule": "` + strings.Repeat("x", 200_000) + `"}`, 400, "too large"},
-		{fixture.Warehouse, "POST", "", ``, 400, "no JSON"},
+		{fixture.Warehouse, "POST", "", ``, 400, "not the JSON"},
 		{fixture.Large, "POST", "", `{` + rule + `}`, 409, "another replay"},
 		{fixture.Away, "POST", "", `{` + rule + `}`, 503, "no processor"},
 		{fixture.Warehouse, "GET", "/running", ``, 200, `"done":0.42`},

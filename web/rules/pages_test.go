@@ -65,7 +65,7 @@ func TestFormsOfRules(t *testing.T) {
 		{"a proposal taken too late", fixture.Warehouse, "/rules/door-left-open/quieter/take", "revision=11&proposal=0", 409, "the proposal was not taken"},
 		{"a proposal that was not made", fixture.Warehouse, "/rules/door-left-open/quieter/take", "revision=12&proposal=2", 409, "the proposal was not taken"},
 		{"a rule that has none", fixture.Warehouse, "/rules/humid/quieter/take", "revision=9&proposal=0", 409, "the proposal was not taken"},
-		{"no number", fixture.Warehouse, "/rules/door-left-open/quieter/take", "revision=12&proposal=x", 400, "the number of one"},
+		{"without the number of a proposal", fixture.Warehouse, "/rules/door-left-open/quieter/take", "revision=12&proposal=x", 400, "the number of one"},
 		{"restored", fixture.Warehouse, "/rules/door-left-open/restore", "revision=12&version=9", 303, "/rules/door-left-open?saved=1"},
 		{"restored too late", fixture.Warehouse, "/rules/door-left-open/restore", "revision=11&version=9", 409, "Changed meanwhile"},
 		{"restored to where it was deleted", fixture.Warehouse, "/rules/door-left-open/restore", "revision=12&version=7", 404, "Rule not found"},
