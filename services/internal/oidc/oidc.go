@@ -243,8 +243,23 @@ func (p *Provider) oauth(f *found, redirect string) oauth2.Config {
 	}
 }
 
+// enter bounds the requests that wait for the provider. They must call leave.
+func (p *Provider) enter() (leave func(), err error) {
+	select {
+	case p.free <- struct{}{}:
+		return func() { <-p.free }, nil
+	default:
+		return nil, ErrBusy
+	}
+}
+
 // Begin returns where the browser goes to log in, to come back to redirect.
 func (p *Provider) Begin(ctx context.Context, redirect, next string) (address string, flow Flow, err error) {
+	leave, err := p.enter()
+	if err != nil {
+		return "", Flow{}, err
+	}
+	defer leave()
 	f, err := p.discover(ctx)
 	if err != nil {
 		return "", Flow{}, err
@@ -256,12 +271,11 @@ func (p *Provider) Begin(ctx context.Context, redirect, next string) (address st
 
 // Finish returns who has logged in, from what the browser brings back.
 func (p *Provider) Finish(ctx context.Context, redirect string, flow Flow, back url.Values) (Person, error) {
-	select {
-	case p.free <- struct{}{}:
-		defer func() { <-p.free }()
-	default:
-		return Person{}, ErrBusy
+	leave, err := p.enter()
+	if err != nil {
+		return Person{}, err
 	}
+	defer leave()
 	code := back.Get("code")
 	switch {
 	case flow.State == "" || subtle.ConstantTimeCompare([]byte(flow.State), []byte(back.Get("state"))) != 1:
