@@ -27,8 +27,8 @@ import (
 //
 // A client sees none either: the front passes everything else on, such as messages with
 // another QoS, retained ones, those that the client may not publish, and those on topics
-// that nats-server names in a way of its own. Messages that take different ways do not
-// overtake one another, because one way is used only while nothing waits on the other one.
+// that nats-server names in a way of its own. Messages with QoS 1 that take different ways do
+// not overtake one another, because one way is used only while nothing waits on the other one.
 
 const (
 	// largestDirect bounds a packet that the front stores itself, in bytes.
@@ -329,7 +329,7 @@ var (
 
 // fail ends the session: both connections are closed, as nats-server would do.
 func (s *session) fail(why error) {
-	if s.debts.isClosed() {
+	if s.debts.isClosed() || s.failed.Swap(true) {
 		return
 	}
 	s.front.deps.Log.Debug("a device is disconnected", "err", why, "host", s.host)

@@ -56,6 +56,8 @@ type session struct {
 	// answers to that which are to come.
 	pinged time.Time
 	pings  atomic.Int64
+	// failed is set when a message of the client could not be stored.
+	failed atomic.Bool
 	// writing is locked while something is written to the client, inPacket while only a part
 	// of a packet is written, which torn says of the last one.
 	writing        sync.Mutex
