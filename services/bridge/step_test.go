@@ -90,6 +90,28 @@ func TestLargestStepFitsAMessage(t *testing.T) {
 	}
 }
 
+func TestRoundWaitsWhileMessagesCome(t *testing.T) {
+	const ms = time.Millisecond
+	for name, c := range map[string]struct {
+		n                       int
+		first, last, step, want time.Duration
+	}{
+		"one message":                {1, 0, 0, 2 * ms, 2 * ms},
+		"nothing came for a step":    {5, 6 * ms, 2 * ms, 2 * ms, 0},
+		"another came just now":      {5, 6 * ms, 0, 2 * ms, 2 * ms},
+		"they keep coming":           {90, 23 * ms, 0, 2 * ms, ms},
+		"for as long as they may":    {90, 24 * ms, 0, 2 * ms, 0},
+		"there are enough":           {enoughEach * 8, 2 * ms, 0, 2 * ms, 0},
+		"enough, but within a step":  {enoughEach * 8, ms, 0, 2 * ms, ms},
+		"a long step has its bound":  {90, 300 * ms, 0, 300 * ms, 200 * ms},
+		"the round before took long": {90, 80 * ms, 0, 2 * ms, -56 * ms},
+	} {
+		if got := untilRound(c.n, 8, c.first, c.last, c.step); got != c.want {
+			t.Errorf("%s: it waits %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 // BenchmarkStep is the work of the bridge on a thousand messages of one
 // reading each, from the subject to the encoded batches.
 func BenchmarkStep(b *testing.B) {
