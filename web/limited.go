@@ -9,6 +9,7 @@ import (
 
 	"headwater/web/alerts"
 	"headwater/web/app"
+	"headwater/web/consumption"
 	"headwater/web/deadletters"
 	"headwater/web/device"
 	"headwater/web/explore"
@@ -30,6 +31,7 @@ func (s Sources) limited(sites []string) Sources {
 	s.Shell = siteShell{s.Shell, s.Alerts, of}
 	s.Overview = siteOverview{s.Overview, of}
 	s.Device = siteDevice{s.Device, of}
+	s.Consumption = siteConsumption{s.Consumption, of}
 	s.Explore = siteExplore{s.Explore, of}
 	s.Alerts = siteAlerts{s.Alerts, of}
 	s.Silences = siteSilences{s.Silences, s.Alerts, of}
@@ -102,6 +104,27 @@ func (s siteDevice) Device(site, dev string) (view.Device, bool) {
 // Alerts implements device.Source.
 func (s siteDevice) Alerts(resolved int) view.Alerts {
 	return s.Source.Alerts(math.MaxInt).OfSites(s.of.sees, resolved)
+}
+
+type siteConsumption struct {
+	consumption.Source
+	of ofSites
+}
+
+// Meters implements consumption.Source.
+func (s siteConsumption) Meters(site, dev string) ([]string, error) {
+	if !s.of.sees(site) {
+		return nil, nil
+	}
+	return s.Source.Meters(site, dev)
+}
+
+// Consumption implements consumption.Source.
+func (s siteConsumption) Consumption(ctx context.Context, q consumption.Query) (consumption.Consumption, error) {
+	if !s.of.sees(q.Site) {
+		return consumption.Consumption{}, view.ErrNotFound
+	}
+	return s.Source.Consumption(ctx, q)
 }
 
 // siteExplore is asked for series of the sites of its sender; Device is what else it shows.

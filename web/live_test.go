@@ -21,6 +21,7 @@ import (
 	"headwater/web/audit"
 	"headwater/web/channels"
 	"headwater/web/connect"
+	"headwater/web/consumption"
 	"headwater/web/deadletters"
 	"headwater/web/device"
 	"headwater/web/devices"
@@ -88,7 +89,7 @@ type builtIn struct{}
 func (builtIn) Prices() cost.Prices { return cost.Default() }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f, Registry: noRegistry{}}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Consumption: oneMeter{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f, Registry: noRegistry{}}
 }
 
 // openAccounts are accounts while nobody has one.
@@ -453,6 +454,18 @@ func (*fakeSource) TakeClaim(context.Context, string) (devices.Issued, error) {
 func (*fakeSource) Waiting(context.Context) ([]devices.Waiting, error) { return nil, nil }
 
 func (*fakeSource) SetUnknown(context.Context, []devices.UnknownRule) error { return nil }
+
+// oneMeter is a device whose meter has counted nothing.
+type oneMeter struct{}
+
+func (oneMeter) Meters(string, string) ([]string, error) { return []string{"m"}, nil }
+
+func (oneMeter) Consumption(_ context.Context, q consumption.Query) (consumption.Consumption, error) {
+	return consumption.Consumption{Site: q.Site, Device: q.Device, Metric: q.Metric, Per: q.Per}, nil
+}
+
+// Metered implements device.Source.
+func (*fakeSource) Metered(string, string) bool { return false }
 
 // nobodyOnCall has no rota.
 type nobodyOnCall struct{ oncall.Source }

@@ -14,6 +14,7 @@ import (
 	"headwater/web/audit"
 	"headwater/web/channels"
 	"headwater/web/connect"
+	"headwater/web/consumption"
 	"headwater/web/cost"
 	"headwater/web/deadletters"
 	"headwater/web/device"
@@ -68,6 +69,7 @@ type Sources struct {
 	OnCall      oncall.Source
 	Edges       edges.Source
 	Cost        cost.Source
+	Consumption consumption.Source
 	Registry    registry.Source
 }
 
@@ -80,7 +82,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Silences == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || sources.Registry == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Consumption == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || sources.Registry == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
@@ -101,6 +103,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		connect.New(shell, sources.Connect, cfg.MQTT, authority).Routes(),
 		access.New(shell, sources.Access).Routes(),
 		device.New(shell, sources.Device).Routes(),
+		consumption.New(shell, sources.Consumption).Routes(),
 		alerts.New(shell, sources.Alerts).Routes(),
 		silences.New(shell, sources.Silences).Routes(),
 		rulePages.Routes(),

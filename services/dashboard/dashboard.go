@@ -162,7 +162,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Shell:       s,
 		Overview:    overviewSource{s.alertSource(), s.fleet},
 		Explore:     exploreSource{s.fleet},
-		Device:      deviceSource{s.alertSource(), s.fleet, s.past},
+		Device:      deviceSource{s.alertSource(), s.fleet, s.past, s.rules},
 		Alerts:      s.alertSource(),
 		Silences:    s.silences,
 		Rules:       s.rules,
@@ -179,6 +179,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Channels:    channelSource{js: deps.JS, rules: s.rules, deliveries: s.deliveries, changes: changes, alerts: s.alertSource()},
 		OnCall:      s.duty,
 		Cost:        costSource{cost.Default()},
+		Consumption: meterSource{s.rules, s.past},
 	}, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the pages: %w", err)

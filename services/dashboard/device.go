@@ -15,6 +15,13 @@ type deviceSource struct {
 	alertSource
 	fleet *fleet.Fleet
 	past  *history
+	rules *ruleSource
+}
+
+// Metered implements device.Source.
+func (d deviceSource) Metered(site, dev string) bool {
+	all, err := d.rules.meters(site, dev)
+	return err == nil && len(all) > 0
 }
 
 // Device implements device.Source.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"headwater/streams/streamtest"
+	"headwater/web/consumption"
 	pages "headwater/web/device"
 	"headwater/web/view"
 )
@@ -76,4 +77,9 @@ func TestDerivedSeries(t *testing.T) {
 		send("pulses", 60+i, v)
 	}
 	holds("pulses_used", "m3", 4, 0, 1, 5, 1)
+	var year consumption.Consumption
+	getJSON(t, at.HTTP+"/api/v1/consumption?site=hall&device=door-1&metric=pulses&per=month&on="+begin.Add(time.Minute).UTC().Format(consumption.DateForm), &year)
+	if year.Total.Used == nil || *year.Total.Used != 11 || year.Unit != "m3" || year.Zone != "UTC" || len(year.Periods) != 12 {
+		t.Errorf("the consumption of the year: %+v", year)
+	}
 }

@@ -27,6 +27,8 @@ type Source interface {
 	// SilencesOf returns the silences, in force or to come, that can mute alerts of a
 	// device.
 	SilencesOf(site, device string) []view.Silence
+	// Metered reports whether a metric of a device is declared as a counter.
+	Metered(site, device string) bool
 	// Series returns the history of a series without its episodes. An error that
 	// wraps view.ErrUnavailable means that the database cannot be reached.
 	Series(ctx context.Context, q SeriesQuery) (Series, error)

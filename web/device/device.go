@@ -17,7 +17,9 @@ import (
 // Facts are what the page of a device shows.
 type Facts struct {
 	Device view.Device
-	Range  view.Range
+	// Metered is set if a metric of it is a counter.
+	Metered bool
+	Range   view.Range
 	// At is the moment about which the charts show the range; zero when they go up
 	// to now.
 	At time.Time

@@ -99,7 +99,7 @@ func (p *Pages) facts(site, device string, f Facts) (Facts, bool) {
 	}
 	f.Device, f.Silences, f.Summaries = d, p.source.SilencesOf(site, device), p.source.Summaries(site, device)
 	from, to := f.Period(p.shell.Now())
-	f.Firing = nil
+	f.Firing, f.Metered = nil, p.source.Metered(site, device)
 	f.Episodes = slices.Clone(p.source.Episodes(site, device, from, to))
 	for i := range f.Episodes {
 		if about, ok := p.source.About(f.Episodes[i].Rule); ok {

@@ -12,8 +12,9 @@
 //   - If a greatest rate is known, a step above it consumes nothing: the meter was
 //     replaced.
 //   - Time without readings is consumed evenly. The consumption is divided at each hour of the
-//     place and at each change of the tariff, and each part has the last moment of its time. A
-//     longer gap than a week is consumed when it ends.
+//     place and at each change of the tariff, and each part has the last moment of its time, so
+//     that what was consumed up to a full hour lies in the hour before it. A longer gap than a
+//     week is consumed when it ends.
 //
 // A State keeps the readings that a late reading can still be put among, so its points depend
 // on the order of event times and not on that of the arrival; the last value of a time is the
@@ -246,10 +247,14 @@ func (x *State) consume(points []derive.Reading, from, to int64, amount float64)
 	}
 	done := 0.0
 	for t := from; t < to; {
-		end := min(to, x.changes(t))
-		part, at := amount-done, to
+		change := x.changes(t)
+		end := min(to, change)
+		part, at := amount-done, end
 		if end < to {
-			part, at = amount*(float64(end-from)/float64(to-from))-done, end-1
+			part = amount*(float64(end-from)/float64(to-from)) - done
+		}
+		if end == change {
+			at = end - 1
 		}
 		done += part
 		points = add(points, derive.Reading{Time: at, Value: part * x.price(t)})
@@ -270,9 +275,6 @@ func add(points []derive.Reading, p derive.Reading) []derive.Reading {
 // changes returns when the hour or the tariff of a time ends.
 func (x *State) changes(t int64) int64 {
 	_, end := x.spec.calendar.Hour(t)
-	if !x.spec.Cost {
-		return end
-	}
 	at := time.Unix(0, t)
 	for _, p := range x.spec.Prices {
 		// It begins or ends on a minute, so one look at each minute of the hour would do; its

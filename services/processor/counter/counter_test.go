@@ -140,6 +140,14 @@ func TestTimeOfConsumption(t *testing.T) {
 	if a, b := m.between(0, 60), m.between(60, 120); a != 30 || b != 30 {
 		t.Errorf("%v and %v in the two hours", a, b)
 	}
+	// Up to a full hour, it is that of the hour which ends.
+	m = newMeter(t, s)
+	m.add(at(60, 10))
+	m.add(at(120, 70))
+	m.add(at(180, 90))
+	if a, b, c := m.between(60, 120), m.between(120, 180), m.between(180, 240); a != 60 || b != 20 || c != 0 {
+		t.Errorf("%v, %v and %v in the hours between full hours", a, b, c)
+	}
 	// From 23:30 to 03:30, which is five hours later in the night when the clock is set back.
 	m = newMeter(t, s)
 	m.add(at(690, 0))
