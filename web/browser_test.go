@@ -80,21 +80,23 @@ var everyPage = map[fixture.State][]string{
 	fixture.Warehouse: {
 		"/", "/?q=nothing", "/connect?with=arduino", "/devices/warehouse/door-04", "/devices/warehouse/door-99", "/devices/warehouse/door-05/consumption?per=hour&on=2026-10-25", "/registry", "/registry?q=nothing", "/devices/warehouse/door-04/edit", "/explore", "/explore?c=warehouse.door-04.temperature~warehouse.door-04.humidity~warehouse.door-05.temperature", "/alerts", alertPage, "/silences", "/silences?edit=m2", "/pipeline", "/audit", "/deadletters",
 		"/deadletters?service=writer&reason=rejected", "/deadletters/confirm?do=redrive", "/deadletters/confirm?do=purge&sequence=37", "/channels", "/oncall",
-		"/ledger", "/ledger?range=7d&site=warehouse&device=door-04&page=2", "/cost", "/rules", "/rules?q=nothing", "/rules/new", "/rules/new?template=fridge-too-warm", "/trust", "/nowhere", "/account", "/people", "/set-up", "/set-up?code=CODE", "/credentials", "/claim?code=door-01.CODE",
+		"/ledger", "/ledger?range=7d&site=warehouse&device=door-04&page=2", "/cost", "/edges", "/edges/attic", "/edges/nothing", "/rules", "/rules?q=nothing", "/rules/new", "/rules/new?template=fridge-too-warm", "/trust", "/nowhere", "/account", "/people", "/set-up", "/set-up?code=CODE", "/credentials", "/claim?code=door-01.CODE",
 		"/rules/new?like=too-warm", "/rules/door-left-open", "/rules/door-left-open?as=yaml", "/rules/too-warm", "/rules/gone",
 		"/rules?deleted=removed", "/rules/removed", "/rules/removed/versions",
 		"/rules/door-left-open/versions", "/rules/door-left-open/delete", "/rules/door-left-open/try",
 		"/rules/door-left-open/try?run=running&revision=12", "/rules/door-left-open/try?run=done&revision=12",
 		"/rules/door-left-open/try?run=failed&revision=12", "/rules/door-left-open/try?run=unknown&revision=12",
 	},
-	fixture.Empty:   {"/", "/channels", "/oncall", "/connect", "/people", "/set-up", "/trust", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
-	fixture.Away:    {"/", "/connect", "/devices/warehouse/door-04", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
-	fixture.Hostile: {"/", "/connect?with=node-red", "/people", "/credentials", hostileDevice, hostileDevice + "/edit", "/registry", "/trust", "/alerts", alertPage, "/silences", "/oncall", "/pipeline", "/audit", "/deadletters", "/ledger", "/rules", "/rules/door-left-open", "/rules/door-left-open/versions"},
+	fixture.Empty:   {"/", "/edges", "/channels", "/oncall", "/connect", "/people", "/set-up", "/trust", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
+	fixture.Away:    {"/", "/edges", "/connect", "/devices/warehouse/door-04", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
+	fixture.Hostile: {"/", "/edges", hostileEdge, "/connect?with=node-red", "/people", "/credentials", hostileDevice, hostileDevice + "/edit", "/registry", "/trust", "/alerts", alertPage, "/silences", "/oncall", "/pipeline", "/audit", "/deadletters", "/ledger", "/rules", "/rules/door-left-open", "/rules/door-left-open/versions"},
 	fixture.Large:   {"/", "/ledger", "/deadletters"},
 }
 
 // alertPage is the page of an alert that fires.
 const alertPage = "/alerts/0f3a9c5d71b2e684-dn5mn57qoq2o"
+
+const hostileEdge = "/edges/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
 
 const hostileDevice = "/devices/a-site-with-a-name-that-is-as-long-as-a-name-of-a-site-may-be-64/A-very-long-device-name_A-very-long-device-name_A-very-long-devi"
 

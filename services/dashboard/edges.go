@@ -49,7 +49,13 @@ func shownEdge(e store.Edge, st store.Status, now time.Time) edges.Edge {
 	out := edges.Edge{
 		Name: e.Name, State: edges.StateOffline, Sites: e.Sites, Policy: shownPolicy(e.Policy), Version: view.Plain(st.Version),
 		Joined: e.Joined, Seen: st.Seen, Started: st.Started, Waiting: st.Readings.Waiting() + st.Alerts.Waiting(),
-		Skipped: st.Skipped, Refused: st.Refused, Paused: st.Paused, Sent: edges.Traffic(st.Sent), Whole: edges.Traffic(st.Whole),
+		Skipped: st.Skipped, Refused: st.Refused, Paused: st.Paused, Disk: edges.Disk(st.Disk), Sent: edges.Traffic(st.Sent), Whole: edges.Traffic(st.Whole),
+	}
+	if y, m, d := now.UTC().Date(); !st.Seen.Before(time.Date(y, m, d, 0, 0, 0, 0, time.UTC)) {
+		out.SpentToday = max(st.SpentToday, 0)
+	}
+	if c := st.Clock; c.Within > 0 {
+		out.Clock = &edges.Clock{AheadMS: c.Ahead.Milliseconds(), WithinMS: (c.Within + time.Millisecond - 1).Milliseconds()}
 	}
 	if e.Invite.Until.After(now) {
 		out.InviteEnds = e.Invite.Until

@@ -47,7 +47,9 @@ func (c Config) Validate() error {
 // Deps are what an edge works with.
 type Deps struct {
 	// JS is JetStream in the account of the services.
-	JS      jetstream.JetStream
+	JS jetstream.JetStream
+	// Disk returns the room on the disk of the data folder. It may be nil.
+	Disk    func() (uplink.Disk, error)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -64,7 +66,9 @@ type Service struct {
 	// answer is the last one of the centre; guarded by mu.
 	answer uplink.Answer
 	// own is what reports took; guarded by mu.
-	own   uplink.Traffic
+	own uplink.Traffic
+	// clock is how the clock stood at the last report; guarded by mu.
+	clock uplink.Clock
 	pipes []*pipe
 }
 
@@ -172,8 +176,14 @@ func (s *Service) report(ctx context.Context, c *client) {
 func (s *Service) contact(ctx context.Context, c *client) error {
 	r := uplink.Contact{Version: process.Version(), Started: s.started}
 	s.mu.Lock()
-	r.Sent = s.own
+	r.Sent, r.Clock = s.own, s.clock
 	s.mu.Unlock()
+	if s.deps.Disk != nil {
+		var err error
+		if r.Disk, err = s.deps.Disk(); err != nil {
+			s.deps.Log.Debug("the room on the disk is not known", "err", err)
+		}
+	}
 	acked := make([]uplink.Place, len(s.pipes))
 	for i, p := range s.pipes {
 		st, last, paused := p.progress(ctx)
@@ -182,6 +192,7 @@ func (s *Service) contact(ctx context.Context, c *client) error {
 		r.Whole.Add(st.Whole)
 		r.Skipped += st.Skipped
 		r.Paused = r.Paused || paused
+		r.SpentToday += st.Spent.on(time.Now())
 		progress := uplink.Progress{Place: st.at(), Last: last}
 		if i == 0 {
 			r.Readings = progress
@@ -189,7 +200,9 @@ func (s *Service) contact(ctx context.Context, c *client) error {
 			r.Alerts = progress
 		}
 	}
+	asked := time.Now()
 	answer, sent, err := c.contact(ctx, r)
+	answered := time.Now()
 	if err != nil {
 		s.metrics.up.Set(0)
 		return err
@@ -201,7 +214,7 @@ func (s *Service) contact(ctx context.Context, c *client) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.own.Add(uplink.Traffic{Messages: 1, Bytes: uint64(sent)})
-	s.answer = answer
+	s.answer, s.clock = answer, uplink.ClockOf(asked, answered, answer.Now)
 	return nil
 }
 

@@ -63,6 +63,9 @@ func TestSpent(t *testing.T) {
 			t.Errorf("%d: %t, want %t: %+v", i, got, c.want, s)
 		}
 	}
+	if today, tomorrow := s.on(day.Add(14*time.Hour)), s.on(day.Add(36*time.Hour)); today != 100 || tomorrow != 0 {
+		t.Errorf("%d used today, %d tomorrow", today, tomorrow)
+	}
 	if !s.take(day.Add(15*time.Hour), 1000, 0) {
 		t.Error("there is a bound without a budget")
 	}

@@ -80,6 +80,14 @@ func (s *spent) take(now time.Time, n, budget int64) bool {
 	return true
 }
 
+// on returns what is used of the budget of the day of now.
+func (s spent) on(now time.Time) int64 {
+	if s.Day != now.UTC().Format(time.DateOnly) {
+		return 0
+	}
+	return s.Bytes
+}
+
 // pipe sends one stream, in order.
 type pipe struct {
 	svc         *Service

@@ -208,7 +208,7 @@ func (u *edgeUplink) contact(ctx context.Context, edge edges.Edge, c uplink.Cont
 	if err := u.keep(ctx); err != nil {
 		return uplink.Answer{}, err
 	}
-	return uplink.Answer{Policy: edge.Policy, Readings: u.status.StoredReadings, Alerts: u.status.StoredAlerts}, nil
+	return uplink.Answer{Policy: edge.Policy, Readings: u.status.StoredReadings, Alerts: u.status.StoredAlerts, Now: time.Now().UTC()}, nil
 }
 
 // keep stores the status.

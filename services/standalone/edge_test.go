@@ -143,7 +143,7 @@ func TestEdge(t *testing.T) {
 		c.call(http.MethodGet, "/api/v1/edges", nil, &all)
 		return all.Edges[0].Whole.Messages >= uint64(sent)
 	})
-	if e := all.Edges[0]; e.Name != "attic" || e.State != edges.StateOnline || e.Sent.Messages >= e.Whole.Messages || e.Skipped+e.Refused > 0 {
+	if e := all.Edges[0]; e.Name != "attic" || e.State != edges.StateOnline || e.Sent.Messages >= e.Whole.Messages || e.Skipped+e.Refused > 0 || e.Disk.Total == 0 || e.SpentToday == 0 {
 		t.Errorf("the edge is shown as %+v", e)
 	}
 	c.call(http.MethodPost, "/api/v1/edges/attic/revoke", nil, nil)

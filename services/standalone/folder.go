@@ -19,6 +19,7 @@ import (
 	"headwater/services/edge"
 	"headwater/services/internal/certs"
 	"headwater/services/internal/process"
+	"headwater/services/internal/uplink"
 )
 
 // folder is the data folder while this process owns it.
@@ -138,6 +139,12 @@ func (f *folder) diskBytes() (uint64, error) {
 func (f *folder) freeBytes() (uint64, error) {
 	usage, err := f.usage()
 	return usage.Free, err
+}
+
+// room returns the room on that disk.
+func (f *folder) room() (uplink.Disk, error) {
+	usage, err := f.usage()
+	return uplink.Disk{Free: usage.Free, Total: usage.Total}, err
 }
 
 func (f *folder) usage() (disk.UsageStat, error) {

@@ -363,7 +363,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 	})
 	if s.link != nil {
 		b.add("edge", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
-			return edge.New(cfg.Edge, s.link, edge.Deps{JS: js, Log: log, Metrics: metrics})
+			return edge.New(cfg.Edge, s.link, edge.Deps{JS: js, Disk: s.folder.room, Log: log, Metrics: metrics})
 		})
 	}
 	if b.err != nil {

@@ -56,6 +56,7 @@ var menus = []menu{
 		{"pipeline", "/pipeline", "Pipeline"},
 		{"ledger", "/ledger", "Ledger"},
 		{"deadletters", "/deadletters", "Dead letters"},
+		{"edges", "/edges", "Edges"},
 		{"people", "/people", "People and tokens"},
 		{"cost", "/cost", "Cost"},
 		{"audit", "/audit", "Audit"},

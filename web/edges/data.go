@@ -77,6 +77,19 @@ type Traffic struct {
 	Bytes    uint64 `json:"bytes"`
 }
 
+// Disk is the room on a disk, in bytes; zero if it is not known.
+type Disk struct {
+	Free  uint64 `json:"free"`
+	Total uint64 `json:"total"`
+}
+
+// Clock is how far the clock of an edge is ahead of that of the centre, measured to within
+// half a round trip.
+type Clock struct {
+	AheadMS  int64 `json:"ahead_ms"`
+	WithinMS int64 `json:"within_ms"`
+}
+
 // Edge is an edge and what is known of it.
 type Edge struct {
 	Name    string    `json:"name"`
@@ -96,8 +109,13 @@ type Edge struct {
 	// the readings and anomalies that it may not send.
 	Skipped uint64 `json:"skipped"`
 	Refused uint64 `json:"refused"`
-	// Paused is set while its budget of the day is used up.
-	Paused bool `json:"paused"`
+	// Paused is set while its budget of the day is used up, of which SpentToday are the bytes
+	// that are used.
+	Paused     bool  `json:"paused"`
+	SpentToday int64 `json:"spent_today"`
+	// Disk is that of its data folder; Clock is nil while it is not known.
+	Disk  Disk   `json:"disk,omitzero"`
+	Clock *Clock `json:"clock,omitempty"`
 	// Sent is what it sent, Whole what sending each reading as one message of MQTT would
 	// have been.
 	Sent  Traffic `json:"sent"`

@@ -11,7 +11,7 @@ import (
 // maxBody bounds a draft, in bytes.
 const maxBody = 64 << 10
 
-// Pages are the API of the edges.
+// Pages are the pages and the API of the edges.
 type Pages struct {
 	shell  *app.Shell
 	source Source
@@ -22,12 +22,12 @@ func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, s
 
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
-	return []app.Route{
+	return append(p.pageRoutes(), []app.Route{
 		{Method: "GET", Path: "/api/v1/edges", Role: app.Viewer, Handle: p.list},
 		{Method: "POST", Path: "/api/v1/edges", Role: app.Administrator, Handle: p.invite},
 		{Method: "PUT", Path: "/api/v1/edges/{name}/policy", Role: app.Administrator, Handle: p.policy},
 		{Method: "POST", Path: "/api/v1/edges/{name}/revoke", Role: app.Administrator, Handle: p.revoke},
-	}
+	}...)
 }
 
 func (p *Pages) list(w http.ResponseWriter, r *http.Request) {

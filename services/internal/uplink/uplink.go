@@ -143,8 +143,37 @@ type Contact struct {
 	// Skipped counts the messages of the stream that the edge had to remove for lack of room
 	// before it could send them. Their readings are in the history of the edge.
 	Skipped uint64 `json:"skipped"`
-	// Paused is set while the budget of the day is used up.
-	Paused bool `json:"paused,omitempty"`
+	// Paused is set while the budget of the day is used up, of which SpentToday are the bytes
+	// that are used.
+	Paused     bool  `json:"paused,omitempty"`
+	SpentToday int64 `json:"spent_today,omitempty"`
+	// Disk is that of the data folder of the edge, Clock how its clock stood at the contact
+	// before.
+	Disk  Disk  `json:"disk,omitzero"`
+	Clock Clock `json:"clock,omitzero"`
+}
+
+// Disk is the room on a disk, in bytes; zero if it is not known.
+type Disk struct {
+	Free  uint64 `json:"free"`
+	Total uint64 `json:"total"`
+}
+
+// Clock is how far the clock of an edge is ahead of that of the centre. The error is at most
+// Within, half a round trip, which is 0 while nothing is known.
+type Clock struct {
+	Ahead  time.Duration `json:"ahead"`
+	Within time.Duration `json:"within"`
+}
+
+// ClockOf returns how the clock stands of an edge that asked and got its answer at these
+// times, while the clock of the centre was at now.
+func ClockOf(asked, answered, now time.Time) Clock {
+	if now.IsZero() {
+		return Clock{} // an older centre does not say
+	}
+	half := max(answered.Sub(asked)/2, time.Microsecond)
+	return Clock{Ahead: asked.Add(half).Sub(now), Within: half}
 }
 
 // Progress is how far a stream was sent.
@@ -178,6 +207,8 @@ type Answer struct {
 	// nothing of this edge.
 	Readings Place `json:"readings"`
 	Alerts   Place `json:"alerts"`
+	// Now is the time at the centre.
+	Now time.Time `json:"now,omitzero"`
 }
 
 // Fault is the body of an answer that is an error.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -154,6 +155,28 @@ func TestCovers(t *testing.T) {
 		if got := last.Covers(c.of); got != c.want {
 			t.Errorf("%s: %t", what, got)
 		}
+	}
+}
+
+func TestClockOf(t *testing.T) {
+	at := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
+	for what, c := range map[string]struct {
+		centre time.Duration
+		want   uplink.Clock
+	}{
+		"right":  {50 * time.Millisecond, uplink.Clock{Within: 50 * time.Millisecond}},
+		"ahead":  {-time.Minute, uplink.Clock{Ahead: time.Minute + 50*time.Millisecond, Within: 50 * time.Millisecond}},
+		"behind": {time.Hour, uplink.Clock{Ahead: 50*time.Millisecond - time.Hour, Within: 50 * time.Millisecond}},
+	} {
+		if got := uplink.ClockOf(at, at.Add(100*time.Millisecond), at.Add(c.centre)); got != c.want {
+			t.Errorf("%s: %+v", what, got)
+		}
+	}
+	if got := uplink.ClockOf(at, at, time.Time{}); got != (uplink.Clock{}) {
+		t.Errorf("a centre that does not say: %+v", got)
+	}
+	if got := uplink.ClockOf(at, at, at); got.Within <= 0 {
+		t.Errorf("an answer at once is not known: %+v", got)
 	}
 }
 
