@@ -21,6 +21,8 @@ type ChannelTest struct {
 	// Device is the id of the only device of a channel of type webpush that gets the test;
 	// empty for all.
 	Device string `json:"device,omitempty"`
+	// Report asks for the morning report as it is now instead.
+	Report bool `json:"report,omitempty"`
 }
 
 // Encode is the body of the message that carries the request to ChannelTests.

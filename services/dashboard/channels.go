@@ -203,6 +203,22 @@ func (s channelSource) TestChannel(ctx context.Context, channel, device string) 
 	return err
 }
 
+// SendReport implements channels.Source.
+func (s channelSource) SendReport(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, streams.ChannelTestWithin)
+	defer cancel()
+	_, c, err := s.rules.ready()
+	if err != nil {
+		return err
+	}
+	if c.Report.Channel == "" {
+		return channels.Refusal{Status: http.StatusNotFound, Text: "no morning report is declared: report in the configuration says when and where it goes"}
+	}
+	err = s.test(ctx, streams.ChannelTest{Channel: c.Report.Channel, Report: true})
+	s.changes.record(ctx, audit.Entry{Action: audit.ReportSend, Object: c.Report.Channel}, err)
+	return err
+}
+
 func (s channelSource) test(ctx context.Context, t streams.ChannelTest) error {
 	if s.js.Conn().Status() != nats.CONNECTED {
 		return fmt.Errorf("%w: NATS does not answer", view.ErrUnavailable)
@@ -223,7 +239,11 @@ func (s channelSource) test(ctx context.Context, t streams.ChannelTest) error {
 		return fmt.Errorf("decode the outcome of a test: %w", err)
 	}
 	if answer.Error != "" {
-		return channels.Refusal{Status: http.StatusBadGateway, Text: "the test was not delivered: " + answer.Error}
+		what := "the test"
+		if t.Report {
+			what = "the report"
+		}
+		return channels.Refusal{Status: http.StatusBadGateway, Text: what + " was not delivered: " + answer.Error}
 	}
 	return nil
 }

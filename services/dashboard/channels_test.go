@@ -104,8 +104,8 @@ func TestChannelTest(t *testing.T) {
 	}
 	sub, err := r.js.Conn().Subscribe(streams.ChannelTests, func(m *nats.Msg) {
 		asked, err := streams.DecodeChannelTest(m.Data)
-		if err != nil {
-			t.Error(err)
+		if err != nil || asked.Report && asked.Channel != "office" {
+			t.Error(asked, err)
 		}
 		answer, _ := json.Marshal(streams.ChannelTested{Error: map[string]string{"duty": "telegram answered 403 Forbidden"}[asked.Channel]})
 		if err := m.Respond(answer); err != nil {
@@ -126,6 +126,15 @@ func TestChannelTest(t *testing.T) {
 		t.Errorf("refused: %d", status)
 	}
 	r.shows("/audit", "channel.test")
+	if status, body := r.post("/api/v1/report"); status != http.StatusNotFound || !strings.Contains(body, "o morning report is declared") {
+		t.Errorf("without a report: %d %s", status, body)
+	}
+	r.putFile("rules: []\nauto: off\nreport: {at: \"07:00\", channel: office}\nchannels:\n  - {name: office, type: webhook, url: \"https://example.org/\"}\n  - {name: duty, type: shoutrrr, url: \"telegram://1:hunter2@telegram?chats=1\"}\n")
+	streamtest.Eventually(t, "the report is declared and sent", func() bool {
+		status, _ := r.post("/api/v1/report")
+		return status == http.StatusNoContent
+	})
+	r.shows("/audit", "report.send")
 
 	r.outcome(1, "duty", "Critical: first", "telegram answered 403 Forbidden", alertingv1.Outcome_OUTCOME_FAILED)
 	r.outcome(2, "duty", "Resolved: first", "not taken", alertingv1.Outcome_OUTCOME_SKIPPED)
@@ -252,4 +261,12 @@ func TestLinksOfMessages(t *testing.T) {
 	if err != nil || len(found.Entries) != 2 {
 		t.Errorf("%v: audited %+v", err, found.Entries)
 	}
+}
+
+// post asks the API to do something.
+func (r *rig) post(path string) (status int, body string) {
+	r.tb.Helper()
+	w := httptest.NewRecorder()
+	r.service.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
+	return w.Code, w.Body.String()
 }

@@ -53,6 +53,8 @@ type machine struct {
 	duty  duty
 	// silent is who does not report.
 	silent silent
+	// morning is the report.
+	morning morning
 	// reminds reports whether channels are ever notified again of what lasts.
 	reminds bool
 	// ahead is a configuration that was in force in the processor when it found an
@@ -126,6 +128,7 @@ func (m *machine) Configure(revision uint64, content []byte) error {
 	m.reminds = c.Grouping.Repeat > 0 || slices.ContainsFunc(c.Rules, func(r rule.Rule) bool { return r.Remind > 0 })
 	m.groups.Recheck()
 	m.silent.restart(m, c)
+	m.morning.configure(m.now, c)
 	m.channels = m.channels[:0:0]
 	for _, ch := range c.Channels {
 		m.channels = append(m.channels, policy.Channel{Name: ch.Name, Resolved: ch.Resolved})
@@ -174,6 +177,7 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 	}
 	m.lookAhead(c.GetConfig())
 	m.silent.hear(m.now, c.GetSummaries())
+	m.morning.hear(m.now, c.GetSummaries())
 	for _, a := range c.GetAnomalies() {
 		m.apply(a, c.GetNotifier())
 	}
@@ -182,6 +186,7 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 	m.remind()
 	m.escalate()
 	m.flush()
+	m.report()
 	return len(c.GetAnomalies()), nil
 }
 

@@ -32,6 +32,8 @@ type pendingMessage struct {
 	// the devices whose silence that of the only alert explains.
 	title  string
 	behind int
+	// body takes the place of the one that the alerts give; empty for that.
+	body string
 	// reminder is set if the channel was notified before.
 	reminder bool
 	// muted is the silence that has ended, if that is what the message is about.
@@ -90,6 +92,9 @@ func message(k kind, p pendingMessage) *alertingv1.Message {
 	}
 	if p.title != "" {
 		m.Title = p.title
+	}
+	if p.body != "" {
+		m.Body = p.body
 	}
 	return m
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -81,6 +82,8 @@ type Service struct {
 	deadLetters *deadletter.Publisher
 	report      *problems.Reporter
 	open        func(config.Channel) target
+	// preview is the morning report as it is now; nil if there is none.
+	preview atomic.Pointer[reportText]
 
 	mu sync.Mutex
 	// ready returns why the service is not ready, or nil; guarded by mu.
@@ -187,6 +190,7 @@ func (s *Service) own(ctx context.Context, d *dispatcher, status *lane.Status, r
 		func() lane.Machine {
 			m := newMachine(s.metrics.observe)
 			m.gathered, m.heard, m.duty.hushed = s.metrics.gathered, beat.heard, s.metrics.hushed
+			m.morning.preview = &s.preview
 			return m
 		}, status)
 }

@@ -71,6 +71,9 @@ type storedGroups struct {
 	Heard map[string]map[string]int64 `json:"heard,omitempty"`
 	Hour  int64                       `json:"hour,omitempty"`
 	Quiet []storedWait                `json:"quiet,omitempty"`
+	// Reported and Charge are those of machine.morning.
+	Reported int64                        `json:"reported,omitempty"`
+	Charge   map[string]map[string]charge `json:"charge,omitempty"`
 	group.Stored
 }
 
@@ -142,7 +145,10 @@ func (m *machine) Snapshot(all bool) ([]lane.Chunk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode alerts that wait: %w", err)
 	}
-	chunk, err := encode(chunkGroups, storedGroups{Now: m.now, Back: m.silent.storedBack(), Heard: m.silent.heard, Hour: m.silent.hour, Quiet: quiet, Stored: waiting})
+	chunk, err := encode(chunkGroups, storedGroups{
+		Now: m.now, Back: m.silent.storedBack(), Heard: m.silent.heard, Hour: m.silent.hour, Quiet: quiet,
+		Reported: m.morning.reported, Charge: m.morning.charge, Stored: waiting,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -233,6 +239,7 @@ func (m *machine) restoreGroups(data []byte) error {
 	if err := m.duty.restore(stored.Quiet); err != nil {
 		return err
 	}
+	m.morning.restore(stored)
 	var err error
 	m.groups, err = group.Restore(stored.Stored, func(body []byte) (*alertingv1.Alert, error) {
 		a := &alertingv1.Alert{}

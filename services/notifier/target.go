@@ -99,6 +99,9 @@ func outgoing(k key, m *alertingv1.Message, waited time.Duration, address string
 		}
 		out.Alerts = append(out.Alerts, outgoingAlert(a, address))
 	}
+	if isReport(worst) {
+		out.Alerts[0].URL = address
+	}
 	out.URL = out.Alerts[0].URL
 	if len(out.Alerts) > 1 {
 		out.URL = publicurl.Alerts(address)
@@ -140,7 +143,7 @@ func outgoingAlert(a *alertingv1.Alert, address string) channel.Alert {
 
 // actions returns what people may do about the only alert of a message while it fires.
 func actions(key []byte, name string, m *alertingv1.Message, now time.Time) []channel.Action {
-	if key == nil || len(m.GetAlerts()) != 1 || m.GetAlerts()[0].GetState() != alertingv1.State_STATE_FIRING {
+	if key == nil || len(m.GetAlerts()) != 1 || isReport(m.GetAlerts()[0]) || m.GetAlerts()[0].GetState() != alertingv1.State_STATE_FIRING {
 		return nil
 	}
 	var all []channel.Action

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,7 +73,24 @@ func (s *Service) test(ctx context.Context, body []byte) error {
 	defer to.close()
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	return to.send(ctx, testMessage(ch.Name, s.cfg.PublicURL, time.Now()))
+	m := testMessage(ch.Name, s.cfg.PublicURL, time.Now())
+	if asked.Report {
+		text := s.preview.Load()
+		if text == nil || text.channel != ch.Name {
+			return errors.New("there is no morning report yet: it is declared in the configuration, and written within a minute after that")
+		}
+		m = reportNow(m, text)
+	}
+	return to.send(ctx, m)
+}
+
+// reportNow turns a test into the morning report that somebody asked for.
+func reportNow(m channel.Message, text *reportText) channel.Message {
+	m.Key = strings.Replace(m.Key, "test", "report", 1)
+	m.Title, m.Body = text.title, text.body
+	a := &m.Alerts[0]
+	a.ID, a.AlertID, a.Rule, a.Description, a.Device, a.Metric = m.Key, "report", reportRule, aboutTheReport, "headwater", "report"
+	return m
 }
 
 // channel returns a channel of the configuration in force.

@@ -31,6 +31,16 @@ func (p *Pages) apiTest(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// apiReport sends the morning report as it is now.
+func (p *Pages) apiReport(w http.ResponseWriter, r *http.Request) {
+	if err := p.source.SendReport(r.Context()); err != nil {
+		status, text := p.refusal(r, err)
+		p.shell.Fail(w, status, text)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
 // manifest describes the dashboard as an app that can be installed: on an iPhone only an
 // installed one can be notified.
 func manifest(w http.ResponseWriter, _ *http.Request) {

@@ -13,6 +13,8 @@ type Source interface {
 	// TestChannel sends a test through a channel; with the id of a device, to that device alone.
 	// The Refusal has the answer of the other side.
 	TestChannel(ctx context.Context, channel, device string) error
+	// SendReport sends the morning report as it is now.
+	SendReport(ctx context.Context) error
 	// PushKey returns the key with which browsers subscribe.
 	PushKey(ctx context.Context) (string, error)
 	// Notified returns the phones and browsers that are notified.

@@ -37,6 +37,7 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "POST", Path: "/devices-notified/{id}/remove", Role: app.Operator, Handle: p.removeDevice},
 		{Method: "GET", Path: "/api/v1/channels", Role: app.Viewer, Handle: p.apiChannels},
 		{Method: "POST", Path: "/api/v1/channels/{name}/test", Role: app.Operator, Handle: p.apiTest},
+		{Method: "POST", Path: "/api/v1/report", Role: app.Operator, Handle: p.apiReport},
 		// The link is the permission: it is signed, works once and expires.
 		{Method: "GET", Path: "/act/{token}", Role: app.Public, Handle: p.confirm},
 		{Method: "POST", Path: "/act/{token}", Role: app.Public, Handle: p.act},

@@ -62,3 +62,14 @@ func (c *channelTestCmd) Run(s *session) error {
 	}
 	return all
 }
+
+type channelReportCmd struct{}
+
+// Run sends the morning report as it is now and waits for the answer of the other side.
+func (c *channelReportCmd) Run(s *session) error {
+	if err := s.client.people(s.ctx, http.MethodPost, []string{"report"}, nil, nil); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(s.out, "The other side took the report.")
+	return err
+}

@@ -42,6 +42,7 @@ func TestChannelsByCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.channel(t, "test", "phone").want(t, exitDone, "phone: the other side took the test")
+	w.channel(t, "report").want(t, exitFailed, "No morning report is declared")
 	answer.Error = "ntfy answered 403 Forbidden"
 	w.channel(t, "test", "phone").want(t, exitFailed, "phone: ", "ntfy answered 403 Forbidden")
 }

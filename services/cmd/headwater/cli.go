@@ -70,8 +70,9 @@ type cli struct {
 		Rm  silenceRmCmd  `cmd:"" help:"End silences now."`
 	} `cmd:"" group:"A running Headwater:" help:"Which alerts no one is notified of: add, list, end."`
 	Channel struct {
-		Ls   channelLsCmd   `cmd:"" help:"List the channels, and what became of the latest message of each."`
-		Test channelTestCmd `cmd:"" help:"Send a test through channels, and show what the other side answers."`
+		Ls     channelLsCmd     `cmd:"" help:"List the channels, and what became of the latest message of each."`
+		Test   channelTestCmd   `cmd:"" help:"Send a test through channels, and show what the other side answers."`
+		Report channelReportCmd `cmd:"" help:"Send the morning report now."`
 	} `cmd:"" group:"A running Headwater:" help:"Where notifications go: list, send a test."`
 	Oncall struct {
 		Ls  oncallLsCmd  `cmd:"" help:"List who is on call, now and in the next two weeks."`

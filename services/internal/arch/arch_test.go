@@ -42,6 +42,7 @@ var pure = []string{
 	"headwater/services/notifier/escalate",
 	"headwater/services/notifier/group",
 	"headwater/services/notifier/policy",
+	"headwater/services/notifier/report",
 	"headwater/services/processor/codec",
 	"headwater/services/processor/detect",
 	"headwater/services/processor/detect/families",

@@ -63,6 +63,7 @@ const (
 	ChannelSave   Action = "channel.save"
 	ChannelDelete Action = "channel.delete"
 	ChannelTest   Action = "channel.test"
+	ReportSend    Action = "report.send"
 	// PushAdd and PushRemove are about phones and browsers that are notified.
 	PushAdd    Action = "push.add"
 	PushRemove Action = "push.remove"

@@ -46,6 +46,7 @@ func Compare(before, after *Config) Changes {
 	other(escalationSection, slices.EqualFunc(before.Escalation, after.Escalation, Escalation.equal))
 	other(rotasSection, slices.EqualFunc(before.Rotas, after.Rotas, oncall.Rota.Equal))
 	other(quietSection, slices.EqualFunc(before.QuietHours, after.QuietHours, oncall.Quiet.Equal))
+	other(reportSection, before.Report == after.Report)
 	other("grouping", before.Grouping.equal(after.Grouping) && maps.EqualFunc(before.channelGroupings, after.channelGroupings, Grouping.equal))
 	other("windows", slices.Equal(before.Windows, after.Windows))
 	other("lateness", before.Lateness == after.Lateness)

@@ -82,6 +82,8 @@ type Config struct {
 	Rotas []oncall.Rota
 	// QuietHours are in the order of the text.
 	QuietHours []oncall.Quiet
+	// Report is the morning report.
+	Report Report
 	// Grouping is that of channels without one of their own.
 	Grouping Grouping
 	// channelGroupings are the groupings of the channels that have their own.

@@ -106,7 +106,7 @@ func (r *reader) problems() error {
 }
 
 // sectionNames are the fields of a file.
-var sectionNames = []string{rulesSection, "auto", "devices", "series", "derived", "counters", "mappings", channelsSection, rotasSection, escalationSection, quietSection, "grouping", "windows", "lateness", "time_zone", "sites"}
+var sectionNames = []string{rulesSection, "auto", "devices", "series", "derived", "counters", "mappings", channelsSection, rotasSection, escalationSection, quietSection, "grouping", reportSection, "windows", "lateness", "time_zone", "sites"}
 
 // keptName stands in messages for the file with the sections that are kept.
 const keptName = "kept sections"
@@ -142,6 +142,7 @@ func (r *reader) config(name string, p Parts) *Config {
 	r.channelsKnown = r.channelsKnown && !rotas.failed[rotasSection]
 	c.Escalation = section(escalationSection).escalation(c.Targets())
 	c.QuietHours = section(quietSection).quietHours(c)
+	c.Report = section(reportSection).report(c.Channels)
 	c.Devices = section("devices").devices()
 	c.Series = section("series").series()
 	section("derived").derived(c)

@@ -343,6 +343,10 @@ func firstLine(s string) string {
 	return line
 }
 
+// Clean returns a text as one line without characters that are invisible or change the
+// direction of writing.
+func Clean(s string) string { return clean(s) }
+
 // clean turns any text into one line without characters that are invisible or change
 // the direction of writing: texts from devices end up here.
 func clean(s string) string {
