@@ -163,6 +163,9 @@ func (s channelSource) Channels() (channels.List, error) {
 	}
 	file := s.rules.file()
 	var list channels.List
+	if at := c.Report; at.Channel != "" {
+		list.Report = &channels.Report{At: at.At.String(), Zone: c.ReportZone(), Channel: at.Channel, Site: at.Site}
+	}
 	for _, ch := range c.Channels {
 		one := channels.Channel{
 			Name: ch.Name, Type: string(ch.Type), To: leadsTo(ch), Resolved: ch.Resolved, ReadOnly: !ch.FromPage && file != "",

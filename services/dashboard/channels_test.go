@@ -126,15 +126,19 @@ func TestChannelTest(t *testing.T) {
 		t.Errorf("refused: %d", status)
 	}
 	r.shows("/audit", "channel.test")
-	if status, body := r.post("/api/v1/report"); status != http.StatusNotFound || !strings.Contains(body, "o morning report is declared") {
+	if status, body := r.post("/api/v1/report", nil); status != http.StatusNotFound || !strings.Contains(body, "o morning report is declared") {
 		t.Errorf("without a report: %d %s", status, body)
 	}
 	r.putFile("rules: []\nauto: off\nreport: {at: \"07:00\", channel: office}\nchannels:\n  - {name: office, type: webhook, url: \"https://example.org/\"}\n  - {name: duty, type: shoutrrr, url: \"telegram://1:hunter2@telegram?chats=1\"}\n")
 	streamtest.Eventually(t, "the report is declared and sent", func() bool {
-		status, _ := r.post("/api/v1/report")
+		status, _ := r.post("/api/v1/report", nil)
 		return status == http.StatusNoContent
 	})
 	r.shows("/audit", "report.send")
+	r.shows("/channels", "Every day at 07:00 (UTC) through office, about all sites.")
+	if status, _, to := r.submit("/channels/report", nil); status != http.StatusSeeOther || to != "/channels?done=report" {
+		t.Errorf("on the page: %d %s", status, to)
+	}
 
 	r.outcome(1, "duty", "Critical: first", "telegram answered 403 Forbidden", alertingv1.Outcome_OUTCOME_FAILED)
 	r.outcome(2, "duty", "Resolved: first", "not taken", alertingv1.Outcome_OUTCOME_SKIPPED)
@@ -261,12 +265,4 @@ func TestLinksOfMessages(t *testing.T) {
 	if err != nil || len(found.Entries) != 2 {
 		t.Errorf("%v: audited %+v", err, found.Entries)
 	}
-}
-
-// post asks the API to do something.
-func (r *rig) post(path string) (status int, body string) {
-	r.tb.Helper()
-	w := httptest.NewRecorder()
-	r.service.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
-	return w.Code, w.Body.String()
 }

@@ -46,8 +46,30 @@ const TypeWebPush = "webpush"
 // List are the channels.
 type List struct {
 	Channels []Channel `json:"channels"`
+	// Report is the morning report that is declared; nil for none.
+	Report *Report `json:"report,omitempty"`
 	// Where says where channels of files are changed; empty if there are none.
 	Where string `json:"-"`
+}
+
+// Report says when the morning report is sent, through which channel, and about which site.
+type Report struct {
+	// At is the time of day in the time zone.
+	At   string `json:"at"`
+	Zone string `json:"time_zone"`
+	// Channel gets it.
+	Channel string `json:"channel"`
+	// Site is empty for all sites.
+	Site string `json:"site,omitempty"`
+}
+
+// words says it in one sentence.
+func (r Report) words() string {
+	about := "all sites"
+	if r.Site != "" {
+		about = "site " + r.Site
+	}
+	return "Every day at " + r.At + " (" + r.Zone + ") through " + r.Channel + ", about " + about + "."
 }
 
 // Channel is one way to reach people.

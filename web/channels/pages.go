@@ -32,6 +32,7 @@ func (p *Pages) Routes() []app.Route {
 	return []app.Route{
 		{Method: "GET", Path: Path, Role: app.Viewer, Handle: p.page},
 		{Method: "POST", Path: Path + "/{name}/test", Role: app.Operator, Handle: p.test},
+		{Method: "POST", Path: Path + "/report", Role: app.Operator, Handle: p.report},
 		{Method: "POST", Path: "/devices-notified", Role: app.Operator, Handle: p.addDevice},
 		{Method: "POST", Path: "/devices-notified/{id}/test", Role: app.Operator, Handle: p.testDevice},
 		{Method: "POST", Path: "/devices-notified/{id}/remove", Role: app.Operator, Handle: p.removeDevice},
@@ -56,6 +57,8 @@ func (p *Pages) page(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Query().Get("done") {
 	case "test":
 		f.Done = "The test was sent."
+	case "report":
+		f.Done = "The morning report was sent."
 	case "device":
 		f.Done = "This device is notified from now on."
 	case "removed":
@@ -104,6 +107,11 @@ func (p *Pages) changed(w http.ResponseWriter, r *http.Request, done string, err
 
 func (p *Pages) test(w http.ResponseWriter, r *http.Request) {
 	p.changed(w, r, "test", p.source.TestChannel(r.Context(), r.PathValue("name"), ""))
+}
+
+// report sends the morning report as it is now.
+func (p *Pages) report(w http.ResponseWriter, r *http.Request) {
+	p.changed(w, r, "report", p.source.SendReport(r.Context()))
 }
 
 // push is the channel of the devices.

@@ -15,6 +15,7 @@ quiet_hours:
   - {severity: warning, from: "22:00", until: "07:00"}   # what is critical goes through
 escalation:
   - {severity: warning, after: 15m, notify: [duty]}
+report: {at: "07:00", channel: ann-phone}   # what was unusual, what is silent, what needs a battery
 `
 
 // because says why somebody is on call.

@@ -12,15 +12,18 @@ import (
 	"headwater/services/rule"
 )
 
-// Sections of a file that say who is on call. They can be edited together on the page.
+// Sections of a file that say who is on call. They can be edited on the page, together with
+// reportSection.
 const (
 	rotasSection      = "rotas"
 	escalationSection = "escalation"
 	quietSection      = "quiet_hours"
 )
 
-// OnCallSections lists the sections that say who is on call.
-func OnCallSections() []string { return []string{rotasSection, escalationSection, quietSection} }
+// OnCallSections lists the sections that say who is on call and who gets the morning report.
+func OnCallSections() []string {
+	return []string{rotasSection, escalationSection, quietSection, reportSection}
+}
 
 // firstTurn is the first day of rotas that do not name one.
 var firstTurn = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
