@@ -30,6 +30,8 @@ import (
 const (
 	// deliveriesKept is how many outcomes are kept of each channel.
 	deliveriesKept = 30
+	// namedIn is how many places a refusal lists that name a channel.
+	namedIn = 5
 	// pushChannel is the name of the channel that the first device makes.
 	pushChannel = "phones"
 )
@@ -169,6 +171,7 @@ func (s channelSource) Channels() (channels.List, error) {
 	for _, ch := range c.Channels {
 		one := channels.Channel{
 			Name: ch.Name, Type: string(ch.Type), To: leadsTo(ch), Resolved: ch.Resolved, ReadOnly: !ch.FromPage && file != "",
+			Format: ch.Format, Signed: ch.Secret != "" || ch.SecretFile != "",
 			Deliveries: s.deliveries.of(ch.Name),
 		}
 		if one.ReadOnly {
@@ -192,6 +195,107 @@ func leadsTo(ch config.Channel) string {
 		return u.Scheme
 	}
 	return u.Host
+}
+
+// SaveChannel implements channels.Source.
+func (s channelSource) SaveChannel(ctx context.Context, d channels.Draft, by view.Author) error {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	if !config.ValidChannelName(d.Name) {
+		return channels.Refusal{Status: http.StatusBadRequest, Text: "the name must be 1 to 64 characters of a-z, 0-9 and -"}
+	}
+	store, err := s.rules.store(ctx)
+	if err != nil {
+		return err
+	}
+	entry := audit.Entry{Who: by.Who, Action: audit.ChannelSave, Object: d.Name}
+	v, err := store.SaveChannel(ctx, d.Name, authorOf(by), func(was *config.Channel) (config.Channel, error) {
+		switch {
+		case d.New && was != nil:
+			return *was, channels.Refusal{Status: http.StatusConflict, Text: "there is a channel of that name already"}
+		case !d.New && was == nil:
+			return config.Channel{}, configstore.ErrNoChannel
+		}
+		now := drafted(d, was)
+		entry.Before, entry.After = channelWords(was), channelWords(&now)
+		return now, nil
+	})
+	s.changes.record(ctx, entry, err)
+	if err != nil {
+		return channelError(err)
+	}
+	s.rules.take(v)
+	return nil
+}
+
+// drafted returns a channel as people want it. What they leave empty of what is secret stays
+// as it was, as long as the channel stays of its type.
+func drafted(d channels.Draft, was *config.Channel) config.Channel {
+	now := config.Channel{Name: d.Name, Type: config.ChannelType(d.Type), Resolved: d.Resolved}
+	if was != nil && was.Type == now.Type {
+		now.URL, now.URLFile, now.Secret, now.SecretFile = was.URL, was.URLFile, was.Secret, was.SecretFile
+	}
+	if d.URL != "" {
+		now.URL, now.URLFile = config.Secret(d.URL), ""
+	}
+	if d.Secret != "" || d.Unsigned {
+		now.Secret, now.SecretFile = config.Secret(d.Secret), ""
+	}
+	if now.Type == config.Webhook {
+		now.Format = cmp.Or(d.Format, config.FormatHeadwater)
+	}
+	return now
+}
+
+// channelWords says what a channel is for the audit, without what is secret. Nil is nothing.
+func channelWords(ch *config.Channel) string {
+	if ch == nil {
+		return ""
+	}
+	words := "type " + string(ch.Type)
+	if to := leadsTo(*ch); to != "" {
+		words += ", to " + to
+	}
+	if ch.Format == config.FormatAlertmanager {
+		words += ", format " + ch.Format
+	}
+	if ch.Secret != "" || ch.SecretFile != "" {
+		words += ", signed"
+	}
+	if !ch.Resolved {
+		words += ", not notified of ends"
+	}
+	return words
+}
+
+// DeleteChannel implements channels.Source.
+func (s channelSource) DeleteChannel(ctx context.Context, name string, by view.Author) error {
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	store, err := s.rules.store(ctx)
+	if err != nil {
+		return err
+	}
+	entry := audit.Entry{Who: by.Who, Action: audit.ChannelDelete, Object: name}
+	if _, c, err := s.rules.ready(); err == nil {
+		if i := slices.IndexFunc(c.Channels, func(ch config.Channel) bool { return ch.Name == name }); i >= 0 {
+			entry.Before = channelWords(&c.Channels[i])
+		}
+	}
+	v, err := store.DeleteChannel(ctx, name, authorOf(by))
+	s.changes.record(ctx, entry, err)
+	if problems := config.Problems(err); problems != nil {
+		where := make([]string, len(problems))
+		for i, p := range problems {
+			where[i] = strings.TrimSpace(p.File + " " + p.Field)
+		}
+		return channels.Refusal{Status: http.StatusConflict, Text: "it is still named in " + strings.Join(where[:min(len(where), namedIn)], ", ")}
+	}
+	if err != nil {
+		return channelError(err)
+	}
+	s.rules.take(v)
+	return nil
 }
 
 // TestChannel implements channels.Source.
@@ -368,7 +472,10 @@ func channelError(err error) error {
 		return refused
 	}
 	if problems := config.Problems(err); problems != nil {
-		return channels.Refusal{Status: http.StatusBadRequest, Text: problems[0].Text}
+		return channels.Refusal{Status: http.StatusBadRequest, Text: strings.TrimSpace(problems[0].Field + " " + problems[0].Text)}
+	}
+	if errors.Is(err, configstore.ErrNoChannel) {
+		return channels.Refusal{Status: http.StatusNotFound, Text: "there is no such channel"}
 	}
 	if errors.Is(err, configstore.ErrChannelFile) || errors.Is(err, configstore.ErrConflict) {
 		return channels.Refusal{Status: http.StatusConflict, Text: err.Error()}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 
 	alertingv1 "headwater/proto/alerting/v1"
 	"headwater/services/internal/audit"
+	"headwater/services/internal/config"
 	"headwater/services/internal/links"
 	"headwater/services/internal/webpush"
 	"headwater/streams"
@@ -265,4 +267,116 @@ func TestLinksOfMessages(t *testing.T) {
 	if err != nil || len(found.Entries) != 2 {
 		t.Errorf("%v: audited %+v", err, found.Entries)
 	}
+}
+
+// TestChannelsOnThePage makes, changes and deletes channels on the page and by the API. What
+// is secret is stored and shown nowhere, and what a file declares stays there.
+func TestChannelsOnThePage(t *testing.T) {
+	r := newRulesRig(t)
+	const secret = "hunter2hunter2hunter2"
+	hook := func() config.Channel {
+		t.Helper()
+		v, err := r.store().Current(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := v.Config()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ch := range c.Channels {
+			if ch.Name == "hook" {
+				return ch
+			}
+		}
+		return config.Channel{}
+	}
+	save := func(change url.Values) (int, string) {
+		t.Helper()
+		form := url.Values{"name": {"hook"}, "type": {"webhook"}, "resolved": {"1"}}
+		maps.Copy(form, change)
+		status, body, to := r.submit("/channels", form)
+		if strings.Contains(body, "hunter2") {
+			t.Errorf("%v: the page shows a secret", change)
+		}
+		return status, html.UnescapeString(body) + to
+	}
+	api := func(method, path, body string) (int, string) {
+		t.Helper()
+		return r.send(method, "/api/v1/channels"+path, "application/json", body)
+	}
+
+	first := url.Values{"new": {"1"}, "url": {"https://u:hunter2@example.org/hunter2?x=hunter2"}, "secret": {secret}}
+	if status, to := save(first); status != http.StatusSeeOther || to != "/channels?done=saved" {
+		t.Fatalf("add: %d %s", status, to)
+	}
+	made := hook()
+	if made.URL.Reveal() != first.Get("url") || made.Secret.Reveal() != secret || made.Format != config.FormatHeadwater || !made.Resolved || !made.FromPage {
+		t.Errorf("made %+v", made)
+	}
+	for _, c := range []struct {
+		name   string
+		form   url.Values
+		status int
+		says   string
+	}{
+		{"twice", first, http.StatusConflict, "Not saved. There is a channel of that name already."},
+		{"of the file", url.Values{"name": {"phone"}, "url": {"https://example.org/hunter2"}}, http.StatusConflict, "the channel is declared in a file and is changed there"},
+		{"unknown", url.Values{"name": {"nobody"}}, http.StatusNotFound, "There is no such channel."},
+		{"a name that is none", url.Values{"new": {"1"}, "name": {"A b"}}, http.StatusBadRequest, "The name must be"},
+		{"a scheme that is none", url.Values{"url": {"gopher://example.org/hunter2"}}, http.StatusBadRequest, "must begin with https://"},
+		{"a short secret", url.Values{"secret": {"hunter2"}}, http.StatusBadRequest, "16"},
+		{"another type without an address", url.Values{"type": {"ntfy"}}, http.StatusBadRequest, "Url is missing"},
+	} {
+		if status, body := save(c.form); status != c.status || !strings.Contains(strings.ToLower(body), strings.ToLower(c.says)) {
+			t.Errorf("%s: %d, want %d and %q", c.name, status, c.status, c.says)
+		}
+	}
+	if now := hook(); now != made {
+		t.Errorf("what was refused changed it to %+v", now)
+	}
+
+	if status, _ := save(url.Values{"format": {"alertmanager"}, "resolved": nil}); status != http.StatusSeeOther {
+		t.Errorf("change: %d", status)
+	}
+	want := made
+	want.Format, want.Resolved = config.FormatAlertmanager, false
+	if now := hook(); now != want {
+		t.Errorf("changed to %+v", now)
+	}
+	if status, body := api(http.MethodPut, "/hook", `{"type": "webhook", "url": "http://127.0.0.1:9/hunter2", "unsigned": true}`); status != http.StatusNoContent {
+		t.Errorf("change by the API: %d %s", status, body)
+	}
+	if now := hook(); now.URL != "http://127.0.0.1:9/hunter2" || now.Secret != "" || now.Format != config.FormatHeadwater || !now.Resolved {
+		t.Errorf("changed by the API to %+v", now)
+	}
+
+	if _, err := r.store().SaveRule(t.Context(), "name: mine\ndetector: limit\nabove: 5\nnotify: [hook]\n", "page:jo", 0); err != nil {
+		t.Fatal(err)
+	}
+	if status, body, _ := r.submit("/channels/hook/delete", nil); status != http.StatusConflict || !strings.Contains(body, "It is still named in rule mine") {
+		t.Errorf("delete while a rule names it: %d %s", status, body)
+	}
+	if _, err := r.store().DeleteRule(t.Context(), "mine", "page:jo", 0); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"/phone": http.StatusConflict, "/nobody": http.StatusNotFound} {
+		if status, body := api(http.MethodDelete, path, ""); status != want {
+			t.Errorf("delete %s: %d %s", path, status, body)
+		}
+	}
+	if status, _, to := r.submit("/channels/hook/delete", nil); status != http.StatusSeeOther || to != "/channels?done=removed" || hook().Name != "" {
+		t.Errorf("delete: %d %s", status, to)
+	}
+	if status, body := api(http.MethodPost, "", `{"name": "hook", "type": "webpush"}`); status != http.StatusNoContent || hook().Type != config.WebPush {
+		t.Errorf("add by the API: %d %s", status, body)
+	}
+	for _, path := range []string{"/channels", "/api/v1/channels", "/audit", "/rules"} {
+		if _, body := r.get(path); strings.Contains(body, "hunter2") {
+			t.Errorf("%s shows a secret", path)
+		}
+	}
+	r.shows("/channels", "from the file")
+	r.shows("/audit", "channel.delete")
+	r.shows("/audit", "type webhook, to example.org, signed")
 }

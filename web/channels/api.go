@@ -6,6 +6,7 @@ import (
 
 	"headwater/web/app"
 	"headwater/web/static"
+	"headwater/web/view"
 )
 
 func (p *Pages) apiChannels(w http.ResponseWriter, r *http.Request) {
@@ -22,18 +23,47 @@ func (p *Pages) apiChannels(w http.ResponseWriter, r *http.Request) {
 	p.shell.Answer(w, r, list)
 }
 
-func (p *Pages) apiTest(w http.ResponseWriter, r *http.Request) {
-	if err := p.source.TestChannel(r.Context(), r.PathValue("name"), ""); err != nil {
-		status, text := p.refusal(r, err)
-		p.shell.Fail(w, status, text)
+// apiSave makes a channel, or changes that of the address.
+func (p *Pages) apiSave(w http.ResponseWriter, r *http.Request) {
+	d := Draft{Resolved: true}
+	err := app.JSON(w, r, maxForm, &d)
+	var by view.Author
+	if err == nil {
+		by, err = app.AuthorOfAPI(r)
+	}
+	if err != nil {
+		p.shell.FailParameters(w, err)
 		return
 	}
-	w.WriteHeader(http.StatusNoContent)
+	if name := r.PathValue("name"); name != "" {
+		d.Name = name
+	} else {
+		d.New = true
+	}
+	p.answered(w, r, p.source.SaveChannel(r.Context(), d, by))
+}
+
+func (p *Pages) apiDelete(w http.ResponseWriter, r *http.Request) {
+	by, err := app.AuthorOfAPI(r)
+	if err != nil {
+		p.shell.FailParameters(w, err)
+		return
+	}
+	p.answered(w, r, p.source.DeleteChannel(r.Context(), r.PathValue("name"), by))
+}
+
+func (p *Pages) apiTest(w http.ResponseWriter, r *http.Request) {
+	p.answered(w, r, p.source.TestChannel(r.Context(), r.PathValue("name"), ""))
 }
 
 // apiReport sends the morning report as it is now.
 func (p *Pages) apiReport(w http.ResponseWriter, r *http.Request) {
-	if err := p.source.SendReport(r.Context()); err != nil {
+	p.answered(w, r, p.source.SendReport(r.Context()))
+}
+
+// answered answers what has nothing to say but whether it was done.
+func (p *Pages) answered(w http.ResponseWriter, r *http.Request, err error) {
+	if err != nil {
 		status, text := p.refusal(r, err)
 		p.shell.Fail(w, status, text)
 		return

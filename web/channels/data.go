@@ -3,6 +3,8 @@ package channels
 import (
 	"context"
 	"time"
+
+	"headwater/web/view"
 )
 
 // Source is what the page shows and changes. Its methods return a Refusal for what cannot be
@@ -13,6 +15,10 @@ type Source interface {
 	// TestChannel sends a test through a channel; with the id of a device, to that device alone.
 	// The Refusal has the answer of the other side.
 	TestChannel(ctx context.Context, channel, device string) error
+	// SaveChannel makes or changes a channel, DeleteChannel removes one. Those of a file are
+	// refused, and so is what a file could not say.
+	SaveChannel(ctx context.Context, d Draft, by view.Author) error
+	DeleteChannel(ctx context.Context, name string, by view.Author) error
 	// SendReport sends the morning report as it is now.
 	SendReport(ctx context.Context) error
 	// PushKey returns the key with which browsers subscribe.
@@ -80,11 +86,43 @@ type Channel struct {
 	To string `json:"to,omitempty"`
 	// Resolved reports whether it is notified of the end of alerts too.
 	Resolved bool `json:"resolved"`
+	// Format is what a webhook posts; empty for the others. Signed reports whether it signs.
+	Format string `json:"format,omitempty"`
+	Signed bool   `json:"signed,omitempty"`
 	// ReadOnly reports whether a file is in charge of it.
 	ReadOnly bool `json:"read_only"`
 	// Deliveries are what became of the latest messages, the newest first.
 	Deliveries []Delivery `json:"deliveries"`
 }
+
+// Draft is a channel as people fill it in. What is secret is written and never read again:
+// what is empty of it stays as it was.
+type Draft struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	// URL and Secret are secret.
+	URL    string `json:"url,omitempty"`
+	Secret string `json:"secret,omitempty"`
+	// Format is what a webhook posts; empty for the format of Headwater.
+	Format   string `json:"format,omitempty"`
+	Resolved bool   `json:"resolved"`
+	// Unsigned removes the secret.
+	Unsigned bool `json:"unsigned,omitempty"`
+	// New reports whether there must be no channel of that name yet.
+	New bool `json:"-"`
+}
+
+// kinds are the types of channels, with what people call them and what their URLs look like.
+// Phones and browsers have none.
+var kinds = []struct{ name, title, example string }{
+	{"ntfy", "ntfy", "https://ntfy.sh/a-topic-that-nobody-guesses"},
+	{"webhook", "Webhook", "https://example.org/alerts"},
+	{"shoutrrr", "Mail, Slack, Telegram, Teams and others", "smtp://user:password@mail.example.org:587/?from=headwater@example.org&to=me@example.org"},
+	{TypeWebPush, "Phones and browsers", ""},
+}
+
+// formats are what a webhook may post.
+var formats = []string{"headwater", "alertmanager"}
 
 // Delivery is what became of one message.
 type Delivery struct {
@@ -156,6 +194,8 @@ type Facts struct {
 	// Secure is where the browser reaches this server over HTTPS, if it does not and there
 	// is such an address.
 	Trust bool
+	// Draft is what was filled in and not saved, without what is secret; nil for nothing.
+	Draft *Draft
 	// Done and Problem say what became of the last button; either may be empty.
 	Done, Problem string
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"headwater/web/app"
 	"headwater/web/static"
@@ -27,16 +28,24 @@ func New(shell *app.Shell, source Source, trust bool) *Pages { return &Pages{she
 // Path is the address of the page.
 const Path = "/channels"
 
+// typeWebhook is the type of channel that has a format and signs.
+const typeWebhook = "webhook"
+
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
 	return []app.Route{
 		{Method: "GET", Path: Path, Role: app.Viewer, Handle: p.page},
+		{Method: "POST", Path: Path, Role: app.Administrator, Handle: p.save},
+		{Method: "POST", Path: Path + "/{name}/delete", Role: app.Administrator, Handle: p.delete},
 		{Method: "POST", Path: Path + "/{name}/test", Role: app.Operator, Handle: p.test},
 		{Method: "POST", Path: Path + "/report", Role: app.Operator, Handle: p.report},
 		{Method: "POST", Path: "/devices-notified", Role: app.Operator, Handle: p.addDevice},
 		{Method: "POST", Path: "/devices-notified/{id}/test", Role: app.Operator, Handle: p.testDevice},
 		{Method: "POST", Path: "/devices-notified/{id}/remove", Role: app.Operator, Handle: p.removeDevice},
 		{Method: "GET", Path: "/api/v1/channels", Role: app.Viewer, Handle: p.apiChannels},
+		{Method: "POST", Path: "/api/v1/channels", Role: app.Administrator, Handle: p.apiSave},
+		{Method: "PUT", Path: "/api/v1/channels/{name}", Role: app.Administrator, Handle: p.apiSave},
+		{Method: "DELETE", Path: "/api/v1/channels/{name}", Role: app.Administrator, Handle: p.apiDelete},
 		{Method: "POST", Path: "/api/v1/channels/{name}/test", Role: app.Operator, Handle: p.apiTest},
 		{Method: "POST", Path: "/api/v1/report", Role: app.Operator, Handle: p.apiReport},
 		// The link is the permission: it is signed, works once and expires.
@@ -63,6 +72,8 @@ func (p *Pages) page(w http.ResponseWriter, r *http.Request) {
 		f.Done = "This device is notified from now on."
 	case "removed":
 		f.Done = "Removed."
+	case "saved":
+		f.Done = "Saved. It is in force: send a test."
 	}
 	p.show(w, r, http.StatusOK, f)
 }
@@ -103,6 +114,40 @@ func (p *Pages) changed(w http.ResponseWriter, r *http.Request, done string, err
 		return
 	}
 	http.Redirect(w, r, Path+"?done="+url.QueryEscape(done), http.StatusSeeOther)
+}
+
+// save makes or changes a channel.
+func (p *Pages) save(w http.ResponseWriter, r *http.Request) {
+	if err := app.Form(w, r, maxForm); err != nil {
+		p.shell.BadRequest(w, r, err)
+		return
+	}
+	text := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
+	d := Draft{
+		Name: text("name"), Type: text("type"), URL: text("url"), Resolved: text("resolved") != "", New: text("new") != "",
+	}
+	if d.Type == typeWebhook { // the form has the fields for every type
+		d.Format, d.Secret, d.Unsigned = text("format"), text("secret"), text("unsigned") != ""
+	}
+	by, err := app.Author(w, r, r.PostForm)
+	if err == nil {
+		err = p.source.SaveChannel(r.Context(), d, by)
+	}
+	if err != nil {
+		d.URL, d.Secret = "", ""
+		status, text := p.refusal(r, err)
+		p.show(w, r, status, Facts{Problem: "Not saved. " + text, Draft: &d})
+		return
+	}
+	p.changed(w, r, "saved", nil)
+}
+
+func (p *Pages) delete(w http.ResponseWriter, r *http.Request) {
+	by, err := app.Author(w, r, nil)
+	if err == nil {
+		err = p.source.DeleteChannel(r.Context(), r.PathValue("name"), by)
+	}
+	p.changed(w, r, "removed", err)
 }
 
 func (p *Pages) test(w http.ResponseWriter, r *http.Request) {

@@ -22,7 +22,7 @@ func TestTestShowsTheAnswer(t *testing.T) {
 	if res, body := webtest.Post(t, s, "/api/v1/channels/duty/test", ""); res.StatusCode != http.StatusBadGateway || !strings.Contains(body, answer[1:]) {
 		t.Errorf("refused: %s %s", res.Status, body)
 	}
-	if res, body := webtest.Get(t, s, http.MethodGet, "/api/v1/channels"); res.StatusCode != http.StatusOK || !strings.Contains(body, `"name":"office","type":"webhook","to":"192.168.1.20:8000","resolved":false,"read_only":true,"deliveries":[]`) {
+	if res, body := webtest.Get(t, s, http.MethodGet, "/api/v1/channels"); res.StatusCode != http.StatusOK || !strings.Contains(body, `"name":"office","type":"webhook","to":"192.168.1.20:8000","resolved":false,"format":"alertmanager","signed":true,"read_only":true,"deliveries":[]`) {
 		t.Errorf("list: %s %s", res.Status, body)
 	}
 	if res, body := webtest.Get(t, webtest.Server(t, fixture.Away), http.MethodGet, "/channels"); res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "cannot be reached now") {

@@ -1187,7 +1187,7 @@ func declaration(f Facts) templ.Component {
 		}
 		ctx = templ.InitializeContext(ctx)
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 107, "<section aria-labelledby=\"declaration-title\" id=\"declaration\"><h2 id=\"declaration-title\">Rotas, quiet hours and escalation</h2>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 107, "<section aria-labelledby=\"declaration-title\" id=\"declaration\"><h2 id=\"declaration-title\">Rotas, quiet hours, escalation and morning report</h2>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -83,6 +83,12 @@ func (p Parts) WithChannel(c Channel) Parts {
 	return p
 }
 
+// WithoutChannel returns the parts without a channel made on the page.
+func (p Parts) WithoutChannel(name string) Parts {
+	p.Channels = slices.DeleteFunc(slices.Clone(p.Channels), func(o Piece) bool { return o.Name == name })
+	return p
+}
+
 // AdoptChannels returns the parts with all their channels made on the page. No file may be
 // in charge.
 func (p Parts) AdoptChannels() (Parts, error) {

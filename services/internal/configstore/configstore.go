@@ -59,8 +59,8 @@ var (
 	ErrChannelFile = errors.New("the channel is declared in a file and is changed there")
 	// ErrOnCallFile is returned for a change of who is on call while a file declares that.
 	ErrOnCallFile = errors.New("who is on call is declared in a file and is changed there")
-	// errNoChannel is returned for a channel that does not exist.
-	errNoChannel = errors.New("there is no channel of that name")
+	// ErrNoChannel is returned for a channel that does not exist.
+	ErrNoChannel = errors.New("there is no channel of that name")
 	// ErrNoVersion is returned for a version that is not kept, or never was.
 	ErrNoVersion = errors.New("that version is not kept")
 )
@@ -370,7 +370,7 @@ func (s *Store) DeleteRule(ctx context.Context, name, author string, expected ui
 func (s *Store) SaveChannel(ctx context.Context, name, author string, edit func(*config.Channel) (config.Channel, error)) (Version, error) {
 	v, _, err := s.change(ctx, 0, func(v *Version) (config.Parts, error) {
 		p, was, err := v.channel(name)
-		if err != nil && !errors.Is(err, errNoChannel) {
+		if err != nil && !errors.Is(err, ErrNoChannel) {
 			return config.Parts{}, err
 		}
 		now, err := edit(was)
@@ -388,7 +388,17 @@ func (s *Store) SaveChannel(ctx context.Context, name, author string, edit func(
 	return v, err
 }
 
-// channel returns the parts to change, and the channel of that name in them, or errNoChannel.
+// DeleteChannel removes a channel. Errors: ErrNoChannel, ErrChannelFile, ErrConflict, and the
+// problems of config.Parts.Parse while something names it.
+func (s *Store) DeleteChannel(ctx context.Context, name, author string) (Version, error) {
+	v, _, err := s.change(ctx, 0, func(v *Version) (config.Parts, error) {
+		p, _, err := v.channel(name)
+		return p.WithoutChannel(name).By(author), err
+	})
+	return v, err
+}
+
+// channel returns the parts to change, and the channel of that name in them, or ErrNoChannel.
 func (v *Version) channel(name string) (config.Parts, *config.Channel, error) {
 	if v == nil {
 		return config.Parts{}, nil, ErrNone
@@ -401,7 +411,7 @@ func (v *Version) channel(name string) (config.Parts, *config.Channel, error) {
 	i := slices.IndexFunc(c.Channels, func(ch config.Channel) bool { return ch.Name == name })
 	switch {
 	case i < 0:
-		return p, nil, fmt.Errorf("%w: %s", errNoChannel, name)
+		return p, nil, fmt.Errorf("%w: %s", ErrNoChannel, name)
 	case c.Channels[i].FromPage:
 		return p, &c.Channels[i], nil
 	case p.FileName != "":
