@@ -48,6 +48,8 @@ type dispatcher struct {
 	// linkKey signs the links of actions.
 	linkKey []byte
 	names   *names
+	// pictures draws the charts of messages.
+	pictures *pictures
 
 	// alerting identifies ALERTING as it was when the dispatcher was prepared.
 	alerting streams.Place
@@ -420,7 +422,7 @@ func (d *dispatcher) start(ch config.Channel, from uint64) *running {
 	r.cut = func() { stop(); cut() }
 	s := &sender{
 		name: ch.Name, alerting: d.alerting, next: from, target: d.open(ch), timeout: d.cfg.Timeout, giveUp: d.cfg.GiveUp, address: d.cfg.PublicURL,
-		js: d.js, deadLetters: d.deadLetters, log: d.log.With("channel", ch.Name), metrics: d.metrics, report: d.report, reach: d.reach, linkKey: d.linkKey, names: d.names,
+		js: d.js, deadLetters: d.deadLetters, log: d.log.With("channel", ch.Name), metrics: d.metrics, report: d.report, reach: d.reach, linkKey: d.linkKey, names: d.names, pictures: d.pictures,
 	}
 	d.wait.Go(func() {
 		defer close(r.done)

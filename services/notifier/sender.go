@@ -49,6 +49,8 @@ type sender struct {
 	// linkKey signs the links of actions; nil if messages have none.
 	linkKey []byte
 	names   *names
+	// pictures draws the charts of messages.
+	pictures *pictures
 
 	js          jetstream.JetStream
 	deadLetters *deadletter.Publisher
@@ -373,6 +375,7 @@ func (s *sender) insist(ctx, hard context.Context, o outbound, d *alertingv1.Del
 		d.Attempts++
 		m := outgoing(o.key, o.message, time.Since(o.committed), s.address)
 		s.names.call(hard, &m)
+		m.Chart = s.pictures.of(o)
 		m.Actions = actions(s.linkKey, s.name, o.message, time.Now())
 		err := s.attempt(hard, m)
 		if err == nil {

@@ -15,6 +15,7 @@ import (
 
 	"headwater/services/internal/config"
 	"headwater/services/internal/deadletter"
+	"headwater/services/internal/influx"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/lease"
 	"headwater/services/internal/problems"
@@ -66,7 +67,9 @@ func (c Config) Validate() error {
 // Deps are what the notifier works with.
 type Deps struct {
 	// JS is JetStream in the account of the services.
-	JS      jetstream.JetStream
+	JS jetstream.JetStream
+	// Past has the history, for the charts of mail; nil for none.
+	Past    *influx.Client
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -82,6 +85,7 @@ type Service struct {
 	deadLetters *deadletter.Publisher
 	report      *problems.Reporter
 	open        func(config.Channel) target
+	pictures    *pictures
 	// preview is the morning report as it is now; nil if there is none.
 	preview atomic.Pointer[reportText]
 
@@ -105,6 +109,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		laneMetrics: lane.NewMetrics(deps.Metrics, streams.ServiceNotifier),
 		deadLetters: deadletter.New(deps.JS, log, deps.Metrics),
 		report:      problems.New(deps.JS, streams.ServiceNotifier, log),
+		pictures:    &pictures{deps.Past},
 	}
 	s.open = func(ch config.Channel) target {
 		if ch.Type == config.WebPush {
@@ -200,7 +205,7 @@ func (s *Service) prepare(ctx context.Context) *dispatcher {
 	for {
 		d := &dispatcher{
 			cfg: s.cfg, js: s.js, log: s.log, metrics: s.metrics, report: s.report, reach: newReach(s.report), deadLetters: s.deadLetters,
-			open: s.open, senders: map[string]*running{}, names: &names{js: s.js},
+			open: s.open, senders: map[string]*running{}, names: &names{js: s.js}, pictures: s.pictures,
 		}
 		err := d.prepare(ctx)
 		if err == nil {

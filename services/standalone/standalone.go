@@ -322,7 +322,12 @@ func (s *standalone) parts() ([]process.Part, error) {
 			cfg.Notifier.PublicURL = publicurl.Guess(s.http.Addr(), s.certs != nil)
 		}
 		log.Info("notifications link to the dashboard", "url", cfg.Notifier.PublicURL)
-		return notifier.New(cfg.Notifier, notifier.Deps{JS: js, Log: log, Metrics: metrics})
+		past, err := influx.New(cfg.Writer.Influx)
+		if err != nil {
+			return nil, err
+		}
+		s.onClose(func() error { past.Close(); return nil })
+		return notifier.New(cfg.Notifier, notifier.Deps{JS: js, Past: past, Log: log, Metrics: metrics})
 	})
 	b.add("processor", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
 		past, err := influx.New(cfg.Writer.Influx)

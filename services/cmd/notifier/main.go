@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 
+	"headwater/services/internal/influx"
 	"headwater/services/internal/process"
 	"headwater/services/notifier"
 )
@@ -12,6 +13,7 @@ import (
 type config struct {
 	process.AdminConfig `embed:""`
 	process.NATSConfig  `embed:""`
+	Influx              influx.Config   `embed:"" prefix:"influx-"`
 	Notifier            notifier.Config `embed:""`
 }
 
@@ -29,7 +31,12 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	service, err := notifier.New(cfg.Notifier, notifier.Deps{JS: js, Log: p.Log, Metrics: p.Metrics})
+	past, err := influx.New(cfg.Influx)
+	if err != nil {
+		return err
+	}
+	defer past.Close()
+	service, err := notifier.New(cfg.Notifier, notifier.Deps{JS: js, Past: past, Log: p.Log, Metrics: p.Metrics})
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,9 @@ type Message struct {
 	Home string
 	// Alerts are the alerts that it is about; at least one.
 	Alerts []Alert
+	// Chart returns the picture of its only alert, as PNG, and what it shows in words, or nil if
+	// there is nothing to see; nil if no chart is about the message.
+	Chart func(context.Context) (picture []byte, words string)
 	// Actions are what people may do about it without a log-in; there may be none.
 	Actions []Action
 }
@@ -157,6 +160,9 @@ func Open(ch config.Channel, address Address) (Sender, error) {
 	case config.Ntfy:
 		return newNtfy(address.URL)
 	case config.Shoutrrr:
+		if scheme(address.URL) == mailScheme {
+			return &mail{address.URL}, nil
+		}
 		return newShoutrrr(address.URL), nil
 	default:
 		return nil, errors.New("unknown type of channel")

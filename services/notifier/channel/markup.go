@@ -47,10 +47,6 @@ func markupOf(address config.Secret) markup {
 		m.title, m.body = escaper("\\_*~`|>#[]"), escaper("\\_*~`|>#[]")
 	case "mattermost":
 		m.body = escaper("\\_*~`|>#[]")
-	case "smtp":
-		if yes(parameter(address, "usehtml")) {
-			m.body = func(s string) string { return strings.ReplaceAll(html.EscapeString(s), "\n", "<br>\n") }
-		}
 	}
 	return m
 }
@@ -81,13 +77,4 @@ func parameter(address config.Secret, name string) string {
 		}
 	}
 	return ""
-}
-
-// yes reports whether the library reads a parameter as true.
-func yes(value string) bool {
-	switch strings.ToLower(value) {
-	case "1", "yes", "true":
-		return true
-	}
-	return false
 }

@@ -102,6 +102,12 @@ func look(m Message) (priority int, tags []string) {
 	}
 }
 
+// threadID is the same in the messages about the same episode.
+func threadID(m Message) string {
+	h := sha256.Sum256([]byte(m.Alerts[0].ID))
+	return "hw-" + hex.EncodeToString(h[:12])
+}
+
 // sequenceID identifies this message among all that a topic will ever get, also from
 // another Headwater: its keys may be the same.
 func sequenceID(m Message) string {

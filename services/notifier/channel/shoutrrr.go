@@ -79,7 +79,7 @@ func (s *shoutrrr) send(m Message) error {
 	}
 	service, err := r.Locate(s.url.Reveal())
 	if err != nil {
-		return s.judge(err, true)
+		return judge(s.url, err, true)
 	}
 	err = s.sendWith(service, m, s.markup)
 	if err != nil && s.markup.plain != nil {
@@ -89,7 +89,7 @@ func (s *shoutrrr) send(m Message) error {
 		}
 	}
 	if err != nil {
-		return s.judge(err, false)
+		return judge(s.url, err, false)
 	}
 	return nil
 }
@@ -100,11 +100,6 @@ func (s *shoutrrr) sendWith(service types.Service, m Message, as markup) error {
 	maps.Copy(params, as.params)
 	if m.URL != "" {
 		text += "\n" + m.URL
-	}
-	if scheme(s.url) == "smtp" && m.Home != "" {
-		for _, a := range m.Actions {
-			text += "\n" + a.Title + ": " + strings.TrimSuffix(m.Home, "/") + a.URL
-		}
 	}
 	if as.titled {
 		params.SetTitle(as.title(neutral(m.Title)))
@@ -125,20 +120,20 @@ func refused(status int) bool {
 
 // judge decides whether an error of the library is permanent. Of its text it quotes only what
 // the other side answered: the rest often quotes the URL, and the URL is the secret.
-func (s *shoutrrr) judge(err error, setup bool) *Error {
-	name := scheme(s.url)
+func judge(address config.Secret, err error, setup bool) *Error {
+	name := scheme(address)
 	status, words := answered(err)
 	switch {
 	case setup:
 	case name == "smtp" && status != 0:
-		return &Error{Permanent: status >= 500, Reason: withAnswer(fmt.Sprintf("the mail server answered %d", status), words, s.url)}
+		return &Error{Permanent: status >= 500, Reason: withAnswer(fmt.Sprintf("the mail server answered %d", status), words, address)}
 	case status >= 300:
 		return &Error{
 			Permanent: refused(status), RetryAfter: pauseOf(words),
-			Reason: withAnswer(strings.TrimSpace(fmt.Sprintf("%s answered %d %s", name, status, http.StatusText(status))), words, s.url),
+			Reason: withAnswer(strings.TrimSpace(fmt.Sprintf("%s answered %d %s", name, status, http.StatusText(status))), words, address),
 		}
 	case name == "slack" && words != "":
-		return &Error{Permanent: !slackRetries[words], Reason: withAnswer("slack answered", words, s.url)}
+		return &Error{Permanent: !slackRetries[words], Reason: withAnswer("slack answered", words, address)}
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return &Error{Reason: name + ": " + op.Op + ": " + op.Err.Error()}
