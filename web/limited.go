@@ -13,6 +13,7 @@ import (
 	"headwater/web/deadletters"
 	"headwater/web/device"
 	"headwater/web/explore"
+	"headwater/web/health"
 	"headwater/web/ledger"
 	"headwater/web/overview"
 	"headwater/web/registry"
@@ -38,6 +39,7 @@ func (s Sources) limited(sites []string) Sources {
 	s.Ledger = siteLedger{s.Ledger, of}
 	s.DeadLetters = siteLetters{s.DeadLetters, of}
 	s.Registry = siteRegistry{s.Registry, of}
+	s.Health = siteHealth{s.Health, of}
 	return s
 }
 
@@ -304,6 +306,16 @@ func (s siteRegistry) Describe(ctx context.Context, by, what string, changes []r
 		}
 	}
 	return s.Source.Describe(ctx, by, what, changes)
+}
+
+type siteHealth struct {
+	health.Source
+	of ofSites
+}
+
+// Health implements health.Source.
+func (s siteHealth) Health(_ []string, kind view.FindingKind) health.Report {
+	return s.Source.Health(s.of, kind)
 }
 
 type siteLetters struct {

@@ -27,6 +27,7 @@ import (
 	"headwater/web/devices"
 	"headwater/web/edges"
 	"headwater/web/explore"
+	"headwater/web/health"
 	"headwater/web/ledger"
 	"headwater/web/oncall"
 	"headwater/web/overview"
@@ -89,7 +90,7 @@ type builtIn struct{}
 func (builtIn) Prices() cost.Prices { return cost.Default() }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Consumption: oneMeter{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f, Registry: noRegistry{}}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Consumption: oneMeter{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f, Registry: noRegistry{}, Health: noFindings{}}
 }
 
 // openAccounts are accounts while nobody has one.
@@ -497,3 +498,8 @@ func (noChannels) PushKey(context.Context) (string, error) { return "", nil }
 type noRegistry struct{ registry.Source }
 
 func (noRegistry) After(registry.Query) []view.Device { return nil }
+
+// noFindings are devices that can all be believed.
+type noFindings struct{}
+
+func (noFindings) Health([]string, view.FindingKind) health.Report { return health.Report{} }

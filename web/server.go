@@ -21,6 +21,7 @@ import (
 	"headwater/web/devices"
 	"headwater/web/edges"
 	"headwater/web/explore"
+	"headwater/web/health"
 	"headwater/web/ledger"
 	"headwater/web/oncall"
 	"headwater/web/overview"
@@ -71,6 +72,7 @@ type Sources struct {
 	Cost        cost.Source
 	Consumption consumption.Source
 	Registry    registry.Source
+	Health      health.Source
 }
 
 // Server serves the pages, their live updates and the API.
@@ -82,7 +84,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Silences == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Consumption == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || sources.Registry == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Consumption == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || sources.Registry == nil || sources.Health == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
@@ -115,6 +117,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		edges.New(shell, sources.Edges).Routes(),
 		explore.New(shell, sources.Explore).Routes(),
 		trust.New(shell, sources.Trust).Routes(),
+		health.New(shell, sources.Health).Routes(),
 		registry.New(shell, sources.Registry).Routes(),
 		devices.New(shell, sources.Credentials, cfg.MQTT).Routes(),
 		channels.New(shell, sources.Channels, len(sources.Trust.Authority().PEM) > 0).Routes(),

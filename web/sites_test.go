@@ -75,6 +75,7 @@ func (r redrives) Redrive(ctx context.Context, s deadletters.Selection) (deadlet
 var liveEnd = map[string]string{
 	"/live/overview": `id="devices"`, "/live/alerts": `id="resolved"`, "/live/deadletters": `id="nav-deadletters"`,
 	"/live/alerts/{id}":             `id="timeline"`,
+	"/live/health":                  `id="list"`,
 	"/live/silences":                `id="list"`,
 	"/live/explore":                 `id="nav-deadletters"`,
 	"/live/devices/{site}/{device}": `id="latest"`,

@@ -70,6 +70,7 @@ type Service struct {
 	told        *fleet.Notices
 	records     *fleet.Records
 	registry    *registrySource
+	health      *healthSource
 	access      accessSource
 	cfg         Config
 	announce    func(link string)
@@ -82,6 +83,7 @@ type Service struct {
 	deliveries *deliveryLog
 
 	telemetry, derived, alerting *streamReader
+	refused                      *streamReader
 	devices, alerts, lost, muted *watcher
 	described                    *watcher
 	reports                      *watcher
@@ -124,6 +126,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		back: memory, handle: s.onTelemetry, began: func(t time.Time) { s.fleet.Begin(t.UnixNano()) },
 	}
 	s.ledger.telemetry = s.telemetry
+	s.health = newHealth(s.fleet, s.book, s.rules)
+	s.refused = &streamReader{
+		js: deps.JS, log: deps.Log, stream: streams.StreamDeadLetters, filters: []string{streams.DeadLettersAll},
+		back: lettersBack, most: mostLetters, handle: s.health.onLetter,
+	}
 	s.derived = &streamReader{
 		js: deps.JS, log: deps.Log, stream: streams.StreamDerived, filters: []string{streams.DerivedAll},
 		back: streams.AgeDerived, most: maxReplay, handle: s.onDerived,
@@ -162,7 +169,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Shell:       s,
 		Overview:    overviewSource{s.alertSource(), s.fleet},
 		Explore:     exploreSource{s.fleet},
-		Device:      deviceSource{s.alertSource(), s.fleet, s.past, s.rules},
+		Device:      deviceSource{s.alertSource(), s.fleet, s.past, s.rules, s.health},
 		Alerts:      s.alertSource(),
 		Silences:    s.silences,
 		Rules:       s.rules,
@@ -174,6 +181,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Trust:       trustSource{cfg.Authority},
 		Credentials: s.credentials,
 		Registry:    s.registry,
+		Health:      s.health,
 		Connect:     s.arrivals,
 		Edges:       edgeSource{store: edges.Store{JS: deps.JS}, made: changes, address: cfg.Address, authority: cfg.Authority},
 		Channels:    channelSource{js: deps.JS, rules: s.rules, deliveries: s.deliveries, changes: changes, alerts: s.alertSource()},
@@ -221,7 +229,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("dashboard started", "url", s.past.client.URL())
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
-		s.telemetry.run, s.derived.run, s.alerting.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.described.run, s.silences.run, s.handlings.run, s.reports.run,
+		s.telemetry.run, s.derived.run, s.alerting.run, s.refused.run, s.health.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.described.run, s.silences.run, s.handlings.run, s.reports.run,
 		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.rules.coach.run, s.credentials.set.Run, s.arrivals.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })

@@ -16,6 +16,8 @@ type deviceSource struct {
 	fleet *fleet.Fleet
 	past  *history
 	rules *ruleSource
+	// health has the reasons not to believe the device.
+	health *healthSource
 }
 
 // Metered implements device.Source.
@@ -26,7 +28,9 @@ func (d deviceSource) Metered(site, dev string) bool {
 
 // Device implements device.Source.
 func (d deviceSource) Device(site, dev string) (view.Device, bool) {
-	return d.fleet.Device(site, dev, time.Now())
+	out, ok := d.fleet.Device(site, dev, time.Now())
+	out.Findings = d.health.Findings(site, dev)
+	return out, ok
 }
 
 // Follow implements device.Source.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/services/internal/process"
@@ -31,6 +32,7 @@ type message struct {
 	sequence uint64
 	stored   time.Time
 	data     []byte
+	header   nats.Header
 }
 
 // streamReader reads a stream in order and without end, beginning some time back. After
@@ -139,7 +141,7 @@ func (f *streamReader) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		f.handle(message{subject: msg.Subject(), sequence: meta.Sequence.Stream, stored: meta.Timestamp, data: msg.Data()})
+		f.handle(message{subject: msg.Subject(), sequence: meta.Sequence.Stream, stored: meta.Timestamp, data: msg.Data(), header: msg.Headers()})
 		f.mu.Lock()
 		f.place.Sequence, f.place.Stored = meta.Sequence.Stream, meta.Timestamp.UnixNano()
 		f.caughtUp = f.caughtUp || f.place.Sequence >= f.there

@@ -500,6 +500,25 @@ func (r *ruleSource) About(name string) (view.RuleAbout, bool) {
 	return view.RuleAbout{State: view.RuleState(k.State), Revision: k.revision, Labels: labelsOf(k.Labels), Runbook: k.Runbook, ReadOnly: k.ReadOnly}, true
 }
 
+// detector returns the detector of a rule; empty when there is no such rule.
+func (r *ruleSource) detector(name string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return string(r.known[name].Detector)
+}
+
+// looks reports whether a rule with a detector is evaluated.
+func (r *ruleSource) looks(detector string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.known {
+		if string(k.Detector) == detector && k.State != rule.Draft {
+			return true
+		}
+	}
+	return false
+}
+
 // Form implements rules.Source.
 func (r *ruleSource) Form() rules.Form { return rulebook.Form() }
 

@@ -38,6 +38,7 @@ var menus = []menu{
 	{"devices", "Devices", "M12 10v11M8 21h8M12 10a1 1 0 1 0 0-2 1 1 0 0 0 0 2M8.500 13a5.500 5.500 0 0 1 0-8M15.500 5a5.500 5.500 0 0 1 0 8M5.700 15.500a9.500 9.500 0 0 1 0-13M18.300 2.500a9.500 9.500 0 0 1 0 13", []entry{
 		{"connect", "/connect", "Connect a device"},
 		{"registry", "/registry", "Registry"},
+		{"health", "/health", "Sensor health"},
 		{"credentials", "/credentials", "Credentials"},
 	}},
 	{"", "Alerts", "M6 10a6 6 0 0 1 12 0c0 5.500 2 7 2 7H4s2-1.500 2-7M10 20.500h4", []entry{

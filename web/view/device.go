@@ -30,6 +30,8 @@ type Device struct {
 	FirstSeen time.Time `json:"first_seen,omitzero"`
 	// Metrics are in the order of their names.
 	Metrics []Metric `json:"metrics"`
+	// Findings are the reasons not to believe the device.
+	Findings []Finding `json:"findings,omitempty"`
 	// Firing are the firing alerts, the worst first.
 	Firing []Alert `json:"firing,omitempty"`
 	// Clashes counts the readings of the last 24 hours, by their arrival, that gave

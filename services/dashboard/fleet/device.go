@@ -23,8 +23,13 @@ type record struct {
 	metrics  []*metric // by name
 	firing   []view.Alert
 	about    view.DeviceAbout
-	waiting  bool // whether the history is still to be queried
-	asked    bool // whether the arrivals were queried
+	// lags are how much later the newest readings of the last reports arrived than their
+	// time; lagged counts them. Newest is the newest of the report that is being added.
+	lags    [lagsKept]int64
+	lagged  int
+	newest  int64
+	waiting bool // whether the history is still to be queried
+	asked   bool // whether the arrivals were queried
 }
 
 type metric struct {
@@ -280,7 +285,50 @@ func floorDiv(a, b int64) int64 {
 	return q
 }
 
+// lagsKept is of how many reports the lag is remembered.
+const lagsKept = 8
+
+// Lag returns how much later all of the last reports of a device arrived than the time of
+// their newest reading, at least; below 0 if all came before their time. False means that it
+// has not reported often enough to say that.
+func (f *Fleet) Lag(site, dev string) (time.Duration, bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	d := f.devices[name{site, dev}]
+	if d == nil || d.lagged < lagsKept {
+		return 0, false
+	}
+	least, most := slices.Min(d.lags[:]), slices.Max(d.lags[:])
+	switch {
+	case least > 0:
+		return time.Duration(least), true
+	case most < 0:
+		return time.Duration(most), true
+	}
+	return 0, true
+}
+
+// view returns a device in its state now.
 func (f *Fleet) view(d *record, now time.Time) view.Device {
+	out := f.bare(d, now)
+	begin := now.Add(-view.SlotCount * view.SlotWidth).UnixNano()
+	for i, m := range d.metrics {
+		v := &out.Metrics[i]
+		if len(m.units) > 1 {
+			v.Units = slices.Clone(m.units)
+		}
+		for _, s := range m.slots {
+			start := s.number * int64(view.SlotWidth)
+			if start >= begin {
+				v.Spark = append(v.Spark, view.Slot{Start: time.Unix(0, start), Min: s.min, Max: s.max, Last: s.last})
+			}
+		}
+	}
+	return out
+}
+
+// bare is view without what takes much memory: sparklines and other units.
+func (f *Fleet) bare(d *record, now time.Time) view.Device {
 	out := view.Device{
 		Site: d.site, Device: d.id, State: f.state(d), FirstSeen: d.first,
 		Metrics: make([]view.Metric, len(d.metrics)), Firing: d.firing, Waiting: d.waiting,
@@ -289,15 +337,11 @@ func (f *Fleet) view(d *record, now time.Time) view.Device {
 	if d.seen != 0 {
 		out.LastSeen = time.Unix(0, d.seen)
 	}
-	begin := now.Add(-view.SlotCount * view.SlotWidth).UnixNano()
 	for i, m := range d.metrics {
 		usual, newest := m.usual(), m.newest()
 		v := view.Metric{Name: m.name, Unit: m.unit, Kind: kinds[usual], About: d.about.Metrics[m.name]}
 		if m.changed != 0 {
 			v.Changed = time.Unix(0, m.changed)
-		}
-		if len(m.units) > 1 {
-			v.Units = slices.Clone(m.units)
 		}
 		if l := m.latest[usual]; l.count > 0 {
 			v.Value, v.Time = l.value, time.Unix(0, l.time)
@@ -305,12 +349,6 @@ func (f *Fleet) view(d *record, now time.Time) view.Device {
 		if newest >= 0 && newest != usual {
 			l := m.latest[newest]
 			v.Odd = &view.Odd{Kind: kinds[newest], Value: l.value, Time: time.Unix(0, l.time)}
-		}
-		for _, s := range m.slots {
-			start := s.number * int64(view.SlotWidth)
-			if start >= begin {
-				v.Spark = append(v.Spark, view.Slot{Start: time.Unix(0, start), Min: s.min, Max: s.max, Last: s.last})
-			}
 		}
 		out.Metrics[i] = v
 	}

@@ -215,11 +215,21 @@ func (f *Fleet) add(arrival int64, batch []Series, readings iter.Seq[Reading], d
 				f.demo = max(f.demo, arrival)
 			}
 		}
+		if !derived {
+			p.device.newest = max(p.device.newest, r.Time)
+		}
 		point, ok := p.metric.add(r, batch[r.Series].Unit)
 		if ok {
 			for _, feed := range p.feeds {
 				feed.put(point)
 			}
+		}
+	}
+	for _, p := range places {
+		if d := p.device; d != nil && d.newest > 0 {
+			d.lags[d.lagged%lagsKept] = arrival - d.newest
+			d.lagged++
+			d.newest = 0
 		}
 	}
 	at := arrival / int64(time.Second)
@@ -342,23 +352,39 @@ func (f *Fleet) Label(site, dev string) (called, room string) {
 func (f *Fleet) After(text string, sites []string, site, dev string, size int, now time.Time) []view.Device {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	from := 0
-	if site != "" {
-		at, there := slices.BinarySearchFunc(f.order, &record{name: name{site, dev}}, compareDevices)
-		from = at
-		if there {
-			from++
-		}
-	}
 	text = strings.ToLower(text)
 	var out []view.Device
-	for _, d := range f.order[from:] {
+	for _, d := range f.from(site, dev) {
 		if len(out) == size {
 			break
 		}
 		if (len(sites) == 0 || slices.Contains(sites, d.site)) && strings.Contains(d.search, text) {
 			out = append(out, f.view(d, now))
 		}
+	}
+	return out
+}
+
+// from returns the devices after the given one, all of them for none.
+func (f *Fleet) from(site, dev string) []*record {
+	if site == "" {
+		return f.order
+	}
+	at, there := slices.BinarySearchFunc(f.order, &record{name: name{site, dev}}, compareDevices)
+	if there {
+		at++
+	}
+	return f.order[at:]
+}
+
+// Bare is After for all devices, without their sparklines and other units.
+func (f *Fleet) Bare(site, dev string, size int, now time.Time) []view.Device {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	rest := f.from(site, dev)
+	out := make([]view.Device, 0, min(size, len(rest)))
+	for _, d := range rest[:min(size, len(rest))] {
+		out = append(out, f.bare(d, now))
 	}
 	return out
 }

@@ -38,4 +38,10 @@ var templates = []rules.Template{
 	{Name: "sensor-broken", Title: "Broken sensor", Words: "More than 10 % of a series of numbers is text, like \"unavailable\".", Fields: map[string]string{
 		"description": "A sensor sends text in place of numbers.", "detector": "unreadable", "share": "10", "severity": "warning",
 	}},
+	{Name: "sensor-stuck", Title: "Stuck sensor", Words: "A series gives the same value again and again. It learns how often each one does.", Fields: map[string]string{
+		"description": "A sensor gives the same value again and again.", "detector": "stuck", "severity": "info",
+	}},
+	{Name: "sensor-drifts", Title: "Drifting sensor", Words: "The mean of the days leaves that of the week before.", Fields: map[string]string{
+		"description": "A sensor may need calibration.", "detector": "drift", "severity": "info",
+	}},
 }
