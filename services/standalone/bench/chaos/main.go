@@ -2,7 +2,8 @@
 
 // Command chaos runs Headwater as separate processes under load. It kills, pauses and
 // cuts off processes, one after the other and several at a time. Afterwards nothing that
-// was acknowledged may be lost, and nothing may count twice:
+// was acknowledged may be lost, and nothing may count twice. Devices connect to nats-server
+// and to the fronts of the bridges, and to another one when the connection ends:
 //
 //	go run ./services/standalone/bench/chaos
 //	go run ./services/standalone/bench/chaos --duration 5m --durability fast --seed 42

@@ -82,7 +82,7 @@ func (r *run) do(ctx context.Context) (wrong []string, err error) {
 		sync = natsd.SyncSecond
 	}
 	r.stack, err = stack.New(stack.Config{
-		Bin: r.bin, Dir: r.dir, Sync: sync, Rules: load.Rules("http://" + sink.Addr().String() + "/"),
+		Bin: r.bin, Dir: r.dir, Sync: sync, Fronts: true, Rules: load.Rules("http://" + sink.Addr().String() + "/"),
 		Nodes: map[string]int{
 			stack.Writer: r.cfg.Writers, stack.Processor: r.cfg.Processors, stack.Bridge: 2, stack.Notifier: 2,
 		},
@@ -121,7 +121,7 @@ func (r *run) do(ctx context.Context) (wrong []string, err error) {
 	defer store.Close()
 	r.begin = time.Now()
 	r.load = load.New(load.Config{
-		Book: r.book, MQTT: []string{r.stack.MQTTAddress}, Gateway: r.stack.GatewayAddress, Rate: r.rate,
+		Book: r.book, MQTT: r.stack.MQTT(), Gateway: r.stack.GatewayAddress, Rate: r.rate,
 		Delay: max(min(time.Minute, r.length/4), time.Second), Seed: r.cfg.Seed, Plant: 20_000, Pause: 400 * time.Millisecond,
 	})
 	r.judge = &judge.Judge{

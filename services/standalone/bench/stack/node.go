@@ -31,6 +31,8 @@ type Node struct {
 
 	stack *Stack
 	admin string
+	// front is the address of a bridge for devices, or empty.
+	front string
 
 	mu sync.Mutex
 	// wanted reports whether the process should run; ended is closed when the present

@@ -76,6 +76,8 @@ type Config struct {
 	Lanes int
 	// Rules is the configuration of rules and channels, as YAML.
 	Rules string
+	// Fronts has each bridge run a front for devices.
+	Fronts bool
 	// Nodes is the number of nodes of each program; 1 for those that it leaves out.
 	Nodes map[string]int
 	// Flags are additional arguments of each program.
@@ -175,7 +177,15 @@ func (s *Stack) populate() error {
 			if several {
 				name += "-" + strconv.Itoa(i)
 			}
-			s.nodes = append(s.nodes, &Node{Name: name, Program: program, stack: s, admin: admin[i]})
+			n := &Node{Name: name, Program: program, stack: s, admin: admin[i]}
+			if s.cfg.Fronts && program == Bridge {
+				front, err := ports.Reserve(1)
+				if err != nil {
+					return err
+				}
+				n.front = front[0]
+			}
+			s.nodes = append(s.nodes, n)
 		}
 	}
 	return nil
@@ -221,6 +231,18 @@ func (s *Stack) Nodes(program string) []*Node {
 		}
 	}
 	return out
+}
+
+// MQTT returns the addresses on which devices may connect: that of nats-server, and those of
+// the fronts.
+func (s *Stack) MQTT() []string {
+	all := []string{s.MQTTAddress}
+	for _, n := range s.Nodes(Bridge) {
+		if n.front != "" {
+			all = append(all, n.front)
+		}
+	}
+	return all
 }
 
 // Node returns the first node of a program.
@@ -315,6 +337,9 @@ func (s *Stack) arguments(n *Node) []string {
 			"--devices-password-file", s.secret(string(natsd.UserDevices)), "--devices0-password-file", s.secret(string(natsd.UserDevices0)),
 			"--auth-password-file", s.secret(string(natsd.UserAuth)), "--system-password-file", s.secret(string(natsd.UserSystem)),
 			"--devices-max-bytes", strconv.FormatInt(streams.DeviceBytes(s.cfg.MaxBytes), 10))
+		if n.front != "" {
+			out = append(out, "--mqtt-listen", n.front, "--mqtt-server", s.MQTTAddress)
+		}
 	case Gateway:
 		out = services(s.NATSAddress, "--http", s.GatewayAddress)
 	case Writer:
