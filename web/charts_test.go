@@ -273,3 +273,31 @@ func exploreByAddress(ctx context.Context, t *testing.T, base string) {
 		t.Errorf("the limit is %v", above)
 	}
 }
+
+// TestTimelines reads the states of a flag and of a text: as they are named, with keys, in a
+// part of the time, and per day.
+func TestTimelines(t *testing.T) {
+	base := serveState(t, fixture.Warehouse)
+	browse(t, func(ctx context.Context) {
+		check := watchConsole(ctx, t)
+		defer check()
+		do(ctx, t, chromedp.EmulateViewport(1440, 900), chromedp.Navigate(base+"/devices/warehouse/door-04?range=24h"), chromedp.WaitReady("#chart-mode"))
+		ask[bool](ctx, t, `(document.querySelector('#chart-mode').scrollIntoView({ block: 'center' }), true)`)
+		until(ctx, t, `['open', 'mode'].every((m) => document.querySelector('#chart-' + m + ' canvas') && document.querySelector('#chart-' + m).dataset.shown)`)
+		if got := ask[[]string](ctx, t, `['open', 'mode'].map((m) => [...document.querySelectorAll('#chart-' + m + ' .legend strong')].map((e) => e.innerText).join(' and '))`); strings.Join(got, "; ") != "off and on; cooling and defrost, second stage" {
+			t.Errorf("the states are %q", got)
+		}
+		until(ctx, t, `/^on \d+ h.*\(\d+.*%\), began \d\d times$/.test(document.querySelectorAll('#chart-open .legend li')[1].textContent)`)
+		ask[bool](ctx, t, `(document.querySelector('#chart-open .plot').focus(), true)`)
+		read := `document.querySelector('#chart-open .chart-read').textContent`
+		do(ctx, t, chromedp.KeyEvent(kb.Home))
+		until(ctx, t, read+`.includes('since before')`)
+		before := ask[string](ctx, t, read)
+		do(ctx, t, chromedp.KeyEvent(kb.ArrowRight))
+		until(ctx, t, read+` !== `+fmt.Sprintf("%q", before)+` && / · from .*, \d+ min$/.test(`+read+`)`)
+		do(ctx, t, chromedp.KeyEvent(kb.Escape), chromedp.KeyEvent("+"))
+		until(ctx, t, `(() => { const [from, to] = document.querySelector('#chart-open').dataset.shown.split(' ').map(Number); return to - from < 50000; })()`)
+		ask[bool](ctx, t, `(document.querySelectorAll('#chart-open details').forEach((d) => { d.open = true; }), true)`)
+		until(ctx, t, `(() => { const [states, days] = [...document.querySelectorAll('#chart-open tbody')].map((b) => b.rows.length); return states > 20 && days >= 2 && days <= 4; })()`)
+	})
+}

@@ -188,6 +188,10 @@ func (f *fakeSource) Series(context.Context, device.SeriesQuery) (device.Series,
 	return device.Series{}, nil
 }
 
+func (*fakeSource) States(context.Context, device.StatesQuery) ([]device.Change, bool, error) {
+	return nil, false, nil
+}
+
 func (*fakeSource) Rates() (float64, []float64) { return 0, nil }
 
 func (f *fakeSource) Pipeline() pipeline.Pipeline { return pipeline.Pipeline{} }

@@ -42,7 +42,7 @@ func describe(t *testing.T) described {
 type lone struct{ *fakeSource }
 
 func (lone) Device(site, device string) (view.Device, bool) {
-	return view.Device{Site: site, Device: device, Metrics: []view.Metric{{Name: "m", Kind: view.KindNumber}}}, true
+	return view.Device{Site: site, Device: device, Metrics: []view.Metric{{Name: "m", Kind: view.KindFlag}}}, true
 }
 
 // TestDescription holds the description against the routes: each described path

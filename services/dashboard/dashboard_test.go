@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -409,6 +411,36 @@ func TestHistoryOfAFlag(t *testing.T) {
 	r.influx.mu.Unlock()
 	if _, body := r.get("/api/v1/series?site=home&device=door&metric=open"); !strings.Contains(body, `"kind":"flag"`) || !strings.Contains(body, `"time_ms":[1,3,5],"min":[0,1,1]`) {
 		t.Errorf("the flag: %s", body)
+	}
+}
+
+// TestHistoryOfStates asks for the states of a flag, before the range too.
+func TestHistoryOfStates(t *testing.T) {
+	r := newRig(t, nil)
+	var b telemetryv1.Builder
+	b.Flag(telemetryv1.Key{Site: "home", Device: "door", Metric: "open"}, time.Now().UnixNano(), true)
+	r.publish(streams.TelemetryMsg(0, streams.SourceHTTP, b.Take(time.Now().UnixNano())))
+	r.shows("/api/v1/devices/home/door", `"value":true`)
+	const start = 1700000000
+	at := func(seconds int) string { return strconv.Itoa(start+seconds) + "000000000" }
+	r.influx.mu.Lock()
+	r.influx.answers[`last("flag")`] = `{"results":[{"statement_id":0,"series":[{"name":"open","columns":["time","state"],"values":[[` + at(-500) + `,true]]}]},` +
+		`{"statement_id":1,"series":[{"name":"open","columns":["time","state"],"values":[[` + at(60) + `,true],[` + at(40) + `,false],[` + at(30) + `,false],[` + at(10) + `,true]]}]}]}`
+	r.influx.mu.Unlock()
+	_, body := r.get("/api/v1/states?site=home&device=door&metric=open&from=2023-11-14T22:13:20Z&to=2023-11-14T22:15:00Z")
+	var s device.States
+	if err := json.Unmarshal([]byte(body), &s); err != nil {
+		t.Fatal(err, body)
+	}
+	if got := fmt.Sprint(s.Spans, s.Days, s.More); got != "[{1700000000000 1700000030000 on} {1700000030000 1700000060000 off} {1700000060000 1700000100000 on}] [{2023-11-14 off 1 30000} {2023-11-14 on 1 70000}] false" {
+		t.Errorf("the states: %s", got)
+	}
+	r.influx.mu.Lock()
+	defer r.influx.mu.Unlock()
+	if !slices.ContainsFunc(r.influx.asked, func(q string) bool {
+		return strings.Contains(q, `time >= 1697408000000000000 AND time < 1700000000000000000; SELECT "flag" AS "state"`)
+	}) {
+		t.Errorf("it asked %q", r.influx.asked)
 	}
 }
 

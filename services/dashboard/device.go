@@ -40,3 +40,8 @@ func (d deviceSource) Follow(site, dev string) device.Feed { return d.fleet.Foll
 func (d deviceSource) Series(ctx context.Context, q device.SeriesQuery) (device.Series, error) {
 	return d.past.series(ctx, q)
 }
+
+// States implements device.Source.
+func (d deviceSource) States(ctx context.Context, q device.StatesQuery) ([]device.Change, bool, error) {
+	return d.past.states(ctx, q)
+}

@@ -373,6 +373,55 @@ func (h *history) flags(ctx context.Context, q device.SeriesQuery) (device.Serie
 	return out, nil
 }
 
+// stateBefore is how long before a range the state at its start is looked for.
+const stateBefore = 30 * day
+
+// states returns the changes of a flag or a text, beginning with the one that is in force at
+// the start, and whether there were too many readings to begin there.
+func (h *history) states(ctx context.Context, q device.StatesQuery) (changes []device.Change, more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryWithin)
+	defer cancel()
+	p := influx.Params{
+		"metric": influx.Ident(q.Metric), "site": q.Site, "device": q.Device, "from": q.From, "to": q.To, "before": q.From.Add(-stateBefore),
+		"field": influx.Ident(fields[q.Kind]), "limit": maxFlags,
+	}
+	answers, err := h.query(ctx, `SELECT last($field) AS "state" FROM $metric WHERE "site" = $site AND "device" = $device AND time >= $before AND time < $from`+
+		`; SELECT $field AS "state"`+ofSeries+` ORDER BY time DESC LIMIT $limit`, p)
+	if err != nil {
+		return nil, false, unavailable(err)
+	}
+	for _, s := range answers {
+		if len(s.Columns) != 1 {
+			continue
+		}
+		if s.Statement == 1 {
+			slices.Reverse(s.Times)
+			slices.Reverse(s.Values)
+			if more = len(s.Times) >= maxFlags; more {
+				changes = nil // what is between is not known
+			}
+		}
+		for i, at := range s.Times {
+			v, ok := stateOf(s.Values[i][0])
+			if ok && (len(changes) == 0 || changes[len(changes)-1].Value != v) {
+				changes = append(changes, device.Change{At: time.Unix(0, at), Value: v})
+			}
+		}
+	}
+	return changes, more, nil
+}
+
+// stateOf returns a flag or a text as a state.
+func stateOf(v any) (string, bool) {
+	switch v := v.(type) {
+	case bool:
+		return view.Flag(v).String(), true
+	case string:
+		return view.Text(v).String(), true
+	}
+	return "", false
+}
+
 func add(s *device.Series, nanoseconds int64, b bucket) {
 	s.TimeMS = append(s.TimeMS, nanoseconds/int64(time.Millisecond))
 	s.Min = append(s.Min, figure.Zero(b.low))

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"headwater/proto/units"
 	"headwater/web/app"
@@ -62,7 +63,7 @@ func (p *Pages) apiSeries(w http.ResponseWriter, r *http.Request) {
 		p.shell.Fail(w, status, problem)
 		return
 	}
-	of := metric.ChartUnits()
+	of := len(metric.ChartUnits())
 	q = inUnitOf(q, metric)
 	series, err := p.source.Series(r.Context(), q)
 	series.Source = "history"
@@ -83,20 +84,33 @@ func (p *Pages) apiSeries(w http.ResponseWriter, r *http.Request) {
 	series.Unit, series.Kind, series.From, series.To = q.Unit, metric.Kind, q.From, q.To
 	series.TimeMS = app.OrEmpty(series.TimeMS)
 	series.Min, series.Max, series.Mean = app.OrEmpty(series.Min), app.OrEmpty(series.Max), app.OrEmpty(series.Mean)
-	series.Episodes = []view.Episode{}
-	for _, e := range p.source.Episodes(q.Site, q.Device, q.From, q.To) {
-		if e.Metric == q.Metric && (len(of) == 1 || e.Unit == "" || units.Same(e.Unit, q.Unit)) {
-			series.Episodes = append(series.Episodes, e)
-		}
-	}
-	series.Silences = []view.Silence{}
-	for _, silence := range p.source.SilencesOf(q.Site, q.Device) {
-		ofOther := silence.Metric != "" && !strings.ContainsAny(silence.Metric, "*?") && silence.Metric != q.Metric
-		if silence.Weekly == nil && !ofOther && silence.From.Before(q.To) && (silence.Until.IsZero() || silence.Until.After(q.From)) {
-			series.Silences = append(series.Silences, silence)
-		}
-	}
+	series.Episodes = p.episodes(q, of)
+	series.Silences = p.silences(q.Site, q.Device, q.Metric, q.From, q.To)
 	p.shell.Answer(w, r, series)
+}
+
+// episodes returns the anomalies of a series of a metric that has that many units.
+func (p *Pages) episodes(q SeriesQuery, of int) []view.Episode {
+	out := []view.Episode{}
+	for _, e := range p.source.Episodes(q.Site, q.Device, q.From, q.To) {
+		if e.Metric == q.Metric && (of == 1 || e.Unit == "" || units.Same(e.Unit, q.Unit)) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// silences returns those that can mute alerts of a series in [from, to) and do not come back
+// every week.
+func (p *Pages) silences(site, device, metric string, from, to time.Time) []view.Silence {
+	out := []view.Silence{}
+	for _, silence := range p.source.SilencesOf(site, device) {
+		ofOther := silence.Metric != "" && !strings.ContainsAny(silence.Metric, "*?") && silence.Metric != metric
+		if silence.Weekly == nil && !ofOther && silence.From.Before(to) && (silence.Until.IsZero() || silence.Until.After(from)) {
+			out = append(out, silence)
+		}
+	}
+	return out
 }
 
 // remembered returns what replaces the history while the database is unavailable:

@@ -7,8 +7,8 @@ import (
 	"headwater/web/view"
 )
 
-// Source is what the page of a device shows. All but Series answer from memory,
-// at once.
+// Source is what the page of a device shows. All but Series and States answer from
+// memory, at once.
 type Source interface {
 	// Device returns one device; false when it is not known.
 	Device(site, device string) (view.Device, bool)
@@ -32,6 +32,10 @@ type Source interface {
 	// Series returns the history of a series without its episodes. An error that
 	// wraps view.ErrUnavailable means that the database cannot be reached.
 	Series(ctx context.Context, q SeriesQuery) (Series, error)
+	// States returns the changes of a flag or a text, the oldest first, beginning with the
+	// one in force at the start of the range, if that is known, and whether there were too
+	// many readings to begin there. Its errors are as of Series.
+	States(ctx context.Context, q StatesQuery) (changes []Change, more bool, err error)
 }
 
 // Feed is the readings of one device as they come. It is for one goroutine.

@@ -117,6 +117,18 @@ func seriesURL(f Facts, m view.Metric, of string) string {
 	}.Encode()
 }
 
+func statesURL(d view.Device, m view.Metric) string {
+	return "/api/v1/states?" + url.Values{"site": {d.Site}, "device": {d.Device}, "metric": {m.Name}}.Encode()
+}
+
+// statesCSV is the address of a flag as CSV; a text has none.
+func statesCSV(d view.Device, m view.Metric) string {
+	if m.Kind != view.KindFlag {
+		return ""
+	}
+	return ui.SeriesCSV(ui.SeriesName(d.Site, d.Device, m.Name, ""))
+}
+
 // ledgerURL is the page of the ledger of the device, of the last day.
 func ledgerURL(d view.Device) string {
 	return "/ledger?" + url.Values{"site": {d.Site}, "device": {d.Device}, "range": {"24h"}}.Encode()

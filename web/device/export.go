@@ -71,12 +71,7 @@ func (p *Pages) exportQuery(r *http.Request) ([]exported, *time.Location, error)
 	problems = append(problems, err)
 	from, to, err := app.Span(r, p.shell.Now())
 	problems = append(problems, err)
-	zone, err := time.UTC, error(nil)
-	if name := r.FormValue("zone"); len(name) > maxZone {
-		err = errors.New("zone is too long")
-	} else if zone, err = time.LoadLocation(name); err != nil || name == "Local" {
-		err = errors.New("zone must be a time zone such as Europe/Vienna")
-	}
+	zone, err := readZone(r)
 	problems = append(problems, err)
 	names := r.Form["series"]
 	if len(names) == 0 || len(names) > MaxExport {
@@ -94,6 +89,19 @@ func (p *Pages) exportQuery(r *http.Request) ([]exported, *time.Location, error)
 		all = append(all, exported{q: q})
 	}
 	return all, zone, errors.Join(problems...)
+}
+
+// readZone reads the time zone in which times are wanted; UTC by default.
+func readZone(r *http.Request) (*time.Location, error) {
+	name := r.FormValue("zone")
+	zone, err := time.UTC, error(nil)
+	if len(name) <= maxZone {
+		zone, err = time.LoadLocation(name)
+	}
+	if err != nil || len(name) > maxZone || name == "Local" {
+		return time.UTC, errors.New("zone must be a time zone such as Europe/Vienna")
+	}
+	return zone, nil
 }
 
 // drawable returns the metric of a query, or why it has no series of numbers.

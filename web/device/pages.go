@@ -29,6 +29,7 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "GET", Path: "/api/v1/devices/{site}/{device}", Role: app.Viewer, BySite: true, Handle: p.apiDevice},
 		{Method: "GET", Path: "/api/v1/series", Role: app.Viewer, BySite: true, Handle: p.apiSeries},
 		{Method: "GET", Path: "/api/v1/series.csv", Role: app.Viewer, BySite: true, Handle: p.apiCSV},
+		{Method: "GET", Path: "/api/v1/states", Role: app.Viewer, BySite: true, Handle: p.apiStates},
 	}
 }
 

@@ -10,6 +10,7 @@
   const longest = 20 * 366 * 86400;
   const settled = 150; // ms of rest of a wheel or a finger after which the history is read again
   const tableRows = 500;
+  const maxStates = 12; // that a timeline names
   const unwanted = /[\u0000-\u001f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
   const number = headwaterNumber;
@@ -17,6 +18,7 @@
   const seconds = part({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
   const minutes = part({ hour: '2-digit', minute: '2-digit' });
   const days = part({ month: 'short', day: 'numeric' });
+  const day = part({ weekday: 'short', month: 'short', day: 'numeric' });
   const moment = part({ month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
   const period = ([from, to]) => `${moment.format(from * 1000)} to ${moment.format(to * 1000)}`;
@@ -37,6 +39,17 @@
     return out;
   }
 
+  // What the pointer does on every chart.
+  const pointer = {
+    y: false, points: { size: 7 },
+    drag: { x: true, y: false, setScale: false },
+    sync: { key: 'page', setSeries: false, scales: ['x', null], filters: { pub: (type) => type === 'mousemove' } },
+    bind: {
+      mousedown: (u, target, handle) => (event) => (event.button === 0 && !event.shiftKey ? handle(event) : null),
+      dblclick: () => () => null,
+    },
+  };
+
   const alpha = (colour, share) => `color-mix(in srgb, ${colour} ${share}%, transparent)`;
 
   // apart writes the numbers of an axis with enough digits to differ.
@@ -45,6 +58,18 @@
       const texts = values.map((v) => number(v, more));
       if (more > 15 || new Set(texts).size === texts.length) return texts;
     }
+  }
+
+  // tableRow is a row of a table: of its head, or one that begins with its name.
+  function tableRow(cells, head) {
+    const row = document.createElement('tr');
+    row.append(...cells.map((text, i) => {
+      const cell = document.createElement(head || i === 0 ? 'th' : 'td');
+      if (cell.tagName === 'TH') cell.scope = head ? 'col' : 'row';
+      cell.textContent = text;
+      return cell;
+    }));
+    return row;
   }
 
   // grain names what a point of the chart is made of.
@@ -243,6 +268,7 @@
     }
 
     size() {
+      if (this.figure.dataset.fill !== undefined) return { width: Math.max(100, this.plot.clientWidth), height: Math.max(60, this.plot.clientHeight) };
       return { width: Math.max(200, this.plot.clientWidth), height: this.flag ? 120 : window.innerWidth < 600 ? 200 : 240 };
     }
 
@@ -351,8 +377,7 @@
       const left = this.u?.cursor.left ?? -10;
       this.u?.destroy();
       const c = this.colours = colours(this.figure);
-      const font = '12px system-ui, sans-serif';
-      const axis = { stroke: c.text, font, grid: { stroke: c.grid, width: 1 }, ticks: { show: false } };
+      const axis = this.axis();
       const keys = [...new Set(this.series.map((s) => this.scaleOf(s)))];
       const banded = this.line === 'mean' || this.line === 'last';
       const lines = [{}];
@@ -373,15 +398,7 @@
         ...this.size(),
         padding: [10, keys.length > 1 ? 4 : 24, 0, 4],
         legend: { show: false },
-        cursor: {
-          y: false, points: { size: 7 },
-          drag: { x: true, y: false, setScale: false },
-          sync: { key: 'page', setSeries: false, scales: ['x', null], filters: { pub: (type) => type === 'mousemove' } },
-          bind: {
-            mousedown: (u, target, handle) => (event) => (event.button === 0 && !event.shiftKey ? handle(event) : null),
-            dblclick: () => () => null,
-          },
-        },
+        cursor: pointer,
         scales: {
           x: { time: true, range: () => time.window() },
           ...Object.fromEntries(keys.map((key) => [key, { range: (u, low, high) => this.range(key, low, high) }])),
@@ -389,7 +406,7 @@
         series: lines,
         bands: banded ? bands : [],
         axes: [
-          { ...axis, size: 40, space: 80, values: (u, splits, i, space, step) => this.times(splits, step) },
+          this.timeAxis(),
           ...keys.slice(0, 2).map((key, side) => ({
             ...axis,
             scale: key,
@@ -412,6 +429,10 @@
       this.readout(this.u.cursor.idx);
       this.fillTable();
     }
+
+    axis() { return { stroke: this.colours.text, font: '12px system-ui, sans-serif', grid: { stroke: this.colours.grid, width: 1 }, ticks: { show: false } }; }
+
+    timeAxis() { return { ...this.axis(), size: 40, space: 80, values: (u, splits, i, space, step) => this.times(splits, step) }; }
 
     // select zooms to what was dragged over.
     select(u) {
@@ -468,6 +489,11 @@
         }
       });
       ctx.restore();
+      this.drawnAt();
+    }
+
+    // drawnAt notes on the figure what is drawn.
+    drawnAt() {
       if (this.since === undefined) return;
       this.figure.dataset.took = Math.round(performance.now() - this.since); // ms from the wish to the drawing
       this.figure.dataset.shown = this.shown;
@@ -651,25 +677,15 @@
         if (s.past[0].length) all.push([`${name}${time.compare === '1' ? 'yesterday' : 'last week'}${unit}`, 1 + 3 * this.series.length + k, s]);
         return all;
       });
-      const line = (cells, tag) => {
-        const row = document.createElement('tr');
-        row.append(...cells.map((text, i) => {
-          const cell = document.createElement(tag || i === 0 ? 'th' : 'td');
-          if (cell.tagName === 'TH') cell.scope = tag ? 'col' : 'row';
-          cell.textContent = text;
-          return cell;
-        }));
-        return row;
-      };
       const rows = [];
       const [from, to] = time.window();
       let more = 0;
       data[0].forEach((t, i) => {
         if (t < from || t > to || this.series.every((s, k) => typeof data[3 + 3 * k][i] !== 'number')) return;
         if (rows.length === tableRows) { more++; return; }
-        rows.push(line([moment.format(t * 1000), ...columns.map(([, c, s]) => { const v = c > 3 * this.series.length ? this.at(c, i) : data[c][i]; return typeof v === 'number' ? s.words(v) : '–'; })]));
+        rows.push(tableRow([moment.format(t * 1000), ...columns.map(([, c, s]) => { const v = c > 3 * this.series.length ? this.at(c, i) : data[c][i]; return typeof v === 'number' ? s.words(v) : '–'; })]));
       });
-      this.table.querySelector('thead').replaceChildren(line(['Time', ...columns.map(([name]) => name)], 'th'));
+      this.table.querySelector('thead').replaceChildren(tableRow(['Time', ...columns.map(([name]) => name)], true));
       this.table.querySelector('tbody').replaceChildren(...rows);
       this.table.querySelector('.chart-more').textContent = more ? `${more} more rows: zoom in to see them, or take the CSV.` : '';
     }
@@ -808,6 +824,230 @@
     }
   }
 
+  // A timeline is what states a flag or a text had, on the time axis of the charts.
+  class Timeline extends Chart {
+    constructor(figure) {
+      super(figure);
+      this.spans = []; // {from, to, value}, in seconds
+      this.order = []; // the states by colour, which they keep while the page is open
+      this.recent = []; // live readings that the history may not have yet
+      this.legend = figure.querySelector('.legend');
+      this.days = figure.querySelector('.chart-days');
+      this.days?.addEventListener('toggle', () => this.fillDays());
+    }
+
+    size() { return this.figure.dataset.fill !== undefined ? super.size() : { width: Math.max(200, this.plot.clientWidth), height: 100 }; }
+
+    async load() {
+      this.started = true;
+      this.abort?.abort();
+      const { signal } = this.abort = new AbortController();
+      const [from, to] = time.window();
+      const since = time.since ?? performance.now();
+      this.asked = Date.now();
+      this.figure.ariaBusy = 'true';
+      const [one] = this.series;
+      const { site, device, metric } = one;
+      const query = new URLSearchParams({ site, device, metric, from: iso(from), to: iso(to), zone: part({}).resolvedOptions().timeZone });
+      let failure = '';
+      try {
+        const response = await fetch(`/api/v1/states?${query}`, { headers: { Accept: 'application/json' }, signal });
+        const answer = await response.json().catch(() => ({}));
+        if (!response.ok) throw new Error(answer.detail ?? `the server answered ${response.status}`);
+        this.answer = answer;
+        this.spans = answer.spans.map((s) => ({ from: s.from_ms / 1000, to: s.to_ms / 1000, value: s.value.replace(unwanted, ' ') }));
+        one.episodes = answer.episodes;
+        one.silences = answer.silences;
+      } catch (error) {
+        failure = error.message.replace(/\.$/, '');
+      }
+      if (signal.aborted) return;
+      this.figure.ariaBusy = 'false';
+      this.loaded = true;
+      this.say(failure ? `The history could not be loaded: ${failure}.` : '');
+      if (failure && !this.answer) return;
+      this.tier.textContent = this.answer.more ? 'only the latest: too many readings' : '';
+      this.since = since;
+      this.shown = `${Math.round(from)} ${Math.round(to)}`;
+      this.takeStates();
+      this.build();
+    }
+
+    // take applies live readings of a flag at once; the history has them some seconds later.
+    take(points) {
+      const [begin] = time.window();
+      this.recent.push(...points.map(([ms, value]) => ({ at: ms / 1000, value: value >= 0.5 ? 'on' : 'off' })));
+      this.recent = this.recent.filter((p) => p.at >= Math.max(begin, Date.now() / 1000 - 60)).slice(-1000);
+      if (this.loaded && this.u) this.takeStates();
+      this.dirty = true;
+    }
+
+    takeStates() {
+      if (time.fixed) return;
+      for (const { at, value } of this.recent.sort((a, b) => a.at - b.at)) {
+        const last = this.spans.at(-1);
+        if (last && (at <= last.from || value === last.value)) continue;
+        if (last) last.to = at;
+        this.spans.push({ from: at, to: at, value });
+      }
+    }
+
+    // until returns the end of a span: the last one is in force up to now.
+    until(span) {
+      const now = Date.now() / 1000;
+      return span === this.spans.at(-1) && now - span.to < 60 ? Math.min(now, time.window()[1]) : span.to;
+    }
+
+    scaleOf() { return 'y'; }
+
+    colour(value) { return this.colours.lines[Math.min(5, Math.max(0, this.order.indexOf(value)))]; }
+
+    // drawn has a point in the middle of each span, which the keys choose.
+    drawn() {
+      const x = this.seen().map((s) => (s.from + s.to) / 2);
+      return [x, x.map(() => null)];
+    }
+
+    // seen returns the spans in view, cut to it.
+    seen() {
+      const [from, to] = time.window();
+      return this.spans.map((s) => ({ value: s.value, began: s.from, from: Math.max(from, s.from), to: Math.min(to, this.until(s)) })).filter((s) => s.from < s.to);
+    }
+
+    build() {
+      const left = this.u?.cursor.left ?? -10;
+      this.u?.destroy();
+      this.colours = colours(this.figure);
+      this.u = new uPlot({
+        ...this.size(),
+        padding: [10, 24, 0, 4],
+        legend: { show: false },
+        cursor: pointer,
+        scales: { x: { time: true, range: () => time.window() }, y: { range: () => [0, 1] } },
+        series: [{}, { scale: 'y', stroke: 'transparent', points: { show: false } }],
+        axes: [this.timeAxis(), { ...this.axis(), scale: 'y', size: 34, values: () => [], grid: { show: false } }],
+        hooks: {
+          drawClear: [(u) => this.marks(u)],
+          draw: [(u) => this.paint(u)],
+          setCursor: [() => this.readout()],
+          setSelect: [(u) => this.select(u)],
+        },
+      }, this.drawn(), this.plot);
+      if (left >= 0) this.u.setCursor({ left, top: 10 }, true, false);
+      this.explainStates();
+      this.readout();
+      this.fillTable();
+      this.fillDays();
+    }
+
+    paint(u) {
+      const { ctx, bbox } = u;
+      const ratio = devicePixelRatio;
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+      ctx.clip();
+      ctx.font = `${12 * ratio}px system-ui, sans-serif`;
+      ctx.textBaseline = 'middle';
+      for (const s of this.seen()) {
+        const left = u.valToPos(s.from, 'x', true);
+        const width = Math.max(ratio, u.valToPos(s.to, 'x', true) - left);
+        ctx.fillStyle = alpha(this.colour(s.value), 30);
+        ctx.fillRect(left, bbox.top, width, bbox.height);
+        ctx.fillStyle = this.colour(s.value);
+        ctx.fillRect(left, bbox.top, Math.min(width, 2 * ratio), bbox.height);
+        if (width < ctx.measureText(s.value).width + 12 * ratio) continue;
+        ctx.fillStyle = this.colours.ink;
+        ctx.fillText(s.value, left + 6 * ratio, bbox.top + bbox.height / 2);
+      }
+      ctx.restore();
+      this.drawnAt();
+    }
+
+    // explainStates names the states in view, how often each began and how long it lasted.
+    explainStates() {
+      const all = new Map();
+      const seen = this.seen();
+      const [from] = time.window();
+      let known = 0;
+      for (const s of seen) {
+        const one = all.get(s.value) ?? { count: 0, length: 0 };
+        one.count += s.began > from + 0.001 ? 1 : 0;
+        one.length += s.to - s.from;
+        known += s.to - s.from;
+        all.set(s.value, one);
+      }
+      const longest = [...all.keys()].sort((a, b) => all.get(b).length - all.get(a).length);
+      this.order.push(...longest.filter((v) => !this.order.includes(v)));
+      const items = longest.slice(0, maxStates).map((value) => {
+        const { count, length } = all.get(value);
+        const item = document.createElement('li');
+        const swatch = document.createElement('span');
+        swatch.className = `state-swatch swatch-${Math.min(5, this.order.indexOf(value)) + 1}`;
+        swatch.ariaHidden = 'true';
+        const name = document.createElement('strong');
+        name.textContent = value;
+        item.append(swatch, name, ` ${headwaterDuration(1000 * length)} (${number(Math.round(1000 * length / known) / 10)} %), began ${count === 1 ? 'once' : `${number(count)} times`}`);
+        return item;
+      });
+      if (longest.length > maxStates) {
+        const item = document.createElement('li');
+        item.textContent = `and ${longest.length - maxStates} more states`;
+        items.push(item);
+      }
+      const text = items.map((item) => item.textContent).join('\n');
+      if (this.said === text || !this.legend) return;
+      this.said = text;
+      this.legend.replaceChildren(...items);
+    }
+
+    // readout shows the state under the cursor, or the latest.
+    readout() {
+      const { left } = this.u.cursor;
+      const chosen = left !== null && left !== undefined && left >= 0;
+      const at = chosen ? this.u.posToVal(left, 'x') : Infinity;
+      const seen = this.seen();
+      const s = chosen ? seen.find((x) => x.from <= at && at < x.to) : seen.at(-1);
+      if (!s) {
+        this.read.textContent = seen.length ? '' : 'no readings in this range';
+        return;
+      }
+      const cut = s.began <= Date.parse(this.answer.from) / 1000; // it began earlier
+      this.read.textContent = `${s.value} · ${cut ? 'since before' : 'from'} ${moment.format(1000 * s.began)}, ${cut ? 'at least ' : ''}${headwaterDuration(1000 * (s.to - s.began))}`;
+    }
+
+    fillTable() {
+      if (!this.table?.open || !this.u) return;
+      const seen = this.seen();
+      const rows = seen.slice(0, tableRows).map((s) => tableRow([moment.format(1000 * s.began), moment.format(1000 * s.to), s.value, headwaterDuration(1000 * (s.to - s.began))]));
+      this.table.querySelector('thead').replaceChildren(tableRow(['From', 'To', 'State', 'Duration'], true));
+      this.table.querySelector('tbody').replaceChildren(...rows);
+      this.table.querySelector('.chart-more').textContent = seen.length > tableRows ? `${seen.length - tableRows} more rows: zoom in to see them.` : '';
+    }
+
+    // fillDays writes the days of the time that was read last.
+    fillDays() {
+      if (!this.days?.open || !this.answer) return;
+      this.days.querySelector('tbody').replaceChildren(...this.answer.days.slice(0, tableRows).map((d) => {
+        const row = tableRow([day.format(new Date(`${d.day}T00:00`)), d.value.replace(unwanted, ' '), number(d.count), headwaterDuration(d.ms)]);
+        row.cells[2].className = row.cells[3].className = 'end';
+        return row;
+      }));
+    }
+
+    // frame moves the window. The states of a text do not come by themselves.
+    frame(force) {
+      if (!this.u || document.hidden) return;
+      const [from, to] = time.window();
+      if (!time.fixed && this.figure.ariaBusy !== 'true' && Date.now() - this.asked > 1000 * Math.min(600, Math.max(10, (to - from) / this.points()))) this.load();
+      if (!this.dirty && !force) return;
+      this.dirty = false;
+      this.u.setData(this.drawn());
+      this.explainStates();
+      if (!(this.u.cursor.left >= 0)) this.readout();
+    }
+  }
+
   // The controls of the time, if the page has some; they may be on one that has no
   // chart yet.
   const tools = () => document.querySelector('.chart-tools');
@@ -896,7 +1136,7 @@
         const compare = !tools() ? '' : new URLSearchParams(location.search).get('compare');
         time.compare = ['1', '7'].includes(compare) ? compare : '';
       }
-      const chart = new Chart(figure);
+      const chart = new (figure.matches('.chart-states') ? Timeline : Chart)(figure);
       known.set(figure, chart);
       charts.add(chart);
       near.observe(figure);

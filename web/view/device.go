@@ -80,6 +80,12 @@ type Odd struct {
 // while.
 func (m Metric) Drawn() bool { return m.Kind != KindText || len(m.Spark) > 0 }
 
+// HasStates reports whether the metric has a timeline of states: its latest value is a flag
+// or a text, and there were no numbers recently.
+func (m Metric) HasStates() bool {
+	return m.Kind == KindFlag || m.Kind == KindText && len(m.Spark) == 0
+}
+
 // ChartUnits are the units of the charts of the metric: one chart cannot show two.
 func (m Metric) ChartUnits() []string {
 	if len(m.Units) > 1 {

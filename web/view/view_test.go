@@ -48,17 +48,17 @@ func TestLate(t *testing.T) {
 
 func TestDrawn(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		in   Metric
-		want bool
+		name         string
+		in           Metric
+		want, states bool
 	}{
-		{"number", Metric{Kind: KindNumber}, true},
-		{"flag", Metric{Kind: KindFlag}, true},
-		{"text", Metric{Kind: KindText}, false},
-		{"text after numbers", Metric{Kind: KindText, Spark: []Slot{{Last: 5}}}, true},
+		{"number", Metric{Kind: KindNumber}, true, false},
+		{"flag", Metric{Kind: KindFlag}, true, true},
+		{"text", Metric{Kind: KindText}, false, true},
+		{"text after numbers", Metric{Kind: KindText, Spark: []Slot{{Last: 5}}}, true, false},
 	} {
-		if got := c.in.Drawn(); got != c.want {
-			t.Errorf("%s: %t, want %t", c.name, got, c.want)
+		if got := c.in.Drawn(); got != c.want || c.in.HasStates() != c.states {
+			t.Errorf("%s: drawn %t, with states %t; want %t, %t", c.name, got, c.in.HasStates(), c.want, c.states)
 		}
 	}
 }
