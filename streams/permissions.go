@@ -132,7 +132,7 @@ func dashboardPermissions() Permissions {
 	for _, bucket := range []string{
 		BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts, BucketSilences, BucketProblems,
 		BucketCredentials,
-		BucketAccounts, BucketSessions, BucketPush, BucketEdges, BucketAbout,
+		BucketAccounts, BucketSessions, BucketPush, BucketEdges, BucketAbout, BucketBoards,
 	} {
 		p.Publish = append(p.Publish, readBucket(bucket)...)
 	}
@@ -143,6 +143,7 @@ func dashboardPermissions() Permissions {
 	p.Publish = append(p.Publish, writeBucket(BucketPush, ">")...)
 	p.Publish = append(p.Publish, writeBucket(BucketEdges, EdgeKeys)...)
 	p.Publish = append(p.Publish, writeBucket(BucketAbout, ">")...)
+	p.Publish = append(p.Publish, writeBucket(BucketBoards, BoardKey("*"))...)
 	p.Publish = append(p.Publish, record(ServiceDashboard)...)
 	p.Publish = append(p.Publish, writeBucket(BucketCredentials, ">")...)
 	p.Publish = append(p.Publish, writeBucket(BucketAccounts, AccountsKey)...)

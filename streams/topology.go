@@ -47,6 +47,8 @@ const (
 	BucketDevices   = "devices"
 	// BucketAbout has what people say about devices, by AboutKey.
 	BucketAbout = "about"
+	// BucketBoards has the boards that people arrange, by BoardKey.
+	BucketBoards = "boards"
 	// BucketCredentials has a key for each credential of a device, and UnknownKey.
 	BucketCredentials = "credentials"
 	BucketAlerts      = "alerts"
@@ -213,6 +215,21 @@ func ParseAboutKey(key string) (site, device string, ok bool) {
 const (
 	MaxAbout   = 128 << 10
 	aboutBytes = 32 << 20
+)
+
+// BoardKey is the key in BucketBoards of a board. The id must be a valid token.
+func BoardKey(id string) string { return "board." + id }
+
+// ParseBoardKey returns the id of a key of BoardKey, and whether it is such a key.
+func ParseBoardKey(key string) (id string, ok bool) {
+	id, ok = strings.CutPrefix(key, "board.")
+	return id, ok && ValidToken(id)
+}
+
+// MaxBoard bounds one board in BucketBoards, in bytes, and boardsBytes the bucket.
+const (
+	MaxBoard    = 128 << 10
+	boardsBytes = 16 << 20
 )
 
 // pushBytes bounds BucketPush, and maxPushValue one value in it. A browser takes half a
@@ -422,11 +439,13 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	credentials.MaxBytes, credentials.MaxValueSize = credentialsBytes, MaxCredential
 	about := bucket(BucketAbout, "What people say about devices.", 1)
 	about.MaxBytes, about.MaxValueSize = aboutBytes, MaxAbout
+	boards := bucket(BucketBoards, "Boards that people arrange.", 1)
+	boards.MaxBytes, boards.MaxValueSize = boardsBytes, MaxBoard
 	push := bucket(BucketPush, "Browsers that are notified, and the keys for it.", 1)
 	push.MaxBytes, push.MaxValueSize, push.LimitMarkerTTL = pushBytes, maxPushValue, SessionMarkerTTL
 	edges := bucket(BucketEdges, "Edges, what is known of them, and how far this one has sent.", 1)
 	edges.MaxBytes, edges.MaxValueSize = edgesBytes, MaxEdgeValue
-	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials, sessions, push, edges, about,
+	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials, sessions, push, edges, about, boards,
 		bucket(BucketAccounts, "Who may log in to the dashboard, without passwords.", 1),
 		bucket(BucketConfig, "Rules and channels as people wrote them, with earlier versions.", ConfigVersions),
 		bucket(BucketSilences, "What people do about alerts, and about which they are not notified.", 1),

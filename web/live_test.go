@@ -19,6 +19,7 @@ import (
 	"headwater/web/access"
 	"headwater/web/app"
 	"headwater/web/audit"
+	"headwater/web/boards"
 	"headwater/web/channels"
 	"headwater/web/connect"
 	"headwater/web/consumption"
@@ -90,7 +91,7 @@ type builtIn struct{}
 func (builtIn) Prices() cost.Prices { return cost.Default() }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Consumption: oneMeter{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f, Registry: noRegistry{}, Health: noFindings{}}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Consumption: oneMeter{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f, Registry: noRegistry{}, Health: noFindings{}, Boards: f}
 }
 
 // openAccounts are accounts while nobody has one.
@@ -191,6 +192,25 @@ func (f *fakeSource) Series(context.Context, device.SeriesQuery) (device.Series,
 func (*fakeSource) States(context.Context, device.StatesQuery) ([]device.Change, bool, error) {
 	return nil, false, nil
 }
+
+func (*fakeSource) Boards() []boards.Board { return nil }
+
+func (*fakeSource) Board(id string) (boards.Board, bool) {
+	return boards.Board{ID: id, Range: "1h"}, true
+}
+
+func (*fakeSource) CreateBoard(_ context.Context, b boards.Board) (boards.Board, error) {
+	return b, nil
+}
+
+func (f *fakeSource) ChangeBoard(_ context.Context, id, _ string, change func(boards.Board) (boards.Board, error)) (boards.Board, error) {
+	b, _ := f.Board(id)
+	return change(b)
+}
+
+func (*fakeSource) DeleteBoard(context.Context, string) error { return nil }
+
+func (*fakeSource) Matching(string, int) []view.Device { return nil }
 
 func (*fakeSource) Rates() (float64, []float64) { return 0, nil }
 

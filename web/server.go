@@ -12,6 +12,7 @@ import (
 	"headwater/web/alerts"
 	"headwater/web/app"
 	"headwater/web/audit"
+	"headwater/web/boards"
 	"headwater/web/channels"
 	"headwater/web/connect"
 	"headwater/web/consumption"
@@ -73,6 +74,7 @@ type Sources struct {
 	Consumption consumption.Source
 	Registry    registry.Source
 	Health      health.Source
+	Boards      boards.Source
 }
 
 // Server serves the pages, their live updates and the API.
@@ -84,7 +86,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Silences == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Consumption == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || sources.Registry == nil || sources.Health == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Consumption == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || sources.Registry == nil || sources.Health == nil || sources.Boards == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
@@ -116,6 +118,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		audit.New(shell, sources.Audit).Routes(),
 		edges.New(shell, sources.Edges).Routes(),
 		explore.New(shell, sources.Explore).Routes(),
+		boards.New(shell, sources.Boards).Routes(),
 		trust.New(shell, sources.Trust).Routes(),
 		health.New(shell, sources.Health).Routes(),
 		registry.New(shell, sources.Registry).Routes(),

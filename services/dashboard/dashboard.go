@@ -23,6 +23,7 @@ import (
 	"headwater/services/internal/problems"
 	"headwater/streams"
 	"headwater/web"
+	"headwater/web/boards"
 	"headwater/web/view"
 )
 
@@ -71,6 +72,7 @@ type Service struct {
 	records     *fleet.Records
 	registry    *registrySource
 	health      *healthSource
+	boards      *boardSource
 	access      accessSource
 	cfg         Config
 	announce    func(link string)
@@ -85,7 +87,7 @@ type Service struct {
 	telemetry, derived, alerting *streamReader
 	refused                      *streamReader
 	devices, alerts, lost, muted *watcher
-	described                    *watcher
+	described, arranged          *watcher
 	reports                      *watcher
 }
 
@@ -115,6 +117,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	letters := &deadLetters{js: deps.JS, log: deps.Log, changes: changes}
 	s.registry = newRegistry(deps.JS, s.fleet, changes)
 	s.described = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketAbout, entry: s.registry.onEntry}
+	s.boards = &boardSource{alertSource: s.alertSource, js: deps.JS, fleet: s.fleet, changes: changes, all: make(map[string]boards.Board)}
+	s.arranged = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketBoards, entry: s.boards.onEntry}
 	s.credentials = newCredentials(deps.JS, deps.Log, changes, letters)
 	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book, changes)
 	letters.config = s.rules.current
@@ -182,6 +186,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Credentials: s.credentials,
 		Registry:    s.registry,
 		Health:      s.health,
+		Boards:      s.boards,
 		Connect:     s.arrivals,
 		Edges:       edgeSource{store: edges.Store{JS: deps.JS}, made: changes, address: cfg.Address, authority: cfg.Authority},
 		Channels:    channelSource{js: deps.JS, rules: s.rules, deliveries: s.deliveries, changes: changes, alerts: s.alertSource()},
@@ -229,7 +234,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("dashboard started", "url", s.past.client.URL())
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
-		s.telemetry.run, s.derived.run, s.alerting.run, s.refused.run, s.health.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.described.run, s.silences.run, s.handlings.run, s.reports.run,
+		s.telemetry.run, s.derived.run, s.alerting.run, s.refused.run, s.health.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.described.run, s.arranged.run, s.silences.run, s.handlings.run, s.reports.run,
 		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.rules.coach.run, s.credentials.set.Run, s.arrivals.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })

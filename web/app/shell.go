@@ -91,12 +91,22 @@ func (s *Shell) Page(w http.ResponseWriter, r *http.Request, status int, p Page,
 	if p.Who.Open {
 		p.Exposed = s.exposed
 	}
-	p.menus = s.menusFor(p.Who)
+	if !p.Kiosk {
+		p.menus = s.menusFor(p.Who)
+	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	if err := document(p, content).Render(r.Context(), w); err != nil && r.Context().Err() == nil {
 		s.Log.Error("page was not rendered completely", "path", r.URL.Path, "err", err)
 	}
+}
+
+// bodyClass marks a page on a wall.
+func bodyClass(p Page) templ.Attributes {
+	if !p.Kiosk {
+		return nil
+	}
+	return templ.Attributes{"class": "kiosk"}
 }
 
 // BadRequest shows that the parameters of a page do not fit.

@@ -1,7 +1,6 @@
 package explore
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -206,31 +205,12 @@ func (f Facts) isRange(r view.Range) bool { return f.live() && f.span() == r.Spa
 
 // attributes are what the script of a chart has to know.
 func (f Facts) attributes(c Chart) templ.Attributes {
-	type series struct {
-		Site   string    `json:"site"`
-		Device string    `json:"device"`
-		Metric string    `json:"metric"`
-		Of     string    `json:"of,omitempty"`
-		Unit   string    `json:"unit,omitempty"`
-		Kind   view.Kind `json:"kind"`
-		Name   string    `json:"name"`
-	}
-	all := make([]series, len(c.Series))
-	flags := 0
+	all := make([]ui.ChartSeries, len(c.Series))
 	for i, s := range c.Series {
-		all[i] = series{s.Site, s.Device, s.Metric.Name, view.Plain(s.Of), strings.TrimSpace(ui.Unit(s.Of)), s.Metric.Kind, c.label(s)}
-		if s.Metric.Kind == view.KindFlag {
-			flags++
-		}
+		all[i] = ui.ChartSeries{Site: s.Site, Device: s.Device, Metric: s.Metric.Name, Of: view.Plain(s.Of), Unit: strings.TrimSpace(ui.Unit(s.Of)), Kind: s.Metric.Kind, Name: c.label(s)}
 	}
-	text, err := json.Marshal(all)
-	if err != nil {
-		text = []byte("[]") // texts alone are always written
-	}
-	out := templ.Attributes{"data-series": string(text), "data-line": f.State.Line, "data-poll": true, "data-span": strconv.FormatInt(f.span().Milliseconds(), 10)}
-	if flags == len(all) {
-		out["data-kind"] = string(view.KindFlag)
-	}
+	out := ui.ChartAttributes(all)
+	out["data-line"], out["data-poll"], out["data-span"] = f.State.Line, true, strconv.FormatInt(f.span().Milliseconds(), 10)
 	if !f.live() {
 		out["data-from"], out["data-to"] = f.From.UTC().Format(time.RFC3339Nano), f.To.UTC().Format(time.RFC3339Nano)
 	}

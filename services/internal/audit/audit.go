@@ -99,6 +99,9 @@ const (
 	EdgeRevoke Action = "edge.revoke"
 	// DeviceDescribe is what people say about devices: names, rooms, tags.
 	DeviceDescribe Action = "device.describe"
+	// BoardSave is a board that was made or changed.
+	BoardSave   Action = "board.save"
+	BoardDelete Action = "board.delete"
 	// DeviceUnknown is a decision about devices without a credential.
 	DeviceUnknown Action = "device.unknown"
 )
