@@ -38,6 +38,7 @@ type committer struct {
 // message is a message that the stream has not answered yet.
 type message struct {
 	ack     jetstream.PubAckFuture
+	lane    int
 	batch   *telemetryv1.Batch
 	senders []*request
 }
@@ -90,6 +91,9 @@ func (c *committer) commit(ctx context.Context, requests []*request) {
 	defer cancel()
 	for _, r := range requests {
 		readings += r.readings
+		if r.decide {
+			c.publish() // a decision is about the readings of one request
+		}
 		for _, item := range r.items {
 			if c.packer.Len()+len(item.Readings) > maxReadings {
 				c.publish()
@@ -98,6 +102,9 @@ func (c *committer) commit(ctx context.Context, requests []*request) {
 			if s := c.senders[lane]; len(s) == 0 || s[len(s)-1] != r {
 				c.senders[lane] = append(s, r)
 			}
+		}
+		if r.decide {
+			c.publish()
 		}
 	}
 	c.publish()
@@ -126,12 +133,13 @@ func (c *committer) publish() {
 	for _, b := range c.packer.Take() {
 		senders := c.senders[b.Lane]
 		c.senders[b.Lane] = nil
+		b.Batch.Decide = len(senders) == 1 && senders[0].decide
 		ack, err := c.send(b)
 		if err != nil {
 			fail(senders, err)
 			continue
 		}
-		c.sent = append(c.sent, message{ack, b.Batch, senders})
+		c.sent = append(c.sent, message{ack, b.Lane, b.Batch, senders})
 	}
 }
 
@@ -153,13 +161,16 @@ func (c *committer) send(b batch.ForLane) (jetstream.PubAckFuture, error) {
 // await waits for the answer to each message and sets the errors of its senders.
 func (c *committer) await(ctx context.Context) {
 	for _, m := range c.sent {
-		_, err := streams.Stored(ctx, m.ack)
+		ack, err := streams.Stored(ctx, m.ack)
 		if streams.IsFull(err) {
 			err = fmt.Errorf("stream %s takes no more until its readings have been processed and stored: %w", streams.StreamTelemetry, err)
 		}
 		if err != nil {
 			fail(m.senders, err)
 			continue
+		}
+		if m.batch.Decide {
+			m.senders[0].places = append(m.senders[0].places, place{m.lane, ack.Sequence})
 		}
 		c.metrics.readings.Add(float64(len(m.batch.GetSeries())))
 		c.registry.See(m.batch)

@@ -147,6 +147,7 @@ type Service struct {
 	// credentials say who may send, and for which devices.
 	credentials *credentials.Set
 	queue       *queue
+	decider     *decider
 	quotas      quotas
 	noisy       *noisy
 	health      health
@@ -181,6 +182,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		metrics:     newMetrics(deps.Metrics, queue.len),
 		registry:    registry.New(deps.JS, deps.Log, deps.Metrics),
 		queue:       queue,
+		decider:     newDecider(deps.JS, deps.Log),
 		memory:      semaphore.NewWeighted(cfg.Memory),
 		zones:       zones.New(deps.JS, deps.Log),
 		credentials: credentials.NewSet(deps.JS, deps.Log, nil),
@@ -213,6 +215,7 @@ func (s *Service) Run(ctx context.Context) error {
 	wg.Go(func() { s.zones.Run(zonesCtx) })
 	wg.Go(func() { s.credentials.Run(zonesCtx) })
 	wg.Go(func() { s.noisy.run(zonesCtx) })
+	wg.Go(func() { s.decider.run(zonesCtx) })
 	defer stopZones()
 	for _, known := range []<-chan struct{}{s.zones.Known(), s.credentials.Known()} {
 		select {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -24,6 +25,11 @@ type answer struct {
 	Errors []itemError `json:"errors,omitempty"`
 	// Omitted is how many refused items Errors leaves out.
 	Omitted int `json:"errors_omitted,omitempty"`
+	// Decided reports whether Decisions are there; nil if nobody asked. Undecided says why
+	// they are not.
+	Decided   *bool     `json:"decided,omitempty"`
+	Undecided string    `json:"undecided,omitempty"`
+	Decisions []decided `json:"decisions,omitempty"`
 }
 
 type itemError struct {
@@ -77,20 +83,30 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, f)
 		return
 	}
-	body, f := s.take(w, r, format)
+	wait, f := waitOf(r)
+	if f != nil {
+		s.refuse(w, r, f)
+		return
+	}
+	body, f := s.take(w, r, format, wait)
 	switch {
 	case f != nil:
 		s.refuse(w, r, f)
 	case body.Accepted == 0 && body.Rejected > 0:
 		s.respond(w, http.StatusBadRequest, body)
+	case body.Decided != nil && *body.Decided:
+		if r.Header.Get("Prefer") != "" {
+			w.Header().Set("Preference-Applied", "wait")
+		}
+		s.respond(w, http.StatusOK, body)
 	default:
 		s.respond(w, http.StatusAccepted, body)
 	}
 }
 
-// take stores the readings of a request. The answer says what of it is stored; a fault
-// that nothing is.
-func (s *Service) take(w http.ResponseWriter, r *http.Request, format decodes) (answer, *fault) {
+// take stores the readings of a request, and waits so long for what the rules say then. The
+// answer says what of it is stored; a fault that nothing is.
+func (s *Service) take(w http.ResponseWriter, r *http.Request, format decodes, wait time.Duration) (answer, *fault) {
 	if f := checkEncoding(r.Header); f != nil {
 		return answer{}, f
 	}
@@ -110,12 +126,40 @@ func (s *Service) take(w http.ResponseWriter, r *http.Request, format decodes) (
 	if f != nil {
 		return answer{}, f
 	}
-	return s.admit(r.RemoteAddr, from, items, arrival)
+	if wait == 0 {
+		return s.admit(r.RemoteAddr, from, items, &request{arrival: arrival})
+	}
+	if f := tooMuch(items); f != nil {
+		return answer{}, f
+	}
+	// The wait begins before the readings are stored: a sender waits no longer in all.
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	defer cancel()
+	done, err := s.decider.begin(ctx)
+	if errors.Is(err, errDeciders) {
+		return answer{}, unavailable(err.Error())
+	}
+	if done != nil {
+		defer done()
+	}
+	asked := &request{arrival: arrival, decide: err == nil}
+	body, f := s.admit(r.RemoteAddr, from, items, asked)
+	if f != nil || body.Accepted == 0 {
+		return body, f
+	}
+	if err == nil {
+		body.Decisions, err = s.decider.await(ctx, asked.places)
+	}
+	body.Decided = new(err == nil)
+	if err != nil {
+		body.Undecided = "the readings are stored; " + err.Error()
+	}
+	return body, nil
 }
 
 // admit stores the items of a sender that are good. The answer says which are; a fault that
 // none is stored.
-func (s *Service) admit(remote string, from credentials.Credential, items []decode.Item, arrival int64) (answer, *fault) {
+func (s *Service) admit(remote string, from credentials.Credential, items []decode.Item, q *request) (answer, *fault) {
 	for i := range items {
 		if items[i].Err == nil {
 			items[i].Err = s.check(from, items[i].Site, items[i].Device)
@@ -131,7 +175,8 @@ func (s *Service) admit(remote string, from credentials.Credential, items []deco
 	if f := s.quotas.fromDevices(good, time.Now()); f != nil {
 		return answer{}, f
 	}
-	err := s.store(&request{items: good, readings: body.Readings, arrival: arrival, done: make(chan error, 1)})
+	q.items, q.readings, q.done = good, body.Readings, make(chan error, 1)
+	err := s.store(q)
 	switch {
 	case errors.Is(err, errBusy), errors.Is(err, errClosed):
 		return answer{}, unavailable(err.Error())

@@ -73,7 +73,7 @@ func (s *Service) write(as dialect) http.HandlerFunc {
 		}
 		body, f := s.take(w, r, func(from credentials.Credential, d *decode.Decoder, body []byte, arrival int64) ([]decode.Item, error) {
 			return d.Lines(body, addressOf(format, from), arrival)
-		})
+		}, 0)
 		switch {
 		case f != nil:
 			s.explain(w, r, f)

@@ -303,7 +303,7 @@ func (l *lineServer) keep(remote string, from credentials.Credential, items []de
 			answers[items[i].Index] = items[i].Err.Error()
 		}
 	}
-	if _, f := l.admit(remote, from, items, arrival); f != nil {
+	if _, f := l.admit(remote, from, items, &request{arrival: arrival}); f != nil {
 		for _, i := range indexes {
 			if answers[i] == "" {
 				answers[i] = f.Error

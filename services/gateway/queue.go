@@ -22,6 +22,10 @@ type request struct {
 	items    []decode.Item
 	readings int
 	arrival  int64
+	// decide says that the lanes are to decide about the devices of the items; places are
+	// then where the readings are stored.
+	decide bool
+	places []place
 	// err is the first error of a message with readings of the request.
 	err error
 	// done gets the answer, once. It has room for it.

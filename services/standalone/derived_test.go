@@ -24,7 +24,8 @@ func TestDerivedSeries(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rules.yaml")
 	must(t, os.WriteFile(file, []byte("derived:\n  - {metric: spread, expression: inside - outside, unit: K}\n"+
 		"counters:\n  - {metric: pulses, unit: m3, rollover: 65536}\n"+
-		"rules:\n  - {name: wide, match: {metric: spread}, detector: limit, above: 30}\n"), 0o600))
+		"rules:\n  - {name: wide, match: {metric: spread}, detector: limit, above: 30}\n"+
+		"  - {name: cold, match: {metric: inside}, detector: limit, below: 12}\n"), 0o600))
 	cfg.File.Path = file
 	at, _ := start(t, cfg)
 	begin := time.Now().Add(-2 * time.Minute).Truncate(time.Second)
@@ -73,6 +74,22 @@ func TestDerivedSeries(t *testing.T) {
 		getJSON(t, at.HTTP+"/api/v1/devices/hall/door-1", &page)
 		return len(page.Metrics) == 3 && page.Metrics[2].Name == "spread" && page.Metrics[2].Value == 35
 	})
+	res, err := http.Post(at.HTTP+"/api/v1/telemetry?decide=1", "application/json", strings.NewReader( // the answer says what the rule says
+		fmt.Sprintf(`{"site":"hall","device":"door-1","metric":"inside","value":10,"unit":"°C","ts":%d}`, begin.Add(40*time.Second).UnixMilli())))
+	must(t, err)
+	defer res.Body.Close()
+	var decided struct {
+		Decisions []struct {
+			State string
+			Rules []struct{ Rule, Metric, State, Sentence string }
+		}
+	}
+	must(t, json.NewDecoder(res.Body).Decode(&decided))
+	if len(decided.Decisions) != 1 || !slices.ContainsFunc(decided.Decisions[0].Rules, func(r struct{ Rule, Metric, State, Sentence string }) bool {
+		return r.Rule == "cold" && r.Metric == "inside" && r.State == "firing" && r.Sentence != ""
+	}) {
+		t.Errorf("%s: %+v", res.Status, decided)
+	}
 	for i, v := range []float64{65530, 65534, 0, 65535, 4, 5} { // with a slip to 0, and a roll-over
 		send("pulses", 60+i, v)
 	}

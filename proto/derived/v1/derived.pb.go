@@ -25,6 +25,61 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Judgement is what a rule says of a series.
+type Judgement int32
+
+const (
+	Judgement_JUDGEMENT_UNSPECIFIED Judgement = 0
+	Judgement_JUDGEMENT_NORMAL      Judgement = 1
+	// Too little is known of the series.
+	Judgement_JUDGEMENT_LEARNING Judgement = 2
+	// An episode is open.
+	Judgement_JUDGEMENT_ABNORMAL Judgement = 3
+)
+
+// Enum value maps for Judgement.
+var (
+	Judgement_name = map[int32]string{
+		0: "JUDGEMENT_UNSPECIFIED",
+		1: "JUDGEMENT_NORMAL",
+		2: "JUDGEMENT_LEARNING",
+		3: "JUDGEMENT_ABNORMAL",
+	}
+	Judgement_value = map[string]int32{
+		"JUDGEMENT_UNSPECIFIED": 0,
+		"JUDGEMENT_NORMAL":      1,
+		"JUDGEMENT_LEARNING":    2,
+		"JUDGEMENT_ABNORMAL":    3,
+	}
+)
+
+func (x Judgement) Enum() *Judgement {
+	p := new(Judgement)
+	*p = x
+	return p
+}
+
+func (x Judgement) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Judgement) Descriptor() protoreflect.EnumDescriptor {
+	return file_derived_v1_derived_proto_enumTypes[0].Descriptor()
+}
+
+func (Judgement) Type() protoreflect.EnumType {
+	return &file_derived_v1_derived_proto_enumTypes[0]
+}
+
+func (x Judgement) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Judgement.Descriptor instead.
+func (Judgement) EnumDescriptor() ([]byte, []int) {
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{0}
+}
+
 // Phase is the part of an episode's life that an Anomaly reports.
 type Phase int32
 
@@ -62,11 +117,11 @@ func (x Phase) String() string {
 }
 
 func (Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_derived_v1_derived_proto_enumTypes[0].Descriptor()
+	return file_derived_v1_derived_proto_enumTypes[1].Descriptor()
 }
 
 func (Phase) Type() protoreflect.EnumType {
-	return &file_derived_v1_derived_proto_enumTypes[0]
+	return &file_derived_v1_derived_proto_enumTypes[1]
 }
 
 func (x Phase) Number() protoreflect.EnumNumber {
@@ -75,7 +130,7 @@ func (x Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Phase.Descriptor instead.
 func (Phase) EnumDescriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{0}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{1}
 }
 
 // Severity is how much it matters to people.
@@ -115,11 +170,11 @@ func (x Severity) String() string {
 }
 
 func (Severity) Descriptor() protoreflect.EnumDescriptor {
-	return file_derived_v1_derived_proto_enumTypes[1].Descriptor()
+	return file_derived_v1_derived_proto_enumTypes[2].Descriptor()
 }
 
 func (Severity) Type() protoreflect.EnumType {
-	return &file_derived_v1_derived_proto_enumTypes[1]
+	return &file_derived_v1_derived_proto_enumTypes[2]
 }
 
 func (x Severity) Number() protoreflect.EnumNumber {
@@ -128,7 +183,7 @@ func (x Severity) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Severity.Descriptor instead.
 func (Severity) EnumDescriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{1}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
 }
 
 // End is why an episode ended.
@@ -175,11 +230,11 @@ func (x End) String() string {
 }
 
 func (End) Descriptor() protoreflect.EnumDescriptor {
-	return file_derived_v1_derived_proto_enumTypes[2].Descriptor()
+	return file_derived_v1_derived_proto_enumTypes[3].Descriptor()
 }
 
 func (End) Type() protoreflect.EnumType {
-	return &file_derived_v1_derived_proto_enumTypes[2]
+	return &file_derived_v1_derived_proto_enumTypes[3]
 }
 
 func (x End) Number() protoreflect.EnumNumber {
@@ -188,7 +243,7 @@ func (x End) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use End.Descriptor instead.
 func (End) EnumDescriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{3}
 }
 
 // Series names one metric of one device at one site.
@@ -288,7 +343,9 @@ type Commit struct {
 	Readings *v1.Batch `protobuf:"bytes,12,opt,name=readings,proto3" json:"readings,omitempty"`
 	// Name of the edge that found the anomalies and notifies people of them; empty
 	// if the notifier that reads this does.
-	Notifier      string `protobuf:"bytes,13,opt,name=notifier,proto3" json:"notifier,omitempty"`
+	Notifier string `protobuf:"bytes,13,opt,name=notifier,proto3" json:"notifier,omitempty"`
+	// What the rules say of the devices of batches that ask for it.
+	Decisions     []*Decision `protobuf:"bytes,21,rep,name=decisions,proto3" json:"decisions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -414,6 +471,190 @@ func (x *Commit) GetNotifier() string {
 	return ""
 }
 
+func (x *Commit) GetDecisions() []*Decision {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+// Decision is what the rules say of one device after a batch.
+type Decision struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sequence of the batch in the lane's input stream.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Site     string `protobuf:"bytes,2,opt,name=site,proto3" json:"site,omitempty"`
+	Device   string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	// The rules that watch the device, metric by metric.
+	Rules []*RuleState `protobuf:"bytes,4,rep,name=rules,proto3" json:"rules,omitempty"`
+	// Set if there are more rules.
+	More bool `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`
+	// Readings of the device whose time has not come: they are judged then.
+	Held          uint64 `protobuf:"varint,6,opt,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Decision) Reset() {
+	*x = Decision{}
+	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Decision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Decision) ProtoMessage() {}
+
+func (x *Decision) ProtoReflect() protoreflect.Message {
+	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Decision.ProtoReflect.Descriptor instead.
+func (*Decision) Descriptor() ([]byte, []int) {
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Decision) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Decision) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *Decision) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *Decision) GetRules() []*RuleState {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *Decision) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *Decision) GetHeld() uint64 {
+	if x != nil {
+		return x.Held
+	}
+	return 0
+}
+
+// RuleState is what one rule says of one metric.
+type RuleState struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Rule      string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Metric    string                 `protobuf:"bytes,2,opt,name=metric,proto3" json:"metric,omitempty"`
+	Judgement Judgement              `protobuf:"varint,3,opt,name=judgement,proto3,enum=derived.v1.Judgement" json:"judgement,omitempty"`
+	// Severity and score of the episode, if it is abnormal.
+	Severity Severity `protobuf:"varint,4,opt,name=severity,proto3,enum=derived.v1.Severity" json:"severity,omitempty"`
+	Score    float64  `protobuf:"fixed64,5,opt,name=score,proto3" json:"score,omitempty"`
+	// Event time of the latest reading that the rule has judged, in nanoseconds
+	// since the Unix epoch; 0 if there is none.
+	Judged        int64 `protobuf:"fixed64,6,opt,name=judged,proto3" json:"judged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleState) Reset() {
+	*x = RuleState{}
+	mi := &file_derived_v1_derived_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleState) ProtoMessage() {}
+
+func (x *RuleState) ProtoReflect() protoreflect.Message {
+	mi := &file_derived_v1_derived_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleState.ProtoReflect.Descriptor instead.
+func (*RuleState) Descriptor() ([]byte, []int) {
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RuleState) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *RuleState) GetMetric() string {
+	if x != nil {
+		return x.Metric
+	}
+	return ""
+}
+
+func (x *RuleState) GetJudgement() Judgement {
+	if x != nil {
+		return x.Judgement
+	}
+	return Judgement_JUDGEMENT_UNSPECIFIED
+}
+
+func (x *RuleState) GetSeverity() Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Severity_SEVERITY_UNSPECIFIED
+}
+
+func (x *RuleState) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+func (x *RuleState) GetJudged() int64 {
+	if x != nil {
+		return x.Judged
+	}
+	return 0
+}
+
 // Correction is the valid value at one event time of a series.
 type Correction struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -429,7 +670,7 @@ type Correction struct {
 
 func (x *Correction) Reset() {
 	*x = Correction{}
-	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	mi := &file_derived_v1_derived_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +682,7 @@ func (x *Correction) String() string {
 func (*Correction) ProtoMessage() {}
 
 func (x *Correction) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[2]
+	mi := &file_derived_v1_derived_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +695,7 @@ func (x *Correction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Correction.ProtoReflect.Descriptor instead.
 func (*Correction) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{2}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Correction) GetSeries() *Series {
@@ -507,7 +748,7 @@ type Mend struct {
 
 func (x *Mend) Reset() {
 	*x = Mend{}
-	mi := &file_derived_v1_derived_proto_msgTypes[3]
+	mi := &file_derived_v1_derived_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +760,7 @@ func (x *Mend) String() string {
 func (*Mend) ProtoMessage() {}
 
 func (x *Mend) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[3]
+	mi := &file_derived_v1_derived_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +773,7 @@ func (x *Mend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mend.ProtoReflect.Descriptor instead.
 func (*Mend) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{3}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Mend) GetSeries() *Series {
@@ -607,7 +848,7 @@ type RuleStatus struct {
 
 func (x *RuleStatus) Reset() {
 	*x = RuleStatus{}
-	mi := &file_derived_v1_derived_proto_msgTypes[4]
+	mi := &file_derived_v1_derived_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +860,7 @@ func (x *RuleStatus) String() string {
 func (*RuleStatus) ProtoMessage() {}
 
 func (x *RuleStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[4]
+	mi := &file_derived_v1_derived_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +873,7 @@ func (x *RuleStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleStatus.ProtoReflect.Descriptor instead.
 func (*RuleStatus) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{4}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RuleStatus) GetRule() string {
@@ -712,7 +953,7 @@ type LedgerEntry struct {
 
 func (x *LedgerEntry) Reset() {
 	*x = LedgerEntry{}
-	mi := &file_derived_v1_derived_proto_msgTypes[5]
+	mi := &file_derived_v1_derived_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +965,7 @@ func (x *LedgerEntry) String() string {
 func (*LedgerEntry) ProtoMessage() {}
 
 func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[5]
+	mi := &file_derived_v1_derived_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +978,7 @@ func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
 func (*LedgerEntry) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{5}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LedgerEntry) GetSite() string {
@@ -820,7 +1061,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_derived_v1_derived_proto_msgTypes[6]
+	mi := &file_derived_v1_derived_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +1073,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[6]
+	mi := &file_derived_v1_derived_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +1086,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{6}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Position) GetIncarnation() int64 {
@@ -880,7 +1121,7 @@ type ConfigChange struct {
 
 func (x *ConfigChange) Reset() {
 	*x = ConfigChange{}
-	mi := &file_derived_v1_derived_proto_msgTypes[7]
+	mi := &file_derived_v1_derived_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -892,7 +1133,7 @@ func (x *ConfigChange) String() string {
 func (*ConfigChange) ProtoMessage() {}
 
 func (x *ConfigChange) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[7]
+	mi := &file_derived_v1_derived_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -905,7 +1146,7 @@ func (x *ConfigChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigChange.ProtoReflect.Descriptor instead.
 func (*ConfigChange) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{7}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ConfigChange) GetRevision() uint64 {
@@ -941,7 +1182,7 @@ type Counts struct {
 
 func (x *Counts) Reset() {
 	*x = Counts{}
-	mi := &file_derived_v1_derived_proto_msgTypes[8]
+	mi := &file_derived_v1_derived_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1194,7 @@ func (x *Counts) String() string {
 func (*Counts) ProtoMessage() {}
 
 func (x *Counts) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[8]
+	mi := &file_derived_v1_derived_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1207,7 @@ func (x *Counts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counts.ProtoReflect.Descriptor instead.
 func (*Counts) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{8}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Counts) GetReadings() uint64 {
@@ -1050,7 +1291,7 @@ type WindowSummary struct {
 
 func (x *WindowSummary) Reset() {
 	*x = WindowSummary{}
-	mi := &file_derived_v1_derived_proto_msgTypes[9]
+	mi := &file_derived_v1_derived_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1303,7 @@ func (x *WindowSummary) String() string {
 func (*WindowSummary) ProtoMessage() {}
 
 func (x *WindowSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[9]
+	mi := &file_derived_v1_derived_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1316,7 @@ func (x *WindowSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowSummary.ProtoReflect.Descriptor instead.
 func (*WindowSummary) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{9}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WindowSummary) GetSeries() *Series {
@@ -1247,7 +1488,7 @@ type Anomaly struct {
 
 func (x *Anomaly) Reset() {
 	*x = Anomaly{}
-	mi := &file_derived_v1_derived_proto_msgTypes[10]
+	mi := &file_derived_v1_derived_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1500,7 @@ func (x *Anomaly) String() string {
 func (*Anomaly) ProtoMessage() {}
 
 func (x *Anomaly) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[10]
+	mi := &file_derived_v1_derived_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1513,7 @@ func (x *Anomaly) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anomaly.ProtoReflect.Descriptor instead.
 func (*Anomaly) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{10}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Anomaly) GetRule() string {
@@ -1378,7 +1619,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_derived_v1_derived_proto_msgTypes[11]
+	mi := &file_derived_v1_derived_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1631,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[11]
+	mi := &file_derived_v1_derived_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1644,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{11}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Evidence) GetValue() float64 {
@@ -1473,7 +1714,7 @@ type Sample struct {
 
 func (x *Sample) Reset() {
 	*x = Sample{}
-	mi := &file_derived_v1_derived_proto_msgTypes[12]
+	mi := &file_derived_v1_derived_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1726,7 @@ func (x *Sample) String() string {
 func (*Sample) ProtoMessage() {}
 
 func (x *Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_derived_v1_derived_proto_msgTypes[12]
+	mi := &file_derived_v1_derived_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1739,7 @@ func (x *Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sample.ProtoReflect.Descriptor instead.
 func (*Sample) Descriptor() ([]byte, []int) {
-	return file_derived_v1_derived_proto_rawDescGZIP(), []int{12}
+	return file_derived_v1_derived_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Sample) GetTime() int64 {
@@ -1524,7 +1765,7 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x06Series\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x16\n" +
-	"\x06metric\x18\x03 \x01(\tR\x06metric\"\xd9\x04\n" +
+	"\x06metric\x18\x03 \x01(\tR\x06metric\"\x8d\x05\n" +
 	"\x06Commit\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x127\n" +
@@ -1540,7 +1781,22 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	" \x03(\v2\x10.derived.v1.MendR\x05mends\x128\n" +
 	"\vcorrections\x18\v \x03(\v2\x16.derived.v1.CorrectionR\vcorrections\x12/\n" +
 	"\breadings\x18\f \x01(\v2\x13.telemetry.v1.BatchR\breadings\x12\x1a\n" +
-	"\bnotifier\x18\r \x01(\tR\bnotifier\"v\n" +
+	"\bnotifier\x18\r \x01(\tR\bnotifier\x122\n" +
+	"\tdecisions\x18\x15 \x03(\v2\x14.derived.v1.DecisionR\tdecisions\"\xa7\x01\n" +
+	"\bDecision\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04site\x18\x02 \x01(\tR\x04site\x12\x16\n" +
+	"\x06device\x18\x03 \x01(\tR\x06device\x12+\n" +
+	"\x05rules\x18\x04 \x03(\v2\x15.derived.v1.RuleStateR\x05rules\x12\x12\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\x12\x12\n" +
+	"\x04held\x18\x06 \x01(\x04R\x04held\"\xcc\x01\n" +
+	"\tRuleState\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x16\n" +
+	"\x06metric\x18\x02 \x01(\tR\x06metric\x123\n" +
+	"\tjudgement\x18\x03 \x01(\x0e2\x15.derived.v1.JudgementR\tjudgement\x120\n" +
+	"\bseverity\x18\x04 \x01(\x0e2\x14.derived.v1.SeverityR\bseverity\x12\x14\n" +
+	"\x05score\x18\x05 \x01(\x01R\x05score\x12\x16\n" +
+	"\x06judged\x18\x06 \x01(\x10R\x06judged\"v\n" +
 	"\n" +
 	"Correction\x12*\n" +
 	"\x06series\x18\x01 \x01(\v2\x12.derived.v1.SeriesR\x06series\x12\x12\n" +
@@ -1638,7 +1894,12 @@ const file_derived_v1_derived_proto_rawDesc = "" +
 	"\x05_high\"2\n" +
 	"\x06Sample\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x10R\x04time\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value*Q\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value*l\n" +
+	"\tJudgement\x12\x19\n" +
+	"\x15JUDGEMENT_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10JUDGEMENT_NORMAL\x10\x01\x12\x16\n" +
+	"\x12JUDGEMENT_LEARNING\x10\x02\x12\x16\n" +
+	"\x12JUDGEMENT_ABNORMAL\x10\x03*Q\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1669,52 +1930,59 @@ func file_derived_v1_derived_proto_rawDescGZIP() []byte {
 	return file_derived_v1_derived_proto_rawDescData
 }
 
-var file_derived_v1_derived_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_derived_v1_derived_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_derived_v1_derived_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_derived_v1_derived_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_derived_v1_derived_proto_goTypes = []any{
-	(Phase)(0),            // 0: derived.v1.Phase
-	(Severity)(0),         // 1: derived.v1.Severity
-	(End)(0),              // 2: derived.v1.End
-	(*Series)(nil),        // 3: derived.v1.Series
-	(*Commit)(nil),        // 4: derived.v1.Commit
-	(*Correction)(nil),    // 5: derived.v1.Correction
-	(*Mend)(nil),          // 6: derived.v1.Mend
-	(*RuleStatus)(nil),    // 7: derived.v1.RuleStatus
-	(*LedgerEntry)(nil),   // 8: derived.v1.LedgerEntry
-	(*Position)(nil),      // 9: derived.v1.Position
-	(*ConfigChange)(nil),  // 10: derived.v1.ConfigChange
-	(*Counts)(nil),        // 11: derived.v1.Counts
-	(*WindowSummary)(nil), // 12: derived.v1.WindowSummary
-	(*Anomaly)(nil),       // 13: derived.v1.Anomaly
-	(*Evidence)(nil),      // 14: derived.v1.Evidence
-	(*Sample)(nil),        // 15: derived.v1.Sample
-	(*v1.Batch)(nil),      // 16: telemetry.v1.Batch
+	(Judgement)(0),        // 0: derived.v1.Judgement
+	(Phase)(0),            // 1: derived.v1.Phase
+	(Severity)(0),         // 2: derived.v1.Severity
+	(End)(0),              // 3: derived.v1.End
+	(*Series)(nil),        // 4: derived.v1.Series
+	(*Commit)(nil),        // 5: derived.v1.Commit
+	(*Decision)(nil),      // 6: derived.v1.Decision
+	(*RuleState)(nil),     // 7: derived.v1.RuleState
+	(*Correction)(nil),    // 8: derived.v1.Correction
+	(*Mend)(nil),          // 9: derived.v1.Mend
+	(*RuleStatus)(nil),    // 10: derived.v1.RuleStatus
+	(*LedgerEntry)(nil),   // 11: derived.v1.LedgerEntry
+	(*Position)(nil),      // 12: derived.v1.Position
+	(*ConfigChange)(nil),  // 13: derived.v1.ConfigChange
+	(*Counts)(nil),        // 14: derived.v1.Counts
+	(*WindowSummary)(nil), // 15: derived.v1.WindowSummary
+	(*Anomaly)(nil),       // 16: derived.v1.Anomaly
+	(*Evidence)(nil),      // 17: derived.v1.Evidence
+	(*Sample)(nil),        // 18: derived.v1.Sample
+	(*v1.Batch)(nil),      // 19: telemetry.v1.Batch
 }
 var file_derived_v1_derived_proto_depIdxs = []int32{
-	9,  // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
-	10, // 1: derived.v1.Commit.config:type_name -> derived.v1.ConfigChange
-	12, // 2: derived.v1.Commit.summaries:type_name -> derived.v1.WindowSummary
-	13, // 3: derived.v1.Commit.anomalies:type_name -> derived.v1.Anomaly
-	11, // 4: derived.v1.Commit.counts:type_name -> derived.v1.Counts
-	8,  // 5: derived.v1.Commit.ledger:type_name -> derived.v1.LedgerEntry
-	7,  // 6: derived.v1.Commit.rules:type_name -> derived.v1.RuleStatus
-	6,  // 7: derived.v1.Commit.mends:type_name -> derived.v1.Mend
-	5,  // 8: derived.v1.Commit.corrections:type_name -> derived.v1.Correction
-	16, // 9: derived.v1.Commit.readings:type_name -> telemetry.v1.Batch
-	3,  // 10: derived.v1.Correction.series:type_name -> derived.v1.Series
-	3,  // 11: derived.v1.Mend.series:type_name -> derived.v1.Series
-	3,  // 12: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
-	3,  // 13: derived.v1.Anomaly.series:type_name -> derived.v1.Series
-	0,  // 14: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
-	1,  // 15: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
-	14, // 16: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
-	2,  // 17: derived.v1.Anomaly.end:type_name -> derived.v1.End
-	15, // 18: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	12, // 0: derived.v1.Commit.input:type_name -> derived.v1.Position
+	13, // 1: derived.v1.Commit.config:type_name -> derived.v1.ConfigChange
+	15, // 2: derived.v1.Commit.summaries:type_name -> derived.v1.WindowSummary
+	16, // 3: derived.v1.Commit.anomalies:type_name -> derived.v1.Anomaly
+	14, // 4: derived.v1.Commit.counts:type_name -> derived.v1.Counts
+	11, // 5: derived.v1.Commit.ledger:type_name -> derived.v1.LedgerEntry
+	10, // 6: derived.v1.Commit.rules:type_name -> derived.v1.RuleStatus
+	9,  // 7: derived.v1.Commit.mends:type_name -> derived.v1.Mend
+	8,  // 8: derived.v1.Commit.corrections:type_name -> derived.v1.Correction
+	19, // 9: derived.v1.Commit.readings:type_name -> telemetry.v1.Batch
+	6,  // 10: derived.v1.Commit.decisions:type_name -> derived.v1.Decision
+	7,  // 11: derived.v1.Decision.rules:type_name -> derived.v1.RuleState
+	0,  // 12: derived.v1.RuleState.judgement:type_name -> derived.v1.Judgement
+	2,  // 13: derived.v1.RuleState.severity:type_name -> derived.v1.Severity
+	4,  // 14: derived.v1.Correction.series:type_name -> derived.v1.Series
+	4,  // 15: derived.v1.Mend.series:type_name -> derived.v1.Series
+	4,  // 16: derived.v1.WindowSummary.series:type_name -> derived.v1.Series
+	4,  // 17: derived.v1.Anomaly.series:type_name -> derived.v1.Series
+	1,  // 18: derived.v1.Anomaly.phase:type_name -> derived.v1.Phase
+	2,  // 19: derived.v1.Anomaly.severity:type_name -> derived.v1.Severity
+	17, // 20: derived.v1.Anomaly.evidence:type_name -> derived.v1.Evidence
+	3,  // 21: derived.v1.Anomaly.end:type_name -> derived.v1.End
+	18, // 22: derived.v1.Evidence.samples:type_name -> derived.v1.Sample
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_derived_v1_derived_proto_init() }
@@ -1722,14 +1990,14 @@ func file_derived_v1_derived_proto_init() {
 	if File_derived_v1_derived_proto != nil {
 		return
 	}
-	file_derived_v1_derived_proto_msgTypes[11].OneofWrappers = []any{}
+	file_derived_v1_derived_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_derived_v1_derived_proto_rawDesc), len(file_derived_v1_derived_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   13,
+			NumEnums:      4,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

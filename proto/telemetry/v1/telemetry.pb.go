@@ -125,6 +125,9 @@ type Batch struct {
 	// some are missing. Unset for sources that are not fenced by a
 	// compare-and-set.
 	TotalBefore *uint64 `protobuf:"varint,19,opt,name=total_before,json=totalBefore,proto3,oneof" json:"total_before,omitempty"`
+	// Set by a sender that waits for what the rules say of the devices of this
+	// batch: the lane commits at once, with a decision about each of them.
+	Decide bool `protobuf:"varint,21,opt,name=decide,proto3" json:"decide,omitempty"`
 	// What the bridge answers once this message is stored, so that the next
 	// bridge can answer if this one does not. Only bridges read it.
 	Answers       []byte `protobuf:"bytes,20,opt,name=answers,proto3" json:"answers,omitempty"`
@@ -295,6 +298,13 @@ func (x *Batch) GetTotalBefore() uint64 {
 	return 0
 }
 
+func (x *Batch) GetDecide() bool {
+	if x != nil {
+		return x.Decide
+	}
+	return false
+}
+
 func (x *Batch) GetAnswers() []byte {
 	if x != nil {
 		return x.Answers
@@ -420,7 +430,7 @@ var File_telemetry_v1_telemetry_proto protoreflect.FileDescriptor
 
 const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctelemetry/v1/telemetry.proto\x12\ftelemetry.v1\"\xc3\x05\n" +
+	"\x1ctelemetry/v1/telemetry.proto\x12\ftelemetry.v1\"\xdb\x05\n" +
 	"\x05Batch\x12\x18\n" +
 	"\asymbols\x18\x01 \x01(\tR\asymbols\x12\x1d\n" +
 	"\n" +
@@ -442,7 +452,8 @@ const file_telemetry_v1_telemetry_proto_rawDesc = "" +
 	"\rrejected_site\x18\x10 \x03(\rR\frejectedSite\x12'\n" +
 	"\x0frejected_device\x18\x11 \x03(\rR\x0erejectedDevice\x12\x1a\n" +
 	"\brejected\x18\x12 \x03(\rR\brejected\x12&\n" +
-	"\ftotal_before\x18\x13 \x01(\x04H\x00R\vtotalBefore\x88\x01\x01\x12\x18\n" +
+	"\ftotal_before\x18\x13 \x01(\x04H\x00R\vtotalBefore\x88\x01\x01\x12\x16\n" +
+	"\x06decide\x18\x15 \x01(\bR\x06decide\x12\x18\n" +
 	"\aanswers\x18\x14 \x01(\fR\aanswersB\x0f\n" +
 	"\r_total_before\"^\n" +
 	"\x06Origin\x12 \n" +

@@ -14,6 +14,7 @@
 //	downsample.go   means of ten seconds of fast series, for detectors that learn
 //	derived.go      series that are made from others of the device
 //	expressions.go  rules about several metrics of a device
+//	decide.go       what the rules say of a device, for those who wait for it
 //	apart.go        readings in another unit than that of their metric
 //	clock.go        the clock of the lane: windows that end, detectors that are due, and
 //	                time in which Headwater did not listen
@@ -161,6 +162,9 @@ func (m *Machine) Apply(in lane.Input) (int, error) {
 	m.output.received(source, b)
 	m.source, m.sequence = source, in.Sequence
 	m.step(b, dictionary)
+	if b.Decide {
+		m.decide(dictionary)
+	}
 	if m.ledger.full() {
 		m.output.ledger = m.ledger.takeDue(m.clock, maxOutputs, m.output.ledger)
 	}

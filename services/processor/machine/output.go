@@ -23,6 +23,9 @@ type output struct {
 	// corrections are values that replaced others of the same event time.
 	corrections []*derivedv1.Correction
 	rules       []*derivedv1.RuleStatus
+	// decisions say what the rules say of devices, decided is their size in summaries.
+	decisions []*derivedv1.Decision
+	decided   int
 	// derived are the readings of derived series.
 	derived telemetryv1.Builder
 	counts  counts
@@ -65,7 +68,7 @@ const maxSpare = maxOutputs
 // weight returns the size of the commit in summaries.
 func (o *output) weight() int {
 	return len(o.summaries) + anomalyWeight*len(o.anomalies) + len(o.ledger) + len(o.rules) + len(o.mends) + len(o.corrections) +
-		o.derivedWeight()
+		o.derivedWeight() + o.decided
 }
 
 // derivedWeight is the size of the derived readings in summaries.
@@ -97,8 +100,10 @@ func (o *output) reset() {
 	clear(o.mends)
 	clear(o.corrections)
 	clear(o.rules)
+	clear(o.decisions)
 	o.summaries, o.anomalies, o.ledger, o.rules = o.summaries[:0], o.anomalies[:0], o.ledger[:0], o.rules[:0]
 	o.mends, o.corrections = o.mends[:0], o.corrections[:0]
+	o.decisions, o.decided = o.decisions[:0], 0
 	o.counts = counts{}
 	if !o.derived.Empty() {
 		o.derived.Take(0)
@@ -200,7 +205,7 @@ func bound(v float64) *float64 {
 // Pending returns how many outputs wait for the next commit.
 func (m *Machine) Pending() int {
 	return len(m.output.summaries) + len(m.output.anomalies) + len(m.output.ledger) + len(m.output.rules) +
-		len(m.output.mends) + len(m.output.corrections) + m.output.derivedWeight()
+		len(m.output.mends) + len(m.output.corrections) + m.output.derivedWeight() + m.output.decided
 }
 
 // Take returns the commit with all outputs since the last Take. If pos has no incarnation,
@@ -214,7 +219,7 @@ func (m *Machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 	commit := &derivedv1.Commit{
 		Input:     &derivedv1.Position{Incarnation: pos.Incarnation.UnixNano(), Sequence: pos.Sequence, Stored: pos.Stored},
 		Summaries: m.output.summaries, Anomalies: m.output.anomalies,
-		Rules: m.output.rules,
+		Rules: m.output.rules, Decisions: m.output.decisions,
 		Mends: m.output.mends, Corrections: m.output.corrections,
 		Ledger: m.output.ledger, LedgerOpen: m.ledger.pending, LedgerOpenSince: m.ledger.since(),
 		Counts: &derivedv1.Counts{
