@@ -88,7 +88,7 @@ func bridgePermissions() Permissions {
 func gatewayPermissions() Permissions {
 	return Permissions{Publish: join(
 		[]string{telemetryPrefix + "*." + string(SourceHTTP), telemetryPrefix + "*." + edgePrefix + "*", derivedPrefix + edgePrefix + "*"},
-		read(StreamTelemetry), read(StreamDerived), readBucket(BucketEdges), writeBucket(BucketEdges, EdgeKeys), writeBucket(BucketEdges, EdgeStatusKeys),
+		read(StreamTelemetry), read(StreamDerived), readBucket(BucketEdges), writeBucket(BucketEdges, EdgeKeys), writeBucket(BucketEdges, EdgeStatusKeys), writeBucket(BucketEdges, EdgeHoldingsKeys),
 		readBucket(BucketCredentials), readBucket(BucketConfig), readBucket(BucketDevices), writeBucket(BucketDevices, ">"), record(ServiceGateway), report(ServiceGateway),
 	)}
 }

@@ -69,11 +69,14 @@ const (
 	edgeKeyPrefix   = "edge."
 	statusKeyPrefix = "status."
 	uplinkKeyPrefix = "uplink."
+	heldKeyPrefix   = "holdings."
 	// EdgeKeys matches the keys of all edges, EdgeStatusKeys those of what is known of them,
-	// UplinkKeys those of the places of an edge itself.
-	EdgeKeys       = edgeKeyPrefix + "*"
-	EdgeStatusKeys = statusKeyPrefix + "*"
-	UplinkKeys     = uplinkKeyPrefix + "*"
+	// EdgeHoldingsKeys those of what they hold, UplinkKeys those of the places of an edge
+	// itself.
+	EdgeKeys         = edgeKeyPrefix + "*"
+	EdgeStatusKeys   = statusKeyPrefix + "*"
+	EdgeHoldingsKeys = heldKeyPrefix + "*"
+	UplinkKeys       = uplinkKeyPrefix + "*"
 )
 
 // EdgeKey is the key in BucketEdges of an edge, and EdgeStatusKey that of what is known of
@@ -82,6 +85,9 @@ func EdgeKey(edge string) string { return edgeKeyPrefix + edge }
 
 // EdgeStatusKey belongs to EdgeKey.
 func EdgeStatusKey(edge string) string { return statusKeyPrefix + edge }
+
+// EdgeHoldingsKey is the key of what an edge holds. It belongs to EdgeKey.
+func EdgeHoldingsKey(edge string) string { return heldKeyPrefix + edge }
 
 // ParseEdgeKey returns the edge of a key of EdgeKeys or EdgeStatusKeys, and whether the key
 // is that of the edge itself.

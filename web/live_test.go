@@ -449,6 +449,10 @@ func (*fakeSource) SetEdgePolicy(context.Context, string, edges.Policy) (edges.E
 	return edges.Edge{}, nil
 }
 
+func (*fakeSource) Gaps(context.Context, string) (edges.Gaps, error) { return edges.Gaps{}, nil }
+
+func (*fakeSource) RepairEdge(context.Context, string) (edges.Gaps, error) { return edges.Gaps{}, nil }
+
 func (*fakeSource) RevokeEdge(context.Context, string) (edges.Edge, error) { return edges.Edge{}, nil }
 func (*fakeSource) NewDevices(time.Time) []view.Device                     { return nil }
 func (*fakeSource) Refused(time.Time) []connect.Refused                    { return nil }

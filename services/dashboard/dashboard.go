@@ -188,7 +188,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Health:      s.health,
 		Boards:      s.boards,
 		Connect:     s.arrivals,
-		Edges:       edgeSource{store: edges.Store{JS: deps.JS}, made: changes, address: cfg.Address, authority: cfg.Authority},
+		Edges:       edgeSource{store: edges.Store{JS: deps.JS}, past: client, made: changes, address: cfg.Address, authority: cfg.Authority},
 		Channels:    channelSource{js: deps.JS, rules: s.rules, deliveries: s.deliveries, changes: changes, alerts: s.alertSource()},
 		OnCall:      s.duty,
 		Cost:        costSource{cost.Default()},

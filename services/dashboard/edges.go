@@ -8,12 +8,15 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"headwater/services/internal/audit"
 	store "headwater/services/internal/edges"
+	"headwater/services/internal/influx"
 	"headwater/services/internal/uplink"
+	"headwater/services/internal/uplink/past"
 	"headwater/streams"
 	"headwater/web/edges"
 	"headwater/web/trust"
@@ -23,7 +26,9 @@ import (
 // edgeSource implements edges.Source.
 type edgeSource struct {
 	store store.Store
-	made  recorder
+	// past is the history of this centre.
+	past *influx.Client
+	made recorder
 	// address is where edges reach this centre, authority who signed its certificate.
 	address   string
 	authority trust.Authority
@@ -174,11 +179,97 @@ func (s edgeSource) change(ctx context.Context, action audit.Action, name, after
 	return shownEdge(e, st, now), nil
 }
 
+// Gaps implements edges.Source.
+func (s edgeSource) Gaps(ctx context.Context, name string) (edges.Gaps, error) {
+	g, _, err := s.compare(ctx, name)
+	return g, err
+}
+
+// compare compares what an edge holds with the history of this centre, and returns the
+// pieces that are missing.
+func (s edgeSource) compare(ctx context.Context, name string) (edges.Gaps, []uplink.Piece, error) {
+	out := edges.Gaps{Hours: []edges.Hour{}}
+	ctx, cancel := context.WithTimeout(ctx, queryWithin)
+	defer cancel()
+	e, err := s.store.Edge(ctx, name)
+	if err != nil {
+		return out, nil, explainEdge(err)
+	}
+	if e.Repair != nil {
+		out.Repair = &edges.Repair{Asked: e.RepairAsked, Pieces: len(e.Repair.Pieces)}
+		if got := e.Status.Repair; got.ID == e.Repair.ID {
+			out.Repair.Done, out.Repair.Readings = min(max(got.Done, 0), out.Repair.Pieces), got.Readings
+		}
+	}
+	held, at, err := s.store.Holdings(ctx, name)
+	if err != nil {
+		return out, nil, explainEdge(err)
+	}
+	out.Counted, out.Uncounted, out.Devices = at, held.Uncounted, len(held.Devices)
+	if at.IsZero() || held.Uncounted > 0 {
+		return out, nil, nil
+	}
+	// What it may not send is not missing.
+	held.Devices = slices.DeleteFunc(held.Devices, func(h uplink.Held) bool { return !e.Speaks(h.Site) })
+	var sites []string
+	for _, d := range held.Devices {
+		if !slices.Contains(sites, d.Site) {
+			sites = append(sites, d.Site)
+		}
+	}
+	if len(sites) > maxComparedSites {
+		sites = nil // all
+	}
+	here := uplink.NewTally(held.Policy, held.From, held.Hours)
+	if len(held.Devices) > 0 {
+		q := past.Query{From: held.From, To: held.From.Add(time.Duration(held.Hours) * time.Hour), Sites: sites}
+		if err := past.Count(ctx, s.past, q, here); err != nil {
+			return out, nil, unavailable(err)
+		}
+	}
+	hours, missing := uplink.Compare(held, here.Holdings())
+	for _, h := range hours {
+		of := edges.Held{Edge: h.Edge, Here: h.Centre, Coming: h.Coming, Missing: h.Missing}
+		out.Hours = append(out.Hours, edges.Hour{Start: h.Start, Held: of})
+		out.Totals.Edge += of.Edge
+		out.Totals.Here += of.Here
+		out.Totals.Coming += of.Coming
+		out.Totals.Missing += of.Missing
+	}
+	return out, missing, nil
+}
+
+// maxComparedSites bounds the sites that one query names.
+const maxComparedSites = 20
+
+// RepairEdge implements edges.Source.
+func (s edgeSource) RepairEdge(ctx context.Context, name string) (edges.Gaps, error) {
+	g, missing, err := s.compare(ctx, name)
+	if err != nil {
+		return g, err
+	}
+	if len(missing) == 0 {
+		return g, nil
+	}
+	within, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	pieces := missing[:min(len(missing), uplink.MaxPieces)]
+	e, err := s.store.AskRepair(within, name, time.Now().UTC(), pieces)
+	s.made.record(ctx, audit.Entry{Action: audit.EdgeRepair, Object: name, After: fmt.Sprintf("%d pieces", len(pieces))}, err)
+	if err != nil {
+		return g, explainEdge(err)
+	}
+	g.Repair = &edges.Repair{Asked: e.RepairAsked, Pieces: len(pieces)}
+	return g, nil
+}
+
 // explainEdge says in the words of the pages what failed.
 func explainEdge(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNone):
 		return fmt.Errorf("%w: %w", view.ErrNotFound, err)
+	case errors.Is(err, store.ErrRevoked):
+		return fmt.Errorf("%w: %w", edges.ErrDraft, err)
 	case errors.Is(err, store.ErrDraft):
 		return fmt.Errorf("%w: %s", edges.ErrDraft, strings.TrimPrefix(err.Error(), store.ErrDraft.Error()+": "))
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"headwater/services/internal/influx"
 	"headwater/services/internal/meter"
 	"headwater/services/internal/process"
 	"headwater/services/internal/uplink"
@@ -34,12 +35,14 @@ type Config struct {
 	Every time.Duration `name:"edge-report-every" help:"Pause between two reports to the centre." default:"30s" hidden:""`
 	// Gather is how long readings wait for others of their upload.
 	Gather time.Duration `name:"edge-gather" help:"How long readings wait for others that are sent with them." default:"1s" hidden:""`
+	// Compare is the pause between two reports of what this edge holds.
+	Compare time.Duration `name:"edge-compare-every" help:"Pause between two reports of what this edge holds." default:"15m" hidden:""`
 }
 
 // Validate returns what is wrong with the configuration, or nil.
 func (c Config) Validate() error {
-	if c.Every <= 0 || c.Gather <= 0 {
-		return errors.New("--edge-report-every and --edge-gather must be longer than 0s")
+	if c.Every <= 0 || c.Gather <= 0 || c.Compare <= 0 {
+		return errors.New("--edge-report-every, --edge-gather and --edge-compare-every must be longer than 0s")
 	}
 	return nil
 }
@@ -49,7 +52,9 @@ type Deps struct {
 	// JS is JetStream in the account of the services.
 	JS jetstream.JetStream
 	// Disk returns the room on the disk of the data folder. It may be nil.
-	Disk    func() (uplink.Disk, error)
+	Disk func() (uplink.Disk, error)
+	// Past is the history of this edge.
+	Past    *influx.Client
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -70,6 +75,8 @@ type Service struct {
 	// clock is how the clock stood at the last report; guarded by mu.
 	clock uplink.Clock
 	pipes []*pipe
+	// recount asks for a report of what this edge holds.
+	recount chan struct{}
 }
 
 type metrics struct {
@@ -86,7 +93,7 @@ func New(cfg Config, link *Link, deps Deps) (*Service, error) {
 	}
 	register := meter.New(deps.Metrics, name)
 	return &Service{
-		cfg: cfg, deps: deps, link: link, started: time.Now().UTC(),
+		cfg: cfg, deps: deps, link: link, started: time.Now().UTC(), recount: make(chan struct{}, 1),
 		metrics: &metrics{
 			up:       register.Gauge("link_up", "1 while the centre answers."),
 			readings: register.Counter("readings_sent_total", "Readings that the centre has stored."),
@@ -126,6 +133,7 @@ func (s *Service) Run(ctx context.Context) error {
 		p.align([]uplink.Place{s.answer.Readings, s.answer.Alerts}[i])
 		parts.Go(func() { p.run(ctx, c) })
 	}
+	parts.Go(func() { s.compare(ctx, c) })
 	s.report(ctx, c)
 	parts.Wait()
 	return nil
@@ -195,7 +203,7 @@ func (s *Service) contact(ctx context.Context, c *client) error {
 		r.SpentToday += st.Spent.on(time.Now())
 		progress := uplink.Progress{Place: st.at(), Last: last}
 		if i == 0 {
-			r.Readings = progress
+			r.Readings, r.Repair = progress, st.Repair
 		} else {
 			r.Alerts = progress
 		}
@@ -210,6 +218,9 @@ func (s *Service) contact(ctx context.Context, c *client) error {
 	s.metrics.up.Set(1)
 	for i, p := range s.pipes {
 		p.compare(acked[i], []uplink.Place{answer.Readings, answer.Alerts}[i])
+	}
+	if answer.Repair != nil && answer.Repair.Validate() == nil {
+		s.pipes[0].asked.Store(answer.Repair)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

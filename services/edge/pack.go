@@ -83,25 +83,45 @@ func (p *alertsPacker) take(ctx context.Context) ([]byte, int, error) {
 
 // notifier says who notifies people: this edge if it has channels; empty for the centre.
 func (p *alertsPacker) notifier(ctx context.Context) (string, error) {
-	bucket, err := p.js.KeyValue(ctx, streams.BucketConfig)
+	c, err := readConfig(ctx, p.js)
+	if err != nil || len(c.Channels) == 0 {
+		return "", err
+	}
+	return name, nil
+}
+
+// readConfig returns the configuration of this edge.
+func readConfig(ctx context.Context, js jetstream.JetStream) (*config.Config, error) {
+	bucket, err := js.KeyValue(ctx, streams.BucketConfig)
 	if err != nil {
-		return "", fmt.Errorf("open bucket %s: %w", streams.BucketConfig, err)
+		return nil, fmt.Errorf("open bucket %s: %w", streams.BucketConfig, err)
 	}
 	entry, err := bucket.Get(ctx, streams.ConfigKey)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return "", nil
+		return new(config.Config), nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the configuration: %w", err)
+		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
 	c, err := config.Parse("configuration", entry.Value())
 	if err != nil {
-		return "", fmt.Errorf("read the configuration: %w", err)
+		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
-	if len(c.Channels) == 0 {
-		return "", nil
+	return c, nil
+}
+
+// derivedMetrics returns the metrics that this edge derives itself. They are in its history
+// and do not go up.
+func derivedMetrics(ctx context.Context, js jetstream.JetStream) (map[string]bool, error) {
+	c, err := readConfig(ctx, js)
+	if err != nil {
+		return nil, err
 	}
-	return name, nil
+	out := make(map[string]bool, len(c.Derived))
+	for _, d := range c.Derived {
+		out[d.Metric] = true
+	}
+	return out, nil
 }
 
 // pack packs frames; no body for none.

@@ -29,7 +29,7 @@ const (
 	// keepEvery is the least time between two writes of how far a stream was sent.
 	keepEvery = 5 * time.Second
 	// idle is how long the reader waits for a message before it looks around.
-	idle = 5 * time.Second
+	idle = time.Second
 	// forgetAfter is how long nats-server keeps the consumer of an upload that waits for the
 	// link. A new one is made then.
 	forgetAfter = 5 * time.Minute
@@ -56,6 +56,8 @@ type state struct {
 	Whole   uplink.Traffic `json:"whole"`
 	Skipped uint64         `json:"skipped"`
 	Spent   spent          `json:"spent"`
+	// Repair is the last one; after a restart it is one that is over.
+	Repair uplink.Repaired `json:"repair,omitzero"`
 }
 
 func (s state) at() uplink.Place { return uplink.Place(s.Uplink) }
@@ -100,6 +102,9 @@ type pipe struct {
 
 	// lost is the place of the centre when it has less than it acknowledged.
 	lost atomic.Pointer[uplink.Place]
+	// asked is the repair that the centre asks for, repair the one that is under way.
+	asked  atomic.Pointer[uplink.Repair]
+	repair *repair
 
 	mu     sync.Mutex
 	state  state // guarded by mu, and changed by the goroutine of run alone
@@ -142,6 +147,9 @@ func (p *pipe) read(ctx context.Context) error {
 	if err := json.Unmarshal(entry.Value(), &p.state); err != nil {
 		p.log.Error("how far the stream was sent cannot be decoded; it is sent again", "err", err)
 		p.state = state{Uplink: streams.Uplink{Incarnation: p.incarnation}}
+	}
+	if !p.state.Repair.Over() {
+		p.state.Repair = uplink.Repaired{} // the centre asks again
 	}
 	return nil
 }
@@ -268,9 +276,16 @@ type reader struct {
 
 // step reads what there is, up to one upload, and sends it.
 func (r *reader) step(ctx context.Context, c *client) error {
-	next := r.state // only this goroutine changes it
-	first, err := r.consumer.Next(jetstream.FetchMaxWait(idle))
+	r.begin()
+	next, wait := r.state, idle // only this goroutine changes it
+	if r.repair != nil {
+		wait = repairLook
+	}
+	first, err := r.consumer.Next(jetstream.FetchMaxWait(wait))
 	if errors.Is(err, nats.ErrTimeout) {
+		if err := r.mend(ctx, c); err != nil {
+			return err
+		}
 		return r.keepNow(ctx)
 	}
 	if err != nil {
@@ -308,7 +323,7 @@ func (r *reader) step(ctx context.Context, c *client) error {
 		return err
 	}
 	if len(body) > 0 {
-		if !r.deliver(ctx, c, &next, body) {
+		if !r.deliver(ctx, c, r.path, &next, body) {
 			return nil
 		}
 		next.Acked = next.at()
@@ -319,6 +334,9 @@ func (r *reader) step(ctx context.Context, c *client) error {
 	r.mu.Lock()
 	r.state = next
 	r.mu.Unlock()
+	if err := r.mend(ctx, c); err != nil {
+		return err
+	}
 	return r.keepNow(ctx)
 }
 
@@ -353,14 +371,14 @@ func (r *reader) add(next *state, msg jetstream.Msg) error {
 
 // deliver sends an upload until the centre has stored it, within the budget. It returns
 // false when ctx ends first.
-func (r *reader) deliver(ctx context.Context, c *client, next *state, body []byte) bool {
-	readings := r.path == uplink.PathReadings
+func (r *reader) deliver(ctx context.Context, c *client, path string, next *state, body []byte) bool {
+	readings := path != uplink.PathAlerts
 	if readings && !r.afford(ctx, next, int64(len(body))) {
 		return false
 	}
 	var pause backoff
 	for {
-		err := c.upload(ctx, r.path, body)
+		err := c.upload(ctx, path, body)
 		if err == nil {
 			break
 		}

@@ -73,6 +73,19 @@ func (s *Service) routeEdges(mux *http.ServeMux) {
 		}
 		return struct{}{}, u.takeReadings(ctx, edge, frames)
 	}))
+	mux.HandleFunc("POST "+uplink.PathRepair, s.fromEdge(func(ctx context.Context, u *edgeUplink, edge edges.Edge, body []byte) (any, error) {
+		frames, err := uplink.Unpack(body, func() *telemetryv1.Batch { return new(telemetryv1.Batch) })
+		if err != nil {
+			return nil, err
+		}
+		return struct{}{}, u.takeAgain(ctx, edge, frames)
+	}))
+	mux.HandleFunc("POST "+uplink.PathHoldings, s.fromEdge(func(ctx context.Context, u *edgeUplink, edge edges.Edge, body []byte) (any, error) {
+		if _, err := uplink.UnpackHoldings(body); err != nil {
+			return nil, err
+		}
+		return struct{}{}, u.in.store.PutHoldings(ctx, edge.Name, body)
+	}))
 	mux.HandleFunc("POST "+uplink.PathAlerts, s.fromEdge(func(ctx context.Context, u *edgeUplink, edge edges.Edge, body []byte) (any, error) {
 		frames, err := uplink.Unpack(body, func() *derivedv1.Commit { return new(derivedv1.Commit) })
 		if err != nil {
@@ -208,13 +221,17 @@ func (u *edgeUplink) contact(ctx context.Context, edge edges.Edge, c uplink.Cont
 	if err := u.keep(ctx); err != nil {
 		return uplink.Answer{}, err
 	}
-	return uplink.Answer{Policy: edge.Policy, Readings: u.status.StoredReadings, Alerts: u.status.StoredAlerts, Now: time.Now().UTC()}, nil
+	answer := uplink.Answer{Policy: edge.Policy, Readings: u.status.StoredReadings, Alerts: u.status.StoredAlerts, Now: time.Now().UTC()}
+	if edge.Repair != nil && edge.Repair.ID != c.Repair.ID {
+		answer.Repair = edge.Repair
+	}
+	return answer, nil
 }
 
 // keep stores the status.
 func (u *edgeUplink) keep(ctx context.Context) error {
 	u.status.Seen = time.Now().UTC()
-	u.status.Version = clipEdge(u.status.Version)
+	u.status.Version, u.status.Repair.ID = clipEdge(u.status.Version), clipEdge(u.status.Repair.ID)
 	return u.in.store.PutStatus(ctx, u.name, u.status)
 }
 

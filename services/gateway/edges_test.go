@@ -169,6 +169,71 @@ func TestEdges(t *testing.T) {
 			t.Errorf("contact: %d %+v", status, answer)
 		}
 	})
+	t.Run("a repair", func(t *testing.T) {
+		f.t = t
+		store := edges.Store{JS: f.js}
+		other := runOn(t, f.server).ready()
+		again := frame(1, 9, "hall", "a", "new")
+		again.Origin = nil
+		repair := func(to *fixture) int {
+			to.t = t
+			return to.asEdge("e", edgeToken, uplink.PathRepair, packed(t, again), nil)
+		}
+		send := func(to *fixture, frames ...*telemetryv1.Batch) int {
+			to.t = t
+			return to.asEdge("e", edgeToken, uplink.PathReadings, packed(t, frames...), nil)
+		}
+		last := frame(6, 6, "hall", "a")
+		last.Origin.Stored = 7000
+		if status := repair(f); status != http.StatusOK {
+			t.Fatalf("repair: %d", status)
+		}
+		// The place of the lane is as before: what was stored is left out, what comes is not.
+		for _, to := range []*fixture{f, other, f} {
+			status := send(to, last)
+			if status == http.StatusServiceUnavailable { // the other one is behind
+				status = send(to, last)
+			}
+			if status != http.StatusOK {
+				t.Errorf("after the repair: %d", status)
+			}
+		}
+		if d := cmp.Diff(map[string][]float64{"a": {1, 2, 3, 4, 5, 9, 6}, "b": {1}, "c": {1}, "d": {1, 3}, "new": {9}}, f.values()); d != "" {
+			t.Error(d)
+		}
+
+		held := uplink.Holdings{From: time.Unix(0, 0).UTC(), Hours: 1, Devices: []uplink.Held{{Site: "hall", Device: "a", Counts: []uint64{7}}}}
+		body, err := held.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status := f.asEdge("e", edgeToken, uplink.PathHoldings, body, nil); status != http.StatusOK {
+			t.Errorf("holdings: %d", status)
+		}
+		if status := f.asEdge("e", edgeToken, uplink.PathHoldings, []byte("text"), nil); status != http.StatusBadRequest {
+			t.Errorf("holdings that cannot be read: %d", status)
+		}
+		if got, at, err := store.Holdings(t.Context(), "e"); err != nil || at.IsZero() || len(got.Devices) != 1 {
+			t.Errorf("holdings: %+v, %v", got, err)
+		}
+		if _, err := store.AskRepair(t.Context(), "e", time.Now(), []uplink.Piece{{Site: "hall", Device: "a", From: 0, Until: 3600}}); err != nil {
+			t.Fatal(err)
+		}
+		asked := func(report string) *uplink.Repair {
+			var answer uplink.Answer
+			if status := f.asEdge("e", edgeToken, uplink.PathContact, []byte(report), &answer); status != http.StatusOK {
+				t.Fatalf("contact: %d", status)
+			}
+			return answer.Repair
+		}
+		r := asked(`{"version":"1"}`)
+		if r == nil || len(r.Pieces) != 1 {
+			t.Fatalf("the edge is asked for %+v", r)
+		}
+		if again := asked(`{"version":"1","repair":{"id":"` + r.ID + `"}}`); again != nil {
+			t.Errorf("an edge that knows is asked again: %+v", again)
+		}
+	})
 	t.Run("what may not be sent", func(t *testing.T) {
 		f.t = t
 		store := f.joined("limited", "yard")

@@ -40,6 +40,7 @@ const (
 //     of the lane. Its origin is the place of the last frame that it has readings of.
 //  2. A message is stored only behind the last one of its subject. So of two gateways that
 //     take the same upload, one is refused; it then reads the end of the lanes again.
+//     The messages of a repair repeat the place of the lane: they are beside the frames.
 //  3. A frame that is sent again has, in each lane, readings at or before the origin of the
 //     lane's last message. These are left out, and so are frames at or before the last one
 //     that was stored as a whole, which the status of the edge says.
@@ -114,6 +115,21 @@ func inputOf(c *derivedv1.Commit) uplink.Place {
 
 // takeReadings stores the readings of the frames, and returns when all are stored.
 func (u *edgeUplink) takeReadings(ctx context.Context, edge edges.Edge, frames []*telemetryv1.Batch) error {
+	return u.take(ctx, frames, func(f *telemetryv1.Batch) { u.add(edge, f, false) }, func() {
+		if n := len(frames); n > 0 && !u.status.StoredReadings.Covers(originOf(frames[n-1])) {
+			u.status.StoredReadings = originOf(frames[n-1])
+		}
+	})
+}
+
+// takeAgain stores the readings of a repair, whether they are stored already or not: in the
+// history a reading replaces itself.
+func (u *edgeUplink) takeAgain(ctx context.Context, edge edges.Edge, frames []*telemetryv1.Batch) error {
+	return u.take(ctx, frames, func(f *telemetryv1.Batch) { u.add(edge, f, true) }, func() {})
+}
+
+// take adds frames, stores what was added, and notes what is stored.
+func (u *edgeUplink) take(ctx context.Context, frames []*telemetryv1.Batch, add func(*telemetryv1.Batch), note func()) error {
 	for _, f := range frames {
 		if err := f.Check(); err != nil {
 			return fmt.Errorf("%w: %w", uplink.ErrUpload, err)
@@ -136,14 +152,12 @@ func (u *edgeUplink) takeReadings(ctx context.Context, edge edges.Edge, frames [
 				return err
 			}
 		}
-		u.add(edge, f)
+		add(f)
 	}
 	if err := u.commit(ctx); err != nil {
 		return err
 	}
-	if n := len(frames); n > 0 && !u.status.StoredReadings.Covers(originOf(frames[n-1])) {
-		u.status.StoredReadings = originOf(frames[n-1])
-	}
+	note()
 	return u.keep(ctx)
 }
 
@@ -157,8 +171,8 @@ func (u *edgeUplink) fills(f *telemetryv1.Batch) bool {
 	return false
 }
 
-// add adds the readings of a frame that are not stored yet.
-func (u *edgeUplink) add(edge edges.Edge, f *telemetryv1.Batch) {
+// add adds the readings of a frame: those that are not stored yet, or again all.
+func (u *edgeUplink) add(edge edges.Edge, f *telemetryv1.Batch, again bool) {
 	place, now := originOf(f), time.Now()
 	// The lanes may have lost their last messages of the edge to age.
 	before := u.status.StoredReadings.Covers(place)
@@ -178,7 +192,9 @@ func (u *edgeUplink) add(edge edges.Edge, f *telemetryv1.Batch) {
 			u.status.Refused++
 			continue
 		}
-		if before || u.lanes[lane].place.Covers(place) {
+		if again {
+			place = u.lanes[lane].place
+		} else if before || u.lanes[lane].place.Covers(place) {
 			continue
 		}
 		if u.builders[lane].Empty() {

@@ -10,11 +10,13 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -113,7 +115,7 @@ func TestEdge(t *testing.T) {
 	_, _ = edgeProcess.Wait(), centreProcess.Wait()
 	// The line is remembered.
 	edge, _ = startChild(t, edgeFolder, edgeEnv[1:]...)
-	startChild(t, centreFolder, centreEnv...)
+	centre, _ = startChild(t, centreFolder, centreEnv...)
 	for range 3 {
 		if err := link.Start(); err != nil {
 			t.Fatal(err)
@@ -146,6 +148,40 @@ func TestEdge(t *testing.T) {
 	if e := all.Edges[0]; e.Name != "attic" || e.State != edges.StateOnline || e.Sent.Messages >= e.Whole.Messages || e.Skipped+e.Refused > 0 || e.Disk.Total == 0 || e.SpentToday == 0 {
 		t.Errorf("the edge is shown as %+v", e)
 	}
+	// Readings of hours that are over are deleted at the centre.
+	const lost = 30
+	at := time.Now().Add(-3 * time.Hour)
+	client := device(t, edge.MQTT, "past")
+	for i := range lost {
+		publish(t, client, "sensors/hall/past/t", fmt.Sprintf(`{"value":%d,"ts":%d}`, i, at.Add(time.Duration(i)*time.Minute).UnixMilli()))
+		sent++
+	}
+	gaps := func(want edges.Held) func() bool {
+		return func() bool {
+			var g edges.Gaps
+			c.call(http.MethodGet, "/api/v1/edges/attic/gaps", nil, &g)
+			var past edges.Held
+			for _, h := range g.Hours {
+				if h.Start.Before(time.Now().Add(-2 * time.Hour)) {
+					past.Edge, past.Here, past.Coming, past.Missing = past.Edge+h.Edge, past.Here+h.Here, past.Coming+h.Coming, past.Missing+h.Missing
+				}
+			}
+			return past == want
+		}
+	}
+	streamtest.Eventually(t, "both sides hold them", gaps(edges.Held{Edge: lost, Here: lost}))
+	influxed(t, centre.Influx, `DELETE FROM "t" WHERE "device" = 'past'`)
+	streamtest.Eventually(t, "they are missing", gaps(edges.Held{Edge: lost, Missing: lost}))
+	c.call(http.MethodPost, "/api/v1/edges/attic/repair", nil, nil)
+	streamtest.Eventually(t, "they are repaired", gaps(edges.Held{Edge: lost, Here: lost}))
+	streamtest.Eventually(t, "the repair is over", func() bool {
+		var g edges.Gaps
+		c.call(http.MethodGet, "/api/v1/edges/attic/gaps", nil, &g)
+		return g.Repair != nil && g.Repair.Over() && g.Repair.Readings == lost
+	})
+	sent += lost // the ledger counts them again
+	streamtest.Eventually(t, "the ledger has them all", func() bool { return received().Totals.Received == uint64(sent) })
+
 	c.call(http.MethodPost, "/api/v1/edges/attic/revoke", nil, nil)
 	publishAll("")
 	streamtest.Eventually(t, "the edge notices that it is revoked", func() bool {
@@ -159,6 +195,19 @@ func TestEdge(t *testing.T) {
 	})
 	if got := received().Totals.Received; got != uint64(sent-perRound) {
 		t.Errorf("the centre has %d readings, a revoked edge sent some", got)
+	}
+}
+
+// influxed runs a statement in an InfluxDB.
+func influxed(t *testing.T, at, statement string) {
+	t.Helper()
+	res, err := http.PostForm(at+"/query", url.Values{"db": {"headwater"}, "q": {statement}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if text, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusOK || bytes.Contains(text, []byte("error")) {
+		t.Fatalf("%s: %s %s", statement, res.Status, text)
 	}
 }
 

@@ -368,7 +368,12 @@ func (s *standalone) parts() ([]process.Part, error) {
 	})
 	if s.link != nil {
 		b.add("edge", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
-			return edge.New(cfg.Edge, s.link, edge.Deps{JS: js, Disk: s.folder.room, Log: log, Metrics: metrics})
+			past, err := influx.New(cfg.Writer.Influx)
+			if err != nil {
+				return nil, err
+			}
+			s.onClose(func() error { past.Close(); return nil })
+			return edge.New(cfg.Edge, s.link, edge.Deps{JS: js, Disk: s.folder.room, Past: past, Log: log, Metrics: metrics})
 		})
 	}
 	if b.err != nil {

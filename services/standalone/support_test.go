@@ -197,7 +197,7 @@ func child(dir string) int {
 	}
 	cfg.File.Path = os.Getenv(childFolder + "_RULES")
 	cfg.Join = os.Getenv(childFolder + "_JOIN")
-	cfg.Edge = edge.Config{Every: time.Second, Gather: 100 * time.Millisecond}
+	cfg.Edge = edge.Config{Every: time.Second, Gather: 100 * time.Millisecond, Compare: time.Second}
 	p := process.New("standalone", process.Defaults[process.Base](), os.Stderr)
 	if err := Run(ctx, p, cfg); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -178,6 +178,7 @@ var actions = []action{
 	{"edge.join", "joined as edge"},
 	{"edge.policy", "changed what is sent by edge"},
 	{"edge.revoke", "revoked edge"},
+	{"edge.repair", "repaired readings of edge"},
 }
 
 func actionWords(name string) string {

@@ -18,6 +18,11 @@ type Source interface {
 	InviteEdge(ctx context.Context, d Draft) (Invited, error)
 	// SetEdgePolicy changes what an edge is to send.
 	SetEdgePolicy(ctx context.Context, name string, p Policy) (Edge, error)
+	// Gaps compares what an edge holds with what is here.
+	Gaps(ctx context.Context, name string) (Gaps, error)
+	// RepairEdge asks an edge for what is missing here, and returns the comparison. It asks
+	// for nothing if nothing is missing.
+	RepairEdge(ctx context.Context, name string) (Gaps, error)
 	// RevokeEdge lets an edge in no more.
 	RevokeEdge(ctx context.Context, name string) (Edge, error)
 }

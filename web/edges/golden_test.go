@@ -21,7 +21,11 @@ func TestGolden(t *testing.T) {
 		if len(all) == 0 {
 			return out
 		}
-		out["edge"] = edges.Page(edges.EdgeFacts{Edge: all[0]})
+		gaps, err := s.Gaps(t.Context(), all[0].Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out["edge"] = edges.Page(edges.EdgeFacts{Edge: all[0], Gaps: gaps})
 		if len(all) == 1 {
 			return out
 		}

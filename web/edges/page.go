@@ -34,6 +34,9 @@ type EdgeFacts struct {
 	Form url.Values
 	// Done and Problem say what became of the last button.
 	Done, Problem string
+	// Gaps is the comparison; NoGaps says why there is none.
+	Gaps   Gaps
+	NoGaps string
 }
 
 func (p *Pages) pageRoutes() []app.Route {
@@ -43,6 +46,7 @@ func (p *Pages) pageRoutes() []app.Route {
 		{Method: "GET", Path: Path + "/{name}", Role: app.Viewer, Handle: p.edgePage},
 		{Method: "POST", Path: Path + "/{name}/invite", Role: app.Administrator, Handle: p.inviteAgain},
 		{Method: "POST", Path: Path + "/{name}/policy", Role: app.Administrator, Handle: p.policyByForm},
+		{Method: "POST", Path: Path + "/{name}/repair", Role: app.Operator, Handle: p.repairByForm},
 		{Method: "POST", Path: Path + "/{name}/revoke", Role: app.Administrator, Handle: p.revokeByForm},
 	}
 }
@@ -51,6 +55,7 @@ func (p *Pages) pageRoutes() []app.Route {
 var done = map[string]string{
 	"policy": "Saved. The edge gets it with its next report.",
 	"revoke": "The edge is revoked.",
+	"repair": "The edge is asked for it with its next report.",
 }
 
 func shellPage(title string) app.Page { return app.Page{Title: title, Section: "edges"} }
@@ -87,6 +92,9 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, code int, f EdgeFac
 		return
 	}
 	f.Edge = all[i]
+	if f.Gaps, err = p.source.Gaps(r.Context(), name); err != nil {
+		f.NoGaps = "They cannot be compared: " + err.Error() + "."
+	}
 	p.shell.Page(w, r, code, shellPage(f.Edge.Name), Page(f))
 }
 
@@ -141,6 +149,11 @@ func (p *Pages) policyByForm(w http.ResponseWriter, r *http.Request) {
 func (p *Pages) revokeByForm(w http.ResponseWriter, r *http.Request) {
 	_, err := p.source.RevokeEdge(r.Context(), r.PathValue("name"))
 	p.changed(w, r, "revoke", EdgeFacts{}, err)
+}
+
+func (p *Pages) repairByForm(w http.ResponseWriter, r *http.Request) {
+	_, err := p.source.RepairEdge(r.Context(), r.PathValue("name"))
+	p.changed(w, r, "repair", EdgeFacts{}, err)
 }
 
 // changed shows what became of a button.

@@ -26,6 +26,8 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "GET", Path: "/api/v1/edges", Role: app.Viewer, Handle: p.list},
 		{Method: "POST", Path: "/api/v1/edges", Role: app.Administrator, Handle: p.invite},
 		{Method: "PUT", Path: "/api/v1/edges/{name}/policy", Role: app.Administrator, Handle: p.policy},
+		{Method: "GET", Path: "/api/v1/edges/{name}/gaps", Role: app.Viewer, Handle: p.gaps},
+		{Method: "POST", Path: "/api/v1/edges/{name}/repair", Role: app.Operator, Handle: p.repair},
 		{Method: "POST", Path: "/api/v1/edges/{name}/revoke", Role: app.Administrator, Handle: p.revoke},
 	}...)
 }
@@ -68,15 +70,29 @@ func (p *Pages) revoke(w http.ResponseWriter, r *http.Request) {
 	p.change(w, r, func(name string) (Edge, error) { return p.source.RevokeEdge(r.Context(), name) })
 }
 
+func (p *Pages) gaps(w http.ResponseWriter, r *http.Request) {
+	ofEdge(p, w, r, "The edge was not compared", func(name string) (Gaps, error) { return p.source.Gaps(r.Context(), name) })
+}
+
+func (p *Pages) repair(w http.ResponseWriter, r *http.Request) {
+	ofEdge(p, w, r, "The edge was not asked", func(name string) (Gaps, error) { return p.source.RepairEdge(r.Context(), name) })
+}
+
 func (p *Pages) change(w http.ResponseWriter, r *http.Request, change func(name string) (Edge, error)) {
+	ofEdge(p, w, r, "The edge was not changed", change)
+}
+
+// ofEdge answers with what do returns for the edge that the address names, or says what
+// failed.
+func ofEdge[T any](p *Pages, w http.ResponseWriter, r *http.Request, failed string, do func(name string) (T, error)) {
 	name := r.PathValue("name")
 	if !app.ValidToken(name) {
 		p.shell.FailParameters(w, app.TokenError("name"))
 		return
 	}
-	e, err := change(name)
+	e, err := do(name)
 	if err != nil {
-		p.fail(w, "The edge was not changed", err)
+		p.fail(w, failed, err)
 		return
 	}
 	p.shell.Answer(w, r, e)

@@ -23,6 +23,12 @@ type recorder struct {
 	draft   edges.Draft
 	policy  edges.Policy
 	revoked string
+	mended  string
+}
+
+func (r *recorder) RepairEdge(ctx context.Context, name string) (edges.Gaps, error) {
+	r.mended = name
+	return r.Source.RepairEdge(ctx, name)
 }
 
 func (r *recorder) InviteEdge(ctx context.Context, d edges.Draft) (edges.Invited, error) {
@@ -95,6 +101,12 @@ func TestButtons(t *testing.T) {
 		if c.status == http.StatusBadRequest && !strings.Contains(body, "must be a number") {
 			t.Errorf("%s: the page does not say what is wrong", name)
 		}
+	}
+	if res, _ := webtest.Post(t, s, "/edges/attic/repair", ""); res.StatusCode != http.StatusSeeOther || asked.mended != "attic" {
+		t.Errorf("repair: %s", res.Status)
+	}
+	if res, body := webtest.Get(t, s, http.MethodGet, "/api/v1/edges/attic/gaps"); res.StatusCode != http.StatusOK || !strings.Contains(body, `"missing":28800`) {
+		t.Errorf("gaps: %s %.300s", res.Status, body)
 	}
 	if res, _ := webtest.Post(t, s, "/edges/attic/revoke", ""); res.StatusCode != http.StatusSeeOther || asked.revoked != "attic" || res.Header.Get("Location") != "/edges/attic?done=revoke" {
 		t.Errorf("revoke: %s", res.Status)

@@ -93,6 +93,8 @@ type cli struct {
 		Invite edgeInviteCmd `cmd:"" help:"Print the line with which a Headwater at a site joins this one."`
 		Ls     edgeLsCmd     `cmd:"" help:"List the edges, how far each has sent, and what that saved."`
 		Set    edgeSetCmd    `cmd:"" help:"Change which readings an edge sends."`
+		Gaps   edgeGapsCmd   `cmd:"" help:"Compare what an edge holds with what is here, hour by hour."`
+		Repair edgeRepairCmd `cmd:"" help:"Have an edge send what is missing here."`
 		Revoke edgeRevokeCmd `cmd:"" help:"Take nothing from edges any more."`
 	} `cmd:"" group:"A running Headwater:" help:"Sites that send to this Headwater: invite, list, change, revoke."`
 	Audit struct {

@@ -96,6 +96,54 @@ func (c *edgeSetCmd) Run(s *session) error {
 	return err
 }
 
+type edgeGapsCmd struct {
+	Name string `arg:"" help:"Name of the edge."`
+	All  bool   `help:"List complete hours too."`
+	JSON bool   `name:"json" help:"Write JSON."`
+}
+
+// Run compares what an edge holds with what is here.
+func (c *edgeGapsCmd) Run(s *session) error {
+	var g edges.Gaps
+	if err := s.client.credentials(s.ctx, http.MethodGet, []string{"edges", c.Name, "gaps"}, nil, nil, &g); err != nil {
+		return err
+	}
+	if c.JSON {
+		return s.json(g)
+	}
+	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "HOUR\tEDGE\tHERE\tCOMING\tMISSING")
+	for _, h := range g.Hours {
+		if c.All && h.Edge+h.Here > 0 || h.Coming+h.Missing > 0 {
+			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\n", h.Start.UTC().Format(time.RFC3339), h.Edge, h.Here, h.Coming, h.Missing)
+		}
+	}
+	fmt.Fprintf(w, "all\t%d\t%d\t%d\t%d\n", g.Totals.Edge, g.Totals.Here, g.Totals.Coming, g.Totals.Missing)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(s.err, g.Verdict())
+	return err
+}
+
+type edgeRepairCmd struct {
+	Name string `arg:"" help:"Name of the edge."`
+}
+
+// Run has an edge send what is missing here.
+func (c *edgeRepairCmd) Run(s *session) error {
+	var g edges.Gaps
+	if err := s.client.credentials(s.ctx, http.MethodPost, []string{"edges", c.Name, "repair"}, nil, nil, &g); err != nil {
+		return err
+	}
+	if g.Totals.Missing == 0 {
+		_, err := fmt.Fprintln(s.out, g.Verdict())
+		return err
+	}
+	_, err := fmt.Fprintf(s.out, "%s is asked for %d readings with its next report; headwater edge gaps %[1]s shows how far it is\n", safe(c.Name), g.Totals.Missing)
+	return err
+}
+
 type edgeRevokeCmd struct {
 	Names []string `arg:"" name:"name" help:"Names of the edges."`
 	Yes   bool     `short:"y" help:"Do not ask for confirmation."`

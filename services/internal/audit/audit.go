@@ -97,6 +97,7 @@ const (
 	EdgeJoin   Action = "edge.join"
 	EdgePolicy Action = "edge.policy"
 	EdgeRevoke Action = "edge.revoke"
+	EdgeRepair Action = "edge.repair"
 	// DeviceDescribe is what people say about devices: names, rooms, tags.
 	DeviceDescribe Action = "device.describe"
 	// BoardSave is a board that was made or changed.

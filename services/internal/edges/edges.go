@@ -6,6 +6,7 @@ package edges
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,6 +51,9 @@ type Edge struct {
 	Created time.Time         `json:"created"`
 	Changed time.Time         `json:"changed"`
 	Joined  time.Time         `json:"joined,omitzero"`
+	// Repair is the last one that it was asked for, at RepairAsked; nil if there was none.
+	Repair      *uplink.Repair `json:"repair,omitempty"`
+	RepairAsked time.Time      `json:"repair_asked,omitzero"`
 }
 
 // Validate returns what is wrong with the edge, or nil.
@@ -65,7 +69,11 @@ func (e Edge) Validate() error {
 			return fmt.Errorf("%w: a site is 1 to 64 letters, digits, hyphens or underscores", ErrDraft)
 		}
 	}
-	if err := e.Policy.Validate(); err != nil {
+	err := e.Policy.Validate()
+	if err == nil && e.Repair != nil {
+		err = e.Repair.Validate()
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDraft, err)
 	}
 	return nil
@@ -176,6 +184,17 @@ func (s Store) SetPolicy(ctx context.Context, name string, now time.Time, p upli
 	})
 }
 
+// AskRepair asks an edge for pieces once more, of which there may be uplink.MaxPieces.
+func (s Store) AskRepair(ctx context.Context, name string, now time.Time, pieces []uplink.Piece) (Edge, error) {
+	return s.known(ctx, name, func(e *Edge) error {
+		if e.Revoked {
+			return ErrRevoked
+		}
+		e.Repair, e.RepairAsked = &uplink.Repair{ID: rand.Text(), Pieces: pieces}, now
+		return nil
+	})
+}
+
 // Revoke lets an edge in no more.
 func (s Store) Revoke(ctx context.Context, name string, now time.Time) (Edge, error) {
 	return s.known(ctx, name, func(e *Edge) error {
@@ -235,6 +254,56 @@ func (s Store) Authenticate(ctx context.Context, name, token string) (Edge, erro
 		return Edge{}, ErrRevoked
 	}
 	return e, nil
+}
+
+// Edge returns an edge with what is known of it. It returns ErrNone if there is none.
+func (s Store) Edge(ctx context.Context, name string) (Listed, error) {
+	var l Listed
+	if !streams.ValidToken(name) {
+		return l, fmt.Errorf("%w: %.64q", ErrNone, name)
+	}
+	bucket, err := s.bucket(ctx)
+	if err != nil {
+		return l, err
+	}
+	revision, err := s.read(ctx, bucket, streams.EdgeKey(name), &l.Edge)
+	if err == nil && revision == 0 {
+		err = fmt.Errorf("%w: %s", ErrNone, name)
+	}
+	if err != nil {
+		return l, err
+	}
+	_, err = s.read(ctx, bucket, streams.EdgeStatusKey(name), &l.Status)
+	return l, err
+}
+
+// Holdings returns what an edge holds, and when it was reported; the zero time if it was not.
+func (s Store) Holdings(ctx context.Context, name string) (h uplink.Holdings, at time.Time, err error) {
+	bucket, err := s.bucket(ctx)
+	if err != nil {
+		return h, at, err
+	}
+	entry, err := bucket.Get(ctx, streams.EdgeHoldingsKey(name))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return h, at, nil
+	}
+	if err != nil {
+		return h, at, fmt.Errorf("read what edge %s holds: %w", name, err)
+	}
+	h, err = uplink.UnpackHoldings(entry.Value())
+	return h, entry.Created(), err
+}
+
+// PutHoldings stores what an edge holds, packed.
+func (s Store) PutHoldings(ctx context.Context, name string, packed []byte) error {
+	bucket, err := s.bucket(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := bucket.Put(ctx, streams.EdgeHoldingsKey(name), packed); err != nil {
+		return fmt.Errorf("store what edge %s holds: %w", name, err)
+	}
+	return nil
 }
 
 // Status returns what is known of an edge.

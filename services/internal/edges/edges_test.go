@@ -133,6 +133,23 @@ func TestStore(t *testing.T) {
 		t.Error(d)
 	}
 
+	if _, at, err := store.Holdings(ctx, "attic"); err != nil || !at.IsZero() {
+		t.Errorf("holdings before there are any: %v, %v", at, err)
+	}
+	_, err = store.Edge(ctx, "nobody")
+	want("no edge", err, edges.ErrNone)
+	_, err = store.Edge(ctx, "*")
+	want("no name of an edge", err, edges.ErrNone)
+	pieces := []uplink.Piece{{Site: "hall", Device: "d", From: 0, Until: 3600}}
+	_, err = store.AskRepair(ctx, "attic", now, pieces)
+	want("a repair", err, nil)
+	_, err = store.AskRepair(ctx, "attic", now, make([]uplink.Piece, uplink.MaxPieces+1))
+	want("a repair that cannot be", err, edges.ErrDraft)
+	one, err := store.Edge(ctx, "attic")
+	if err != nil || one.Edge.Repair == nil || one.Refused != 3 || cmp.Diff(pieces, one.Edge.Repair.Pieces) != "" {
+		t.Errorf("one edge: %+v, %v", one, err)
+	}
+
 	_, err = store.Revoke(ctx, "nobody", now)
 	want("revoke no edge", err, edges.ErrNone)
 	invited := invite("attic", now, func(*edges.Edge) {})
@@ -142,6 +159,8 @@ func TestStore(t *testing.T) {
 		t.Error("the invitation of a revoked edge is good")
 	}
 	want("a revoked edge", known(other), edges.ErrRevoked)
+	_, err = store.AskRepair(ctx, "attic", now, pieces)
+	want("a repair of a revoked edge", err, edges.ErrRevoked)
 	want("a revoked edge that joins", join("attic", invited, token, now), edges.ErrRevoked)
 	// Its old token is not good again with the next invitation.
 	last := invite("attic", now, func(*edges.Edge) {})

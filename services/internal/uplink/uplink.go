@@ -28,6 +28,9 @@ const (
 	PathContact  = "/api/v1/edge/contact"
 	PathReadings = "/api/v1/edge/readings"
 	PathAlerts   = "/api/v1/edge/alerts"
+	// PathRepair takes readings once more, PathHoldings what the edge holds.
+	PathRepair   = "/api/v1/edge/repair"
+	PathHoldings = "/api/v1/edge/holdings"
 	// PathAuthority is where the centre shows the certificate of its own authority.
 	PathAuthority = "/trust/ca.crt"
 )
@@ -151,6 +154,8 @@ type Contact struct {
 	// before.
 	Disk  Disk  `json:"disk,omitzero"`
 	Clock Clock `json:"clock,omitzero"`
+	// Repair is how far the edge has come with the last repair.
+	Repair Repaired `json:"repair,omitzero"`
 }
 
 // Disk is the room on a disk, in bytes; zero if it is not known.
@@ -207,6 +212,8 @@ type Answer struct {
 	// nothing of this edge.
 	Readings Place `json:"readings"`
 	Alerts   Place `json:"alerts"`
+	// Repair is asked for until the edge reports that it knows of it.
+	Repair *Repair `json:"repair,omitempty"`
 	// Now is the time at the centre.
 	Now time.Time `json:"now,omitzero"`
 }
