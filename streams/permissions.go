@@ -111,6 +111,8 @@ func notifierPermissions() Permissions {
 		bury(ServiceNotifier), read(StreamDerived), read(StreamAlerting),
 		readBucket(BucketAlerts), writeBucket(BucketAlerts, ">"), readBucket(BucketSilences), lease(ServiceNotifier), snapshots(ServiceNotifier),
 		report(ServiceNotifier),
+		// It raises alerts about what is wrong with Headwater itself.
+		writeBucket(BucketSilences, HealthKey), []string{api("CONSUMER.INFO." + StreamTelemetry + "." + ConsumerWriter)},
 	)}
 }
 

@@ -133,6 +133,10 @@ const SilencesKey = "silences"
 // OverridesKey is the key in BucketSilences of all overrides of rotas, likewise.
 const OverridesKey = "overrides"
 
+// HealthKey is the key in BucketSilences of what is wrong with Headwater itself. It is there
+// because the notifier takes it in like the others, and raises alerts about it.
+const HealthKey = "health"
+
 // handlingPrefix begins the keys of BucketSilences that HandlingKey returns.
 const handlingPrefix = "alert."
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -211,17 +210,10 @@ func reason(err error) string {
 
 // influxReason returns in a few words why InfluxDB gave no answer.
 func influxReason(err error) string {
-	var failed *net.OpError
-	var answer *influx.Error
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	if errors.Is(err, context.DeadlineExceeded) {
 		return "no answer within " + figure.Duration(callWithin)
-	case errors.As(err, &failed):
-		return failed.Err.Error()
-	case errors.As(err, &answer):
-		return answer.Message
 	}
-	return err.Error()
+	return influx.Reason(err)
 }
 
 func (s *survey) runInflux(ctx context.Context) {

@@ -153,7 +153,7 @@ func parse(revision uint64, content []byte) (*config.Config, error) {
 }
 
 func byName(c *config.Config) map[string]rule.Rule {
-	rules := map[string]rule.Rule{rule.UnitChangeName: rule.UnitChange()}
+	rules := map[string]rule.Rule{rule.UnitChangeName: rule.UnitChange(), rule.HealthName: rule.Health()}
 	for _, r := range c.Rules {
 		rules[r.Name] = r
 	}
@@ -257,6 +257,11 @@ func (m *machine) become(before *alert, next *alertingv1.Alert, d policy.Decisio
 	m.put(next.GetId(), before, after)
 	m.record(next)
 	for _, ch := range d.Notify {
+		if next.GetRule() == rule.HealthName {
+			// A group waits for later input, which may be what does not come.
+			m.say(pendingMessage{channel: ch}, next)
+			continue
+		}
 		m.gather(ch, next)
 	}
 }
@@ -337,6 +342,8 @@ func (m *machine) Take(pos lane.Position, change *lane.ConfigChange) ([]byte, er
 		c.Silences = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
 	case change.Extra == streams.OverridesKey:
 		c.Overrides = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
+	case change.Extra == streams.HealthKey:
+		c.Health = &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}
 	case change.Extra != "":
 		id, _ := streams.ParseHandlingKey(change.Extra)
 		c.Handling = &alertingv1.Handling{Alert: id, Change: &derivedv1.ConfigChange{Revision: change.Revision, Content: change.Content}}
@@ -361,6 +368,10 @@ func (m *machine) ConfigureExtra(revision uint64, key string, content []byte) er
 		}
 	} else if key == streams.OverridesKey {
 		if err := m.duty.override(content); err != nil {
+			return err
+		}
+	} else if key == streams.HealthKey {
+		if err := m.health(content); err != nil {
 			return err
 		}
 	} else if key != streams.SilencesKey {

@@ -86,6 +86,8 @@ type Service struct {
 	report      *problems.Reporter
 	open        func(config.Channel) target
 	pictures    *pictures
+	// healthEvery is how often the parts of Headwater are looked at.
+	healthEvery time.Duration
 	// preview is the morning report as it is now; nil if there is none.
 	preview atomic.Pointer[reportText]
 
@@ -110,6 +112,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		deadLetters: deadletter.New(deps.JS, log, deps.Metrics),
 		report:      problems.New(deps.JS, streams.ServiceNotifier, log),
 		pictures:    &pictures{deps.Past},
+		healthEvery: healthEvery,
 	}
 	s.open = func(ch config.Channel) target {
 		if ch.Type == config.WebPush {
@@ -188,6 +191,7 @@ func (s *Service) own(ctx context.Context, d *dispatcher, status *lane.Status, r
 	})
 	defer dispatching.Wait()
 	defer s.testing(ctx)()
+	defer s.watching(ctx)()
 	beat := &heartbeat{file: s.cfg.Heartbeat, timeout: s.cfg.Timeout, log: s.log}
 	defer beat.beating(ctx)()
 	return lane.Run(ctx, laneConfig(),
@@ -244,6 +248,9 @@ func readCommit(body []byte) (lane.Position, *lane.ConfigChange, error) {
 	}
 	if change := c.GetOverrides(); change != nil {
 		return pos, &lane.ConfigChange{Revision: change.GetRevision(), Content: change.GetContent(), Extra: streams.OverridesKey}, nil
+	}
+	if change := c.GetHealth(); change != nil {
+		return pos, &lane.ConfigChange{Revision: change.GetRevision(), Content: change.GetContent(), Extra: streams.HealthKey}, nil
 	}
 	if h := c.GetHandling(); h != nil {
 		return pos, &lane.ConfigChange{Revision: h.GetChange().GetRevision(), Content: h.GetChange().GetContent(), Extra: streams.HandlingKey(h.GetAlert())}, nil

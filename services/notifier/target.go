@@ -14,6 +14,7 @@ import (
 	"headwater/services/internal/publicurl"
 	"headwater/services/notifier/channel"
 	"headwater/services/notifier/policy"
+	"headwater/services/rule"
 	"headwater/streams"
 )
 
@@ -120,6 +121,9 @@ func outgoingAlert(a *alertingv1.Alert, address string) channel.Alert {
 		Labels: a.GetLabels(), Runbook: a.GetRunbook(),
 		Started: moment(a.GetStarted(), place), Learned: moment(a.GetLearned(), place),
 		URL: publicurl.Device(address, a.GetSeries().GetSite(), a.GetSeries().GetDevice(), moment(a.GetUpdated(), place)),
+	}
+	if a.GetRule() == rule.HealthName {
+		out.URL = publicurl.Pipeline(address)
 	}
 	if e != nil {
 		out.Value, out.Low, out.High = finite(&e.Value), finite(e.Low), finite(e.High)

@@ -200,6 +200,15 @@ func UnitChange() Rule {
 	}.WithDefaults()
 }
 
+// HealthName is the name under which alerts about Headwater itself are raised.
+const HealthName = "headwater-health"
+
+// Health returns the rule of alerts about Headwater itself. Like UnitChange it is not part of
+// a configuration. It notifies the channels of rules that name none.
+func Health() Rule {
+	return Rule{Name: HealthName, Description: "Headwater itself needs attention.", Origin: BuiltIn, Severity: Warning}.WithDefaults()
+}
+
 // WithDefaults returns the rule with every field filled in that has a default and
 // means something to the detector of the rule. A rule with an expression and no
 // detector gets that of expressions.

@@ -150,7 +150,9 @@ type Commit struct {
 	// What people did about one alert; it took effect after the input above.
 	Handling *Handling `protobuf:"bytes,6,opt,name=handling,proto3" json:"handling,omitempty"`
 	// The overrides of rotas that people changed, likewise.
-	Overrides     *v1.ConfigChange `protobuf:"bytes,7,opt,name=overrides,proto3" json:"overrides,omitempty"`
+	Overrides *v1.ConfigChange `protobuf:"bytes,7,opt,name=overrides,proto3" json:"overrides,omitempty"`
+	// What is wrong with Headwater itself, likewise.
+	Health        *v1.ConfigChange `protobuf:"bytes,8,opt,name=health,proto3" json:"health,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -230,6 +232,13 @@ func (x *Commit) GetHandling() *Handling {
 func (x *Commit) GetOverrides() *v1.ConfigChange {
 	if x != nil {
 		return x.Overrides
+	}
+	return nil
+}
+
+func (x *Commit) GetHealth() *v1.ConfigChange {
+	if x != nil {
+		return x.Health
 	}
 	return nil
 }
@@ -878,7 +887,7 @@ var File_alerting_v1_alerting_proto protoreflect.FileDescriptor
 
 const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\n" +
-	"\x1aalerting/v1/alerting.proto\x12\valerting.v1\x1a\x18derived/v1/derived.proto\"\xe5\x02\n" +
+	"\x1aalerting/v1/alerting.proto\x12\valerting.v1\x1a\x18derived/v1/derived.proto\"\x97\x03\n" +
 	"\x06Commit\x12*\n" +
 	"\x05input\x18\x01 \x01(\v2\x14.derived.v1.PositionR\x05input\x120\n" +
 	"\x06config\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06config\x12*\n" +
@@ -886,7 +895,8 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\bmessages\x18\x04 \x03(\v2\x14.alerting.v1.MessageR\bmessages\x124\n" +
 	"\bsilences\x18\x05 \x01(\v2\x18.derived.v1.ConfigChangeR\bsilences\x121\n" +
 	"\bhandling\x18\x06 \x01(\v2\x15.alerting.v1.HandlingR\bhandling\x126\n" +
-	"\toverrides\x18\a \x01(\v2\x18.derived.v1.ConfigChangeR\toverrides\"R\n" +
+	"\toverrides\x18\a \x01(\v2\x18.derived.v1.ConfigChangeR\toverrides\x120\n" +
+	"\x06health\x18\b \x01(\v2\x18.derived.v1.ConfigChangeR\x06health\"R\n" +
 	"\bHandling\x12\x14\n" +
 	"\x05alert\x18\x01 \x01(\tR\x05alert\x120\n" +
 	"\x06change\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06change\"\xd0\a\n" +
@@ -996,26 +1006,27 @@ var file_alerting_v1_alerting_proto_depIdxs = []int32{
 	11, // 4: alerting.v1.Commit.silences:type_name -> derived.v1.ConfigChange
 	3,  // 5: alerting.v1.Commit.handling:type_name -> alerting.v1.Handling
 	11, // 6: alerting.v1.Commit.overrides:type_name -> derived.v1.ConfigChange
-	11, // 7: alerting.v1.Handling.change:type_name -> derived.v1.ConfigChange
-	12, // 8: alerting.v1.Alert.series:type_name -> derived.v1.Series
-	0,  // 9: alerting.v1.Alert.state:type_name -> alerting.v1.State
-	13, // 10: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
-	14, // 11: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
-	9,  // 12: alerting.v1.Alert.labels:type_name -> alerting.v1.Alert.LabelsEntry
-	10, // 13: alerting.v1.Alert.committed:type_name -> derived.v1.Position
-	5,  // 14: alerting.v1.Alert.acknowledged:type_name -> alerting.v1.Note
-	5,  // 15: alerting.v1.Alert.comments:type_name -> alerting.v1.Note
-	5,  // 16: alerting.v1.Alert.resolved:type_name -> alerting.v1.Note
-	15, // 17: alerting.v1.Alert.end:type_name -> derived.v1.End
-	14, // 18: alerting.v1.Alert.ending:type_name -> derived.v1.Evidence
-	4,  // 19: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
-	1,  // 20: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
-	8,  // 21: alerting.v1.Delivery.refused:type_name -> alerting.v1.Refusal
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	11, // 7: alerting.v1.Commit.health:type_name -> derived.v1.ConfigChange
+	11, // 8: alerting.v1.Handling.change:type_name -> derived.v1.ConfigChange
+	12, // 9: alerting.v1.Alert.series:type_name -> derived.v1.Series
+	0,  // 10: alerting.v1.Alert.state:type_name -> alerting.v1.State
+	13, // 11: alerting.v1.Alert.severity:type_name -> derived.v1.Severity
+	14, // 12: alerting.v1.Alert.evidence:type_name -> derived.v1.Evidence
+	9,  // 13: alerting.v1.Alert.labels:type_name -> alerting.v1.Alert.LabelsEntry
+	10, // 14: alerting.v1.Alert.committed:type_name -> derived.v1.Position
+	5,  // 15: alerting.v1.Alert.acknowledged:type_name -> alerting.v1.Note
+	5,  // 16: alerting.v1.Alert.comments:type_name -> alerting.v1.Note
+	5,  // 17: alerting.v1.Alert.resolved:type_name -> alerting.v1.Note
+	15, // 18: alerting.v1.Alert.end:type_name -> derived.v1.End
+	14, // 19: alerting.v1.Alert.ending:type_name -> derived.v1.Evidence
+	4,  // 20: alerting.v1.Message.alerts:type_name -> alerting.v1.Alert
+	1,  // 21: alerting.v1.Delivery.outcome:type_name -> alerting.v1.Outcome
+	8,  // 22: alerting.v1.Delivery.refused:type_name -> alerting.v1.Refusal
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_alerting_v1_alerting_proto_init() }

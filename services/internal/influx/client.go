@@ -328,3 +328,17 @@ func errorText(body []byte) string {
 	text = strings.Join(strings.Fields(text), " ")
 	return figure.Clip(text, 1024)
 }
+
+// Reason returns in a few words why InfluxDB gave no answer, without its address.
+func Reason(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
+	if failed, ok := errors.AsType[*net.OpError](err); ok {
+		return failed.Err.Error()
+	}
+	if answer, ok := errors.AsType[*Error](err); ok {
+		return answer.Message
+	}
+	return err.Error()
+}

@@ -83,6 +83,14 @@ func Alerts(address string) string {
 	return strings.TrimRight(address, "/") + "/alerts"
 }
 
+// Pipeline returns the page about Headwater itself; empty without an address.
+func Pipeline(address string) string {
+	if address == "" {
+		return ""
+	}
+	return strings.TrimRight(address, "/") + "/pipeline"
+}
+
 // Device returns the page of a device with its charts at a time; empty without
 // an address.
 func Device(address, site, device string, at time.Time) string {

@@ -273,7 +273,7 @@ func (j *Judge) Alerts(ctx context.Context) ([]string, error) {
 			return err
 		}
 		for _, a := range commit.GetAlerts() {
-			if a.GetRule() == rule.UnusualName {
+			if a.GetRule() == rule.UnusualName || a.GetRule() == rule.HealthName {
 				continue
 			}
 			ends[start{a.GetRule(), a.GetSeries().GetDevice(), a.GetStarted()}] = a.GetEnded()
