@@ -109,7 +109,7 @@ func TestNavigationInTheBrowser(t *testing.T) {
 		until(ctx, t, `document.querySelector('#link').dataset.state === 'live'`)
 		for _, width := range []int64{1440, 390, 320} {
 			do(ctx, t, chromedp.EmulateViewport(width, 700))
-			for i := range 3 { // Devices, Rules, System
+			for i := range 4 { // Devices, Rules, Explore, System
 				menu := fmt.Sprintf("document.querySelectorAll('.menu')[%d]", i)
 				ask[bool](ctx, t, menu+`.querySelector('summary').click(), true`)
 				until(ctx, t, menu+`.open && document.querySelectorAll('.menu[open]').length === 1`)

@@ -52,8 +52,6 @@ var menus = []menu{
 	}},
 	{"", "Explore", "M4 4v16h16M8 15l4-5 3 3 5-7", []entry{
 		{"explore", "/explore", "Explore"},
-	}},
-	{"", "Boards", "M4 4h7v9H4zM13 4h7v5h-7zM13 11h7v9h-7zM4 15h7v5H4z", []entry{
 		{"boards", "/boards", "Boards"},
 	}},
 	{"", "System", "M4 5h16v6H4zM4 13h16v6H4zM7.500 8h.01M7.500 16h.01", []entry{
