@@ -4,7 +4,8 @@
 //
 //	stream        subjects                      written by           read by
 //	$MQTT_msgs    $MQTT.msgs.commands.>         nats-server          devices
-//	TELEMETRY     telemetry.<lane>.<source>     bridge, gateway      processor, writer, dashboard
+//	TELEMETRY     telemetry.<lane>.<source>     bridge, gateway,     processor, writer, functions,
+//	                                            functions            dashboard
 //	DERIVED       derived.<lane>                processor            notifier, writer, dashboard
 //	ALERTING      alerting.<lane>               notifier             senders, dashboard
 //	              deliveries.<channel>          senders              dashboard
@@ -16,7 +17,7 @@
 // bridge stores them in TELEMETRY and then answers them.
 //
 // Beside the streams, redrive.<service> takes requests to process dead letters again; the
-// bridge answers them.
+// bridge answers them. And work.<function> takes requests to the workers of a function.
 //
 // $MQTT_msgs is in the account of the devices, all others in the account of the services,
 // which no device can reach.

@@ -51,8 +51,10 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) (Topology, e
 			return Topology{}, fmt.Errorf("make bucket %s: %w", cfg.Bucket, err)
 		}
 	}
-	if _, err := js.CreateOrUpdateObjectStore(ctx, snapshotsConfig(o)); err != nil {
-		return Topology{}, fmt.Errorf("make object store %s: %w", BucketSnapshots, err)
+	for _, cfg := range []jetstream.ObjectStoreConfig{snapshotsConfig(o), functionsConfig(o)} {
+		if _, err := js.CreateOrUpdateObjectStore(ctx, cfg); err != nil {
+			return Topology{}, fmt.Errorf("make object store %s: %w", cfg.Bucket, err)
+		}
 	}
 	for stream, durables := range writerConsumers(o.Lanes) {
 		for _, cfg := range durables {
@@ -101,7 +103,7 @@ func EnsureDevices(ctx context.Context, js jetstream.JetStream, o DeviceOptions)
 }
 
 // Check returns what is there, or ErrNotReady with the name of the first part that is
-// missing. AUDIT may be missing: a service works without it.
+// missing. AUDIT and the functions may be missing: the other services work without them.
 func Check(ctx context.Context, js jetstream.JetStream) (Topology, error) {
 	var t Topology
 	created := map[string]*time.Time{StreamTelemetry: &t.Telemetry, StreamDerived: &t.Derived, StreamAlerting: &t.Alerting}
@@ -127,6 +129,9 @@ func Check(ctx context.Context, js jetstream.JetStream) (Topology, error) {
 		}
 	}
 	for _, cfg := range bucketConfigs(Options{}) {
+		if cfg.Bucket == BucketFunctions {
+			continue
+		}
 		if _, err := js.KeyValue(ctx, cfg.Bucket); errors.Is(err, jetstream.ErrBucketNotFound) {
 			return Topology{}, fmt.Errorf("%w: bucket %s is missing", ErrNotReady, cfg.Bucket)
 		} else if err != nil {

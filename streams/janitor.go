@@ -327,6 +327,11 @@ func (j Janitor) clean(ctx context.Context, name string, oldest time.Time, lanes
 		if err != nil {
 			return nil, err
 		}
+		if _, _, ok := ParseFunctionConsumer(consumer.Name); ok {
+			// A function that is slow or broken must not keep readings out.
+			needed.should.add(through+1, "consumer "+consumer.Name)
+			continue
+		}
 		needed.add(through+1, "consumer "+consumer.Name)
 	}
 	if err := consumers.Err(); err != nil {

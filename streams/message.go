@@ -117,6 +117,14 @@ const (
 	ReasonRejected = "rejected"
 	// ReasonMalformed is for a message between services that does not decode.
 	ReasonMalformed = "malformed"
+	// ReasonTimeout, ReasonMemory, ReasonOutput, ReasonCrashed and ReasonFailed are for the
+	// input of a function that took too long, needed too much memory, wrote too much or what
+	// nobody can read, crashed, or said itself that it failed.
+	ReasonTimeout = "timeout"
+	ReasonMemory  = "memory"
+	ReasonOutput  = "output"
+	ReasonCrashed = "crashed"
+	ReasonFailed  = "failed"
 	// ReasonUndeliverable is for a notification that its channel refused.
 	ReasonUndeliverable = "undeliverable"
 )

@@ -26,6 +26,7 @@ func ServicePermissions(service string) (Permissions, bool) {
 		ServiceNotifier:  notifierPermissions,
 		ServiceWriter:    writerPermissions,
 		ServiceDashboard: dashboardPermissions,
+		ServiceFunctions: functionPermissions,
 	}[service]
 	if !known {
 		return Permissions{}, false
@@ -40,7 +41,7 @@ func ServicePermissions(service string) (Permissions, bool) {
 // Services are the services that have permissions of their own, in a fixed order.
 func Services() []string {
 	return []string{
-		ServiceProvision, ServiceBridge, ServiceGateway, ServiceProcessor, ServiceNotifier, ServiceWriter, ServiceDashboard,
+		ServiceProvision, ServiceBridge, ServiceGateway, ServiceProcessor, ServiceNotifier, ServiceWriter, ServiceDashboard, ServiceFunctions,
 	}
 }
 
@@ -134,7 +135,7 @@ func dashboardPermissions() Permissions {
 	for _, bucket := range []string{
 		BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts, BucketSilences, BucketProblems,
 		BucketCredentials,
-		BucketAccounts, BucketSessions, BucketPush, BucketEdges, BucketAbout, BucketBoards,
+		BucketAccounts, BucketSessions, BucketPush, BucketEdges, BucketAbout, BucketBoards, BucketFunctions,
 	} {
 		p.Publish = append(p.Publish, readBucket(bucket)...)
 	}
@@ -146,6 +147,8 @@ func dashboardPermissions() Permissions {
 	p.Publish = append(p.Publish, writeBucket(BucketEdges, EdgeKeys)...)
 	p.Publish = append(p.Publish, writeBucket(BucketAbout, ">")...)
 	p.Publish = append(p.Publish, writeBucket(BucketBoards, BoardKey("*"))...)
+	p.Publish = append(p.Publish, writeBucket(BucketFunctions, FunctionsDeclared)...)
+	p.Publish = append(p.Publish, storeFunctions()...)
 	p.Publish = append(p.Publish, record(ServiceDashboard)...)
 	p.Publish = append(p.Publish, writeBucket(BucketCredentials, ">")...)
 	p.Publish = append(p.Publish, writeBucket(BucketAccounts, AccountsKey)...)

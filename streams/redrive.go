@@ -28,6 +28,8 @@ func NotRedrivable(service, reason string) string {
 		return "it is a point that InfluxDB refused; once the conflict is gone, write its line to InfluxDB, or send the reading again"
 	case service == ServiceNotifier && reason == ReasonUndeliverable:
 		return "it is a notification, and its alert may be over by now; the page of alerts shows its state"
+	case service == ServiceFunctions:
+		return "it is what a function was given; mend the function, then send the readings again if their outputs matter"
 	}
 	return "no service processes letters of " + service + " again"
 }

@@ -154,6 +154,9 @@ func ParseTelemetry(subject string) (lane int, source Source, err error) {
 	if _, ok := source.Edge(); ok {
 		return lane, source, nil
 	}
+	if _, ok := source.Function(); ok {
+		return lane, source, nil
+	}
 	return 0, "", fmt.Errorf("%w: source of %q", ErrSubject, subject)
 }
 

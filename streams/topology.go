@@ -19,6 +19,7 @@ const (
 	ServiceNotifier  = "notifier"
 	ServiceWriter    = "writer"
 	ServiceDashboard = "dashboard"
+	ServiceFunctions = "functions"
 )
 
 // Names of the streams.
@@ -455,7 +456,9 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	push.MaxBytes, push.MaxValueSize, push.LimitMarkerTTL = pushBytes, maxPushValue, SessionMarkerTTL
 	edges := bucket(BucketEdges, "Edges, what is known of them, and how far this one has sent.", 1)
 	edges.MaxBytes, edges.MaxValueSize = edgesBytes, MaxEdgeValue
-	return append(leaseConfigs(o.Durability.Replicas()), problems, credentials, sessions, push, edges, about, boards,
+	functions := bucket(BucketFunctions, "Functions that people deployed, their state and how they do.", 1)
+	functions.MaxBytes, functions.MaxValueSize = functionsBytes, MaxFunctionValue
+	return append(leaseConfigs(o.Durability.Replicas()), functions, problems, credentials, sessions, push, edges, about, boards,
 		bucket(BucketAccounts, "Who may log in to the dashboard, without passwords.", 1),
 		bucket(BucketConfig, "Rules and channels as people wrote them, with earlier versions.", ConfigVersions),
 		bucket(BucketSilences, "What people do about alerts, and about which they are not notified.", 1),

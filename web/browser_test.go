@@ -80,7 +80,7 @@ var everyPage = map[fixture.State][]string{
 	fixture.Warehouse: {
 		"/", "/?q=nothing", "/connect?with=arduino", "/devices/warehouse/door-04", "/devices/warehouse/door-99", "/devices/warehouse/door-05/consumption?per=hour&on=2026-10-25", "/health", "/health?kind=battery", "/registry", "/registry?q=nothing", "/devices/warehouse/door-04/edit", "/explore", "/explore?c=warehouse.door-04.temperature~warehouse.door-04.humidity~warehouse.door-05.temperature", "/boards", "/boards/wall", "/boards/wall?edit=1", "/boards/wall?kiosk=1", "/alerts", alertPage, "/silences", "/silences?edit=m2", "/pipeline", "/audit", "/deadletters",
 		"/deadletters?service=writer&reason=rejected", "/deadletters/confirm?do=redrive", "/deadletters/confirm?do=purge&sequence=37", "/channels", "/oncall",
-		"/ledger", "/ledger?range=7d&site=warehouse&device=door-04&page=2", "/cost", "/edges", "/edges/attic", "/edges/nothing", "/rules", "/rules?q=nothing", "/rules/new", "/rules/new?template=fridge-too-warm", "/trust", "/nowhere", "/account", "/people", "/set-up", "/set-up?code=CODE", "/credentials", "/claim?code=door-01.CODE",
+		"/ledger", "/ledger?range=7d&site=warehouse&device=door-04&page=2", "/cost", "/functions", "/functions/zscore", "/edges", "/edges/attic", "/edges/nothing", "/rules", "/rules?q=nothing", "/rules/new", "/rules/new?template=fridge-too-warm", "/trust", "/nowhere", "/account", "/people", "/set-up", "/set-up?code=CODE", "/credentials", "/claim?code=door-01.CODE",
 		"/rules/new?like=too-warm", "/rules/door-left-open", "/rules/door-left-open?as=yaml", "/rules/too-warm", "/rules/gone",
 		"/rules?deleted=removed", "/rules/removed", "/rules/removed/versions",
 		"/rules/door-left-open/versions", "/rules/door-left-open/delete", "/rules/door-left-open/try",

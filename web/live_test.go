@@ -28,6 +28,7 @@ import (
 	"headwater/web/devices"
 	"headwater/web/edges"
 	"headwater/web/explore"
+	"headwater/web/functions"
 	"headwater/web/health"
 	"headwater/web/ledger"
 	"headwater/web/oncall"
@@ -91,7 +92,7 @@ type builtIn struct{}
 func (builtIn) Prices() cost.Prices { return cost.Default() }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Consumption: oneMeter{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f, Registry: noRegistry{}, Health: noFindings{}, Boards: f}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Consumption: oneMeter{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f, Functions: noFunctions{}, Registry: noRegistry{}, Health: noFindings{}, Boards: f}
 }
 
 // openAccounts are accounts while nobody has one.
@@ -495,6 +496,11 @@ func (oneMeter) Consumption(_ context.Context, q consumption.Query) (consumption
 
 // Metered implements device.Source.
 func (*fakeSource) Metered(string, string) bool { return false }
+
+// noFunctions are no functions at all.
+type noFunctions struct{ functions.Source }
+
+func (noFunctions) Functions(context.Context) ([]functions.Function, error) { return nil, nil }
 
 // nobodyOnCall has no rota.
 type nobodyOnCall struct{ oncall.Source }

@@ -22,6 +22,7 @@ import (
 	"headwater/web/devices"
 	"headwater/web/edges"
 	"headwater/web/explore"
+	"headwater/web/functions"
 	"headwater/web/health"
 	"headwater/web/ledger"
 	"headwater/web/oncall"
@@ -70,6 +71,7 @@ type Sources struct {
 	Explore     explore.Source
 	OnCall      oncall.Source
 	Edges       edges.Source
+	Functions   functions.Source
 	Cost        cost.Source
 	Consumption consumption.Source
 	Registry    registry.Source
@@ -86,7 +88,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Silences == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Consumption == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || sources.Registry == nil || sources.Health == nil || sources.Boards == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Consumption == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || sources.Functions == nil || sources.Registry == nil || sources.Health == nil || sources.Boards == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
@@ -117,6 +119,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		deadletters.New(shell, sources.DeadLetters).Routes(),
 		audit.New(shell, sources.Audit).Routes(),
 		edges.New(shell, sources.Edges).Routes(),
+		functions.New(shell, sources.Functions).Routes(),
 		explore.New(shell, sources.Explore).Routes(),
 		boards.New(shell, sources.Boards).Routes(),
 		trust.New(shell, sources.Trust).Routes(),

@@ -18,6 +18,7 @@ import (
 	"headwater/services/internal/accounts"
 	"headwater/services/internal/audit"
 	"headwater/services/internal/edges"
+	"headwater/services/internal/function"
 	"headwater/services/internal/influx"
 	"headwater/services/internal/oidc"
 	"headwater/services/internal/problems"
@@ -189,6 +190,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Boards:      s.boards,
 		Connect:     s.arrivals,
 		Edges:       edgeSource{store: edges.Store{JS: deps.JS}, past: client, made: changes, address: cfg.Address, authority: cfg.Authority},
+		Functions:   functionSource{store: function.Store{JS: deps.JS}, made: changes},
 		Channels:    channelSource{js: deps.JS, rules: s.rules, deliveries: s.deliveries, changes: changes, alerts: s.alertSource()},
 		OnCall:      s.duty,
 		Cost:        costSource{cost.Default()},

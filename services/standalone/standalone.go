@@ -22,6 +22,7 @@ import (
 	"headwater/services/configfile"
 	"headwater/services/dashboard"
 	"headwater/services/edge"
+	"headwater/services/functions"
 	"headwater/services/gateway"
 	"headwater/services/internal/certs"
 	"headwater/services/internal/influx"
@@ -336,6 +337,9 @@ func (s *standalone) parts() ([]process.Part, error) {
 		}
 		s.onClose(func() error { past.Close(); return nil })
 		return processor.New(cfg.Processor, processor.Deps{JS: js, Past: past, Log: log, Metrics: metrics})
+	})
+	b.add("functions", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
+		return functions.New(functions.Deps{JS: js, Log: log, Metrics: metrics}), nil
 	})
 	b.add("gateway", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (_ service, err error) {
 		intake, err = gateway.New(cfg.Gateway, gateway.Deps{JS: js, Refuse: s.guard.refuses, Log: log, Metrics: metrics})

@@ -100,6 +100,10 @@ func TestServicesMayDoNoMoreThanTheyDo(t *testing.T) {
 			publish:   []string{"telemetry.0.http", "derived.0", "deadletters.bridge.topic", "$JS.API.STREAM.UPDATE.TELEMETRY"},
 			subscribe: []string{"alerting.>"},
 		},
+		streams.ServiceFunctions: {
+			publish:   []string{"telemetry.0.http", "derived.0", "$KV.functions.declared.x", "$KV.config.config", "deadletters.bridge.topic", "$JS.API.STREAM.DELETE.TELEMETRY", "$O.functions.M.x"},
+			subscribe: []string{"telemetry.>", "work.x"},
+		},
 		streams.ServiceDashboard: {
 			publish:   []string{"telemetry.0.http", "$KV.config.other", "deadletters.bridge.topic", "$JS.API.STREAM.DELETE.DEADLETTERS", "$JS.API.STREAM.PURGE.AUDIT", "$JS.API.STREAM.MSG.DELETE.AUDIT", "audit.bridge"},
 			subscribe: []string{"telemetry.>"},

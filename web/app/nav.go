@@ -60,6 +60,7 @@ var menus = []menu{
 		{"deadletters", "/deadletters", "Dead letters"},
 		{"edges", "/edges", "Edges"},
 		{"people", "/people", "People and tokens"},
+		{"functions", "/functions", "Functions"},
 		{"cost", "/cost", "Cost"},
 		{"audit", "/audit", "Audit"},
 		{"trust", "/trust", "Certificate"},

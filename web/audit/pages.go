@@ -179,6 +179,9 @@ var actions = []action{
 	{"edge.policy", "changed what is sent by edge"},
 	{"edge.revoke", "revoked edge"},
 	{"edge.repair", "repaired readings of edge"},
+	{"function.deploy", "deployed function"},
+	{"function.state", "changed what runs of function"},
+	{"function.remove", "deleted function"},
 }
 
 func actionWords(name string) string {

@@ -14,6 +14,7 @@ import (
 	"github.com/adrg/xdg"
 	"github.com/alecthomas/kong"
 
+	"headwater/services/functions/guest"
 	"headwater/services/internal/process"
 )
 
@@ -97,6 +98,17 @@ type cli struct {
 		Repair edgeRepairCmd `cmd:"" help:"Have an edge send what is missing here."`
 		Revoke edgeRevokeCmd `cmd:"" help:"Take nothing from edges any more."`
 	} `cmd:"" group:"A running Headwater:" help:"Sites that send to this Headwater: invite, list, change, revoke."`
+	Fn struct {
+		New      fnNewCmd      `cmd:"" help:"Make the folder of a function in Go from a template."`
+		Build    fnBuildCmd    `cmd:"" help:"Build the function of a folder to WebAssembly, with Go 1.24 or later."`
+		Test     fnTestCmd     `cmd:"" help:"Run the batches of the folder testdata through a function, and compare with what it is to answer."`
+		Deploy   fnDeployCmd   `cmd:"" help:"Deploy a version: live, as a shadow, or as a draft."`
+		Ls       fnLsCmd       `cmd:"" help:"List the functions, what runs of each, and how it does."`
+		Logs     fnLogsCmd     `cmd:"" help:"Show the latest lines of the log of a function."`
+		State    fnStateCmd    `cmd:"" help:"Make a version live, run it as a shadow, or stop it."`
+		Rollback fnRollbackCmd `cmd:"" help:"Make the version before the live one live."`
+		Rm       fnRmCmd       `cmd:"" help:"Delete functions with their versions and their state."`
+	} `cmd:"" group:"A running Headwater:" help:"Your own code on the readings: make, build, test, deploy, roll back."`
 	Audit struct {
 		Ls auditLsCmd `cmd:"" help:"List changes, the newest first."`
 	} `cmd:"" group:"A running Headwater:" help:"Who changed what, when and from where."`
@@ -141,7 +153,7 @@ func run(ctx context.Context, env environment, args []string) int {
 	exited, code := false, exitDone
 	parser, err := kong.New(&flags,
 		kong.Name("headwater"), kong.Description("Works with a running Headwater, and with its configuration and data files."),
-		kong.Vars{"version": process.Describe(), "user": userName(), "data": filepath.Join(xdg.DataHome, "headwater"), "detectors": strings.Join(detectorNames, ", ")}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"version": process.Describe(), "templates": strings.Join(guest.Templates(), ","), "user": userName(), "data": filepath.Join(xdg.DataHome, "headwater"), "detectors": strings.Join(detectorNames, ", ")}, kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(env.out, env.err), kong.Exit(func(c int) { exited, code = true, c }))
 	if err != nil {
 		return env.fail(exitUsage, err)

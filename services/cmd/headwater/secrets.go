@@ -61,6 +61,13 @@ func (c *secretsCmd) Run(s *session) error {
 		return fmt.Errorf("public key of the issuer: %w", err)
 	}
 	fmt.Fprintf(&environment, "HEADWATER_NATS_ISSUER=%s\n", public)
+	// All of it comes from the other secrets. It is written again when a new service needs one.
+	path := filepath.Join(c.Folder, "nats.env")
+	if old, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(old)) != strings.TrimSpace(environment.String()) {
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("renew %s: %w", path, err)
+		}
+	}
 	if _, err := keep("nats.env", func() (string, error) { return environment.String(), nil }); err != nil {
 		return err
 	}

@@ -62,6 +62,7 @@ var calm = []string{
 	"headwater/services/dashboard/consumption",
 	"headwater/services/dashboard/fleet",
 	"headwater/services/dashboard/rulebook",
+	"headwater/services/functions/contract",
 	"headwater/services/internal/handling",
 	"headwater/services/internal/silence",
 	"headwater/services/processor/machine",
@@ -185,7 +186,7 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // features are the folders of web that hold one feature each, and the adapter of
 // each in services/dashboard is the file of the same name.
-var features = []string{"access", "alerts", "audit", "boards", "channels", "connect", "consumption", "cost", "deadletters", "device", "devices", "edges", "explore", "health", "ledger", "oncall", "overview", "pipeline", "registry", "replay", "rules", "silences", "trust"}
+var features = []string{"access", "alerts", "audit", "boards", "channels", "connect", "consumption", "cost", "deadletters", "device", "devices", "edges", "explore", "functions", "health", "ledger", "oncall", "overview", "pipeline", "registry", "replay", "rules", "silences", "trust"}
 
 // webParts are the folders of web, and which of them each may import. The root of
 // web puts all together; internal and browsertest help tests.
@@ -283,7 +284,7 @@ func TestPurePackagesStayPure(t *testing.T) {
 }
 
 // subject matches what looks like a NATS subject of Headwater or of nats-server.
-var subject = regexp.MustCompile(`^(telemetry|derived|alerting|deliveries|deadletters|redrive|replay|audit)\.|\$(MQTT|JS|KV|O|SYS|SRV)\b`)
+var subject = regexp.MustCompile(`^(telemetry|derived|alerting|deliveries|deadletters|redrive|replay|audit|work)\.|\$(MQTT|JS|KV|O|SYS|SRV)\b`)
 
 // spellers are the packages other than streams that may spell out a subject.
 var spellers = []string{

@@ -97,7 +97,11 @@ const (
 	EdgeJoin   Action = "edge.join"
 	EdgePolicy Action = "edge.policy"
 	EdgeRevoke Action = "edge.revoke"
-	EdgeRepair Action = "edge.repair"
+	// FunctionState is a version that was made live, run as a shadow or stopped.
+	FunctionDeploy Action = "function.deploy"
+	FunctionState  Action = "function.state"
+	FunctionRemove Action = "function.remove"
+	EdgeRepair     Action = "edge.repair"
 	// DeviceDescribe is what people say about devices: names, rooms, tags.
 	DeviceDescribe Action = "device.describe"
 	// BoardSave is a board that was made or changed.

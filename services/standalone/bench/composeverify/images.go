@@ -11,7 +11,7 @@ import (
 const maxImage = 40_000_000
 
 // own are Headwater's services.
-var own = []string{"provision", "bridge", "gateway", "processor", "notifier", "writer", "dashboard"}
+var own = []string{"provision", "bridge", "gateway", "processor", "notifier", "writer", "functions", "dashboard"}
 
 // Version and commit with which the images are built.
 const version, commit = "v0.0.0-verify", "composeverify"

@@ -76,7 +76,7 @@ func newScenario(c *cli, p *project, setup string) *scenario {
 // everything is the number of containers of each service unless it is scaled.
 func (s *scenario) everything() map[string]int {
 	want := make(map[string]int)
-	for _, name := range []string{"influxdb", "provision", "bridge", "gateway", "processor", "notifier", "writer", "dashboard"} {
+	for _, name := range []string{"influxdb", "provision", "bridge", "gateway", "processor", "notifier", "writer", "functions", "dashboard"} {
 		want[name] = 1
 	}
 	for _, server := range s.servers {
@@ -256,7 +256,7 @@ func (s *scenario) services() []string {
 	for _, server := range s.servers {
 		first = append(first, server.service)
 	}
-	return first
+	return append(first, "functions")
 }
 
 // resume waits until every device has an acknowledgement of a reading that it reports from
