@@ -113,6 +113,9 @@ const (
 	// ReasonUnwanted is for a reading of a device that is refused, or whose credential is
 	// revoked.
 	ReasonUnwanted = "unwanted"
+	// ReasonNewSeries is for a reading of a metric that its device may not begin, because it
+	// has begun too many.
+	ReasonNewSeries = "new-series"
 	// ReasonRejected is for a point that InfluxDB refused.
 	ReasonRejected = "rejected"
 	// ReasonMalformed is for a message between services that does not decode.

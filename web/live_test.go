@@ -420,6 +420,8 @@ func (*fakeSource) Mute(_ context.Context, s view.Silence) (view.Silence, error)
 
 func (*fakeSource) SilencesOf(string, string) []view.Silence { return nil }
 
+func (*fakeSource) Troubles(string, string) []view.Problem { return nil }
+
 func (*fakeSource) SilencesOfRule(string) []view.Silence { return nil }
 
 func (*fakeSource) Preview(view.Silence) (silences.Preview, error) { return silences.Preview{}, nil }

@@ -124,9 +124,12 @@ type Service struct {
 	seal     login.Seal
 	report   *problems.Reporter
 	refusals *refusals
-	keeper   *lease.Keeper
-	status   status
-	wire     wire
+	pace     *pace
+	// fronted is set when a front of this process holds up devices that send too much.
+	fronted atomic.Bool
+	keeper  *lease.Keeper
+	status  status
+	wire    wire
 	// kept holds what devices sent with QoS 1 and 2, lossy is the rest.
 	kept  *queue
 	lossy *lossy
@@ -173,6 +176,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.lossy = &lossy{svc: s, wire: natsWire{deps.Devices0, memory}, queue: newQueue(memory)}
 	s.report = problems.New(deps.JS, streams.ServiceBridge, deps.Log)
 	s.refusals = newRefusals(s.report)
+	s.pace = newPace(cfg, s.report, s.metrics)
 	s.revoker = newRevoker(s)
 	s.credentials = credentials.NewSet(deps.JS, deps.Log, s.revoker.changed)
 	if deps.Auth != nil {
@@ -211,7 +215,14 @@ func (s *Service) NewFront(server string, secure front.TLS) (*front.Front, error
 	if err != nil {
 		return nil, err
 	}
+	s.fronted.Store(true)
 	return front.New(s.cfg.Front, front.Deps{
+		Wait: func(topic string) time.Duration {
+			if !s.pace.someLate() {
+				return 0
+			}
+			return s.pace.wait(topic, 0, time.Now())
+		},
 		Server: server, TLS: secure, Seal: s.seal, Log: s.deps.Log, Metrics: s.deps.Metrics, Direct: s.deps.Front,
 		MayPublish: func(d login.Device) func(subject string) bool { return s.login.MayPublish(policy, d) },
 		Refused:    func(r front.Refused) { s.refusals.front(r, time.Now()) },
@@ -262,6 +273,7 @@ func (s *Service) Run(ctx context.Context) error {
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { s.report.Run(ctx); return nil })
 	work.Go(func() error { s.refusals.run(ctx); return nil })
+	work.Go(func() error { s.pace.run(ctx); return nil })
 	work.Go(func() error { s.revoker.run(ctx); return nil })
 	if s.login != nil {
 		work.Go(func() error { return s.login.Run(ctx, s.deps.Auth, policy) })

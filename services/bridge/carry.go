@@ -294,6 +294,9 @@ func (c *carrier) fill() {
 func (c *carrier) add(s *step, m *message) (lane int) {
 	dead := len(s.dead)
 	lane = s.add(m.subject, m.data, m.arrival)
+	if lane != severalLanes {
+		c.svc.charge(m, s)
+	}
 	switch {
 	case len(s.dead) == dead:
 	case m.buried:

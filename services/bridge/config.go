@@ -27,6 +27,8 @@ type Config struct {
 	Step               time.Duration   `name:"mqtt-step" help:"A message of a device waits until no other came for that long, or 12 times as long while others keep coming, and is then stored together with them." default:"2ms"`
 	Front              front.Config    `embed:""`
 	Memory             int64           `name:"mqtt-memory" default:"128"`
+	DeviceRate         int             `name:"mqtt-device-rate" default:"5000"`
+	NewSeries          int             `name:"mqtt-new-series" default:"5000"`
 }
 
 // FlagHelp returns the help that is too long for a tag, by field.
@@ -38,6 +40,10 @@ func (Config) FlagHelp() map[string]string {
 		"Memory": "MiB of messages with QoS 0 that may wait to be stored, and as many of those with QoS 1 and 2. Beyond " +
 			"that, messages with QoS 0 are dropped and counted, and for the others the connections are closed, so " +
 			"that the devices send again.",
+		"DeviceRate": "Readings a second that one device may send on average, with a burst of 20 s; beyond it the front reads " +
+			"its connection more slowly, and nothing is lost. 0 sets no bound.",
+		"NewSeries": "Metrics that one device may begin within a day; readings of others become dead letters. A device with no " +
+			"more metrics than that is never refused. 0 sets no bound.",
 	}
 }
 
@@ -89,10 +95,30 @@ func (c Config) Validate() error {
 	if c.Step <= 0 || c.Step > longestStep {
 		problems = append(problems, fmt.Errorf("mqtt-step: %s is not longer than 0s and at most %s", c.Step, longestStep))
 	}
+	if c.DeviceRate < 0 || c.NewSeries < 0 {
+		problems = append(problems, errors.New("mqtt-device-rate, mqtt-new-series: must not be less than 0"))
+	}
 	if c.Memory < 1 || c.Memory > mostMemory {
 		problems = append(problems, fmt.Errorf("mqtt-memory: %d is not within 1 and %d", c.Memory, mostMemory))
 	}
 	return errors.Join(problems...)
+}
+
+// Dangers returns the passwords that everybody tries first.
+func (c Config) Dangers() (out []process.Danger, err error) {
+	for _, l := range []struct{ user, file string }{{c.User, c.PasswordFile}, {c.Reader, c.ReaderPasswordFile}} {
+		given, err := credential(l.user, l.file)
+		if err != nil {
+			return nil, err
+		}
+		if l.file != "" && process.Sample(given.Password, l.user) {
+			out = append(out, process.Danger{
+				What: "the password in " + l.file + " is one that everybody tries first",
+				Do:   "put another one there, such as that of: openssl rand -hex 16",
+			})
+		}
+	}
+	return out, nil
 }
 
 // policy is who may connect, with the passwords read from their files.

@@ -84,9 +84,17 @@ func (s *Service) hear(m *nats.Msg) {
 	switch {
 	case len(m.Data) > streams.MaxDevicePayload:
 		s.refuse(in, refusedTooLarge, fmt.Sprintf("a payload of %d bytes; at most %d are taken", len(m.Data), streams.MaxDevicePayload))
+	case s.carrying.Load() && s.tooFast(m.Subject):
+		s.refuse(in, refusedRate, "this device sends too much")
 	case !s.kept.add(in):
 		s.refuse(in, refusedOverflow, "too many messages wait to be stored")
 	}
+}
+
+// tooFast reports whether a message must be refused because its device sends too much. It is
+// not if a front holds up the device.
+func (s *Service) tooFast(subject string) bool {
+	return !s.fronted.Load() && s.pace.someLate() && s.pace.wait(topicOf(subject), leastWait, time.Now()) > 0
 }
 
 // refuse makes nats-server close the connection of the device, which then sends again.

@@ -13,7 +13,7 @@ type metrics struct {
 	dropped            *prometheus.CounterVec
 	closed             *prometheus.CounterVec
 	redriven           *prometheus.CounterVec
-	refused            *prometheus.CounterVec
+	refused, limited   *prometheus.CounterVec
 	repeated, empty    prometheus.Counter
 	formats, ignored   *prometheus.CounterVec
 	resumes            *prometheus.CounterVec
@@ -33,6 +33,7 @@ const (
 	refusedOverflow = "overflow"
 	refusedTooLarge = "too-large"
 	refusedTooLate  = "timeout"
+	refusedRate     = "device-rate"
 	// refusedConnection is for messages that the connection dropped, which get no answer.
 	refusedConnection = "connection"
 )
@@ -43,6 +44,7 @@ const (
 	dropRefused    = "refused"
 	dropConnection = "connection"
 	dropStore      = "store"
+	dropRate       = "device-rate"
 )
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -52,11 +54,13 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		readings:    register.Counters("readings_total", "Readings stored, by QoS.", "qos", qosKept, qosLossy),
 		deadLetters: register.Counters("dead_letters_total", "Messages that became dead letters, by reason.", "reason"),
 		dropped: register.Counters("dropped_total", "Messages with QoS 0, or readings in them, that were lost, by reason.", "reason",
-			dropOverflow, dropRefused, dropConnection, dropStore),
+			dropOverflow, dropRefused, dropConnection, dropStore, dropRate),
 		closed:   register.Counters("connections_closed_total", "Connections of devices that nats-server closed, by reason.", "reason"),
 		redriven: register.Counters("redriven_total", "Dead letters of redrive requests, by outcome.", "outcome"),
 		refused: register.Counters("refused_total", "Messages with QoS 1 and 2 that were refused, so that nats-server closes the connection and the device sends again, by reason.", "reason",
-			refusedOverflow, refusedTooLarge, refusedTooLate, refusedConnection),
+			refusedOverflow, refusedTooLarge, refusedTooLate, refusedConnection, refusedRate),
+		limited: register.Counters("limited_total", "Messages that had to wait because their device sends too much, and readings refused because it has begun too many metrics, by reason.", "reason",
+			limitedRate, limitedSeries),
 		repeated:     register.Counter("repeated_messages_total", "Messages that were stored but not answered, and were then answered without being stored again."),
 		empty:        register.Counter("empty_messages_total", "Messages without a payload, which clear a retained message in MQTT."),
 		formats:      register.Counters("format_messages_total", "Messages on topics that are not Headwater's own, by the format or the mapping that took them.", "format"),

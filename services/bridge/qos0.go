@@ -42,6 +42,8 @@ func (l *lossy) hear(m *nats.Msg) {
 	}
 	if l.svc.deps.Refuse() != nil {
 		l.svc.metrics.dropped.WithLabelValues(dropRefused).Inc()
+	} else if l.svc.tooFast(m.Subject) {
+		l.svc.metrics.dropped.WithLabelValues(dropRate).Inc()
 	} else if !l.queue.add(&message{subject: m.Subject, data: m.Data}) {
 		l.svc.metrics.dropped.WithLabelValues(dropOverflow).Inc()
 	}
@@ -81,6 +83,7 @@ func (l *lossy) round(ctx context.Context) bool {
 			break
 		}
 		l.step.add(m.subject, m.data, m.arrival)
+		l.svc.charge(m, l.step)
 	}
 	if l.step.messages == 0 {
 		return false

@@ -21,6 +21,8 @@ type message struct {
 	arrival int64
 	// buried is set when its dead letter is stored.
 	buried bool
+	// charged is set when its device has paid for it.
+	charged bool
 	// gone is set when another bridge has answered it.
 	gone bool
 }

@@ -308,6 +308,7 @@ func (w *world) run(ctx context.Context, js *simulation.Client, name string) err
 			lease.Deps{JS: js, Log: log, Metrics: lease.NewMetrics(reg, streams.ServiceBridge)}),
 		wire: simWire{w.broker, js}, kept: newQueue(1 << 20), lossy: &lossy{queue: newQueue(0)},
 	}
+	s.pace = newPace(cfg, nil, s.metrics)
 	s.ear, err = s.wire.listen(streams.MQTTAll, s.hear)
 	if err != nil {
 		return nil // it has died

@@ -16,6 +16,7 @@ import (
 	"headwater/services/decode/mapping"
 	"headwater/services/internal/batch"
 	"headwater/services/internal/credentials"
+	"headwater/services/internal/quota"
 	"headwater/streams"
 )
 
@@ -55,8 +56,19 @@ type step struct {
 	empty func()
 	// standing returns what becomes of the readings of a device.
 	standing func(site, device string) credentials.Standing
+	// begin returns why readings of a metric of a device are not stored, or nil.
+	begin func(of quota.Device, metric string, now time.Time) error
+	// sent is what the devices of the last message sent.
+	sent     []sent
 	messages int
 	bytes    int
+}
+
+// sent is how many readings a device sent in a message. One that becomes a dead letter counts
+// as a reading.
+type sent struct {
+	of       quota.Device
+	readings int
 }
 
 // intakeDeps is what a step needs to know beside its topics.
@@ -68,6 +80,7 @@ type intakeDeps struct {
 	births   *decode.Births
 	empty    func()
 	standing func(site, device string) credentials.Standing
+	begin    func(of quota.Device, metric string, now time.Time) error
 	format   func(name string, nothing bool)
 	rebirth  func(topic string)
 }
@@ -76,7 +89,7 @@ func newStep(topics *topic.Matcher, lanes int, deps intakeDeps) *step {
 	s := &step{
 		topics: topics, lanes: lanes, decoder: decode.New(deps.limits, deps.zones, deps.series), packer: batch.New(lanes),
 		known: make(map[string]intake.Route), mappings: deps.mappings, empty: deps.empty, standing: deps.standing,
-		format: deps.format, rebirth: deps.rebirth,
+		format: deps.format, rebirth: deps.rebirth, begin: deps.begin,
 	}
 	s.decoder.Know(deps.births, true)
 	return s
@@ -92,7 +105,7 @@ var (
 func (s *Service) newStep(lanes int) *step {
 	return newStep(s.topics, lanes, intakeDeps{
 		limits: s.cfg.limits(), zones: s.zones.Of, series: s.zones.Series, mappings: s.zones.Mappings, births: s.births,
-		empty: s.metrics.empty.Inc, standing: s.credentials.Standing, format: s.metrics.format, rebirth: s.rebirths.ask,
+		empty: s.metrics.empty.Inc, standing: s.credentials.Standing, begin: s.pace.begin, format: s.metrics.format, rebirth: s.rebirths.ask,
 	})
 }
 
@@ -105,6 +118,7 @@ const severalLanes = -1
 func (s *step) add(subject string, payload []byte, arrival int64) (lane int) {
 	s.messages++
 	s.bytes += len(payload)
+	s.sent = s.sent[:0]
 	route := s.route(subject)
 	if len(payload) == 0 {
 		s.empty()
@@ -123,6 +137,7 @@ func (s *step) add(subject string, payload []byte, arrival int64) (lane int) {
 func (s *step) redo(name string, payload []byte, arrival int64, taken string) {
 	s.messages++
 	s.bytes += len(payload)
+	s.sent = s.sent[:0]
 	s.taken = taken
 	s.decode(intake.Find(s.topics, s.mappings(), name), name, "", payload, arrival, true)
 	s.taken = ""
@@ -158,6 +173,17 @@ func (s *step) decode(route intake.Route, name, subject string, payload []byte, 
 			l.of(item)
 			continue
 		}
+		kept, why := s.permitted(item.Site, item.Device, item.Readings, arrival)
+		if why != nil {
+			l.of(item)
+			if l.why == nil {
+				l.reason, l.why = streams.ReasonNewSeries, why
+			}
+			if len(kept) == 0 {
+				continue
+			}
+			item.Readings = kept
+		}
 		good = append(good, item)
 	}
 	if l.why != nil && l.device == "" && len(good) > 0 {
@@ -189,6 +215,10 @@ func (s *step) decodeOwn(a topic.Address, name, subject string, payload []byte, 
 	if l.reason, l.why = s.heard(a.Site, a.Device); l.why == nil {
 		s.readings, l.why = s.decoder.Append(s.readings[:0], a.Site, a.Device, a.Metric, payload, arrival)
 		l.reason = reasonOf(l.why)
+		kept, why := s.permitted(a.Site, a.Device, s.readings, arrival)
+		if s.readings = kept; why != nil && l.why == nil {
+			l.reason, l.why = streams.ReasonNewSeries, why
+		}
 		if l.why != nil {
 			l.keep(a.Site, a.Device, s.readings)
 		}
@@ -201,6 +231,21 @@ func (s *step) decodeOwn(a topic.Address, name, subject string, payload []byte, 
 		s.bury(l, name, payload, arrival, again)
 	}
 	return streams.Lane(a.Site, a.Device, s.lanes)
+}
+
+// permitted returns the readings of the metrics that a device may send, in place of all, and why
+// others are left out.
+func (s *step) permitted(site, device string, readings []decode.Reading, arrival int64) (kept []decode.Reading, why error) {
+	kept = readings[:0]
+	for i := range readings {
+		err := s.begin(quota.Device{Site: site, Device: device}, readings[i].Metric, time.Unix(0, arrival))
+		if err == nil {
+			kept = append(kept, readings[i])
+		} else if why == nil {
+			why = err
+		}
+	}
+	return kept, why
 }
 
 // heard returns why the readings of a device are not taken, or nil.
@@ -227,6 +272,7 @@ func (s *step) pack(site, device string, readings []decode.Reading, arrival int6
 		readings = slices.DeleteFunc(readings, func(r decode.Reading) bool { return strings.Contains(s.taken, keyOf(site, device, &r)) })
 	}
 	s.packer.Add(site, device, readings, arrival)
+	s.sent = append(s.sent, sent{quota.Device{Site: site, Device: device}, len(readings)})
 }
 
 // letter is a dead letter that is to be written.
@@ -287,6 +333,9 @@ func (s *step) bury(l letter, name string, payload []byte, arrival int64, again 
 	})
 	if !again {
 		s.packer.Reject(l.site, l.device, arrival)
+	}
+	if l.device != "" {
+		s.sent = append(s.sent, sent{quota.Device{Site: l.site, Device: l.device}, 1})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"headwater/services/decode"
 	"headwater/services/decode/mapping"
 	"headwater/services/internal/credentials"
+	"headwater/services/internal/quota"
 	"headwater/streams"
 )
 
@@ -22,6 +23,7 @@ func testStep(tb testing.TB) *step {
 	return newStep(topics, 8, intakeDeps{
 		limits: DefaultConfig().limits(), mappings: func() mapping.Set { return nil }, births: decode.NewBirths(), empty: func() {},
 		standing: func(_, _ string) credentials.Standing { return credentials.StandingAllowed },
+		begin:    func(quota.Device, string, time.Time) error { return nil },
 		format:   func(string, bool) {}, rebirth: func(string) {},
 	})
 }

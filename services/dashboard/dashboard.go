@@ -174,7 +174,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Shell:       s,
 		Overview:    overviewSource{s.alertSource(), s.fleet},
 		Explore:     exploreSource{s.fleet},
-		Device:      deviceSource{s.alertSource(), s.fleet, s.past, s.rules, s.health},
+		Device:      deviceSource{s.alertSource(), s.fleet, s.past, s.rules, s.health, s.board},
 		Alerts:      s.alertSource(),
 		Silences:    s.silences,
 		Rules:       s.rules,

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"headwater/services/dashboard/fleet"
+	"headwater/services/internal/problems"
 	"headwater/web/device"
 	"headwater/web/view"
 )
@@ -18,6 +19,7 @@ type deviceSource struct {
 	rules *ruleSource
 	// health has the reasons not to believe the device.
 	health *healthSource
+	board  *problems.Board
 }
 
 // Metered implements device.Source.
@@ -35,6 +37,17 @@ func (d deviceSource) Device(site, dev string) (view.Device, bool) {
 
 // Follow implements device.Source.
 func (d deviceSource) Follow(site, dev string) device.Feed { return d.fleet.Follow(site, dev) }
+
+// Troubles implements device.Source.
+func (d deviceSource) Troubles(site, dev string) []view.Problem {
+	var out []view.Problem
+	for _, p := range d.board.Problems(time.Now()) {
+		if !p.Quiet && p.Site == site && p.Device == dev {
+			out = append(out, view.Problem{Part: p.Part, Text: p.Text, Since: p.Since})
+		}
+	}
+	return out
+}
 
 // Series implements device.Source.
 func (d deviceSource) Series(ctx context.Context, q device.SeriesQuery) (device.Series, error) {

@@ -54,6 +54,7 @@ type Config struct {
 	Anonymous      Anonymous     `name:"anonymous" enum:"loopback,any,none" default:"any" env:"HEADWATER_GATEWAY_ANONYMOUS"`
 	DeviceRate     int           `name:"device-rate" default:"5000" env:"HEADWATER_GATEWAY_DEVICE_RATE"`
 	AddressRate    int           `name:"address-rate" default:"20000" env:"HEADWATER_GATEWAY_ADDRESS_RATE"`
+	NewSeries      int           `name:"new-series" default:"5000" env:"HEADWATER_GATEWAY_NEW_SERIES"`
 	LineSiteTags   []string      `name:"line-site-tags" default:"site" env:"HEADWATER_GATEWAY_LINE_SITE_TAGS"`
 	LineDeviceTags []string      `name:"line-device-tags" default:"host,device" env:"HEADWATER_GATEWAY_LINE_DEVICE_TAGS"`
 	Lines          LinesConfig   `embed:"" prefix:"lines-"`
@@ -73,6 +74,8 @@ func (Config) FlagHelp() map[string]string {
 			"refused with 429. 0 sets no bound.",
 		"AddressRate": "The same for all devices at one address together. This machine has no such bound, because a proxy " +
 			"here would be one address.",
+		"NewSeries": "Metrics that one device may begin within a day; readings of others are refused. A device with no more " +
+			"metrics than that is never refused. 0 sets no bound.",
 		"LineSiteTags":   "Tags of line protocol that name the site; the first that a line has counts.",
 		"LineDeviceTags": "Tags of line protocol that name the device; the first that a line has counts.",
 	}
@@ -110,8 +113,8 @@ func (c Config) Validate() error {
 	if least := decode.DefaultLimits().Readings; c.Queue < least {
 		errs = append(errs, fmt.Errorf("queue: must hold the readings of one body, %d", least))
 	}
-	if c.DeviceRate < 0 || c.AddressRate < 0 {
-		errs = append(errs, errors.New("device-rate, address-rate: must not be less than 0"))
+	if c.DeviceRate < 0 || c.AddressRate < 0 || c.NewSeries < 0 {
+		errs = append(errs, errors.New("device-rate, address-rate, new-series: must not be less than 0"))
 	}
 	for name, d := range map[string]time.Duration{
 		"read-timeout": c.ReadTimeout, "publish-timeout": c.PublishTimeout, "max-age": c.MaxAge, "max-ahead": c.MaxAhead,

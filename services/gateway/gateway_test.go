@@ -415,6 +415,39 @@ func TestValidateReportsEveryProblem(t *testing.T) {
 	}
 }
 
+// TestTooManyMetrics has a device begin more metrics than it may: their readings are refused
+// by name, in each form, and those beside them are stored.
+func TestTooManyMetrics(t *testing.T) {
+	f := run(t, func(c *gateway.Config) { c.NewSeries = 2 }).ready()
+	for _, test := range []struct {
+		name, body         string
+		status             int
+		accepted, rejected int
+	}{
+		{"as many as it may", `{"site":"hall","device":"inventor","values":{"a":1,"b":2}}`, http.StatusAccepted, 1, 0},
+		{"one more, alone", `{"site":"hall","device":"inventor","metric":"c","value":3}`, http.StatusBadRequest, 0, 1},
+		{"one more, beside another", `{"site":"hall","device":"inventor","values":{"a":4,"d":5}}`, http.StatusAccepted, 1, 1},
+		{"another device", `[{"site":"hall","device":"inventor","metric":"e","value":6},{"site":"hall","device":"honest","metric":"e","value":7}]`, http.StatusAccepted, 1, 1},
+	} {
+		got := f.post(test.body)
+		if got.Status != test.status || got.Accepted != test.accepted || got.Rejected != test.rejected {
+			t.Errorf("%s: %+v", test.name, got)
+		}
+		if test.rejected > 0 && (len(got.Errors) != 1 || got.Errors[0].Reason != streams.ReasonNewSeries || got.Errors[0].Field == "") {
+			t.Errorf("%s: errors are %+v", test.name, got.Errors)
+		}
+	}
+	readings, _ := f.stored()
+	for _, want := range []string{"hall/inventor/a=1", "hall/inventor/b=2", "hall/inventor/a=4", "hall/honest/e=7"} {
+		if readings[want] != 1 {
+			t.Errorf("%s is stored %d times", want, readings[want])
+		}
+	}
+	if len(readings) != 4 {
+		t.Errorf("stored are %v", readings)
+	}
+}
+
 // TestTooManyReadings has a device, and then an address, send more than it may: the answer
 // is 429 and says when to send again, nothing of the request is stored, and others are
 // not affected.

@@ -12,6 +12,7 @@ import (
 	"headwater/services/decode"
 	"headwater/services/internal/credentials"
 	"headwater/services/internal/problems"
+	"headwater/services/internal/quota"
 )
 
 // answer is the body of an answer to a request that could be read.
@@ -57,6 +58,8 @@ type fault struct {
 	// retry is how long the sender should wait before it sends again; 0 when that does
 	// not help.
 	retry time.Duration
+	// of is the device that sends too much, if one does.
+	of quota.Device
 
 	Error  string `json:"error"`
 	Reason string `json:"reason,omitempty"`
@@ -127,7 +130,7 @@ func (s *Service) take(w http.ResponseWriter, r *http.Request, format decodes, w
 		return answer{}, f
 	}
 	if wait == 0 {
-		return s.admit(r.RemoteAddr, from, items, &request{arrival: arrival})
+		return s.admit(r.RemoteAddr, s.judge(from, items), &request{arrival: arrival})
 	}
 	if f := tooMuch(items); f != nil {
 		return answer{}, f
@@ -143,7 +146,7 @@ func (s *Service) take(w http.ResponseWriter, r *http.Request, format decodes, w
 		defer done()
 	}
 	asked := &request{arrival: arrival, decide: err == nil}
-	body, f := s.admit(r.RemoteAddr, from, items, asked)
+	body, f := s.admit(r.RemoteAddr, s.judge(from, items), asked)
 	if f != nil || body.Accepted == 0 {
 		return body, f
 	}
@@ -157,14 +160,20 @@ func (s *Service) take(w http.ResponseWriter, r *http.Request, format decodes, w
 	return body, nil
 }
 
-// admit stores the items of a sender that are good. The answer says which are; a fault that
-// none is stored.
-func (s *Service) admit(remote string, from credentials.Credential, items []decode.Item, q *request) (answer, *fault) {
+// judge refuses what a sender may not send.
+func (s *Service) judge(from credentials.Credential, items []decode.Item) []decode.Item {
 	for i := range items {
 		if items[i].Err == nil {
 			items[i].Err = s.check(from, items[i].Site, items[i].Device)
 		}
 	}
+	now := time.Now()
+	return s.quotas.begin(items, now, func(of quota.Device) { s.noisy.inventor(of, s.quotas.series.Most(), now) })
+}
+
+// admit stores the items of a sender that are good. The answer says which are; a fault that
+// none is stored.
+func (s *Service) admit(remote string, items []decode.Item, q *request) (answer, *fault) {
 	body, good := s.sort(items)
 	if body.Rejected > 0 {
 		s.noisy.reject(remote, problems.RefusedRequest, body.Errors[0].String(), time.Now())
@@ -231,7 +240,7 @@ func (s *Service) explain(w http.ResponseWriter, r *http.Request, f *fault) {
 	switch f.status {
 	case http.StatusTooManyRequests:
 		s.metrics.limited.WithLabelValues(f.Reason).Inc()
-		s.noisy.refused(f.Error, time.Now())
+		s.noisy.refused(f, time.Now())
 	case http.StatusServiceUnavailable:
 		// The sender has done nothing wrong.
 	case http.StatusUnauthorized:

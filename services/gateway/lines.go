@@ -293,17 +293,15 @@ func (l *lineServer) keep(remote string, from credentials.Credential, items []de
 		fail(f.Error)
 		return
 	}
+	items = l.judge(from, items)
 	indexes := make([]int, len(items))
 	for i := range items {
 		indexes[i] = items[i].Index
-		if items[i].Err == nil {
-			items[i].Err = l.check(from, items[i].Site, items[i].Device)
-		}
 		if items[i].Err != nil {
 			answers[items[i].Index] = items[i].Err.Error()
 		}
 	}
-	if _, f := l.admit(remote, from, items, &request{arrival: arrival}); f != nil {
+	if _, f := l.admit(remote, items, &request{arrival: arrival}); f != nil {
 		for _, i := range indexes {
 			if answers[i] == "" {
 				answers[i] = f.Error

@@ -2,15 +2,17 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"time"
 
 	"headwater/services/internal/problems"
+	"headwater/services/internal/quota"
 )
 
 // noisyKept is how long a sender is shown after it was last refused.
-const noisyKept = 10 * time.Minute
+const noisyKept = problems.FadeAfter
 
 const (
 	// maxRejected bounds the senders whose requests are reported as wrong.
@@ -24,12 +26,11 @@ const (
 // use.
 type noisy struct {
 	report *problems.Reporter
+	loud   *problems.Fading
 
 	mu sync.Mutex
-	// last is when each report was made, by its id; rejected are those about wrong
-	// requests, by address. Both are guarded by mu.
-	last     map[string]time.Time
-	rejected map[string]rejection
+	// rejected are the reports about wrong requests, by address.
+	rejected map[string]rejection // guarded by mu
 }
 
 type rejection struct {
@@ -38,7 +39,7 @@ type rejection struct {
 }
 
 func newNoisy(report *problems.Reporter) *noisy {
-	return &noisy{report: report, last: make(map[string]time.Time), rejected: make(map[string]rejection)}
+	return &noisy{report: report, loud: problems.NewFading(report), rejected: make(map[string]rejection)}
 }
 
 // reject notes that a request, or a part of it, was wrong. What one address sent last
@@ -62,30 +63,27 @@ func (n *noisy) reject(remote, what, why string, now time.Time) {
 
 func rejectedID(host string) string { return "rejected " + host }
 
-// refused notes why a sender was refused.
-func (n *noisy) refused(why string, now time.Time) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if _, known := n.last[why]; !known && len(n.last) >= problems.Most {
-		return
-	}
-	n.last[why] = now
-	n.report.Set(why, problems.Problem{
-		Part: "Gateway", Since: now,
-		Text: "Readings over HTTP are refused with 429: " + why + ". Let it send less, or raise --http-device-rate or --http-address-rate (--device-rate and --address-rate of a gateway of its own).",
-	})
+// refused notes why a sender was refused that sends too much.
+func (n *noisy) refused(f *fault, now time.Time) {
+	n.loud.Set(f.Error, problems.Problem{
+		Part: "Gateway", Site: f.of.Site, Device: f.of.Device,
+		Text: "Readings over HTTP are refused with 429: " + f.Error + ". Let it send less, or raise --http-device-rate or --http-address-rate (--device-rate and --address-rate of a gateway of its own).",
+	}, now)
+}
+
+// inventor notes that a device may begin no more metrics.
+func (n *noisy) inventor(of quota.Device, most int, now time.Time) {
+	n.loud.Set("new series "+of.Site+"/"+of.Device, problems.Problem{
+		Part: "Gateway", Site: of.Site, Device: of.Device,
+		Text: fmt.Sprintf("Readings over HTTP are refused: device %s/%s has begun %d metrics within a day, and may begin no more. Let it send fewer, or raise --http-new-series (--new-series of a gateway of its own).", of.Site, of.Device, most),
+	}, now)
 }
 
 // forget drops the senders that were not refused recently.
 func (n *noisy) forget(now time.Time) {
+	n.loud.Forget(now)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for why, last := range n.last {
-		if now.Sub(last) >= noisyKept {
-			delete(n.last, why)
-			n.report.Clear(why)
-		}
-	}
 	for host, r := range n.rejected {
 		if now.Sub(r.at) >= noisyKept {
 			delete(n.rejected, host)

@@ -87,6 +87,8 @@ func undecodedFinding(u Undecoded, p Place) finding {
 		f.title, f.help = "Waits for approval", "Approve it with: headwater device approve "+u.Site+"/"+u.Device
 	case streams.ReasonUnwanted:
 		f.title = "Device refused"
+	case streams.ReasonNewSeries:
+		f.title = "Too many metrics"
 	default:
 		f.title = "Not readable"
 	}

@@ -29,6 +29,8 @@ type Source interface {
 	SilencesOf(site, device string) []view.Silence
 	// Metered reports whether a metric of a device is declared as a counter.
 	Metered(site, device string) bool
+	// Troubles returns what is wrong with what a device sends.
+	Troubles(site, device string) []view.Problem
 	// Series returns the history of a series without its episodes. An error that
 	// wraps view.ErrUnavailable means that the database cannot be reached.
 	Series(ctx context.Context, q SeriesQuery) (Series, error)

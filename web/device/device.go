@@ -31,6 +31,8 @@ type Facts struct {
 	Firing []view.Alert
 	// Silences are those in force or to come that can mute alerts of the device.
 	Silences []view.Silence
+	// Troubles are what is wrong with what it sends.
+	Troubles []view.Problem
 	// Summaries are the newest first.
 	Summaries []Summary
 }

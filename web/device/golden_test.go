@@ -18,7 +18,7 @@ func TestGolden(t *testing.T) {
 		out := make(map[string]templ.Component)
 		for _, d := range s.Devices(overview.Query{Page: 1, Size: 1}).Items {
 			out["device"] = device.Page(device.Facts{
-				Device: d, Range: view.Ranges[1], Summaries: s.Summaries(d.Site, d.Device),
+				Device: d, Range: view.Ranges[1], Summaries: s.Summaries(d.Site, d.Device), Troubles: s.Troubles(d.Site, d.Device),
 				Episodes: s.Episodes(d.Site, d.Device, webtest.Now.Add(-time.Hour), webtest.Now),
 			})
 		}

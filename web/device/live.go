@@ -59,6 +59,7 @@ func (c *content) Parts() []live.Part {
 	return c.pages.shell.Parts(
 		live.Part{ID: "device-state", Body: StateLine(c.facts)},
 		live.Part{ID: "findings", Body: Findings(c.facts.Device)},
+		live.Part{ID: "troubles", Body: Troubles(c.facts.Troubles)},
 		live.Part{ID: "silences", Body: ui.Silences(c.facts.Silences)},
 		live.Part{ID: "latest", Body: Latest(c.facts)},
 		live.Part{ID: "charts", Body: Charts(c.facts), Shape: shape.String() + "."},

@@ -99,6 +99,7 @@ func (p *Pages) facts(site, device string, f Facts) (Facts, bool) {
 		return Facts{}, false
 	}
 	f.Device, f.Silences, f.Summaries = d, p.source.SilencesOf(site, device), p.source.Summaries(site, device)
+	f.Troubles = p.source.Troubles(site, device)
 	from, to := f.Period(p.shell.Now())
 	f.Firing, f.Metered = nil, p.source.Metered(site, device)
 	f.Episodes = slices.Clone(p.source.Episodes(site, device, from, to))

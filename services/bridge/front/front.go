@@ -57,6 +57,9 @@ const (
 	// end, so that what was written last arrives.
 	settleWithin = 2 * time.Second
 	lingerFor    = time.Second
+	// longestHold bounds how long a message waits because its device sends too much, so
+	// that the connection stays alive.
+	longestHold = 5 * time.Second
 
 	// maxPacket bounds any packet of a client, in bytes.
 	maxPacket = streams.MaxDevicePayload + maxControl
@@ -104,6 +107,9 @@ type Deps struct {
 	// client that it does not know.
 	Direct     *nats.Conn
 	MayPublish func(login.Device) func(subject string) bool
+	// Wait, if not nil, returns how long a message on a topic has to wait because its device
+	// sends too much; 0 if it need not. It is called for every message.
+	Wait func(topic string) time.Duration
 	// Refused, if not nil, is called for each client that is refused. It must return at
 	// once.
 	Refused func(Refused)
@@ -145,6 +151,9 @@ func New(cfg Config, deps Deps) (*Front, error) {
 	}
 	if deps.Refused == nil {
 		deps.Refused = func(Refused) {}
+	}
+	if deps.Wait == nil {
+		deps.Wait = func(string) time.Duration { return 0 }
 	}
 	most := cfg.Connections
 	if byFiles := connectionsWith(process.OpenFiles()); byFiles < most {

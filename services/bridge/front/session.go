@@ -58,6 +58,8 @@ type session struct {
 	pings  atomic.Int64
 	// failed is set when a message of the client could not be stored.
 	failed atomic.Bool
+	// stopping is closed when the front stops.
+	stopping <-chan struct{}
 	// writing is locked while something is written to the client, inPacket while only a part
 	// of a packet is written, which torn says of the last one.
 	writing        sync.Mutex
@@ -93,6 +95,7 @@ var past = time.Unix(1, 0)
 // serve serves the client until one of the two connections ends, or ctx.
 func (s *session) serve(ctx context.Context) {
 	conn := s.device
+	s.stopping = ctx.Done()
 	defer func() { _ = s.device.Close() }()
 	hurry := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(past) })
 	defer hurry()

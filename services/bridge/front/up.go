@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"headwater/services/bridge/escape"
 	"headwater/streams"
@@ -11,6 +12,10 @@ import (
 
 // errLeft is returned after a client has said that it goes.
 var errLeft = errors.New("the client has left")
+
+// errStopping is returned for a message that still waits when the front stops. The client has
+// no acknowledgement and sends it again.
+var errStopping = errors.New("the front stops")
 
 // fromClient judges a packet of the client.
 func (s *session) fromClient(first byte, size, head int) (bool, error) {
@@ -110,6 +115,11 @@ func (s *session) publish(first byte, size, head int, body []byte) (bool, error)
 		case first&flagRetain == 0 && size <= largestDirect && len(body) < size:
 			return false, nil
 		}
+	}
+	if err := s.hold(topic); err != nil {
+		return false, err
+	}
+	if qos == 1 && s.mayPublish != nil {
 		stored, err := s.store(topic, id, body[payload:], first&flagRetain == 0 && size <= largestDirect, head+size)
 		if stored || err != nil {
 			return true, err
@@ -128,6 +138,31 @@ func (s *session) publish(first byte, size, head int, body []byte) (bool, error)
 	binary.BigEndian.PutUint16(length[:], uint16(len(s.scratch)))
 	p.replaceHead(head+payload, size-payload, first, length[:], s.scratch, id)
 	return true, nil
+}
+
+// hold waits while the device that sends on a topic sends too much. Nothing more is read from
+// the client meanwhile, so it waits as well.
+func (s *session) hold(topic []byte) error {
+	wait := min(s.front.deps.Wait(string(topic)), longestHold)
+	if wait <= 0 {
+		return nil
+	}
+	if alive := time.Duration(s.connect.keepAlive) * time.Second / 2; alive > 0 {
+		wait = min(wait, alive)
+	}
+	if err := s.up.flush(); err != nil {
+		return err
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-s.over:
+		return errOver
+	case <-s.stopping:
+		return errStopping
+	}
 }
 
 // acknowledge judges the client's part of a handshake for a message. MQTT 3.1.1 has no

@@ -37,6 +37,7 @@ var pure = []string{
 	"headwater/services/internal/calendar",
 	"headwater/services/internal/coach",
 	"headwater/services/internal/oncall",
+	"headwater/services/internal/quota",
 	"headwater/services/gateway/pattern",
 	"headwater/services/internal/hearing",
 	"headwater/services/notifier/escalate",

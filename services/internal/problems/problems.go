@@ -48,6 +48,9 @@ type Problem struct {
 	Part string `json:"part"`
 	// Text says what is wrong and what to do, in sentences.
 	Text string `json:"text"`
+	// Site and Device, if not empty, are the device whose page shows it too.
+	Site   string `json:"site,omitempty"`
+	Device string `json:"device,omitempty"`
 	// Since is when it began.
 	Since time.Time `json:"since"`
 	// Refused, if not empty, says that the part is a sender and what was refused: one of
