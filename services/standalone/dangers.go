@@ -16,18 +16,11 @@ func (c Config) dangers() ([]process.Danger, error) {
 			add("devices at other machines may connect without a password (--mqtt-anonymous any)",
 				"leave that flag out and give the devices a user with --mqtt-user and --mqtt-password-file")
 		}
-		for _, l := range []struct{ user, file string }{{c.Bridge.User, c.Bridge.PasswordFile}, {c.Bridge.Reader, c.Bridge.ReaderPasswordFile}} {
-			if l.file == "" {
-				continue
-			}
-			password, err := process.ReadSecret(l.file)
-			if err != nil {
-				return nil, err
-			}
-			if process.Sample(password, l.user) {
-				add("the password in "+l.file+" is one that everybody tries first", "put another one there, such as that of: openssl rand -hex 16")
-			}
+		known, err := c.Bridge.Dangers()
+		if err != nil {
+			return nil, err
 		}
+		out = append(out, known...)
 	}
 	if process.Exposed(c.HTTP) && !c.TLS.On() && !strings.HasPrefix(c.Notifier.PublicURL, "https://") {
 		add("people at other machines would send their passwords unencrypted (--http "+c.HTTP+")",

@@ -10,6 +10,7 @@ import (
 
 	"headwater/services/bridge"
 	"headwater/services/bridge/front"
+	"headwater/services/bridge/login"
 	"headwater/services/internal/process"
 	"headwater/streams"
 )
@@ -45,6 +46,21 @@ func (config) FlagHelp() map[string]string {
 			"empty for none. When this bridge ends, its devices have to connect to another one.",
 		"SystemPassword": "File that holds its password; without it closed connections are not counted.",
 	}
+}
+
+// dangers are what would let strangers in.
+func (cfg config) dangers() ([]process.Danger, error) {
+	dangers, err := cfg.Bridge.Dangers()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Bridge.Anonymous == login.AnonymousAny {
+		dangers = append(dangers, process.Danger{
+			What: "devices may connect from anywhere without a password (--mqtt-anonymous any)",
+			Do:   "leave that flag out, or let it be none, and give the devices credentials, or a user with --mqtt-user and --mqtt-password-file",
+		})
+	}
+	return dangers, nil
 }
 
 // front returns the part that devices connect to. It stops before the bridge, which still

@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"headwater/services/bridge"
-	"headwater/services/bridge/login"
 	"headwater/services/internal/process"
 	"headwater/streams"
 )
@@ -30,8 +29,10 @@ func run(ctx context.Context, p *process.Process, cfg config) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Bridge.Anonymous == login.AnonymousAny {
-		p.Log.Warn("devices may connect from anywhere without a password")
+	if dangers, err := cfg.dangers(); err != nil {
+		return err
+	} else if err := cfg.Refuse(p.Log, dangers...); err != nil {
+		return err
 	}
 	service, err := bridge.New(cfg.Bridge, deps)
 	if err != nil {

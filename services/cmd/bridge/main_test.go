@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"headwater/services/bridge/login"
 	"headwater/services/internal/process"
 	"headwater/streams"
 	"headwater/streams/natsd"
@@ -104,4 +106,30 @@ func TestRunCarriesAReading(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// TestProductionRefusesStrangers has a configuration that lets anybody in: dev warns, production
+// does not start.
+func TestProductionRefusesStrangers(t *testing.T) {
+	safe := process.Defaults[config]()
+	anybody := safe
+	anybody.Bridge.Anonymous = login.AnonymousAny
+	sample := safe
+	sample.Bridge.User, sample.Bridge.PasswordFile = "device", secret(t, "password1")
+	for _, test := range []struct {
+		name string
+		cfg  config
+		safe bool
+	}{{"the defaults", safe, true}, {"anybody", anybody, false}, {"a password that everybody tries", sample, false}} {
+		dangers, err := test.cfg.dangers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for mode, want := range map[process.Mode]bool{process.ModeDev: true, process.ModeProduction: test.safe} {
+			test.cfg.Mode = mode
+			if err := test.cfg.Refuse(slog.New(slog.DiscardHandler), dangers...); (err == nil) != want {
+				t.Errorf("%s, mode %s: %v", test.name, mode, err)
+			}
+		}
+	}
 }

@@ -20,16 +20,7 @@ type config struct {
 	certs.FileConfig      `embed:""`
 	HTTP                  string           `name:"http" help:"Address of the pages and of /api/v1." default:"127.0.0.1:8080"`
 	PublicURL             string           `name:"public-url" help:"Where people reach the dashboard, like https://headwater.example.org." placeholder:"URL"`
-	Mode                  process.Mode     `enum:"dev,production" default:"dev" env:"HEADWATER_MODE"`
 	Service               dashboard.Config `embed:""`
-}
-
-// FlagHelp returns the help that is too long for a tag, by field.
-func (config) FlagHelp() map[string]string {
-	return map[string]string{
-		"Mode": "dev serves everybody who reaches it until there is an administrator; production asks for a log-in from the " +
-			"first start, and does not start where passwords would travel unencrypted.",
-	}
 }
 
 // guard sets what other machines may do that reach the address. It returns an error if the
@@ -41,7 +32,7 @@ func (cfg *config) guard(ctx context.Context, p *process.Process, address string
 	}
 	cfg.Service.Exposed = process.Reach(address)
 	if cfg.Mode == process.ModeProduction && !cfg.On() && !strings.HasPrefix(cfg.PublicURL, "https://") {
-		return process.ModeConfig{Mode: cfg.Mode}.Refuse(p.Log, true, process.Danger{
+		return cfg.Refuse(p.Log, process.Danger{
 			What: "people at other machines would send their passwords unencrypted (--http " + address + ")",
 			Do:   "name a certificate with --tls-cert and --tls-key; or put a proxy with TLS in front and name it with --public-url https://NAME; or let --http be 127.0.0.1:8080",
 		})

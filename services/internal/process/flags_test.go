@@ -20,7 +20,7 @@ type flagsConfig struct {
 	AdminConfig `embed:""`
 	NATSConfig  `embed:""`
 	Nested      nestedConfig `embed:"" prefix:"part-"`
-	Mode        string       `help:"M." enum:"one,two" default:"one" env:"HEADWATER_TEST_MODE"`
+	Kind        string       `help:"M." enum:"one,two" default:"one" env:"HEADWATER_TEST_MODE"`
 	Key         string       `help:"K." required:"" env:"HEADWATER_TEST_KEY"`
 	Token       string       `help:"T." env:"HEADWATER_TEST_TOKEN"`
 }
@@ -59,7 +59,7 @@ func TestAllProblemsAreNamedAtOnce(t *testing.T) {
 		t.Fatal("nothing was found")
 	}
 	for _, want := range []string{
-		`--mode must be one of one, two, not "three"`,
+		`--kind must be one of one, two, not "three"`,
 		`--part-size: expected a valid 64 bit int but got "many" (from envar HEADWATER_TEST_SIZE="many")`,
 		"--part-wait must be at most 1m",
 		"--key is missing (or HEADWATER_TEST_KEY in the environment)",
