@@ -178,6 +178,9 @@ type FirstFacts struct {
 	Invited bool
 	Name    string
 	Problem string
+	// Provider is the name of where the first administrator may log in as well; empty for
+	// nowhere.
+	Provider string
 }
 
 // LogInFacts are what the page of the log-in shows.
@@ -201,8 +204,8 @@ type AccountFacts struct {
 	// added at this address.
 	Passkeys []Passkey
 	Possible bool
-	// Provider is where a person without a password logs in; empty for one with a
-	// password.
+	// Provider is where a person without a password logs in, or anybody while nobody has to;
+	// empty for one with a password.
 	Provider string
 }
 

@@ -32,15 +32,17 @@ func TestGolden(t *testing.T) {
 			"log-in-with": access.LogInPage(access.LogInFacts{Next: "/alerts", Provider: "id.example.org", Passkeys: true, End: "https://id.example.org/end"}),
 			"log-in-no":   access.LogInPage(access.LogInFacts{Name: "vera", Next: "/", Problem: "The name or the password is wrong."}),
 			"first":       access.FirstPage(access.FirstFacts{}),
+			"first-with":  access.FirstPage(access.FirstFacts{Provider: "id.example.org"}),
 			"invited":     access.FirstPage(access.FirstFacts{Code: "CODE", Invited: true, Name: "vera", Problem: "The two passwords differ."}),
-			"no-link":     access.NoLinkPage(""),
+			"no-link":     access.NoLinkPage("", ""),
 			"account":     access.AccountPage(access.AccountFacts{Who: view.Principal{Name: "vera", Role: view.RoleViewer, Person: true}}),
 			"account-at":  access.AccountPage(access.AccountFacts{Who: view.Principal{Name: "vera", Role: view.RoleViewer, Person: true}, Provider: "id.example.org"}),
 			"account-key": access.AccountPage(access.AccountFacts{
 				Who: view.Principal{Name: "vera", Role: view.RoleViewer, Person: true}, Possible: true,
 				Passkeys: []access.Passkey{{ID: "KEY", Name: "phone <b>", Site: "headwater.example.org", Created: people.Accounts.Users[0].Created}},
 			}),
-			"open": access.AccountPage(access.AccountFacts{Who: view.Anonymous()}),
+			"open":      access.AccountPage(access.AccountFacts{Who: view.Anonymous()}),
+			"open-with": access.AccountPage(access.AccountFacts{Who: view.Anonymous(), Provider: "id.example.org"}),
 		}
 	})
 }

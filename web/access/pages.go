@@ -154,21 +154,29 @@ func (p *Pages) setUpPage(w http.ResponseWriter, r *http.Request) {
 	f := FirstFacts{Code: r.URL.Query().Get("code")}
 	if f.Code == "" {
 		if p.source.Unclaimed(r.Context()) {
-			p.shell.Page(w, r, http.StatusOK, app.Page{Title: "Set up"}, FirstPage(f))
+			p.showFirst(w, r, http.StatusOK, f)
 			return
 		}
-		p.shell.Page(w, r, http.StatusForbidden, app.Page{Title: "Set up"}, NoLinkPage(""))
+		p.shell.Page(w, r, http.StatusForbidden, app.Page{Title: "Set up"}, NoLinkPage("", p.source.Provider()))
 		return
 	}
 	var err error
 	f.Name, err = p.source.Invited(r.Context(), f.Code)
 	if err != nil {
 		status, text := p.refusal(r, err)
-		p.shell.Page(w, r, status, app.Page{Title: "Set up"}, NoLinkPage(text))
+		p.shell.Page(w, r, status, app.Page{Title: "Set up"}, NoLinkPage(text, p.source.Provider()))
 		return
 	}
 	f.Invited = f.Name != ""
-	p.shell.Page(w, r, http.StatusOK, app.Page{Title: "Set up"}, FirstPage(f))
+	p.showFirst(w, r, http.StatusOK, f)
+}
+
+// showFirst shows the page on which a person sets the first or a new password.
+func (p *Pages) showFirst(w http.ResponseWriter, r *http.Request, status int, f FirstFacts) {
+	if !f.Invited {
+		f.Provider = p.source.Provider()
+	}
+	p.shell.Page(w, r, status, app.Page{Title: "Set up"}, FirstPage(f))
 }
 
 // errAgain is the problem of a password that was typed differently.
@@ -184,7 +192,7 @@ func (p *Pages) setUp(w http.ResponseWriter, r *http.Request) {
 		invited, err := p.source.Invited(r.Context(), f.Code)
 		if err != nil {
 			status, text := p.refusal(r, err)
-			p.shell.Page(w, r, status, app.Page{Title: "Set up"}, NoLinkPage(text))
+			p.shell.Page(w, r, status, app.Page{Title: "Set up"}, NoLinkPage(text, p.source.Provider()))
 			return
 		}
 		if invited != "" {
@@ -207,7 +215,7 @@ func (p *Pages) setUp(w http.ResponseWriter, r *http.Request) {
 		}
 		status, f.Problem = p.refusal(r, err)
 	}
-	p.shell.Page(w, r, status, app.Page{Title: "Set up"}, FirstPage(f))
+	p.showFirst(w, r, status, f)
 }
 
 func (p *Pages) account(w http.ResponseWriter, r *http.Request) {
@@ -217,6 +225,9 @@ func (p *Pages) account(w http.ResponseWriter, r *http.Request) {
 // showAccount shows the page of one's own account.
 func (p *Pages) showAccount(w http.ResponseWriter, r *http.Request, status int, f AccountFacts) {
 	f.Who = app.PrincipalOf(r.Context())
+	if f.Who.Open {
+		f.Provider = p.source.Provider()
+	}
 	if provider := p.source.Provider(); provider != "" && f.Who.Person {
 		all, err := p.source.Accounts(r.Context())
 		if err != nil {

@@ -58,6 +58,15 @@ func TestLogInElsewhere(t *testing.T) {
 	if !strings.Contains(body, `href="/log-in/oidc?next=%2Falerts"`) {
 		t.Errorf("the page has no link: %s", body)
 	}
+	// While nobody has to log in, the pages on which that begins lead there too.
+	for _, path := range []string{"/account", "/set-up"} {
+		if _, body := webtest.Get(t, s, http.MethodGet, path); !strings.Contains(body, `href="/log-in/oidc?next=%2F"`) {
+			t.Errorf("%s has no link: %s", path, body)
+		}
+	}
+	if _, body := webtest.Get(t, s, http.MethodGet, "/set-up?code="+fixture.Code, as("nobody")...); strings.Contains(body, "/log-in/oidc") {
+		t.Errorf("a person who is invited is led elsewhere: %s", body)
+	}
 	res, _ := webtest.Get(t, s, http.MethodGet, "/log-in/oidc?next=/alerts", as("nobody")...)
 	begun, _, _ := strings.Cut(res.Header.Get("Set-Cookie"), ";")
 	if at := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || !strings.HasPrefix(at, "https://id.example.org/authorize?") || !strings.HasPrefix(begun, "headwater-oidc=") {
