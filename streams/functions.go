@@ -126,10 +126,9 @@ const workPrefix = "work."
 // a request without an answer is repeated. The name must be a valid token.
 func WorkSubject(function string) string { return workPrefix + function }
 
-// WorkerPermissions is what the workers of a function may do: take its requests and answer
-// them.
-func WorkerPermissions(function string) Permissions {
-	return Permissions{Answers: true, Subscribe: []string{WorkSubject(function)}}
+// workerPermissions is what workers may do: take requests and answer them.
+func workerPermissions() Permissions {
+	return Permissions{Answers: true, Subscribe: []string{WorkSubject("*")}}
 }
 
 func functionPermissions() Permissions {

@@ -27,11 +27,15 @@ func ServicePermissions(service string) (Permissions, bool) {
 		ServiceWriter:    writerPermissions,
 		ServiceDashboard: dashboardPermissions,
 		ServiceFunctions: functionPermissions,
+		ServiceWorker:    workerPermissions,
 	}[service]
 	if !known {
 		return Permissions{}, false
 	}
 	permissions := p()
+	if service == ServiceWorker {
+		return permissions, true
+	}
 	permissions.Subscribe = append(permissions.Subscribe, inbox(service)+".>")
 	// Every service checks that JetStream and the streams are there.
 	permissions.Publish = append(permissions.Publish, api("INFO"), api("STREAM.INFO.*"))
@@ -41,7 +45,7 @@ func ServicePermissions(service string) (Permissions, bool) {
 // Services are the services that have permissions of their own, in a fixed order.
 func Services() []string {
 	return []string{
-		ServiceProvision, ServiceBridge, ServiceGateway, ServiceProcessor, ServiceNotifier, ServiceWriter, ServiceDashboard, ServiceFunctions,
+		ServiceProvision, ServiceBridge, ServiceGateway, ServiceProcessor, ServiceNotifier, ServiceWriter, ServiceDashboard, ServiceFunctions, ServiceWorker,
 	}
 }
 

@@ -20,6 +20,8 @@ const (
 	ServiceWriter    = "writer"
 	ServiceDashboard = "dashboard"
 	ServiceFunctions = "functions"
+	// ServiceWorker stands for the programs of people that answer requests of functions.
+	ServiceWorker = "worker"
 )
 
 // Names of the streams.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/url"
 	"os"
 	"os/exec"
 	"slices"
@@ -437,6 +438,66 @@ func TestHalfDone(t *testing.T) {
 		}
 		check("continued", 4+2*i)
 	}
+}
+
+// TestWorker runs the example in Python on a real server: there is none at first, and the
+// input waits; one fails; another answers.
+func TestWorker(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no Python: ", err)
+	}
+	b := newBench(t)
+	b.run()
+	if _, err := b.store.Deploy(t.Context(), "degrees", function.Version{
+		Kind: function.Worker, Match: []string{"s/*/*"}, Limits: function.Limits{Time: 20 * time.Second},
+	}, nil, function.Live); err != nil {
+		t.Fatal(err)
+	}
+	durable := streams.FunctionConsumer("degrees")
+	b.awaitConsumer(durable)
+	status := func() function.Status {
+		all, err := b.store.All(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all[0].Status
+	}
+	send := func(value float64) {
+		var batch telemetryv1.Builder
+		batch.Value(telemetryv1.Key{Site: "s", Device: "d", Metric: "celsius"}, time.Now().UnixNano(), value)
+		m, err := streams.TelemetryMsg(0, streams.SourceHTTP, batch.Take(time.Now().UnixNano()))
+		if err == nil {
+			_, err = b.js.PublishMsg(t.Context(), m)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(20)
+	streamtest.Eventually(t, "the page says that there is no worker", func() bool { return status().Problem == errNoWorker.Error() })
+	at, err := url.Parse(b.server.NATS(natsd.UserOf(streams.ServiceWorker)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := at.User.Password()
+	worker := exec.CommandContext(t.Context(), python, "examples/worker.py", "degrees")
+	worker.Env = append(os.Environ(), "HEADWATER_NATS="+at.Host, "HEADWATER_WORKER_PASSWORD="+password)
+	worker.Stderr = os.Stderr
+	if err := worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = worker.Process.Kill() // it may have ended
+		_ = worker.Wait()
+	}()
+	b.done(durable)
+	send(100)
+	b.done(durable)
+	if values, _ := b.outputs("degrees"); !slices.Equal(values, []float64{68, 212}) {
+		t.Errorf("it answered %v", values)
+	}
+	streamtest.Eventually(t, "the problem is over", func() bool { s := status(); return s.Problem == "" && s.Outputs == 2 })
 }
 
 // TestKilled kills the process of a function again and again while readings come, and finds

@@ -104,6 +104,10 @@ func TestServicesMayDoNoMoreThanTheyDo(t *testing.T) {
 			publish:   []string{"telemetry.0.http", "derived.0", "$KV.functions.declared.x", "$KV.config.config", "deadletters.bridge.topic", "$JS.API.STREAM.DELETE.TELEMETRY", "$O.functions.M.x"},
 			subscribe: []string{"telemetry.>", "work.x"},
 		},
+		streams.ServiceWorker: {
+			publish:   []string{"telemetry.0.http", "work.x", "$KV.functions.record.x", "$JS.API.STREAM.INFO.TELEMETRY", "_INBOX.functions.x"},
+			subscribe: []string{"telemetry.>", "derived.0", "_INBOX.functions.>"},
+		},
 		streams.ServiceDashboard: {
 			publish:   []string{"telemetry.0.http", "$KV.config.other", "deadletters.bridge.topic", "$JS.API.STREAM.DELETE.DEADLETTERS", "$JS.API.STREAM.PURGE.AUDIT", "$JS.API.STREAM.MSG.DELETE.AUDIT", "audit.bridge"},
 			subscribe: []string{"telemetry.>"},
