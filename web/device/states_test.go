@@ -25,7 +25,9 @@ func TestStatesOverTime(t *testing.T) {
 		{"one state from before", []Change{{at(20, 0), "off"}}, at(25, 6), at(25, 12), at(30, 0), "off 6h0m0s", "2025-10-25 off 0 6h0m0s"},
 		{"up to now", []Change{{at(25, 1), "off"}, {at(25, 2), "on"}}, at(25, 0), at(25, 12), at(25, 5), "off 1h0m0s, on 3h0m0s", "2025-10-25 off 1 1h0m0s, 2025-10-25 on 1 3h0m0s"},
 		{
-			"over midnight and the longer day", []Change{{at(25, 0), "off"}, {at(25, 22), "on"}, {at(27, 2), "off"}}, at(25, 0), at(27, 3), at(30, 0),
+			"over midnight and the longer day",
+			[]Change{{at(25, 0), "off"}, {at(25, 22), "on"}, {at(27, 2), "off"}},
+			at(25, 0), at(27, 3), at(30, 0),
 			"off 22h0m0s, on 29h0m0s, off 1h0m0s",
 			"2025-10-27 off 1 1h0m0s, 2025-10-27 on 0 2h0m0s, 2025-10-26 on 0 25h0m0s, 2025-10-25 off 0 22h0m0s, 2025-10-25 on 1 2h0m0s",
 		},
