@@ -153,6 +153,7 @@ func dashboardPermissions() Permissions {
 	p.Publish = append(p.Publish, writeBucket(BucketBoards, BoardKey("*"))...)
 	p.Publish = append(p.Publish, writeBucket(BucketFunctions, FunctionsDeclared)...)
 	p.Publish = append(p.Publish, storeFunctions()...)
+	p.Publish = append(p.Publish, writeBucket(BucketDevices, ">")...)
 	p.Publish = append(p.Publish, record(ServiceDashboard)...)
 	p.Publish = append(p.Publish, writeBucket(BucketCredentials, ">")...)
 	p.Publish = append(p.Publish, writeBucket(BucketAccounts, AccountsKey)...)

@@ -223,6 +223,20 @@ func ParseAboutKey(key string) (site, device string, ok bool) {
 	return site, device, ok && ValidToken(site) && ValidToken(device)
 }
 
+// gonePrefix begins the keys of GoneKey. What follows has a dot, so no key of AboutKey does.
+const gonePrefix = "gone."
+
+// GoneKey is the key in BucketAbout of what became of a device that people removed. Both parts
+// must be valid tokens.
+func GoneKey(site, device string) string { return gonePrefix + AboutKey(site, device) }
+
+// ParseGoneKey returns the device of a key of GoneKey, and whether it is such a key.
+func ParseGoneKey(key string) (site, device string, ok bool) {
+	rest, found := strings.CutPrefix(key, gonePrefix)
+	site, device, ok = ParseAboutKey(rest)
+	return site, device, found && ok
+}
+
 // MaxAbout bounds what people say about one device in BucketAbout, in bytes, and
 // aboutBytes the bucket.
 const (

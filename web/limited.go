@@ -308,6 +308,29 @@ func (s siteRegistry) Describe(ctx context.Context, by, what string, changes []r
 	return s.Source.Describe(ctx, by, what, changes)
 }
 
+// Former implements registry.Source.
+func (s siteRegistry) Former(site, device string) []registry.Name {
+	return slices.DeleteFunc(s.Source.Former(site, device), func(n registry.Name) bool { return !s.of.sees(n.Site) })
+}
+
+// DeleteDevice implements registry.Source.
+func (s siteRegistry) DeleteDevice(ctx context.Context, by, site, device string, force bool) (registry.Removed, error) {
+	if !s.of.sees(site) || slices.ContainsFunc(s.Source.Former(site, device), func(n registry.Name) bool { return !s.of.sees(n.Site) }) {
+		return registry.Removed{}, view.ErrNotFound
+	}
+	return s.Source.DeleteDevice(ctx, by, site, device, force)
+}
+
+// MergeDevice implements registry.Source.
+func (s siteRegistry) MergeDevice(ctx context.Context, by string, from, into registry.Name) error {
+	for _, n := range []registry.Name{from, into} {
+		if !s.of.sees(n.Site) {
+			return fmt.Errorf("%w: there is no site %s", registry.ErrDraft, n.Site)
+		}
+	}
+	return s.Source.MergeDevice(ctx, by, from, into)
+}
+
 type siteHealth struct {
 	health.Source
 	of ofSites

@@ -116,7 +116,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.survey.losses, s.ledger.losses = found, found
 	changes := recorder{audit.New(deps.JS, streams.ServiceDashboard, deps.Log, deps.Metrics)}
 	letters := &deadLetters{js: deps.JS, log: deps.Log, changes: changes}
-	s.registry = newRegistry(deps.JS, s.fleet, changes)
+	s.registry = newRegistry(newDeparted(deps.JS, client, s.fleet, deps.Log, changes, s.know))
+	s.past.former = s.registry.former
 	s.described = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketAbout, entry: s.registry.onEntry}
 	s.boards = &boardSource{alertSource: s.alertSource, js: deps.JS, fleet: s.fleet, changes: changes, all: make(map[string]boards.Board)}
 	s.arranged = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketBoards, entry: s.boards.onEntry}
@@ -236,7 +237,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("dashboard started", "url", s.past.client.URL())
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
-		s.telemetry.run, s.derived.run, s.alerting.run, s.refused.run, s.health.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.described.run, s.arranged.run, s.silences.run, s.handlings.run, s.reports.run,
+		s.telemetry.run, s.derived.run, s.alerting.run, s.refused.run, s.health.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.described.run, s.registry.run, s.arranged.run, s.silences.run, s.handlings.run, s.reports.run,
 		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.rules.coach.run, s.credentials.set.Run, s.arrivals.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,9 @@ const maxFlags = 20_000
 // history reads the past from InfluxDB.
 type history struct {
 	client *influx.Client
+	// former, if not nil, returns the devices that a device continues: their history is its
+	// own.
+	former func(site, device string) []deviceName
 
 	mu    sync.Mutex // guards cache
 	cache map[device.SeriesQuery]cached
@@ -100,7 +104,8 @@ func unavailable(err error) error {
 // ofSeries selects the readings of one series; the measurement is its metric. Where
 // selects the numbers in one unit.
 const (
-	ofSeries = ` FROM $metric WHERE "site" = $site AND "device" = $device AND time >= $from AND time < $to`
+	ofDevice = `"site" = $site AND "device" = $device`
+	ofSeries = ` FROM $metric WHERE ` + ofDevice + ` AND time >= $from AND time < $to`
 	where    = ofSeries + influx.InUnit
 )
 
@@ -438,10 +443,32 @@ func (h *history) query(ctx context.Context, q string, p influx.Params) ([]influ
 
 // ask returns the series of an answer; none if the bucket does not exist.
 func (h *history) ask(ctx context.Context, policy, q string, p influx.Params) ([]influx.Series, error) {
+	q, p = h.withFormer(q, p)
 	series, err := h.client.Query(ctx, h.client.Database(), policy, q, p)
 	// Before the first reading there is no database and no bucket.
 	if err != nil && strings.Contains(err.Error(), "not found") {
 		return nil, nil
 	}
 	return series, err
+}
+
+// withFormer has a query be about the devices, too, that its device continues.
+func (h *history) withFormer(q string, p influx.Params) (string, influx.Params) {
+	site, _ := p["site"].(string)
+	device, _ := p["device"].(string)
+	if h.former == nil || device == "" {
+		return q, p
+	}
+	former := h.former(site, device)
+	if len(former) == 0 {
+		return q, p
+	}
+	p = maps.Clone(p)
+	of := []string{ofDevice}
+	for i, f := range former {
+		n := strconv.Itoa(i)
+		of = append(of, `"site" = $site`+n+` AND "device" = $device`+n)
+		p["site"+n], p["device"+n] = f.site, f.device
+	}
+	return strings.ReplaceAll(q, ofDevice, "("+strings.Join(of, " OR ")+")"), p
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"headwater/services/dashboard/fleet"
 	"headwater/services/internal/about"
 	"headwater/services/internal/audit"
 	"headwater/services/internal/config"
@@ -25,11 +24,10 @@ import (
 const maxSaid = 100_000
 
 // registrySource holds what people say about devices: in the configuration file, and on the
-// pages. It implements registry.Source of package web.
+// pages, and what became of devices that they removed. It implements registry.Source of
+// package web.
 type registrySource struct {
-	js      jetstream.JetStream
-	fleet   *fleet.Fleet
-	changes recorder
+	*departed
 
 	mu   sync.Mutex // guards what follows
 	said map[string]said
@@ -44,9 +42,9 @@ type said struct {
 	revision uint64
 }
 
-func newRegistry(js jetstream.JetStream, f *fleet.Fleet, changes recorder) *registrySource {
-	s := &registrySource{js: js, fleet: f, changes: changes, said: make(map[string]said)}
-	f.Say(s.about)
+func newRegistry(d *departed) *registrySource {
+	s := &registrySource{departed: d, said: make(map[string]said)}
+	d.fleet.Say(s.about)
 	return s
 }
 
@@ -66,6 +64,7 @@ func (s *registrySource) about(site, device string) view.DeviceAbout {
 func (s *registrySource) onEntry(entry jetstream.KeyValueEntry) {
 	site, device, ok := streams.ParseAboutKey(entry.Key())
 	if !ok {
+		s.on(entry)
 		return
 	}
 	var a about.About

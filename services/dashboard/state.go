@@ -322,6 +322,11 @@ func (s *Service) onDevice(key string, value []byte, when time.Time) {
 		s.log.Debug("entry was ignored", "subject", key, "err", err)
 		return
 	}
+	s.know(d)
+}
+
+// know shows an entry of the device registry.
+func (s *Service) know(d registry.Device) {
 	metrics := make([]fleet.Series, 0, len(d.Metrics))
 	for _, m := range d.Metrics {
 		for _, unit := range append(m.Units, m.Unit) {

@@ -23,6 +23,28 @@ type Source interface {
 	// Describe changes what is said about devices, one by one. What is the change in words,
 	// for the audit of a change of several devices.
 	Describe(ctx context.Context, by, what string, changes []Change) (Outcome, error)
+	// DeleteDevice removes a device with all its data. One that has reported in the last minutes
+	// is removed only by force: it appears again with its next reading.
+	DeleteDevice(ctx context.Context, by, site, device string, force bool) (Removed, error)
+	// MergeDevice has one device continue another, which is removed: its history and what is said
+	// about it are those of the first one, which need not have reported.
+	MergeDevice(ctx context.Context, by string, from, into Name) error
+	// Former are the devices that a device continues.
+	Former(site, device string) []Name
+}
+
+// Name names a device.
+type Name struct{ Site, Device string }
+
+// String returns site/device.
+func (n Name) String() string { return n.Site + "/" + n.Device }
+
+// Removed is what came of a deletion.
+type Removed struct {
+	// Devices are the device and those that it continued, as site/device.
+	Devices []string `json:"devices"`
+	// History says why the history was not deleted; empty if it was.
+	History string `json:"history,omitempty"`
 }
 
 // Query selects devices.

@@ -48,6 +48,10 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "POST", Path: Path + "/import", Role: app.Operator, BySite: true, Handle: p.importForm},
 		{Method: "GET", Path: "/devices/{site}/{device}/edit", Role: app.Operator, BySite: true, Handle: p.edit},
 		{Method: "POST", Path: "/devices/{site}/{device}/edit", Role: app.Operator, BySite: true, Handle: p.save},
+		{Method: "POST", Path: "/devices/{site}/{device}/merge", Role: app.Operator, BySite: true, Handle: p.merge},
+		{Method: "POST", Path: "/devices/{site}/{device}/delete", Role: app.Administrator, BySite: true, Handle: p.delete},
+		{Method: "POST", Path: "/api/v1/devices/{site}/{device}/merge", Role: app.Operator, BySite: true, Handle: p.apiMerge},
+		{Method: "DELETE", Path: "/api/v1/devices/{site}/{device}", Role: app.Administrator, BySite: true, Handle: p.apiDelete},
 		{Method: "GET", Path: Path + ".csv", Role: app.Viewer, BySite: true, Handle: p.export},
 		{Method: "POST", Path: "/api/v1/registry/import", Role: app.Operator, BySite: true, Handle: p.apiImport},
 		{Method: "PUT", Path: "/api/v1/devices/{site}/{device}/about", Role: app.Operator, BySite: true, Handle: p.apiSave},
@@ -63,6 +67,7 @@ type Facts struct {
 	// Rooms are the rooms of the devices shown, for the form.
 	Rooms   []string
 	Outcome *Outcome
+	Removed *Removed
 	Problem string
 }
 
@@ -315,6 +320,8 @@ type Form struct {
 	// Texts are the fields as they were sent, if they did not fit; nil otherwise.
 	Texts   url.Values
 	Problem string
+	// Former are the devices that it continues.
+	Former []Name
 }
 
 // text returns the content of a field.
@@ -380,7 +387,7 @@ func (p *Pages) form(w http.ResponseWriter, r *http.Request, code int, f Form) {
 			ui.NotFound("No device "+app.Clip(site)+"/"+app.Clip(dev)+" has reported.", []ui.Link{{Href: "/", Text: "All devices"}}))
 		return
 	}
-	f.Said, f.Fixed = f.Device.About, p.source.Fixed(site, dev)
+	f.Said, f.Fixed, f.Former = f.Device.About, p.source.Fixed(site, dev), p.source.Former(site, dev)
 	p.shell.Page(w, r, code, app.Page{Title: "Edit " + f.Device.Label(), Section: "registry"}, EditPage(f))
 }
 
@@ -482,8 +489,11 @@ func (p *Pages) apiSave(w http.ResponseWriter, r *http.Request) {
 
 // status returns the status of an answer that stands for an error of the source.
 func status(err error) int {
-	if errors.Is(err, view.ErrUnavailable) {
+	switch {
+	case errors.Is(err, view.ErrUnavailable):
 		return http.StatusServiceUnavailable
+	case errors.Is(err, view.ErrNotFound):
+		return http.StatusNotFound
 	}
 	return http.StatusBadRequest
 }
@@ -503,4 +513,32 @@ func batteryWords(d view.Device) string {
 		return ""
 	}
 	return m.Shown() + ui.UnitOf(m)
+}
+
+// deletedWords ends the sentence about a deletion.
+func deletedWords(r Removed) string {
+	if r.History == "" {
+		return " deleted, with the history."
+	}
+	return " deleted; " + r.History + "."
+}
+
+// formerWords names devices.
+func formerWords(all []Name) string {
+	words := make([]string, len(all))
+	for i, n := range all {
+		words[i] = n.String()
+	}
+	return strings.Join(words, ", ")
+}
+
+// briefWords is in one line what a narrow screen has no columns for.
+func briefWords(d view.Device) string {
+	var words []string
+	for _, one := range append([]string{d.About.Room, d.About.Location}, append(d.About.TagList(), batteryWords(d), d.Firmware())...) {
+		if one != "" {
+			words = append(words, view.Plain(one))
+		}
+	}
+	return strings.Join(words, " · ")
 }

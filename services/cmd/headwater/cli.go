@@ -86,6 +86,8 @@ type cli struct {
 		Rotate  deviceRotateCmd  `cmd:"" help:"Give a credential a new token; the old one stays good for a while."`
 		Revoke  deviceRevokeCmd  `cmd:"" help:"Close the connections of credentials and let nobody in with them."`
 		Claim   deviceClaimCmd   `cmd:"" help:"Make a claim code, with which the person who sets a device up gets its password."`
+		Merge   deviceMergeCmd   `cmd:"" help:"Rename a device, or have one continue another that was replaced."`
+		Delete  deviceDeleteCmd  `cmd:"" help:"Delete devices with all their data."`
 		Approve deviceApproveCmd `cmd:"" help:"Approve a device in quarantine, or let a revoked one in again."`
 		Unknown deviceUnknownCmd `cmd:"" help:"Decide what becomes of devices without a credential."`
 		Import  deviceImportCmd  `cmd:"" help:"Make credentials for the devices of a CSV file."`

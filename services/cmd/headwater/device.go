@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"headwater/proto/figure"
+	"headwater/streams"
 	"headwater/web/devices"
+	"headwater/web/registry"
 )
 
 // maxImport bounds the file of an import, in bytes.
@@ -343,4 +345,69 @@ func (c *deviceImportCmd) read(s *session) ([]devices.Draft, error) {
 		}
 	}
 	return drafts, nil
+}
+
+type deviceMergeCmd struct {
+	From string `arg:"" name:"site/device" help:"The device that is continued; it leaves the lists."`
+	Into string `arg:"" name:"into" help:"The device that continues it, new or known, as site/device."`
+}
+
+// Run has one device continue another.
+func (c *deviceMergeCmd) Run(s *session) error {
+	site, device, err := siteDevice(c.From)
+	if err != nil {
+		return err
+	}
+	if err := s.client.credentials(s.ctx, http.MethodPost, []string{"devices", site, device, "merge"}, url.Values{"into": {c.Into}}, nil, nil); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, "%s continues %s and has its history\n", c.Into, c.From)
+	return err
+}
+
+type deviceDeleteCmd struct {
+	Devices []string `arg:"" name:"site/device" help:"The devices."`
+	Force   bool     `help:"Also if they still report: they appear again with the next reading."`
+	Yes     bool     `short:"y" help:"Do not ask for confirmation."`
+}
+
+// Run deletes devices after a confirmation.
+func (c *deviceDeleteCmd) Run(s *session) error {
+	for _, name := range c.Devices {
+		if _, _, err := siteDevice(name); err != nil {
+			return err
+		}
+	}
+	if !c.Yes {
+		if err := s.confirm(fmt.Sprintf("Delete %s with the whole history? This cannot be undone.", safe(strings.Join(c.Devices, ", ")))); err != nil {
+			return err
+		}
+	}
+	query := url.Values{}
+	if c.Force {
+		query.Set("force", "1")
+	}
+	var errs []error
+	for _, name := range c.Devices {
+		site, device, _ := strings.Cut(name, "/")
+		var out registry.Removed
+		if err := s.client.credentials(s.ctx, http.MethodDelete, []string{"devices", site, device}, query, nil, &out); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", safe(name), err))
+			continue
+		}
+		fmt.Fprintf(s.out, "%s deleted\n", strings.Join(out.Devices, ", "))
+		if out.History != "" {
+			fmt.Fprintf(s.err, "%s: %s\n", name, safe(out.History))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// siteDevice splits site/device.
+func siteDevice(text string) (site, device string, err error) {
+	site, device, _ = strings.Cut(text, "/")
+	if !streams.ValidToken(site) || !streams.ValidToken(device) {
+		return "", "", usage(fmt.Sprintf("%q is not site/device", text))
+	}
+	return site, device, nil
 }

@@ -127,6 +127,19 @@ func TestDeviceCommands(t *testing.T) {
 	w.device(t, "", "add", "hall/tls", "--no-token", "--uri", "urn:tls").want(t, exitDone, "hall/tls")
 	w.lists(t, "tls device allowed certificate")
 
+	kv, err := w.js.KeyValue(t.Context(), streams.BucketDevices)
+	if err == nil {
+		_, err = kv.PutString(t.Context(), "hall.old", `{"site":"hall","device":"old","metrics":[],"first_seen":"2026-01-02T03:04:05Z"}`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	streamtest.Eventually(t, "the device is merged", func() bool { return w.device(t, "", "merge", "hall/old", "hall/new").code == exitDone })
+	w.device(t, "", "merge", "hall/old", "hall/new").want(t, exitFailed)
+	w.device(t, "", "delete", "hall").want(t, exitUsage, "is not site/device")
+	w.device(t, "no\n", "delete", "hall/new").want(t, exitFailed)
+	w.device(t, "yes\n", "delete", "hall/new").want(t, exitDone, "hall/new, hall/old deleted")
+
 	second := w.device(t, "", "rotate", "door-1", "--overlap", "1h").issued(t)
 	c := w.credential(t, "door-1")
 	for _, token := range []string{first, second} {

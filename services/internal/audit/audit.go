@@ -107,6 +107,9 @@ const (
 	// BoardSave is a board that was made or changed.
 	BoardSave   Action = "board.save"
 	BoardDelete Action = "board.delete"
+	// DeviceDelete removes a device with all its data; with DeviceMerge another one continues it.
+	DeviceDelete Action = "device.delete"
+	DeviceMerge  Action = "device.merge"
 	// DeviceUnknown is a decision about devices without a credential.
 	DeviceUnknown Action = "device.unknown"
 )

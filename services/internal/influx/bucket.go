@@ -141,6 +141,44 @@ func (c *Client) ensureBucket(ctx context.Context, b Bucket) error {
 	return b.failed(err)
 }
 
+// ErrKeeps is returned by Erase for an InfluxDB that deletes nothing but whole buckets.
+var ErrKeeps = errors.New("this InfluxDB cannot delete the points of one device: they stay until their retention ends")
+
+// Erase deletes the points of a device with an earlier time from all buckets of the database.
+func (c *Client) Erase(ctx context.Context, site, device string, before time.Time) error {
+	version, err := c.Ping(ctx)
+	switch {
+	case err != nil:
+		return err
+	case strings.HasPrefix(version, "1."):
+		err := c.Exec(ctx, c.cfg.Database, `DELETE FROM /.*/ WHERE "site" = $site AND "device" = $device AND time < $before`,
+			Params{"site": site, "device": device, "before": before})
+		if err != nil && strings.Contains(err.Error(), "not found") { // nothing was written yet
+			return nil
+		}
+		return err
+	case !strings.HasPrefix(version, "2."):
+		return ErrKeeps
+	}
+	var found struct{ Buckets []struct{ Name string } }
+	if err := c.call(ctx, http.MethodGet, "api/v2/buckets", url.Values{"org": {c.cfg.Org}, "limit": {"100"}}, nil, &found); err != nil {
+		return err
+	}
+	for _, b := range found.Buckets {
+		if !strings.HasPrefix(b.Name, c.cfg.Database+"/") {
+			continue
+		}
+		err := c.call(ctx, http.MethodPost, "api/v2/delete", url.Values{"org": {c.cfg.Org}, "bucket": {b.Name}}, map[string]string{
+			"start": "1970-01-01T00:00:00Z", "stop": before.UTC().Format(time.RFC3339Nano),
+			"predicate": fmt.Sprintf("site=%q AND device=%q", site, device), // both are tokens
+		}, nil)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // call sends and receives JSON; in and out may be nil.
 func (c *Client) call(ctx context.Context, method, path string, params url.Values, in, out any) error {
 	op := method + " " + path

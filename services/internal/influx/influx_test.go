@@ -288,6 +288,42 @@ func TestEnsureInVersion3DoesNothing(t *testing.T) {
 	}
 }
 
+func TestErase(t *testing.T) {
+	before := time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
+	for version, want := range map[string][]string{
+		"1.8.10": {`DELETE FROM /.*/ WHERE "site" = 'hall' AND "device" = 'door-1' AND time < 1773500966000000000`},
+		"v2.7.11": {
+			`headwater/raw {"predicate":"site=\"hall\" AND device=\"door-1\"","start":"1970-01-01T00:00:00Z","stop":"2026-03-14T15:09:26Z"}`,
+			`headwater/1d {"predicate":"site=\"hall\" AND device=\"door-1\"","start":"1970-01-01T00:00:00Z","stop":"2026-03-14T15:09:26Z"}`,
+		},
+		"3.2.0": nil,
+	} {
+		var got []string
+		c := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/ping":
+				w.Header().Set("X-Influxdb-Version", version)
+			case "/query":
+				got = append(got, r.FormValue("q"))
+				fmt.Fprint(w, `{"results":[{"statement_id":0}]}`)
+			case "/api/v2/buckets":
+				fmt.Fprint(w, `{"buckets":[{"name":"headwater/raw"},{"name":"other"},{"name":"headwater/1d"}]}`)
+			case "/api/v2/delete":
+				body, _ := io.ReadAll(r.Body)
+				got = append(got, r.FormValue("bucket")+" "+string(body))
+			default:
+				t.Errorf("asked %s", r.URL)
+			}
+		}, nil)
+		if err := c.Erase(t.Context(), "hall", "door-1", before); (want == nil) != errors.Is(err, ErrKeeps) || want != nil && err != nil {
+			t.Errorf("%s: %v", version, err)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: %s", version, d)
+		}
+	}
+}
+
 func FuzzBindQuotes(f *testing.F) {
 	f.Add(`'; DROP DATABASE "headwater" --`)
 	f.Add(`\`)

@@ -192,29 +192,41 @@ func (r *Registry) flush(ctx context.Context) error {
 // now.
 const maxConflicts = 20
 
-// write merges news of one device into its entry, however many others write it.
+// write merges news of one device into its entry.
 func (r *Registry) write(ctx context.Context, kv jetstream.KeyValue, d device, n news) error {
-	key := Key(d.site, d.name)
+	_, changed, unreadable, err := merged(ctx, kv, d.site, d.name, n)
+	if unreadable != nil {
+		r.log.Warn("a registry entry is unreadable; replacing it", "device", Key(d.site, d.name), "err", unreadable)
+	}
+	if changed && err == nil {
+		r.writes.Inc()
+	}
+	return err
+}
+
+// merged merges news of one device into its entry, however many others write it. It returns
+// the entry and whether it was changed. Unreadable is why an entry that was there says nothing.
+func merged(ctx context.Context, kv jetstream.KeyValue, site, name string, n news) (now Device, changed bool, unreadable, err error) {
+	key := Key(site, name)
 	for range maxConflicts {
 		entry, err := kv.Get(ctx, key)
 		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
-			return fmt.Errorf("read registry entry %s: %w", key, err)
+			return now, false, unreadable, fmt.Errorf("read registry entry %s: %w", key, err)
 		}
-		have, revision := Device{Site: d.site, Device: d.name}, uint64(0)
+		have, revision := Device{Site: site, Device: name}, uint64(0)
 		if err == nil {
 			revision = entry.Revision()
-			if err := json.Unmarshal(entry.Value(), &have); err != nil {
-				r.log.Warn("a registry entry is unreadable; replacing it", "device", key, "err", err)
-				have = Device{Site: d.site, Device: d.name}
+			if unreadable = json.Unmarshal(entry.Value(), &have); unreadable != nil {
+				have = Device{Site: site, Device: name}
 			}
 		}
-		merged, changed := have.merge(n)
+		now, changed = have.merge(n)
 		if !changed {
-			return nil
+			return now, false, unreadable, nil
 		}
-		value, err := json.Marshal(merged)
+		value, err := json.Marshal(now)
 		if err != nil {
-			return fmt.Errorf("encode registry entry %s: %w", key, err)
+			return now, false, unreadable, fmt.Errorf("encode registry entry %s: %w", key, err)
 		}
 		if revision == 0 {
 			// Create also replaces the marker of a deletion.
@@ -224,13 +236,12 @@ func (r *Registry) write(ctx context.Context, kv jetstream.KeyValue, d device, n
 		}
 		switch {
 		case err == nil:
-			r.writes.Inc()
-			return nil
+			return now, true, unreadable, nil
 		case !streams.IsConflict(err):
-			return fmt.Errorf("write registry entry %s: %w", key, err)
+			return now, false, unreadable, fmt.Errorf("write registry entry %s: %w", key, err)
 		}
 	}
-	return fmt.Errorf("write registry entry %s: another writer was first %d times", key, maxConflicts)
+	return now, false, unreadable, fmt.Errorf("write registry entry %s: another writer was first %d times", key, maxConflicts)
 }
 
 // forgetDeleted treats devices that people deleted from the bucket as new when

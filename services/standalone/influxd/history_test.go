@@ -99,6 +99,29 @@ func TestChartOfAYear(t *testing.T) {
 			t.Errorf("%s: means from %v to %v", test.tier, slices.Min(s.Mean), slices.Max(s.Mean))
 		}
 	}
+
+	// What a device has is erased from every bucket, up to a time, and nothing of another.
+	other := point.AppendValue(nil, point.AppendValuePrefix(nil, point.Series{Site: "w", Device: "door-2", Metric: "temperature"}), 1, now.Add(-time.Hour).UnixNano())
+	if err := c.Write(t.Context(), raw.Name(), string(other)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Erase(t.Context(), "w", "door-1", now.Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	for policy, want := range map[string]float64{"raw": 4, "1m": 0, "1h": 0, "1d": 0} { // three of door-1 from the time on, one of door-2
+		field := "value"
+		if policy != "raw" {
+			field = "mean"
+		}
+		found, err := c.Query(t.Context(), "headwater", policy, `SELECT count($field) AS "n" FROM "temperature"`, influx.Params{"field": influx.Ident(field)})
+		n := 0.0
+		if len(found) > 0 {
+			n = found[0].Floats("n")[0]
+		}
+		if err != nil || n != want {
+			t.Errorf("%s has %v points, %v; want %v", policy, n, err, want)
+		}
+	}
 }
 
 // TestExtremesStayInTheirBucket asks for charts of many ranges and widths: each
