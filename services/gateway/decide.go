@@ -178,7 +178,7 @@ func (d *decider) follow(ctx context.Context, next *uint64) error {
 	return nil
 }
 
-// forget drops the decisions that are kept: the streams may have begun anew since they came.
+// forget drops the decisions that are kept: the streams may have been recreated since they came.
 func (d *decider) forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
