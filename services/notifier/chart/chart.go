@@ -80,7 +80,7 @@ func (c Chart) PNG() ([]byte, error) {
 	d.bounds(c)
 	d.series(c)
 	var out bytes.Buffer
-	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, d); err != nil {
+	if err := (&png.Encoder{CompressionLevel: png.DefaultCompression}).Encode(&out, d); err != nil {
 		return nil, fmt.Errorf("encode the chart: %w", err)
 	}
 	return out.Bytes(), nil
@@ -266,9 +266,11 @@ func (d *drawing) dot(x, y int) {
 }
 
 func (d *drawing) fill(x0, y0, x1, y1 int, colour uint8) {
-	for y := y0; y < y1; y++ {
-		for x := x0; x < x1; x++ {
-			d.SetColorIndex(x, y, colour)
+	x0, x1 = max(x0, 0), min(x1, Width)
+	for y := max(y0, 0); y < min(y1, Height) && x0 < x1; y++ {
+		row := d.Pix[d.PixOffset(x0, y) : d.PixOffset(x1-1, y)+1]
+		for i := range row {
+			row[i] = colour
 		}
 	}
 }
