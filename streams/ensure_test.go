@@ -35,6 +35,54 @@ func TestEnsureIsIdempotent(t *testing.T) {
 	}
 }
 
+// TestEnsureGivesTheWriterTheGroups has the consumer of the first lane from before there were
+// groups: it continues where it was, with what the lane of groups commits.
+func TestEnsureGivesTheWriterTheGroups(t *testing.T) {
+	s := streamtest.Run(t)
+	js := s.JS(t)
+	s.Ensure(t, 2)
+	name := streams.WriterDerivedConsumer(0)
+	consumer, err := js.Consumer(t.Context(), streams.StreamDerived, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := consumer.CachedInfo().Config
+	old.FilterSubject, old.FilterSubjects = streams.DerivedSubject(0), nil
+	if _, err := js.UpdateConsumer(t.Context(), streams.StreamDerived, old); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(subject, text string) {
+		t.Helper()
+		if _, err := js.Publish(t.Context(), subject, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := func(want string) {
+		t.Helper()
+		if consumer, err = js.Consumer(t.Context(), streams.StreamDerived, name); err != nil {
+			t.Fatal(err)
+		}
+		m, err := consumer.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(m.Data()); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if err := m.DoubleAck(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(streams.DerivedSubject(0), "before")
+	next("before")
+	s.Ensure(t, 2)
+	publish(streams.DerivedGroups, "of groups")
+	publish(streams.DerivedSubject(1), "of the other lane")
+	publish(streams.DerivedSubject(0), "after")
+	next("of groups")
+	next("after")
+}
+
 // TestEnsureLeases loses the buckets that are in memory, as a server does that
 // restarts, and leaves one that is there as it is.
 func TestEnsureLeases(t *testing.T) {

@@ -240,7 +240,7 @@ func (j Janitor) lanesNeed(ctx context.Context, lanes int) (map[string]*held, er
 		}
 		return nil
 	}
-	for lane := range lanes {
+	for lane := range GroupLane(lanes) + 1 {
 		if err := add(ServiceProcessor, lane, StreamTelemetry, StreamDerived); err != nil {
 			return nil, err
 		}

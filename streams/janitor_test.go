@@ -72,7 +72,7 @@ func TestJanitor(t *testing.T) {
 	}
 	snapshots := func() {
 		t.Helper()
-		for lane, sequence := range []uint64{60, 80} {
+		for lane, sequence := range []uint64{60, 80, 100} { // the last one is the lane of groups
 			manifest(streams.ManifestKey(streams.ServiceProcessor, lane), streams.Holding{
 				InputStream: streams.StreamTelemetry, InputSequence: sequence, OutputStream: streams.StreamDerived,
 			})
@@ -119,7 +119,7 @@ func TestJanitor(t *testing.T) {
 		t.Errorf("the snapshot before of lane 0 needs 61, but the first message is %d", first)
 	}
 	for range 2 {
-		for lane := range 2 {
+		for lane := range 3 {
 			manifest(streams.ManifestKey(streams.ServiceProcessor, lane), streams.Holding{
 				InputStream: streams.StreamTelemetry, InputSequence: 100, Incarnation: 1, OutputStream: streams.StreamDerived,
 			})
@@ -174,8 +174,10 @@ func TestJanitorKeepsWhatCameAfterACut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := bucket.Put(t.Context(), streams.ManifestKey(streams.ServiceProcessor, 0), value); err != nil {
-			t.Fatal(err)
+		for lane := range 2 { // the second one is the lane of groups
+			if _, err := bucket.Put(t.Context(), streams.ManifestKey(streams.ServiceProcessor, lane), value); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	janitor := streams.Janitor{JS: js, Log: slog.New(slog.DiscardHandler)}
@@ -297,8 +299,10 @@ func TestJanitorMakesRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bucket.Put(t.Context(), streams.ManifestKey(streams.ServiceProcessor, 0), value); err != nil {
-		t.Fatal(err)
+	for lane := range 2 { // the second one is the lane of groups
+		if _, err := bucket.Put(t.Context(), streams.ManifestKey(streams.ServiceProcessor, lane), value); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := js.DeleteConsumer(t.Context(), streams.StreamTelemetry, streams.ConsumerWriter); err != nil {
 		t.Fatal(err)

@@ -163,6 +163,13 @@ func ParseTelemetry(subject string) (lane int, source Source, err error) {
 // DerivedSubject is the subject of the commits of one lane of the processor.
 func DerivedSubject(lane int) string { return derivedPrefix + strconv.Itoa(lane) }
 
+// DerivedGroups is the subject of the commits of the lane of groups.
+const DerivedGroups = derivedPrefix + "groups"
+
+// GroupLane is the number of the lane of the processor that computes series of several
+// devices: it comes after those of the devices, and reads all of them.
+func GroupLane(lanes int) int { return lanes }
+
 // DerivedEdgeSubject is the subject of the anomalies that an edge has sent up. The name
 // must be a valid token.
 func DerivedEdgeSubject(edge string) string { return derivedPrefix + edgePrefix + edge }

@@ -276,7 +276,7 @@ const (
 )
 
 // WriterDerivedConsumer is the durable consumer with which a writer reads one lane of
-// DERIVED.
+// DERIVED. That of the first lane has the lane of groups too.
 func WriterDerivedConsumer(lane int) string { return "writer-" + strconv.Itoa(lane) }
 
 // SenderConsumer is the durable consumer of ALERTING with which the sender of a channel
@@ -512,13 +512,17 @@ func writerConsumers(lanes int) map[string][]jetstream.ConsumerConfig {
 		}},
 	}
 	for lane := range lanes {
-		durables[StreamDerived] = append(durables[StreamDerived], jetstream.ConsumerConfig{
+		c := jetstream.ConsumerConfig{
 			Durable: WriterDerivedConsumer(lane), Description: "Summaries on their way into InfluxDB, in order.",
 			FilterSubject: DerivedSubject(lane), AckPolicy: jetstream.AckExplicitPolicy,
 			// One at a time, whichever writer has the lease on the lane: a lower revision of a
 			// summary must not overwrite a higher one.
 			AckWait: writerAckWait, MaxDeliver: -1, MaxAckPending: 1,
-		})
+		}
+		if lane == 0 {
+			c.FilterSubject, c.FilterSubjects = "", []string{DerivedSubject(lane), DerivedGroups}
+		}
+		durables[StreamDerived] = append(durables[StreamDerived], c)
 	}
 	return durables
 }

@@ -116,6 +116,9 @@ func (s *Service) odd(m message, err error) {
 	s.log.Debug("message was ignored", "subject", m.subject, "seq", m.sequence, "err", err)
 }
 
+// groupLane stands for the lane of groups, whose number is not in its subject.
+const groupLane = -1
+
 // onDerived applies summaries and anomalies.
 func (s *Service) onDerived(m message) {
 	commit, err := streams.DecodeDerived(m.data)
@@ -127,14 +130,18 @@ func (s *Service) onDerived(m message) {
 		s.onAnomalies(commit.Anomalies)
 		return
 	}
-	lane, err := streams.ParseDerived(m.subject)
-	if err != nil {
-		s.odd(m, err)
-		return
+	lane := groupLane
+	if m.subject == streams.DerivedGroups {
+		s.onReadings(commit.Readings, s.fleet.AddOfGroups)
+	} else {
+		if lane, err = streams.ParseDerived(m.subject); err != nil {
+			s.odd(m, err)
+			return
+		}
+		s.onReadings(commit.Readings, s.fleet.AddDerived)
+		s.ledger.commit(lane, m.sequence, commit)
+		s.survey.commit(lane, commit.GetInput().GetSequence(), m.stored)
 	}
-	s.onReadings(commit.Readings, s.fleet.AddDerived)
-	s.ledger.commit(lane, m.sequence, commit)
-	s.survey.commit(lane, commit.GetInput().GetSequence(), m.stored)
 	for _, st := range commit.Rules {
 		s.rules.failed(lane, st)
 	}

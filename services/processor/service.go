@@ -110,7 +110,7 @@ func (s *Service) Run(ctx context.Context) error {
 	lanes := lane.NewGroup(
 		lane.Deps{JS: s.js, DeadLetter: s.deadLetter, Log: s.log, Metrics: s.laneMetrics},
 		configs(topology.Lanes),
-		func(n int) lane.Machine { return machine.New(n, s.limits, s.metrics) },
+		func(n int) lane.Machine { return s.newMachine(n, topology.Lanes) },
 	)
 	s.setReady(lanes.Ready)
 	s.log.Info("sharing the lanes with the other processors", "lanes", topology.Lanes)
@@ -121,6 +121,14 @@ func (s *Service) Run(ctx context.Context) error {
 		group.Go(func() error { return s.replays.Run(ctx, topology.Lanes) })
 	}
 	return group.Wait()
+}
+
+// newMachine returns the machine of one of the lanes.
+func (s *Service) newMachine(n, lanes int) *machine.Machine {
+	if n == streams.GroupLane(lanes) {
+		return machine.NewGroups(n, lanes, s.limits, s.metrics)
+	}
+	return machine.New(n, s.limits, s.metrics)
 }
 
 // Ready returns nil while every lane is processed, here or by another processor, or else
@@ -143,7 +151,7 @@ func (s *Service) waiting(err error) { s.setReady(func() error { return err }) }
 
 // configs returns what the lanes read and write.
 func configs(lanes int) []lane.Config {
-	out := make([]lane.Config, lanes)
+	out := make([]lane.Config, streams.GroupLane(lanes)+1)
 	for n := range out {
 		out[n] = lane.Config{
 			Service: streams.ServiceProcessor, Lane: n,
@@ -152,6 +160,8 @@ func configs(lanes int) []lane.Config {
 			Format: machine.Format, ReadCommit: machine.ReadCommit,
 		}
 	}
+	groups := &out[streams.GroupLane(lanes)]
+	groups.Companion, groups.InputFilters, groups.OutputSubject = true, []string{streams.TelemetryAll}, streams.DerivedGroups
 	return out
 }
 

@@ -31,7 +31,7 @@ import (
 const (
 	simLanes = 2
 	// simSeeds is how many seeds run by default.
-	simSeeds = 500
+	simSeeds = 450
 	// drainTime bounds, by the simulation's clock, how long the input takes to
 	// drain when nothing fails any more: a lease that runs out, the longest pause
 	// between two attempts, and messages that come late.
@@ -47,7 +47,7 @@ var simRules = []string{
 		"lateness: 1m\ntime_zone: Asia/Kolkata\n",
 }
 
-// simDerived are added to them: a meter, and series that are derived from two metrics, over
+// simDerived are added to them: groups, a meter, and series that are derived from two metrics, over
 // time, and from a derived one.
 var simDerived = []string{
 	simSeries,
@@ -55,7 +55,9 @@ var simDerived = []string{
 	"",
 }
 
-const simSeries = "counters:\n  - {metric: humidity, rollover: 20}\nderived:\n  - {metric: spread, expression: temperature - humidity, unit: K}\n" +
+const simSeries = "groups:\n  - {name: all, metric: mean, expression: mean(\"temperature\"), unit: °C, every: 10s}\n" +
+	"  - {name: all, metric: odd, expression: 'odd(\"temperature\") + count(\"humidity\")', match: {device: \"door-[0-2]\"}}\n" +
+	"counters:\n  - {metric: humidity, rollover: 20}\nderived:\n  - {metric: spread, expression: temperature - humidity, unit: K}\n" +
 	"  - {metric: step, difference: spread}\n  - {metric: load, integral: temperature, over: 10m}\n"
 
 // group is what arrives in a lane at one time. However it is cut into messages,
@@ -165,10 +167,11 @@ func (w *world) zombies(ctx context.Context, js *simulation.Client, log *slog.Lo
 	}
 	deps := lane.Deps{JS: js, DeadLetter: s.deadLetter, Log: log, Metrics: lane.NewMetrics(reg, streams.ServiceProcessor)}
 	var wait sync.WaitGroup
-	errs := make([]error, simLanes)
-	for n, cfg := range configs(topology.Lanes) {
+	all := configs(topology.Lanes)
+	errs := make([]error, len(all))
+	for n, cfg := range all {
 		wait.Go(func() {
-			errs[n] = lane.Run(ctx, cfg, deps, func() lane.Machine { return machine.New(n, s.limits, nil) }, lane.NewStatus())
+			errs[n] = lane.Run(ctx, cfg, deps, func() lane.Machine { return s.newMachine(n, topology.Lanes) }, lane.NewStatus())
 		})
 	}
 	wait.Wait()
@@ -317,6 +320,9 @@ func simulate(ctx context.Context, seed uint64, spoil func(*world)) error {
 			return fmt.Errorf("lane %d: %w", n, err)
 		}
 	}
+	if err := w.verifyGroups(); err != nil {
+		return fmt.Errorf("groups: %w", err)
+	}
 	return w.verifyDeadLetters()
 }
 
@@ -336,10 +342,14 @@ func (w *world) drain(ctx context.Context) error {
 		last[n] = g.last
 	}
 	began := time.Now()
-	for n := range simLanes {
-		for w.committed(n) < last[n] {
+	for i := range simLanes + 1 {
+		n, subject, end := i, streams.DerivedSubject(i), last[min(i, simLanes-1)]
+		if i == simLanes {
+			n, subject, end = 0, streams.DerivedGroups, slices.Max(last[:])
+		}
+		for w.committed(subject) < end {
 			if time.Since(began) > drainTime {
-				return fmt.Errorf("lane %d is at input %d of %d, %s after the last fault", n, w.committed(n), last[n], drainTime)
+				return fmt.Errorf("%s is at input %d of %d, %s after the last fault", subject, w.committed(subject), end, drainTime)
 			}
 			time.Sleep(time.Second) //nolint:forbidigo // the clock of the bubble
 			w.now += second
@@ -351,8 +361,8 @@ func (w *world) drain(ctx context.Context) error {
 	return nil
 }
 
-func (w *world) committed(n int) uint64 {
-	m, ok := w.cluster.LastOf(streams.DerivedSubject(n))
+func (w *world) committed(subject string) uint64 {
+	m, ok := w.cluster.LastOf(subject)
 	if !ok {
 		return 0
 	}
@@ -368,37 +378,13 @@ func (w *world) committed(n int) uint64 {
 // say that they took effect. How the outputs are cut into commits does not count: the number
 // of commits, their positions and the order of counts.
 func (w *world) verify(n int) error {
-	var got derivedv1.Commit
-	var derived []machinetest.Reading
-	var changes []lane.ConfigChange
-	var after []uint64
-	position := uint64(0)
-	for _, m := range w.cluster.Archive(streams.StreamDerived, streams.DerivedSubject(n)) {
-		c, err := streams.DecodeDerived(m.Data)
-		if err != nil {
-			return err
-		}
-		if at := c.GetInput().GetSequence(); at < position {
-			return fmt.Errorf("commit %d goes back from input %d to %d", m.Sequence, position, at)
-		}
-		position = c.GetInput().GetSequence()
-		if c.Config != nil {
-			changes = append(changes, lane.ConfigChange{Revision: c.Config.Revision, Content: c.Config.Content})
-			after = append(after, position)
-		}
-		machinetest.Add(&got, c)
-		derived = append(derived, machinetest.Derived(c)...)
+	done, err := w.outputs(streams.DerivedSubject(n))
+	if err != nil {
+		return err
 	}
+	position := done.position
 	m := machine.New(n, machine.DefaultLimits(), nil)
-	configure := func(upTo uint64) error {
-		for len(changes) > 0 && after[0] <= upTo {
-			if err := m.Configure(changes[0].Revision, changes[0].Content); err != nil {
-				return err
-			}
-			changes, after = changes[1:], after[1:]
-		}
-		return nil
-	}
+	configure := func(upTo uint64) error { return done.configure(m, upTo) }
 	for _, g := range w.groups {
 		// The clocks that come while the input drains need not be processed.
 		if g.lane != n || g.last > position {
@@ -407,7 +393,7 @@ func (w *world) verify(n int) error {
 		if err := configure(g.first - 1); err != nil {
 			return err
 		}
-		if len(after) > 0 && after[0] < g.last {
+		if len(done.after) > 0 && done.after[0] < g.last {
 			// A configuration took effect within the group.
 			for _, in := range w.cluster.Archive(streams.StreamTelemetry, streams.TelemetryFilter(n)) {
 				if in.Sequence < g.first || in.Sequence > g.last {
@@ -426,6 +412,77 @@ func (w *world) verify(n int) error {
 	if err := configure(position); err != nil {
 		return err
 	}
+	if len(done.got.Summaries) == 0 {
+		return errors.New("the input derives nothing")
+	}
+	return done.equal(m)
+}
+
+// verifyGroups does the same for the lane of groups, which is given all messages.
+func (w *world) verifyGroups() error {
+	done, err := w.outputs(streams.DerivedGroups)
+	if err != nil {
+		return err
+	}
+	m := machine.NewGroups(streams.GroupLane(simLanes), simLanes, machine.DefaultLimits(), nil)
+	for _, in := range w.cluster.Archive(streams.StreamTelemetry, streams.TelemetryAll) {
+		if in.Sequence > done.position {
+			break
+		}
+		if err := done.configure(m, in.Sequence-1); err != nil {
+			return err
+		}
+		_, _ = m.Apply(lane.Input{Subject: in.Subject, Sequence: in.Sequence, Stored: in.Time, Data: in.Data})
+	}
+	if err := done.configure(m, done.position); err != nil {
+		return err
+	}
+	return done.equal(m)
+}
+
+// outputs are all outputs of a lane, with the configurations and where they took effect.
+type outputs struct {
+	got      derivedv1.Commit
+	derived  []machinetest.Reading
+	changes  []lane.ConfigChange
+	after    []uint64
+	position uint64
+}
+
+func (w *world) outputs(subject string) (*outputs, error) {
+	o := new(outputs)
+	for _, m := range w.cluster.Archive(streams.StreamDerived, subject) {
+		c, err := streams.DecodeDerived(m.Data)
+		if err != nil {
+			return nil, err
+		}
+		if at := c.GetInput().GetSequence(); at < o.position {
+			return nil, fmt.Errorf("commit %d goes back from input %d to %d", m.Sequence, o.position, at)
+		}
+		o.position = c.GetInput().GetSequence()
+		if c.Config != nil {
+			o.changes = append(o.changes, lane.ConfigChange{Revision: c.Config.Revision, Content: c.Config.Content})
+			o.after = append(o.after, o.position)
+		}
+		machinetest.Add(&o.got, c)
+		o.derived = append(o.derived, machinetest.Derived(c)...)
+	}
+	return o, nil
+}
+
+// configure puts the configurations in force that took effect up to an input.
+func (o *outputs) configure(m *machine.Machine, upTo uint64) error {
+	for len(o.changes) > 0 && o.after[0] <= upTo {
+		if err := m.Configure(o.changes[0].Revision, o.changes[0].Content); err != nil {
+			return err
+		}
+		o.changes, o.after = o.changes[1:], o.after[1:]
+	}
+	return nil
+}
+
+// equal compares the outputs with those of a machine.
+func (o *outputs) equal(m *machine.Machine) error {
 	body, err := m.Take(lane.Position{Incarnation: time.Unix(1, 0)}, nil)
 	if err != nil {
 		return err
@@ -435,17 +492,14 @@ func (w *world) verify(n int) error {
 		return err
 	}
 	want.Input = nil
-	if all := machinetest.Derived(want); !slices.Equal(all, derived) {
-		return fmt.Errorf("%d derived readings are not the %d expected ones", len(derived), len(all))
+	if all := machinetest.Derived(want); !slices.Equal(all, o.derived) {
+		return fmt.Errorf("%d derived readings are not the %d expected ones", len(o.derived), len(all))
 	}
-	return same(want, &got)
+	return same(want, &o.got)
 }
 
 // same compares byte for byte, and names the first difference.
 func same(want, got *derivedv1.Commit) error {
-	if len(want.Summaries) == 0 {
-		return errors.New("the input derives nothing")
-	}
 	if err := sameList("summary", want.Summaries, got.Summaries); err != nil {
 		return err
 	}

@@ -18,20 +18,22 @@ import (
 )
 
 // TestDerivedSeries declares a series of two metrics and sends these: it is in the history,
-// a late reading revises it, and a rule about it raises an alert. Beside it a meter counts.
+// a late reading revises it, and a rule about it raises an alert. Beside it a meter counts, and
+// a group has the warmest of two doors.
 func TestDerivedSeries(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	file := filepath.Join(t.TempDir(), "rules.yaml")
 	must(t, os.WriteFile(file, []byte("derived:\n  - {metric: spread, expression: inside - outside, unit: K}\n"+
 		"counters:\n  - {metric: pulses, unit: m3, rollover: 65536}\n"+
-		"rules:\n  - {name: wide, match: {metric: spread}, detector: limit, above: 30}\n"+
+		"groups:\n  - {name: doors, metric: warmest, expression: max(\"inside\"), unit: °C, every: 10s}\n"+
+		"rules:\n  - {name: hot, match: {device: doors}, detector: limit, above: 40}\n  - {name: wide, match: {metric: spread}, detector: limit, above: 30}\n"+
 		"  - {name: cold, match: {metric: inside}, detector: limit, below: 12}\n"), 0o600))
 	cfg.File.Path = file
 	at, _ := start(t, cfg)
 	begin := time.Now().Add(-2 * time.Minute).Truncate(time.Second)
-	send := func(metric string, after int, v float64) {
+	sendOf := func(dev, metric string, after int, v float64) {
 		t.Helper()
-		body := fmt.Sprintf(`{"site":"hall","device":"door-1","metric":%q,"value":%v,"unit":"°C","ts":%d}`, metric, v,
+		body := fmt.Sprintf(`{"site":"hall","device":%q,"metric":%q,"value":%v,"unit":"°C","ts":%d}`, dev, metric, v,
 			begin.Add(time.Duration(after)*time.Second).UnixMilli())
 		res, err := http.Post(at.HTTP+"/api/v1/telemetry", "application/json", strings.NewReader(body))
 		must(t, err)
@@ -40,6 +42,7 @@ func TestDerivedSeries(t *testing.T) {
 			t.Fatalf("a reading is answered %s", res.Status)
 		}
 	}
+	send := func(metric string, after int, v float64) { t.Helper(); sendOf("door-1", metric, after, v) }
 	holds := func(metric, unit string, want ...float64) {
 		t.Helper()
 		streamtest.Eventually(t, fmt.Sprintf("the history has %v of %s", want, metric), func() bool {
@@ -99,4 +102,24 @@ func TestDerivedSeries(t *testing.T) {
 	if year.Total.Used == nil || *year.Total.Used != 11 || year.Unit != "m3" || year.Zone != "UTC" || len(year.Periods) != 12 {
 		t.Errorf("the consumption of the year: %+v", year)
 	}
+	sendOf("door-2", "inside", 20, 50) // late
+	var hot view.Alert
+	streamtest.Eventually(t, "the rule about the group raises an alert", func() bool {
+		var a view.Alerts
+		getJSON(t, at.HTTP+"/api/v1/alerts", &a)
+		i := slices.IndexFunc(a.Active, func(a view.Alert) bool { return a.Rule == "hot" })
+		if i >= 0 {
+			hot = a.Active[i]
+		}
+		return i >= 0
+	})
+	if hot.Device != "doors" || hot.Metric != "warmest" || hot.Unit != "°C" {
+		t.Errorf("the alert of the group: %+v", hot)
+	}
+	streamtest.Eventually(t, "the history of the group has both doors", func() bool {
+		var s pages.Series
+		getJSON(t, at.HTTP+"/api/v1/series?site=hall&device=doors&metric=warmest&from=-1h&points=2000", &s)
+		n := len(s.Mean)
+		return n > 3 && s.Mean[0] <= 25 && s.Mean[n-1] == 50
+	})
 }

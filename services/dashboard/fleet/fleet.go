@@ -161,16 +161,31 @@ func (f *Fleet) ticked() bool { return f.listened.Now != hearing.Never }
 // Add adds the readings of one batch. Arrival is in nanoseconds since the Unix
 // epoch.
 func (f *Fleet) Add(arrival int64, batch []Series, readings iter.Seq[Reading]) {
-	f.add(arrival, batch, readings, false)
+	f.add(arrival, batch, readings, sent)
 }
+
+// origin is where readings come from.
+type origin int
+
+const (
+	sent     origin = iota // by the device
+	derived                // from others of the device
+	ofGroups               // from those of several devices
+)
 
 // AddDerived is Add for readings that Headwater has derived from others. They show like
 // those, and are no sign of life of the device.
 func (f *Fleet) AddDerived(arrival int64, batch []Series, readings iter.Seq[Reading]) {
-	f.add(arrival, batch, readings, true)
+	f.add(arrival, batch, readings, derived)
 }
 
-func (f *Fleet) add(arrival int64, batch []Series, readings iter.Seq[Reading], derived bool) {
+// AddOfGroups is Add for readings of groups of devices. A group shows like a device that sends
+// them, and they do not count as arrived.
+func (f *Fleet) AddOfGroups(arrival int64, batch []Series, readings iter.Seq[Reading]) {
+	f.add(arrival, batch, readings, ofGroups)
+}
+
+func (f *Fleet) add(arrival int64, batch []Series, readings iter.Seq[Reading], from origin) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	type place struct {
@@ -193,12 +208,12 @@ func (f *Fleet) add(arrival int64, batch []Series, readings iter.Seq[Reading], d
 		}
 		places[i] = place{device: d, metric: d.metric(s.Metric), feeds: f.feeds[d.name]}
 	}
-	if !derived {
+	if from == sent {
 		f.tick(arrival)
 	}
 	count := uint64(0)
 	for r := range readings {
-		if !derived {
+		if from == sent {
 			count++
 		}
 		p := &places[r.Series]
@@ -208,14 +223,14 @@ func (f *Fleet) add(arrival int64, batch []Series, readings iter.Seq[Reading], d
 			}
 			continue
 		}
-		if !p.used && !derived {
+		if !p.used && from != derived {
 			p.used = true
 			f.reported(p.device, arrival)
-			if p.device.site == f.demos {
+			if p.device.site == f.demos && from == sent {
 				f.demo = max(f.demo, arrival)
 			}
 		}
-		if !derived {
+		if from == sent {
 			p.device.newest = max(p.device.newest, r.Time)
 		}
 		point, ok := p.metric.add(r, batch[r.Series].Unit)

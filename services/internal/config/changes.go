@@ -42,6 +42,7 @@ func Compare(before, after *Config) Changes {
 	}))
 	other("derived", slices.EqualFunc(declared(before), declared(after), rule.Derived.Equal))
 	other("counters", slices.EqualFunc(before.Counters, after.Counters, rule.Counter.Equal))
+	other("groups", slices.EqualFunc(before.Groups, after.Groups, rule.Group.Equal))
 	other("mappings", slices.EqualFunc(before.Mappings, after.Mappings, func(a, b *mapping.Mapping) bool { return a.Declared == b.Declared }))
 	other(escalationSection, slices.EqualFunc(before.Escalation, after.Escalation, Escalation.equal))
 	other(rotasSection, slices.EqualFunc(before.Rotas, after.Rotas, oncall.Rota.Equal))

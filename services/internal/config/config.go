@@ -64,6 +64,8 @@ type Config struct {
 	Series []Series
 	// Derived are the derived series, in the order of the text.
 	Derived []rule.Derived
+	// Groups are the series of several devices, in the order of the text.
+	Groups []rule.Group
 	// Counters are the meters, in the order of the text. What is derived of them is in Derived.
 	Counters []rule.Counter
 	// derivedBy are the entries that declare Derived, while the text is read.

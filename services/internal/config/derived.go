@@ -127,12 +127,38 @@ func (o *object) tariff() []rule.Tariff {
 	return all
 }
 
+// groups reads the series of several devices.
+func (o *object) groups(c *Config) {
+	items, _ := o.list("groups", rule.MaxGroups)
+	for _, item := range items {
+		to := o.r.object(item, groupTop...)
+		if to == nil {
+			continue
+		}
+		var g rule.Group
+		read(to, rule.GroupFields(), &g)
+		g = g.WithDefaults()
+		for _, p := range g.Problems() {
+			if !to.failed[p.Field] {
+				to.fail(p.Field, "%s", p.Problem)
+			}
+		}
+		for _, other := range c.Groups {
+			if other.Name == g.Name && other.Metric == g.Metric && g.Name != "" {
+				to.fail("metric", "the group %q has %q already", clip(g.Name), clip(g.Metric))
+			}
+		}
+		c.Groups = append(c.Groups, g)
+	}
+}
+
 // missing reports whether a problem is that a field is missing. It is not reported beside
 // others of the same entry, which may be the reason.
 func missing(p *rule.FieldError) bool { return strings.HasPrefix(p.Problem, "is missing") }
 
-// derivedTop and counterTop are the fields of a derived series and of a meter.
-var derivedTop, counterTop = topOf(rule.DerivedFields()), topOf(rule.CounterFields())
+// derivedTop, counterTop and groupTop are the fields of a derived series, of a meter and of a
+// group.
+var derivedTop, counterTop, groupTop = topOf(rule.DerivedFields()), topOf(rule.CounterFields()), topOf(rule.GroupFields())
 
 // topOf returns the fields of a table without what lies in a mapping.
 func topOf[T any](table []rule.FieldOf[T]) []string {

@@ -106,7 +106,7 @@ func (r *reader) problems() error {
 }
 
 // sectionNames are the fields of a file.
-var sectionNames = []string{rulesSection, "auto", "devices", "series", "derived", "counters", "mappings", channelsSection, rotasSection, escalationSection, quietSection, "grouping", reportSection, "windows", "lateness", "time_zone", "sites"}
+var sectionNames = []string{rulesSection, "auto", "devices", "series", "derived", "counters", "groups", "mappings", channelsSection, rotasSection, escalationSection, quietSection, "grouping", reportSection, "windows", "lateness", "time_zone", "sites"}
 
 // keptName stands in messages for the file with the sections that are kept.
 const keptName = "kept sections"
@@ -148,6 +148,7 @@ func (r *reader) config(name string, p Parts) *Config {
 	section("derived").derived(c)
 	section("counters").counters(c)
 	c.order()
+	section("groups").groups(c)
 	c.Mappings = section("mappings").mappings()
 	c.Rules = section(rulesSection).rules(c.Targets())
 	if file.fields[rulesSection].node == nil {

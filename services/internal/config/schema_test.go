@@ -85,6 +85,8 @@ func TestSchemaAndParserAgree(t *testing.T) {
 			"windows: [{width: 30s}]",
 			"derived:",
 			"derived: [{metric: d, expression: \"a - b\", unit: K, match: {site: x, device: \"d-*\", tags: {kind: door}}, max_age: 10m}]",
+			"groups:",
+			"groups: [{name: g, metric: m, expression: \"mean(\\\"t\\\")\", unit: K, every: 10s, max_age: 10m, match: {site: x, device: \"d-*\", tags: {kind: door}}}]",
 			"derived: [{metric: d, difference: a}, {metric: e, difference: a, over: 5m}, {metric: f, sum: a, over: 1h}, {metric: g, integral: a, over: 30m}]",
 			"counters:",
 			"counters: [{metric: energy, unit: kWh, rollover: 65536, max_rate: 30, price: 0.3, currency: EUR, match: {device: \"m-*\"}, tariff: [{price: 0, days: \"sat,sun\"}, {price: 0.2, from: \"22:00\", to: \"6:00\"}]}]",
@@ -103,6 +105,9 @@ func TestSchemaAndParserAgree(t *testing.T) {
 		bad: {
 			"auto: maybe",
 			"derived: [{metric: d}]",
+			"groups: [{name: g, metric: m}]",
+			"groups: [{name: g, metric: m, expression: \"mean(\\\"t\\\")\", every: 1s, over: 5m}]",
+			"groups: [{name: \"a b\", metric: m, expression: \"mean(\\\"t\\\")\"}]",
 			"counters: [{unit: kWh}]",
 			"counters: [{metric: energy, rollover: 0}]",
 			"counters: [{metric: energy, tariff: [{from: \"22:00\"}]}]",

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"headwater/services/internal/lease"
 	"headwater/services/internal/meter"
@@ -89,21 +90,30 @@ type Group struct {
 	deps       Deps
 	lanes      map[int]Config
 	newMachine func(lane int) Machine
+	// companions run where the lane first runs.
+	companions []int
+	first      int
 	statuses   map[int]*Status
 	keeper     *lease.Keeper
 }
 
 // NewGroup returns the group of this process. Lanes are the configurations of all lanes of
-// one service. NewMachine is called each time a lane loads its state.
+// one service, of which the first has a lease. NewMachine is called each time a lane loads its
+// state.
 func NewGroup(deps Deps, lanes []Config, newMachine func(lane int) Machine) *Group {
 	g := &Group{deps: deps, lanes: make(map[int]Config), newMachine: newMachine, statuses: make(map[int]*Status)}
 	var service string
 	var numbers []int
 	for _, cfg := range lanes {
 		service = cfg.Service
-		numbers = append(numbers, cfg.Lane)
+		if cfg.Companion {
+			g.companions = append(g.companions, cfg.Lane)
+		} else {
+			numbers = append(numbers, cfg.Lane)
+		}
 		g.lanes[cfg.Lane], g.statuses[cfg.Lane] = cfg, NewStatus()
 	}
+	g.first = numbers[0]
 	g.keeper = lease.New(service, numbers, lease.Deps{JS: deps.JS, Log: deps.Log, Metrics: deps.Metrics.Leases})
 	return g
 }
@@ -112,8 +122,22 @@ func NewGroup(deps Deps, lanes []Config, newMachine func(lane int) Machine) *Gro
 // lease is given back.
 func (g *Group) Run(ctx context.Context) error {
 	return g.keeper.Run(ctx, func(ctx context.Context, lane int) error {
-		return Run(ctx, g.lanes[lane], g.deps, func() Machine { return g.newMachine(lane) }, g.statuses[lane])
+		var all errgroup.Group
+		for _, n := range g.with(lane) {
+			all.Go(func() error {
+				return Run(ctx, g.lanes[n], g.deps, func() Machine { return g.newMachine(n) }, g.statuses[n])
+			})
+		}
+		return all.Wait()
 	})
+}
+
+// with returns the lanes that run with the lease on a lane.
+func (g *Group) with(lane int) []int {
+	if lane != g.first {
+		return []int{lane}
+	}
+	return append([]int{lane}, g.companions...)
 }
 
 // Ready returns nil if every lane has an owner and the lanes of this process work, or the
@@ -123,8 +147,10 @@ func (g *Group) Ready() error {
 		return err
 	}
 	for _, lane := range g.keeper.Held() {
-		if err := g.statuses[lane].Ready(); err != nil {
-			return fmt.Errorf("lane %d: %w", lane, err)
+		for _, n := range g.with(lane) {
+			if err := g.statuses[n].Ready(); err != nil {
+				return fmt.Errorf("lane %d: %w", n, err)
+			}
 		}
 	}
 	return nil

@@ -19,6 +19,9 @@ type Config struct {
 	// Service names the lane's owner in keys, logs and metrics; Lane is its number.
 	Service string
 	Lane    int
+	// Companion is set for a lane without a lease of its own: a Group runs it where the
+	// first lane runs.
+	Companion bool
 	// InputStream is read in order. Only subjects count that match one of the filters.
 	InputStream  string
 	InputFilters []string

@@ -121,7 +121,16 @@ func (m *Machine) Configure(revision uint64, content []byte) error {
 	if err != nil {
 		return err
 	}
+	var active []*activeGroup
+	if m.groups != nil {
+		if active, err = activateGroups(parsed); err != nil {
+			return err
+		}
+	}
 	m.install(revision, content, parsed, rules, derived)
+	if m.groups != nil {
+		m.replaceGroups(active)
+	}
 	return nil
 }
 

@@ -193,7 +193,7 @@ func (m *Machine) derive(d *device, metric string, r detect.Sample) {
 		if !counts {
 			m.output.counts.derivedLate++
 		}
-		m.emitDerived(d, sl, out)
+		m.emitDerived(d.deviceKey, sl.declared.Metric, sl.declared.Unit, out)
 		d.wakes = min(d.wakes, sl.state.Due())
 	}
 }
@@ -203,21 +203,24 @@ func (m *Machine) derive(d *device, metric string, r detect.Sample) {
 func (m *Machine) tickDerived(d *device) {
 	for i := range d.derived {
 		sl := &d.derived[i]
-		m.emitDerived(d, sl, sl.state.Tick(m.clock, nil))
+		m.emitDerived(d.deviceKey, sl.declared.Metric, sl.declared.Unit, sl.state.Tick(m.clock, nil))
 		for sl.state.Stale() && m.output.weight() < m.outputLimit {
-			m.emitDerived(d, sl, sl.state.Flush(flushed, nil))
+			m.emitDerived(d.deviceKey, sl.declared.Metric, sl.declared.Unit, sl.state.Flush(flushed, nil))
 		}
 	}
 }
 
-// emitDerived adds derived readings to the output, and takes them as readings of their
-// series.
-func (m *Machine) emitDerived(d *device, sl *derivedSlot, readings []derive.Reading) {
+// emitDerived adds derived readings of a metric of a device to the output, and takes them as
+// readings of their series.
+func (m *Machine) emitDerived(key deviceKey, metric, unit string, readings []derive.Reading) {
 	if len(readings) == 0 {
 		return
 	}
-	t := target{kind: telemetryv1.Kind_KIND_VALUE, unit: sl.declared.Unit, device: d}
-	t.series, t.main = m.seriesOf(d.deviceKey, d, sl.declared.Metric, sl.declared.Unit)
+	d := m.devices[key]
+	t := target{kind: telemetryv1.Kind_KIND_VALUE, unit: unit, device: d}
+	if t.series, t.main = m.seriesOf(key, d, metric, unit); t.main != nil {
+		t.device = t.main.device
+	}
 	before := m.deriving
 	m.deriving = true
 	for _, r := range readings {
@@ -226,10 +229,12 @@ func (m *Machine) emitDerived(d *device, sl *derivedSlot, readings []derive.Read
 			repeated = m.reading(&t, r.Time, r.Value) == window.Duplicate
 		} else {
 			m.output.counts.overLimit++
-			m.derive(d, sl.declared.Metric, detect.Sample{Time: r.Time, Value: r.Value})
+			if d != nil {
+				m.derive(d, metric, detect.Sample{Time: r.Time, Value: r.Value})
+			}
 		}
 		if !repeated && m.watches == nil {
-			m.output.derived.Value(telemetryv1.Key{Site: d.site, Device: d.name, Metric: sl.declared.Metric, Unit: sl.declared.Unit}, r.Time, r.Value)
+			m.output.derived.Value(telemetryv1.Key{Site: key.site, Device: key.name, Metric: metric, Unit: unit}, r.Time, r.Value)
 		}
 	}
 	m.deriving = before

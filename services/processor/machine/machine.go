@@ -13,6 +13,7 @@
 //	hold.go         readings ahead of their time, which wait until it has come
 //	downsample.go   means of ten seconds of fast series, for detectors that learn
 //	derived.go      series that are made from others of the device
+//	groups.go       the lane of groups: series that are made from several devices
 //	expressions.go  rules about several metrics of a device
 //	decide.go       what the rules say of a device, for those who wait for it
 //	apart.go        readings in another unit than that of their metric
@@ -106,6 +107,8 @@ type Machine struct {
 	// the previous tick left devices to it.
 	nextChunk int
 	ledger    ledger
+	// groups is nil but in the lane of groups.
+	groups *groups
 	// deriving is set while a reading is taken that is derived from others, and not part of
 	// the input.
 	deriving bool
@@ -148,6 +151,9 @@ func New(lane int, limits Limits, metrics *Metrics) *Machine {
 // means that the message is not a batch. It is counted as malformed and changes nothing
 // else.
 func (m *Machine) Apply(in lane.Input) (int, error) {
+	if m.groups != nil {
+		return m.applyGroups(in), nil
+	}
 	_, source, err := streams.ParseTelemetry(in.Subject)
 	if err != nil {
 		return 0, err

@@ -135,6 +135,9 @@ func (r *rig) reload() {
 		r.chunks[c.ID] = c.Data
 	}
 	restored := New(3, r.machine.limits, nil)
+	if g := r.machine.groups; g != nil {
+		restored = NewGroups(r.machine.lane, len(g.clocks), r.machine.limits, nil)
+	}
 	var all []lane.Chunk
 	for id, data := range r.chunks {
 		all = append(all, lane.Chunk{ID: id, Data: data})

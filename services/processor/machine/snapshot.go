@@ -42,6 +42,9 @@ func (m *Machine) Snapshot(all bool) ([]lane.Chunk, error) {
 	if all || m.ledger.changed {
 		chunks = append(chunks, lane.Chunk{ID: chunkLedger, Data: m.ledger.append(codec.Uint(nil, Format))})
 	}
+	if m.groups != nil && (all || m.groups.changed) {
+		chunks = append(chunks, lane.Chunk{ID: chunkGroups, Data: m.groups.append(codec.Uint(nil, groupFormat))})
+	}
 	for i := range m.chunks {
 		c := &m.chunks[i]
 		// A chunk that has become empty is written once more, to replace the old one.
@@ -61,6 +64,9 @@ func (m *Machine) Snapshot(all bool) ([]lane.Chunk, error) {
 // markSaved records that the state is that of a snapshot.
 func (m *Machine) markSaved() {
 	m.clockChanged, m.configChanged, m.ledger.changed = false, false, false
+	if m.groups != nil {
+		m.groups.changed = false
+	}
 	for i := range m.chunks {
 		m.chunks[i].changed = false
 	}
@@ -106,7 +112,11 @@ func (m *Machine) appendSeries(b []byte, s *series) []byte {
 // Restore sets the state, and the configuration in force, to those of the chunks. After an
 // error the machine must not be used.
 func (m *Machine) Restore(chunks []lane.Chunk) error {
-	*m = *New(m.lane, m.limits, m.metrics)
+	fresh := New(m.lane, m.limits, m.metrics)
+	if m.groups != nil {
+		fresh.groups = newGroups(len(m.groups.clocks))
+	}
+	*m = *fresh
 	// The chunks of devices can't be read without the configuration, so it comes first, and
 	// what is derived comes after the devices.
 	for _, turn := range []int{0, 1, 2} {
@@ -138,8 +148,11 @@ func turnOf(id string) int {
 func (m *Machine) restore(c lane.Chunk) error {
 	r := codec.NewReader(c.Data)
 	want := uint64(Format)
-	if strings.HasPrefix(c.ID, chunkDerived) {
+	switch {
+	case strings.HasPrefix(c.ID, chunkDerived):
 		want = derivedFormat
+	case c.ID == chunkGroups:
+		want = groupFormat
 	}
 	if format := r.Uint(); r.Err() == nil && format != want {
 		return fmt.Errorf("format %d, not %d", format, want)
@@ -165,6 +178,10 @@ func (m *Machine) restore(c lane.Chunk) error {
 	case strings.HasPrefix(c.ID, chunkDevices):
 		for range r.Count() {
 			m.readDevice(r)
+		}
+	case c.ID == chunkGroups:
+		if err := m.readGroups(r); err != nil {
+			return err
 		}
 	case strings.HasPrefix(c.ID, chunkDerived):
 		m.derivedStored = true
@@ -193,6 +210,11 @@ func (m *Machine) readConfig(r *codec.Reader) error {
 	}
 	m.config.parsed, m.config.rules, m.config.judgesNonNumeric = parsed, rules, anyTexts(rules)
 	m.config.derived, m.config.derivedNames = derived, namesOf(derived)
+	if m.groups != nil {
+		if m.groups.active, err = activateGroups(parsed); err != nil {
+			return fmt.Errorf("configuration %d: %w", m.config.revision, err)
+		}
+	}
 	m.derivedStored = m.derivedStored || len(derived) > 0
 	return nil
 }

@@ -14,8 +14,12 @@
 //	age                     the seconds since the latest reading
 //	abs ln exp sqrt pow     of numbers
 //
-// CompileNumber reads the other kind: a number made of the latest values, for derived
-// series.
+// CompileNumber reads another kind: a number made of the latest values, for derived
+// series. CompileGroup reads a number made of the latest values of several devices:
+//
+//	mean median min max sum count spread   of a metric of all of them
+//	odd                                    the greatest distance of one from their median
+//	of                                     a metric of one device
 //
 // The package is pure. Types are checked when an expression is compiled.
 package expression
@@ -68,6 +72,21 @@ const (
 	Age   Function = "age"
 )
 
+// The functions of a metric of several devices, beside Min, Max, Sum and Count.
+const (
+	Mean   Function = "mean"
+	Median Function = "median"
+	Spread Function = "spread"
+	Odd    Function = "odd"
+	Of     Function = "of"
+)
+
+// grouped are the functions of several devices.
+var grouped = []Function{Mean, Median, Min, Max, Sum, Count, Spread, Odd, Of}
+
+// Grouped lists every function of several devices.
+func Grouped() []Function { return slices.Clone(grouped) }
+
 // windowed are the functions that take a span.
 var windowed = []Function{Avg, Min, Max, Sum, Count}
 
@@ -78,12 +97,17 @@ func Functions() []Function { return append(slices.Clone(windowed), Last, Age) }
 type Call struct {
 	Function Function
 	Metric   string
+	// Device is that of Of.
+	Device string
 	// Span is the length of the window that ends now; 0 without a window.
 	Span time.Duration
 }
 
 // String returns the call as people write it.
 func (c Call) String() string {
+	if c.Device != "" {
+		return fmt.Sprintf("%s(%q, %q)", c.Function, c.Device, c.Metric)
+	}
 	if c.Span == 0 {
 		return fmt.Sprintf("%s(%q)", c.Function, c.Metric)
 	}
@@ -102,6 +126,8 @@ type Program struct {
 	program   *vm.Program
 	// numeric reports whether the result is a number and not a condition.
 	numeric bool
+	// group reports whether it is about several devices.
+	group bool
 }
 
 // Text returns the expression as it was given.
@@ -195,14 +221,21 @@ func name(i int) string { return "n" + strconv.Itoa(i) + "_" }
 func call(i int) string { return "c" + strconv.Itoa(i) + "_" }
 
 // Compile compiles a condition. The error is meant for people.
-func Compile(text string) (*Program, error) { return compile(text, false) }
+func Compile(text string) (*Program, error) { return compile(text, Program{}) }
 
 // CompileNumber compiles an expression whose result is a number. It takes the latest
 // values alone, without windows and ages, so it depends on nothing but these. The
 // error is meant for people.
-func CompileNumber(text string) (*Program, error) { return compile(text, true) }
+func CompileNumber(text string) (*Program, error) { return compile(text, Program{numeric: true}) }
 
-func compile(text string, numeric bool) (*Program, error) {
+// CompileGroup compiles a number made of the latest values of several devices, which
+// Calls names. The error is meant for people.
+func CompileGroup(text string) (*Program, error) {
+	return compile(text, Program{numeric: true, group: true})
+}
+
+// compile compiles an expression of the kind of the program.
+func compile(text string, kind Program) (*Program, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, errors.New("is empty")
 	}
@@ -213,7 +246,8 @@ func compile(text string, numeric bool) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{program: &Program{text: strings.TrimSpace(text), numeric: numeric}}
+	kind.text = strings.TrimSpace(text)
+	r := &reader{program: &kind}
 	root := r.read(tree.Node)
 	if r.err != nil {
 		return nil, r.err
@@ -239,7 +273,7 @@ func compile(text string, numeric bool) (*Program, error) {
 		env[v] = 0.0
 	}
 	result := expr.AsBool()
-	if numeric {
+	if p.numeric {
 		result = expr.AsFloat64()
 	}
 	options := append(options(), expr.Env(env), result)
@@ -316,7 +350,7 @@ func parse(text string) (*parser.Tree, error) {
 	c := conf.CreateNew()
 	nothing := func(...any) (any, error) { return 0.0, nil }
 	all := options()
-	for _, f := range Functions() {
+	for _, f := range slices.Concat(Functions(), []Function{Mean, Median, Spread, Odd, Of}) {
 		all = append(all, expr.Function(string(f), nothing))
 	}
 	for _, o := range all {
@@ -406,6 +440,9 @@ func pointed(v float64) string {
 
 // value returns the variable of a metric's latest value.
 func (r *reader) value(n *ast.IdentifierNode) string {
+	if r.program.group {
+		return r.fail(n, "a metric is of one device: write mean(%q), or of(\"device\", %q)", n.Value, n.Value)
+	}
 	i := slices.Index(r.program.names, n.Value)
 	if i < 0 {
 		i = len(r.program.names)
@@ -428,6 +465,9 @@ func (r *reader) call(n *ast.CallNode) string {
 			all[i] = r.read(a)
 		}
 		return callee.Value + "(" + strings.Join(all, ", ") + ")"
+	}
+	if r.program.group {
+		return r.groupCall(n, Function(callee.Value))
 	}
 	c := Call{Function: Function(callee.Value)}
 	if !slices.Contains(Functions(), c.Function) {
@@ -465,6 +505,35 @@ func (r *reader) call(n *ast.CallNode) string {
 		}
 		c.Span = d
 	}
+	return r.variable(c)
+}
+
+// groupCall reads a call of a function of several devices.
+func (r *reader) groupCall(n *ast.CallNode, f Function) string {
+	if !slices.Contains(grouped, f) {
+		return r.fail(n, "%q is not a function of a group: there are mean, median, min, max, sum, count, spread, odd and of", f)
+	}
+	texts := make([]string, len(n.Arguments))
+	for i, a := range n.Arguments {
+		s, ok := a.(*ast.StringNode)
+		if !ok || s.Value == "" {
+			return r.fail(a, "%s takes texts in quotes, like mean(\"temperature\") and of(\"cellar\", \"temperature\")", f)
+		}
+		texts[i] = s.Value
+	}
+	switch {
+	case f == Of && len(texts) == 2:
+		return r.variable(Call{Function: f, Device: texts[0], Metric: texts[1]})
+	case f != Of && len(texts) == 1:
+		return r.variable(Call{Function: f, Metric: texts[0]})
+	case f == Of:
+		return r.fail(n, "of takes a device and a metric, like of(\"cellar\", \"temperature\")")
+	}
+	return r.fail(n, "%s takes a metric alone, like %s(\"temperature\")", f, f)
+}
+
+// variable returns the variable of a call.
+func (r *reader) variable(c Call) string {
 	i := slices.Index(r.program.calls, c)
 	if i < 0 {
 		i = len(r.program.calls)

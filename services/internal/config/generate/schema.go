@@ -31,6 +31,7 @@ func schema() (string, error) {
 	err = t.Execute(&b, map[string]any{
 		"Rule":    lines(ruleSchema(), "    "),
 		"Derived": lines(entrySchema(rule.DerivedFields(), []string{"metric"}, derivedConditions()), "    "), "MaxDerived": rule.MaxDerived,
+		"Group": lines(entrySchema(rule.GroupFields(), []string{"name", "metric", "expression"}, nil), "    "), "MaxGroups": rule.MaxGroups,
 		"Counter": lines(entrySchema(rule.CounterFields(), []string{"metric"}, nil, member{"tariff", object{
 			{"description", "Other prices at times of the week. The first that is in force counts."},
 			{"type", []string{"array", "null"}},

@@ -17,6 +17,7 @@ import (
 var tables = map[string]func() string{
 	"fields": commonFields, "detectors": detectors, "detector fields": ownFields,
 	"derived":  func() string { return fieldsOf(rule.DerivedFields()) },
+	"groups":   func() string { return fieldsOf(rule.GroupFields()) },
 	"counters": func() string { return fieldsOf(rule.CounterFields()) },
 	"tariff":   func() string { return fieldsOf(rule.TariffFields()) },
 }
