@@ -15,6 +15,7 @@ import (
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/dashboard/fleet"
 	"headwater/services/internal/registry"
+	"headwater/services/rule"
 	"headwater/streams"
 	"headwater/web/device"
 	"headwater/web/view"
@@ -277,6 +278,7 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 		Sentence: clip(a.GetEvidence().GetSentence()), Labels: labelsOf(a.Labels), Runbook: a.Runbook,
 		Opened: at(a.Opened), Acknowledged: noteOf(zone, a.Acknowledged), Resolved: noteOf(zone, a.Resolved),
 		Assignee: a.Assignee, Version: a.Version, End: alertEnds[a.End], EndSentence: clip(a.GetEnding().GetSentence()),
+		Own: a.Rule == rule.HealthName,
 	}
 	for _, n := range a.Comments {
 		alert.Comments = append(alert.Comments, *noteOf(zone, n))

@@ -5,9 +5,23 @@ import (
 	"strings"
 	"testing"
 
+	"headwater/web/alerts"
 	"headwater/web/internal/fixture"
 	"headwater/web/internal/webtest"
+	"headwater/web/view"
 )
+
+// TestAlertAboutHeadwater has no device whose page or chart could be shown.
+func TestAlertAboutHeadwater(t *testing.T) {
+	var b strings.Builder
+	a := view.Alert{Site: "headwater", Device: "influxdb", Metric: "health", Own: true, Started: webtest.Now}
+	if err := alerts.StoryPage(view.Story{Alert: a}, webtest.Now).Render(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	if page := b.String(); strings.Contains(page, `id="evidence"`) || strings.Contains(page, "/devices/") || !strings.Contains(page, `href="/pipeline"`) {
+		t.Error(page)
+	}
+}
 
 // TestMute presses the buttons: one press is for a time, and can be taken back.
 func TestMute(t *testing.T) {

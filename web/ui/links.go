@@ -23,6 +23,14 @@ func DeviceURL(site, device string) string {
 	return "/devices/" + url.PathEscape(site) + "/" + url.PathEscape(device)
 }
 
+// SubjectURL is the address of the page about what an alert is about.
+func SubjectURL(a view.Alert) string {
+	if a.Own {
+		return "/pipeline"
+	}
+	return DeviceURL(a.Site, a.Device)
+}
+
 // RuleURL is the address of a rule's page.
 func RuleURL(name string) string { return "/rules/" + url.PathEscape(name) }
 

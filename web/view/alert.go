@@ -50,6 +50,8 @@ type Alert struct {
 	// Labels and Runbook are the rule's at the last transition.
 	Labels  []RuleLabel `json:"labels,omitempty"`
 	Runbook string      `json:"runbook,omitempty"`
+	// Own is set when it is about Headwater itself, and about no device.
+	Own bool `json:"-"`
 	// Opened is when Headwater learned that the episode had begun.
 	Opened time.Time `json:"-"`
 	// Mute is the silence that mutes it; nil for none.
