@@ -22,6 +22,7 @@ import (
 	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/functions/contract"
 	"headwater/services/functions/guest/guesttest"
+	"headwater/services/functions/sandbox"
 	"headwater/services/internal/function"
 	"headwater/services/internal/uplink"
 	"headwater/streams"
@@ -41,7 +42,32 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	// The tests and their processes compile the module once: with the race detector that takes
+	// ten seconds.
+	folder, err := os.MkdirTemp("", "functions")
+	if err == nil {
+		err = os.Setenv(cacheEnv, folder)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if os.RemoveAll(folder) != nil {
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// cacheEnv names the folder of compiled code.
+const cacheEnv = "HEADWATER_TEST_COMPILED"
+
+// newService returns a service that uses the folder of compiled code.
+func newService(js jetstream.JetStream, log *slog.Logger) (*Service, error) {
+	s := New(Deps{JS: js, Log: log, Metrics: prometheus.NewRegistry()})
+	var err error
+	s.cache, err = sandbox.OpenCache(os.Getenv(cacheEnv))
+	return s, err
 }
 
 const lanes = 2
@@ -55,7 +81,10 @@ func child(at string) error {
 	if err != nil {
 		return err
 	}
-	s := New(Deps{JS: js, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Metrics: prometheus.NewRegistry()})
+	s, err := newService(js, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if err != nil {
+		return err
+	}
 	all, err := s.store.All(context.Background())
 	if err != nil {
 		return err
@@ -89,7 +118,10 @@ func (b *bench) run() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := New(Deps{JS: js, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	s, err := newService(js, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

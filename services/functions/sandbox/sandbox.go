@@ -69,6 +69,16 @@ type Cache struct{ cache wazero.CompilationCache }
 // NewCache returns an empty cache.
 func NewCache() *Cache { return &Cache{wazero.NewCompilationCache()} }
 
+// OpenCache returns a cache that keeps compiled code in a folder too, for other processes of
+// the same version of Headwater.
+func OpenCache(folder string) (*Cache, error) {
+	cache, err := wazero.NewCompilationCacheWithDir(folder)
+	if err != nil {
+		return nil, fmt.Errorf("open the folder of compiled code: %w", err)
+	}
+	return &Cache{cache}, nil
+}
+
 // Close frees what is compiled; no module may be in use.
 func (c *Cache) Close() error { return c.cache.Close(context.Background()) }
 
