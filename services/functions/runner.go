@@ -209,7 +209,7 @@ func (r *runner) step(ctx, hard context.Context) error {
 		return fmt.Errorf("fetch readings: %w", err)
 	}
 	if err != nil {
-		return nil //nolint:nilerr // nothing came in time
+		return nil // nothing came in time
 	}
 	_, err = r.handle(ctx, hard, batch)
 	return err

@@ -44,14 +44,10 @@ func (s states) Set(key, value []byte) error {
 }
 
 // do is an input that makes the module of guesttest behave in a way.
-func do(what string, times int) []byte {
-	var all []contract.Reading
-	for range times {
-		r := contract.Reading{Text: "do " + what, Time: 1}
-		r.Site, r.Device, r.Metric, r.Kind = "s", "d", "do", telemetryv1.Kind_KIND_TEXT
-		all = append(all, r)
-	}
-	return contract.Append(nil, all)
+func do(what string) []byte {
+	r := contract.Reading{Text: "do " + what, Time: 1}
+	r.Site, r.Device, r.Metric, r.Kind = "s", "d", "do", telemetryv1.Kind_KIND_TEXT
+	return contract.Append(nil, []contract.Reading{r})
 }
 
 func compile(tb testing.TB, limits sandbox.Limits) *sandbox.Module {
@@ -86,7 +82,7 @@ func TestStopped(t *testing.T) {
 		{"out of memory bounds", streams.ReasonCrashed, "not in its memory", m},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			_, err := c.module.Call(t.Context(), do(c.what, 1), states{}, func(string) {})
+			_, err := c.module.Call(t.Context(), do(c.what), states{}, func(string) {})
 			failure, ok := errors.AsType[*sandbox.Failure](err)
 			if !ok || failure.Reason != c.reason || !strings.Contains(failure.Detail, c.detail) {
 				t.Fatalf("%v, want %s with %q", err, c.reason, c.detail)
@@ -95,7 +91,7 @@ func TestStopped(t *testing.T) {
 				return // a slow machine may not do a good call in its time either
 			}
 			var said []string
-			if _, err := c.module.Call(t.Context(), do("say", 1), states{}, func(line string) { said = append(said, line) }); err != nil || !slices.Equal(said, []string{"hello"}) {
+			if _, err := c.module.Call(t.Context(), do("say"), states{}, func(line string) { said = append(said, line) }); err != nil || !slices.Equal(said, []string{"hello"}) {
 				t.Errorf("after that: %v, said %q", err, said)
 			}
 		})
@@ -107,7 +103,7 @@ func TestStateAndOutput(t *testing.T) {
 	m := compile(t, sandbox.Limits{Memory: 16 << 20, Output: 64 << 10, Time: 10 * time.Second})
 	kept := states{}
 	for i, want := range []string{`"value":100000001}]`, `"value":100000002}]`} {
-		out, err := m.Call(t.Context(), do("count", 1), kept, func(string) {})
+		out, err := m.Call(t.Context(), do("count"), kept, func(string) {})
 		if err != nil || !strings.Contains(string(out), want) {
 			t.Fatalf("call %d: %q, %v", i, out, err)
 		}
@@ -117,10 +113,10 @@ func TestStateAndOutput(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := m.Call(ctx, do("count", 1), kept, func(string) {}); !errors.Is(err, context.Canceled) {
+	if _, err := m.Call(ctx, do("count"), kept, func(string) {}); !errors.Is(err, context.Canceled) {
 		t.Errorf("with an ended context: %v", err)
 	}
-	if out, err := m.Call(t.Context(), do("count", 1), kept, func(string) {}); err != nil || !strings.Contains(string(out), "100000003") {
+	if out, err := m.Call(t.Context(), do("count"), kept, func(string) {}); err != nil || !strings.Contains(string(out), "100000003") {
 		t.Errorf("after it: %q, %v", out, err)
 	}
 }
