@@ -949,6 +949,7 @@
       ctx.clip();
       ctx.font = `${12 * ratio}px system-ui, sans-serif`;
       ctx.textBaseline = 'middle';
+      ctx.textAlign = 'left';
       for (const s of this.seen()) {
         const left = u.valToPos(s.from, 'x', true);
         const width = Math.max(ratio, u.valToPos(s.to, 'x', true) - left);
@@ -958,7 +959,7 @@
         ctx.fillRect(left, bbox.top, Math.min(width, 2 * ratio), bbox.height);
         if (width < ctx.measureText(s.value).width + 12 * ratio) continue;
         ctx.fillStyle = this.colours.ink;
-        ctx.fillText(s.value, left + 6 * ratio, bbox.top + bbox.height / 2);
+        ctx.fillText(s.value, Math.max(left, bbox.left) + 6 * ratio, bbox.top + bbox.height / 2);
       }
       ctx.restore();
       this.drawnAt();
