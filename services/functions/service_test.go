@@ -477,7 +477,7 @@ func TestHalfDone(t *testing.T) {
 func TestWorker(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		t.Skip("there is no Python: ", err)
+		t.Skip("no python3 on this machine (Debian: apt-get install python3): ", err)
 	}
 	b := newBench(t)
 	b.run()
