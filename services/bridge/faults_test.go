@@ -56,13 +56,15 @@ type load struct {
 	mu    sync.Mutex
 	acked []string
 	count atomic.Int64
-	stop  func()
+	// issued and settled count the readings of each device.
+	issued, settled []atomic.Int64
+	stop            func()
 }
 
 // publishLoad starts the load over as many connections as there are devices.
 func (w *world) publishLoad(t *testing.T, devices int) *load {
 	t.Helper()
-	l := new(load)
+	l := &load{issued: make([]atomic.Int64, devices), settled: make([]atomic.Int64, devices)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	l.stop = sync.OnceFunc(func() { cancel(); done.Wait() })
@@ -70,12 +72,12 @@ func (w *world) publishLoad(t *testing.T, devices int) *load {
 	for i := range devices {
 		name := fmt.Sprintf("d%d", i)
 		c := w.device(t, name)
-		done.Go(func() { l.publish(ctx, t, c, name) })
+		done.Go(func() { l.publish(ctx, t, c, name, i) })
 	}
 	return l
 }
 
-func (l *load) publish(ctx context.Context, t *testing.T, c mqtt.Client, name string) {
+func (l *load) publish(ctx context.Context, t *testing.T, c mqtt.Client, name string, i int) {
 	type sent struct {
 		token mqtt.Token
 		n     int
@@ -95,6 +97,7 @@ func (l *load) publish(ctx context.Context, t *testing.T, c mqtt.Client, name st
 			l.acked = append(l.acked, fmt.Sprintf("mqtt hall/%s/n %d", name, s.n))
 			l.mu.Unlock()
 			l.count.Add(1)
+			l.settled[i].Add(1)
 		}
 	})
 	// Not faster than a slow machine with the race detector can carry.
@@ -103,6 +106,7 @@ func (l *load) publish(ctx context.Context, t *testing.T, c mqtt.Client, name st
 	for n := 0; ; n++ {
 		select {
 		case <-tick.C:
+			l.issued[i].Add(1)
 			pending <- sent{c.Publish("sensors/hall/"+name+"/n", 1, false, strconv.Itoa(n)), n}
 		case <-ctx.Done():
 			return
@@ -115,6 +119,16 @@ func (l *load) more(t *testing.T, n int64) {
 	t.Helper()
 	target := l.count.Load() + n
 	streamtest.Eventually(t, "more readings are acknowledged", func() bool { return l.count.Load() >= target })
+}
+
+// allUntilNow waits until everything that was published before is acknowledged. A standby does
+// not know of what was published before it began to listen.
+func (l *load) allUntilNow(t *testing.T) {
+	t.Helper()
+	for i := range l.issued {
+		target := l.issued[i].Load()
+		streamtest.Eventually(t, "what was published is acknowledged", func() bool { return l.settled[i].Load() >= target })
+	}
 }
 
 // checkExactlyOnce compares TELEMETRY with what was acknowledged to the devices.

@@ -44,6 +44,7 @@ func TestStandbyTakesOver(t *testing.T) {
 	// As with kill -9: it does not release its lease, and nothing that is under way
 	// arrives.
 	third := w.standBy(t, noLogins)
+	l.allUntilNow(t)
 	killed := time.Now()
 	second.devices.Close()
 	core.Close()
