@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -85,12 +86,19 @@ func TestPeople(t *testing.T) {
 				return err == nil && ok
 			})
 		}
+		// One script fills in and sends a form: nodes that were looked up may be replaced until
+		// they are used. It is sent after the answer, because that would be lost with the page.
 		fill := func(what, form string, values map[string]string) {
 			t.Helper()
-			for name, value := range values {
-				step(what, chromedp.SetValue(fmt.Sprintf(`form[action=%q] [name=%q]`, form, name), value))
-			}
-			step(what, chromedp.Submit(fmt.Sprintf(`form[action=%q]`, form)))
+			filled, err := json.Marshal(values)
+			must(t, err)
+			until(what, fmt.Sprintf(`document.readyState === "complete" && (() => {
+				const form = document.querySelector('form[action=%q]');
+				if (!form) return false;
+				for (const [name, value] of Object.entries(%s ?? {})) form.querySelector(`+"`[name=\"${name}\"]`"+`).value = value;
+				setTimeout(() => form.submit());
+				return true;
+			})()`, form, filled))
 		}
 		says := func(who string) string {
 			return fmt.Sprintf(`document.readyState === "complete" && document.querySelector(".who")?.innerText === %q`, who)
