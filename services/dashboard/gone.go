@@ -181,16 +181,19 @@ func (d *departed) DeleteDevice(ctx context.Context, by, site, device string, fo
 
 func (d *departed) delete(ctx context.Context, site, device string, force bool) (out registrypages.Removed, err error) {
 	now := time.Now().UTC()
-	known, there := d.fleet.Device(site, device, now)
-	switch {
-	case !there:
+	if _, there := d.fleet.Device(site, device, now); !there {
 		return out, view.ErrNotFound
-	case !force && now.Sub(known.LastSeen) < quietFor:
-		return out, fmt.Errorf("%w: it has reported within the last 5 minutes and would appear again. Stop it or revoke its credential first, or delete what it has sent until now", registrypages.ErrDraft)
+	}
+	all := append([]deviceName{{site, device}}, d.former(site, device)...)
+	for _, n := range all {
+		// One that it continues may have appeared again.
+		if known, there := d.fleet.Device(n.site, n.device, now); there && !force && now.Sub(known.LastSeen) < quietFor {
+			return out, fmt.Errorf("%w: %s/%s has reported within the last 5 minutes and would appear again. Stop it or revoke its credential first, or delete what it has sent until now", registrypages.ErrDraft, n.site, n.device)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryWithin)
 	defer cancel()
-	for _, n := range append([]deviceName{{site, device}}, d.former(site, device)...) {
+	for _, n := range all {
 		g := registry.Gone{At: now}
 		if err := registry.Remove(ctx, d.js, n.site, n.device, g); err != nil {
 			return out, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))

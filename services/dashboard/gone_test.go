@@ -84,7 +84,10 @@ func TestDevicesAreMergedAndDeleted(t *testing.T) {
 	refused("without a confirmation", http.MethodPost, "/devices/home/kitchen/delete", "confirm=kitten", http.StatusBadRequest, "type kitchen to confirm")
 	refused("it reports", http.MethodDelete, "/api/v1/devices/home/live", "", http.StatusBadRequest, "has reported within")
 	refused("unknown", http.MethodDelete, "/api/v1/devices/home/ghost", "", http.StatusNotFound, "")
-	code, body := r.post("/devices/home/kitchen/delete", url.Values{"confirm": {"kitchen"}})
+	r.reading("old", "temperature", 5, time.Now())
+	r.shows("/devices/home/old", "temperature")
+	refused("one that it continues reports", http.MethodDelete, "/api/v1/devices/home/kitchen", "", http.StatusBadRequest, "home/old has reported within")
+	code, body := r.post("/devices/home/kitchen/delete", url.Values{"confirm": {"kitchen"}, "force": {"1"}})
 	if code != http.StatusOK || !strings.Contains(body, "home/kitchen, home/old deleted, with the history.") {
 		t.Errorf("%d %s", code, body)
 	}
