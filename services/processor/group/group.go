@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"headwater/services/processor/codec"
@@ -102,8 +103,8 @@ func (s *Spec) until(at int64) int64 {
 	}
 }
 
-// Add takes a reading, which must be finite, of an input of a device. It reports false for one
-// that is too late, or of one device too many.
+// Add takes a reading, which must be finite, of an input of a device, whose name may be a part
+// of a batch. It reports false for one that is too late, or of one device too many.
 func (x *State) Add(name string, input int, r derive.Reading) bool {
 	if r.Time < x.clock-x.spec.lateness {
 		return false
@@ -113,7 +114,7 @@ func (x *State) Add(name string, input int, r derive.Reading) bool {
 		if len(x.members) >= MaxMembers {
 			return false
 		}
-		x.members = slices.Insert(x.members, i, member{name: name, inputs: make([][]derive.Reading, len(x.spec.Inputs))})
+		x.members = slices.Insert(x.members, i, member{name: strings.Clone(name), inputs: make([][]derive.Reading, len(x.spec.Inputs))})
 	}
 	all := x.members[i].inputs[input]
 	to := x.spec.until(r.Time)

@@ -46,7 +46,7 @@ type groupSlot struct {
 	state *group.State
 }
 
-// route is an input of a slot.
+// route is an input of a slot, which is nil if there are too many.
 type route struct {
 	slot  *groupSlot
 	input int
@@ -162,6 +162,10 @@ func (m *Machine) takeMembers(b *telemetryv1.Batch) int {
 		taken++
 		g.changed = true
 		for _, to := range g.targets[k] {
+			if to.slot == nil {
+				m.output.counts.overLimit++
+				continue
+			}
 			if !to.slot.state.Add(dictionary[k].Device, to.input, derive.Reading{Time: b.Time[i], Value: v}) {
 				m.output.counts.derivedLate++
 			}
@@ -192,7 +196,11 @@ func (m *Machine) routesOf(key seriesKey) []route {
 			tags = m.config.tags(key.deviceKey)
 		}
 		if a.declared.Match.MatchesDevice(key.site, key.name, tags) {
-			to = append(to, route{m.groupOf(key.site, i), input})
+			one := route{input: input}
+			if len(g.slots) < m.limits.Series || g.has(key.site, i) {
+				one.slot = m.groupOf(key.site, i)
+			}
+			to = append(to, one)
 		}
 	}
 	g.routes[key] = to
@@ -213,6 +221,12 @@ func (m *Machine) groupOf(site string, index int) *groupSlot {
 	return sl
 }
 
+// has reports whether there is a series of a group of a site.
+func (g *groups) has(site string, index int) bool {
+	_, known := slices.BinarySearchFunc(g.slots, &groupSlot{deviceKey: deviceKey{site: site}, index: index}, compareSlots)
+	return known
+}
+
 func compareSlots(a, b *groupSlot) int {
 	return cmp.Or(cmp.Compare(a.site, b.site), cmp.Compare(a.index, b.index))
 }
@@ -226,6 +240,20 @@ func (m *Machine) tickGroups(now int64) {
 			m.groups.changed = true
 			m.emitDerived(sl.deviceKey, sl.declared.Metric, sl.declared.Unit, sl.state.Tick(now, groupStep, nil))
 		}
+	}
+	m.groups.makeRoom(m.limits.Series)
+}
+
+// makeRoom drops the slots of groups without readings when there are as many as there may be.
+func (g *groups) makeRoom(most int) {
+	before := len(g.slots)
+	if before < most {
+		return
+	}
+	g.slots = slices.DeleteFunc(g.slots, func(sl *groupSlot) bool { return sl.state.Due() == derive.Never })
+	if len(g.slots) < before {
+		clear(g.routes)
+		g.changed = true
 	}
 }
 

@@ -145,6 +145,35 @@ func TestGroupsOfConfigurations(t *testing.T) {
 	}
 }
 
+// TestGroupsAreBounded has a device name ever more sites. Each has its own group, but not without
+// end; those that have no valid readings any more make room for others.
+func TestGroupsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := newGroupRig(t, "groups:\n  - {name: all, metric: n, expression: count(\"temperature\")}\n")
+	r.machine.limits.Series = 3
+	send := func(sites string, at int64) {
+		for i := range 10 {
+			r.batch(0).Value(telemetryv1.Key{Site: fmt.Sprint(sites, i), Device: "d", Metric: "temperature"}, epoch+at, 1)
+		}
+		r.flush(0, 0)
+	}
+	send("a", -second)
+	if got, dropped := len(r.machine.groups.slots), r.machine.output.counts.overLimit; got != 3 || dropped != 7 {
+		t.Errorf("%d groups and %d readings over the limit, want 3 and 7", got, dropped)
+	}
+	r.flushAll(3 * second)
+	if got := lasts(r.take()); len(got) != 1 || got["all/n 0"] != 1 {
+		t.Errorf("values: %v", got)
+	}
+	r.flushAll(48 * 3600 * second)
+	r.take()
+	send("b", 48*3600*second)
+	if !r.machine.groups.has("b0", 0) || r.machine.groups.has("a0", 0) {
+		t.Error("a group without valid readings makes no room")
+	}
+	r.reload()
+}
+
 // TestGroupsAreThoseOfSortedReadings plays batches of two lanes, late, repeated and corrected,
 // with crashes that repeat what was not committed. The last values are those of one run in order.
 func TestGroupsAreThoseOfSortedReadings(t *testing.T) {

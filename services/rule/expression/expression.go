@@ -350,7 +350,7 @@ func parse(text string) (*parser.Tree, error) {
 	c := conf.CreateNew()
 	nothing := func(...any) (any, error) { return 0.0, nil }
 	all := options()
-	for _, f := range slices.Concat(Functions(), []Function{Mean, Median, Spread, Odd, Of}) {
+	for _, f := range slices.Concat(Functions(), grouped) {
 		all = append(all, expr.Function(string(f), nothing))
 	}
 	for _, o := range all {
