@@ -139,7 +139,7 @@ func dashboardPermissions() Permissions {
 	for _, bucket := range []string{
 		BucketConfig, BucketLeases, BucketWorkers, BucketManifests, BucketDevices, BucketAlerts, BucketSilences, BucketProblems,
 		BucketCredentials,
-		BucketAccounts, BucketSessions, BucketPush, BucketEdges, BucketAbout, BucketBoards, BucketFunctions,
+		BucketAccounts, BucketSessions, BucketPush, BucketEdges, BucketAbout, BucketBoards, BucketAnnotations, BucketFunctions,
 	} {
 		p.Publish = append(p.Publish, readBucket(bucket)...)
 	}
@@ -151,6 +151,7 @@ func dashboardPermissions() Permissions {
 	p.Publish = append(p.Publish, writeBucket(BucketEdges, EdgeKeys)...)
 	p.Publish = append(p.Publish, writeBucket(BucketAbout, ">")...)
 	p.Publish = append(p.Publish, writeBucket(BucketBoards, BoardKey("*"))...)
+	p.Publish = append(p.Publish, writeBucket(BucketAnnotations, AnnotationKey("*"))...)
 	p.Publish = append(p.Publish, writeBucket(BucketFunctions, FunctionsDeclared)...)
 	p.Publish = append(p.Publish, storeFunctions()...)
 	p.Publish = append(p.Publish, writeBucket(BucketDevices, ">")...)

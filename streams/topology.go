@@ -52,6 +52,8 @@ const (
 	BucketAbout = "about"
 	// BucketBoards has the boards that people arrange, by BoardKey.
 	BucketBoards = "boards"
+	// BucketAnnotations has what people write about moments and periods, by AnnotationKey.
+	BucketAnnotations = "annotations"
 	// BucketCredentials has a key for each credential of a device, and UnknownKey.
 	BucketCredentials = "credentials"
 	BucketAlerts      = "alerts"
@@ -257,6 +259,22 @@ func ParseBoardKey(key string) (id string, ok bool) {
 const (
 	MaxBoard    = 128 << 10
 	boardsBytes = 16 << 20
+)
+
+// AnnotationKey is the key in BucketAnnotations of an annotation. The id must be a valid token.
+func AnnotationKey(id string) string { return "annotation." + id }
+
+// ParseAnnotationKey returns the id of a key of AnnotationKey, and whether it is such a key.
+func ParseAnnotationKey(key string) (id string, ok bool) {
+	id, ok = strings.CutPrefix(key, "annotation.")
+	return id, ok && ValidToken(id)
+}
+
+// MaxAnnotation bounds one annotation in BucketAnnotations, in bytes, and annotationsBytes the
+// bucket.
+const (
+	MaxAnnotation    = 8 << 10
+	annotationsBytes = 16 << 20
 )
 
 // pushBytes bounds BucketPush, and maxPushValue one value in it. A browser takes half a
@@ -468,13 +486,15 @@ func bucketConfigs(o Options) []jetstream.KeyValueConfig {
 	about.MaxBytes, about.MaxValueSize = aboutBytes, MaxAbout
 	boards := bucket(BucketBoards, "Boards that people arrange.", 1)
 	boards.MaxBytes, boards.MaxValueSize = boardsBytes, MaxBoard
+	annotations := bucket(BucketAnnotations, "What people write about moments and periods.", 1)
+	annotations.MaxBytes, annotations.MaxValueSize = annotationsBytes, MaxAnnotation
 	push := bucket(BucketPush, "Browsers that are notified, and the keys for it.", 1)
 	push.MaxBytes, push.MaxValueSize, push.LimitMarkerTTL = pushBytes, maxPushValue, SessionMarkerTTL
 	edges := bucket(BucketEdges, "Edges, what is known of them, and how far this one has sent.", 1)
 	edges.MaxBytes, edges.MaxValueSize = edgesBytes, MaxEdgeValue
 	functions := bucket(BucketFunctions, "Functions that people deployed, their state and how they do.", 1)
 	functions.MaxBytes, functions.MaxValueSize = functionsBytes, MaxFunctionValue
-	return append(leaseConfigs(o.Durability.Replicas()), functions, problems, credentials, sessions, push, edges, about, boards,
+	return append(leaseConfigs(o.Durability.Replicas()), functions, problems, credentials, sessions, push, edges, about, boards, annotations,
 		bucket(BucketAccounts, "Who may log in to the dashboard, without passwords.", 1),
 		bucket(BucketConfig, "Rules and channels as people wrote them, with earlier versions.", ConfigVersions),
 		bucket(BucketSilences, "What people do about alerts, and about which they are not notified.", 1),

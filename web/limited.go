@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"headwater/web/alerts"
+	"headwater/web/annotations"
 	"headwater/web/app"
 	"headwater/web/consumption"
 	"headwater/web/deadletters"
@@ -40,6 +42,7 @@ func (s Sources) limited(sites []string) Sources {
 	s.DeadLetters = siteLetters{s.DeadLetters, of}
 	s.Registry = siteRegistry{s.Registry, of}
 	s.Health = siteHealth{s.Health, of}
+	s.Annotations = siteAnnotations{s.Annotations, of}
 	return s
 }
 
@@ -106,6 +109,44 @@ func (s siteDevice) Device(site, dev string) (view.Device, bool) {
 // Alerts implements device.Source.
 func (s siteDevice) Alerts(resolved int) view.Alerts {
 	return s.Source.Alerts(math.MaxInt).OfSites(s.of.sees, resolved)
+}
+
+// AnnotationsOf implements device.Source. A device may continue one of another site.
+func (s siteDevice) AnnotationsOf(site, dev string, from, to time.Time) []view.Annotation {
+	return slices.DeleteFunc(s.Source.AnnotationsOf(site, dev, from, to), func(a view.Annotation) bool { return !s.of.sees(a.Site) })
+}
+
+type siteAnnotations struct {
+	annotations.Source
+	of ofSites
+}
+
+// Annotations implements annotations.Source.
+func (s siteAnnotations) Annotations(q annotations.Query) ([]view.Annotation, bool) {
+	q.Sites = s.of
+	return s.Source.Annotations(q)
+}
+
+// Annotation implements annotations.Source.
+func (s siteAnnotations) Annotation(id string) (view.Annotation, bool) {
+	a, ok := s.Source.Annotation(id)
+	return a, ok && s.of.sees(a.Site)
+}
+
+// Annotate implements annotations.Source.
+func (s siteAnnotations) Annotate(ctx context.Context, a view.Annotation) (view.Annotation, error) {
+	if !s.of.sees(a.Site) {
+		return view.Annotation{}, view.ErrNotFound
+	}
+	return s.Source.Annotate(ctx, a)
+}
+
+// RemoveAnnotation implements annotations.Source.
+func (s siteAnnotations) RemoveAnnotation(ctx context.Context, id string) error {
+	if _, ok := s.Annotation(id); !ok {
+		return view.ErrNotFound
+	}
+	return s.Source.RemoveAnnotation(ctx, id)
 }
 
 type siteConsumption struct {

@@ -17,6 +17,7 @@ import (
 	"headwater/proto/cost"
 	"headwater/streams"
 	"headwater/web/access"
+	"headwater/web/annotations"
 	"headwater/web/app"
 	"headwater/web/audit"
 	"headwater/web/boards"
@@ -92,7 +93,7 @@ type builtIn struct{}
 func (builtIn) Prices() cost.Prices { return cost.Default() }
 
 func (f *fakeSource) sources() Sources {
-	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Consumption: oneMeter{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f, Functions: noFunctions{}, Registry: noRegistry{}, Health: noFindings{}, Boards: f}
+	return Sources{Shell: f, Access: openAccounts{}, Overview: f, Device: f, Alerts: f, Rules: f, Replay: f, Silences: f, Pipeline: f, Ledger: f, DeadLetters: f, Audit: f, Trust: f, Credentials: f, Connect: f, Channels: noChannels{}, Cost: builtIn{}, Consumption: oneMeter{}, Explore: f, OnCall: nobodyOnCall{}, Edges: f, Functions: noFunctions{}, Registry: noRegistry{}, Health: noFindings{}, Boards: f, Annotations: f}
 }
 
 // openAccounts are accounts while nobody has one.
@@ -193,6 +194,18 @@ func (f *fakeSource) Series(context.Context, device.SeriesQuery) (device.Series,
 func (*fakeSource) States(context.Context, device.StatesQuery) ([]device.Change, bool, error) {
 	return nil, false, nil
 }
+
+func (*fakeSource) Annotations(annotations.Query) ([]view.Annotation, bool) { return nil, false }
+
+func (*fakeSource) AnnotationsOf(string, string, time.Time, time.Time) []view.Annotation { return nil }
+
+func (*fakeSource) Annotation(string) (view.Annotation, bool) { return view.Annotation{}, false }
+
+func (*fakeSource) Annotate(_ context.Context, a view.Annotation) (view.Annotation, error) {
+	return a, nil
+}
+
+func (*fakeSource) RemoveAnnotation(context.Context, string) error { return nil }
 
 func (*fakeSource) Boards() []boards.Board { return nil }
 

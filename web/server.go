@@ -10,6 +10,7 @@ import (
 
 	"headwater/web/access"
 	"headwater/web/alerts"
+	"headwater/web/annotations"
 	"headwater/web/app"
 	"headwater/web/audit"
 	"headwater/web/boards"
@@ -77,6 +78,7 @@ type Sources struct {
 	Registry    registry.Source
 	Health      health.Source
 	Boards      boards.Source
+	Annotations annotations.Source
 }
 
 // Server serves the pages, their live updates and the API.
@@ -88,7 +90,7 @@ type Server struct {
 // New returns a server of what the sources return. It fails when one is missing.
 func New(cfg Config, sources Sources, log *slog.Logger) (*Server, error) {
 	if sources.Shell == nil || sources.Access == nil || sources.Overview == nil || sources.Device == nil || sources.Alerts == nil || sources.Silences == nil || sources.Rules == nil ||
-		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Consumption == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || sources.Functions == nil || sources.Registry == nil || sources.Health == nil || sources.Boards == nil || log == nil {
+		sources.Replay == nil || sources.Pipeline == nil || sources.Ledger == nil || sources.DeadLetters == nil || sources.Audit == nil || sources.Trust == nil || sources.Credentials == nil || sources.Connect == nil || sources.Channels == nil || sources.Cost == nil || sources.Consumption == nil || sources.Explore == nil || sources.OnCall == nil || sources.Edges == nil || sources.Functions == nil || sources.Registry == nil || sources.Health == nil || sources.Boards == nil || sources.Annotations == nil || log == nil {
 		return nil, errors.New("the dashboard needs all its sources and a logger")
 	}
 	s := &Server{shell: app.New(app.Config{Exposed: cfg.Exposed, StreamsPerAddress: cfg.StreamsPerAddress, Gate: sources.Access}, sources.Shell, log)}
@@ -122,6 +124,7 @@ func routes(cfg Config, shell *app.Shell, sources Sources) []app.Route {
 		functions.New(shell, sources.Functions).Routes(),
 		explore.New(shell, sources.Explore).Routes(),
 		boards.New(shell, sources.Boards).Routes(),
+		annotations.New(shell, sources.Annotations).Routes(),
 		trust.New(shell, sources.Trust).Routes(),
 		health.New(shell, sources.Health).Routes(),
 		registry.New(shell, sources.Registry).Routes(),

@@ -78,6 +78,7 @@ var liveEnd = map[string]string{
 	"/live/health":                  `id="list"`,
 	"/live/silences":                `id="list"`,
 	"/live/explore":                 `id="nav-deadletters"`,
+	"/live/annotations":             `id="nav-deadletters"`,
 	"/live/devices/{site}/{device}": `id="latest"`,
 }
 
@@ -91,14 +92,14 @@ func TestOtherSitesAreNotThere(t *testing.T) {
 	sources.Alerts, sources.DeadLetters = changed, redrives{sources.DeadLetters, changed}
 	base := serveOn(t, webtest.ServerOf(t, sources))
 	episode := sources.Alerts.Alerts(0).Active[0].Episode
-	values := strings.NewReplacer("/alerts/{id}", "/alerts/"+episode, "{site}", "warehouse", "{device}", "door-04", "{sequence}", "40", "{id}", "m1", "{name}", "humid", "{$}", "")
+	values := strings.NewReplacer("/alerts/{id}", "/alerts/"+episode, "{site}", "warehouse", "{device}", "door-04", "{sequence}", "40", "{id}", "m1", "{name}", "humid", "{annotation}", "n1", "{$}", "")
 	form := url.Values{
 		"site": {"warehouse"}, "device": {"door-04"}, "metric": {"temperature"}, "rule": {"humid"}, "through": {"41"}, "do": {"redrive"},
 		"for": {"1h"}, "comment": {"seen"}, "text": {"seen"}, "person": {"otto"}, "range": {"24h"}, "size": {"100"},
 		"series": {"warehouse.door-04.temperature"},
 	}
 	// None of these is part of a request, so no answer repeats it.
-	secret := []string{"door-01", "door-07", "door-09", "rose by 3.4", "The humidity is", `"Ann"`, `"received":3600`, "m1"}
+	secret := []string{"door-01", "The gasket was", "door-07", "door-09", "rose by 3.4", "The humidity is", `"Ann"`, `"received":3600`, "m1"}
 	found := map[string]map[string]bool{"elsewhere": {}, "warehouse": {}}
 	made := map[string]int64{}
 	for _, site := range []string{"elsewhere", "warehouse"} {

@@ -24,7 +24,6 @@ import (
 	"headwater/services/internal/problems"
 	"headwater/streams"
 	"headwater/web"
-	"headwater/web/boards"
 	"headwater/web/view"
 )
 
@@ -74,6 +73,7 @@ type Service struct {
 	registry    *registrySource
 	health      *healthSource
 	boards      *boardSource
+	annotations *annotationSource
 	access      accessSource
 	cfg         Config
 	announce    func(link string)
@@ -88,7 +88,7 @@ type Service struct {
 	telemetry, derived, alerting *streamReader
 	refused                      *streamReader
 	devices, alerts, lost, muted *watcher
-	described, arranged          *watcher
+	described, arranged, written *watcher
 	reports                      *watcher
 }
 
@@ -119,8 +119,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.registry = newRegistry(newDeparted(deps.JS, client, s.fleet, deps.Log, changes, s.know))
 	s.past.former = s.registry.former
 	s.described = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketAbout, entry: s.registry.onEntry}
-	s.boards = &boardSource{alertSource: s.alertSource, js: deps.JS, fleet: s.fleet, changes: changes, all: make(map[string]boards.Board)}
+	s.boards = newBoards(deps.JS, s.fleet, changes, s.alertSource)
 	s.arranged = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketBoards, entry: s.boards.onEntry}
+	s.annotations = newAnnotations(deps.JS, s.fleet, s.registry.former, changes)
+	s.written = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketAnnotations, entry: s.annotations.onEntry}
 	s.credentials = newCredentials(deps.JS, deps.Log, changes, letters)
 	s.rules = newRules(deps.JS, deps.Log, s.fleet, s.book, changes)
 	letters.config = s.rules.current
@@ -175,7 +177,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Shell:       s,
 		Overview:    overviewSource{s.alertSource(), s.fleet},
 		Explore:     exploreSource{s.fleet},
-		Device:      deviceSource{s.alertSource(), s.fleet, s.past, s.rules, s.health, s.board},
+		Device:      deviceSource{s.alertSource(), s.fleet, s.past, s.rules, s.health, s.board, s.annotations},
 		Alerts:      s.alertSource(),
 		Silences:    s.silences,
 		Rules:       s.rules,
@@ -189,6 +191,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Registry:    s.registry,
 		Health:      s.health,
 		Boards:      s.boards,
+		Annotations: s.annotations,
 		Connect:     s.arrivals,
 		Edges:       edgeSource{store: edges.Store{JS: deps.JS}, past: client, made: changes, address: cfg.Address, authority: cfg.Authority},
 		Functions:   functionSource{store: function.Store{JS: deps.JS}, made: changes},
@@ -237,7 +240,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.log.Info("dashboard started", "url", s.past.client.URL())
 	var parts sync.WaitGroup
 	for _, run := range []func(context.Context){
-		s.telemetry.run, s.derived.run, s.alerting.run, s.refused.run, s.health.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.described.run, s.registry.run, s.arranged.run, s.silences.run, s.handlings.run, s.reports.run,
+		s.telemetry.run, s.derived.run, s.alerting.run, s.refused.run, s.health.run, s.devices.run, s.alerts.run, s.lost.run, s.muted.run, s.described.run, s.registry.run, s.arranged.run, s.written.run, s.silences.run, s.handlings.run, s.reports.run,
 		s.survey.runStreams, s.survey.runInflux, s.recall.run, s.balance.run, s.rules.run, s.rules.coach.run, s.credentials.set.Run, s.arrivals.run, s.web.Run,
 	} {
 		parts.Go(func() { run(ctx) })

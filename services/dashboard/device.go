@@ -20,6 +20,7 @@ type deviceSource struct {
 	// health has the reasons not to believe the device.
 	health *healthSource
 	board  *problems.Board
+	*annotationSource
 }
 
 // Metered implements device.Source.

@@ -17,7 +17,7 @@ import (
 var errOwner = errors.New("owner must be empty or your own name")
 
 // ErrDraft is returned for a change that does not fit; the details say why.
-var ErrDraft = errors.New("it does not fit")
+var ErrDraft = view.ErrDraft
 
 // Source is the boards, and what is shown on them. What only reads answers from memory, at
 // once. Errors wrap view.ErrUnavailable, view.ErrNotFound, view.ErrConflict and ErrDraft.
@@ -172,6 +172,12 @@ func checkText(name, text string, most int) error {
 		return fmt.Errorf("%s must have at most %d bytes", name, most)
 	}
 	return nil
+}
+
+// Placed returns the board with its id and the revision of its entry.
+func (b Board) Placed(id string, revision uint64) Board {
+	b.ID, b.Revision = id, revision
+	return b
 }
 
 // SeenBy reports whether a person sees the board.

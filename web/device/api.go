@@ -86,6 +86,7 @@ func (p *Pages) apiSeries(w http.ResponseWriter, r *http.Request) {
 	series.Min, series.Max, series.Mean = app.OrEmpty(series.Min), app.OrEmpty(series.Max), app.OrEmpty(series.Mean)
 	series.Episodes = p.episodes(q, of)
 	series.Silences = p.silences(q.Site, q.Device, q.Metric, q.From, q.To)
+	series.Annotations = app.OrEmpty(p.source.AnnotationsOf(q.Site, q.Device, q.From, q.To))
 	p.shell.Answer(w, r, series)
 }
 

@@ -27,6 +27,9 @@ type Source interface {
 	// SilencesOf returns the silences, in force or to come, that can mute alerts of a
 	// device.
 	SilencesOf(site, device string) []view.Silence
+	// AnnotationsOf returns what was written about a device or its site and touches [from, to),
+	// bounded: of too many, those about the latest times.
+	AnnotationsOf(site, device string, from, to time.Time) []view.Annotation
 	// Metered reports whether a metric of a device is declared as a counter.
 	Metered(site, device string) bool
 	// Troubles returns what is wrong with what a device sends.
@@ -127,6 +130,8 @@ type Series struct {
 	// Silences are those, in force or to come, that can mute alerts of the series and
 	// do not come back every week.
 	Silences []view.Silence `json:"silences"`
+	// Annotations are those of the device and its site that touch the range.
+	Annotations []view.Annotation `json:"annotations"`
 }
 
 // Point is one new reading for a chart. A flag is 0 or 1.

@@ -39,9 +39,10 @@ type States struct {
 	More  bool   `json:"more"`
 	Spans []Span `json:"spans"`
 	Days  []Day  `json:"days"`
-	// Episodes and Silences are as of Series.
-	Episodes []view.Episode `json:"episodes"`
-	Silences []view.Silence `json:"silences"`
+	// Episodes, Silences and Annotations are as of Series.
+	Episodes    []view.Episode    `json:"episodes"`
+	Silences    []view.Silence    `json:"silences"`
+	Annotations []view.Annotation `json:"annotations"`
 }
 
 // Span is a time in one state. The last one is in force until To or now.
@@ -173,6 +174,7 @@ func (p *Pages) apiStates(w http.ResponseWriter, r *http.Request) {
 	out.Days = days(out.Spans, counted, zone)
 	out.Episodes = p.episodes(SeriesQuery{Site: q.Site, Device: q.Device, Metric: q.Metric, From: q.From, To: q.To}, 1)
 	out.Silences = p.silences(q.Site, q.Device, q.Metric, q.From, q.To)
+	out.Annotations = app.OrEmpty(p.source.AnnotationsOf(q.Site, q.Device, q.From, q.To))
 	p.shell.Answer(w, r, out)
 }
 

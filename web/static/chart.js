@@ -23,6 +23,7 @@
 
   const period = ([from, to]) => `${moment.format(from * 1000)} to ${moment.format(to * 1000)}`;
   const iso = (t) => new Date(Math.round(t * 1000)).toISOString();
+  const local = (t) => new Date(t * 1000 - 60000 * new Date(t * 1000).getTimezoneOffset()).toISOString().slice(0, 19);
   const colourNames = { text: '--text-2', grid: '--line', surface: '--surface', info: '--info', warning: '--warn', critical: '--bad', ink: '--text' };
 
   // A custom property holds light-dark(...), which only an element resolves.
@@ -138,6 +139,7 @@
       this.past = [[], []]; // seconds and the line of the time to compare with
       this.episodes = [];
       this.silences = [];
+      this.annotations = [];
       this.bucket = 0;
       this.until = 0;
     }
@@ -160,6 +162,7 @@
       this.data = [answer.time_ms.map((t) => Math.min(t / 1000 + this.bucket / 2, to)), answer.max, answer.min, answer[line] ?? answer.mean];
       this.episodes = answer.episodes;
       this.silences = answer.silences ?? [];
+      this.annotations = answer.annotations ?? [];
       // The last seconds may not have been written when the history was read.
       this.until = to - 5;
     }
@@ -264,6 +267,16 @@
       figure.querySelector('.chart-png')?.addEventListener('click', () => this.picture());
       figure.querySelector('.chart-csv')?.addEventListener('click', (event) => this.address(event.currentTarget));
       this.table?.addEventListener('toggle', () => this.fillTable());
+      this.noteList = figure.querySelector('.chart-notes');
+      this.writing = figure.querySelector('.chart-annotate');
+      this.draft = null; // the moment or the period to write about, in seconds
+      this.writing?.addEventListener('toggle', () => this.write());
+      this.writing?.querySelector('form').addEventListener('submit', (event) => { event.preventDefault(); this.annotate(event.target); });
+      this.writing?.querySelector('form').addEventListener('change', (event) => this.typed(event.currentTarget));
+      this.plot.addEventListener('pointerdown', (event) => { this.pressed = event.clientX; }, { capture: true });
+      this.plot.addEventListener('click', (event) => {
+        if (this.u && this.writing?.open && this.u.over.contains(event.target) && Math.abs(event.clientX - this.pressed) < 4) this.about(this.moment(event.clientX));
+      });
       new ResizeObserver(() => this.resize()).observe(this.plot);
     }
 
@@ -440,7 +453,8 @@
       if (width < 4) return;
       const [from, to] = [u.posToVal(left, 'x'), u.posToVal(left + width, 'x')];
       u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-      time.go([from, to]);
+      if (this.writing?.open) this.about(from, to);
+      else time.go([from, to]);
     }
 
     // marked reports whether each point has a mark: they are far enough apart, and
@@ -517,12 +531,114 @@
     explain() {
       const all = this.series.flatMap((s) => [...s.episodes, ...this.tried]);
       const has = (name) => all.some((e) => e[name] !== undefined);
-      const shown = { bound: has('low') || has('high'), expected: has('baseline'), gap: this.gaps().length > 0, silence: this.silences().length > 0, past: this.series.some((s) => s.past[0].length) };
+      const shown = { bound: has('low') || has('high'), expected: has('baseline'), gap: this.gaps().length > 0, silence: this.silences().length > 0, note: this.notes().length > 0, past: this.series.some((s) => s.past[0].length) };
       for (const [name, is] of Object.entries(shown)) {
         const key = this.lines.querySelector(`.key-${name}`);
         if (key) key.hidden = !is;
       }
       this.lines.hidden = !Object.values(shown).some(Boolean);
+      this.listNotes();
+    }
+
+    // notes returns the annotations in view, the earliest first. One of a site is of several
+    // series.
+    notes() {
+      const [from, to] = time.window();
+      const all = new Map(this.series.flatMap((s) => s.annotations).map((a) => [a.id, { ...a, begin: Date.parse(a.from) / 1000, end: Date.parse(a.to ?? a.from) / 1000 }]));
+      return [...all.values()].filter((a) => a.begin <= to && a.end >= from).sort((a, b) => a.begin - b.begin);
+    }
+
+    listNotes() {
+      if (!this.noteList) return;
+      const all = this.notes();
+      const key = JSON.stringify(all);
+      if (this.listed === key) return;
+      this.listed = key;
+      this.noteList.hidden = all.length === 0;
+      this.noteList.querySelector('.chart-noted').textContent = all.length === 1 ? '1 note' : `${all.length} notes`;
+      this.noteList.querySelector('ul').replaceChildren(...all.map((a) => {
+        const item = document.createElement('li');
+        const when = document.createElement('strong');
+        when.textContent = a.to ? period([a.begin, a.end]) : moment.format(1000 * a.begin);
+        item.append(when, ` ${a.text.replace(unwanted, ' ')} (${a.author.replace(unwanted, ' ')}${a.device ? '' : `, all of ${a.site}`})`);
+        return item;
+      }));
+    }
+
+    // noted marks a moment or a period: a dashed line with a diamond, and a bar at the top.
+    noted(u, begin, end, colour) {
+      const { ctx, bbox } = u;
+      const ratio = devicePixelRatio;
+      const [left, right] = [begin, end].map((t) => Math.round(u.valToPos(t, 'x', true)));
+      ctx.strokeStyle = ctx.fillStyle = colour;
+      ctx.lineWidth = ratio;
+      ctx.setLineDash([2 * ratio, 3 * ratio]);
+      for (const x of new Set([left, right])) {
+        ctx.beginPath();
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, bbox.top + bbox.height);
+        ctx.stroke();
+      }
+      ctx.setLineDash([]);
+      ctx.fillRect(left, bbox.top, right - left, 3 * ratio);
+      ctx.beginPath();
+      for (const [x, y] of [[0, 0], [5, 5], [0, 10], [-5, 5]]) ctx.lineTo(left + x * ratio, bbox.top + y * ratio);
+      ctx.fill();
+    }
+
+    // write begins an annotation when its form opens, and forgets it when that closes.
+    write() {
+      const form = this.writing.querySelector('form');
+      if (!this.writing.open) {
+        this.draft = null;
+        this.u?.redraw(false);
+        return;
+      }
+      const places = new Map(this.series.flatMap((s) => [[`${s.site}.${s.device}`, `${s.device} (${s.site})`], [s.site, `all of ${s.site}`]]));
+      const sorted = [...places].sort(([a], [b]) => b.includes('.') - a.includes('.'));
+      form.elements.where.replaceChildren(...sorted.map(([value, text]) => new Option(text, value)));
+      if (this.draft) return;
+      const [from, to] = time.window();
+      const left = this.u?.cursor.left ?? -1;
+      this.about(left >= 0 ? this.u.posToVal(left, 'x') : Math.min(Date.now() / 1000, Math.max(from, to)));
+    }
+
+    // about sets the moment or the period to write about.
+    about(from, to) {
+      const { elements } = this.writing.querySelector('form');
+      [elements.from.value, elements.to.value] = [local(from), to ? local(to) : ''];
+      this.draft = [from, to ?? from];
+      this.u?.redraw(false);
+    }
+
+    // typed takes the times as the form has them.
+    typed({ elements }) {
+      const from = Date.parse(elements.from.value) / 1000;
+      if (Number.isFinite(from)) this.draft = [from, Date.parse(elements.to.value) / 1000 || from];
+      this.u?.redraw(false);
+    }
+
+    async annotate(form) {
+      const said = form.querySelector('[role=status]');
+      const { where, from, to, text } = form.elements;
+      const [site, device] = where.value.split('.');
+      const at = (input) => (input.value ? new Date(input.value).toISOString() : '');
+      said.textContent = 'Saving';
+      try {
+        const response = await fetch('/api/v1/annotations', {
+          method: 'POST', headers: { 'Content-Type': 'application/json', Accept: 'application/json' },
+          body: JSON.stringify({ site, device: device ?? '', from: at(from), to: at(to), text: text.value }),
+        });
+        if (!response.ok) throw new Error((await response.json().catch(() => ({}))).detail ?? `The server answered ${response.status}.`);
+      } catch (error) {
+        said.textContent = `Not saved. ${error.message}`;
+        return;
+      }
+      said.textContent = '';
+      text.value = '';
+      this.writing.open = false;
+      this.plot.focus({ preventScroll: true });
+      charts.forEach((chart) => chart.refresh());
     }
 
     gaps() { return this.series.length > 1 ? [] : this.series[0].gaps ?? []; }
@@ -547,6 +663,8 @@
       for (const [from, to] of this.gaps()) ctx.fillRect(at(from), bbox.top, at(to) - at(from), bbox.height);
       ctx.fillStyle = alpha(this.colours.text, 60);
       for (const [from, to] of this.silences()) ctx.fillRect(at(from), bbox.top + bbox.height - 4 * ratio, at(to) - at(from), 4 * ratio);
+      for (const a of this.notes()) this.noted(u, a.begin, a.end, this.colours.ink);
+      if (this.draft) this.noted(u, ...this.draft, this.colours.lines[0]);
       for (const s of this.series) {
         for (const e of [...s.episodes, ...this.tried]) {
           const colour = this.colours[e.severity] ?? this.colours.info;
@@ -662,7 +780,15 @@
         if (e.baseline !== undefined) text += ` · ${e.within_ms ? 'from' : 'expected'} ${one.words(e.baseline)}${unitOf(one)}`;
         text += ` · ${which}${e.sentence.replace(unwanted, ' ')}`;
       }
-      this.read.textContent = text;
+      this.read.textContent = text + (chosen ? this.noteAt() : '');
+    }
+
+    // noteAt says what is written about the time under the cursor.
+    noteAt() {
+      const { left } = this.u.cursor;
+      if (!(left >= 0)) return '';
+      const [from, to] = [left - 6, left + 6].map((x) => this.u.posToVal(x, 'x'));
+      return this.notes().filter((a) => a.begin <= to && a.end >= from).slice(0, 3).map((a) => ` · note: ${a.text.replace(unwanted, ' ')}`).join('');
     }
 
     // fillTable writes what is drawn as a table, while that is open.
@@ -797,9 +923,17 @@
         '+': () => time.zoom(2, chosen ? x[now] : undefined),
         '-': () => time.zoom(0.5, chosen ? x[now] : undefined),
         0: () => time.go(null),
+        n: () => {
+          if (!this.writing) return;
+          this.draft = null;
+          if (this.writing.open) this.write();
+          this.writing.open = true;
+          if (chosen) this.about(x[now]);
+          this.writing.querySelector('textarea').focus();
+        },
         Escape: () => (chosen ? this.u.setCursor({ left: -10, top: -10 }) : time.go(null)),
       };
-      const step = steps[{ '=': '+', '_': '-' }[event.key] ?? event.key];
+      const step = steps[{ '=': '+', '_': '-', N: 'n' }[event.key] ?? event.key];
       if (!step) return;
       event.preventDefault();
       this.read.ariaLive = 'polite';
@@ -858,6 +992,7 @@
         this.spans = answer.spans.map((s) => ({ from: s.from_ms / 1000, to: s.to_ms / 1000, value: s.value.replace(unwanted, ' ') }));
         one.episodes = answer.episodes;
         one.silences = answer.silences;
+        one.annotations = answer.annotations ?? [];
       } catch (error) {
         failure = error.message.replace(/\.$/, '');
       }
@@ -1014,7 +1149,7 @@
         return;
       }
       const cut = s.began <= Date.parse(this.answer.from) / 1000; // it began earlier
-      this.read.textContent = `${s.value} · ${cut ? 'since before' : 'from'} ${moment.format(1000 * s.began)}, ${cut ? 'at least ' : ''}${headwaterDuration(1000 * (s.to - s.began))}`;
+      this.read.textContent = `${s.value} · ${cut ? 'since before' : 'from'} ${moment.format(1000 * s.began)}, ${cut ? 'at least ' : ''}${headwaterDuration(1000 * (s.to - s.began))}${chosen ? this.noteAt() : ''}`;
     }
 
     fillTable() {
@@ -1062,7 +1197,6 @@
     bar.querySelector('.chart-window').textContent = time.atHome() ? '' : period([from, to]);
     bar.querySelector('[data-compare]').value = time.compare;
     const form = bar.querySelector('form');
-    const local = (t) => new Date(t * 1000 - 60000 * new Date(t * 1000).getTimezoneOffset()).toISOString().slice(0, 19);
     if (!form.contains(document.activeElement)) [form.elements.from.value, form.elements.to.value] = [local(from), local(to)];
   }
 

@@ -12,6 +12,8 @@ var (
 	// ErrConflict means that someone else has changed meanwhile what was to be
 	// changed.
 	ErrConflict = errors.New("someone else has changed it meanwhile")
+	// ErrDraft means that what was to be stored does not fit; the details say why.
+	ErrDraft = errors.New("it does not fit")
 	// ErrOver means that the episode of an alert is over, so that nothing can be done about
 	// it any more.
 	ErrOver = errors.New("this episode is over")

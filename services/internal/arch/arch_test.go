@@ -187,7 +187,7 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // features are the folders of web that hold one feature each, and the adapter of
 // each in services/dashboard is the file of the same name.
-var features = []string{"access", "alerts", "audit", "boards", "channels", "connect", "consumption", "cost", "deadletters", "device", "devices", "edges", "explore", "functions", "health", "ledger", "oncall", "overview", "pipeline", "registry", "replay", "rules", "silences", "trust"}
+var features = []string{"access", "alerts", "annotations", "audit", "boards", "channels", "connect", "consumption", "cost", "deadletters", "device", "devices", "edges", "explore", "functions", "health", "ledger", "oncall", "overview", "pipeline", "registry", "replay", "rules", "silences", "trust"}
 
 // webParts are the folders of web, and which of them each may import. The root of
 // web puts all together; internal and browsertest help tests.

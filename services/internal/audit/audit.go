@@ -107,6 +107,9 @@ const (
 	// BoardSave is a board that was made or changed.
 	BoardSave   Action = "board.save"
 	BoardDelete Action = "board.delete"
+	// AnnotationAdd and AnnotationRemove are about what people write about moments and periods.
+	AnnotationAdd    Action = "annotation.add"
+	AnnotationRemove Action = "annotation.remove"
 	// DeviceDelete removes a device with all its data; with DeviceMerge another one continues it.
 	DeviceDelete Action = "device.delete"
 	DeviceMerge  Action = "device.merge"
