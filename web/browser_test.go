@@ -202,7 +202,12 @@ const faults = `(() => {
 
 // TestPagesAreAccessible looks at every page, narrow and wide, light and dark.
 func TestPagesAreAccessible(t *testing.T) {
-	browse(t, func(ctx context.Context) {
+	script := axeScript(t)
+	within := 5 * time.Minute
+	if script != "" {
+		within = time.Hour
+	}
+	browsertest.Run(t, within, func(ctx context.Context) {
 		for _, state := range fixture.States {
 			url := serveState(t, state)
 			for _, path := range everyPage[state] {
@@ -219,9 +224,10 @@ func TestPagesAreAccessible(t *testing.T) {
 						}
 					}
 				}
+				axe(ctx, t, script, string(state)+" "+path)
 			}
 		}
-	})
+	}, chromedp.Flag("force-prefers-reduced-motion", true))
 }
 
 // TestPagesStayInPlace loads the page of a device: what is there does not move
