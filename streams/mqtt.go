@@ -69,9 +69,25 @@ func ReplyNumber(reply string) (before string, n int64, ok bool) {
 	return before, n, true
 }
 
-// MQTTAnswersTo is what the reply subjects of a server begin with, within MQTTAnswers; their
-// numbers follow. The name is a token.
-func MQTTAnswersTo(server string) string { return "$MQTT.JSA." + server + ".MS." }
+// MQTTAnswersTo is what the reply subjects of a front begin with, within MQTTAnswers; their
+// numbers follow. The name is a token. A front takes answers together.
+func MQTTAnswersTo(front string) string { return frontAnswers + front + answersOf }
+
+const (
+	frontAnswers = "$MQTT.JSA.together-"
+	answersOf    = ".MS."
+	together     = "stored"
+)
+
+// MQTTStoredTogether returns the subject of a message which says that all messages are stored
+// whose reply subjects, as EncodeReplies packs them, are in its body. They begin with a text that
+// ReplyNumber returned. ok is false for nats-server's own, which it must answer one by one.
+func MQTTStoredTogether(before string) (subject string, ok bool) {
+	return before + together, strings.HasPrefix(before, frontAnswers)
+}
+
+// IsStoredTogether reports whether a subject within MQTTAnswers is of MQTTStoredTogether.
+func IsStoredTogether(subject string) bool { return strings.HasSuffix(subject, answersOf+together) }
 
 // MQTTAnswer returns why a message of a device was not stored, or nil, from the answer to it.
 func MQTTAnswer(body []byte) error {

@@ -59,6 +59,9 @@ type carrier struct {
 	released []released
 	// letters are the messages that become the round's dead letters.
 	letters []*message
+	// together are the reply subjects of fronts that are answered when the round ends, by what
+	// they begin with.
+	together map[string][]string
 
 	// earlier are the reply subjects that were found stored when the lanes were loaded.
 	// Until forget, a message that is heard late is compared with them.
@@ -86,7 +89,7 @@ type released struct {
 func newCarrier(svc *Service, n int) *carrier {
 	return &carrier{
 		svc: svc, lanes: newLanes(svc, n), step: svc.newStep(n),
-		single: svc.newStep(n), taken: make([][]*message, n),
+		single: svc.newStep(n), taken: make([][]*message, n), together: make(map[string][]string),
 	}
 }
 
@@ -236,6 +239,7 @@ func (c *carrier) round(ctx context.Context) error {
 	defer cancel()
 	c.endRound.Store(&cancel)
 	err := c.store(ctx, clock)
+	c.answerTogether()
 	c.svc.metrics.waiting.Set(float64(c.svc.kept.len()))
 	if flushErr := c.svc.wire.flush(ctx); flushErr != nil && err == nil {
 		// The answers are sent when the connection is back. Until then there is nothing
@@ -350,7 +354,7 @@ func (c *carrier) store(ctx context.Context, clock int64) error {
 		for i, m := range c.taken[b.Lane] {
 			replies[i] = m.reply
 		}
-		b.Batch.Answers = encodeAnswers(replies)
+		b.Batch.Answers = streams.EncodeReplies(replies)
 	}
 	// Dead letters go first: a message is answered when its lane is stored.
 	if err := c.svc.bury(ctx, dead); err != nil {
@@ -436,10 +440,33 @@ func (c *carrier) answerLane(lane int) {
 	c.taken[lane] = c.taken[lane][:0]
 }
 
-// answer has nats-server acknowledge a message to its device. If the answer is lost, the
-// next bridge answers again, or else the device sends again.
+// answer has nats-server, or at the end of the round a front, acknowledge a message to its
+// device. If the answer is lost, the next bridge answers again, or else the device sends again.
 func (c *carrier) answer(m *message) {
-	if err := c.svc.wire.answer(m.reply, stored); err != nil {
+	if before, _, ok := streams.ReplyNumber(m.reply); ok {
+		if _, ok := streams.MQTTStoredTogether(before); ok {
+			c.together[before] = append(c.together[before], m.reply)
+			return
+		}
+	}
+	c.send(m.reply, stored)
+}
+
+// answerTogether answers the messages of each front with one.
+func (c *carrier) answerTogether() {
+	for before, replies := range c.together {
+		if len(replies) == 0 {
+			delete(c.together, before) // that front may be gone
+			continue
+		}
+		subject, _ := streams.MQTTStoredTogether(before)
+		c.send(subject, streams.EncodeReplies(replies))
+		c.together[before] = replies[:0]
+	}
+}
+
+func (c *carrier) send(reply string, body []byte) {
+	if err := c.svc.wire.answer(reply, body); err != nil {
 		c.svc.deps.Log.Warn("a stored message is not answered", "err", err)
 	}
 }

@@ -15,6 +15,3 @@ func (s *Service) RedriveUntilStored(ctx context.Context, lanes int, sequences .
 	r.afterStore = cancel
 	return r.redrive(ctx, sequences)
 }
-
-// EncodeAnswers is how a commit names the messages in it.
-var EncodeAnswers = encodeAnswers

@@ -293,7 +293,7 @@ func TestStoredAndNotAnswered(t *testing.T) {
 	var b telemetryv1.Builder
 	b.Value(telemetryv1.Key{Site: "hall", Device: "d", Metric: "m"}, 1, 1)
 	batch := b.Take(time.Now().UnixNano())
-	batch.Answers = bridge.EncodeAnswers([]string{m.Reply})
+	batch.Answers = streams.EncodeReplies([]string{m.Reply})
 	w.commit(t, streams.Lane("hall", "d", lanes), batch)
 	if token.WaitTimeout(10 * time.Millisecond) {
 		t.Fatal("the message is acknowledged before anybody answers")
@@ -324,7 +324,7 @@ func TestStoredByAnotherIsNotStoredAgain(t *testing.T) {
 	var b telemetryv1.Builder
 	b.Value(telemetryv1.Key{Site: "hall", Device: "d", Metric: "m"}, 1, 1)
 	batch := b.Take(time.Now().UnixNano())
-	batch.Answers = bridge.EncodeAnswers([]string{m.Reply})
+	batch.Answers = streams.EncodeReplies([]string{m.Reply})
 	w.commit(t, streams.Lane("hall", "d", lanes), batch)
 	if !token.WaitTimeout(within) || token.Error() != nil {
 		t.Fatalf("the device got no acknowledgement: %v", token.Error())

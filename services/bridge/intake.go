@@ -119,7 +119,13 @@ func (s *Service) hearOthers(on bool) {
 		return
 	}
 	var err error
-	s.others, err = s.wire.listen(streams.MQTTAnswers, func(m *nats.Msg) { s.kept.answered(m.Subject) })
+	s.others, err = s.wire.listen(streams.MQTTAnswers, func(m *nats.Msg) {
+		if !streams.IsStoredTogether(m.Subject) {
+			s.kept.answered(m.Subject)
+		} else if err := streams.DecodeReplies(m.Data, s.kept.answered); err != nil {
+			s.deps.Log.Warn("an answer of another bridge is not readable", "err", err)
+		}
+	})
 	if err != nil {
 		// It finds in TELEMETRY what is answered, when it takes over.
 		s.deps.Log.Warn("the answers of other bridges are not heard", "err", err)

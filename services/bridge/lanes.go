@@ -76,7 +76,7 @@ func (l *lanes) load(ctx context.Context, since time.Time, answered func(reply s
 func (l *lanes) read(sequence uint64, data []byte, answered func(reply string)) (*telemetryv1.Batch, error) {
 	batch, err := streams.DecodeTelemetry(data)
 	if err == nil {
-		err = decodeAnswers(batch.GetAnswers(), answered)
+		err = streams.DecodeReplies(batch.GetAnswers(), answered)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("message %d: %w", sequence, err)

@@ -140,7 +140,11 @@ func (b *broker) send(m *simulated) {
 	m.sends++
 	m.acked = m.acked || b.early
 	b.serial += 1 + b.rng.Int64N(300)
-	reply := string(streams.AppendReplyNumber([]byte("$MQTT.JSA.server.MS.ABCDEFGHIJKL"), b.serial))
+	before := "$MQTT.JSA.server.MS.ABCDEFGHIJKL"
+	if m.once == "" && b.serial%2 == 0 {
+		before = streams.MQTTAnswersTo("front" + strconv.FormatInt(b.serial%4, 10))
+	}
+	reply := string(streams.AppendReplyNumber([]byte(before), b.serial))
 	b.waiting[reply] = m
 	msg := &nats.Msg{Subject: m.subject, Reply: reply, Header: nats.Header{}, Data: []byte(m.payload)}
 	if m.once != "" {
@@ -150,14 +154,22 @@ func (b *broker) send(m *simulated) {
 	time.AfterFunc(streams.AnswerTimeout, func() { b.end(reply, nil) })
 }
 
-// end is what nats-server does with an answer, or without one at the end: it
-// acknowledges the message to its device, or closes the connection.
+// end is what nats-server or a front does with an answer, or without one at the end: it
+// acknowledges the messages to their devices, or closes the connections.
 func (b *broker) end(reply string, body []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if body != nil {
 		b.tell(streams.MQTTAnswers, &nats.Msg{Subject: reply, Data: body})
 	}
+	if !streams.IsStoredTogether(reply) {
+		b.endOne(reply, body)
+	} else if err := streams.DecodeReplies(body, func(reply string) { b.endOne(reply, stored) }); err != nil {
+		panic(err)
+	}
+}
+
+func (b *broker) endOne(reply string, body []byte) {
 	m := b.waiting[reply]
 	delete(b.waiting, reply)
 	switch {

@@ -71,7 +71,7 @@ type delivery struct {
 
 func newDirect(nc *nats.Conn, count prometheus.Counter) *direct {
 	return &direct{
-		nc: nc, send: nc.PublishMsg, prefix: streams.MQTTAnswersTo("front" + rand.Text()[:12]), header: streams.MQTTPublished(), count: count,
+		nc: nc, send: nc.PublishMsg, prefix: streams.MQTTAnswersTo(rand.Text()[:12]), header: streams.MQTTPublished(), count: count,
 		waiting: make(map[int64]*delivery),
 	}
 }
@@ -135,24 +135,40 @@ func (d *direct) publish(r route, payload []byte, of *delivery) error {
 	return err //nolint:wrapcheck // the client sends again, whatever the reason
 }
 
-// answered takes the answer of a bridge.
+// answered takes an answer of a bridge.
 func (d *direct) answered(m *nats.Msg) {
-	_, number, ok := streams.ReplyNumber(m.Subject)
-	if !ok {
+	if streams.IsStoredTogether(m.Subject) {
+		// Of one that does not decode to its end the messages become late.
+		_ = streams.DecodeReplies(m.Data, func(reply string) {
+			if w := d.take(reply); w != nil {
+				w.session.owes(w)
+			}
+		})
 		return
 	}
-	d.mu.Lock()
-	w := d.waiting[number]
-	delete(d.waiting, number)
-	d.mu.Unlock()
+	w := d.take(m.Subject)
 	if w == nil {
-		return // a bridge that took over answers once more
+		return
 	}
 	if err := streams.MQTTAnswer(m.Data); err != nil {
 		w.session.fail(errNotStored)
 		return
 	}
 	w.session.owes(w)
+}
+
+// take removes and returns the message with a reply subject; nil if it has none, since a bridge
+// that took over answers once more.
+func (d *direct) take(reply string) *delivery {
+	_, number, ok := streams.ReplyNumber(reply)
+	if !ok {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.waiting[number]
+	delete(d.waiting, number)
+	return w
 }
 
 // route is where the messages on a topic go; empty if nats-server takes them.
