@@ -128,7 +128,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	letters.config = s.rules.current
 	replayed := &replays{js: deps.JS, book: s.book}
 	s.rules.coach = newCoach(deps.Log, s.rules, replayed)
-	s.rules.took = s.registry.onConfig
+	s.rules.took, s.rules.tags = s.registry.onConfig, s.registry.tags
 	s.telemetry = &streamReader{
 		js: deps.JS, log: deps.Log, stream: streams.StreamTelemetry, filters: []string{streams.TelemetryAll},
 		back: memory, handle: s.onTelemetry, began: func(t time.Time) { s.fleet.Begin(t.UnixNano()) },
@@ -152,7 +152,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.recall = &recall{client: client, fleet: s.fleet, log: deps.Log, ready: func() bool {
 		return s.telemetry.ready() == nil && s.devices.ready() == nil
 	}}
-	s.silences = &silenceSource{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready, zone: s.rules.place, changes: changes}
+	s.silences = &silenceSource{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready, zone: s.rules.place, tags: s.registry.tags, changes: changes}
 	s.rules.silences = s.silences.SilencesOfRule
 	s.told, s.records = fleet.NewNotices(), fleet.NewRecords()
 	s.rules.stats = s.records.Stats
@@ -245,6 +245,7 @@ func (s *Service) Run(ctx context.Context) error {
 	} {
 		parts.Go(func() { run(ctx) })
 	}
+	parts.Go(func() { s.registry.runTags(ctx, s.described.ready, s.silences) })
 	parts.Go(func() { s.access.invite(ctx, s.cfg.SetUpLink, s.cfg.Address, s.announce) })
 	parts.Wait()
 	s.past.client.Close()

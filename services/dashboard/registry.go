@@ -34,6 +34,8 @@ type registrySource struct {
 	// file is the configuration in force, of that revision.
 	file     *config.Config
 	revision uint64
+	// changed is set if the configuration may not hold the tags that its rules match.
+	changed bool
 }
 
 // said is what is said on the page about a device, as of a revision of its entry.
@@ -85,7 +87,7 @@ func (s *registrySource) put(site, device string, now said) {
 	have, known := s.said[key]
 	newer := now.revision > have.revision && (known || len(s.said) < maxSaid)
 	if newer {
-		s.said[key] = now
+		s.said[key], s.changed = now, true
 	}
 	s.mu.Unlock()
 	if newer {
@@ -99,7 +101,7 @@ func (s *registrySource) onConfig(c *config.Config, revision uint64) {
 	newer := revision > s.revision
 	same := s.file != nil && config.SameDevices(s.file, c)
 	if newer {
-		s.file, s.revision = c, revision
+		s.file, s.revision, s.changed = c, revision, true
 	}
 	s.mu.Unlock()
 	if newer && !same {

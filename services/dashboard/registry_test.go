@@ -1,20 +1,24 @@
 package dashboard
 
 import (
+	"encoding/json"
 	"io"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	alertingv1 "headwater/proto/alerting/v1"
 	"headwater/services/internal/about"
+	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
 	"headwater/services/internal/registry"
 	"headwater/streams"
+	"headwater/streams/streamtest"
 )
 
 // send sends a request to the pages.
@@ -151,4 +155,68 @@ func TestPeopleSayWhatDevicesAre(t *testing.T) {
 	r.begin(t)
 	r.reading("kitchen", "temperature", 21, time.Now())
 	r.shows("/", "Freezer")
+}
+
+// TestRulesMatchTheTagsOfTheRegistry tags a device on its page: the configuration that lanes
+// take in has the tag that a rule matches and no other, and the page counts the series.
+func TestRulesMatchTheTagsOfTheRegistry(t *testing.T) {
+	r := newRig(t, nil)
+	r.putFile("rules: [{name: warm, match: {tags: {kind: fridge}}, detector: limit, above: 8}]\ndevices: [{match: {device: door}, tags: {kind: door}}]\n")
+	r.reading("kitchen", "temperature", 4, time.Now())
+	r.reading("door", "temperature", 4, time.Now())
+	r.ready()
+	r.shows("/registry", "kind=door")
+	say := func(device, tags string) {
+		t.Helper()
+		if code, body := r.send(http.MethodPut, "/api/v1/devices/home/"+device+"/about", "application/json", `{"tags":`+tags+`}`); code != http.StatusNoContent {
+			t.Fatalf("%d %s", code, body)
+		}
+	}
+	holds := func(want config.Tags) {
+		t.Helper()
+		var have config.Tags
+		defer func() {
+			if t.Failed() {
+				t.Logf("it holds %v", have)
+			}
+		}()
+		streamtest.Eventually(t, "the configuration holds the tags", func() bool {
+			v, err := r.store().Current(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			have = v.Parts.Tags
+			return have.Equal(want)
+		})
+	}
+	say("kitchen", `{"kind":"fridge","owner":"Ann"}`)
+	say("door", `{"owner":"Bob"}`)
+	holds(config.Tags{"home/kitchen": {"kind": "fridge"}})
+	c, err := func() (*config.Config, error) {
+		v, err := r.store().Current(t.Context())
+		if err != nil {
+			return nil, err
+		}
+		return v.Config()
+	}()
+	if err != nil || c.Tags("home", "kitchen")["kind"] != "fridge" || c.Tags("home", "door")["kind"] != "door" {
+		t.Errorf("%v", err)
+	}
+	type counted struct {
+		Name   string
+		Series int
+	}
+	var found struct{ Rules []counted }
+	streamtest.Eventually(t, "the page counts the series", func() bool {
+		_, body := r.get("/api/v1/rules")
+		return json.Unmarshal([]byte(body), &found) == nil && slices.Contains(found.Rules, counted{"warm", 1})
+	})
+	if code, body := r.send(http.MethodPost, "/api/v1/silences?label=tag:owner%3DBo*&by=Ann&for=8h", "", ""); code != http.StatusOK {
+		t.Fatalf("%d %s", code, body)
+	}
+	holds(config.Tags{"home/kitchen": {"kind": "fridge", "owner": "Ann"}, "home/door": {"owner": "Bob"}}) // so the silence knows it
+	r.putFile("rules: [{name: warm, match: {tags: {owner: Ann}}, detector: limit, above: 8}]\n")          // asks for another tag
+	holds(config.Tags{"home/kitchen": {"owner": "Ann"}, "home/door": {"owner": "Bob"}})
+	say("kitchen", `{}`)
+	holds(config.Tags{"home/door": {"owner": "Bob"}})
 }

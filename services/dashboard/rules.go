@@ -61,6 +61,9 @@ type ruleSource struct {
 	// took, if not nil, is called with each configuration that comes into force.
 	took func(c *config.Config, revision uint64)
 
+	// tags returns those of a device.
+	tags func(site, device string) map[string]string
+
 	mu      sync.Mutex // guards what follows
 	version configstore.Version
 	config  *config.Config
@@ -340,7 +343,7 @@ func (r *ruleSource) matched() map[string]rulebook.Matched {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := r.now(); r.counted == nil || now.Sub(r.countedAt) >= countEvery {
-		tagged := rulebook.Tag(r.config, r.devices())
+		tagged := rulebook.Tag(r.tags, r.devices())
 		r.counted, r.countedAt = make(map[string]rulebook.Matched, len(r.known)), now
 		for name, k := range r.known {
 			r.counted[name] = tagged.Match(k.Rule.Rule, nil)
@@ -531,14 +534,14 @@ func (r *ruleSource) Check(d rules.Draft) rules.Check {
 	}
 	checked, parsed := rulebook.Check(d, targets)
 	if parsed == nil {
-		r.match(&checked, rulebook.Loosely(checked.Draft.Fields), c)
+		r.match(&checked, rulebook.Loosely(checked.Draft.Fields))
 		return checked
 	}
 	_, taken := known[parsed.Name]
 	if p, ok := rulebook.NameProblem(d.Was, parsed.Name, taken); ok {
 		checked.Problems = append(checked.Problems, p)
 	}
-	unit := r.match(&checked, *parsed, c)
+	unit := r.match(&checked, *parsed)
 	if len(checked.Problems) == 0 {
 		checked.Sentence, checked.Name = rulebook.Sentence(*parsed, unit), parsed.Name
 	}
@@ -547,14 +550,14 @@ func (r *ruleSource) Check(d rules.Draft) rules.Check {
 
 // match counts the series that a draft would match. It returns the unit that they
 // all have.
-func (r *ruleSource) match(checked *rules.Check, as rule.Rule, c *config.Config) (unit string) {
+func (r *ruleSource) match(checked *rules.Check, as rule.Rule) (unit string) {
 	for _, glob := range []string{as.Match.Site, as.Match.Device, as.Match.Metric} {
 		if rule.CheckGlob(glob) != "" {
 			return ""
 		}
 	}
 	checked.Matched = true
-	m := rulebook.Tag(c, r.devices()).Match(as, func(d rulebook.Device, m rulebook.Metric) {
+	m := rulebook.Tag(r.tags, r.devices()).Match(as, func(d rulebook.Device, m rulebook.Metric) {
 		if len(checked.Shown) < seriesShown {
 			checked.Shown = append(checked.Shown, rules.Series{Site: d.Site, Device: d.Device, Metric: m.Name, Unit: m.Unit})
 		}

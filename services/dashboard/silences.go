@@ -46,6 +46,8 @@ type silenceSource struct {
 	// zone returns the time zone of a site, or that of all sites for a name that is of
 	// none.
 	zone func(site string) *time.Location
+	// tags returns those of a device.
+	tags func(site, device string) map[string]string
 	// changes takes the changes that people make here.
 	changes recorder
 
@@ -119,8 +121,8 @@ func (s *silenceSource) over(one silence.Silence, now time.Time) bool {
 		return false
 	}
 	return !slices.ContainsFunc(s.book.Alerts(0).Active, func(a view.Alert) bool {
-		_, holds := one.Holds(now, silenced(a))
-		return holds && one.Has(silenced(a))
+		_, holds := one.Holds(now, s.silenced(a))
+		return holds && one.Has(s.silenced(a))
 	})
 }
 
@@ -270,7 +272,7 @@ func (s *silenceSource) Silences() ([]view.Silence, error) {
 	}
 	held := make(map[string]int)
 	for _, a := range s.book.Alerts(0).Active {
-		if one, _, ok := silence.Find(all, now, silenced(a)); ok {
+		if one, _, ok := silence.Find(all, now, s.silenced(a)); ok {
 			held[one.ID]++
 		}
 	}
@@ -290,11 +292,11 @@ func (s *silenceSource) Preview(v view.Silence) (silences.Preview, error) {
 	active := s.book.Alerts(0).Active
 	p := silences.Preview{Firing: len(active)}
 	for _, a := range active {
-		if !one.Has(silenced(a)) {
+		if !one.Has(s.silenced(a)) {
 			continue
 		}
 		p.Matching++
-		if _, holds := one.Holds(time.Now(), silenced(a)); holds {
+		if _, holds := one.Holds(time.Now(), s.silenced(a)); holds {
 			p.Held++
 		}
 		if len(p.Alerts) < previewShown {
@@ -331,7 +333,7 @@ func (s *silenceSource) where(is func(silence.Silence) bool) []view.Silence {
 // of returns the silence that mutes an alert now; nil for none.
 func (s *silenceSource) of(a view.Alert) *view.Silence {
 	now := time.Now()
-	one, until, ok := silence.Find(s.known(), now, silenced(a))
+	one, until, ok := silence.Find(s.known(), now, s.silenced(a))
 	if !ok {
 		return nil
 	}
@@ -349,9 +351,9 @@ func (s *silenceSource) version() uint64 {
 }
 
 // silenced returns an alert as silences look at it.
-func silenced(a view.Alert) silence.Alert {
+func (s *silenceSource) silenced(a view.Alert) silence.Alert {
 	out := silence.Alert{
-		Rule: a.Rule, Site: a.Site, Device: a.Device, Metric: a.Metric, Severity: rule.Severity(a.Severity), Opened: a.Opened, Place: a.Started.Location(),
+		Rule: a.Rule, Site: a.Site, Device: a.Device, Metric: a.Metric, Severity: rule.Severity(a.Severity), Opened: a.Opened, Place: a.Started.Location(), Tags: s.tags,
 	}
 	for _, l := range a.Labels {
 		if out.Labels == nil {

@@ -465,7 +465,7 @@ func (m *machine) muteOf(a *alertingv1.Alert, opened int64) policy.Mute {
 	series := a.GetSeries()
 	found, until, ok := silence.Find(m.silences, time.Unix(0, m.now), silence.Alert{
 		Rule: a.GetRule(), Site: series.GetSite(), Device: series.GetDevice(), Metric: series.GetMetric(),
-		Severity: ruleSeverity(a.GetSeverity()), Labels: a.GetLabels(), Opened: time.Unix(0, opened), Place: m.place(series.GetSite()),
+		Severity: ruleSeverity(a.GetSeverity()), Labels: a.GetLabels(), Tags: m.tags, Opened: time.Unix(0, opened), Place: m.place(series.GetSite()),
 	})
 	if !ok {
 		return m.silent.inhibits(m, a)

@@ -16,6 +16,7 @@ import (
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
 	"headwater/services/internal/calendar"
+	"headwater/services/internal/config"
 	"headwater/services/internal/handling"
 	"headwater/services/internal/lane"
 	"headwater/services/internal/silence"
@@ -648,6 +649,32 @@ func TestSilences(t *testing.T) {
 		expect("it comes back", at(t, m, 41*time.Hour, anomaly("warm", "d4", open, 500, 510)))
 		expect("not on Saturday", at(t, m, 65*time.Hour, anomaly("warm", "d5", open, 600, 610), anomaly("warm", "d4", shut, 500, 620)),
 			"phone: Still warning: warm (d2)", "phone: Still warning: warm (d1)", "phone: Still warning: warm (d3)", "phone: Warning: warm (d5)")
+	})
+	t.Run("by tag", func(t *testing.T) {
+		m := newMachine(func(policy.Decision) {})
+		tag := func(revision uint64, tags config.Tags) {
+			t.Helper()
+			content, err := config.Parts{File: []byte(lasting), Tags: tags}.Encode()
+			if err == nil {
+				err = m.Configure(revision, content)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		tag(1, nil)
+		mute(t, m, 1, silence.Silence{ID: "z", Match: silence.Match{Labels: map[string]string{"tag:zone": "cold*"}}, From: when(0), Until: when(10 * time.Hour), Author: "jo"})
+		expect := func(what string, c *alertingv1.Commit, want ...string) {
+			t.Helper()
+			if d := cmp.Diff(want, told(c)); d != "" {
+				t.Errorf("%s: %s", what, d)
+			}
+		}
+		expect("no tag", at(t, m, time.Hour, anomaly("warm", "d1", open, 100, 110)), "phone: Warning: warm (d1)")
+		tag(2, config.Tags{"s/d2": {"zone": "cold-1"}})
+		expect("tagged", at(t, m, 2*time.Hour, anomaly("warm", "d2", open, 200, 210)))
+		tag(3, nil)
+		expect("not any more", at(t, m, 3*time.Hour), "phone: Still warning: warm (d2)")
 	})
 	m := configured(t)
 	for _, content := range []string{"", "{}", `[{"id":"a","rule":"warm"}]`, `[{"id":"a","from":"2026-01-01T00:00:00Z"}]`} {

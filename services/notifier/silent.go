@@ -59,6 +59,11 @@ func (s *silent) restart(m *machine, c *config.Config) {
 			s.gateways, s.names[name] = map[place]string{}, true
 		}
 	}
+	for _, tags := range c.RegistryTags() {
+		if name := tags[config.ByGateway]; name != "" {
+			s.gateways, s.names[name] = map[place]string{}, true
+		}
+	}
 	s.down = map[place]map[string]bool{}
 	for _, a := range m.firing {
 		s.see(m, a.state, true)

@@ -723,7 +723,7 @@ func bulkFields(f Facts) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 67, "</label></p><p class=\"hint\">What the configuration file says about a device is changed there. Rules match the tags of the file.</p><div class=\"actions\"><button type=\"submit\" class=\"button primary\">Change</button></div></fieldset>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 67, "</label></p><p class=\"hint\">What the configuration file says about a device is changed there. Rules match the tags.</p><div class=\"actions\"><button type=\"submit\" class=\"button primary\">Change</button></div></fieldset>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -964,7 +964,7 @@ func EditPage(f Form) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 88, "</div></div><p class=\"hint\">A device that has an expected interval is silent after three times as long, and not before 2 minutes. A unit is shown for numbers that come without one. What cannot be changed here is said in the configuration file. Rules match the tags of the file.</p></fieldset>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 88, "</div></div><p class=\"hint\">A device that has an expected interval is silent after three times as long, and not before 2 minutes. A unit is shown for numbers that come without one. What cannot be changed here is said in the configuration file. Rules match the tags.</p></fieldset>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

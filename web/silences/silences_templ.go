@@ -611,11 +611,11 @@ func form(f Facts) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = textField(f, "label", "Labels", "team=cold*, floor=2").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = textField(f, "label", "Labels", "team=cold*, tag:zone=2").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 55, "</div><p class=\"hint\">Empty means any. <code>*</code> is any run of characters, <code>?</code> one, <code>[a-c]</code> a class.</p></fieldset><fieldset class=\"panel\"><legend class=\"sr\">When</legend><h3>When</h3><div class=\"field-row\">")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 55, "</div><p class=\"hint\">Empty means any. <code>*</code> is any run of characters, <code>?</code> one, <code>[a-c]</code> a class. <code>tag:zone=2</code> is a tag of the device.</p></fieldset><fieldset class=\"panel\"><legend class=\"sr\">When</legend><h3>When</h3><div class=\"field-row\">")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

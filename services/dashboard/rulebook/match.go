@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"headwater/proto/figure"
-	"headwater/services/internal/config"
 	"headwater/services/rule"
 	"headwater/services/rule/expression"
 	"headwater/web/view"
@@ -24,19 +23,18 @@ type Metric struct {
 	Value      view.Value
 }
 
-// Tagged are devices with the tags that a configuration gives them.
+// Tagged are devices with their tags.
 type Tagged struct {
 	devices []Device
 	tags    []map[string]string
 }
 
-// Tag returns the devices with their tags. Without a configuration they have
-// none.
-func Tag(c *config.Config, devices []Device) Tagged {
+// Tag returns the devices with their tags, of which nil means none.
+func Tag(tags func(site, device string) map[string]string, devices []Device) Tagged {
 	t := Tagged{devices: devices, tags: make([]map[string]string, len(devices))}
-	if c != nil && len(c.Devices) > 0 {
+	if tags != nil {
 		for i, d := range devices {
-			t.tags[i] = c.Tags(d.Site, d.Device)
+			t.tags[i] = tags(d.Site, d.Device)
 		}
 	}
 	return t

@@ -234,7 +234,7 @@ func TestMatch(t *testing.T) {
 		if tc.expression != "" {
 			r.Detector = rule.Expression
 		}
-		got := rulebook.Tag(c, devices).Match(r, func(d rulebook.Device, m rulebook.Metric) {
+		got := rulebook.Tag(c.Tags, devices).Match(r, func(d rulebook.Device, m rulebook.Metric) {
 			if first == "" {
 				first = d.Device + " " + m.Name
 			}

@@ -99,6 +99,8 @@ type Config struct {
 	TimeZone string
 	// siteZones are the time zones of the sites that have their own.
 	siteZones map[string]string
+	// registry are tags that people say on the pages.
+	registry Tags
 }
 
 // Zone returns the name of the time zone of a site, which time.LoadLocation
@@ -138,9 +140,22 @@ func (c *Config) About(site, device string) about.About {
 	return all
 }
 
-// Tags returns what the device is tagged with, or nil. Where entries differ, the
-// later one counts.
+// Tags returns what the device is tagged with, or nil. What the text says counts more than the
+// registry.
 func (c *Config) Tags(site, device string) map[string]string {
+	file := c.FileTags(site, device)
+	of := c.registry[site+"/"+device]
+	if len(of) == 0 {
+		return file
+	}
+	tags := maps.Clone(of)
+	maps.Copy(tags, file)
+	return tags
+}
+
+// FileTags returns what the text tags a device with, or nil. Where entries differ, the later
+// one counts.
+func (c *Config) FileTags(site, device string) map[string]string {
 	var tags map[string]string
 	for _, d := range c.Devices {
 		if len(d.Tags) == 0 || !d.Match.MatchesDevice(site, device, nil) {

@@ -56,10 +56,15 @@ func (p Parts) Parse(name string) (*Config, error) {
 		r.problem(1, "", "is %d bytes long, at most %d", size, MaxBytes)
 		return nil, r.problems()
 	}
+	if err := p.Tags.problem(); err != nil {
+		r.problem(1, "", "tags of the registry %v", err)
+		return nil, r.problems()
+	}
 	c := r.config(name, p)
 	if err := r.problems(); err != nil {
 		return nil, err
 	}
+	c.registry = p.Tags
 	if _, declared := c.Rule(rule.UnusualName); r.auto && !declared {
 		c.Rules = append(c.Rules, rule.Unusual())
 	}

@@ -34,6 +34,8 @@ type Parts struct {
 	Rules []Piece
 	// Channels are those made on the page, likewise.
 	Channels []Piece
+	// Tags are the tags of the registry that rules match.
+	Tags Tags
 	// Author says who made this version: file:NAME, page:WHO, api:WHO or default.
 	// Empty when it is not known.
 	Author string
@@ -62,6 +64,7 @@ type envelope struct {
 	Kept     []Piece   `json:"kept,omitempty"`
 	Rules    []Piece   `json:"rules,omitempty"`
 	Channels []Piece   `json:"channels,omitempty"`
+	Tags     Tags      `json:"tags,omitempty"`
 }
 
 // envelopeStart begins every envelope, of whichever version.
@@ -74,7 +77,7 @@ func (p Parts) Encode() ([]byte, error) {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	err := e.Encode(envelope{
-		Format: format, Author: p.Author, At: p.At, FileName: p.FileName, File: string(p.File), Base: string(p.Base), Kept: p.Kept, Rules: p.Rules, Channels: p.Channels,
+		Format: format, Author: p.Author, At: p.At, FileName: p.FileName, File: string(p.File), Base: string(p.Base), Kept: p.Kept, Rules: p.Rules, Channels: p.Channels, Tags: p.Tags,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode the configuration: %w", err)
@@ -97,7 +100,7 @@ func Decode(stored []byte) (Parts, error) {
 		return Parts{}, fmt.Errorf("decode the configuration: its format is %s, known is %s", clip(e.Format), format)
 	}
 	return Parts{
-		File: []byte(e.File), FileName: e.FileName, Base: []byte(e.Base), Kept: e.Kept, Rules: e.Rules, Channels: e.Channels, Author: e.Author, At: e.At,
+		File: []byte(e.File), FileName: e.FileName, Base: []byte(e.Base), Kept: e.Kept, Rules: e.Rules, Channels: e.Channels, Tags: e.Tags, Author: e.Author, At: e.At,
 	}, nil
 }
 

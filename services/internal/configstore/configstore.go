@@ -441,6 +441,22 @@ func (s *Store) SaveOnCall(ctx context.Context, text, author string, expected ui
 	return v, err
 }
 
+// SetTags puts the tags of the registry in force that rules match, unless they are already.
+// Errors: ErrNone, ErrConflict.
+func (s *Store) SetTags(ctx context.Context, tags config.Tags) (v Version, changed bool, err error) {
+	return s.change(ctx, 0, func(v *Version) (config.Parts, error) {
+		if v == nil {
+			return config.Parts{}, ErrNone
+		}
+		if v.Parts.Tags.Equal(tags) {
+			return v.Parts, errUnchanged
+		}
+		p := v.Parts
+		p.Tags = tags
+		return p.By(AuthorPage + "registry"), nil
+	})
+}
+
 // SetState enables or mutes a rule or makes it a draft. Expected is as for
 // SaveRule. Errors: ErrNoRule, ErrFile, ErrConflict.
 func (s *Store) SetState(ctx context.Context, name string, state rule.State, author string, expected uint64) (Version, error) {
@@ -483,8 +499,8 @@ func (s *Store) Restore(ctx context.Context, revision uint64, author string, exp
 	v, _, err := s.change(ctx, expected, func(v *Version) (config.Parts, error) {
 		p := old.Parts
 		p.FileName = ""
-		if v != nil { // a channel is no rule, and its secret may have changed
-			p.Channels = v.Parts.Channels
+		if v != nil { // channels and tags are no rules, and the secret of a channel may have changed
+			p.Channels, p.Tags = v.Parts.Channels, v.Parts.Tags
 		}
 		if v != nil && v.Parts.FileName != "" {
 			p.File, p.Base, p.Kept, p.FileName = v.Parts.File, v.Parts.Base, v.Parts.Kept, v.Parts.FileName

@@ -53,6 +53,9 @@ type Silence struct {
 	Comment string `json:"comment,omitempty"`
 }
 
+// TagPrefix precedes the name of a tag of the device among the labels of a Match.
+const TagPrefix = "tag:"
+
 // Match selects alerts by globs, as those of rules; empty parts match any, but not all
 // of them may be empty.
 type Match struct {
@@ -62,7 +65,8 @@ type Match struct {
 	Metric string `json:"metric,omitempty"`
 	// Severity is the one that the alert must have.
 	Severity rule.Severity `json:"severity,omitempty"`
-	// Labels are globs by the name of a label, which the alert must have.
+	// Labels are globs by the name of a label, which the alert must have, or of a tag of
+	// its device after TagPrefix.
 	Labels map[string]string `json:"labels,omitempty"`
 }
 
@@ -71,6 +75,8 @@ type Alert struct {
 	Rule, Site, Device, Metric string
 	Severity                   rule.Severity
 	Labels                     map[string]string
+	// Tags returns the tags of a device; nil means that none has any.
+	Tags func(site, device string) map[string]string
 	// Opened is when its episode became known.
 	Opened time.Time
 	// Place is the time zone of its site; nil means UTC.
@@ -88,11 +94,33 @@ func (m Match) Has(a Alert) bool {
 		return false
 	}
 	for name, glob := range m.Labels {
-		if value, labelled := a.Labels[name]; !labelled || !rule.Glob(glob, value) {
+		if value, labelled := a.label(name); !labelled || !rule.Glob(glob, value) {
 			return false
 		}
 	}
 	return true
+}
+
+func (a Alert) label(name string) (value string, ok bool) {
+	if tag, is := strings.CutPrefix(name, TagPrefix); !is {
+		value, ok = a.Labels[name]
+	} else if a.Tags != nil {
+		value, ok = a.Tags(a.Site, a.Device)[tag]
+	}
+	return value, ok
+}
+
+// TagNames are the names of the tags that silences look at.
+func TagNames(all []Silence) []string {
+	var names []string
+	for _, s := range all {
+		for name := range s.Labels {
+			if tag, is := strings.CutPrefix(name, TagPrefix); is {
+				names = append(names, tag)
+			}
+		}
+	}
+	return names
 }
 
 // HasDevice reports whether alerts of the device can match.
@@ -164,8 +192,8 @@ func (s Silence) Validate() error {
 		}
 	}
 	for name, glob := range s.Labels {
-		if !rule.ValidName(name) {
-			return errors.New("the name of a label must be 1 to 64 characters of a-z, 0-9, _ and -")
+		if !rule.ValidName(strings.TrimPrefix(name, TagPrefix)) {
+			return errors.New("the name of a label or tag must be 1 to 64 characters of a-z, 0-9, _ and -")
 		}
 		if err := checkGlob("label "+name, glob); err != nil {
 			return err

@@ -51,6 +51,9 @@ func TestMatch(t *testing.T) {
 	alert := silence.Alert{
 		Rule: "too-warm", Site: "hall", Device: "door-07", Metric: "temperature", Severity: rule.Critical,
 		Labels: map[string]string{"team": "cold chain", "shift": "night"},
+		Tags: func(site, device string) map[string]string {
+			return map[string]map[string]string{"hall/door-07": {"zone": "cold-2"}}[site+"/"+device]
+		},
 	}
 	for name, tc := range map[string]struct {
 		match silence.Match
@@ -66,6 +69,9 @@ func TestMatch(t *testing.T) {
 		"pattern of a label":         {silence.Match{Labels: map[string]string{"team": "cold*", "shift": "n*"}}, true},
 		"one label differs":          {silence.Match{Labels: map[string]string{"team": "cold*", "shift": "day"}}, false},
 		"a label that it is without": {silence.Match{Labels: map[string]string{"floor": "*"}}, false},
+		"tag of its device":          {silence.Match{Labels: map[string]string{"tag:zone": "cold-*"}}, true},
+		"another tag":                {silence.Match{Labels: map[string]string{"tag:zone": "warm"}}, false},
+		"a label is no tag":          {silence.Match{Labels: map[string]string{"tag:team": "*"}}, false},
 		"all must match":             {silence.Match{Device: "door-*", Severity: rule.Info}, false},
 	} {
 		if got := tc.match.Has(alert); got != tc.want {

@@ -16,6 +16,7 @@ import (
 
 	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/internal/config"
 	"headwater/services/internal/lane"
 	"headwater/services/processor/internal/machinetest"
 	"headwater/streams"
@@ -680,6 +681,52 @@ func TestTakeDiscards(t *testing.T) {
 	}
 	if _, _, err := ReadCommit([]byte("\xff")); err == nil {
 		t.Error("bytes that are not a commit are accepted")
+	}
+}
+
+// TestTagsOfTheRegistry changes a tag of a device: the rule that matches it judges the device
+// from then on, and not any more once the tag is gone; a machine that is restored before each
+// change, as after a crash, gives the same bytes.
+func TestTagsOfTheRegistry(t *testing.T) {
+	t.Parallel()
+	rules := strings.Replace(doorRules, "match: {metric: temperature}", "match: {tags: {kind: door}}", 1)
+	run := func(restored bool) (bodies [][]byte) {
+		r := newRig(t, rules)
+		step := func(revision uint64, tags config.Tags, want ...string) {
+			t.Helper()
+			if restored {
+				r.reload()
+			}
+			content, err := config.Parts{File: []byte(rules), Tags: tags}.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.machine.Configure(revision, content); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for i := range int64(2) {
+				at := (int64(revision)*10 + 3*i) * minute
+				r.read(thermometer, at, 32)
+				r.tick(at + second)
+				body := r.body()
+				c, err := streams.DecodeDerived(body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				bodies, got = append(bodies, body), append(got, brief(c)...)
+			}
+			expect(t, fmt.Sprintf("revision %d", revision), got, want)
+		}
+		step(2, nil)
+		step(3, config.Tags{"hall/door-1": {"kind": "door"}},
+			"too-warm v1 hall/door-1/temperature warning open from 30m0s at 32m0s, learned 33m1s: 32 °C: above the limit of 30 °C for 2 min")
+		step(4, config.Tags{"hall/door-1": {"kind": "gate"}},
+			"too-warm v1 hall/door-1/temperature warning close from 30m0s at 33m1s, learned 33m1s: the rule does not watch this series any more")
+		return bodies
+	}
+	if once, again := run(false), run(true); !slices.EqualFunc(once, again, bytes.Equal) {
+		t.Error("the restored machine decides otherwise")
 	}
 }
 
