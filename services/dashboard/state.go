@@ -278,7 +278,7 @@ func (s *Service) putAlert(a *alertingv1.Alert) {
 		Sentence: clip(a.GetEvidence().GetSentence()), Labels: labelsOf(a.Labels), Runbook: a.Runbook,
 		Opened: at(a.Opened), Acknowledged: noteOf(zone, a.Acknowledged), Resolved: noteOf(zone, a.Resolved),
 		Assignee: a.Assignee, Version: a.Version, End: alertEnds[a.End], EndSentence: clip(a.GetEnding().GetSentence()),
-		Own: a.Rule == rule.HealthName,
+		Own: a.Rule == rule.HealthName, Flapping: in(zone, a.Flapping),
 	}
 	for _, n := range a.Comments {
 		alert.Comments = append(alert.Comments, *noteOf(zone, n))

@@ -2,6 +2,7 @@ package notifier
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -78,6 +79,9 @@ type machine struct {
 	alerts map[string]*alert
 	// firing holds those of them that are not resolved.
 	firing map[string]*alert
+	// flapping holds the ids of those that flap. None of them settles before settles.
+	flapping map[string]bool
+	settles  int64
 	// resolved counts the alerts that are resolved.
 	resolved int
 	// changed marks the chunks that differ from the last snapshot.
@@ -114,7 +118,7 @@ type configuration struct {
 }
 
 func newMachine(observe func(policy.Decision)) *machine {
-	return &machine{observe: observe, alerts: map[string]*alert{}, firing: map[string]*alert{}, outLast: map[string]int{}, places: map[string]*time.Location{}}
+	return &machine{observe: observe, alerts: map[string]*alert{}, firing: map[string]*alert{}, flapping: map[string]bool{}, outLast: map[string]int{}, places: map[string]*time.Location{}}
 }
 
 // Configure applies rules and channels.
@@ -181,6 +185,7 @@ func (m *machine) Apply(in lane.Input) (int, error) {
 	for _, a := range c.GetAnomalies() {
 		m.apply(a, c.GetNotifier())
 	}
+	m.settle()
 	m.duty.due(m)
 	m.remute()
 	m.remind()
@@ -230,7 +235,7 @@ func (m *machine) apply(a *derivedv1.Anomaly, notifier string) {
 	if m.holds() {
 		mute = m.muteOf(transition(id, known.state, a, policy.Entry{State: policy.Firing}, r), opened)
 	}
-	d := policy.Decide(known.entry, policy.Transition{Phase: phase(a.GetPhase()), Start: a.GetStart()},
+	d := policy.Decide(known.entry, policy.Transition{Phase: phase(a.GetPhase()), Start: a.GetStart(), Now: m.now},
 		m.audience(r, severity(a.GetSeverity(), r), a.GetSeries().GetSite(), mute, notifier))
 	m.observe(d)
 	if !d.Changed {
@@ -246,7 +251,7 @@ func (m *machine) apply(a *derivedv1.Anomaly, notifier string) {
 
 // become replaces an alert and sends what was decided at a time.
 func (m *machine) become(before *alert, next *alertingv1.Alert, d policy.Decision, now int64) {
-	next.Version = before.state.GetVersion() + 1
+	next.Version, next.Flapping = before.state.GetVersion()+1, d.Entry.Flap.Since
 	if next.GetSeverity() > before.state.GetSeverity() {
 		m.duty.recheck() // what waits may not wait any more
 	}
@@ -274,6 +279,7 @@ func (m *machine) put(id string, before, after *alert) {
 		m.resolved++
 	}
 	m.alerts[id] = after
+	m.flaps(id, after.entry)
 	if after.entry.State == policy.Firing {
 		m.firing[id] = after
 	} else {
@@ -283,6 +289,42 @@ func (m *machine) put(id string, before, after *alert) {
 	m.changed[chunkOf(id)] = true
 	if m.resolved >= maxResolved+slackResolved {
 		m.forget()
+	}
+}
+
+// flaps remembers whether an alert flaps.
+func (m *machine) flaps(id string, e policy.Entry) {
+	at, flaps := e.Settles()
+	if !flaps {
+		delete(m.flapping, id)
+		return
+	}
+	if len(m.flapping) == 0 {
+		m.settles = at
+	}
+	m.flapping[id] = true
+	m.settles = min(m.settles, at)
+}
+
+// settle ends the flapping of alerts that have not begun again for a while.
+func (m *machine) settle() {
+	if len(m.flapping) == 0 || m.now < m.settles {
+		return
+	}
+	m.settles = math.MaxInt64
+	for _, id := range slices.Sorted(maps.Keys(m.flapping)) {
+		known := m.alerts[id]
+		if known == nil {
+			delete(m.flapping, id) // it was forgotten
+			continue
+		}
+		d := policy.Settle(known.entry, m.now)
+		if !d.Changed {
+			m.flaps(id, known.entry)
+			continue
+		}
+		m.observe(d)
+		m.become(known, proto.CloneOf(known.state), d, m.now)
 	}
 }
 

@@ -168,7 +168,7 @@ func notice(a *alertingv1.Alert) policy.Notice {
 		Site: a.GetSeries().GetSite(), Device: a.GetSeries().GetDevice(), Metric: a.GetSeries().GetMetric(), Unit: a.GetUnit(),
 		Started: a.GetStarted(), Ended: a.GetEnded(), Happened: a.GetUpdated(), Learned: a.GetLearned(),
 		Labels: a.GetLabels(), Runbook: a.GetRunbook(), Place: placeOf(a),
-		Acknowledged: mark(a.GetAcknowledged()), Resolved: mark(a.GetResolved()),
+		Acknowledged: mark(a.GetAcknowledged()), Resolved: mark(a.GetResolved()), Flapping: a.GetFlapping() != 0,
 	}
 	e := a.GetEvidence()
 	if n.Over && a.GetEnding() != nil {

@@ -46,6 +46,8 @@ type storedAlert struct {
 	// Mute and Acknowledged are those of the entry.
 	Mute         policy.Mute `json:"mute,omitzero"`
 	Acknowledged bool        `json:"acknowledged,omitempty"`
+	// Flap is that of the entry.
+	Flap policy.Flap `json:"flap,omitzero"`
 }
 
 // storedAhead is machine.ahead in a chunk, or machine.extra and machine.silenced.
@@ -104,7 +106,7 @@ func (m *machine) Snapshot(all bool) ([]lane.Chunk, error) {
 			if err != nil {
 				return nil, fmt.Errorf("encode alert %s: %w", id, err)
 			}
-			stored[j] = storedAlert{Alert: body, State: a.entry.State, Episode: a.entry.Episode, Notified: a.entry.Notified, Ended: a.entry.Ended, At: a.notified, Mute: a.entry.Mute, Acknowledged: a.entry.Acknowledged}
+			stored[j] = storedAlert{Alert: body, State: a.entry.State, Episode: a.entry.Episode, Notified: a.entry.Notified, Ended: a.entry.Ended, At: a.notified, Mute: a.entry.Mute, Acknowledged: a.entry.Acknowledged, Flap: a.entry.Flap}
 		}
 		chunk, err := encode(chunkAlerts+strconv.Itoa(i), stored)
 		if err != nil {
@@ -203,9 +205,10 @@ func (m *machine) restoreAlerts(data []byte) error {
 			return fmt.Errorf("%q is not the id of an alert", a.GetId())
 		}
 		restored := &alert{
-			state: a, entry: policy.Entry{State: s.State, Episode: s.Episode, Notified: s.Notified, Ended: s.Ended, Mute: s.Mute, Acknowledged: s.Acknowledged}, notified: s.At,
+			state: a, entry: policy.Entry{State: s.State, Episode: s.Episode, Notified: s.Notified, Ended: s.Ended, Mute: s.Mute, Acknowledged: s.Acknowledged, Flap: s.Flap}, notified: s.At,
 		}
 		m.alerts[a.GetId()] = restored
+		m.flaps(a.GetId(), restored.entry)
 		switch s.State {
 		case policy.Resolved:
 			m.resolved++

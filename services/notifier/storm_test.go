@@ -91,13 +91,21 @@ func TestFlappingDevice(t *testing.T) {
 	m := machineOf(t, storms)
 	last := map[string]time.Duration{}
 	count := map[string]int{}
-	for second := range 900 {
+	var flapping []string
+	for second := range 1300 {
 		now := time.Hour + time.Duration(second)*time.Second
 		var anomalies []*derivedv1.Anomaly
 		if second < 600 {
-			anomalies = append(anomalies, anomaly("warm", "d1", []derivedv1.Phase{open, shut}[second%2], int64(second/2), int64(second)))
+			a := anomaly("warm", "d1", []derivedv1.Phase{open, shut}[second%2], int64(now-time.Duration(second%2)*time.Second), int64(now))
+			anomalies = append(anomalies, a)
 		}
-		for _, what := range told(at(t, m, now, anomalies...)) {
+		c := at(t, m, now, anomalies...)
+		for _, a := range c.GetAlerts() {
+			if is := a.GetFlapping() != 0; is != (len(flapping)%2 == 1) {
+				flapping = append(flapping, fmt.Sprintf("%v after %d s", is, second))
+			}
+		}
+		for _, what := range told(c) {
 			if before, ok := last[what]; ok && now-before < time.Minute {
 				t.Errorf("%s after %s", what, now-before)
 			}
@@ -110,6 +118,9 @@ func TestFlappingDevice(t *testing.T) {
 	}
 	if d := cmp.Diff(map[string]int{"phone: Warning: It is warm (d1)": 11, "phone: Resolved: It is warm (d1)": 11}, count); d != "" {
 		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"true after 8 s", "false after 1198 s"}, flapping); d != "" {
+		t.Errorf("it flaps: %s", d)
 	}
 	if last["phone: Resolved: It is warm (d1)"] <= last["phone: Warning: It is warm (d1)"] {
 		t.Error("the last message does not tell that it is over")

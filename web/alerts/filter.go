@@ -15,8 +15,11 @@ import (
 // stateMuted selects the active alerts that are muted, whatever their state.
 const stateMuted = "muted"
 
+// stateFlapping selects the alerts that flap, whatever their state.
+const stateFlapping = "flapping"
+
 // states are what a list may be narrowed to.
-var states = []string{view.AlertFiring, view.AlertAcknowledged, stateMuted, view.AlertResolved}
+var states = []string{view.AlertFiring, view.AlertAcknowledged, stateMuted, stateFlapping, view.AlertResolved}
 
 // maxName bounds the name of a person in a filter, in bytes.
 const maxName = 100
@@ -49,6 +52,8 @@ func (q Query) matches(a view.Alert) bool {
 		return false
 	case q.State == stateMuted:
 		return a.Mute != nil
+	case q.State == stateFlapping:
+		return !a.Flapping.IsZero()
 	}
 	return q.State == "" || q.State == a.State
 }

@@ -19,6 +19,7 @@ func TestFilters(t *testing.T) {
 		"state=firing":          {"door-left-open", "humid"},
 		"state=muted":           {"humid"},
 		"state=acknowledged":    {"too-warm"},
+		"state=flapping":        {"too-warm"},
 		"state=resolved":        nil,
 		"rule=humid":            {"humid"},
 		"site=elsewhere":        nil,

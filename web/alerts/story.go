@@ -61,6 +61,9 @@ type event struct {
 // events are what happened to an episode, the oldest first.
 func events(s view.Story) []event {
 	all := []event{{at: s.Started, what: "Began", text: s.Sentence, class: "event-" + ui.SeverityClass(s.Severity)}}
+	if !s.Flapping.IsZero() {
+		all = append(all, event{at: s.Flapping, what: "Flaps", text: "It begins and ends again and again."})
+	}
 	for _, n := range s.Notices {
 		e := event{at: n.Decided, what: "Notification to " + n.Channel, text: n.Title}
 		switch n.Outcome {

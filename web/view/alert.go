@@ -41,6 +41,8 @@ type Alert struct {
 	// learned of it.
 	Updated time.Time `json:"updated,omitzero"`
 	Learned time.Time `json:"learned,omitzero"`
+	// Flapping is since when it begins again and again; zero while it does not.
+	Flapping time.Time `json:"flapping,omitzero"`
 	// Sentence says why it fires, in words.
 	Sentence string `json:"sentence"`
 	// End is why it ended, one of the kinds of ends, and EndSentence says that in words.

@@ -351,7 +351,10 @@ type Alert struct {
 	Ending *v1.Evidence `protobuf:"bytes,25,opt,name=ending,proto3" json:"ending,omitempty"`
 	// Name of the edge that notifies people of the episode; empty if this Headwater
 	// does.
-	Notifier      string `protobuf:"bytes,26,opt,name=notifier,proto3" json:"notifier,omitempty"`
+	Notifier string `protobuf:"bytes,26,opt,name=notifier,proto3" json:"notifier,omitempty"`
+	// Since when the alert flaps, that is begins again and again: the start of the first of
+	// the episodes that say so, event time; 0 while it does not.
+	Flapping      int64 `protobuf:"fixed64,27,opt,name=flapping,proto3" json:"flapping,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -566,6 +569,13 @@ func (x *Alert) GetNotifier() string {
 		return x.Notifier
 	}
 	return ""
+}
+
+func (x *Alert) GetFlapping() int64 {
+	if x != nil {
+		return x.Flapping
+	}
+	return 0
 }
 
 // Note says who did or wrote something about an episode.
@@ -899,7 +909,7 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\x06health\x18\b \x01(\v2\x18.derived.v1.ConfigChangeR\x06health\"R\n" +
 	"\bHandling\x12\x14\n" +
 	"\x05alert\x18\x01 \x01(\tR\x05alert\x120\n" +
-	"\x06change\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06change\"\xd0\a\n" +
+	"\x06change\x18\x02 \x01(\v2\x18.derived.v1.ConfigChangeR\x06change\"\xec\a\n" +
 	"\x05Alert\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12!\n" +
@@ -927,7 +937,8 @@ const file_alerting_v1_alerting_proto_rawDesc = "" +
 	"\aversion\x18\x17 \x01(\x04R\aversion\x12!\n" +
 	"\x03end\x18\x18 \x01(\x0e2\x0f.derived.v1.EndR\x03end\x12,\n" +
 	"\x06ending\x18\x19 \x01(\v2\x14.derived.v1.EvidenceR\x06ending\x12\x1a\n" +
-	"\bnotifier\x18\x1a \x01(\tR\bnotifier\x1a9\n" +
+	"\bnotifier\x18\x1a \x01(\tR\bnotifier\x12\x1a\n" +
+	"\bflapping\x18\x1b \x01(\x10R\bflapping\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"F\n" +

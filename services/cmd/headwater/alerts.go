@@ -15,7 +15,7 @@ import (
 
 type alertsLsCmd struct {
 	Resolved int    `help:"How many resolved alerts, at most 1000." default:"0"`
-	State    string `help:"Only in this state: firing, acknowledged, muted or resolved."`
+	State    string `help:"Only in this state: firing, acknowledged, muted, flapping or resolved."`
 	Site     string `help:"Only of this site."`
 	Rule     string `help:"Only of this rule."`
 	Assignee string `help:"Only assigned to this person."`
@@ -53,6 +53,9 @@ func (c *alertsLsCmd) Run(s *session) error {
 		state := a.State
 		if a.Mute != nil {
 			state += ", muted"
+		}
+		if !a.Flapping.IsZero() {
+			state += ", flapping"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s/%s %s\t%s\t%s\t%s\n", a.Episode, state, a.Severity, a.Rule, a.Site, a.Device, a.Metric,
 			a.Started.UTC().Format(time.DateTime), figure.Clip(safe(alertPeople(a)), 40), figure.Clip(safe(a.Sentence), 100))

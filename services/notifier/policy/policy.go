@@ -38,6 +38,8 @@ type Transition struct {
 	// Start is when the episode began, in nanoseconds since the Unix epoch, event
 	// time. It identifies the episode.
 	Start int64
+	// Now is when it is decided on, in nanoseconds since the Unix epoch.
+	Now int64
 }
 
 // Entry is what was decided so far about one rule on one series. The zero value
@@ -56,6 +58,8 @@ type Entry struct {
 	// Acknowledged is set while somebody has acknowledged the episode: nobody is reminded
 	// of it, and of its messages only that of its end is sent.
 	Acknowledged bool
+	// Flap reports whether the alert flaps.
+	Flap Flap
 }
 
 // Mute is a silence as far as it matters to one alert. The zero Mute is none.
@@ -128,6 +132,8 @@ const (
 	ReasonNoted Reason = "noted"
 	// ReasonTooLate means: people did something about an episode before the newest one.
 	ReasonTooLate Reason = "too_late"
+	// ReasonSettled means: the alert flaps no more; nobody is notified.
+	ReasonSettled Reason = "settled"
 )
 
 // Reasons lists every reason.
@@ -136,7 +142,7 @@ func Reasons() []Reason {
 		ReasonOpened, ReasonReplaced, ReasonMissed, ReasonUpdated, ReasonRepeated, ReasonReopened, ReasonOld,
 		ReasonResolved, ReasonResolvedAgain, ReasonUnseen,
 		ReasonMuted, ReasonMuteEnded, ReasonUnmuted,
-		ReasonAcknowledged, ReasonUnacknowledged, ReasonResolvedByHand, ReasonNoted, ReasonTooLate,
+		ReasonAcknowledged, ReasonUnacknowledged, ReasonResolvedByHand, ReasonNoted, ReasonTooLate, ReasonSettled,
 	}
 }
 
@@ -200,7 +206,7 @@ func Decide(last Entry, t Transition, to Audience) Decision {
 
 // begin is Decide for an episode that is new.
 func begin(last Entry, t Transition, to Audience) Decision {
-	d := Decision{Reason: ReasonOpened, Entry: Entry{State: Firing, Episode: t.Start}, Changed: true}
+	d := Decision{Reason: ReasonOpened, Entry: Entry{State: Firing, Episode: t.Start, Flap: last.Flap.begin(t)}, Changed: true}
 	switch {
 	case t.Phase == Close:
 		d.Reason, d.Entry.State = ReasonUnseen, Resolved

@@ -70,6 +70,8 @@ type Notice struct {
 	Escalated bool
 	// Waited is set if it waited until quiet hours ended.
 	Waited bool
+	// Flapping is set if the alert begins again and again.
+	Flapping bool
 	// Behind counts the devices whose silence that of this gateway explains.
 	Behind int
 	// Place is the time zone of the site, in which times are written; nil means UTC.
@@ -148,6 +150,9 @@ func (n Notice) Body() string {
 	}
 	if n.Waited {
 		lines = append(lines, "It waited until the quiet hours ended.")
+	}
+	if n.Flapping {
+		lines = append(lines, "It flaps: it began at least "+figure.Plural(FlapsAfter, "time", "times")+" within "+figure.Duration(FlapWithin)+".")
 	}
 	if n.Behind > 0 {
 		lines = append(lines, figure.Plural(n.Behind, "device behind it is", "devices behind it are")+" silent too.")
