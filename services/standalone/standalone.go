@@ -426,7 +426,7 @@ func (s *standalone) mux(intake *gateway.Service, pages *dashboard.Service) http
 		mux.Handle(path, intake.Handler())
 	}
 	mux.Handle("/", pages.Handler())
-	return s.hosts().Guard(s.cfg.Notifier.PublicURL, s.redirect(mux))
+	return s.certs.Challenges(s.hosts().Guard(s.cfg.Notifier.PublicURL, s.redirect(mux)))
 }
 
 func (b *builder) addBridge() {

@@ -22,6 +22,12 @@ func (s *standalone) openTLS() (err error) {
 	switch {
 	case !cfg.On():
 		return nil
+	case cfg.IsACME():
+		if s.cfg.Notifier.PublicURL == "" {
+			s.cfg.Notifier.PublicURL = "https://" + cfg.Name
+		}
+		s.certs, err = certs.FromACME(cfg.ACMEConfig, s.folder.path, cfg.Devices(), s.log("tls"), s.process.Metrics)
+		return err
 	case !cfg.IsAuto():
 		s.certs, err = certs.FromFiles(cfg.FileConfig, cfg.Devices(), s.log("tls"), s.process.Metrics)
 		return err

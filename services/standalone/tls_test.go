@@ -238,3 +238,36 @@ func TestNewCertificateUnderLoad(t *testing.T) {
 		return err == nil && len(series) == 1 && int(series[0].Floats("count")[0]) == sent
 	})
 }
+
+// TestNoCertificateYet starts before a public authority has issued a certificate. The pages are
+// there and say why there is none, and what the authority asks over HTTP is answered.
+func TestNoCertificateYet(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.TLS.Mode, cfg.TLS.Name, cfg.TLS.Directory = certs.ACME, "headwater.example.org", "https://127.0.0.1:1/dir"
+	at, _ := start(t, cfg)
+	host := strings.TrimPrefix(at.HTTP, "https://")
+	client := &http.Client{
+		Transport:     &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	defer client.CloseIdleConnections()
+	streamtest.Eventually(t, "the page says why", func() bool {
+		res, err := client.Get("https://" + host + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		page, err := io.ReadAll(res.Body)
+		return err == nil && strings.Contains(string(page), "There is no certificate for headwater.example.org yet") && strings.Contains(string(page), "connection refused")
+	})
+	for path, status := range map[string]int{"/.well-known/acme-challenge/x": 404, "/": 307} {
+		res, err := client.Get("http://" + host + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != status {
+			t.Errorf("%s without TLS: %s", path, res.Status)
+		}
+	}
+}

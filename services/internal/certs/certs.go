@@ -1,5 +1,5 @@
-// Package certs provides the certificate of TLS listeners: from files, or from a private
-// authority in the data folder. A certificate is replaced while the process runs, and no
+// Package certs provides the certificate of TLS listeners: from files, from a private
+// authority in the data folder, or from a public authority. A certificate is replaced while the process runs, and no
 // connection is dropped for it.
 package certs
 
@@ -12,10 +12,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/crypto/acme"
 )
 
 const (
@@ -31,6 +33,9 @@ type Source struct {
 	log *slog.Logger
 	// next returns a new certificate, or nil when the current one is to stay.
 	next func(now time.Time, current *x509.Certificate) (*tls.Certificate, error)
+
+	// issuer asks a public authority for certificates; nil without one.
+	issuer *issuer
 
 	current atomic.Pointer[tls.Certificate]
 	clients clients
@@ -64,6 +69,11 @@ func (s *Source) open(now time.Time) error {
 // Run looks for a new certificate every few seconds until ctx ends. If a new one cannot
 // be used, it is logged and the current one stays.
 func (s *Source) Run(ctx context.Context) error {
+	if s.issuer != nil {
+		var asking sync.WaitGroup
+		asking.Go(func() { s.issuer.run(ctx, s.Leaf(), s.use) })
+		defer asking.Wait()
+	}
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
 	for {
@@ -80,8 +90,7 @@ func (s *Source) Run(ctx context.Context) error {
 func (s *Source) check(now time.Time) {
 	cert, err := s.next(now, s.Leaf())
 	if cert != nil {
-		s.current.Store(cert)
-		s.log.Info("a new certificate is in use", "names", Describe(cert.Leaf), "until", cert.Leaf.NotAfter)
+		s.use(cert)
 	}
 	err = errors.Join(err, s.clients.read())
 	switch {
@@ -93,11 +102,21 @@ func (s *Source) check(now time.Time) {
 	}
 }
 
+// use replaces the certificate.
+func (s *Source) use(cert *tls.Certificate) {
+	s.current.Store(cert)
+	s.log.Info("a new certificate is in use", "names", Describe(cert.Leaf), "until", cert.Leaf.NotAfter)
+}
+
 // Leaf is the certificate in use.
 func (s *Source) Leaf() *x509.Certificate { return s.current.Load().Leaf }
 
-// Problem says that the certificate ends soon or has ended; empty if neither.
+// Problem says that the certificate ends soon or has ended, or that there is none yet; empty if
+// nothing is wrong.
 func (s *Source) Problem(now time.Time) string {
+	if s.issuer != nil {
+		return s.issuer.problem(s.Leaf())
+	}
 	end := s.Leaf().NotAfter
 	switch left := end.Sub(now); {
 	case left <= 0:
@@ -111,8 +130,15 @@ func (s *Source) Problem(now time.Time) string {
 // config is what all listeners have in common.
 func (s *Source) config() *tls.Config {
 	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.current.Load(), nil },
+		MinVersion: tls.VersionTLS12,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if s.issuer != nil {
+				if proof := s.issuer.certificate(hello); proof != nil {
+					return proof, nil
+				}
+			}
+			return s.current.Load(), nil
+		},
 	}
 }
 
@@ -120,6 +146,9 @@ func (s *Source) config() *tls.Config {
 func (s *Source) HTTP() *tls.Config {
 	c := s.config()
 	c.NextProtos = []string{"h2", "http/1.1"}
+	if s.issuer != nil {
+		c.NextProtos = append(c.NextProtos, acme.ALPNProto)
+	}
 	return c
 }
 
