@@ -6,8 +6,9 @@
 //	$MQTT_msgs    $MQTT.msgs.commands.>         nats-server          devices
 //	TELEMETRY     telemetry.<lane>.<source>     bridge, gateway,     processor, writer, functions,
 //	                                            functions            dashboard
-//	DERIVED       derived.<lane>                processor            notifier, writer, dashboard
-//	ALERTING      alerting.<lane>               notifier             senders, dashboard
+//	DERIVED       derived.<lane>                processor            notifier, writer, dashboard,
+//	                                                                 functions
+//	ALERTING      alerting.<lane>               notifier             senders, dashboard, functions
 //	              deliveries.<channel>          senders              dashboard
 //	DEADLETTERS   deadletters.<service>.<reason> all                 people
 //	AUDIT         audit.<service>               bridge, gateway,     dashboard
@@ -17,7 +18,8 @@
 // bridge stores them in TELEMETRY and then answers them.
 //
 // Beside the streams, redrive.<service> takes requests to process dead letters again; the
-// bridge answers them. And work.<function> takes requests to the workers of a function.
+// bridge answers them. And work.<function> takes requests to the workers of a function, and
+// call.<function> the HTTP requests that trigger one.
 //
 // $MQTT_msgs is in the account of the devices, all others in the account of the services,
 // which no device can reach.

@@ -78,14 +78,14 @@ const (
 // dot, so no other consumer has such a name.
 const functionConsumer = "fn-"
 
-// FunctionConsumer is the durable consumer of TELEMETRY of a function.
+// FunctionConsumer is the durable consumer of a function, in the stream that triggers it.
 func FunctionConsumer(function string) string { return functionConsumer + function }
 
 // ShadowConsumer is that of the version of a function that runs beside the live one.
 func ShadowConsumer(function string) string { return functionConsumer + function + "~" }
 
-// ParseFunctionConsumer returns the function of a consumer of TELEMETRY, and whether it is
-// the consumer of one.
+// ParseFunctionConsumer returns the function of a consumer, and whether it is the consumer
+// of one.
 func ParseFunctionConsumer(consumer string) (function string, shadow, ok bool) {
 	function, ok = strings.CutPrefix(consumer, functionConsumer)
 	function, shadow = strings.CutSuffix(function, "~")
@@ -109,12 +109,16 @@ const (
 	FunctionAckPending = 256
 )
 
-// FunctionConfig is the durable consumer of a function, by the name of FunctionConsumer or
-// ShadowConsumer. It starts with what is stored after its creation.
-func FunctionConfig(durable string) jetstream.ConsumerConfig {
+// FunctionStreams are the streams whose messages trigger functions.
+func FunctionStreams() []string { return []string{StreamTelemetry, StreamDerived, StreamAlerting} }
+
+// FunctionConfig is the durable consumer of a function in one of FunctionStreams, by the name
+// of FunctionConsumer or ShadowConsumer. It starts with what is stored after its creation.
+func FunctionConfig(stream, durable string) jetstream.ConsumerConfig {
+	filters := map[string][]string{StreamTelemetry: functionInputs(), StreamDerived: {DerivedAll}, StreamAlerting: {AlertingAll}}[stream]
 	return jetstream.ConsumerConfig{
-		Durable: durable, Description: "Readings for one function, in order.",
-		FilterSubjects: functionInputs(), AckPolicy: jetstream.AckAllPolicy, DeliverPolicy: jetstream.DeliverNewPolicy,
+		Durable: durable, Description: "What triggers one function, in order.",
+		FilterSubjects: filters, AckPolicy: jetstream.AckAllPolicy, DeliverPolicy: jetstream.DeliverNewPolicy,
 		AckWait: functionAckWait, MaxDeliver: -1, MaxAckPending: FunctionAckPending,
 	}
 }
@@ -131,11 +135,23 @@ func workerPermissions() Permissions {
 	return Permissions{Answers: true, Subscribe: []string{WorkSubject("*")}}
 }
 
+// callPrefix begins the subjects of the requests that trigger functions.
+const callPrefix = "call."
+
+// CallSubject is where a function takes the HTTP requests that trigger it. No stream keeps
+// them: a request without an answer may be repeated. The name must be a valid token.
+func CallSubject(function string) string { return callPrefix + function }
+
 func functionPermissions() Permissions {
 	store := objectStream(StoreFunctions)
-	return Permissions{Publish: join(
-		[]string{telemetryPrefix + "*." + functionPrefix + "*", WorkSubject("*"), api("CONSUMER.RESET." + StreamTelemetry + ".>")},
-		bury(ServiceFunctions), read(StreamTelemetry), lease(ServiceFunctions), read(store),
+	var triggers []string
+	for _, stream := range FunctionStreams() {
+		triggers = append(triggers, api("CONSUMER.RESET."+stream+".>"))
+		triggers = append(triggers, read(stream)...)
+	}
+	return Permissions{Answers: true, Subscribe: []string{CallSubject("*")}, Publish: join(
+		[]string{telemetryPrefix + "*." + functionPrefix + "*", WorkSubject("*")},
+		triggers, bury(ServiceFunctions), readBucket(BucketConfig), lease(ServiceFunctions), read(store),
 		readBucket(BucketFunctions), writeBucket(BucketFunctions, FunctionRecords), writeBucket(BucketFunctions, FunctionStates),
 	)}
 }

@@ -131,7 +131,7 @@ func writerPermissions() Permissions {
 func dashboardPermissions() Permissions {
 	p := Permissions{Publish: []string{
 		api("STREAM.MSG.DELETE." + StreamDeadLetters), api("STREAM.PURGE." + StreamDeadLetters), RedriveSubject("*"),
-		ReplayStart, ReplaySubject("*"), ChannelTests,
+		ReplayStart, ReplaySubject("*"), ChannelTests, CallSubject("*"),
 	}}
 	for _, stream := range []string{StreamTelemetry, StreamDerived, StreamAlerting, StreamDeadLetters, StreamAudit} {
 		p.Publish = append(p.Publish, read(stream)...)

@@ -9,9 +9,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"headwater/services/functions/contract"
 	"headwater/services/functions/sandbox"
 	"headwater/services/internal/function"
+	"headwater/services/internal/function/contract"
 	"headwater/streams"
 )
 

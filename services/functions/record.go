@@ -1,10 +1,12 @@
 package functions
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,8 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
-	"headwater/services/functions/contract"
 	"headwater/services/internal/function"
+	"headwater/services/internal/function/contract"
 	"headwater/services/internal/uplink"
 	"headwater/streams"
 )
@@ -30,7 +32,23 @@ type stored struct {
 	// commit is.
 	Outputs map[int][]byte `json:"outputs,omitempty"`
 	Letters []letter       `json:"letters,omitempty"`
+	// Trigger is what the place is of; empty for readings.
+	Trigger function.Trigger `json:"trigger,omitempty"`
+	// Answered are the latest requests with a key.
+	Answered []answered `json:"answered,omitempty"`
 }
+
+// answered is a request with a key and its reply, for when it comes again.
+type answered struct {
+	Key   string         `json:"key"`
+	Reply contract.Reply `json:"reply"`
+}
+
+// Bounds of the requests whose replies are kept. Bytes are those of the replies.
+const (
+	maxAnswered      = 64
+	maxAnsweredBytes = 256 << 10
+)
 
 // letter is the input of a call that failed.
 type letter struct {
@@ -48,6 +66,12 @@ type record struct {
 	bucket jetstream.KeyValue
 	name   string
 	lanes  int
+	// trigger is what at is the place of, and always is set if every step is committed: a
+	// time of a schedule must not come again.
+	trigger function.Trigger
+	always  bool
+	// answered, if there is one, is kept with the next commit.
+	answered *answered
 	// at is the place of the last commit in the stream as it is now.
 	at       streams.Place
 	state    *state
@@ -65,24 +89,29 @@ type end struct {
 }
 
 // loadRecord reads the last commit of a function.
-func loadRecord(ctx context.Context, s *Service, bucket jetstream.KeyValue, name string, lanes int) (*record, error) {
-	r := &record{s: s, bucket: bucket, name: name, lanes: lanes, ends: make(map[int]end)}
+func loadRecord(ctx context.Context, s *Service, bucket jetstream.KeyValue, name string, trigger function.Trigger, lanes int) (*record, error) {
+	r := &record{s: s, bucket: bucket, name: name, lanes: lanes, trigger: trigger, always: trigger == function.Schedule, ends: make(map[int]end)}
 	var err error
 	if r.revision, err = function.Read(ctx, bucket, streams.FunctionRecordKey(name), &r.last); err != nil {
 		return nil, err
 	}
 	r.state = newState(r.last.State)
-	r.at = streams.Place(r.last.Place)
+	if cmp.Or(r.last.Trigger, function.Readings) == trigger {
+		r.at = streams.Place(r.last.Place)
+	}
 	return r, nil
 }
 
 // commit stores what a step has done: first all of it in one value, then each part where it
 // belongs. A step that did nothing stores nothing.
 func (r *record) commit(ctx context.Context, place streams.Place, outputs []contract.Reading, letters []letter, version int) error {
-	if len(outputs) == 0 && len(letters) == 0 && !r.state.changed {
+	if len(outputs) == 0 && len(letters) == 0 && !r.state.changed && !r.always && r.answered == nil {
 		return nil
 	}
-	next := stored{Version: version, Place: uplink.Place(place), State: r.state.values, Letters: letters, Outputs: make(map[int][]byte)}
+	next := stored{
+		Version: version, Place: uplink.Place(place), Trigger: r.trigger, State: r.state.values, Letters: letters, Outputs: make(map[int][]byte),
+		Answered: r.keep(),
+	}
 	for lane, b := range batchOf(outputs, r.lanes, time.Now(), place) {
 		data, err := proto.MarshalOptions{Deterministic: true}.Marshal(b)
 		if err != nil {
@@ -104,8 +133,22 @@ func (r *record) commit(ctx context.Context, place streams.Place, outputs []cont
 	if err != nil {
 		return fmt.Errorf("commit of %s: %w", r.name, err)
 	}
-	r.last, r.revision, r.at, r.state.changed = next, revision, place, false
+	r.last, r.revision, r.at, r.state.changed, r.answered = next, revision, place, false, nil
 	return r.publish(ctx)
+}
+
+// keep returns the requests whose replies are kept with the next commit, the newest last.
+func (r *record) keep() []answered {
+	all := slices.Clone(r.last.Answered)
+	if r.answered != nil {
+		all = append(all, *r.answered)
+	}
+	size, from := 0, len(all)
+	for from > 0 && len(all)-from < maxAnswered && size+len(all[from-1].Reply.Body) <= maxAnsweredBytes {
+		from--
+		size += len(all[from].Reply.Body)
+	}
+	return all[from:]
 }
 
 // publish stores the outputs and the dead letters of the last commit, as far as they are not
@@ -185,8 +228,8 @@ func (r *record) endOf(ctx context.Context, subject string) (end, error) {
 }
 
 // newLetter is the dead letter of a failed call.
-func newLetter(f *failure, in []contract.Reading) letter {
-	l := letter{Reason: f.Reason, Detail: f.Detail, Input: contract.Append(nil, in)}
+func newLetter(f *failure, trigger function.Trigger, in []contract.Reading) letter {
+	l := letter{Reason: f.Reason, Detail: f.Detail, Input: contract.Append(nil, trigger, in)}
 	l.Site, l.Device = in[0].Site, in[0].Device
 	for i := range in {
 		l.Arrived = max(l.Arrived, in[i].Time)

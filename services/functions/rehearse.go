@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"headwater/services/functions/contract"
 	"headwater/services/functions/sandbox"
 	"headwater/services/internal/function"
+	"headwater/services/internal/function/contract"
 	"headwater/streams"
 )
 
@@ -32,12 +32,12 @@ func NewRehearsal(ctx context.Context, code []byte, l function.Limits) (*Rehears
 // Call runs the function on one batch, which is the JSON of the contract, and returns its
 // outputs, one line each.
 func (r *Rehearsal) Call(ctx context.Context, batch []byte, log func(string)) ([]string, error) {
-	readings, err := contract.ParseInput(batch, streams.ValidToken)
+	trigger, readings, err := contract.ParseInput(batch, streams.ValidToken)
 	if err != nil {
 		return nil, fmt.Errorf("the input: %w", err)
 	}
 	st := &overlay{below: r.state}
-	data, err := r.module.Call(ctx, contract.Append(nil, readings), st, log)
+	data, err := r.module.Call(ctx, contract.Append(nil, trigger, readings), st, log)
 	if err != nil {
 		return nil, err
 	}
@@ -45,8 +45,16 @@ func (r *Rehearsal) Call(ctx context.Context, batch []byte, log func(string)) ([
 	if err != nil {
 		return nil, err
 	}
+	said := lines(outputs)
+	if trigger == function.HTTP {
+		reply, err := contract.ParseReply(data)
+		if err != nil {
+			return nil, err
+		}
+		said = append(said, fmt.Sprintf("reply %d %s %q", reply.Status, reply.Type, reply.Body))
+	}
 	st.apply()
-	return lines(outputs), nil
+	return said, nil
 }
 
 // Close frees it.

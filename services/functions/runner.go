@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	derivedv1 "headwater/proto/derived/v1"
 	telemetryv1 "headwater/proto/telemetry/v1"
-	"headwater/services/functions/contract"
 	"headwater/services/internal/function"
+	"headwater/services/internal/function/contract"
 	"headwater/services/internal/process"
 	"headwater/streams"
 )
@@ -30,13 +33,15 @@ const (
 	maxPause     = 10 * time.Second
 )
 
-// runner runs one version of a function on what its durable consumer brings. Without a
+// runner runs one version of a function on what its trigger brings: a durable consumer of a
+// stream, a clock, or requests. Without a
 // shadow its outputs are stored; with one it runs both versions from the same state on the
 // same input, and stores nothing but how they differ.
 type runner struct {
 	s       *Service
 	log     *slog.Logger
 	f       function.Function
+	trigger function.Trigger
 	durable string
 	lanes   int
 
@@ -51,6 +56,11 @@ type runner struct {
 	handled uint64
 	// complained is the error that was logged last.
 	complained string
+	// requests are those to a function that runs on them, and key that of the one it has.
+	requests *nats.Subscription
+	key      string
+	// owed is the pause that a function owes after a request on which it failed.
+	owed time.Duration
 }
 
 // side is one of the versions.
@@ -59,6 +69,8 @@ type side struct {
 	caller  caller
 	state   *state
 	tally   tally
+	// reply is what the last call answers to a request.
+	reply contract.Reply
 }
 
 // caller calls a function once. A *sandbox.Failure says that the function is to blame.
@@ -69,7 +81,7 @@ type caller interface {
 }
 
 func newRunner(s *Service, f function.Function, durable string, lanes int) *runner {
-	return &runner{s: s, log: s.log.With("function", f.Name), f: f, durable: durable, lanes: lanes}
+	return &runner{s: s, log: s.log.With("function", f.Name), f: f, trigger: f.Trigger(), durable: durable, lanes: lanes}
 }
 
 // run runs until ctx ends.
@@ -102,7 +114,7 @@ func (r *runner) session(ctx, hard context.Context) (err error) {
 	if r.status, err = newReporter(ctx, bucket, r.f, live, shadow); err != nil {
 		return err
 	}
-	if r.record, err = loadRecord(ctx, r.s, bucket, r.f.Name, r.lanes); err != nil {
+	if r.record, err = loadRecord(ctx, r.s, bucket, r.f.Name, r.trigger, r.lanes); err != nil {
 		return err
 	}
 	if shadow == 0 {
@@ -124,19 +136,32 @@ func (r *runner) session(ctx, hard context.Context) (err error) {
 		defer r.shadow.caller.close()
 		r.shadow.tally.Counts, r.live.tally.Counts = r.live.tally.Counts, function.Counts{}
 	}
-	if err := r.resume(ctx); err != nil {
+	step, end, err := r.begin(ctx, hard)
+	if err != nil {
 		return err
 	}
+	defer end()
 	r.log.Info("function runs", "version", live, "shadow", shadow)
 	r.report(ctx, true)
 	for ctx.Err() == nil {
-		if err := r.step(ctx, hard); err != nil {
+		if err := step(ctx, hard); err != nil {
 			return err
 		}
 		r.report(ctx, false)
 	}
 	r.report(context.WithoutCancel(ctx), true)
 	return nil
+}
+
+// begin prepares the trigger, and returns what handles it once and what ends it.
+func (r *runner) begin(ctx, hard context.Context) (step func(ctx, hard context.Context) error, end func(), err error) {
+	switch r.trigger {
+	case function.Schedule:
+		return r.tick, func() {}, r.schedule(hard)
+	case function.HTTP:
+		return r.serve, func() { _ = r.requests.Unsubscribe() }, r.listen() // the connection may be closed
+	}
+	return r.step, func() {}, r.resume(ctx)
 }
 
 // open prepares a version.
@@ -155,33 +180,34 @@ func (r *runner) open(ctx context.Context, number int, st *state) (*side, error)
 // resume makes the consumer deliver again what is not acknowledged, in order. What was
 // committed already is passed over.
 func (r *runner) resume(ctx context.Context) error {
-	stream, err := r.s.js.Stream(ctx, streams.StreamTelemetry)
+	name := r.trigger.Stream()
+	stream, err := r.s.js.Stream(ctx, name)
 	if err != nil {
-		return fmt.Errorf("look up stream %s: %w", streams.StreamTelemetry, err)
+		return fmt.Errorf("look up stream %s: %w", name, err)
 	}
 	r.consumer, err = stream.Consumer(ctx, r.durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		r.consumer, err = stream.CreateConsumer(ctx, streams.FunctionConfig(r.durable))
+		r.consumer, err = stream.CreateConsumer(ctx, streams.FunctionConfig(name, r.durable))
 	}
 	if err != nil {
-		return fmt.Errorf("make consumer %s of %s: %w", r.durable, streams.StreamTelemetry, err)
+		return fmt.Errorf("make consumer %s of %s: %w", r.durable, name, err)
 	}
 	place, loss, err := r.record.at.Resume(ctx, stream)
 	if err != nil {
 		return err
 	}
 	if loss != nil {
-		r.log.Warn("the stream has lost readings that the function had already", "loss", loss.String())
+		r.log.Warn("the stream has lost what the function had already", "loss", loss.String())
 	}
 	r.record.at = place
-	if _, err := r.s.js.ResetConsumer(ctx, streams.StreamTelemetry, r.durable); err != nil {
+	if _, err := r.s.js.ResetConsumer(ctx, name, r.durable); err != nil {
 		return fmt.Errorf("reset consumer %s: %w", r.durable, err)
 	}
 	r.incarnation, r.delivered, r.handled = stream.CachedInfo().Created.UnixNano(), 0, r.consumer.CachedInfo().AckFloor.Stream
 	return nil
 }
 
-// input is one message of TELEMETRY.
+// input is one message of the stream, a time of the schedule or a request.
 type input struct {
 	msg      jetstream.Msg
 	place    streams.Place
@@ -196,7 +222,7 @@ var errGap = errors.New("messages were lost on their way")
 func (r *runner) step(ctx, hard context.Context) error {
 	batch, err := r.consumer.FetchNoWait(fetchMessages)
 	if err != nil {
-		return fmt.Errorf("fetch readings: %w", err)
+		return fmt.Errorf("fetch the input: %w", err)
 	}
 	n, err := r.handle(ctx, hard, batch)
 	if err != nil || n > 0 {
@@ -206,7 +232,7 @@ func (r *runner) step(ctx, hard context.Context) error {
 	defer cancel()
 	batch, err = r.consumer.Fetch(1, jetstream.FetchContext(within))
 	if err != nil && within.Err() == nil {
-		return fmt.Errorf("fetch readings: %w", err)
+		return fmt.Errorf("fetch the input: %w", err)
 	}
 	if err != nil {
 		return nil // nothing came in time
@@ -246,7 +272,7 @@ func (r *runner) handle(ctx, hard context.Context, batch jetstream.MessageBatch)
 		err = flush()
 	}
 	if err == nil && batch.Error() != nil && !errors.Is(batch.Error(), context.DeadlineExceeded) && ctx.Err() == nil {
-		err = fmt.Errorf("fetch readings: %w", batch.Error())
+		err = fmt.Errorf("fetch the input: %w", batch.Error())
 	}
 	return n, err
 }
@@ -265,25 +291,64 @@ func (r *runner) read(msg jetstream.Msg) (in input, err error) {
 	if r.shadow == nil && in.place.Sequence <= r.record.at.Sequence {
 		return in, nil
 	}
-	b, err := streams.DecodeTelemetry(msg.Data())
-	if err != nil {
-		// The writer makes a dead letter of it.
-		return in, nil //nolint:nilerr // one dead letter is enough
+	switch r.trigger {
+	case function.Summaries, function.Anomalies:
+		if c, err := streams.DecodeDerived(msg.Data()); err == nil {
+			in.readings = r.derived(c)
+		}
+	case function.Alerts:
+		if c, err := streams.DecodeAlerting(msg.Data()); err == nil {
+			for _, a := range c.GetAlerts() {
+				if k := a.GetSeries(); r.wants(k.GetSite(), k.GetDevice(), k.GetMetric()) {
+					in.readings = append(in.readings, contract.Alert(a))
+				}
+			}
+		}
+	default:
+		// The writer makes a dead letter of what does not decode.
+		if b, err := streams.DecodeTelemetry(msg.Data()); err == nil {
+			in.readings = r.telemetry(b)
+		}
 	}
+	return in, nil
+}
+
+// wants reports whether a version that runs matches a series.
+func (r *runner) wants(site, device, metric string) bool {
+	return r.live.version.Matches(site, device, metric) || r.shadow != nil && r.shadow.version.Matches(site, device, metric)
+}
+
+func (r *runner) telemetry(b *telemetryv1.Batch) (out []contract.Reading) {
 	dictionary := b.Dictionary()
 	wanted := make([]bool, len(dictionary))
 	for i, d := range dictionary {
-		wanted[i] = r.live.version.Matches(d.Site, d.Device, d.Metric) ||
-			r.shadow != nil && r.shadow.version.Matches(d.Site, d.Device, d.Metric)
+		wanted[i] = r.wants(d.Site, d.Device, d.Metric)
 	}
 	for reading := range b.Readings() {
 		if wanted[reading.Series] {
-			in.readings = append(in.readings, contract.Reading{
+			out = append(out, contract.Reading{
 				Series: dictionary[reading.Series], Time: reading.Time, Value: reading.Value, Flag: reading.Flag, Text: reading.Text,
 			})
 		}
 	}
-	return in, nil
+	return out
+}
+
+func (r *runner) derived(c *derivedv1.Commit) (out []contract.Reading) {
+	if r.trigger == function.Anomalies {
+		for _, a := range c.GetAnomalies() {
+			if k := a.GetSeries(); r.wants(k.GetSite(), k.GetDevice(), k.GetMetric()) {
+				out = append(out, contract.Anomaly(a))
+			}
+		}
+		return out
+	}
+	for _, w := range c.GetSummaries() {
+		if k := w.GetSeries(); r.wants(k.GetSite(), k.GetDevice(), k.GetMetric()) {
+			out = append(out, contract.Summary(w))
+		}
+	}
+	return out
 }
 
 // settle runs the function on some messages, commits, and acknowledges them.
@@ -316,7 +381,7 @@ func (r *runner) settle(ctx, hard context.Context, part []input) error {
 		}
 		r.failed(ctx, failure)
 		if len(part) == 1 {
-			if err := r.record.commit(hard, last.place, nil, []letter{newLetter(failure, all)}, r.live.version.Number); err != nil {
+			if err := r.record.commit(hard, last.place, nil, []letter{newLetter(failure, r.trigger, all)}, r.live.version.Number); err != nil {
 				return err
 			}
 			break
@@ -333,7 +398,7 @@ func (r *runner) settle(ctx, hard context.Context, part []input) error {
 		}
 	}
 	if err := last.msg.Ack(); err != nil {
-		return fmt.Errorf("acknowledge readings: %w", err)
+		return fmt.Errorf("acknowledge the input: %w", err)
 	}
 	return nil
 }
@@ -355,10 +420,13 @@ func (r *runner) alone(ctx, hard context.Context, in input) error {
 		}
 		if failure != nil {
 			r.failed(ctx, failure)
-			letters = append(letters, newLetter(failure, chunk))
+			letters = append(letters, newLetter(failure, r.trigger, chunk))
 			continue
 		}
 		outputs = append(outputs, made...)
+	}
+	if r.key != "" && len(letters) == 0 {
+		r.record.answered = &answered{Key: r.key, Reply: r.live.reply}
 	}
 	return r.record.commit(hard, in.place, outputs, letters, r.live.version.Number)
 }
@@ -369,13 +437,19 @@ func (d *side) try(ctx context.Context, r *runner, readings []contract.Reading) 
 	if len(readings) == 0 {
 		return nil, nil, nil
 	}
-	input := contract.Append(make([]byte, 0, 128*len(readings)+16), readings)
+	input := contract.Append(make([]byte, 0, 128*len(readings)+16), r.trigger, readings)
 	st := &overlay{below: d.state}
 	start := time.Now()
 	data, err := d.caller.call(ctx, input, st, r.status.line)
 	took := time.Since(start)
 	if err == nil {
 		outputs, err = contract.Parse(data, readings, streams.ValidToken)
+	}
+	if err == nil && r.trigger == function.HTTP {
+		d.reply, err = contract.ParseReply(data)
+	}
+	if err == nil && r.trigger.Derived() {
+		err = r.s.all.circles(outputs)
 	}
 	failed, err = blame(err)
 	if err != nil {
@@ -386,6 +460,7 @@ func (d *side) try(ctx context.Context, r *runner, readings []contract.Reading) 
 	} else {
 		failed.took = took
 		outputs = nil
+		d.reply = contract.Reply{Status: http.StatusInternalServerError, Type: "text/plain", Body: failed.Error()}
 	}
 	d.tally.add(took, len(readings), len(outputs), failed)
 	r.s.metrics.observe(r.f.Name, took, len(readings), len(outputs), failed, r.shadow != nil)
@@ -413,7 +488,16 @@ func (d *side) matching(readings []contract.Reading) []contract.Reading {
 func (r *runner) failed(ctx context.Context, f *failure) {
 	r.log.Warn("a call of the function failed; its input becomes a dead letter unless it works in smaller parts", "reason", f.Reason, "detail", f.Detail)
 	r.report(ctx, true)
-	process.Sleep(ctx, min(failurePause*f.took, maxPause))
+	r.owed = min(failurePause*f.took, maxPause)
+	if r.trigger != function.HTTP {
+		// Who waits for the reply of a request does not wait for this.
+		r.pause(ctx)
+	}
+}
+
+func (r *runner) pause(ctx context.Context) {
+	process.Sleep(ctx, r.owed)
+	r.owed = 0
 }
 
 // report writes the status, if it is due or must be.
@@ -429,6 +513,9 @@ func (r *runner) report(ctx context.Context, now bool) {
 // backlog returns how many messages wait, and how many the stream has removed for lack of
 // room since the last call.
 func (r *runner) backlog(ctx context.Context) (waiting, skipped uint64) {
+	if r.consumer == nil {
+		return 0, 0
+	}
 	info, err := r.consumer.Info(ctx)
 	if err != nil {
 		return 0, 0
@@ -438,7 +525,7 @@ func (r *runner) backlog(ctx context.Context) (waiting, skipped uint64) {
 		r.handled = max(r.handled, info.Delivered.Stream)
 		return 0, 0
 	}
-	stream, err := r.s.js.Stream(ctx, streams.StreamTelemetry)
+	stream, err := r.s.js.Stream(ctx, r.trigger.Stream())
 	if err != nil {
 		return waiting, 0
 	}

@@ -1,9 +1,11 @@
 // Package functions runs the code that people deploy on the readings of the devices:
 // WebAssembly in a sandbox, or workers in any language over NATS.
 //
-// Each function reads TELEMETRY through a durable consumer of its own, in order, so a slow one
-// holds up nothing but itself. It sees what devices and edges sent, and never what a function
-// made: so none triggers itself. Its outputs enter TELEMETRY as readings of the source
+// Each function reads what triggers it, TELEMETRY, DERIVED or ALERTING, through a durable
+// consumer of its own, in order, so a slow one holds up nothing but itself. Or a schedule or an
+// HTTP request triggers it. Of readings it sees what devices and edges sent, and never what a
+// function made, and what one on summaries, anomalies or alerts makes can trigger no other of
+// these: so none runs in a circle. Its outputs enter TELEMETRY as readings of the source
 // fn.<name>, and are stored, charted and watched by rules like all others.
 //
 // Exactly once, over crashes:
@@ -14,7 +16,10 @@
 //  2. Only then the outputs go to their lanes, each message only behind the last one of its
 //     subject, with the place of the input as its origin. A service that finds a commit after
 //     a crash stores its outputs again; those that are there already are known by their origin.
-//  3. Then the input is acknowledged. A step without any effect is only acknowledged.
+//  3. Then the input is acknowledged, or the request answered. A step without any effect is
+//     only acknowledged.
+//
+// The place in the input of a schedule is the time, and that of requests their number.
 package functions
 
 import (
@@ -33,6 +38,7 @@ import (
 	"headwater/services/internal/function"
 	"headwater/services/internal/lease"
 	"headwater/services/internal/process"
+	"headwater/services/internal/zones"
 	"headwater/streams"
 )
 
@@ -53,6 +59,9 @@ type Service struct {
 	leases  *lease.Metrics
 	store   function.Store
 	cache   *sandbox.Cache
+	all     *catalogue
+	zones   *zones.Zones
+	now     func() time.Time
 
 	mu    sync.Mutex
 	ready func() error // guarded by mu
@@ -63,7 +72,9 @@ func New(deps Deps) *Service {
 	s := &Service{
 		js: deps.JS, log: deps.Log, metrics: newMetrics(deps.Metrics), letters: deadletter.New(deps.JS, deps.Log, deps.Metrics),
 		leases: lease.NewMetrics(deps.Metrics, streams.ServiceFunctions), store: function.Store{JS: deps.JS}, cache: sandbox.NewCache(),
+		zones: zones.New(deps.JS, deps.Log), now: time.Now,
 	}
+	s.all = newCatalogue(s)
 	s.setReady(func() error { return errors.New("not started") })
 	return s
 }
@@ -84,13 +95,13 @@ func (s *Service) Run(ctx context.Context) error {
 		numbers[i] = i
 	}
 	keeper := lease.New(streams.ServiceFunctions, numbers, lease.Deps{JS: s.js, Log: s.log, Metrics: s.leases})
-	all := newCatalogue(s)
-	s.setReady(func() error { return errors.Join(keeper.Ready(), all.problem()) })
+	s.setReady(func() error { return errors.Join(keeper.Ready(), s.all.problem()) })
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { all.run(ctx); return nil })
+	group.Go(func() error { s.all.run(ctx); return nil })
+	group.Go(func() error { s.zones.Run(ctx); return nil })
 	group.Go(func() error {
 		return keeper.Run(ctx, func(ctx context.Context, slot int) error {
-			(&share{s: s, all: all, slot: slot, lanes: topology.Lanes, running: make(map[string]*running)}).run(ctx)
+			(&share{s: s, all: s.all, slot: slot, lanes: topology.Lanes, running: make(map[string]*running)}).run(ctx)
 			return nil
 		})
 	})

@@ -20,10 +20,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
-	"headwater/services/functions/contract"
 	"headwater/services/functions/guest/guesttest"
 	"headwater/services/functions/sandbox"
 	"headwater/services/internal/function"
+	"headwater/services/internal/function/contract"
 	"headwater/services/internal/uplink"
 	"headwater/streams"
 	"headwater/streams/natsd"
@@ -110,8 +110,8 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// run runs a service until the test ends.
-func (b *bench) run() {
+// run runs a service until the test ends, changed before by some.
+func (b *bench) run(change ...func(*Service)) {
 	b.Helper()
 	nc := b.server.Conn(b, natsd.UserOf(streams.ServiceFunctions))
 	js, err := jetstream.New(nc)
@@ -121,6 +121,9 @@ func (b *bench) run() {
 	s, err := newService(js, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
+	}
+	for _, c := range change {
+		c(s)
 	}
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error, 1)
@@ -148,8 +151,13 @@ func (b *bench) deploy(name, match string, limit time.Duration, state function.S
 
 func (b *bench) awaitConsumer(durable string) {
 	b.Helper()
+	b.awaitConsumerOf(streams.StreamTelemetry, durable)
+}
+
+func (b *bench) awaitConsumerOf(stream, durable string) {
+	b.Helper()
 	streamtest.Eventually(b, "consumer "+durable, func() bool {
-		_, err := b.js.Consumer(b.Context(), streams.StreamTelemetry, durable)
+		_, err := b.js.Consumer(b.Context(), stream, durable)
 		return err == nil
 	})
 }
@@ -396,7 +404,7 @@ func TestHalfDone(t *testing.T) {
 	}
 	load := func() *record {
 		t.Helper()
-		r, err := loadRecord(t.Context(), s, bucket, "f", lanes)
+		r, err := loadRecord(t.Context(), s, bucket, "f", function.Readings, lanes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -541,7 +549,7 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.js.CreateConsumer(t.Context(), streams.StreamTelemetry, streams.FunctionConfig(streams.FunctionConsumer(f.Name))); err != nil {
+	if _, err := b.js.CreateConsumer(t.Context(), streams.StreamTelemetry, streams.FunctionConfig(streams.StreamTelemetry, streams.FunctionConsumer(f.Name))); err != nil {
 		t.Fatal(err)
 	}
 	const kills = 4

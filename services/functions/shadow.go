@@ -5,8 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"headwater/services/functions/contract"
 	"headwater/services/internal/function"
+	"headwater/services/internal/function/contract"
 	"headwater/services/internal/process"
 )
 

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/services/internal/function"
+	"headwater/services/internal/function/contract"
 	"headwater/services/internal/process"
 	"headwater/streams"
 )
@@ -41,6 +42,25 @@ func (c *catalogue) current() (all map[string]function.Function, known bool, cha
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.all), c.known, c.changed
+}
+
+// circles refuses outputs that would trigger a function on summaries, anomalies or alerts. It
+// is asked for those of such functions.
+func (c *catalogue) circles(outputs []contract.Reading) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, f := range c.all {
+		v, live := f.Version(f.Live)
+		if !live || !v.Trigger().Derived() {
+			continue
+		}
+		for i := range outputs {
+			if o := &outputs[i]; v.Matches(o.Site, o.Device, o.Metric) {
+				return fmt.Errorf("%w: %s/%s/%s would trigger function %s, and so could run in a circle", contract.ErrOutput, o.Site, o.Device, o.Metric, name)
+			}
+		}
+	}
+	return nil
 }
 
 // set replaces all functions.
@@ -223,23 +243,10 @@ func numbers(f function.Function, durable string) (live, shadow int) {
 // sweep removes the consumers of functions that have no version that runs, and the state of
 // those that are gone.
 func (p *share) sweep(ctx context.Context, all map[string]function.Function) error {
-	stream, err := p.s.js.Stream(ctx, streams.StreamTelemetry)
-	if err != nil {
-		return fmt.Errorf("look up stream %s: %w", streams.StreamTelemetry, err)
-	}
-	names := stream.ConsumerNames(ctx)
-	for durable := range names.Name() {
-		name, shadow, ok := streams.ParseFunctionConsumer(durable)
-		f := all[name]
-		if !ok || !p.mine(name) || !shadow && f.Live != 0 || shadow && f.Shadow != 0 {
-			continue
+	for _, stream := range streams.FunctionStreams() {
+		if err := p.sweepConsumers(ctx, stream, all); err != nil {
+			return err
 		}
-		if err := stream.DeleteConsumer(ctx, durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return fmt.Errorf("delete consumer %s: %w", durable, err)
-		}
-	}
-	if err := names.Err(); err != nil {
-		return fmt.Errorf("list the consumers of %s: %w", streams.StreamTelemetry, err)
 	}
 	bucket, err := p.s.store.Bucket(ctx)
 	if err != nil {
@@ -258,6 +265,28 @@ func (p *share) sweep(ctx context.Context, all map[string]function.Function) err
 		if err := bucket.Delete(ctx, key); err != nil {
 			return fmt.Errorf("delete %s of bucket %s: %w", key, streams.BucketFunctions, err)
 		}
+	}
+	return nil
+}
+
+func (p *share) sweepConsumers(ctx context.Context, of string, all map[string]function.Function) error {
+	stream, err := p.s.js.Stream(ctx, of)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", of, err)
+	}
+	names := stream.ConsumerNames(ctx)
+	for durable := range names.Name() {
+		name, shadow, ok := streams.ParseFunctionConsumer(durable)
+		f := all[name]
+		if !ok || !p.mine(name) || f.Trigger().Stream() == of && (!shadow && f.Live != 0 || shadow && f.Shadow != 0) {
+			continue
+		}
+		if err := stream.DeleteConsumer(ctx, durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return fmt.Errorf("delete consumer %s: %w", durable, err)
+		}
+	}
+	if err := names.Err(); err != nil {
+		return fmt.Errorf("list the consumers of %s: %w", of, err)
 	}
 	return nil
 }

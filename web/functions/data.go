@@ -18,6 +18,8 @@ type Source interface {
 	DeployFunction(ctx context.Context, name string, d Draft) (Function, error)
 	// SetFunctionState puts a version into a state.
 	SetFunctionState(ctx context.Context, name string, version int, state State) (Function, error)
+	// CallFunction sends a request to a function that runs on them, and returns its reply.
+	CallFunction(ctx context.Context, name string, c Call) (Reply, error)
 	// RemoveFunction deletes a function with its versions and its state.
 	RemoveFunction(ctx context.Context, name string) error
 }
@@ -48,10 +50,16 @@ type Draft struct {
 	Kind string `json:"kind"`
 	// Code is WebAssembly; none for a worker.
 	Code []byte `json:"code,omitempty"`
+	// On is what it runs on: readings, summaries, anomalies, alerts, schedule or http. Empty
+	// stands for readings.
+	On string `json:"on,omitempty"`
 	// Match are patterns of series, site/device/metric, each a name or *.
-	Match  []string `json:"match"`
-	Limits Limits   `json:"limits,omitzero"`
-	State  State    `json:"state"`
+	Match []string `json:"match,omitempty"`
+	// Cron are the times of a schedule in the time zone of Site.
+	Cron   string `json:"cron,omitempty"`
+	Site   string `json:"site,omitempty"`
+	Limits Limits `json:"limits,omitzero"`
+	State  State  `json:"state"`
 }
 
 // Version is one version of a function.
@@ -60,10 +68,27 @@ type Version struct {
 	State    State     `json:"state"`
 	Kind     string    `json:"kind"`
 	Size     int       `json:"size"`
-	Match    []string  `json:"match"`
+	On       string    `json:"on"`
+	Match    []string  `json:"match,omitempty"`
+	Cron     string    `json:"cron,omitempty"`
+	Site     string    `json:"site,omitempty"`
 	Limits   Limits    `json:"limits"`
 	Deployed time.Time `json:"deployed"`
 	By       string    `json:"by,omitempty"`
+}
+
+// Call is an HTTP request to a function. The key is one that its sender makes up; a request
+// that comes again with it gets the same reply, and has no effect.
+type Call struct {
+	Query, Type, Key string
+	Body             []byte
+}
+
+// Reply is what a function answers to a request.
+type Reply struct {
+	// Status is 200 to 599.
+	Status     int
+	Type, Body string
 }
 
 // Counts are of one version, since it runs.

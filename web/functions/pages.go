@@ -3,6 +3,7 @@ package functions
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -37,6 +38,7 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "GET", Path: "/api/v1/functions", Role: app.Viewer, Handle: p.apiList},
 		{Method: "POST", Path: "/api/v1/functions/{name}/versions", Role: app.Administrator, Handle: p.apiDeploy},
 		{Method: "PUT", Path: "/api/v1/functions/{name}/versions/{version}/state", Role: app.Administrator, Handle: p.apiSet},
+		{Method: "POST", Path: "/api/v1/functions/{name}/call", Role: app.Operator, Handle: p.apiCall},
 		{Method: "DELETE", Path: "/api/v1/functions/{name}", Role: app.Administrator, Handle: p.apiRemove},
 	}
 }
@@ -170,6 +172,42 @@ func (p *Pages) apiSet(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.shell.Answer(w, r, f)
+}
+
+// maxRequest bounds the body of a request to a function and maxKey its key, in bytes.
+const (
+	maxRequest = 64 << 10
+	maxKey     = 128
+)
+
+// apiCall sends a request to a function and its reply back. The reply is never a page: it
+// comes from the address of the dashboard.
+func (p *Pages) apiCall(w http.ResponseWriter, r *http.Request) {
+	name, ok := p.name(w, r)
+	if !ok {
+		return
+	}
+	c := Call{Query: r.URL.RawQuery, Type: app.Clip(r.Header.Get("Content-Type")), Key: r.Header.Get("Idempotency-Key")}
+	var err error
+	if c.Body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest)); err != nil {
+		p.shell.FailParameters(w, fmt.Errorf("the body must have at most %d bytes", maxRequest))
+		return
+	}
+	if len(c.Key) > maxKey {
+		p.shell.FailParameters(w, fmt.Errorf("Idempotency-Key must have at most %d bytes", maxKey))
+		return
+	}
+	reply, err := p.source.CallFunction(r.Context(), name, c)
+	if err != nil {
+		p.fail(w, "The function has not answered", err)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", reply.Type+"; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(reply.Status)
+	_, _ = io.WriteString(w, reply.Body) // the client may be gone
 }
 
 func (p *Pages) apiRemove(w http.ResponseWriter, r *http.Request) {

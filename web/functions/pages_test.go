@@ -27,6 +27,7 @@ func TestPages(t *testing.T) {
 		{fixture.Warehouse, "GET", "/functions/zscore", "", 200, "Roll back to this"},
 		{fixture.Warehouse, "GET", "/functions/zscore", "", 200, "3 (1 crashed, 2 timeout)"},
 		{fixture.Warehouse, "GET", "/functions/calibrate", "", 200, "It has written nothing."},
+		{fixture.Warehouse, "GET", "/functions/nightly", "", 200, "schedule 0 6 * * mon-fri, time of warehouse"},
 		{fixture.Warehouse, "GET", "/functions/nobody", "", 404, ""},
 		{fixture.Hostile, "GET", "/functions/" + strings.Repeat("n", 64), "", 200, "&lt;img"},
 		{fixture.Warehouse, "POST", "/functions/zscore/state", "version=1&state=live", 303, ""},
@@ -73,6 +74,33 @@ func TestAPI(t *testing.T) {
 		s.Handler().ServeHTTP(w, httptest.NewRequest(c.method, c.path, strings.NewReader(c.body)))
 		if w.Code != c.status {
 			t.Errorf("%s %s %s: %d, want %d", c.method, c.path, c.body, w.Code, c.status)
+		}
+	}
+}
+
+// TestCall sends requests to a function, whose reply is no page.
+func TestCall(t *testing.T) {
+	s := webtest.Server(t, fixture.Warehouse)
+	for _, c := range []struct {
+		name, body, key string
+		status          int
+		holds           string
+	}{
+		{"hook", "hello", "k1", 201, "<img> a=b hello k1"},
+		{"zscore", "hello", "", 503, "does not run on requests"},
+		{"hook", strings.Repeat("x", 64<<10+1), "", 400, "at most 65536 bytes"},
+		{"hook", "hello", strings.Repeat("k", 129), 400, "at most 128 bytes"},
+		{"a.b", "hello", "", 400, "name must be"},
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodPost, "/api/v1/functions/"+c.name+"/call?a=b", strings.NewReader(c.body))
+		r.Header.Set("Idempotency-Key", c.key)
+		s.Handler().ServeHTTP(w, r)
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.holds) {
+			t.Errorf("%s: %d %s, want %d with %q", c.name, w.Code, w.Body, c.status, c.holds)
+		}
+		if w.Code == 201 && (w.Header().Get("Content-Type") != "text/plain; charset=utf-8" || w.Header().Get("X-Content-Type-Options") != "nosniff") {
+			t.Errorf("headers %v", w.Header())
 		}
 	}
 }

@@ -59,6 +59,22 @@ func (v Version) words() string {
 	return string(v.State)
 }
 
+// input says on what it runs.
+func (v Version) input() string {
+	switch v.On {
+	case "schedule":
+		if v.Site == "" {
+			return "schedule " + v.Cron
+		}
+		return "schedule " + v.Cron + ", time of " + v.Site
+	case "http":
+		return "HTTP requests"
+	case "", "readings":
+		return strings.Join(v.Match, ", ")
+	}
+	return v.On + " of " + strings.Join(v.Match, ", ")
+}
+
 func (v Version) limits() string {
 	l := seconds(float64(v.Limits.Milliseconds)/1000) + ", " + strconv.Itoa(v.Limits.Output) + " KiB of output"
 	if v.Kind == "worker" {

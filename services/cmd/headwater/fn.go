@@ -170,7 +170,10 @@ func (c *fnTestCmd) one(s *session, r *services.Rehearsal, input string) (bool, 
 type fnDeployCmd struct {
 	Path     string   `arg:"" optional:"" help:"Folder of the function, built before, or a file of WebAssembly."`
 	Name     string   `help:"Name of the function; that of the folder or file without it." placeholder:"NAME"`
-	Match    []string `required:"" help:"Readings that it gets: site/device/metric, each a name or *; repeatable." placeholder:"SERIES" sep:"none"`
+	On       string   `enum:"readings,summaries,anomalies,alerts,schedule,http" default:"readings" help:"What it runs on: ${enum}." placeholder:"TRIGGER"`
+	Match    []string `help:"Series of which it gets what it runs on: site/device/metric, each a name or *; repeatable." placeholder:"SERIES" sep:"none"`
+	Cron     string   `help:"Times of a schedule, such as '0 7 * * mon-fri'." placeholder:"TIMES"`
+	Site     string   `help:"Site in whose time zone the schedule is; the installation's without it." placeholder:"SITE"`
 	Shadow   bool     `xor:"state" help:"Run it beside the live version, and only compare what it says."`
 	Draft    bool     `xor:"state" help:"Do not run it yet."`
 	Worker   bool     `help:"There is no code: workers take its requests over NATS."`
@@ -180,7 +183,7 @@ type fnDeployCmd struct {
 // Run deploys a version.
 func (c *fnDeployCmd) Run(s *session) error {
 	d := functions.Draft{
-		Kind: string(function.Wasm), Match: c.Match, State: functions.Live,
+		Kind: string(function.Wasm), On: c.On, Match: c.Match, Cron: c.Cron, Site: c.Site, State: functions.Live,
 		Limits: functions.Limits{Memory: c.Memory, Milliseconds: c.Time.Milliseconds(), Output: c.Output},
 	}
 	switch {

@@ -9,9 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"headwater/services/functions/contract"
 	"headwater/services/functions/guest/guesttest"
 	"headwater/services/functions/sandbox"
+	"headwater/services/internal/function"
+	"headwater/services/internal/function/contract"
 	"headwater/streams"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
@@ -47,7 +48,7 @@ func (s states) Set(key, value []byte) error {
 func do(what string) []byte {
 	r := contract.Reading{Text: "do " + what, Time: 1}
 	r.Site, r.Device, r.Metric, r.Kind = "s", "d", "do", telemetryv1.Kind_KIND_TEXT
-	return contract.Append(nil, []contract.Reading{r})
+	return contract.Append(nil, function.Readings, []contract.Reading{r})
 }
 
 func compile(tb testing.TB, limits sandbox.Limits) *sandbox.Module {
@@ -147,7 +148,7 @@ func BenchmarkCall(b *testing.B) {
 			}
 			var input []byte
 			for b.Loop() {
-				input = contract.Append(input[:0], all)
+				input = contract.Append(input[:0], function.Readings, all)
 				if _, err := m.Call(b.Context(), input, states{}, nil); err != nil {
 					b.Fatal(err)
 				}

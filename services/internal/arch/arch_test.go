@@ -63,7 +63,7 @@ var calm = []string{
 	"headwater/services/dashboard/consumption",
 	"headwater/services/dashboard/fleet",
 	"headwater/services/dashboard/rulebook",
-	"headwater/services/functions/contract",
+	"headwater/services/internal/function/contract",
 	"headwater/services/internal/handling",
 	"headwater/services/internal/silence",
 	"headwater/services/processor/machine",

@@ -3,6 +3,7 @@
 package function
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/services/internal/calendar"
 	"headwater/streams"
 )
 
@@ -42,6 +44,45 @@ const (
 	// Worker is a program of one's own, which takes its requests over NATS.
 	Worker Kind = "worker"
 )
+
+// Trigger is what a function runs on. It is also the name of the list in its input.
+type Trigger string
+
+const (
+	// Readings are those of devices and edges. Versions that name no trigger have this one.
+	Readings Trigger = "readings"
+	// Summaries are those of windows.
+	Summaries Trigger = "summaries"
+	// Anomalies are the openings, updates and ends of episodes.
+	Anomalies Trigger = "anomalies"
+	// Alerts are the transitions of alerts.
+	Alerts Trigger = "alerts"
+	// Schedule runs it at times.
+	Schedule Trigger = "schedule"
+	// HTTP runs it on a request, which it may answer.
+	HTTP Trigger = "http"
+)
+
+// Triggers are all of them.
+func Triggers() []Trigger {
+	return []Trigger{Readings, Summaries, Anomalies, Alerts, Schedule, HTTP}
+}
+
+// Stream is the stream that has what triggers it, empty if none does.
+func (t Trigger) Stream() string {
+	switch t {
+	case Readings:
+		return streams.StreamTelemetry
+	case Summaries, Anomalies:
+		return streams.StreamDerived
+	case Alerts:
+		return streams.StreamAlerting
+	}
+	return ""
+}
+
+// Derived reports whether what triggers it may follow from the outputs of functions.
+func (t Trigger) Derived() bool { return t == Summaries || t == Anomalies || t == Alerts }
 
 // State is what a version is for.
 type State string
@@ -89,8 +130,15 @@ type Version struct {
 	// Code is the SHA-256 of the code in hexadecimal digits, Size its bytes; none for a worker.
 	Code string `json:"code,omitempty"`
 	Size int    `json:"size,omitempty"`
-	// Match are patterns of series, site/device/metric, each a name or *. One must fit.
-	Match    []string  `json:"match"`
+	// On is what it runs on; empty in versions that were stored before there was a choice.
+	On Trigger `json:"on,omitempty"`
+	// Match are patterns of series, site/device/metric, each a name or *. One must fit. A
+	// schedule and requests have none.
+	Match []string `json:"match,omitempty"`
+	// Cron are the times of a schedule, as calendar.ParseCron reads them, in the time zone of
+	// Site; that of the installation if Site is empty.
+	Cron     string    `json:"cron,omitempty"`
+	Site     string    `json:"site,omitempty"`
 	Limits   Limits    `json:"limits"`
 	Deployed time.Time `json:"deployed"`
 	// By is who deployed it.
@@ -100,13 +148,24 @@ type Version struct {
 // Validate returns what is wrong with the version, or nil.
 func (v Version) Validate() error {
 	problem := ""
-	l := v.Limits
+	l, on := v.Limits, v.Trigger()
+	_, cron := calendar.ParseCron(v.Cron)
 	switch {
+	case !slices.Contains(Triggers(), on):
+		problem = "it runs on readings, summaries, anomalies, alerts, schedule or http"
+	case on == Schedule && cron != nil:
+		problem = cron.Error()
+	case on != Schedule && (v.Cron != "" || v.Site != ""):
+		problem = "only a schedule has cron and site"
+	case v.Site != "" && !streams.ValidToken(v.Site):
+		problem = "a site is 1 to 64 letters, digits, hyphens or underscores"
+	case on.Stream() == "" && len(v.Match) > 0:
+		problem = "match is of series, which " + string(on) + " does not have"
 	case v.Kind != Wasm && v.Kind != Worker:
 		problem = "the kind is wasm or worker"
 	case v.Kind == Wasm && v.Size == 0:
 		problem = "there is no code"
-	case len(v.Match) == 0 || len(v.Match) > maxMatches:
+	case on.Stream() != "" && (len(v.Match) == 0 || len(v.Match) > maxMatches):
 		problem = fmt.Sprintf("match needs 1 to %d patterns, such as hall/*/temperature", maxMatches)
 	case l.Memory < 1 || l.Memory > MaxMemory:
 		problem = fmt.Sprintf("memory must be 1 to %d MiB", MaxMemory)
@@ -127,9 +186,12 @@ func (v Version) Validate() error {
 	return nil
 }
 
-// Matches reports whether readings of a series trigger the version.
+// Trigger is what the version runs on.
+func (v Version) Trigger() Trigger { return cmp.Or(v.On, Readings) }
+
+// Matches reports whether what comes of a series triggers the version.
 func (v Version) Matches(site, device, metric string) bool {
-	return slices.ContainsFunc(v.Match, func(pattern string) bool {
+	return v.Trigger().Stream() == "" || slices.ContainsFunc(v.Match, func(pattern string) bool {
 		s, rest, _ := strings.Cut(pattern, "/")
 		d, m, _ := strings.Cut(rest, "/")
 		return (s == "*" || s == site) && (d == "*" || d == device) && (m == "*" || m == metric)
@@ -144,6 +206,14 @@ type Function struct {
 	// Live and Shadow are numbers of versions, 0 for none.
 	Live   int `json:"live,omitempty"`
 	Shadow int `json:"shadow,omitempty"`
+}
+
+// Trigger is what the function runs on. All versions run on the same.
+func (f Function) Trigger() Trigger {
+	if len(f.Versions) == 0 {
+		return Readings
+	}
+	return f.Versions[0].Trigger()
 }
 
 // Version returns a version by its number.
@@ -176,6 +246,9 @@ func (f *Function) add(v Version, state State) (Version, error) {
 	v.Limits = v.Limits.WithDefaults()
 	if err := v.Validate(); err != nil {
 		return v, err
+	}
+	if len(f.Versions) > 0 && f.Trigger() != v.Trigger() {
+		return v, fmt.Errorf("%w: %s runs on %s, a version of it cannot run on %s", ErrDraft, f.Name, f.Trigger(), v.Trigger())
 	}
 	f.Versions = append(f.Versions, v)
 	if err := f.set(v.Number, state); err != nil {

@@ -11,7 +11,8 @@ import (
 	"headwater/services/functions/guest"
 )
 
-// source behaves as the text of its first reading of the metric do says. It needs little of
+// source behaves as the first text of its input that begins with "do " says, and counts what
+// has none, such as the times of a schedule. It needs little of
 // Go's library, so that it is built and compiled fast.
 const source = `//go:build wasip1
 
@@ -68,12 +69,13 @@ func handle(size uint32) uint32 {
 	}
 	in = in[:size]
 	hostInput(pointer(in), size)
-	const mark = "\"value\":\"do "
-	at := find(mark)
-	if at < 0 {
+	const mark = ":\"do "
+	what := byte('c')
+	if at := find(mark); at >= 0 {
+		what = in[at+len(mark)]
+	} else if find("{\"schedule\"") != 0 {
 		return 0
 	}
-	what := in[at+len(mark)]
 	switch what {
 	case 'l': // loop
 		for {
@@ -94,6 +96,8 @@ func handle(size uint32) uint32 {
 		return 7
 	case 'x': // what nobody can read
 		output([]byte("{"))
+	case 'r': // reply
+		output([]byte("{\"reply\":{\"status\":201,\"body\":\"hi\"}}"))
 	case 's': // say
 		line := []byte("hello")
 		hostLog(pointer(line), uint32(len(line)))
@@ -106,7 +110,7 @@ func handle(size uint32) uint32 {
 		key, value := []byte("calls"), make([]byte, 8)
 		hostGet(pointer(key), uint32(len(key)), pointer(value), 8)
 		out := []byte("{\"readings\":[")
-		for n := count("\"metric\":"); n > 0; n-- {
+		for n := count("\"time\":"); n > 0; n-- {
 			for i := 7; i >= 0; i-- { // decimal
 				if value[i] == 0 {
 					value[i] = '0'

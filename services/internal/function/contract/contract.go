@@ -1,4 +1,6 @@
-// Package contract is what a function is given and what it answers, as JSON:
+// Package contract is what a function is given and what it answers, as JSON. This is the
+// input of one that runs on readings; the lists of other triggers have their names, and what
+// Summary, Anomaly, Alert, Tick and Request make:
 //
 //	{"readings":[{"site":"hall","device":"door-1","metric":"temperature","time":"2026-11-29T10:00:00Z","value":21.5,"unit":"°C"}]}
 //
@@ -13,11 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
 	telemetryv1 "headwater/proto/telemetry/v1"
+	"headwater/services/internal/function"
 )
 
 // Bounds of a call.
@@ -46,11 +50,17 @@ type Reading struct {
 	Value float64
 	Flag  bool
 	Text  string
+	// Event, if there is one, is the JSON that the function is given instead: what triggers
+	// it is of that series and time, and is no reading.
+	Event []byte
 }
 
-// Append appends the readings of one call to dst.
-func Append(dst []byte, readings []Reading) []byte {
-	dst = append(dst, `{"readings":[`...)
+// Append appends the input of one call to dst. Its list has the name of what triggers the
+// function.
+func Append(dst []byte, trigger function.Trigger, readings []Reading) []byte {
+	dst = append(dst, `{"`...)
+	dst = append(dst, trigger...)
+	dst = append(dst, `":[`...)
 	for i := range readings {
 		if i > 0 {
 			dst = append(dst, ',')
@@ -62,6 +72,9 @@ func Append(dst []byte, readings []Reading) []byte {
 
 // Append appends the reading to dst.
 func (r *Reading) Append(dst []byte) []byte {
+	if r.Event != nil {
+		return append(dst, r.Event...)
+	}
 	// Names are tokens, which need no escapes.
 	dst = append(dst, `{"site":"`...)
 	dst = append(dst, r.Site...)
@@ -210,27 +223,46 @@ func (r *Reading) setValue(raw json.RawMessage) error {
 }
 
 // ParseInput reads what Append writes.
-func ParseInput(data []byte, valid func(string) bool) ([]Reading, error) {
-	var a answer
-	if err := json.Unmarshal(data, &a); err != nil {
-		return nil, fmt.Errorf("it is not the JSON of the contract: %w", err)
+func ParseInput(data []byte, valid func(string) bool) (function.Trigger, []Reading, error) {
+	var lists map[function.Trigger][]json.RawMessage
+	if err := json.Unmarshal(data, &lists); err != nil || len(lists) != 1 {
+		return "", nil, errors.New("it is not the JSON of the contract: an object with one list")
 	}
-	if n := len(a.Readings); n == 0 || n > MaxReadings {
-		return nil, fmt.Errorf("it has %d readings, must be 1 to %d", n, MaxReadings)
+	for trigger, list := range lists {
+		if !slices.Contains(function.Triggers(), trigger) {
+			return "", nil, fmt.Errorf("its list %q is none of the contract", trigger)
+		}
+		if n := len(list); n == 0 || n > MaxReadings {
+			return "", nil, fmt.Errorf("it has %d %s, must be 1 to %d", n, trigger, MaxReadings)
+		}
+		out := make([]Reading, len(list))
+		for i, raw := range list {
+			if err := out[i].parse(trigger, raw, valid); err != nil {
+				return "", nil, fmt.Errorf("%s %d: %w", trigger, i, err)
+			}
+		}
+		return trigger, out, nil
 	}
-	out := make([]Reading, len(a.Readings))
-	for i, o := range a.Readings {
-		at, err := time.Parse(time.RFC3339Nano, o.Time)
-		if err != nil {
-			return nil, fmt.Errorf("reading %d: the time is not one of RFC 3339", i)
-		}
-		if !valid(o.Site) || !valid(o.Device) || !valid(o.Metric) {
-			return nil, fmt.Errorf("reading %d: site, device and metric must be 1 to 64 letters, digits, hyphens or underscores", i)
-		}
-		out[i].Site, out[i].Device, out[i].Metric, out[i].Unit, out[i].Time = o.Site, o.Device, o.Metric, o.Unit, at.UnixNano()
-		if err := out[i].setValue(o.Value); err != nil {
-			return nil, fmt.Errorf("reading %d: %w", i, err)
-		}
+	return "", nil, nil // there is one list
+}
+
+// parse reads one element of an input.
+func (r *Reading) parse(trigger function.Trigger, raw json.RawMessage, valid func(string) bool) error {
+	var o output
+	if err := json.Unmarshal(raw, &o); err != nil {
+		return fmt.Errorf("it is not the JSON of the contract: %w", err)
 	}
-	return out, nil
+	at, err := time.Parse(time.RFC3339Nano, o.Time)
+	if err != nil {
+		return errors.New("the time is not one of RFC 3339")
+	}
+	r.Site, r.Device, r.Metric, r.Unit, r.Time = o.Site, o.Device, o.Metric, o.Unit, at.UnixNano()
+	if trigger.Stream() != "" && (!valid(r.Site) || !valid(r.Device) || !valid(r.Metric)) {
+		return errors.New("site, device and metric must be 1 to 64 letters, digits, hyphens or underscores")
+	}
+	if trigger == function.Readings {
+		return r.setValue(o.Value)
+	}
+	r.Event = raw
+	return nil
 }
