@@ -287,9 +287,17 @@ func SparkplugCommands() []string { return []string{"spBv1//0.*.NCMD.>", "spBv1/
 func SparkplugStates() []string { return []string{"spBv1//0.STATE.>", "STATE.>"} }
 
 // SubjectFromTopic returns the subject on which nats-server delivers to those who
-// subscribed to an MQTT topic. The topic has no empty level.
+// subscribed to an MQTT topic. TopicFromMQTT undoes it.
 func SubjectFromTopic(topic string) string {
-	return strings.NewReplacer("/", ".", ".", "//").Replace(topic)
+	levels := strings.Split(topic, "/")
+	for i, level := range levels {
+		if level == "" {
+			levels[i] = "/"
+		} else {
+			levels[i] = strings.ReplaceAll(level, ".", "//")
+		}
+	}
+	return strings.Join(levels, ".")
 }
 
 // TopicFromMQTT returns the MQTT topic of a message that a device published,

@@ -116,6 +116,9 @@ func TestTopicFromMQTT(t *testing.T) {
 		if got := streams.TopicFromMQTT(natsSubject(topic)); got != topic {
 			t.Errorf("%q as %q: %q", topic, natsSubject(topic), got)
 		}
+		if got := streams.SubjectFromTopic(topic); got != natsSubject(topic) {
+			t.Errorf("%q: %q, want %q as nats-server", topic, got, natsSubject(topic))
+		}
 	})
 }
 

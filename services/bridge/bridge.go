@@ -47,6 +47,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -63,11 +64,13 @@ import (
 	"headwater/services/bridge/front"
 	"headwater/services/bridge/login"
 	"headwater/services/bridge/topic"
+	"headwater/services/bridge/upstream"
 	"headwater/services/decode"
 	"headwater/services/decode/intake"
 	"headwater/services/internal/credentials"
 	"headwater/services/internal/deadletter"
 	"headwater/services/internal/lease"
+	"headwater/services/internal/meter"
 	"headwater/services/internal/problems"
 	"headwater/services/internal/process"
 	"headwater/services/internal/registry"
@@ -87,8 +90,9 @@ type Deps struct {
 	// Devices0 is a connection to the account of the devices for messages with QoS 0
 	// alone, so that a flood of them cannot hold up the others.
 	Devices0 *nats.Conn
-	// Front is a connection to the account of the devices on which a front stores messages;
-	// without it nats-server's listener takes them all.
+	// Front is a connection to the account of the devices on which a front stores messages, and
+	// the reader of an existing broker; without it nats-server's listener takes them all, and
+	// no broker can be read.
 	Front *nats.Conn
 	// Auth is a connection to the account of the auth callout, and IssuerSeed signs
 	// the answers. Without Auth another process must answer log-ins.
@@ -127,9 +131,13 @@ type Service struct {
 	pace     *pace
 	// fronted is set when a front of this process holds up devices that send too much.
 	fronted atomic.Bool
-	keeper  *lease.Keeper
-	status  status
-	wire    wire
+	// upstream reads an existing broker, and store gives its messages to the bridges; nil
+	// without one.
+	upstream *upstream.Reader
+	store    *front.Store
+	keeper   *lease.Keeper
+	status   status
+	wire     wire
 	// kept holds what devices sent with QoS 1 and 2, lossy is the rest.
 	kept  *queue
 	lossy *lossy
@@ -188,7 +196,38 @@ func New(cfg Config, deps Deps) (*Service, error) {
 			return nil, err
 		}
 	}
+	if cfg.Upstream.From != "" {
+		if err := s.newUpstream(); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
+}
+
+// newUpstream makes the reader of an existing broker.
+func (s *Service) newUpstream() (err error) {
+	if s.deps.Front == nil {
+		return errors.New("bridge: Front must be given to read a broker")
+	}
+	s.store = front.NewStore(s.deps.Front, meter.New(s.deps.Metrics, streams.ServiceBridge).Counter("upstream_messages_total",
+		"Messages of the broker of --from that were given to the bridges."))
+	installation := ""
+	if len(s.deps.IssuerSeed) > 0 {
+		// The same in each bridge, which continues the session of another one, and after a restart.
+		installation = fmt.Sprintf("-%x", sha256.Sum256(append([]byte("client id at a broker "), s.deps.IssuerSeed...)))[:13]
+	}
+	s.upstream, err = upstream.New(s.cfg.Upstream, upstream.Deps{
+		Store: s.store, Wait: s.held, Installation: installation, Report: s.report, Log: s.deps.Log, Metrics: s.deps.Metrics,
+	})
+	return err
+}
+
+// held returns how long a message on a topic has to wait because its device sends too much.
+func (s *Service) held(topic string) time.Duration {
+	if !s.pace.someLate() {
+		return 0
+	}
+	return s.pace.wait(topic, 0, time.Now())
 }
 
 // topics are those on which devices send: Headwater's own, those of the formats and of the
@@ -217,13 +256,7 @@ func (s *Service) NewFront(server string, secure front.TLS) (*front.Front, error
 	}
 	s.fronted.Store(true)
 	return front.New(s.cfg.Front, front.Deps{
-		Wait: func(topic string) time.Duration {
-			if !s.pace.someLate() {
-				return 0
-			}
-			return s.pace.wait(topic, 0, time.Now())
-		},
-		Server: server, TLS: secure, Seal: s.seal, Log: s.deps.Log, Metrics: s.deps.Metrics, Direct: s.deps.Front,
+		Wait: s.held, Server: server, TLS: secure, Seal: s.seal, Log: s.deps.Log, Metrics: s.deps.Metrics, Direct: s.deps.Front,
 		MayPublish: func(d login.Device) func(subject string) bool { return s.login.MayPublish(policy, d) },
 		Refused:    func(r front.Refused) { s.refusals.front(r, time.Now()) },
 	})
@@ -266,6 +299,13 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.ear.stop()
 	s.hearOthers(true)
 	defer s.hearOthers(false)
+	if s.store != nil {
+		stop, err := s.store.Listen()
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	// The registry outlives the carrier, so that it sees the last batch.
 	registryCtx, stopRegistry := context.WithCancel(context.WithoutCancel(ctx))
 	var background errgroup.Group
@@ -296,6 +336,9 @@ func (s *Service) carry(ctx context.Context, lanes int) error {
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return s.carryKept(ctx, lanes) })
 	work.Go(func() error { return s.lossy.run(ctx, lanes) })
+	if s.upstream != nil {
+		work.Go(func() error { s.upstream.Run(ctx); return nil })
+	}
 	if s.deps.System != nil {
 		work.Go(func() error { return s.countClosed(ctx, s.deps.System) })
 	}

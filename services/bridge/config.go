@@ -9,6 +9,7 @@ import (
 	"headwater/services/bridge/front"
 	"headwater/services/bridge/login"
 	"headwater/services/bridge/topic"
+	"headwater/services/bridge/upstream"
 	"headwater/services/decode"
 	"headwater/services/internal/process"
 	"headwater/streams"
@@ -26,6 +27,7 @@ type Config struct {
 	MaxAhead           time.Duration   `name:"mqtt-max-ahead" help:"A reading that far ahead of its arrival becomes a dead letter." default:"5m"`
 	Step               time.Duration   `name:"mqtt-step" help:"A message of a device waits until no other came for that long, or 12 times as long while others keep coming, and is then stored together with them." default:"2ms"`
 	Front              front.Config    `embed:""`
+	Upstream           upstream.Config `embed:""`
 	Memory             int64           `name:"mqtt-memory" default:"128"`
 	DeviceRate         int             `name:"mqtt-device-rate" default:"5000"`
 	NewSeries          int             `name:"mqtt-new-series" default:"5000"`
@@ -90,6 +92,9 @@ func (c Config) Validate() error {
 		}
 	}
 	if err := c.Front.Validate(); err != nil {
+		problems = append(problems, err)
+	}
+	if err := c.Upstream.Validate(); err != nil {
 		problems = append(problems, err)
 	}
 	if c.Step <= 0 || c.Step > longestStep {

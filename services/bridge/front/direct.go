@@ -60,9 +60,16 @@ type direct struct {
 	oldest, next int64
 }
 
+// owner hears once what became of a message, and must return at once.
+type owner interface {
+	// owes is called when the message is stored, fail when it is not, as far as is known.
+	owes(w *delivery)
+	fail(why error)
+}
+
 // delivery is a message that the client waits for to be acknowledged.
 type delivery struct {
-	session *session
+	session owner
 	id      [2]byte
 	sent    time.Time
 	// stored is guarded by the lock of the session's debts.
