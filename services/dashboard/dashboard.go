@@ -21,7 +21,9 @@ import (
 	"headwater/services/internal/function"
 	"headwater/services/internal/influx"
 	"headwater/services/internal/oidc"
+	"headwater/services/internal/oncall"
 	"headwater/services/internal/problems"
+	"headwater/services/internal/silence"
 	"headwater/streams"
 	"headwater/web"
 	"headwater/web/view"
@@ -152,16 +154,22 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.recall = &recall{client: client, fleet: s.fleet, log: deps.Log, ready: func() bool {
 		return s.telemetry.ready() == nil && s.devices.ready() == nil
 	}}
-	s.silences = &silenceSource{js: deps.JS, log: deps.Log, book: s.book, current: s.alerts.ready, zone: s.rules.place, tags: s.registry.tags, changes: changes}
+	s.silences = &silenceSource{
+		log: deps.Log, book: s.book, current: s.alerts.ready, zone: s.rules.place, tags: s.registry.tags, changes: changes,
+		list: list[silence.Silence]{js: deps.JS, log: deps.Log, key: streams.SilencesKey, decode: silence.Decode},
+	}
 	s.rules.silences = s.silences.SilencesOfRule
 	s.told, s.records = fleet.NewNotices(), fleet.NewRecords()
 	s.rules.stats = s.records.Stats
 	s.handlings = &handlings{js: deps.JS, log: deps.Log, book: s.book, changes: changes, show: s.showAlert}
 	s.muted = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketSilences, handle: func(key string, value []byte, at time.Time) {
-		s.silences.onSilences(key, value, at)
-		s.duty.on(key, value, at)
+		s.silences.list.on(key, value, at)
+		s.duty.list.on(key, value, at)
 	}}
-	s.duty = &dutySource{js: deps.JS, log: deps.Log, rules: s.rules, changes: changes}
+	s.duty = &dutySource{
+		log: deps.Log, rules: s.rules, changes: changes,
+		list: list[oncall.Override]{js: deps.JS, log: deps.Log, key: streams.OverridesKey, decode: oncall.Decode},
+	}
 	s.arrivals = &arrivals{js: deps.JS, fleet: s.fleet, board: s.board}
 	s.reports = &watcher{js: deps.JS, log: deps.Log, bucket: streams.BucketProblems, handle: s.arrivals.onReport}
 	s.cfg, s.announce = cfg, deps.Announce

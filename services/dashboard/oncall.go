@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,7 +17,6 @@ import (
 	"headwater/services/internal/config"
 	"headwater/services/internal/configstore"
 	"headwater/services/internal/oncall"
-	"headwater/streams"
 	pages "headwater/web/oncall"
 	"headwater/web/view"
 )
@@ -37,38 +35,8 @@ type dutySource struct {
 	log     *slog.Logger
 	rules   *ruleSource
 	changes recorder
-
-	mu  sync.Mutex
-	all []oncall.Override // guarded by mu; the content is never changed
-}
-
-// on applies the entry of the bucket.
-func (s *dutySource) on(key string, value []byte, _ time.Time) {
-	if key != streams.OverridesKey {
-		return
-	}
-	var all []oncall.Override
-	if value != nil {
-		var err error
-		all, err = oncall.Decode(value)
-		if err != nil {
-			s.log.Error("overrides of rotas cannot be read", "err", err)
-			return
-		}
-	}
-	s.put(all)
-}
-
-func (s *dutySource) put(all []oncall.Override) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all = all
-}
-
-func (s *dutySource) overrides() []oncall.Override {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.all
+	// list has the overrides.
+	list list[oncall.Override]
 }
 
 // OnCall implements oncall.Source.
@@ -87,7 +55,7 @@ func (s *dutySource) OnCall() (pages.State, error) {
 	if inFile {
 		out.File = version.Parts.FileName
 	}
-	overrides := s.overrides()
+	overrides := s.list.known()
 	for _, r := range c.Rotas {
 		out.Rotas = append(out.Rotas, rotaOf(c, r, overrides, now))
 	}
@@ -158,7 +126,7 @@ func (s *dutySource) StandIn(ctx context.Context, asked pages.Override) (pages.O
 	if asked.From.IsZero() {
 		o.From = now.UTC()
 	}
-	plans := c.Plans(r, s.overrides())
+	plans := c.Plans(r, s.list.known())
 	if asked.Until.IsZero() {
 		o.Until = plans.At(o.From).Until.UTC()
 	}
@@ -216,19 +184,14 @@ func overrideWords(o oncall.Override) string {
 	return words
 }
 
-// update changes the overrides, drops those that ended long ago, and shows the new ones at
-// once.
+// update changes the overrides, and drops those that ended long ago.
 func (s *dutySource) update(ctx context.Context, change func([]oncall.Override) ([]oncall.Override, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
-	all, err := updateList(ctx, s.js, streams.OverridesKey, oncall.Decode, oncall.Encode, func(all []oncall.Override) ([]oncall.Override, error) {
+	return s.list.update(ctx, func(all []oncall.Override) ([]oncall.Override, error) {
 		now := time.Now()
 		return change(slices.DeleteFunc(all, func(o oncall.Override) bool { return now.Sub(o.Until) > keepOverrides }))
 	})
-	if err == nil {
-		s.put(all)
-	}
-	return err
 }
 
 // Declare implements oncall.Source.

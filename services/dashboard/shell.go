@@ -42,7 +42,7 @@ func (s *Service) Status() view.Status {
 
 // Version implements app.Source.
 func (s *Service) Version() uint64 {
-	return s.fleet.Version() + s.book.Version() + s.survey.count() + s.silences.version() + s.arrivals.changes.Load()
+	return s.fleet.Version() + s.book.Version() + s.survey.count() + s.silences.list.version() + s.arrivals.changes.Load()
 }
 
 // maxReported bounds the reported problems that every page shows; the page of the

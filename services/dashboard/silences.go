@@ -8,17 +8,13 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"headwater/services/dashboard/fleet"
 	"headwater/services/internal/audit"
 	"headwater/services/internal/calendar"
 	"headwater/services/internal/silence"
 	"headwater/services/rule"
-	"headwater/streams"
 	"headwater/web/silences"
 	"headwater/web/view"
 )
@@ -38,7 +34,6 @@ const (
 // silenceSource holds the silences. They change by compare-and-set, so any number
 // of dashboards may change them.
 type silenceSource struct {
-	js   jetstream.JetStream
 	log  *slog.Logger
 	book *fleet.Book
 	// current returns nil if the book knows all alerts.
@@ -50,42 +45,7 @@ type silenceSource struct {
 	tags func(site, device string) map[string]string
 	// changes takes the changes that people make here.
 	changes recorder
-
-	mu      sync.Mutex // guards what follows
-	all     []silence.Silence
-	counted uint64
-}
-
-// onSilences applies the entry of the bucket.
-func (s *silenceSource) onSilences(key string, value []byte, _ time.Time) {
-	if key != streams.SilencesKey {
-		return
-	}
-	var all []silence.Silence
-	if value != nil {
-		var err error
-		all, err = silence.Decode(value)
-		if err != nil {
-			s.log.Error("silences cannot be read", "err", err)
-			return
-		}
-	}
-	s.put(all)
-}
-
-// put replaces the silences that pages show.
-func (s *silenceSource) put(all []silence.Silence) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all = all
-	s.counted++
-}
-
-// known returns the silences, which must not be changed.
-func (s *silenceSource) known() []silence.Silence {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.all
+	list    list[silence.Silence]
 }
 
 // run ends silences that mute nothing any longer, until ctx ends.
@@ -102,7 +62,7 @@ func (s *silenceSource) run(ctx context.Context) {
 		over := func(one silence.Silence) bool {
 			return s.over(one, now) && (!one.Ended(now) || now.Sub(one.Until) > keepEnded)
 		}
-		if !slices.ContainsFunc(s.known(), over) {
+		if !slices.ContainsFunc(s.list.known(), over) {
 			continue
 		}
 		if err := s.update(ctx, func(all []silence.Silence) ([]silence.Silence, error) { return all, nil }); err != nil && ctx.Err() == nil {
@@ -144,59 +104,9 @@ func (s *silenceSource) tidy(all []silence.Silence, now time.Time) []silence.Sil
 	return all
 }
 
-// update changes the silences and shows the new ones at once, before the watch delivers
-// them.
+// update changes the silences, and ends what is over.
 func (s *silenceSource) update(ctx context.Context, change func([]silence.Silence) ([]silence.Silence, error)) error {
-	all, err := updateList(ctx, s.js, streams.SilencesKey, silence.Decode, silence.Encode, func(all []silence.Silence) ([]silence.Silence, error) {
-		return change(s.tidy(all, time.Now()))
-	})
-	if err == nil {
-		s.put(all)
-	}
-	return err
-}
-
-// updateList changes a list that is one text in the bucket of the silences, by
-// compare-and-set, and returns it as it is then.
-func updateList[T any](ctx context.Context, js jetstream.JetStream, key string, decode func([]byte) ([]T, error), encode func([]T) ([]byte, error),
-	change func([]T) ([]T, error),
-) ([]T, error) {
-	bucket, err := js.KeyValue(ctx, streams.BucketSilences)
-	if err != nil {
-		return nil, fmt.Errorf("%w: bucket %s", view.ErrUnavailable, streams.BucketSilences)
-	}
-	for range saveAttempts {
-		var all []T
-		var revision uint64
-		entry, err := bucket.Get(ctx, key)
-		switch {
-		case errors.Is(err, jetstream.ErrKeyNotFound):
-		case err != nil:
-			return nil, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
-		default:
-			revision = entry.Revision()
-			all, err = decode(entry.Value())
-			if err != nil {
-				return nil, err
-			}
-		}
-		all, err = change(all)
-		if err != nil {
-			return nil, err
-		}
-		body, err := encode(all)
-		if err != nil {
-			return nil, err
-		}
-		_, err = bucket.Update(ctx, key, body, revision)
-		if err == nil {
-			return all, nil
-		}
-		if !streams.IsConflict(err) {
-			return nil, fmt.Errorf("%w: %s", view.ErrUnavailable, reason(err))
-		}
-	}
-	return nil, view.ErrConflict
+	return s.list.update(ctx, func(all []silence.Silence) ([]silence.Silence, error) { return change(s.tidy(all, time.Now())) })
 }
 
 // Mute implements silences.Source and alerts.Source.
@@ -265,7 +175,7 @@ func (s *silenceSource) Unmute(ctx context.Context, id string) error {
 // Silences implements silences.Source and alerts.Source.
 func (s *silenceSource) Silences() ([]view.Silence, error) {
 	now := time.Now()
-	all := s.known()
+	all := s.list.known()
 	out := make([]view.Silence, 0, len(all))
 	for _, one := range slices.Backward(all) {
 		out = append(out, s.viewed(one, now))
@@ -322,7 +232,7 @@ func (s *silenceSource) SilencesOfRule(name string) []view.Silence {
 func (s *silenceSource) where(is func(silence.Silence) bool) []view.Silence {
 	now := time.Now()
 	var out []view.Silence
-	for _, one := range slices.Backward(s.known()) {
+	for _, one := range slices.Backward(s.list.known()) {
 		if !one.Ended(now) && is(one) {
 			out = append(out, s.viewed(one, now))
 		}
@@ -333,7 +243,7 @@ func (s *silenceSource) where(is func(silence.Silence) bool) []view.Silence {
 // of returns the silence that mutes an alert now; nil for none.
 func (s *silenceSource) of(a view.Alert) *view.Silence {
 	now := time.Now()
-	one, until, ok := silence.Find(s.known(), now, s.silenced(a))
+	one, until, ok := silence.Find(s.list.known(), now, s.silenced(a))
 	if !ok {
 		return nil
 	}
@@ -342,12 +252,6 @@ func (s *silenceSource) of(a view.Alert) *view.Silence {
 		v.Until = until.In(a.Started.Location())
 	}
 	return &v
-}
-
-func (s *silenceSource) version() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.counted
 }
 
 // silenced returns an alert as silences look at it.

@@ -74,11 +74,11 @@ func (s *registrySource) runTags(ctx context.Context, ready func() error, silenc
 		if ready() != nil {
 			continue
 		}
-		if v := silences.version(); v != seen {
+		if v := silences.list.version(); v != seen {
 			seen = v
 			s.recheckTags()
 		}
-		want, left, there := s.wantedTags(silence.TagNames(silences.known()))
+		want, left, there := s.wantedTags(silence.TagNames(silences.list.known()))
 		if there {
 			continue
 		}

@@ -130,34 +130,18 @@ func (p *projection) checkBucket(ctx context.Context) error {
 }
 
 func (p *projection) loadAlerts(ctx context.Context) error {
-	watch, err := p.alerts.WatchAll(ctx)
-	if err != nil {
-		return fmt.Errorf("read bucket %s: %w", streams.BucketAlerts, err)
-	}
-	defer func() { _ = watch.Stop() }()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case entry, open := <-watch.Updates():
-			if !open {
-				return fmt.Errorf("read bucket %s: the watch ended", streams.BucketAlerts)
-			}
-			if entry == nil {
-				return nil
-			}
-			p.revisions[entry.Key()] = entry.Revision()
-			if entry.Operation() != jetstream.KeyValuePut {
-				continue
-			}
-			a := &alertingv1.Alert{}
-			if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(entry.Value(), a); err != nil || a.GetId() != entry.Key() {
-				// Its next transition overwrites it.
-				continue
-			}
-			p.remember(a)
+	return streams.ReadBucket(ctx, p.alerts, nil, func(entry jetstream.KeyValueEntry) {
+		p.revisions[entry.Key()] = entry.Revision()
+		if entry.Operation() != jetstream.KeyValuePut {
+			return
 		}
-	}
+		a := &alertingv1.Alert{}
+		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(entry.Value(), a); err != nil || a.GetId() != entry.Key() {
+			// Its next transition overwrites it.
+			return
+		}
+		p.remember(a)
+	})
 }
 
 // reload reads bucket and checkpoint after a write that failed, and continues from

@@ -20,7 +20,7 @@ type StatesQuery struct {
 	From, To time.Time
 }
 
-// Change is a reading with another value than the one before it.
+// Change is a reading with another value than the previous one.
 type Change struct {
 	At    time.Time
 	Value string

@@ -19,7 +19,7 @@ type Meter struct {
 	Place   *time.Location
 }
 
-// Shown is the time that is shown, and the one before it.
+// Shown is the time that is shown, and the previous one.
 type Shown struct {
 	// Bounds are the begins of the periods, and the end of the last one; Before likewise.
 	Bounds, Before []time.Time

@@ -35,6 +35,7 @@ var pure = []string{
 	"headwater/services/decode/mapping",
 	"headwater/services/internal/about",
 	"headwater/services/internal/calendar",
+	"headwater/services/internal/listed",
 	"headwater/services/internal/coach",
 	"headwater/services/internal/oncall",
 	"headwater/services/internal/quota",

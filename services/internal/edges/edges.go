@@ -344,38 +344,23 @@ func (s Store) All(ctx context.Context) ([]Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	watch, err := bucket.WatchFiltered(ctx, []string{streams.EdgeKeys, streams.EdgeStatusKeys}, jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, fmt.Errorf("read bucket %s: %w", streams.BucketEdges, err)
-	}
-	defer func() { _ = watch.Stop() }() // it may have ended by itself
 	found, known := make(map[string]Edge), make(map[string]Status)
-	for {
-		var entry jetstream.KeyValueEntry
-		var ok bool
-		select {
-		case entry, ok = <-watch.Updates():
-		case <-ctx.Done():
-			return nil, fmt.Errorf("read bucket %s: %w", streams.BucketEdges, ctx.Err())
-		}
-		if !ok {
-			return nil, fmt.Errorf("read bucket %s: the watch ended", streams.BucketEdges)
-		}
-		if entry == nil {
-			break
-		}
+	err = streams.ReadBucket(ctx, bucket, []string{streams.EdgeKeys, streams.EdgeStatusKeys}, func(entry jetstream.KeyValueEntry) {
 		name, isEdge := streams.ParseEdgeKey(entry.Key())
 		if isEdge {
-			var e Edge
-			if json.Unmarshal(entry.Value(), &e) == nil {
-				found[name] = e
+			var one Edge
+			if json.Unmarshal(entry.Value(), &one) == nil {
+				found[name] = one
 			}
-			continue
+			return
 		}
 		var st Status
 		if json.Unmarshal(entry.Value(), &st) == nil {
 			known[name] = st
 		}
+	}, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, err
 	}
 	all := make([]Listed, 0, len(found))
 	for name, e := range found {

@@ -227,38 +227,23 @@ func (s Store) All(ctx context.Context) ([]Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	watch, err := bucket.WatchFiltered(ctx, []string{streams.FunctionsDeclared, streams.FunctionStates}, jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, fmt.Errorf("read bucket %s: %w", streams.BucketFunctions, err)
-	}
-	defer func() { _ = watch.Stop() }() // it may have ended by itself
 	found, known := make(map[string]Function), make(map[string]Status)
-	for {
-		var entry jetstream.KeyValueEntry
-		var ok bool
-		select {
-		case entry, ok = <-watch.Updates():
-		case <-ctx.Done():
-			return nil, fmt.Errorf("read bucket %s: %w", streams.BucketFunctions, ctx.Err())
-		}
-		if !ok {
-			return nil, fmt.Errorf("read bucket %s: the watch ended", streams.BucketFunctions)
-		}
-		if entry == nil {
-			break
-		}
+	err = streams.ReadBucket(ctx, bucket, []string{streams.FunctionsDeclared, streams.FunctionStates}, func(entry jetstream.KeyValueEntry) {
 		name, declared := streams.ParseFunctionKey(entry.Key())
 		if declared {
-			var f Function
-			if json.Unmarshal(entry.Value(), &f) == nil {
-				found[name] = f
+			var one Function
+			if json.Unmarshal(entry.Value(), &one) == nil {
+				found[name] = one
 			}
-			continue
+			return
 		}
 		var st Status
 		if json.Unmarshal(entry.Value(), &st) == nil {
 			known[name] = st
 		}
+	}, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, err
 	}
 	all := make([]Listed, 0, len(found))
 	for name, f := range found {

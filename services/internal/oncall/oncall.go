@@ -4,7 +4,6 @@
 package oncall
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"headwater/services/internal/calendar"
+	"headwater/services/internal/listed"
 )
 
 // Bounds of what is declared and kept.
@@ -133,31 +133,11 @@ func printable(s string) bool {
 }
 
 // Encode encodes overrides for storage.
-func Encode(all []Override) ([]byte, error) {
-	if all == nil {
-		all = []Override{}
-	}
-	return json.Marshal(all)
-}
+func Encode(all []Override) ([]byte, error) { return listed.Encode(all) }
 
 // Decode decodes what Encode returned.
 func Decode(content []byte) ([]Override, error) {
-	var all []Override
-	if err := json.Unmarshal(content, &all); err != nil {
-		return nil, fmt.Errorf("decode overrides: %w", err)
-	}
-	if len(all) > MaxOverrides {
-		return nil, fmt.Errorf("%d overrides, at most %d", len(all), MaxOverrides)
-	}
-	for i, o := range all {
-		if err := o.Validate(); err != nil {
-			return nil, fmt.Errorf("override %q: %w", o.ID, err)
-		}
-		if slices.ContainsFunc(all[:i], func(other Override) bool { return other.ID == o.ID }) {
-			return nil, fmt.Errorf("override %q occurs twice", o.ID)
-		}
-	}
-	return all, nil
+	return listed.Decode(content, "override", MaxOverrides, func(o Override) string { return o.ID })
 }
 
 // Reason names why somebody is on call.

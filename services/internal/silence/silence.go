@@ -4,7 +4,6 @@
 package silence
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"headwater/services/internal/calendar"
+	"headwater/services/internal/listed"
 	"headwater/services/rule"
 	"headwater/streams"
 )
@@ -259,29 +259,9 @@ func Next(all []Silence, at time.Time) (next time.Time, ok bool) {
 }
 
 // Encode encodes silences for storage.
-func Encode(all []Silence) ([]byte, error) {
-	if all == nil {
-		all = []Silence{}
-	}
-	return json.Marshal(all)
-}
+func Encode(all []Silence) ([]byte, error) { return listed.Encode(all) }
 
 // Decode decodes what Encode returned.
 func Decode(content []byte) ([]Silence, error) {
-	var all []Silence
-	if err := json.Unmarshal(content, &all); err != nil {
-		return nil, fmt.Errorf("decode silences: %w", err)
-	}
-	if len(all) > Max {
-		return nil, fmt.Errorf("%d silences, at most %d", len(all), Max)
-	}
-	for i, s := range all {
-		if err := s.Validate(); err != nil {
-			return nil, fmt.Errorf("silence %q: %w", s.ID, err)
-		}
-		if slices.ContainsFunc(all[:i], func(o Silence) bool { return o.ID == s.ID }) {
-			return nil, fmt.Errorf("silence %q occurs twice", s.ID)
-		}
-	}
-	return all, nil
+	return listed.Decode(content, "silence", Max, func(s Silence) string { return s.ID })
 }

@@ -239,8 +239,19 @@ func (b *bucket) Watch(ctx context.Context, keys string, opts ...jetstream.Watch
 
 // WatchAll watches all keys.
 func (b *bucket) WatchAll(ctx context.Context, opts ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
-	return b.Watch(ctx, ">", opts...)
+	return b.Watch(ctx, jetstream.AllKeys, opts...)
 }
+
+// WatchFiltered watches the keys that a pattern covers; only one is known here.
+func (b *bucket) WatchFiltered(ctx context.Context, patterns []string, opts ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
+	if len(patterns) != 1 {
+		return nil, fmt.Errorf("watch %d patterns: only one is possible", len(patterns))
+	}
+	return b.Watch(ctx, patterns[0], opts...)
+}
+
+// Bucket returns the name.
+func (b *bucket) Bucket() string { return b.name }
 
 type watcher struct {
 	*bucket

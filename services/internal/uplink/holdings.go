@@ -247,12 +247,12 @@ func Compare(edge, centre Holdings) (hours []Hour, missing []Piece) {
 			}
 			h.Edge += d.Counts[i]
 			h.Centre += n
-			lacks := least[i] - min(least[i], n)
+			absent := least[i] - min(least[i], n)
 			if end := h.Start.Add(time.Hour); end.After(edge.Through) {
-				h.Coming += lacks
+				h.Coming += absent
 				continue
-			} else if lacks > 0 {
-				h.Missing += lacks
+			} else if absent > 0 {
+				h.Missing += absent
 				missing = addPiece(missing, Piece{d.Site, d.Device, h.Start.Unix(), end.Unix()})
 			}
 		}

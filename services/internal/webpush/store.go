@@ -102,32 +102,20 @@ func (s *Store) once(ctx context.Context, key string, make func() ([]byte, error
 
 // Devices returns the devices, by name.
 func (s *Store) Devices(ctx context.Context) ([]Device, error) {
-	watch, err := s.kv.Watch(ctx, streams.PushDeviceKey("*"), jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, fmt.Errorf("read bucket %s: %w", streams.BucketPush, err)
-	}
-	defer func() { _ = watch.Stop() }()
 	var all []Device
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case entry, open := <-watch.Updates():
-			switch {
-			case !open:
-				return nil, fmt.Errorf("read bucket %s: the watch ended", streams.BucketPush)
-			case entry == nil:
-				slices.SortFunc(all, func(a, b Device) int {
-					return cmp.Or(strings.Compare(a.Name, b.Name), a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
-				})
-				return all, nil
-			}
-			var d Device
-			if err := json.Unmarshal(entry.Value(), &d); err == nil && streams.PushDeviceKey(d.ID) == entry.Key() {
-				all = append(all, d)
-			}
+	err := streams.ReadBucket(ctx, s.kv, []string{streams.PushDeviceKey("*")}, func(entry jetstream.KeyValueEntry) {
+		var d Device
+		if err := json.Unmarshal(entry.Value(), &d); err == nil && streams.PushDeviceKey(d.ID) == entry.Key() {
+			all = append(all, d)
 		}
+	}, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, err
 	}
+	slices.SortFunc(all, func(a, b Device) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
+	})
+	return all, nil
 }
 
 // Save adds a device, or replaces the one of the same browser. It sets id and time.
