@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"headwater/proto/figure"
 	"headwater/services/internal/audit"
 	"headwater/services/internal/config"
@@ -31,7 +29,6 @@ const (
 // dutySource implements oncall.Source: the declarations are part of the configuration, the
 // overrides are changed by compare-and-set, as the silences are.
 type dutySource struct {
-	js      jetstream.JetStream
 	log     *slog.Logger
 	rules   *ruleSource
 	changes recorder
