@@ -116,12 +116,29 @@ func TestPeopleSayWhatDevicesAre(t *testing.T) {
 	if got := said("door-1"); !got.Equal(about.About{Name: "Door", Tags: map[string]string{"n": "1"}}) {
 		t.Errorf("stored beside the file: %+v", got)
 	}
-	_, body := r.post("/registry", url.Values{"device": {"home/door-1", "home/kitchen"}, "room": {"Attic"}, "tags": {"floor=2"}, "remove_tags": {"n"}})
+	_, body := r.post("/registry", url.Values{"device": {"home/door-1", "home/kitchen"}, "room": {"Attic"}, "tags": {"floor=2"}, "remove_tags": {"n"}, "interval": {"10m"}})
 	if !strings.Contains(body, "1 device changed") || !strings.Contains(body, "the configuration file says room") {
 		t.Errorf("bulk: %s", body)
 	}
-	if got := said("kitchen"); got.Room != "Attic" || got.Tags["floor"] != "2" || got.Tags["kind"] != "fridge" || got.Name != "Fridge" {
+	if got := said("kitchen"); got.Room != "Attic" || got.Tags["floor"] != "2" || got.Tags["kind"] != "fridge" || got.Name != "Fridge" || got.Interval != 10*time.Minute {
 		t.Errorf("after the change of several: %+v", got)
+	}
+	for _, test := range []struct {
+		name  string
+		form  url.Values
+		shown string
+		want  time.Duration
+	}{
+		{"no interval", url.Values{"interval": {"soon"}}, "soon", 10 * time.Minute},
+		{"tags alone", url.Values{"tags": {"floor=3"}}, "1 device changed", 10 * time.Minute},
+		{"interval alone", url.Values{"interval": {"5m"}}, "1 device changed", 5 * time.Minute},
+		{"removed", url.Values{"interval": {"1m"}, "clear_interval": {"1"}}, "1 device changed", 0},
+	} {
+		test.form.Set("device", "home/kitchen")
+		_, body := r.post("/registry", test.form)
+		if got := said("kitchen"); !strings.Contains(body, test.shown) || got.Interval != test.want {
+			t.Errorf("%s: interval %v, %s", test.name, got.Interval, body)
+		}
 	}
 	_, table := r.get("/registry.csv")
 	if strings.Count(table, "\n") != 5 || !strings.Contains(table, "home,kitchen,,Fridge,Attic,") {

@@ -174,7 +174,7 @@ func (p *Pages) bulk(w http.ResponseWriter, r *http.Request) {
 }
 
 // errNothing is returned for a form that asks for nothing.
-var errNothing = errors.New("choose devices, and a room or tags to set or to remove")
+var errNothing = errors.New("choose devices, and a room, an interval or tags to set or to remove")
 
 // errMany is returned for a change of too many devices.
 var errMany = fmt.Errorf("that is more than %d devices", MaxChanges)
@@ -183,9 +183,11 @@ func (p *Pages) bulkChanges(r *http.Request) (changes []Change, what string, err
 	v := r.PostForm
 	room, clearRoom := strings.TrimSpace(v.Get("room")), v.Get("clear_room") != ""
 	tags, err := parseTags(v.Get("tags"))
-	if err != nil {
+	interval, err2 := parseSpan(v.Get("interval"))
+	if err := errors.Join(err, err2); err != nil {
 		return nil, "", err
 	}
+	clearInterval := v.Get("clear_interval") != ""
 	var drop, words []string
 	for part := range strings.FieldsFuncSeq(v.Get("remove_tags"), func(r rune) bool { return strings.ContainsRune(",; \n\r", r) }) {
 		drop = append(drop, part)
@@ -195,6 +197,12 @@ func (p *Pages) bulkChanges(r *http.Request) (changes []Change, what string, err
 		words, room = append(words, "no room"), ""
 	case room != "":
 		words = append(words, "room "+room)
+	}
+	switch {
+	case clearInterval:
+		words, interval = append(words, "no interval"), 0
+	case interval != 0:
+		words = append(words, "interval "+interval.String())
 	}
 	if len(tags) > 0 {
 		words = append(words, "tags "+joinTags(tags))
@@ -208,6 +216,9 @@ func (p *Pages) bulkChanges(r *http.Request) (changes []Change, what string, err
 	apply := func(a view.DeviceAbout) view.DeviceAbout {
 		if room != "" || clearRoom {
 			a.Room = room
+		}
+		if interval != 0 || clearInterval {
+			a.Interval = interval
 		}
 		a.Tags = maps.Clone(a.Tags)
 		for _, name := range drop {
