@@ -94,7 +94,7 @@ func functions(t *testing.T) map[string][]string {
 var (
 	headingInText = regexp.MustCompile(`(?m)^##* (.+)$`)
 	linkInText    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	testInText    = regexp.MustCompile(`\bTest[A-Z0-9]\w+`)
+	testInText    = regexp.MustCompile(`\b(?:Test[A-Z0-9]\w+|Fuzz[A-Z][a-z]\w+)`)
 	taskInText    = regexp.MustCompile(`go tool task ([a-z][a-z:]*)`)
 	packageInText = regexp.MustCompile(`go (?:run|test|build)((?: -\w+(?: (?:'[^']*'|[^-.\s]\S*))?)*) (\./[\w/.-]+)`)
 	benchInText   = regexp.MustCompile(`-(run|bench) '?([^'\s]+)`)
