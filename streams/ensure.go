@@ -51,7 +51,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) (Topology, e
 			return Topology{}, fmt.Errorf("make bucket %s: %w", cfg.Bucket, err)
 		}
 	}
-	for _, cfg := range []jetstream.ObjectStoreConfig{snapshotsConfig(o), functionsConfig(o)} {
+	for _, cfg := range []jetstream.ObjectStoreConfig{snapshotsConfig(o), functionsConfig(o), plansConfig(o)} {
 		if _, err := js.CreateOrUpdateObjectStore(ctx, cfg); err != nil {
 			return Topology{}, fmt.Errorf("make object store %s: %w", cfg.Bucket, err)
 		}

@@ -151,6 +151,8 @@ func dashboardPermissions() Permissions {
 	p.Publish = append(p.Publish, writeBucket(BucketEdges, EdgeKeys)...)
 	p.Publish = append(p.Publish, writeBucket(BucketAbout, ">")...)
 	p.Publish = append(p.Publish, writeBucket(BucketBoards, BoardKey("*"))...)
+	p.Publish = append(p.Publish, writeBucket(BucketBoards, PlanKey("*"))...)
+	p.Publish = append(p.Publish, storePlans()...)
 	p.Publish = append(p.Publish, writeBucket(BucketAnnotations, AnnotationKey("*"))...)
 	p.Publish = append(p.Publish, writeBucket(BucketFunctions, FunctionsDeclared)...)
 	p.Publish = append(p.Publish, storeFunctions()...)

@@ -52,6 +52,8 @@ const (
 	BucketAbout = "about"
 	// BucketBoards has the boards that people arrange, by BoardKey.
 	BucketBoards = "boards"
+	// StorePlans has the pictures of floor plans.
+	StorePlans = "plans"
 	// BucketAnnotations has what people write about moments and periods, by AnnotationKey.
 	BucketAnnotations = "annotations"
 	// BucketCredentials has a key for each credential of a device, and UnknownKey.
@@ -253,6 +255,31 @@ func BoardKey(id string) string { return "board." + id }
 func ParseBoardKey(key string) (id string, ok bool) {
 	id, ok = strings.CutPrefix(key, "board.")
 	return id, ok && ValidToken(id)
+}
+
+// PlanKey is the key in BucketBoards of a floor plan. The id must be a valid token.
+func PlanKey(id string) string { return "plan." + id }
+
+// ParsePlanKey returns the id of a key of PlanKey, and whether it is such a key.
+func ParsePlanKey(key string) (id string, ok bool) {
+	id, ok = strings.CutPrefix(key, "plan.")
+	return id, ok && ValidToken(id)
+}
+
+// plansBytes bounds StorePlans: a plan keeps its old picture until it has the new one.
+const plansBytes = 128 << 20
+
+func plansConfig(o Options) jetstream.ObjectStoreConfig {
+	return jetstream.ObjectStoreConfig{
+		Bucket: StorePlans, Description: "The pictures of floor plans.", MaxBytes: plansBytes,
+		Storage: jetstream.FileStorage, Replicas: o.Durability.Replicas(),
+	}
+}
+
+// storePlans is what the dashboard needs to store and remove pictures.
+func storePlans() []string {
+	store := objectStream(StorePlans)
+	return join(read(store), []string{"$O." + StorePlans + ".>", api("STREAM.PURGE." + store)})
 }
 
 // MaxBoard bounds one board in BucketBoards, in bytes, and boardsBytes the bucket.

@@ -78,7 +78,7 @@ func serveOn(t *testing.T, s *web.Server) string {
 // everyPage are the pages in the states in which they differ.
 var everyPage = map[fixture.State][]string{
 	fixture.Warehouse: {
-		"/", "/?q=nothing", "/connect?with=arduino", "/devices/warehouse/door-04", "/devices/warehouse/door-99", "/devices/warehouse/door-05/consumption?per=hour&on=2026-10-25", "/health", "/health?kind=battery", "/registry", "/registry?q=nothing", "/devices/warehouse/door-04/edit", "/explore", "/explore?c=warehouse.door-04.temperature~warehouse.door-04.humidity~warehouse.door-05.temperature", "/boards", "/boards/wall", "/boards/wall?edit=1", "/boards/wall?kiosk=1", "/annotations", "/annotations?q=nothing", "/alerts", alertPage, "/silences", "/silences?edit=m2", "/pipeline", "/audit", "/deadletters",
+		"/", "/?q=nothing", "/connect?with=arduino", "/devices/warehouse/door-04", "/devices/warehouse/door-99", "/devices/warehouse/door-05/consumption?per=hour&on=2026-10-25", "/health", "/health?kind=battery", "/registry", "/registry?q=nothing", "/devices/warehouse/door-04/edit", "/explore", "/explore?c=warehouse.door-04.temperature~warehouse.door-04.humidity~warehouse.door-05.temperature", "/boards", "/boards/wall", "/boards/wall?edit=1", "/boards/wall?kiosk=1", "/plans", "/plans/hall", "/plans/hall?edit=1", "/annotations", "/annotations?q=nothing", "/alerts", alertPage, "/silences", "/silences?edit=m2", "/pipeline", "/audit", "/deadletters",
 		"/deadletters?service=writer&reason=rejected", "/deadletters/confirm?do=redrive", "/deadletters/confirm?do=purge&sequence=37", "/channels", "/oncall",
 		"/ledger", "/ledger?range=7d&site=warehouse&device=door-04&page=2", "/cost", "/functions", "/functions/zscore", "/edges", "/edges/attic", "/edges/nothing", "/rules", "/rules?q=nothing", "/rules/new", "/rules/new?template=fridge-too-warm", "/trust", "/nowhere", "/account", "/people", "/set-up", "/set-up?code=CODE", "/credentials", "/claim?code=door-01.CODE",
 		"/rules/new?like=too-warm", "/rules/door-left-open", "/rules/door-left-open?as=yaml", "/rules/too-warm", "/rules/gone",
@@ -89,7 +89,7 @@ var everyPage = map[fixture.State][]string{
 	},
 	fixture.Empty:   {"/", "/health", "/edges", "/channels", "/oncall", "/connect", "/people", "/set-up", "/trust", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
 	fixture.Away:    {"/", "/edges", "/connect", "/devices/warehouse/door-04", "/alerts", "/pipeline", "/deadletters", "/ledger", "/rules"},
-	fixture.Hostile: {"/", "/boards/wall?edit=1", "/annotations", "/edges", hostileEdge, "/connect?with=node-red", "/people", "/credentials", hostileDevice, hostileDevice + "/edit", "/registry", "/health", "/trust", "/alerts", alertPage, "/silences", "/oncall", "/pipeline", "/audit", "/deadletters", "/ledger", "/rules", "/rules/door-left-open", "/rules/door-left-open/versions"},
+	fixture.Hostile: {"/", "/boards/wall?edit=1", "/plans/hall?edit=1", "/annotations", "/edges", hostileEdge, "/connect?with=node-red", "/people", "/credentials", hostileDevice, hostileDevice + "/edit", "/registry", "/health", "/trust", "/alerts", alertPage, "/silences", "/oncall", "/pipeline", "/audit", "/deadletters", "/ledger", "/rules", "/rules/door-left-open", "/rules/door-left-open/versions"},
 	fixture.Large:   {"/", "/ledger", "/deadletters"},
 }
 

@@ -207,6 +207,22 @@ func (*fakeSource) Annotate(_ context.Context, a view.Annotation) (view.Annotati
 
 func (*fakeSource) RemoveAnnotation(context.Context, string) error { return nil }
 
+func (*fakeSource) Plans() []boards.Plan { return nil }
+
+func (*fakeSource) Plan(id string) (boards.Plan, bool) { return boards.Plan{ID: id}, true }
+
+func (*fakeSource) CreatePlan(_ context.Context, p boards.Plan, _ []byte) (boards.Plan, error) {
+	return p, nil
+}
+
+func (*fakeSource) ChangePlan(_ context.Context, _, _ string, _ []byte, change func(boards.Plan) (boards.Plan, error)) (boards.Plan, error) {
+	return change(boards.Plan{})
+}
+
+func (*fakeSource) DeletePlan(context.Context, string) error { return nil }
+
+func (*fakeSource) PlanPicture(context.Context, boards.Plan) ([]byte, error) { return nil, nil }
+
 func (*fakeSource) Boards() []boards.Board { return nil }
 
 func (*fakeSource) Board(id string) (boards.Board, bool) {

@@ -19,6 +19,7 @@ import (
 // boardSource implements boards.Source.
 type boardSource struct {
 	*shelf[boards.Board]
+	plans       *shelf[boards.Plan]
 	alertSource func() alertSource
 	fleet       *fleet.Fleet
 	changes     recorder
@@ -28,7 +29,16 @@ func newBoards(js jetstream.JetStream, f *fleet.Fleet, changes recorder, alerts 
 	return &boardSource{alertSource: alerts, fleet: f, changes: changes, shelf: &shelf[boards.Board]{
 		js: js, bucket: streams.BucketBoards, key: streams.BoardKey, parse: streams.ParseBoardKey,
 		most: boards.MaxBoards, largest: streams.MaxBoard, what: "board",
+	}, plans: &shelf[boards.Plan]{
+		js: js, bucket: streams.BucketBoards, key: streams.PlanKey, parse: streams.ParsePlanKey,
+		most: boards.MaxPlans, largest: streams.MaxBoard, what: "plan",
 	}}
+}
+
+// onEntry applies an entry of the bucket.
+func (s *boardSource) onEntry(entry jetstream.KeyValueEntry) {
+	s.shelf.onEntry(entry)
+	s.plans.onEntry(entry)
 }
 
 // Boards implements boards.Source.

@@ -128,13 +128,18 @@ func (s *shelf[T]) add(ctx context.Context, id string, p T) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
 	p = p.Placed(id, 0)
-	if err := s.fits(p); err != nil {
+	if err := s.room(p); err != nil {
 		return p, err
 	}
-	if len(s.list()) >= s.most {
-		return p, fmt.Errorf("%w: there are %d of them already", view.ErrDraft, s.most)
-	}
 	return s.write(ctx, id, p, 0)
+}
+
+// room returns why one more piece cannot be stored; the error wraps view.ErrDraft.
+func (s *shelf[T]) room(p T) error {
+	if len(s.list()) >= s.most {
+		return fmt.Errorf("%w: there are %d of them already", view.ErrDraft, s.most)
+	}
+	return s.fits(p)
 }
 
 // fits returns why a piece cannot be as it is; the error wraps view.ErrDraft.

@@ -53,6 +53,7 @@ var menus = []menu{
 	{"", "Explore", "M4 4v16h16M8 15l4-5 3 3 5-7", []entry{
 		{"explore", "/explore", "Explore"},
 		{"boards", "/boards", "Boards"},
+		{"plans", "/plans", "Floor plans"},
 		{"annotations", "/annotations", "Annotations"},
 	}},
 	{"", "System", "M4 5h16v6H4zM4 13h16v6H4zM7.500 8h.01M7.500 16h.01", []entry{

@@ -181,6 +181,8 @@ var actions = []action{
 	{"edge.repair", "repaired readings of edge"},
 	{"board.save", "saved board"},
 	{"board.delete", "deleted board"},
+	{"plan.save", "saved floor plan"},
+	{"plan.delete", "deleted floor plan"},
 	{"annotation.add", "annotated"},
 	{"annotation.remove", "removed an annotation of"},
 	{"function.deploy", "deployed function"},

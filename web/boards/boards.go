@@ -30,9 +30,10 @@ type Facts struct {
 	Rotate time.Duration
 	// Next is the board after it.
 	Next string
-	// Text is what is searched for, and Found the series that can be added.
+	// Text is what is searched for, Found the series that can be added and Plans the plans.
 	Text  string
 	Found []Found
+	Plans []Plan
 	More  bool
 	// Problem says why a change was not made.
 	Problem string
@@ -42,6 +43,8 @@ type Facts struct {
 type Shown struct {
 	Tile
 	Shows []Series
+	// OnPlan is what a floor plan shows.
+	OnPlan PlanFacts
 }
 
 // Series is a series of a tile.
@@ -97,6 +100,9 @@ func (f Facts) shape() string {
 		for _, s := range t.Shows {
 			b.WriteString(" " + strconv.FormatBool(s.Known) + string(s.Metric.Kind))
 		}
+		if t.Kind == KindPlan {
+			b.WriteString(t.OnPlan.shape())
+		}
 	}
 	return b.String()
 }
@@ -117,6 +123,8 @@ func (t Shown) title() string {
 		return "Alerts"
 	case t.Kind == KindText:
 		return "Text"
+	case t.Kind == KindPlan:
+		return cmp.Or(view.Plain(t.OnPlan.Plan.Title), "Floor plan")
 	case len(t.Shows) > 0:
 		return ui.UpperFirst(strings.Join(t.metrics(), ", "))
 	}

@@ -22,6 +22,7 @@ var ErrDraft = view.ErrDraft
 // Source is the boards, and what is shown on them. What only reads answers from memory, at
 // once. Errors wrap view.ErrUnavailable, view.ErrNotFound, view.ErrConflict and ErrDraft.
 type Source interface {
+	PlanSource
 	// Boards returns all boards in the order of their titles.
 	Boards() []Board
 	// Board returns one board; false when there is none of that id.
@@ -66,6 +67,8 @@ type Tile struct {
 	Series []string `json:"series,omitempty"`
 	// Text is shown by a text. A blank line begins a paragraph.
 	Text string `json:"text,omitempty"`
+	// Plan is the id of a floor plan.
+	Plan string `json:"plan,omitempty"`
 	// Low and High are the ends of a gauge.
 	Low  *float64 `json:"low,omitempty"`
 	High *float64 `json:"high,omitempty"`
@@ -86,6 +89,7 @@ const (
 	KindTable  Kind = "table"
 	KindAlerts Kind = "alerts"
 	KindText   Kind = "text"
+	KindPlan   Kind = "plan"
 )
 
 // Bounds of boards.
@@ -113,6 +117,7 @@ var forms = map[Kind]form{
 	KindTable:  {6, 4, 1, 20},
 	KindAlerts: {6, 4, 0, 0},
 	KindText:   {4, 2, 0, 0},
+	KindPlan:   {6, 6, 0, 0},
 }
 
 // Validate returns why the board cannot be as it is; its errors wrap ErrDraft.
@@ -146,17 +151,17 @@ func (b Board) Validate() error {
 func (t Tile) validate() error {
 	f, known := forms[t.Kind]
 	if !known {
-		return errors.New("kind must be value, gauge, chart, states, table, alerts or text")
+		return errors.New("kind must be value, gauge, chart, states, table, alerts, text or plan")
 	}
 	problems := []error{checkText("title", t.Title, maxTitle), checkText("text", t.Text, maxText)}
 	if len(t.Series) < f.least || len(t.Series) > f.most {
 		problems = append(problems, fmt.Errorf("a tile of kind %s has %d to %d series", t.Kind, f.least, f.most))
 	}
 	for _, name := range t.Series[:min(len(t.Series), f.most)] {
-		site, device, metric, of := ui.SeriesOf(name)
-		if !app.ValidToken(site) || !app.ValidToken(device) || !app.ValidToken(metric) || len(of) > maxUnit || !utf8.ValidString(of) {
-			problems = append(problems, errors.New("series must be site.device.metric, or that and a unit after a dot"))
-		}
+		problems = append(problems, checkSeries(name))
+	}
+	if (t.Kind == KindPlan) != (t.Plan != "") || t.Plan != "" && !app.ValidToken(t.Plan) {
+		problems = append(problems, errors.New("plan must be the id of a plan, for a tile of kind plan"))
 	}
 	if t.Width < 1 || t.Width > Columns || t.Height < 1 || t.Height > maxRows {
 		problems = append(problems, fmt.Errorf("width must be 1 to %d and height 1 to %d", Columns, maxRows))
@@ -165,6 +170,15 @@ func (t Tile) validate() error {
 		problems = append(problems, errors.New("low must be less than high"))
 	}
 	return errors.Join(problems...)
+}
+
+// checkSeries returns why a name is none of a series.
+func checkSeries(name string) error {
+	site, device, metric, of := ui.SeriesOf(name)
+	if !app.ValidToken(site) || !app.ValidToken(device) || !app.ValidToken(metric) || len(of) > maxUnit || !utf8.ValidString(of) {
+		return errors.New("series must be site.device.metric, or that and a unit after a dot")
+	}
+	return nil
 }
 
 func checkText(name, text string, most int) error {

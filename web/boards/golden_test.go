@@ -14,6 +14,10 @@ import (
 func TestGolden(t *testing.T) {
 	webtest.Golden(t, func(_ *testing.T, s *fixture.Source) map[string]templ.Component {
 		out := map[string]templ.Component{"list": boards.ListPage(boards.List{Boards: s.Boards(), Problem: "Nothing was changed."})}
+		out["plans"] = boards.PlansPage(s.Plans(), "")
+		if plan, ok := s.Plan(fixture.PlanID); ok {
+			out["plan"] = boards.PlanPage(boards.PlanFactsOf(plan, s))
+		}
 		if b, ok := s.Board(fixture.BoardID); ok {
 			rng, _ := view.RangeIn(view.LongRanges, b.Range)
 			out["board"] = boards.Page(boards.FactsOf(b, s, boards.Facts{Range: rng}))

@@ -46,7 +46,7 @@ func New(shell *app.Shell, source Source) *Pages { return &Pages{shell: shell, s
 
 // Routes are the addresses of the pages.
 func (p *Pages) Routes() []app.Route {
-	return []app.Route{
+	return append(p.planRoutes(), []app.Route{
 		{Method: "GET", Path: Path, Role: app.Viewer, Handle: p.list},
 		{Method: "POST", Path: Path, Role: app.Operator, Handle: p.create},
 		{Method: "GET", Path: Path + "/{board}", Role: app.Viewer, Handle: p.page},
@@ -60,7 +60,7 @@ func (p *Pages) Routes() []app.Route {
 		{Method: "GET", Path: "/api/v1/boards/{board}", Role: app.Viewer, Handle: p.apiBoard},
 		{Method: "PUT", Path: "/api/v1/boards/{board}", Role: app.Operator, Handle: p.apiSave},
 		{Method: "DELETE", Path: "/api/v1/boards/{board}", Role: app.Administrator, Handle: p.apiDelete},
-	}
+	}...)
 }
 
 // seen returns the boards that the sender of a request sees.
@@ -158,7 +158,7 @@ func (p *Pages) facts(b Board, f Facts) Facts {
 	f.Board, f.Tiles = b, nil
 	alerts := false
 	for _, t := range b.Tiles {
-		f.Tiles = append(f.Tiles, show(t, p.source.Device))
+		f.Tiles = append(f.Tiles, p.tile(t))
 		alerts = alerts || t.Kind == KindAlerts
 	}
 	f.Alerts = nil
@@ -166,6 +166,17 @@ func (p *Pages) facts(b Board, f Facts) Facts {
 		f.Alerts = p.source.Alerts(0).Active
 	}
 	return f
+}
+
+// tile returns what a tile shows.
+func (p *Pages) tile(t Tile) Shown {
+	s := show(t, p.source.Device)
+	if t.Kind == KindPlan {
+		plan, ok := p.source.Plan(t.Plan)
+		s.OnPlan = planFacts(plan, p.source.Device)
+		s.OnPlan.Gone = !ok
+	}
+	return s
 }
 
 // asked reads how a board is to be shown.
@@ -216,10 +227,8 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, status int, b Board
 	page := app.Page{Title: view.Plain(b.Title), Section: "boards", Live: f.liveURL(), Kiosk: f.Kiosk}
 	if f.Edit {
 		page.Live = "/live/boards"
-		f.Found = p.series(f.Text, inSearch, maxFound+1)
-		if len(f.Found) > maxFound {
-			f.Found, f.More = f.Found[:maxFound], true
-		}
+		f.Found, f.More = p.found(f.Text)
+		f.Plans = p.source.Plans()
 	}
 	p.shell.Page(w, r, status, page, Page(f))
 }
@@ -341,6 +350,9 @@ func (p *Pages) addTiles(w http.ResponseWriter, r *http.Request) {
 		case known && f.most == 0:
 			t := newTile(kind, newID())
 			t.Title, t.Text = strings.TrimSpace(v.Get("title")), v.Get("text")
+			if kind == KindPlan {
+				t.Plan = v.Get("plan")
+			}
 			b.Tiles = append(b.Tiles, t)
 		case len(series) == 0:
 			return b, fmt.Errorf("%w: choose at least one series", ErrDraft)

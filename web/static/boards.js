@@ -1,5 +1,5 @@
-// Arranges the tiles of a board with a mouse, a finger or keys, saves each change at once, and
-// shows one board after the other on a wall.
+// Arranges the tiles of a board and the pins of a floor plan with a mouse, a finger or keys,
+// saves each change at once, and shows one board after the other on a wall.
 (() => {
   'use strict';
   const board = () => document.getElementById('board');
@@ -15,15 +15,17 @@
 
   // Changes are sent one after the other, so that the last one stands.
   let sending = Promise.resolve();
-  function save(tile, fields) {
-    const to = board().dataset.arrange + encodeURIComponent(tile.id);
-    board().dataset.saving = '';
+  const save = (tile, fields) => send(board(), board().dataset.arrange + encodeURIComponent(tile.id), fields);
+  let sent = 0;
+  function send(whole, to, fields) {
+    const mine = ++sent;
+    whole.dataset.saving = '';
     sending = sending.then(async () => {
       const response = await fetch(to, { method: 'POST', headers: { Accept: 'application/json' }, body: new URLSearchParams(fields) });
       if (!response.ok) throw new Error((await response.json().catch(() => ({}))).detail ?? `The server answered ${response.status}.`);
-      delete board().dataset.saving;
+      if (mine === sent) delete whole.dataset.saving;
     }).catch((error) => {
-      say(`Not saved. ${error.message} The board is loaded again.`);
+      say(`Not saved. ${error.message} The page is loaded again.`);
       setTimeout(() => location.reload(), 1500);
     });
   }
@@ -61,7 +63,7 @@
 
   function drag(event, tile, move, done) {
     event.preventDefault();
-    const target = event.target.closest('.grip, .corner');
+    const target = event.target.closest('.grip, .corner, .pin');
     target.setPointerCapture(event.pointerId);
     tile.classList.add('dragged');
     const moved = (e) => { if (e.pointerId === event.pointerId) move(e); };
@@ -118,6 +120,53 @@
     place(tile, way[0] + way[1] > 0 ? all[to + 1] : all[to]);
     savePlace(tile);
   });
+
+  // Pins of a floor plan have their places by script, because no element has a style of its
+  // own. At an edge of the picture a pin touches it from within.
+  function put(pin, x, y) {
+    [pin.dataset.x, pin.dataset.y] = [x, y];
+    [pin.style.left, pin.style.top, pin.style.transform] = [`${x}%`, `${y}%`, `translate(-${x}%, -${y}%)`];
+  }
+  function placePins() {
+    document.querySelectorAll('.plan').forEach((plan) => {
+      plan.style.setProperty('--ratio', plan.dataset.ratio);
+      plan.querySelectorAll('.pin').forEach((pin) => put(pin, Number(pin.dataset.x), Number(pin.dataset.y)));
+      plan.dataset.placed = '';
+    });
+  }
+
+  const round = (v) => Math.round(10 * Math.min(100, Math.max(0, v))) / 10;
+  function movePin(pin, x, y) { put(pin, round(x), round(y)); }
+  function savePin(pin) {
+    const { x, y, series } = pin.dataset;
+    send(pin.closest('.plan'), pin.closest('.plan').dataset.place, { do: 'move', series, x, y });
+    say(`${pin.querySelector('.pin-name').textContent}: ${x} % from the left, ${y} % from the top.`);
+    const form = [...document.querySelectorAll('.plan-places form')].find((f) => f.dataset.of === series);
+    if (form) [form.elements.x.value, form.elements.y.value] = [x, y];
+  }
+
+  document.addEventListener('pointerdown', (event) => {
+    const pin = event.target.closest?.('.plan[data-place] .pin');
+    if (!pin || event.button !== 0) return;
+    const box = pin.closest('.plan').querySelector('.plan-picture').getBoundingClientRect();
+    const { left, top, width, height } = pin.getBoundingClientRect();
+    const before = pin.dataset.x + pin.dataset.y;
+    drag(event, pin, (e) => movePin(pin, 100 * (left + e.clientX - event.clientX - box.left) / Math.max(1, box.width - width), 100 * (top + e.clientY - event.clientY - box.top) / Math.max(1, box.height - height)),
+      () => { pin.querySelector('.pin-move').focus(); if (pin.dataset.x + pin.dataset.y !== before) savePin(pin); });
+  });
+
+  document.addEventListener('keydown', (event) => {
+    const pin = event.target.closest?.('.plan[data-place] .pin');
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (!pin || !way || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    const step = event.shiftKey ? 5 : 1;
+    movePin(pin, Number(pin.dataset.x) + step * way[0], Number(pin.dataset.y) + step * way[1]);
+    savePin(pin);
+  });
+
+  placePins();
+  for (const name of ['htmx:after:swap', 'htmx:sse:after:message']) document.addEventListener(name, placePins);
 
   document.querySelectorAll('.grip').forEach((grip) => { grip.hidden = false; });
 

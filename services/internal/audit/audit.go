@@ -107,6 +107,9 @@ const (
 	// BoardSave is a board that was made or changed.
 	BoardSave   Action = "board.save"
 	BoardDelete Action = "board.delete"
+	// PlanSave is a floor plan that was made or changed.
+	PlanSave   Action = "plan.save"
+	PlanDelete Action = "plan.delete"
 	// AnnotationAdd and AnnotationRemove are about what people write about moments and periods.
 	AnnotationAdd    Action = "annotation.add"
 	AnnotationRemove Action = "annotation.remove"
