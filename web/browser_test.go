@@ -121,6 +121,7 @@ const faults = `(() => {
 	}
 
 	for (const e of document.querySelectorAll('.unit')) if (e.getClientRects().length > 1) out.push('a unit in two lines: ' + name(e.parentElement));
+	for (const e of document.querySelectorAll('main time')) if (seen(e) && e.getClientRects().length > 2) out.push('a time in ' + e.getClientRects().length + ' lines: ' + name(e.parentElement));
 
 	// Targets.
 	const targets = [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary')].filter(seen);
