@@ -164,6 +164,11 @@ func (s *Service) look(ctx context.Context) watch.Facts {
 			f.Full[name] = float64(info.State.Bytes) / float64(most)
 		}
 	}
+	if s.disk != nil {
+		if d, err := s.disk(); err == nil {
+			f.Disk = d
+		}
+	}
 	if s.pictures.past != nil {
 		if _, err := s.pictures.past.Ping(ctx); err != nil {
 			f.Influx = policy.Clean(influx.Reason(err))

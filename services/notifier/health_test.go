@@ -1,6 +1,7 @@
 package notifier
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -73,6 +74,23 @@ func TestHealth(t *testing.T) {
 		if err := m.ConfigureExtra(revision+1, streams.HealthKey, []byte(bad)); err == nil {
 			t.Errorf("took %q", bad)
 		}
+	}
+}
+
+// TestDiskIsSeen looks at the disk, also at one that does not answer.
+func TestDiskIsSeen(t *testing.T) {
+	f := setup(t)
+	room, failure := watch.Disk{Free: 1, Reserve: 2, Total: 100}, error(nil)
+	svc, err := New(f.cfg, Deps{JS: f.js, Log: f.log, Metrics: prometheus.NewRegistry(), Disk: func() (watch.Disk, error) { return room, failure }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := svc.look(t.Context()).Disk; got != room {
+		t.Errorf("saw %+v", got)
+	}
+	failure = errors.New("the disk is away")
+	if got := svc.look(t.Context()).Disk; got != (watch.Disk{}) {
+		t.Errorf("saw %+v of a disk that is away", got)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"headwater/services/internal/process"
 	"headwater/services/internal/publicurl"
 	"headwater/services/notifier/channel"
+	"headwater/services/notifier/watch"
 	"headwater/streams"
 )
 
@@ -69,7 +70,9 @@ type Deps struct {
 	// JS is JetStream in the account of the services.
 	JS jetstream.JetStream
 	// Past has the history, for the charts of mail; nil for none.
-	Past    *influx.Client
+	Past *influx.Client
+	// Disk returns the room on the disk of the data folder; nil if the notifier has none.
+	Disk    func() (watch.Disk, error)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -88,6 +91,8 @@ type Service struct {
 	pictures    *pictures
 	// healthEvery is how often the parts of Headwater are looked at.
 	healthEvery time.Duration
+	// disk is that of Deps.
+	disk func() (watch.Disk, error)
 	// preview is the morning report as it is now; nil if there is none.
 	preview atomic.Pointer[reportText]
 
@@ -112,7 +117,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		deadLetters: deadletter.New(deps.JS, log, deps.Metrics),
 		report:      problems.New(deps.JS, streams.ServiceNotifier, log),
 		pictures:    &pictures{deps.Past},
-		healthEvery: healthEvery,
+		healthEvery: healthEvery, disk: deps.Disk,
 	}
 	s.open = func(ch config.Channel) target {
 		if ch.Type == config.WebPush {

@@ -328,7 +328,7 @@ func (s *standalone) parts() ([]process.Part, error) {
 			return nil, err
 		}
 		s.onClose(func() error { past.Close(); return nil })
-		return notifier.New(cfg.Notifier, notifier.Deps{JS: js, Past: past, Log: log, Metrics: metrics})
+		return notifier.New(cfg.Notifier, notifier.Deps{JS: js, Past: past, Disk: s.guard.room, Log: log, Metrics: metrics})
 	})
 	b.add("processor", func(js jetstream.JetStream, log *slog.Logger, metrics prometheus.Registerer) (service, error) {
 		past, err := influx.New(cfg.Writer.Influx)

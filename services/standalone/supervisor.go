@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"headwater/services/internal/meter"
+	"headwater/services/notifier/watch"
 	"headwater/web/ui"
 	"headwater/web/view"
 )
@@ -120,6 +121,12 @@ func (s *supervisor) run(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// room returns how much of the disk is free, and how much must be.
+func (s *supervisor) room() (watch.Disk, error) {
+	free, err := s.free()
+	return watch.Disk{Free: free, Reserve: s.disk.reserve, Total: s.disk.total}, err
 }
 
 // look decides whether readings are accepted, and restarts servers.

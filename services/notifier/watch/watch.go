@@ -1,5 +1,5 @@
 // Package watch decides when Headwater raises an alert about itself: readings that wait,
-// streams that fill up, dead letters that become many, an InfluxDB that is away. It is pure.
+// streams or a disk that fill up, dead letters that become many, an InfluxDB that is away. It is pure.
 package watch
 
 import (
@@ -43,6 +43,20 @@ type Facts struct {
 	Buried uint64
 	// Influx is what InfluxDB answers; empty if all is well or it is not asked.
 	Influx string
+	// Disk is that of the data folder.
+	Disk Disk
+}
+
+// Disk is how much of a disk is free, in bytes. While less than Reserve is, no reading is
+// acknowledged. Total is 0 if nothing is known.
+type Disk struct{ Free, Reserve, Total uint64 }
+
+// short reports whether a disk is nearly full.
+func (d Disk) short() bool { return d.Total > 0 && d.Free < 2*d.Reserve }
+
+// percent says how much of the disk so many bytes are.
+func (d Disk) percent(bytes uint64) string {
+	return fmt.Sprintf("%.1f %%", float64(bytes)/float64(d.Total)*100)
 }
 
 // Problem is what is wrong.
@@ -122,6 +136,7 @@ const (
 	partStreams   = "streams"
 	partBuried    = "dead-letters"
 	partInflux    = "influxdb"
+	partDisk      = "disk"
 )
 
 // See takes in what is seen at a time. It returns what is wrong then, and whether that is
@@ -187,6 +202,10 @@ func (w *Watch) judge(now time.Time, f Facts) map[string]Problem {
 	}
 	if n := w.bury(now, f.Buried); n > mostBuried {
 		add(partBuried, false, figure.Count(n)+" messages could not be processed in the last "+figure.Duration(buriedWithin)+". The page Dead letters shows them and why.")
+	}
+	if d := f.Disk; d.short() {
+		add(partDisk, true, d.percent(d.Free)+" of the disk of the data folder is free. Below "+d.percent(d.Reserve)+
+			" no reading is acknowledged. Delete other files there or move the data to a larger disk.")
 	}
 	w.answered = w.answered || f.Influx == ""
 	if f.Influx != "" && w.answered {

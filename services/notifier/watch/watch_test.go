@@ -72,7 +72,13 @@ func TestWatch(t *testing.T) {
 		"there is no InfluxDB": {bad(func(f *Facts, _ int, _ time.Time) { f.Influx = "connection refused" }), nil},
 		"the writer is behind": {bad(func(f *Facts, _ int, _ time.Time) { f.Waiting = 30_000 }), []string{"02:00 writer"}},
 		"a stream fills up":    {bad(func(f *Facts, _ int, _ time.Time) { f.Full["DERIVED"] = 0.93 }), []string{"02:00 streams!"}},
-		"few dead letters":     {bad(func(f *Facts, i int, _ time.Time) { f.Buried = uint64(5 * i) }), nil},
+		"the disk is nearly full, and has room again": {bad(func(f *Facts, i int, _ time.Time) {
+			f.Disk = Disk{Free: 2_000, Reserve: 1_000, Total: 100_000}
+			if i < 10 {
+				f.Disk.Free = 1_999
+			}
+		}), []string{"02:00 disk!", "07:00"}},
+		"few dead letters": {bad(func(f *Facts, i int, _ time.Time) { f.Buried = uint64(5 * i) }), nil},
 		"many dead letters at once": {bad(func(f *Facts, i int, _ time.Time) {
 			f.Buried = 7_000
 			if i > 2 {
