@@ -291,19 +291,28 @@ func sentUp(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream
 	if err != nil {
 		return 0, false, fmt.Errorf("open bucket %s: %w", BucketEdges, err)
 	}
-	entry, err := bucket.Get(ctx, UplinkKey(stream.CachedInfo().Config.Name))
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return 0, false, nil
+	name, sent, known := stream.CachedInfo().Config.Name, uint64(0), false
+	for _, key := range []string{UplinkKey(name), SummaryUplinkKey(name)} {
+		entry, err := bucket.Get(ctx, key)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			continue
+		}
+		if err != nil {
+			return 0, false, fmt.Errorf("read key %s of bucket %s: %w", key, BucketEdges, err)
+		}
+		var u Uplink
+		if err := json.Unmarshal(entry.Value(), &u); err != nil {
+			return 0, true, nil //nolint:nilerr // nothing is known to be sent
+		}
+		at, _, err := u.Place().Resume(ctx, stream)
+		if err != nil {
+			return 0, true, err
+		}
+		if !known || at.Sequence < sent {
+			sent, known = at.Sequence, true
+		}
 	}
-	if err != nil {
-		return 0, false, fmt.Errorf("read key %s of bucket %s: %w", UplinkKey(stream.CachedInfo().Config.Name), BucketEdges, err)
-	}
-	var u Uplink
-	if err := json.Unmarshal(entry.Value(), &u); err != nil {
-		return 0, true, nil //nolint:nilerr // nothing is known to be sent
-	}
-	at, _, err := u.Place().Resume(ctx, stream)
-	return at.Sequence, true, err
+	return sent, known, nil
 }
 
 // clean purges one stream, and returns it if it was above its mark.

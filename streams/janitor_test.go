@@ -109,6 +109,15 @@ func TestJanitor(t *testing.T) {
 		t.Errorf("the centre needs 51, but the first message is %d", first)
 	}
 	sentUp("100")
+	if _, err := edges.Put(t.Context(), streams.SummaryUplinkKey(streams.StreamTelemetry), []byte(`{"sequence":55}`)); err != nil {
+		t.Fatal(err)
+	}
+	if first := firstAfterCleaning(later); first != 56 {
+		t.Errorf("the summaries need 56, but the first message is %d", first)
+	}
+	if err := edges.Delete(t.Context(), streams.SummaryUplinkKey(streams.StreamTelemetry)); err != nil {
+		t.Fatal(err)
+	}
 	if first := firstAfterCleaning(later); first != 61 {
 		t.Errorf("lane 0 needs 61, but the first message is %d", first)
 	}

@@ -33,9 +33,19 @@ const edgePrefix = "edge."
 // EdgeSource is for readings that an edge has sent up. The name must be a valid token.
 func EdgeSource(edge string) Source { return Source(edgePrefix + edge) }
 
-// Edge returns the name of the edge of an EdgeSource, and whether it is one.
+// EdgeSummarySource is for the summaries that an edge has sent up, as readings. They come from
+// another stream of the edge than its readings, so they have a subject of their own. The name
+// must be a valid token.
+func EdgeSummarySource(edge string) Source { return EdgeSource(edge) + summarySuffix }
+
+// summarySuffix ends an EdgeSummarySource. No name of an edge has its first letter.
+const summarySuffix = "=summaries"
+
+// Edge returns the name of the edge of an EdgeSource or EdgeSummarySource, and whether it is
+// one.
 func (s Source) Edge() (name string, ok bool) {
 	name, ok = strings.CutPrefix(string(s), edgePrefix)
+	name = strings.TrimSuffix(name, summarySuffix)
 	return name, ok && ValidToken(name)
 }
 

@@ -41,7 +41,7 @@ func TestSubjectsRoundTrip(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, subject := range []string{
 		"telemetry.0.mqtt", "telemetry.07.http", "derived.12", "derived.+1", "alerting.0", "deliveries.phone",
-		"deliveries.a.b", "deadletters.bridge.topic", "deadletters.bridge.>", "telemetry.-1.mqtt0", "",
+		"deliveries.a.b", "deadletters.bridge.topic", "deadletters.bridge.>", "telemetry.-1.mqtt0", "telemetry.1.edge.attic=summaries", "telemetry.1.edge.=summaries", "",
 	} {
 		f.Add(subject)
 	}

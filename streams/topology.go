@@ -108,6 +108,9 @@ func ParseEdgeKey(key string) (edge string, itself bool) {
 // UplinkKey is the key in BucketEdges of an Uplink of a stream, as JSON.
 func UplinkKey(stream string) string { return uplinkKeyPrefix + stream }
 
+// SummaryUplinkKey is the key in BucketEdges of the Uplink of the summaries of a stream.
+func SummaryUplinkKey(stream string) string { return UplinkKey(stream) + "-summaries" }
+
 // Uplink is how far an edge has sent a stream to its centre.
 type Uplink struct {
 	Incarnation int64  `json:"incarnation"`

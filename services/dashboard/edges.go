@@ -53,7 +53,7 @@ func (s edgeSource) Edges(ctx context.Context) ([]edges.Edge, error) {
 func shownEdge(e store.Edge, st store.Status, now time.Time) edges.Edge {
 	out := edges.Edge{
 		Name: e.Name, State: edges.StateOffline, Sites: e.Sites, Policy: shownPolicy(e.Policy), Version: view.Plain(st.Version),
-		Joined: e.Joined, Seen: st.Seen, Started: st.Started, Waiting: st.Readings.Waiting() + st.Alerts.Waiting(),
+		Joined: e.Joined, Seen: st.Seen, Started: st.Started, Waiting: st.Readings.Waiting() + max(st.Alerts.Waiting(), st.Summaries.Waiting()),
 		Skipped: st.Skipped, Refused: st.Refused, Paused: st.Paused, Disk: edges.Disk(st.Disk), Sent: edges.Traffic(st.Sent), Whole: edges.Traffic(st.Whole),
 	}
 	if y, m, d := now.UTC().Date(); !st.Seen.Before(time.Date(y, m, d, 0, 0, 0, 0, time.UTC)) {
@@ -81,6 +81,9 @@ func shownPolicy(p uplink.Policy) edges.Policy {
 	for _, s := range p.Readings {
 		out.Readings = append(out.Readings, s.String())
 	}
+	for _, s := range p.Summaries {
+		out.Summaries = append(out.Summaries, s.String())
+	}
 	return out
 }
 
@@ -93,13 +96,20 @@ func policyOf(p edges.Policy) (uplink.Policy, error) {
 		}
 		out.Readings = append(out.Readings, s)
 	}
+	for _, text := range p.Summaries {
+		s, err := uplink.ParseSummary(text)
+		if err != nil {
+			return out, fmt.Errorf("%w: %w", edges.ErrDraft, err)
+		}
+		out.Summaries = append(out.Summaries, s)
+	}
 	return out, nil
 }
 
 // InviteEdge implements edges.Source.
 func (s edgeSource) InviteEdge(ctx context.Context, d edges.Draft) (edges.Invited, error) {
 	invited, err := s.invite(ctx, d)
-	s.made.record(ctx, audit.Entry{Action: audit.EdgeInvite, Object: d.Name, After: strings.Join(invited.Edge.Policy.Readings, "\n")}, err)
+	s.made.record(ctx, audit.Entry{Action: audit.EdgeInvite, Object: d.Name, After: goesUp(invited.Edge.Policy)}, err)
 	return invited, err
 }
 
@@ -151,9 +161,18 @@ func (s edgeSource) SetEdgePolicy(ctx context.Context, name string, p edges.Poli
 	if err != nil {
 		return edges.Edge{}, err
 	}
-	return s.change(ctx, audit.EdgePolicy, name, strings.Join(p.Readings, "\n"), func(ctx context.Context, now time.Time) (store.Edge, error) {
+	return s.change(ctx, audit.EdgePolicy, name, goesUp(p), func(ctx context.Context, now time.Time) (store.Edge, error) {
 		return s.store.SetPolicy(ctx, name, now, policy)
 	})
+}
+
+// goesUp is what an edge is to send, as the audit has it.
+func goesUp(p edges.Policy) string {
+	lines := slices.Clone(p.Readings)
+	for _, s := range p.Summaries {
+		lines = append(lines, "summaries "+s)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // RevokeEdge implements edges.Source.

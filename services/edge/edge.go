@@ -1,5 +1,5 @@
-// Package edge sends what a Headwater at a site finds up to a centre: anomalies at once, and
-// the readings that the centre declares. The site works alone: nothing that it does waits
+// Package edge sends what a Headwater at a site finds up to a centre: anomalies and the window
+// summaries that the centre declares at once, and the readings that it declares. The site works alone: nothing that it does waits
 // for the link, and what is not sent yet waits in its own streams.
 //
 // It goes over HTTPS, not over a leaf node of NATS: a site needs no open port and no more
@@ -84,6 +84,7 @@ type metrics struct {
 	readings prometheus.Counter
 	bytes    prometheus.Counter
 	skipped  prometheus.Counter
+	unnamed  prometheus.Counter
 }
 
 // New returns an edge that belongs to a centre. It does no I/O.
@@ -99,6 +100,7 @@ func New(cfg Config, link *Link, deps Deps) (*Service, error) {
 			readings: register.Counter("readings_sent_total", "Readings that the centre has stored."),
 			bytes:    register.Counter("sent_bytes_total", "Bytes of what was sent, compressed."),
 			skipped:  register.Counter("skipped_total", "Messages that were removed for lack of room before they were sent."),
+			unnamed:  register.Counter("summaries_unnamed_total", "Summaries that do not go up because the name of their metric is too long."),
 		},
 	}, nil
 }
@@ -118,6 +120,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.pipes = []*pipe{
 		newPipe(s, streams.StreamTelemetry, topology.Telemetry, uplink.PathReadings, s.cfg.Gather, &readingsPacker{}),
 		newPipe(s, streams.StreamDerived, topology.Derived, uplink.PathAlerts, gatherAlerts, &alertsPacker{js: s.deps.JS}),
+		newPipe(s, streams.StreamDerived, topology.Derived, uplink.PathSummaries, s.cfg.Gather, &summariesPacker{unnamed: s.metrics.unnamed}),
 	}
 	for _, p := range s.pipes {
 		if !p.restore(ctx) {
@@ -130,13 +133,18 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	var parts sync.WaitGroup
 	for i, p := range s.pipes {
-		p.align([]uplink.Place{s.answer.Readings, s.answer.Alerts}[i])
+		p.align(places(s.answer)[i])
 		parts.Go(func() { p.run(ctx, c) })
 	}
 	parts.Go(func() { s.compare(ctx, c) })
 	s.report(ctx, c)
 	parts.Wait()
 	return nil
+}
+
+// places are those that the centre has stored, in the order of the pipes.
+func places(a uplink.Answer) [3]uplink.Place {
+	return [3]uplink.Place{a.Readings, a.Alerts, a.Summaries}
 }
 
 // gatherAlerts is how long anomalies wait for others of their upload: those of one reading.
@@ -202,10 +210,13 @@ func (s *Service) contact(ctx context.Context, c *client) error {
 		r.Paused = r.Paused || paused
 		r.SpentToday += st.Spent.on(time.Now())
 		progress := uplink.Progress{Place: st.at(), Last: last}
-		if i == 0 {
+		switch i {
+		case 0:
 			r.Readings, r.Repair = progress, st.Repair
-		} else {
+		case 1:
 			r.Alerts = progress
+		default:
+			r.Summaries = progress
 		}
 	}
 	asked := time.Now()
@@ -217,7 +228,7 @@ func (s *Service) contact(ctx context.Context, c *client) error {
 	}
 	s.metrics.up.Set(1)
 	for i, p := range s.pipes {
-		p.compare(acked[i], []uplink.Place{answer.Readings, answer.Alerts}[i])
+		p.compare(acked[i], places(answer)[i])
 	}
 	if answer.Repair != nil && answer.Repair.Validate() == nil {
 		s.pipes[0].asked.Store(answer.Repair)

@@ -8,6 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+
+	derivedv1 "headwater/proto/derived/v1"
+	telemetryv1 "headwater/proto/telemetry/v1"
 	"headwater/services/internal/uplink"
 )
 
@@ -91,6 +96,42 @@ func TestAlign(t *testing.T) {
 		p.align(c.centre)
 		if p.state.Sequence != c.want {
 			t.Errorf("%s: begins after %d, want %d", what, p.state.Sequence, c.want)
+		}
+	}
+}
+
+// TestAcknowledged checks that an edge takes as acknowledged what the centre notes: the place of
+// the last frame, though later messages were read and have nothing to send.
+func TestAcknowledged(t *testing.T) {
+	var b telemetryv1.Builder
+	b.Value(telemetryv1.Key{Site: "hall", Device: "d", Metric: "t"}, 1, 20)
+	readings := b.Take(1)
+	clock := &telemetryv1.Batch{Arrival: 2, Clock: &telemetryv1.Clock{CaughtUp: 2}}
+	commit := &derivedv1.Commit{Input: &derivedv1.Position{Sequence: 1}, Summaries: []*derivedv1.WindowSummary{
+		{Series: &derivedv1.Series{Site: "hall", Device: "d", Metric: "t"}, Window: "1m", Width: int64(time.Minute), Count: 1},
+	}}
+	policy := uplink.Policy{
+		Readings:  []uplink.Selection{{Series: "*/*/*"}},
+		Summaries: []uplink.SummarySelection{{Series: "*/*/*", Window: "1m"}},
+	}
+	for what, c := range map[string]struct {
+		packer   packer
+		messages []proto.Message
+	}{
+		"readings":  {&readingsPacker{}, []proto.Message{readings, clock}},
+		"summaries": {&summariesPacker{unnamed: prometheus.NewCounter(prometheus.CounterOpts{})}, []proto.Message{commit, &derivedv1.Commit{Input: commit.Input}}},
+	} {
+		c.packer.begin(policy)
+		for i, m := range c.messages {
+			data, err := proto.Marshal(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.packer.add(data, uplink.Place{Incarnation: 1, Sequence: uint64(i + 1), Stored: int64(i + 1)})
+		}
+		u, err := c.packer.take(t.Context())
+		if want := (uplink.Place{Incarnation: 1, Sequence: 1, Stored: 1}); err != nil || len(u.body) == 0 || u.last != want {
+			t.Errorf("%s: the last frame is at %+v, %v; want %+v", what, u.last, err, want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
 	derivedv1 "headwater/proto/derived/v1"
@@ -21,6 +22,7 @@ type readingsPacker struct {
 	selector *uplink.Selector
 	frames   []*telemetryv1.Batch
 	items    int
+	last     uplink.Place
 }
 
 func (p *readingsPacker) begin(policy uplink.Policy) {
@@ -39,17 +41,51 @@ func (p *readingsPacker) add(data []byte, at uplink.Place) uplink.Traffic {
 		f.Origin = &telemetryv1.Origin{Incarnation: at.Incarnation, Sequence: at.Sequence, Stored: at.Stored}
 		p.frames = append(p.frames, f)
 		p.items += len(f.GetSeries())
+		p.last = at
 	}
 	return uplink.Whole(b)
 }
 
-func (p *readingsPacker) take(context.Context) ([]byte, int, error) { return pack(p.frames, p.items) }
+func (p *readingsPacker) take(context.Context) (upload, error) {
+	return pack(p.frames, p.items, p.last)
+}
+
+// summariesPacker packs the window summaries of DERIVED that the policy selects.
+type summariesPacker struct {
+	policy  uplink.Policy
+	frames  []*telemetryv1.Batch
+	items   int
+	last    uplink.Place
+	unnamed prometheus.Counter
+}
+
+func (p *summariesPacker) begin(policy uplink.Policy) { p.policy, p.frames, p.items = policy, nil, 0 }
+
+func (p *summariesPacker) add(data []byte, at uplink.Place) uplink.Traffic {
+	c, err := streams.DecodeDerived(data)
+	if err != nil {
+		return uplink.Traffic{}
+	}
+	frames, unnamed := p.policy.SelectSummaries(c, at)
+	p.unnamed.Add(float64(unnamed))
+	for _, f := range frames {
+		p.frames = append(p.frames, f)
+		p.items += len(f.GetSeries())
+		p.last = at
+	}
+	return uplink.Traffic{}
+}
+
+func (p *summariesPacker) take(context.Context) (upload, error) {
+	return pack(p.frames, p.items, p.last)
+}
 
 // alertsPacker packs the anomalies of DERIVED.
 type alertsPacker struct {
 	js     jetstream.JetStream
 	frames []*derivedv1.Commit
 	items  int
+	last   uplink.Place
 }
 
 func (p *alertsPacker) begin(uplink.Policy) { p.frames, p.items = nil, 0 }
@@ -64,21 +100,22 @@ func (p *alertsPacker) add(data []byte, at uplink.Place) uplink.Traffic {
 		Anomalies: c.GetAnomalies(),
 	})
 	p.items += len(c.GetAnomalies())
+	p.last = at
 	return uplink.Traffic{}
 }
 
-func (p *alertsPacker) take(ctx context.Context) ([]byte, int, error) {
+func (p *alertsPacker) take(ctx context.Context) (upload, error) {
 	if len(p.frames) == 0 {
-		return nil, 0, nil
+		return upload{}, nil
 	}
 	notifier, err := p.notifier(ctx)
 	if err != nil {
-		return nil, 0, err
+		return upload{}, err
 	}
 	for _, f := range p.frames {
 		f.Notifier = notifier
 	}
-	return pack(p.frames, p.items)
+	return pack(p.frames, p.items, p.last)
 }
 
 // notifier says who notifies people: this edge if it has channels; empty for the centre.
@@ -124,11 +161,11 @@ func derivedMetrics(ctx context.Context, js jetstream.JetStream) (map[string]boo
 	return out, nil
 }
 
-// pack packs frames; no body for none.
-func pack[M proto.Message](frames []M, items int) ([]byte, int, error) {
+// pack packs frames of which the last one is at a place; no body for none.
+func pack[M proto.Message](frames []M, items int, last uplink.Place) (upload, error) {
 	if len(frames) == 0 {
-		return nil, 0, nil
+		return upload{}, nil
 	}
 	body, err := uplink.Pack(frames)
-	return body, items, err
+	return upload{body, items, last}, err
 }

@@ -42,9 +42,18 @@ type packer interface {
 	// add adds a message with its place and returns what sending it whole would be. A message
 	// that cannot be read is left out: its own service makes it a dead letter.
 	add(data []byte, at uplink.Place) uplink.Traffic
-	// take returns the body of the upload and how many readings or anomalies it has; no body
-	// if there is nothing to send.
-	take(ctx context.Context) (body []byte, items int, err error)
+	// take returns the upload; it has no body if there is nothing to send.
+	take(ctx context.Context) (upload, error)
+}
+
+// upload is what is sent at a time.
+type upload struct {
+	body []byte
+	// items is how many readings or anomalies it has.
+	items int
+	// last is the place of its last frame, which the centre notes. Messages behind it may have
+	// had nothing to send.
+	last uplink.Place
 }
 
 // state is how far a stream was sent, as it is kept.
@@ -97,8 +106,10 @@ type pipe struct {
 	stream      string
 	incarnation int64
 	path        string
-	gather      time.Duration
-	packer      packer
+	// key is where its state is kept in the bucket of edges.
+	key    string
+	gather time.Duration
+	packer packer
 
 	// lost is the place of the centre when it has less than it acknowledged.
 	lost atomic.Pointer[uplink.Place]
@@ -113,7 +124,11 @@ type pipe struct {
 }
 
 func newPipe(s *Service, stream string, created time.Time, path string, gather time.Duration, p packer) *pipe {
-	return &pipe{svc: s, log: s.deps.Log.With("stream", stream), stream: stream, incarnation: created.UnixNano(), path: path, gather: gather, packer: p}
+	key := streams.UplinkKey(stream)
+	if path == uplink.PathSummaries {
+		key = streams.SummaryUplinkKey(stream)
+	}
+	return &pipe{svc: s, log: s.deps.Log.With("stream", stream), stream: stream, incarnation: created.UnixNano(), path: path, key: key, gather: gather, packer: p}
 }
 
 // restore reads how far the stream was sent. It returns false when ctx ends first.
@@ -135,7 +150,7 @@ func (p *pipe) read(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", streams.BucketEdges, err)
 	}
-	entry, err := bucket.Get(ctx, streams.UplinkKey(p.stream))
+	entry, err := bucket.Get(ctx, p.key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		p.state.Incarnation = p.incarnation
 		// From now on the janitor leaves what is not sent.
@@ -164,7 +179,7 @@ func (p *pipe) keep(ctx context.Context) error {
 	body, err := json.Marshal(p.state)
 	p.mu.Unlock()
 	if err == nil {
-		_, err = bucket.Put(ctx, streams.UplinkKey(p.stream), body)
+		_, err = bucket.Put(ctx, p.key, body)
 	}
 	if err != nil {
 		return fmt.Errorf("store how far the stream was sent: %w", err)
@@ -318,18 +333,18 @@ func (r *reader) step(ctx context.Context, c *client) error {
 		messages += n
 		gathered = n < fetchMost
 	}
-	body, items, err := r.packer.take(ctx)
+	u, err := r.packer.take(ctx)
 	if err != nil {
 		return err
 	}
-	if len(body) > 0 {
-		if !r.deliver(ctx, c, r.path, &next, body) {
+	if len(u.body) > 0 {
+		if !r.deliver(ctx, c, r.path, &next, u.body) {
 			return nil
 		}
-		next.Acked = next.at()
-		next.Sent.Add(uplink.Traffic{Readings: uint64(items), Messages: 1, Bytes: uint64(len(body))})
-		r.svc.metrics.readings.Add(float64(items))
-		r.svc.metrics.bytes.Add(float64(len(body)))
+		next.Acked = u.last
+		next.Sent.Add(uplink.Traffic{Readings: uint64(u.items), Messages: 1, Bytes: uint64(len(u.body))})
+		r.svc.metrics.readings.Add(float64(u.items))
+		r.svc.metrics.bytes.Add(float64(len(u.body)))
 	}
 	r.mu.Lock()
 	r.state = next
@@ -372,7 +387,7 @@ func (r *reader) add(next *state, msg jetstream.Msg) error {
 // deliver sends an upload until the centre has stored it, within the budget. It returns
 // false when ctx ends first.
 func (r *reader) deliver(ctx context.Context, c *client, path string, next *state, body []byte) bool {
-	readings := path != uplink.PathAlerts
+	readings := path == uplink.PathReadings || path == uplink.PathRepair
 	if readings && !r.afford(ctx, next, int64(len(body))) {
 		return false
 	}

@@ -75,10 +75,11 @@ func (r *reader) mend(ctx context.Context, c *client) error {
 		for _, f := range m.frames[:n] {
 			items += len(f.GetSeries())
 		}
-		body, items, err := pack(m.frames[:n], items)
+		u, err := pack(m.frames[:n], items, uplink.Place{})
 		if err != nil {
 			return err
 		}
+		body := u.body
 		next := r.state
 		if !r.deliver(ctx, c, uplink.PathRepair, &next, body) {
 			return nil

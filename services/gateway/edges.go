@@ -73,6 +73,13 @@ func (s *Service) routeEdges(mux *http.ServeMux) {
 		}
 		return struct{}{}, u.takeReadings(ctx, edge, frames)
 	}))
+	mux.HandleFunc("POST "+uplink.PathSummaries, s.fromEdge(func(ctx context.Context, u *edgeUplink, edge edges.Edge, body []byte) (any, error) {
+		frames, err := uplink.Unpack(body, func() *telemetryv1.Batch { return new(telemetryv1.Batch) })
+		if err != nil {
+			return nil, err
+		}
+		return struct{}{}, u.takeSummaries(ctx, edge, frames)
+	}))
 	mux.HandleFunc("POST "+uplink.PathRepair, s.fromEdge(func(ctx context.Context, u *edgeUplink, edge edges.Edge, body []byte) (any, error) {
 		frames, err := uplink.Unpack(body, func() *telemetryv1.Batch { return new(telemetryv1.Batch) })
 		if err != nil {
@@ -221,7 +228,7 @@ func (u *edgeUplink) contact(ctx context.Context, edge edges.Edge, c uplink.Cont
 	if err := u.keep(ctx); err != nil {
 		return uplink.Answer{}, err
 	}
-	answer := uplink.Answer{Policy: edge.Policy, Readings: u.status.StoredReadings, Alerts: u.status.StoredAlerts, Now: time.Now().UTC()}
+	answer := uplink.Answer{Policy: edge.Policy, Readings: u.status.StoredReadings, Alerts: u.status.StoredAlerts, Summaries: u.status.StoredSummaries, Now: time.Now().UTC()}
 	if edge.Repair != nil && edge.Repair.ID != c.Repair.ID {
 		answer.Repair = edge.Repair
 	}
@@ -264,9 +271,11 @@ func (u *edgeUplink) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look up stream %s: %w", streams.StreamTelemetry, err)
 	}
-	for lane := range u.lanes {
-		if err := u.lanes[lane].load(ctx, telemetry, streams.TelemetrySubject(lane, streams.EdgeSource(u.name)), placeOfBatch); err != nil {
-			return err
+	for _, f := range []*edgeFlow{u.readings, u.summaries} {
+		for lane := range f.lanes {
+			if err := f.lanes[lane].load(ctx, telemetry, streams.TelemetrySubject(lane, f.source), placeOfBatch); err != nil {
+				return err
+			}
 		}
 	}
 	derived, err := streams.LookUp(ctx, u.in.svc.js, streams.StreamDerived)

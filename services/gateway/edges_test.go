@@ -234,6 +234,31 @@ func TestEdges(t *testing.T) {
 			t.Errorf("an edge that knows is asked again: %+v", again)
 		}
 	})
+	t.Run("summaries", func(t *testing.T) {
+		f.t = t
+		f.joined("e3")
+		send := func(path string, frames ...*telemetryv1.Batch) {
+			t.Helper()
+			if status := f.asEdge("e3", edgeToken, path, packed(t, frames...), nil); status != http.StatusOK {
+				t.Fatalf("upload: %d", status)
+			}
+		}
+		// Their places are those of another stream than those of the readings.
+		send(uplink.PathReadings, frame(9, 1, "hall", "of-both"))
+		parts := []*telemetryv1.Batch{frame(1, 2, "hall", "of-both"), frame(1, 3, "hall", "of-both"), frame(2, 4, "hall", "of-both")}
+		parts[0].Origin.Stored-- // two frames of one message
+		send(uplink.PathSummaries, parts[0])
+		send(uplink.PathSummaries, parts...)
+		send(uplink.PathSummaries, parts[1:]...)
+		send(uplink.PathReadings, frame(9, 1, "hall", "of-both"), frame(10, 5, "hall", "of-both"))
+		if got, want := f.values()["of-both"], []float64{1, 2, 3, 4, 5}; !slices.Equal(got, want) {
+			t.Errorf("stored %v, want %v", got, want)
+		}
+		var answer uplink.Answer
+		if status := f.asEdge("e3", edgeToken, uplink.PathContact, []byte(`{"version":"1"}`), &answer); status != http.StatusOK || answer.Summaries.Sequence != 2 || answer.Readings.Sequence != 10 {
+			t.Errorf("contact: %d %+v", status, answer)
+		}
+	})
 	t.Run("what may not be sent", func(t *testing.T) {
 		f.t = t
 		store := f.joined("limited", "yard")

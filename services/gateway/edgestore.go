@@ -37,7 +37,8 @@ const (
 // edgeUplink stores what one edge sends, each frame once.
 //
 //  1. Readings go into the lanes of this Headwater, each message on the edge's own subject
-//     of the lane. Its origin is the place of the last frame that it has readings of.
+//     of the lane, and summaries, which are another stream at the edge, on a subject beside
+//     it. Its origin is the place of the last frame that it has readings of.
 //  2. A message is stored only behind the last one of its subject. So of two gateways that
 //     take the same upload, one is refused; it then reads the end of the lanes again.
 //     The messages of a repair repeat the place of the lane: they are beside the frames.
@@ -52,13 +53,23 @@ type edgeUplink struct {
 
 	loaded bool
 	status edges.Status
-	lanes  []edgeEnd
 	alerts edgeEnd
+	// readings and summaries are what it sends of its two streams.
+	readings, summaries *edgeFlow
+}
 
+// edgeFlow is what goes into the lanes from one stream of an edge.
+type edgeFlow struct {
+	source streams.Source
+	lanes  []edgeEnd
 	// builders pack the readings of each lane; pending is the place of the last frame in it.
 	builders []telemetryv1.Builder
 	pending  []uplink.Place
 	touched  []int
+}
+
+func newEdgeFlow(source streams.Source, lanes int) *edgeFlow {
+	return &edgeFlow{source: source, lanes: make([]edgeEnd, lanes), builders: make([]telemetryv1.Builder, lanes), pending: make([]uplink.Place, lanes)}
 }
 
 // edgeEnd is the end of one subject.
@@ -71,8 +82,8 @@ type edgeEnd struct {
 
 func newEdgeUplink(in *edgeIntake, name string) *edgeUplink {
 	return &edgeUplink{
-		in: in, name: name, busy: make(chan struct{}, 1), lanes: make([]edgeEnd, in.lanes),
-		builders: make([]telemetryv1.Builder, in.lanes), pending: make([]uplink.Place, in.lanes),
+		in: in, name: name, busy: make(chan struct{}, 1),
+		readings: newEdgeFlow(streams.EdgeSource(name), in.lanes), summaries: newEdgeFlow(streams.EdgeSummarySource(name), in.lanes),
 	}
 }
 
@@ -115,9 +126,20 @@ func inputOf(c *derivedv1.Commit) uplink.Place {
 
 // takeReadings stores the readings of the frames, and returns when all are stored.
 func (u *edgeUplink) takeReadings(ctx context.Context, edge edges.Edge, frames []*telemetryv1.Batch) error {
-	return u.take(ctx, frames, func(f *telemetryv1.Batch) { u.add(edge, f, false) }, func() {
-		if n := len(frames); n > 0 && !u.status.StoredReadings.Covers(originOf(frames[n-1])) {
-			u.status.StoredReadings = originOf(frames[n-1])
+	return u.takeNew(ctx, u.readings, edge, frames, func() *uplink.Place { return &u.status.StoredReadings })
+}
+
+// takeSummaries stores the summaries of the frames, which are readings too.
+func (u *edgeUplink) takeSummaries(ctx context.Context, edge edges.Edge, frames []*telemetryv1.Batch) error {
+	return u.takeNew(ctx, u.summaries, edge, frames, func() *uplink.Place { return &u.status.StoredSummaries })
+}
+
+// takeNew stores what is not stored yet. Stored returns where the place of the last frame that
+// was stored as a whole is noted, once the status is loaded.
+func (u *edgeUplink) takeNew(ctx context.Context, flow *edgeFlow, edge edges.Edge, frames []*telemetryv1.Batch, stored func() *uplink.Place) error {
+	return u.take(ctx, flow, frames, func(f *telemetryv1.Batch) { u.add(flow, edge, f, stored()) }, func() {
+		if n := len(frames); n > 0 && !stored().Covers(originOf(frames[n-1])) {
+			*stored() = originOf(frames[n-1])
 		}
 	})
 }
@@ -125,11 +147,11 @@ func (u *edgeUplink) takeReadings(ctx context.Context, edge edges.Edge, frames [
 // takeAgain stores the readings of a repair, whether they are stored already or not: in the
 // history a reading replaces itself.
 func (u *edgeUplink) takeAgain(ctx context.Context, edge edges.Edge, frames []*telemetryv1.Batch) error {
-	return u.take(ctx, frames, func(f *telemetryv1.Batch) { u.add(edge, f, true) }, func() {})
+	return u.take(ctx, u.readings, frames, func(f *telemetryv1.Batch) { u.add(u.readings, edge, f, nil) }, func() {})
 }
 
 // take adds frames, stores what was added, and notes what is stored.
-func (u *edgeUplink) take(ctx context.Context, frames []*telemetryv1.Batch, add func(*telemetryv1.Batch), note func()) error {
+func (u *edgeUplink) take(ctx context.Context, flow *edgeFlow, frames []*telemetryv1.Batch, add func(*telemetryv1.Batch), note func()) error {
 	for _, f := range frames {
 		if err := f.Check(); err != nil {
 			return fmt.Errorf("%w: %w", uplink.ErrUpload, err)
@@ -145,16 +167,16 @@ func (u *edgeUplink) take(ctx context.Context, frames []*telemetryv1.Batch, add 
 	if err := u.load(ctx); err != nil {
 		return err
 	}
-	defer u.drop()
+	defer flow.drop()
 	for _, f := range frames {
-		if u.fills(f) {
-			if err := u.commit(ctx); err != nil {
+		if flow.fills(f) {
+			if err := u.commit(ctx, flow); err != nil {
 				return err
 			}
 		}
 		add(f)
 	}
-	if err := u.commit(ctx); err != nil {
+	if err := u.commit(ctx, flow); err != nil {
 		return err
 	}
 	note()
@@ -162,20 +184,21 @@ func (u *edgeUplink) take(ctx context.Context, frames []*telemetryv1.Batch, add 
 }
 
 // fills reports whether a lane may have too many readings with the frame.
-func (u *edgeUplink) fills(f *telemetryv1.Batch) bool {
-	for _, lane := range u.touched {
-		if u.builders[lane].Len()+len(f.Series) > maxReadings {
+func (flow *edgeFlow) fills(f *telemetryv1.Batch) bool {
+	for _, lane := range flow.touched {
+		if flow.builders[lane].Len()+len(f.Series) > maxReadings {
 			return true
 		}
 	}
 	return false
 }
 
-// add adds the readings of a frame: those that are not stored yet, or again all.
-func (u *edgeUplink) add(edge edges.Edge, f *telemetryv1.Batch, again bool) {
+// add adds the readings of a frame: those that are not stored yet when whole is the place of
+// the last frame that was stored as a whole, or again all if that is nil.
+func (u *edgeUplink) add(flow *edgeFlow, edge edges.Edge, f *telemetryv1.Batch, whole *uplink.Place) {
 	place, now := originOf(f), time.Now()
 	// The lanes may have lost their last messages of the edge to age.
-	before := u.status.StoredReadings.Covers(place)
+	before := whole != nil && whole.Covers(place)
 	dictionary := f.Dictionary()
 	lanes := make([]int, len(dictionary))
 	for i, d := range dictionary {
@@ -184,7 +207,7 @@ func (u *edgeUplink) add(edge edges.Edge, f *telemetryv1.Batch, again bool) {
 			u.in.svc.metrics.dropped.WithLabelValues(reason).Inc()
 			continue
 		}
-		lanes[i] = streams.Lane(d.Site, d.Device, len(u.lanes))
+		lanes[i] = streams.Lane(d.Site, d.Device, len(flow.lanes))
 	}
 	for r := range f.Readings() {
 		lane := lanes[r.Series]
@@ -192,16 +215,16 @@ func (u *edgeUplink) add(edge edges.Edge, f *telemetryv1.Batch, again bool) {
 			u.status.Refused++
 			continue
 		}
-		if again {
-			place = u.lanes[lane].place
-		} else if before || u.lanes[lane].place.Covers(place) {
+		if whole == nil {
+			place = flow.lanes[lane].place
+		} else if before || flow.lanes[lane].place.Covers(place) {
 			continue
 		}
-		if u.builders[lane].Empty() {
-			u.touched = append(u.touched, lane)
+		if flow.builders[lane].Empty() {
+			flow.touched = append(flow.touched, lane)
 		}
-		uplink.Append(&u.builders[lane], dictionary[r.Series].Key, r)
-		u.pending[lane] = place
+		uplink.Append(&flow.builders[lane], dictionary[r.Series].Key, r)
+		flow.pending[lane] = place
 	}
 }
 
@@ -229,7 +252,7 @@ func sound(r telemetryv1.Reading, now time.Time) bool {
 }
 
 // commit stores what was added, one message for each lane.
-func (u *edgeUplink) commit(ctx context.Context) error {
+func (u *edgeUplink) commit(ctx context.Context, flow *edgeFlow) error {
 	js := u.in.svc.js
 	if js.Conn().Status() != nats.CONNECTED {
 		return errDisconnected
@@ -241,28 +264,28 @@ func (u *edgeUplink) commit(ctx context.Context) error {
 	}
 	var sent []message
 	var failed error
-	for _, lane := range u.touched {
-		b := u.builders[lane].Take(time.Now().UnixNano())
-		place := u.pending[lane]
+	for _, lane := range flow.touched {
+		b := flow.builders[lane].Take(time.Now().UnixNano())
+		place := flow.pending[lane]
 		b.Origin = &telemetryv1.Origin{Incarnation: place.Incarnation, Sequence: place.Sequence, Stored: place.Stored}
-		m, err := streams.TelemetryMsg(lane, streams.EdgeSource(u.name), b)
+		m, err := streams.TelemetryMsg(lane, flow.source, b)
 		if err == nil {
 			var ack jetstream.PubAckFuture
-			if ack, err = js.PublishMsgAsync(behind(m, u.lanes[lane].last)); err == nil {
+			if ack, err = js.PublishMsgAsync(behind(m, flow.lanes[lane].last)); err == nil {
 				sent = append(sent, message{lane, b, ack})
 				continue
 			}
 		}
 		failed = errors.Join(failed, err)
 	}
-	u.touched = u.touched[:0]
+	flow.touched = flow.touched[:0]
 	for _, m := range sent {
 		ack, err := streams.Stored(ctx, m.ack)
 		if err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		u.lanes[m.lane] = edgeEnd{ack.Sequence, originOf(m.batch)}
+		flow.lanes[m.lane] = edgeEnd{ack.Sequence, originOf(m.batch)}
 		u.in.svc.metrics.readings.Add(float64(len(m.batch.GetSeries())))
 		u.in.svc.registry.See(m.batch)
 	}
@@ -279,11 +302,11 @@ func behind(m *nats.Msg, last uint64) *nats.Msg {
 }
 
 // drop forgets what was added and not stored.
-func (u *edgeUplink) drop() {
-	for _, lane := range u.touched {
-		u.builders[lane].Take(0)
+func (flow *edgeFlow) drop() {
+	for _, lane := range flow.touched {
+		flow.builders[lane].Take(0)
 	}
-	u.touched = u.touched[:0]
+	flow.touched = flow.touched[:0]
 }
 
 // takeAlerts stores the anomalies of the frames, and returns when all are stored.

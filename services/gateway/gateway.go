@@ -40,7 +40,7 @@ const Path = "/api/v1/telemetry"
 func Paths() []string {
 	return []string{
 		Path, PathWrite2, PathWrite1, pathQuery, pathPing,
-		uplink.PathJoin, uplink.PathContact, uplink.PathReadings, uplink.PathAlerts, uplink.PathRepair, uplink.PathHoldings,
+		uplink.PathJoin, uplink.PathContact, uplink.PathReadings, uplink.PathAlerts, uplink.PathSummaries, uplink.PathRepair, uplink.PathHoldings,
 	}
 }
 

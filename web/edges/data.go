@@ -32,6 +32,10 @@ type Policy struct {
 	// Readings are selections such as all, hall/*/temperature=every 10, or
 	// hall/*/*=deadband 0.5. The first that matches counts; without any, no reading goes.
 	Readings []string `json:"readings"`
+	// Summaries are the window summaries that go too, at once, such as all=1m or
+	// hall/*/temperature=1h: each is the series of its metric with _1m_min, _1m_mean, _1m_max
+	// and _1m_count behind. The windows are 1m, 1h and 1d.
+	Summaries []string `json:"summaries,omitempty"`
 	// Budget is how many bytes of readings may go in a day of UTC, Rate how many in a second
 	// on average; 0 sets no bound.
 	Budget int64 `json:"budget"`

@@ -104,7 +104,7 @@ func (p *Pages) inviteByForm(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.inviteAs(w, r, Draft{
-		Name: strings.TrimSpace(r.PostForm.Get("name")), Policy: &Policy{Readings: selections(r.PostForm)},
+		Name: strings.TrimSpace(r.PostForm.Get("name")), Policy: &Policy{Readings: app.OrEmpty(selections(r.PostForm, "readings")), Summaries: selections(r.PostForm, "summaries")},
 		Sites: strings.Fields(strings.ReplaceAll(r.PostForm.Get("sites"), ",", " ")),
 	})
 }
@@ -123,10 +123,10 @@ func (p *Pages) inviteAs(w http.ResponseWriter, r *http.Request, d Draft) {
 	p.showAll(w, r, http.StatusOK, ListFacts{Invited: &invited})
 }
 
-// selections are the lines of the field of readings.
-func selections(form url.Values) []string {
-	out := []string{}
-	for line := range strings.Lines(form.Get("readings")) {
+// selections are the lines of a field; nil if there are none.
+func selections(form url.Values, field string) []string {
+	var out []string
+	for line := range strings.Lines(form.Get(field)) {
 		if line = strings.TrimSpace(line); line != "" {
 			out = append(out, line)
 		}
@@ -178,7 +178,7 @@ const (
 func policyOf(form url.Values) (Policy, error) {
 	budget, err1 := sizeOf(form, "budget", budgetUnit)
 	rate, err2 := sizeOf(form, "rate", rateUnit)
-	return Policy{Readings: selections(form), Budget: budget, Rate: rate}, errors.Join(err1, err2)
+	return Policy{Readings: app.OrEmpty(selections(form, "readings")), Summaries: selections(form, "summaries"), Budget: budget, Rate: rate}, errors.Join(err1, err2)
 }
 
 // sizeOf reads a number of units as bytes; an empty field is 0.
@@ -202,5 +202,5 @@ func formOf(p Policy) url.Values {
 		}
 		return strconv.FormatFloat(math.Round(float64(n)/unit*1000)/1000, 'f', -1, 64)
 	}
-	return url.Values{"readings": {strings.Join(p.Readings, "\n")}, "budget": {size(p.Budget, budgetUnit)}, "rate": {size(p.Rate, rateUnit)}}
+	return url.Values{"readings": {strings.Join(p.Readings, "\n")}, "summaries": {strings.Join(p.Summaries, "\n")}, "budget": {size(p.Budget, budgetUnit)}, "rate": {size(p.Rate, rateUnit)}}
 }

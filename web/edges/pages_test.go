@@ -83,7 +83,7 @@ func TestButtons(t *testing.T) {
 		status int
 		want   edges.Policy
 	}{
-		"all":             {"attic", url.Values{"readings": {"all"}, "budget": {"20"}, "rate": {"0.5"}}, http.StatusSeeOther, edges.Policy{Readings: []string{"all"}, Budget: 20 << 20, Rate: 512}},
+		"all":             {"attic", url.Values{"readings": {"all"}, "summaries": {"all=1m\r\n\r\nhall/*/t=1h"}, "budget": {"20"}, "rate": {"0.5"}}, http.StatusSeeOther, edges.Policy{Readings: []string{"all"}, Summaries: []string{"all=1m", "hall/*/t=1h"}, Budget: 20 << 20, Rate: 512}},
 		"nothing":         {"attic", url.Values{}, http.StatusSeeOther, edges.Policy{Readings: []string{}}},
 		"a word":          {"attic", url.Values{"budget": {"much"}}, http.StatusBadRequest, edges.Policy{}},
 		"less than 0":     {"attic", url.Values{"rate": {"-1"}}, http.StatusBadRequest, edges.Policy{}},

@@ -11,13 +11,21 @@ import (
 
 // goesUp says in words what an edge sends besides alerts.
 func goesUp(p Policy) string {
+	out := view.Plain(strings.Join(p.Readings, ", "))
 	switch {
-	case len(p.Readings) == 0:
+	case len(p.Readings)+len(p.Summaries) == 0:
 		return "nothing"
-	case p.Readings[0] == everything:
-		return "all readings"
+	case len(p.Readings) > 0 && p.Readings[0] == everything:
+		out = "all readings"
 	}
-	return view.Plain(strings.Join(p.Readings, ", "))
+	if len(p.Summaries) == 0 {
+		return out
+	}
+	summaries := "summaries " + view.Plain(strings.Join(p.Summaries, ", "))
+	if out == "" {
+		return summaries
+	}
+	return out + "; " + summaries
 }
 
 // plainLines is view.Plain for each line of a text.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -14,13 +15,14 @@ import (
 
 // edgePolicy is what an edge is to send.
 type edgePolicy struct {
-	Readings []string `help:"Readings that go up besides alerts: all, or site/device/metric with * for any, and =every 10 or =deadband 0.5 behind; repeatable, the first that matches counts." placeholder:"SERIES" sep:"none"`
-	Budget   int64    `help:"Bytes of readings a day; 0 sets no bound." placeholder:"BYTES"`
-	Rate     int64    `help:"Bytes of readings a second; 0 sets no bound." placeholder:"BYTES"`
+	Readings  []string `help:"Readings that go up besides alerts: all, or site/device/metric with * for any, and =every 10 or =deadband 0.5 behind; repeatable, the first that matches counts." placeholder:"SERIES" sep:"none"`
+	Summaries []string `help:"Window summaries that go up at once: all=1m, or site/device/metric with * for any and =1m, =1h or =1d behind; repeatable." placeholder:"SERIES=WINDOW" sep:"none"`
+	Budget    int64    `help:"Bytes of readings a day; 0 sets no bound." placeholder:"BYTES"`
+	Rate      int64    `help:"Bytes of readings a second; 0 sets no bound." placeholder:"BYTES"`
 }
 
 func (p edgePolicy) policy() edges.Policy {
-	return edges.Policy{Readings: append([]string{}, p.Readings...), Budget: p.Budget, Rate: p.Rate}
+	return edges.Policy{Readings: append([]string{}, p.Readings...), Summaries: p.Summaries, Budget: p.Budget, Rate: p.Rate}
 }
 
 type edgeInviteCmd struct {
@@ -34,7 +36,7 @@ type edgeInviteCmd struct {
 // Run invites an edge and shows the line with which it joins.
 func (c *edgeInviteCmd) Run(s *session) error {
 	d := edges.Draft{Name: c.Name, Sites: c.Site, Address: c.Address}
-	if len(c.Readings) > 0 || c.Budget > 0 || c.Rate > 0 {
+	if len(c.Readings)+len(c.Summaries) > 0 || c.Budget > 0 || c.Rate > 0 {
 		p := c.policy()
 		d.Policy = &p
 	}
@@ -71,7 +73,7 @@ func (c *edgeLsCmd) Run(s *session) error {
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tSTATE\tLAST CONTACT\tVERSION\tWAITING\tSENT\tINSTEAD OF\tREADINGS THAT GO UP")
 	for _, e := range all.Edges {
-		readings := strings.Join(e.Policy.Readings, ", ")
+		readings := strings.Join(append(slices.Clone(e.Policy.Readings), e.Policy.Summaries...), ", ")
 		if readings == "" {
 			readings = "none, alerts only"
 		}

@@ -88,8 +88,9 @@ type Status struct {
 	// Seen is when the edge was last in contact.
 	Seen time.Time `json:"seen,omitzero"`
 	// Stored are the places of the last frames whose parts are all stored.
-	StoredReadings uplink.Place `json:"stored_readings"`
-	StoredAlerts   uplink.Place `json:"stored_alerts"`
+	StoredReadings  uplink.Place `json:"stored_readings"`
+	StoredAlerts    uplink.Place `json:"stored_alerts"`
+	StoredSummaries uplink.Place `json:"stored_summaries,omitzero"`
 	// Refused counts readings and anomalies that the edge may not send.
 	Refused uint64 `json:"refused,omitempty"`
 }

@@ -82,7 +82,7 @@ func (t *Tally) Add(k telemetryv1.Key, at time.Time, n uint64) {
 		return
 	}
 	s, selected := t.policy.find(k)
-	if !selected {
+	if !selected || t.policy.isSummary(k) {
 		return
 	}
 	of := telemetryv1.Key{Site: k.Site, Device: k.Device}

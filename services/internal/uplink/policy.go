@@ -24,6 +24,9 @@ type Policy struct {
 	// Readings are the readings that go up: of a series, the first selection that matches
 	// counts, and without one nothing does.
 	Readings []Selection `json:"readings"`
+	// Summaries are the window summaries that go up, at once and beside the budget, as alerts do:
+	// one that any selection matches goes.
+	Summaries []SummarySelection `json:"summaries,omitempty"`
 	// Budget is how many bytes of readings may go up in a day of UTC, and Rate how many in a
 	// second on average; 0 sets no bound.
 	Budget int64 `json:"budget,omitempty"`
@@ -79,14 +82,10 @@ func (s Selection) String() string {
 }
 
 func (s Selection) validate() error {
-	parts := strings.Split(s.Series, "/")
-	bad := len(parts) != 3
-	for _, p := range parts {
-		bad = bad || p != "*" && !streams.ValidToken(p)
+	if err := validatePattern(s.Series); err != nil {
+		return err
 	}
 	switch {
-	case bad:
-		return fmt.Errorf("%q is not site/device/metric, each 1 to 64 letters, digits, hyphens or underscores, or *", clip(s.Series))
 	case s.Every < 0 || s.Every > maxEvery:
 		return fmt.Errorf("every must be 1 to %d", maxEvery)
 	case s.Deadband < 0 || math.IsNaN(s.Deadband) || math.IsInf(s.Deadband, 0):
@@ -97,12 +96,39 @@ func (s Selection) validate() error {
 	return nil
 }
 
+// validatePattern returns what is wrong with a pattern of series, or nil.
+func validatePattern(series string) error {
+	parts := strings.Split(series, "/")
+	bad := len(parts) != 3
+	for _, p := range parts {
+		bad = bad || p != "*" && !streams.ValidToken(p)
+	}
+	if bad {
+		return fmt.Errorf("%q is not site/device/metric, each 1 to 64 letters, digits, hyphens or underscores, or *", clip(series))
+	}
+	return nil
+}
+
+// matches reports whether a pattern of series matches one.
+func matches(pattern string, k telemetryv1.Key) bool {
+	parts := strings.Split(pattern, "/")
+	return fits(parts[0], k.Site) && fits(parts[1], k.Device) && fits(parts[2], k.Metric)
+}
+
 // Validate returns what is wrong with the policy, or nil.
 func (p Policy) Validate() error {
 	if len(p.Readings) > maxSelections {
 		return fmt.Errorf("%d selections of readings, at most %d", len(p.Readings), maxSelections)
 	}
 	for _, s := range p.Readings {
+		if err := s.validate(); err != nil {
+			return err
+		}
+	}
+	if len(p.Summaries) > maxSelections {
+		return fmt.Errorf("%d selections of summaries, at most %d", len(p.Summaries), maxSelections)
+	}
+	for _, s := range p.Summaries {
 		if err := s.validate(); err != nil {
 			return err
 		}
@@ -116,8 +142,7 @@ func (p Policy) Validate() error {
 // find returns the selection of a series.
 func (p Policy) find(k telemetryv1.Key) (Selection, bool) {
 	for _, s := range p.Readings {
-		parts := strings.Split(s.Series, "/")
-		if fits(parts[0], k.Site) && fits(parts[1], k.Device) && fits(parts[2], k.Metric) {
+		if matches(s.Series, k) {
 			return s, true
 		}
 	}

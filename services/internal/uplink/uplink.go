@@ -28,6 +28,8 @@ const (
 	PathContact  = "/api/v1/edge/contact"
 	PathReadings = "/api/v1/edge/readings"
 	PathAlerts   = "/api/v1/edge/alerts"
+	// PathSummaries takes window summaries, as readings.
+	PathSummaries = "/api/v1/edge/summaries"
 	// PathRepair takes readings once more, PathHoldings what the edge holds.
 	PathRepair   = "/api/v1/edge/repair"
 	PathHoldings = "/api/v1/edge/holdings"
@@ -136,9 +138,11 @@ type Contact struct {
 	Version string `json:"version"`
 	// Started is when the edge started.
 	Started time.Time `json:"started"`
-	// Readings and Alerts are how far the two streams were sent.
-	Readings Progress `json:"readings"`
-	Alerts   Progress `json:"alerts"`
+	// Readings, Alerts and Summaries are how far they were sent: readings in one stream, alerts
+	// and summaries in another.
+	Readings  Progress `json:"readings"`
+	Alerts    Progress `json:"alerts"`
+	Summaries Progress `json:"summaries,omitzero"`
 	// Sent is what was sent since the edge joined, Whole what sending each reading as one
 	// message of MQTT would have been.
 	Sent  Traffic `json:"sent"`
@@ -208,10 +212,11 @@ func (t *Traffic) Add(o Traffic) {
 // Answer is what the centre answers to a contact.
 type Answer struct {
 	Policy Policy `json:"policy"`
-	// Readings and Alerts are the last places that the centre has stored; zero if it has
-	// nothing of this edge.
-	Readings Place `json:"readings"`
-	Alerts   Place `json:"alerts"`
+	// Readings, Alerts and Summaries are the last places that the centre has stored; zero if it
+	// has nothing of this edge.
+	Readings  Place `json:"readings"`
+	Alerts    Place `json:"alerts"`
+	Summaries Place `json:"summaries,omitzero"`
 	// Repair is asked for until the edge reports that it knows of it.
 	Repair *Repair `json:"repair,omitempty"`
 	// Now is the time at the centre.
