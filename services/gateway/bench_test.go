@@ -63,7 +63,9 @@ func start(b *testing.B) http.Handler {
 	b.Helper()
 	s := streamtest.Run(b)
 	s.Ensure(b, 8)
-	svc, err := gateway.New(gateway.DefaultConfig(), gateway.Deps{JS: s.JS(b), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	cfg := gateway.DefaultConfig()
+	cfg.DeviceRate, cfg.AddressRate, cfg.NewSeries = 0, 0, 0
+	svc, err := gateway.New(cfg, gateway.Deps{JS: s.JS(b), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		b.Fatal(err)
 	}
