@@ -81,7 +81,7 @@ func (p *Pages) refusal(r *http.Request, err error) (status int, text string) {
 		return refused.Status, ui.Sentence(refused.Text)
 	}
 	if !errors.Is(err, view.ErrUnavailable) {
-		p.shell.Log.Warn("request about accounts failed", "path", r.URL.Path, "err", err)
+		p.shell.Log.Warn("request about accounts failed", "route", r.Pattern, "err", err)
 	}
 	return http.StatusServiceUnavailable, "The accounts cannot be reached now. Try again in a moment."
 }

@@ -51,7 +51,7 @@ func (s *Shell) Answer(w http.ResponseWriter, r *http.Request, v any) {
 func (s *Shell) AnswerWith(w http.ResponseWriter, r *http.Request, status int, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
-		s.Log.Error("answer was not encoded", "path", r.URL.Path, "err", err)
+		s.Log.Error("answer was not encoded", "route", r.Pattern, "err", err)
 		s.Fail(w, http.StatusInternalServerError, "The answer cannot be written as JSON.")
 		return
 	}

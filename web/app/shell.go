@@ -97,7 +97,7 @@ func (s *Shell) Page(w http.ResponseWriter, r *http.Request, status int, p Page,
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	if err := document(p, content).Render(r.Context(), w); err != nil && r.Context().Err() == nil {
-		s.Log.Error("page was not rendered completely", "path", r.URL.Path, "err", err)
+		s.Log.Error("page was not rendered completely", "route", r.Pattern, "err", err)
 	}
 }
 

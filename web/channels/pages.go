@@ -101,7 +101,7 @@ func (p *Pages) refusal(r *http.Request, err error) (status int, text string) {
 		return cmp.Or(refused.Status, http.StatusBadRequest), ui.Sentence(refused.Text)
 	}
 	if !errors.Is(err, view.ErrUnavailable) {
-		p.shell.Log.Warn("request about channels failed", "path", r.URL.Path, "err", err)
+		p.shell.Log.Warn("request about channels failed", "route", r.Pattern, "err", err)
 	}
 	return http.StatusServiceUnavailable, "The channels cannot be reached now. Try again in a moment."
 }

@@ -277,7 +277,7 @@ func (p *Pages) check(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	f := EditorFacts{Form: p.source.Form(), Check: p.source.Check(d), Judged: r.PostForm.Get("judged") != ""}
 	if err := Checked(f).Render(r.Context(), w); err != nil && r.Context().Err() == nil {
-		p.shell.Log.Error("preview was not rendered completely", "path", r.URL.Path, "err", err)
+		p.shell.Log.Error("preview was not rendered completely", "route", r.Pattern, "err", err)
 	}
 }
 

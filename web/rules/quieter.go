@@ -61,7 +61,7 @@ func (p *Pages) quieter(w http.ResponseWriter, r *http.Request) {
 	f := EditorFacts{Rule: &rule, Stats: p.source.Stats(rule.Name), Advice: p.source.Advice(rule.Name), By: app.RememberedAuthor(r)}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	if err := Quieter(f).Render(r.Context(), w); err != nil && r.Context().Err() == nil {
-		p.shell.Log.Error("proposals were not rendered completely", "path", r.URL.Path, "err", err)
+		p.shell.Log.Error("proposals were not rendered completely", "route", r.Pattern, "err", err)
 	}
 }
 
