@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -45,4 +48,45 @@ func TestChannelsByCommand(t *testing.T) {
 	w.channel(t, "report").want(t, exitFailed, "No morning report is declared")
 	answer.Error = "ntfy answered 403 Forbidden"
 	w.channel(t, "test", "phone").want(t, exitFailed, "phone: ", "ntfy answered 403 Forbidden")
+}
+
+// TestChannelsAreChanged makes, changes and deletes channels. What is secret comes from files and
+// is never printed.
+func TestChannelsAreChanged(t *testing.T) {
+	w := newRules(t)
+	secret := func(name, text string) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	address := secret("url", "https://hooks.example.org/of-ann\n")
+	for _, c := range []struct {
+		args []string
+		code int
+		want []string
+	}{
+		{[]string{"add", "hook", "--type", "webhook", "--url-file", address, "--secret-file", secret("secret", "of-sixteen-letters-and-more"), "--by", "ann"}, exitDone, []string{"hook is saved", "channel test hook"}},
+		{[]string{"ls", "--json"}, exitDone, []string{`"signed": true`, `"resolved": true`, `"to": "hooks.example.org"`}},
+		{[]string{"add", "hook", "--type", "webhook", "--url-file", address}, exitFailed, []string{"There is a channel of that name already"}},
+		{[]string{"add", "other", "--type", "ntfy"}, exitFailed, []string{"url"}},
+		{[]string{"add", "other", "--type", "pigeon"}, exitUsage, []string{"pigeon"}},
+		{[]string{"add", "other", "--type", "ntfy", "--url-file", "nowhere"}, exitFailed, []string{"nowhere"}},
+		{[]string{"edit", "hook", "--unsigned", "--no-resolved", "--format", "alertmanager"}, exitDone, []string{"hook is saved"}},
+		{[]string{"ls", "--json"}, exitDone, []string{`"resolved": false`, `"format": "alertmanager"`, `"to": "hooks.example.org"`}},
+		{[]string{"edit", "ghost"}, exitFailed, []string{"ghost: there is no such channel"}},
+		{[]string{"edit", "phone", "--no-resolved"}, exitFailed, []string{"phone"}},
+		{[]string{"rm", "hook"}, exitUsage, []string{"--yes"}},
+		{[]string{"rm", "hook", "ghost", "--yes"}, exitFailed, []string{"hook deleted", "ghost: There is no such channel"}},
+	} {
+		got := w.channel(t, c.args...)
+		got.want(t, c.code, c.want...)
+		if strings.Contains(got.out+got.err, "of-") {
+			t.Errorf("%v prints a secret: %s%s", c.args, got.out, got.err)
+		}
+	}
+	if got := w.channel(t, "ls"); strings.Contains(got.out, "hook") {
+		t.Error(got.out)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"unicode"
@@ -72,9 +73,12 @@ type cli struct {
 	} `cmd:"" group:"A running Headwater:" help:"Which alerts no one is notified of: add, list, end."`
 	Channel struct {
 		Ls     channelLsCmd     `cmd:"" help:"List the channels, and what became of the latest message of each."`
+		Add    channelAddCmd    `cmd:"" help:"Make a channel."`
+		Edit   channelEditCmd   `cmd:"" help:"Change a channel. What is not given stays as it is."`
+		Rm     channelRmCmd     `cmd:"" help:"Delete channels that nothing names any more."`
 		Test   channelTestCmd   `cmd:"" help:"Send a test through channels, and show what the other side answers."`
 		Report channelReportCmd `cmd:"" help:"Send the morning report now."`
-	} `cmd:"" group:"A running Headwater:" help:"Where notifications go: list, send a test."`
+	} `cmd:"" group:"A running Headwater:" help:"Where notifications go: list, make, change, delete, send a test."`
 	Oncall struct {
 		Ls  oncallLsCmd  `cmd:"" help:"List who is on call, now and in the next two weeks."`
 		Add oncallAddCmd `cmd:"" help:"Have somebody stand in."`
@@ -217,6 +221,29 @@ func (e environment) confirm(question string) error {
 		return nil
 	}
 	return errors.New("nothing was done")
+}
+
+// read returns the content of a file, or of standard input for -, and what to call it in messages.
+// More than so many bytes are an error.
+func (e environment) read(file string, most int64) (name string, content []byte, err error) {
+	in := e.in
+	name = "standard input"
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return "", nil, err
+		}
+		defer f.Close()
+		in, name = f, file
+	}
+	content, err = io.ReadAll(io.LimitReader(in, most+1))
+	if err == nil && int64(len(content)) > most {
+		err = fmt.Errorf("it has more than %d bytes", most)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return name, content, nil
 }
 
 // json writes a value for another program.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -38,11 +37,11 @@ type replayCmd struct {
 
 // Run replays the rule and prints what it would have raised.
 func (c *replayCmd) Run(s *session) error {
-	text, err := c.read(s)
+	_, text, err := s.read(c.File, streams.MaxReplayRule)
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(map[string]string{"rule": text, "from": ago(c.From), "to": ago(c.To), "warm": c.Warm})
+	body, err := json.Marshal(map[string]string{"rule": string(text), "from": ago(c.From), "to": ago(c.To), "warm": c.Warm})
 	if err != nil {
 		return fmt.Errorf("encode the request: %w", err)
 	}
@@ -69,27 +68,6 @@ func ago(text string) string {
 		return "-" + text
 	}
 	return text
-}
-
-// read reads the text of the rule.
-func (c *replayCmd) read(s *session) (string, error) {
-	in := s.in
-	if c.File != "-" {
-		f, err := os.Open(c.File)
-		if err != nil {
-			return "", usage(err.Error())
-		}
-		defer f.Close()
-		in = f
-	}
-	text, err := io.ReadAll(io.LimitReader(in, streams.MaxReplayRule+1))
-	if err != nil {
-		return "", fmt.Errorf("read the rule: %w", err)
-	}
-	if len(text) > streams.MaxReplayRule {
-		return "", usage(fmt.Sprintf("%s is longer than %d bytes", c.File, streams.MaxReplayRule))
-	}
-	return string(text), nil
 }
 
 // await polls the replay until it is over, and shows its progress. When ctx ends, it

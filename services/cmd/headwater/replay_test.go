@@ -92,7 +92,7 @@ func TestReplay(t *testing.T) {
 		{[]string{"-f", rule, "--json"}, exitDone, []string{`"state": "done"`, `"total": 1`}},
 		{[]string{"-f", bad}, exitFailed, []string{"rule:3: above: must be a number, not text"}},
 		{[]string{"-f", rule, "--from", "yesterday"}, exitFailed, []string{"from must be a time of RFC 3339"}},
-		{[]string{"-f", filepath.Join(t.TempDir(), "none.yaml")}, exitUsage, []string{"no such file"}},
+		{[]string{"-f", filepath.Join(t.TempDir(), "none.yaml")}, exitFailed, []string{"no such file"}},
 		{nil, exitUsage, []string{"--file"}},
 	} {
 		var out, errs bytes.Buffer

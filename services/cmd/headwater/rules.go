@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"os/user"
 	"strconv"
 	"strings"
@@ -144,7 +143,7 @@ type rulesApplyCmd struct {
 
 // Run puts the rule of a file in force.
 func (c *rulesApplyCmd) Run(s *session) error {
-	name, text, err := c.read(s)
+	name, text, err := s.read(c.File, maxRuleText)
 	if err != nil {
 		return err
 	}
@@ -187,28 +186,6 @@ func (c *rulesApplyCmd) Run(s *session) error {
 		fmt.Fprintf(s.out, "Not judged: %s.\n", safe(saved.Unjudged))
 	}
 	return nil
-}
-
-// read returns the text of the rule and what to call it in messages.
-func (c *rulesApplyCmd) read(s *session) (name string, text []byte, err error) {
-	in := s.in
-	name = "standard input"
-	if c.File != "-" {
-		file, err := os.Open(c.File)
-		if err != nil {
-			return "", nil, err
-		}
-		defer file.Close()
-		in, name = file, c.File
-	}
-	text, err = io.ReadAll(io.LimitReader(in, maxRuleText+1))
-	if err == nil && len(text) > maxRuleText {
-		err = fmt.Errorf("it has more than %d bytes", maxRuleText)
-	}
-	if err != nil {
-		return "", nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	return name, text, nil
 }
 
 type rulesStateCmd struct {
