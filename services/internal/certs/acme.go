@@ -41,8 +41,8 @@ type ACMEConfig struct {
 // FlagHelp returns the help that is too long for a tag, by field.
 func (ACMEConfig) FlagHelp() map[string]string {
 	return map[string]string{
-		"Name": "Public name of this machine for --tls acme. The authority must reach the port of --http as port 443 or 80 of " +
-			"that name.",
+		"Name": "Public name of this machine for --tls acme, with which you accept the terms of the authority. It must reach the " +
+			"port of --http as port 443 or 80 of that name.",
 	}
 }
 
