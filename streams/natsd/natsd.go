@@ -96,8 +96,8 @@ type Config struct {
 }
 
 // fixedBytes is what buckets of a fixed size may take, such as those of credentials,
-// sessions, what is said about devices and functions. Nats-server reserves it, however small the disk is.
-const fixedBytes = 384 << 20
+// sessions, functions and floor plans. Nats-server reserves it, however small the disk is.
+const fixedBytes = 512 << 20
 
 func (s *Server) configuration(cfg Config) (string, error) {
 	public, err := s.issuer.PublicKey()
