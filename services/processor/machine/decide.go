@@ -37,7 +37,7 @@ func (m *Machine) decide(dictionary []telemetryv1.Series) {
 func (m *Machine) decision(key deviceKey) *derivedv1.Decision {
 	out := &derivedv1.Decision{Sequence: m.sequence, Site: key.site, Device: key.name}
 	d := m.devices[key]
-	if d == nil { // it has sent no number, or the lane is full
+	if d == nil { // all that it has sent is text, or the lane is full
 		return out
 	}
 	out.Held = uint64(len(d.held))
