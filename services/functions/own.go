@@ -99,6 +99,7 @@ const maxRequests = 64
 func (r *runner) listen() (err error) {
 	r.count()
 	nc := r.s.js.Conn()
+	r.dropped = 0
 	if r.requests, err = nc.SubscribeSync(streams.CallSubject(r.f.Name)); err != nil {
 		return fmt.Errorf("take the requests to %s: %w", r.f.Name, err)
 	}
@@ -120,8 +121,7 @@ func (r *runner) serve(ctx, hard context.Context) error {
 	case within.Err() != nil && err != nil:
 		return nil // nothing came in time
 	case errors.Is(err, nats.ErrSlowConsumer):
-		r.log.Warn("requests came faster than the function takes them, and were dropped; who sent them gets no reply")
-		return nil
+		return r.countDropped()
 	case err != nil:
 		return fmt.Errorf("take a request: %w", err)
 	}
@@ -130,7 +130,8 @@ func (r *runner) serve(ctx, hard context.Context) error {
 		return r.respond(msg, contract.Reply{Status: http.StatusBadRequest, Type: "text/plain", Body: "that is no request"})
 	}
 	if !r.s.now().Before(call.Until) {
-		return nil // nobody waits any more
+		r.drop(droppedLate, 1)
+		return nil
 	}
 	if call.Key != "" && r.shadow == nil {
 		if i := slices.IndexFunc(r.record.last.Answered, func(a answered) bool { return a.Key == call.Key }); i >= 0 {
@@ -149,6 +150,25 @@ func (r *runner) serve(ctx, hard context.Context) error {
 	}
 	r.pause(ctx)
 	return nil
+}
+
+// countDropped counts the requests that came while too many waited.
+func (r *runner) countDropped() error {
+	all, err := r.requests.Dropped()
+	if err != nil {
+		return fmt.Errorf("take a request: %w", err)
+	}
+	r.log.Warn("requests came faster than the function takes them, and were dropped; who sent them gets no reply", "dropped", all-r.dropped)
+	r.drop(droppedOverflow, all-r.dropped)
+	r.dropped = all
+	return nil
+}
+
+// drop counts requests without a reply; a shadow replies to none.
+func (r *runner) drop(reason string, n int) {
+	if r.shadow == nil {
+		r.s.metrics.dropped.WithLabelValues(r.f.Name, reason).Add(float64(n))
+	}
 }
 
 // respond answers a request. A shadow answers none.

@@ -186,7 +186,14 @@ type metrics struct {
 	calls    *prometheus.CounterVec
 	readings *prometheus.CounterVec
 	seconds  *prometheus.CounterVec
+	dropped  *prometheus.CounterVec
 }
+
+// Reasons why a request is dropped; who sent it gets no reply.
+const (
+	droppedOverflow = "overflow" // more waited than may
+	droppedLate     = "late"     // nobody waits for the reply any more
+)
 
 func newMetrics(registry prometheus.Registerer) *metrics {
 	factory := promauto.With(registry)
@@ -200,6 +207,9 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		seconds: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "headwater_functions_seconds_total", Help: "Time in calls of functions.",
 		}, []string{"function"}),
+		dropped: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "headwater_functions_requests_dropped_total", Help: "Requests to functions without a reply, by function and reason: overflow or late.",
+		}, []string{"function", "reason"}),
 	}
 }
 

@@ -58,7 +58,9 @@ type runner struct {
 	complained string
 	// requests are those to a function that runs on them, and key that of the one it has.
 	requests *nats.Subscription
-	key      string
+	// dropped is how many of them were counted as dropped.
+	dropped int
+	key     string
 	// owed is the pause that a function owes after a request on which it failed.
 	owed time.Duration
 }

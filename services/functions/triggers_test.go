@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	alertingv1 "headwater/proto/alerting/v1"
 	derivedv1 "headwater/proto/derived/v1"
@@ -25,7 +26,11 @@ func TestTriggers(t *testing.T) {
 	// The schedule is in UTC, the zone of an installation that declares none.
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	var clock atomic.Int64
-	b.run(func(s *Service) { s.now = func() time.Time { return start.Add(time.Duration(clock.Load())) } })
+	var service *Service
+	b.run(func(s *Service) {
+		service = s
+		s.now = func() time.Time { return start.Add(time.Duration(clock.Load())) }
+	})
 	deploy := func(name string, v function.Version) {
 		t.Helper()
 		v.Kind, v.Limits = function.Wasm, function.Limits{Memory: 16, Time: 20 * time.Second}
@@ -162,6 +167,18 @@ func TestTriggers(t *testing.T) {
 			if r := ask(c.body, c.key); r.Status != c.status || !strings.Contains(r.Body, c.says) {
 				t.Errorf("%s %s: %+v, want %d with %q", c.body, c.key, r, c.status, c.says)
 			}
+		}
+		// Nobody waits for this one any more.
+		late, err := json.Marshal(contract.Call{Body: []byte("do count"), Until: start})
+		if err == nil {
+			err = nc.Publish(streams.CallSubject("hook"), late)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask("do reply", "")
+		if n := testutil.ToFloat64(service.metrics.dropped.WithLabelValues("hook", droppedLate)); n != 1 {
+			t.Errorf("%v late requests are counted as dropped, want 1", n)
 		}
 		b.once("hook", 2)
 	})
